@@ -1,0 +1,183 @@
+"""The block in which a workflow is written, and the `task` decorator's way to find it.
+
+The open blocks are kept per thread and per `contextvars` context, innermost last, so that workflows may be defined in
+several threads at once and inside one another.
+"""
+
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
+from contextvars import ContextVar
+from types import MappingProxyType, MethodType, TracebackType
+from typing import Any, Self, TypeAlias
+
+from cloaca import registry
+from cloaca.engine.plan import plan
+from cloaca.errors import NotSupportedYetError, WorkflowError
+from cloaca.namespace import WorkflowContext
+from cloaca.workflow import Task, Workflow
+
+TaskFunction: TypeAlias = Callable[..., Any]
+Dependency: TypeAlias = str | TaskFunction
+
+_open_builders: ContextVar[tuple["WorkflowBuilder", ...]] = ContextVar("cloaca.open_builders", default=())
+
+
+def current_builder() -> "WorkflowBuilder | None":
+    """Return the builder of the innermost open block of this thread, if there is one."""
+    builders = _open_builders.get()
+    return builders[-1] if builders else None
+
+
+def check_name(what: str, name: object) -> None:
+    """Raise `ValueError` where `name` is no string, or an empty one."""
+    match name:
+        case str() if name:
+            return
+        case _:
+            raise ValueError(f"{what} is a string that isn't empty, and {name!r} is not.")
+
+
+def refuse_unsupported(owner: str, given: Mapping[str, object]) -> None:
+    """Raise `NotSupportedYetError` for the first of the arguments `given` to `owner` that isn't `None`."""
+    for name, value in given.items():
+        if value is not None:
+            raise NotSupportedYetError(
+                f"{owner}({name}=...) isn't supported yet, and is refused rather than ignored: leave {name!r} out."
+            )
+
+
+class WorkflowBuilder:
+    """A workflow being written: a context manager, whose block defines the tasks.
+
+    Leaving the block validates the workflow and registers it in place of an earlier one of that name; where the block
+    raised, nothing is registered. `tenant`, `package` and `workflow` only make up `namespace`.
+
+    >>> import cloaca
+    >>> with cloaca.WorkflowBuilder("greet") as builder:
+    ...
+    ...     @cloaca.task()
+    ...     def hello(context):
+    ...         context.set("text", "hello")
+    >>> builder.build().topological_sort()
+    ['hello']
+    """
+
+    def __init__(
+        self,
+        name: str,
+        *,
+        tenant: str | None = None,
+        package: str | None = None,
+        workflow: str | None = None,
+        merge: object = None,
+        on_conflict: object = None,
+        trigger_rule: object = None,
+    ) -> None:
+        check_name("A workflow's name", name)
+        refuse_unsupported(
+            "WorkflowBuilder", {"merge": merge, "on_conflict": on_conflict, "trigger_rule": trigger_rule}
+        )
+        self.name = name
+        self.namespace = WorkflowContext(tenant or "public", package or "embedded", workflow or name)
+        self._description = ""
+        self._tags: dict[str, str] = {}
+        self._defined: list[tuple[str, TaskFunction, Sequence[Dependency]]] = []
+        self._ids: dict[Hashable, tuple[str, ...]] = {}  # by function: the ids under which it was defined
+        self._built: Workflow | None = None
+
+    def description(self, text: str) -> Self:
+        """Set the workflow's description; returns the builder."""
+        self._description = text
+        self._built = None
+        return self
+
+    def tag(self, key: str, value: str) -> Self:
+        """Set one tag; returns the builder."""
+        self._tags[key] = value
+        self._built = None
+        return self
+
+    def define(self, task: str, function: TaskFunction, dependencies: Sequence[Dependency] = ()) -> None:
+        """Add a task under the id `task`: what the `task` decorator calls."""
+        self._defined.append((task, function, dependencies))
+        for key in (task, _identity(function)):
+            ids = self._ids.get(key, ())
+            self._ids[key] = ids if task in ids else (*ids, task)
+        self._built = None
+
+    def add_task(self, task: Dependency) -> Self:
+        """Confirm that the block has defined a task, given by id or as its function; returns the builder.
+
+        Every task of the block belongs to the workflow anyway. Raises `ValueError` where it isn't one.
+        """
+        if not isinstance(task, str) and not hasattr(task, "__name__"):
+            raise ValueError("Task must be either a string task ID or a function object with __name__ attribute")
+        if _identity(task) not in self._ids:
+            name = task if isinstance(task, str) else task.__name__
+            raise ValueError(f"Task {name!r} not found in registry. Make sure it was decorated with @task.")
+        return self
+
+    def build(self) -> Workflow:
+        """Return the workflow with every task defined so far; works inside the block and after it.
+
+        Raises `WorkflowError` with every fault: an empty workflow, duplicate ids, missing dependencies, cycles.
+        """
+        if self._built is None:
+            self._built = self._build()
+        return self._built
+
+    def _build(self) -> Workflow:
+        tasks = tuple([Task(task, function, self._resolved(listed)) for task, function, listed in self._defined])
+        unclear = tuple(self._unclear())
+        try:
+            compiled = plan(self.name, [(task.id, task.dependencies) for task in tasks])
+        except WorkflowError as error:
+            raise WorkflowError(self.name, unclear + error.findings) from None
+        if unclear:
+            raise WorkflowError(self.name, unclear)
+        return Workflow(self.name, self._description, MappingProxyType(dict(self._tags)), tasks, compiled)
+
+    def _resolved(self, dependencies: Sequence[Dependency]) -> tuple[str, ...]:
+        """Turn functions into ids, leaving out what `_unclear` reports."""
+        ids: list[str] = []
+        for dependency in dependencies:
+            if isinstance(dependency, str):
+                ids.append(dependency)
+            elif len(known := self._ids.get(_identity(dependency), ())) == 1:
+                ids += known
+        return tuple(ids)
+
+    def _unclear(self) -> Iterator[str]:
+        for task, _, dependencies in self._defined:
+            for dependency in dependencies:
+                if not isinstance(dependency, str):
+                    yield from self._finding(task, dependency)
+
+    def _finding(self, task: str, dependency: TaskFunction) -> Iterator[str]:
+        ids = self._ids.get(_identity(dependency), ())
+        lead = f"Task {task!r} depends on the function {getattr(dependency, '__name__', dependency)!r}"
+        if not ids:
+            yield f"{lead}, which is no task of this block: decorate it here with @task, or give the id of a task."
+        if len(ids) > 1:
+            yield f"{lead}, which has several ids here ({', '.join(map(repr, ids))}): give the id that is meant."
+
+    def __enter__(self) -> Self:
+        _open_builders.set((*_open_builders.get(), self))
+        return self
+
+    def __exit__(
+        self, error_type: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        _open_builders.set(tuple([builder for builder in _open_builders.get() if builder is not self]))
+        if error_type is None:
+            registry.register(self.build())
+
+
+def _identity(task: Dependency) -> Hashable:
+    """Return what says whether two dependencies are the same task: methods are made anew each time they are named."""
+    match task:
+        case str():
+            return task
+        case MethodType():
+            return id(task.__self__), id(task.__func__)
+        case _:
+            return id(task)

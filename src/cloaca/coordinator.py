@@ -1,0 +1,139 @@
+"""Coordinator: the loop between runs, which decide, and an executor, which does. It makes no decision itself.
+
+    run.handle(event, now) --> commands --> executor.submit / answer / cancel
+          ^                                          |
+          +--------------- events <--- executor.wait +
+
+Several runs share one executor; they are offered room in turn. An attempt's number tells whose event it is; an event
+about an attempt that is no longer open belongs to nobody, and is dropped.
+"""
+
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from time import monotonic
+
+from cloaca.console import Console
+from cloaca.engine.run import Begin, Cancel, Commands, Ended, Room, Run, RunEvent, Withdraw
+from cloaca.execution.executor import Executor
+from cloaca.wire.messages import Answer, Assignment, Event, Publish, Said, Started, Wants
+
+
+@dataclass(eq=False, slots=True)
+class Job:
+    """A run on its way through the coordinator. `on_end` is called once, with the error that ended it or `None`."""
+
+    run: Run
+    functions: Sequence[Publish]
+    on_end: Callable[[Exception | None], None]
+
+
+class Coordinator:
+    """Drives runs on one executor. `step` and all it calls stay on one thread; `post` is for every thread."""
+
+    def __init__(self, executor: Executor) -> None:
+        self._executor = executor
+        self._mailbox: deque[tuple[Job, RunEvent]] = deque()
+        self._jobs: deque[Job] = deque()
+        self._owners: dict[int, Job] = {}
+        self._published: set[int] = set()
+        self._console = Console()
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether no run is under way, and none was posted."""
+        return not self._jobs and not self._mailbox
+
+    def post(self, job: Job, event: Begin | Cancel) -> None:
+        """Hand an event to a job's run; `Begin` makes the job known."""
+        self._mailbox.append((job, event))
+        self._executor.wake()
+
+    def step(self, timeout: float | None = None) -> None:
+        """Carry on until something has happened, for at most `timeout` seconds."""
+        while self._mailbox:
+            self._open(*self._mailbox.popleft())
+        self._offer_room()
+        for event in self._executor.wait(timeout):
+            self._pass_on(event)
+
+    def fail(self, error: Exception) -> None:
+        """End every job with `error`: the executor can't go on."""
+        while self._mailbox:
+            job, event = self._mailbox.popleft()
+            if isinstance(event, Begin):
+                self._jobs.append(job)
+        while self._jobs:
+            self._jobs.popleft().on_end(error)
+        self._owners.clear()
+
+    def _open(self, job: Job, event: RunEvent) -> None:
+        if isinstance(event, Begin):
+            self._jobs.append(job)
+            self._publish(job)
+        if job in self._jobs:
+            self._feed(job, event)
+
+    def _publish(self, job: Job) -> None:
+        unknown = [function for function in job.functions if function.function not in self._published]
+        self._published.update(function.function for function in unknown)
+        self._executor.publish(unknown)
+
+    def _offer_room(self) -> None:
+        room = self._executor.window - len(self._owners)
+        for _ in range(len(self._jobs)):
+            if room <= 0:
+                return
+            job = self._jobs[0]
+            self._jobs.rotate(-1)
+            if job.run.ready:
+                open_before = len(self._owners)
+                self._feed(job, Room(room))
+                room -= len(self._owners) - open_before
+
+    def _pass_on(self, event: Event) -> None:
+        if isinstance(event, Said):
+            self._console.show(event.stream, event.text)
+            return
+        job = self._owners.get(event.attempt)
+        if job is None:
+            return
+        if not isinstance(event, Started | Wants):
+            del self._owners[event.attempt]
+        self._feed(job, event)
+
+    def _feed(self, job: Job, event: RunEvent | Event) -> None:
+        try:
+            commands = job.run.handle(event, monotonic())
+        except Exception as error:  # noqa: BLE001 - a fault in one run must not take the others along
+            self._close(job, error)
+            return
+        self._carry_out(job, commands)
+
+    def _carry_out(self, job: Job, commands: Commands) -> None:
+        assignments: list[Assignment] = []
+        withdrawn: list[int] = []
+        for command in commands:
+            match command:
+                case Assignment():
+                    self._owners[command.attempt] = job
+                    assignments.append(command)
+                case Answer():
+                    self._executor.answer(command)
+                case Withdraw():
+                    withdrawn.append(command.attempt)
+                case Ended():
+                    self._close(job, None)
+        if assignments:
+            self._executor.submit(assignments)
+        if withdrawn:
+            self._executor.cancel(withdrawn)
+
+    def _close(self, job: Job, error: Exception | None) -> None:
+        self._jobs.remove(job)
+        left = [attempt for attempt, owner in self._owners.items() if owner is job] if error else []
+        for attempt in left:
+            del self._owners[attempt]
+        if left:
+            self._executor.cancel(left)
+        job.on_end(error)

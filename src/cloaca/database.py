@@ -1,0 +1,27 @@
+"""What `DefaultRunner` makes of its database URL. Runs are not recorded yet, so a file is accepted with a warning."""
+
+import warnings
+
+_SUFFIXES = (".db", ".sqlite", ".sqlite3")
+
+
+def check_url(url: str) -> None:
+    """Accept `sqlite://...`, `file:...`, `:memory:` and paths; warn where a file is named.
+
+    Raises:
+        ValueError: the URL is empty, or names a database that cloaca doesn't know.
+    """
+    if not isinstance(url, str) or not url:
+        raise ValueError(f'database_url is a URL such as "sqlite://:memory:", not {url!r}')
+    scheme, separator, _ = url.partition("://")
+    if separator and scheme not in ("sqlite", "file"):
+        raise ValueError(f'The database {url!r} is not supported: use "sqlite://:memory:"')
+    if _is_in_memory(url):
+        return
+    if not (separator or url.startswith("file:") or "/" in url or url.endswith(_SUFFIXES)):
+        raise ValueError(f'{url!r} is no database URL: use "sqlite://:memory:", or a path that ends in .db')
+    warnings.warn(f"Runs are not recorded yet: {url!r} stays untouched.", UserWarning, stacklevel=3)
+
+
+def _is_in_memory(url: str) -> bool:
+    return ":memory:" in url or "mode=memory" in url or url == "sqlite://"

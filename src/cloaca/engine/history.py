@@ -1,0 +1,245 @@
+"""What every task of a run sees: the writes of its ancestors, and which of them stand.
+
+Purpose
+    `candidates(task, key)` answers the one question that merging rests on: which writes of `key` by ancestors of
+    `task` has no other ancestor superseded, in the merge order. It is a pure function of the workflow and the writes;
+    the order in which tasks finished leaves no trace in any answer.
+
+How
+    A finished task leaves its writes, and nothing else: recording costs the size of its diff, whatever the size of the
+    context and the number of branches that meet. A key is looked up only when a task reads it, by walking back through
+    dependencies to the nearest writers; each walk is remembered at the task that asked, where the next walk ends.
+    Two short cuts make most walks unnecessary: a key that no task has written has the input's value everywhere, and a
+    key with one standing write in the whole run has that value wherever the writer is known to be an ancestor.
+
+Why no copies of the context per task
+    A context per task as parent and diff makes every join enumerate what its branches lack, read or not: in a layered
+    DAG with random dependencies that is the whole history at every task. Persistent maps have the same cost. Looking
+    up what is read, when it is read, costs nothing at a join.
+
+A write supersedes the writes of its task's ancestors. `Write.seen` holds what its writer would have read; so *superseded*
+is reachability through `seen`, and ranks bound how far one has to look.
+"""
+
+from collections import deque
+from collections.abc import Iterable, Iterator, Mapping
+
+from cloaca.engine.ancestry import Ancestry
+from cloaca.engine.plan import Plan
+from cloaca.wire.messages import Version
+
+INPUT_RANK = -1
+
+
+class Write:
+    """One write of one key: the writer's rank, the version, and the candidates that its writer saw."""
+
+    __slots__ = ("rank", "seen", "version")
+
+    def __init__(self, rank: int, version: Version, seen: "tuple[Write, ...]") -> None:
+        self.rank = rank
+        self.version = version
+        self.seen = seen
+
+    def __repr__(self) -> str:
+        return f"Write({self.version.writer!r}, {self.version.payload!r})"
+
+
+class History:
+    """The writes of one run."""
+
+    def __init__(self, plan: Plan, inputs: Mapping[str, tuple[Version, ...]]) -> None:
+        self._plan = plan
+        self._ancestry = Ancestry(plan)
+        self._inputs = {
+            key: tuple(Write(INPUT_RANK, version, ()) for version in versions) for key, versions in inputs.items()
+        }
+        self._writes: list[dict[str, Write]] = [{}] * len(plan.names)
+        self._standing: dict[str, dict[Write, None]] = {}
+        self._lowest: dict[str, int] = {}
+        self._remembered: dict[str, dict[int, tuple[Write, ...]]] = {}
+        self.steps = 0
+
+    # ---- writing ---------------------------------------------------------------------------------------------------
+
+    def record(self, rank: int, diff: Mapping[str, bytes | None]) -> None:
+        """Take over the writes of a completed task. Writing the very bytes that the writer saw is no write."""
+        if not diff:
+            return
+        name = self._plan.names[rank]
+        writes = {}
+        for key, payload in diff.items():
+            seen = self.candidates(rank, key)
+            if _is_unchanged(seen, payload):
+                continue
+            writes[key] = write = Write(rank, Version(name, payload), seen)
+            self._stand(key, write)
+        self._writes[rank] = writes
+
+    def _stand(self, key: str, write: Write) -> None:
+        standing = self._standing.get(key)
+        if standing is None:
+            self._standing[key] = {write: None}
+            self._lowest[key] = write.rank
+            return
+        for superseded in write.seen:
+            standing.pop(superseded, None)
+        standing[write] = None
+        if write.rank < self._lowest[key]:
+            self._lowest[key] = write.rank
+
+    # ---- reading ---------------------------------------------------------------------------------------------------
+
+    def candidates(self, rank: int, key: str) -> tuple[Write, ...]:
+        """The writes of `key` that stand at task `rank`, in the merge order; empty where the key was never written."""
+        standing = self._standing.get(key)
+        if standing is None:
+            return self._inputs.get(key, ())
+        if len(standing) == 1:
+            (write,) = standing
+            if self._ancestry.is_surely_above(write.rank, rank):
+                return (write,)
+        remembered = self._remembered.get(key)
+        if remembered is not None and rank in remembered:
+            return remembered[rank]
+        return self._walk(rank, key)
+
+    def _walk(self, rank: int, key: str) -> tuple[Write, ...]:
+        """Back from the task to the nearest writers, dependencies in the order in which they are listed."""
+        predecessors, writes = self._plan.predecessors, self._writes
+        remembered = self._remembered.setdefault(key, {})
+        lowest = self._lowest[key]
+        found: dict[Write, None] = {}
+        visited: set[int] = set()
+        ahead = list(reversed(predecessors[rank]))
+        while ahead:
+            task = ahead.pop()
+            if task < lowest or task in visited:
+                continue
+            visited.add(task)
+            write = writes[task].get(key)
+            if write is not None:
+                found[write] = None
+            elif task in remembered:
+                found.update((write, None) for write in remembered[task] if write.rank != INPUT_RANK)
+            else:
+                ahead.extend(reversed(predecessors[task]))
+        self.steps += len(visited)
+        result = unsuperseded(found) if found else self._inputs.get(key, ())
+        if len(visited) > 1:
+            remembered[rank] = result
+        return result
+
+    def near(self, rank: int) -> Iterator[tuple[str, tuple[Write, ...]]]:
+        """Every key that the task sees, with its candidates: those written nearest to the task first."""
+        given: set[str] = set()
+        visited: set[int] = set()
+        ahead = deque(self._plan.predecessors[rank])
+        while ahead:
+            task = ahead.popleft()
+            if task in visited:
+                continue
+            visited.add(task)
+            for key, write in self._writes[task].items():
+                if key not in given:
+                    given.add(key)
+                    alone = len(self._standing[key]) == 1 and write in self._standing[key]
+                    yield key, (write,) if alone else self.candidates(rank, key)
+            ahead.extend(self._plan.predecessors[task])
+        for key, writes in self._inputs.items():
+            if key not in given:
+                yield key, writes
+
+    def whole(self, rank: int) -> dict[str, tuple[Write, ...]]:
+        """Every key that the task sees, in a fixed order: the input's first, then by the rank of the first candidate."""
+        return self._in_order(self.near(rank))
+
+    def final(self) -> dict[str, tuple[Write, ...]]:
+        """Every key at the end of the run: where several writes stand, they come by the writers' order of definition."""
+        defined = self._plan.defined
+        written = (
+            (key, tuple(sorted(standing, key=lambda write: defined[write.rank])))
+            for key, standing in self._standing.items()
+        )
+        untouched = ((key, writes) for key, writes in self._inputs.items() if key not in self._standing)
+        return self._in_order([*written, *untouched])
+
+    def _in_order(self, keys: Iterable[tuple[str, tuple[Write, ...]]]) -> dict[str, tuple[Write, ...]]:
+        sources: dict[int, dict[str, int]] = {}
+
+        def place(item: tuple[str, tuple[Write, ...]]) -> tuple[int, int]:
+            key, (first, *_) = item
+            if first.rank not in sources:
+                source: Iterable[str] = self._inputs if first.rank == INPUT_RANK else self._writes[first.rank]
+                sources[first.rank] = {key: index for index, key in enumerate(source)}
+            return first.rank, sources[first.rank][key]
+
+        return dict(sorted(keys, key=place))
+
+    def ancestors(self, rank: int) -> set[int]:
+        """Every task that comes before the task."""
+        found: set[int] = set()
+        ahead = list(self._plan.predecessors[rank])
+        while ahead:
+            task = ahead.pop()
+            if task not in found:
+                found.add(task)
+                ahead.extend(self._plan.predecessors[task])
+        return found
+
+    # ---- what lies beneath -----------------------------------------------------------------------------------------
+
+    @staticmethod
+    def base(candidates: tuple[Write, ...]) -> tuple[Write, ...]:
+        """The writes that precede all candidates and that no other such write supersedes."""
+        tops = candidates[0].seen if candidates else ()
+        common = {*tops, *_beneath(tops)}
+        for candidate in candidates[1:]:
+            first = tuple(_first_within(candidate.seen, common))
+            if first != tops:
+                tops = first
+                common = {*tops, *_beneath(tops)}
+        return unsuperseded(tops)
+
+
+def unsuperseded(writes: Iterable[Write]) -> tuple[Write, ...]:
+    """Those of `writes` (of one key) that none of the others supersedes, in the order given."""
+    writes = tuple(writes)
+    if len(writes) < 2:  # noqa: PLR2004 - one write stands by itself
+        return writes
+    floor = min(write.rank for write in writes)
+    superseded = _beneath(writes, floor)
+    return tuple(write for write in writes if write not in superseded)
+
+
+def _beneath(writes: Iterable[Write], floor: int = INPUT_RANK) -> set[Write]:
+    """Every write that one of `writes` supersedes, down to the rank `floor`."""
+    beneath: set[Write] = set()
+    ahead = [seen for write in writes for seen in write.seen]
+    while ahead:
+        write = ahead.pop()
+        if write.rank >= floor and write not in beneath:
+            beneath.add(write)
+            ahead.extend(write.seen)
+    return beneath
+
+
+def _first_within(start: Iterable[Write], wanted: set[Write]) -> Iterator[Write]:
+    """Going down from `start`, the first writes on each path that are in `wanted`, each once."""
+    visited: set[Write] = set()
+    ahead = list(reversed(tuple(start)))
+    while ahead:
+        write = ahead.pop()
+        if write in visited:
+            continue
+        visited.add(write)
+        if write in wanted:
+            yield write
+        else:
+            ahead.extend(reversed(write.seen))
+
+
+def _is_unchanged(seen: tuple[Write, ...], payload: bytes | None) -> bool:
+    if not seen:
+        return payload is None
+    return all(write.version.payload == payload for write in seen)

@@ -1,0 +1,54 @@
+"""A task's whole context as read-only mappings that look up only what is asked.
+
+For executors that can't ask in the middle of a task because they run it on the coordinator's own thread: the slice
+that they are given is complete, and costs nothing until it is read.
+"""
+
+from collections.abc import Callable, Iterator, Mapping
+from typing import TypeVar
+
+from cloaca.engine.history import History, Write
+from cloaca.wire.messages import Version
+
+Value = TypeVar("Value")
+
+
+def versions(writes: tuple[Write, ...]) -> tuple[Version, ...]:
+    """What travels of `writes`."""
+    return tuple(write.version for write in writes)
+
+
+class ContextView(Mapping[str, tuple[Version, ...]]):
+    """The versions of every key that a task sees."""
+
+    def __init__(self, history: History, rank: int) -> None:
+        self._history = history
+        self._rank = rank
+
+    def __getitem__(self, key: str) -> tuple[Version, ...]:
+        writes = self._history.candidates(self._rank, key)
+        if not writes:
+            raise KeyError(key)
+        return versions(writes)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._history.whole(self._rank))
+
+    def __len__(self) -> int:
+        return len(self._history.whole(self._rank))
+
+
+class DeferredMapping(Mapping[str, Value]):
+    """A mapping that is made when it is first looked into."""
+
+    def __init__(self, make: Callable[[], Mapping[str, Value]]) -> None:
+        self._make = make
+
+    def __getitem__(self, key: str) -> Value:
+        return self._make()[key]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._make())
+
+    def __len__(self) -> int:
+        return len(self._make())

@@ -1,0 +1,187 @@
+"""Every exception that cloaca raises on purpose.
+
+All survive pickling, whatever arguments their constructors take: `CloacaError.__reduce__` restores the message and the
+attributes without calling `__init__` again. All derive from `CloacaError`, and from the built-in exception that a
+caller would reach for first (`ValueError` for a wrong argument, and so on).
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+
+def _rebuild(cls: type["CloacaError"], args: tuple[Any, ...], state: dict[str, Any]) -> "CloacaError":
+    error = cls.__new__(cls, *args)
+    error.args = args
+    error.__dict__.update(state)
+    return error
+
+
+class CloacaError(Exception):
+    """Base of every exception of cloaca."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _rebuild, (type(self), self.args, self.__dict__)
+
+
+# ---- while a workflow is written -----------------------------------------------------------------------------------
+
+
+class WorkflowError(CloacaError, ValueError):
+    """A workflow can't be built. `findings` holds every fault that was found, one sentence each.
+
+    Raised when a `WorkflowBuilder` block ends, or by `build()`; never while a workflow runs.
+    """
+
+    def __init__(self, workflow: str, findings: tuple[str, ...]) -> None:
+        lead = f"Workflow {workflow!r} can't be built: "
+        body = findings[0] if len(findings) == 1 else "".join(f"\n  - {finding}" for finding in findings)
+        super().__init__(lead + body)
+        self.workflow = workflow
+        self.findings = findings
+
+
+class NotSupportedYetError(CloacaError, NotImplementedError):
+    """An argument is known, and cloaca doesn't act on it yet: it refuses rather than ignore it."""
+
+
+# ---- while a run is asked for --------------------------------------------------------------------------------------
+
+
+class UnknownWorkflowError(CloacaError, ValueError):
+    """`execute` was given the name of no registered workflow; the message lists the nearest names."""
+
+
+class RunnerClosedError(CloacaError, ValueError):
+    """`execute` or `start` was called on a runner after `shutdown`."""
+
+
+class NestedExecutionError(CloacaError, RuntimeError):
+    """`execute` was called inside a worker: by a task, or by a module that a worker imported."""
+
+
+class CaptureError(CloacaError, TypeError):
+    """A task's function can't be sent to a worker. Raised by `execute`, before any task runs.
+
+    `task` is the task's id, `variable` the captured name (or path) at fault, `type_name` its type.
+    """
+
+    def __init__(self, task: str, variable: str, type_name: str, reason: str) -> None:
+        super().__init__(
+            f"The function of task {task!r} can't be sent to a worker: it uses {variable} (a {type_name}), which can't "
+            f"be pickled ({reason}). Create it inside the task, or pass what it is made from through the context."
+        )
+        self.task = task
+        self.variable = variable
+        self.type_name = type_name
+
+
+class WorkersUnavailableError(CloacaError, RuntimeError):
+    """Worker processes die before they are ready to work. The message carries what they wrote last."""
+
+
+# ---- while a task reads and sets values ----------------------------------------------------------------------------
+
+
+class EncodeError(CloacaError, TypeError):
+    """A value can't be sent: raised at `context.set`, in the task.
+
+    `key` is the context key (`None` where there is none), `path` leads from the value to the culprit
+    (`model.cache.lock`), `type_name` is the culprit's type.
+    """
+
+    def __init__(self, key: str | None, path: str, type_name: str, reason: str) -> None:
+        subject = "The value" if key is None else f"The value of key {key!r}"
+        super().__init__(f"{subject} can't be sent: {path}: {type_name} ({reason}). Set only what can be pickled.")
+        self.key = key
+        self.path = path
+        self.type_name = type_name
+
+
+class DecodeError(CloacaError):
+    """A value was sent but can't be rebuilt here: raised where it is read. Names the `key` and its `writer`."""
+
+    def __init__(self, key: str, writer: str, reason: str) -> None:
+        super().__init__(
+            f"The value of key {key!r}, written by {writer}, can't be rebuilt here: {reason}. "
+            "Check that its class can be imported here and unpickles without side effects."
+        )
+        self.key = key
+        self.writer = writer
+
+
+class MergeConflict(CloacaError):  # noqa: N818 - a conflict is a value of the context first, an error when read
+    """A key was read whose concurrent writes don't combine.
+
+    `key` is the key; `writers` and `values` are parallel: who wrote, and what (shortened reprs).
+    Setting or removing the key settles it. Never retried.
+    """
+
+    def __init__(self, key: str, writers: tuple[str, ...], values: tuple[str, ...]) -> None:
+        rows = "".join(f"\n  {writer} wrote {value}" for writer, value in zip(writers, values, strict=True))
+        super().__init__(
+            f"Key {key!r} has {len(writers)} concurrent values that don't agree:{rows}\n"
+            f"To settle it: context.set({key!r}, ...) in a task before this one, or give the branches keys of their own."
+        )
+        self.key = key
+        self.writers = writers
+        self.values = values
+
+    @classmethod
+    def of(cls, conflicts: Sequence["MergeConflict"]) -> "MergeConflict":
+        """One error that tells of several: the first conflict's attributes, and everybody's message."""
+        first = conflicts[0]
+        error = cls(first.key, first.writers, first.values)
+        error.args = ("\n".join(str(conflict) for conflict in conflicts),)
+        return error
+
+
+# ---- while a run goes on -------------------------------------------------------------------------------------------
+
+
+class RemoteTraceback(Exception):  # noqa: N818 - the cause of an error, never raised by itself
+    """The traceback of a worker, as text: the `__cause__` of an exception that a task raised."""
+
+    def __str__(self) -> str:
+        return f"\n\n{self.args[0]}"
+
+
+class TaskError(CloacaError):
+    """Stands for a task's exception that can't be pickled or rebuilt; its text and traceback are kept.
+
+    `type_name` is the type of the original exception.
+    """
+
+    def __init__(self, type_name: str, text: str) -> None:
+        super().__init__(f"{type_name}: {text}")
+        self.type_name = type_name
+
+
+class WorkerDied(CloacaError):  # noqa: N818 - the name that users know
+    """A worker process died while it ran a task. Costs that attempt, and nothing else.
+
+    `task` is the task's id, `exit_code` the process's exit code or `None`, `signal` the name of the signal that
+    ended it or `None`.
+    """
+
+    def __init__(self, task: str, exit_code: int | None, signal: str | None) -> None:
+        how = f"killed by {signal}" if signal else f"exited with code {exit_code}"
+        super().__init__(
+            f"The worker that ran task {task!r} died: {how}. "
+            + (
+                "Often the machine ran out of memory, or native code crashed: run it with "
+                "executor='serial' under a debugger, or with fewer workers."
+                if signal
+                else "Something in the task called os._exit: let the task return or raise instead."
+            )
+        )
+        self.task = task
+        self.exit_code = exit_code
+        self.signal = signal
+
+
+class WorkflowFailedError(CloacaError):
+    """Raised by `WorkflowResult.raise_for_status()`. The first failed task's exception is its cause."""
+
+
+class InternalError(CloacaError):
+    """cloaca broke a rule of its own: please report it, with the story that the message tells."""

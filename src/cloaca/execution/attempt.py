@@ -1,0 +1,81 @@
+"""Runs one assignment: the same code in a worker process and in the serial executor."""
+
+import traceback
+from collections.abc import Callable, Mapping
+from resource import RUSAGE_SELF, getrusage
+from sys import platform
+from time import monotonic
+from typing import Any
+
+from cloaca.context import Ask, Context, diff_of, of_task
+from cloaca.wire.codec import encode
+from cloaca.wire.messages import Assignment, Done, Failed, Usage
+
+_MAXRSS_BYTES = 1 if platform == "darwin" else 1024
+
+TaskFunction = Callable[[Context], Any]
+
+
+def run(
+    assignment: Assignment, load: Callable[[int], TaskFunction], reads: frozenset[str], ask: Ask
+) -> Done | Failed:
+    """Run the assignment's function on its slice; whatever it raises becomes a `Failed`."""
+    started, before = monotonic(), getrusage(RUSAGE_SELF)
+    try:
+        context = of_task(assignment.slice, reads, ask, f"task {assignment.task!r}")
+        returned = load(assignment.function)(context)
+        if returned is not None and returned is not context:
+            _take_over(context, returned)
+        diff = diff_of(context)
+    except BaseException as error:  # noqa: BLE001 - sys.exit and Ctrl-C of a task end the task, not the worker
+        return _failed(assignment, error, _usage(started, before))
+    return Done(assignment.attempt, diff, _usage(started, before))
+
+
+def _take_over(context: Context, returned: Any) -> None:
+    if not isinstance(returned, Mapping | Context):
+        raise TypeError(
+            f"A task returns None, its context, or a mapping of updates, not {type(returned).__name__}. "
+            "To hand on a value, use context.set(key, value)."
+        )
+    for key, value in returned.items():
+        context.set(key, value)
+
+
+def _usage(started: float, before: Any) -> Usage:
+    after = getrusage(RUSAGE_SELF)
+    cpu = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+    return Usage(started, monotonic(), cpu, after.ru_maxrss * _MAXRSS_BYTES)
+
+
+def _failed(assignment: Assignment, error: BaseException, usage: Usage) -> Failed:
+    return Failed(
+        assignment.attempt,
+        type(error).__name__,
+        _text(error),
+        "".join(traceback.format_exception(error.with_traceback(_below_this_file(error)))),
+        _pickled(error),
+        usage,
+    )
+
+
+def _below_this_file(error: BaseException) -> Any:
+    """The traceback without the frames of this module: it starts in the user's code."""
+    frames = error.__traceback__
+    while frames is not None and frames.tb_frame.f_code.co_filename == __file__:
+        frames = frames.tb_next
+    return frames
+
+
+def _text(error: BaseException) -> str:
+    try:
+        return str(error)
+    except Exception as second:  # noqa: BLE001 - a broken __str__ must not hide the error itself
+        return f"(its text can't be shown: {type(second).__name__})"
+
+
+def _pickled(error: BaseException) -> bytes | None:
+    try:
+        return encode(error)
+    except Exception:  # noqa: BLE001 - its text and traceback travel all the same
+        return None

@@ -1,0 +1,57 @@
+"""The executor protocol: a completion queue between the coordinator and whatever runs assignments.
+
+The contract, which one conformance suite checks on every executor:
+    - For every submitted attempt exactly one of `Done`, `Failed`, `Lost`, `Unstarted` comes out of `wait`, sooner or
+      later; `Started` comes before `Done`, `Failed` and `Lost`, and never with `Unstarted`.
+    - An attempt runs at most once. An executor never retries.
+    - No payload, blob or error is opened on the coordinator's side.
+    - All calls come from one thread, except `wake`. None blocks, except `wait`.
+    - `wait` raises only where nothing can be run any more.
+"""
+
+from collections.abc import Sequence
+from typing import Protocol
+
+from cloaca.wire.messages import Answer, Assignment, Event, Publish
+
+
+class Executor(Protocol):
+    """Runs assignments."""
+
+    window: int
+    """How many open attempts keep it busy: submitting more gains nothing."""
+
+    answers: bool
+    """Whether it asks (`Wants`) for what a slice lacks in the middle of a task. Otherwise it needs complete slices."""
+
+    def publish(self, functions: Sequence[Publish]) -> None:
+        """Make functions known, before the first assignment that names them."""
+        ...
+
+    def retire(self, functions: Sequence[int]) -> None:
+        """Forget functions that no assignment will name again."""
+        ...
+
+    def submit(self, assignments: Sequence[Assignment]) -> None:
+        """Take on attempts, the most urgent first."""
+        ...
+
+    def answer(self, answer: Answer) -> None:
+        """Pass on what an attempt asked for."""
+        ...
+
+    def cancel(self, attempts: Sequence[int]) -> None:
+        """Give back attempts that haven't started (`Unstarted`), stop those that run (`Lost`)."""
+        ...
+
+    def wait(self, timeout: float | None) -> Sequence[Event]:
+        """Return what has happened; wait for something to happen, for at most `timeout` seconds."""
+        ...
+
+    def wake(self) -> None:
+        """Make a `wait` that is going on, or the next one, return. From any thread."""
+        ...
+
+    def close(self) -> None:
+        """End everything, and leave nothing behind. Idempotent."""
+        ...

@@ -1,0 +1,133 @@
+"""Peer: the coordinator's end of one worker process. What it holds, what is still to be written to it, how it ended."""
+
+import os
+import select
+import signal
+import subprocess
+import sys
+from collections import deque
+from collections.abc import Iterator, Mapping, Sequence
+from socket import socket, socketpair
+from threading import Thread
+
+from cloaca.wire.frames import FrameReader, decode_up, frame
+from cloaca.wire.messages import Assignment, Down, Up
+
+_BOOT = (
+    "import sys; sys.path[:] = sys.argv[3].split('\\n'); "
+    "from cloaca.execution.worker import main; main(int(sys.argv[1]), int(sys.argv[2]))"
+)
+"""Run with `-c`: `-m` costs more at every start, and would make a second module of `cloaca.execution.worker`."""
+
+
+class Peer:
+    """One worker process.
+
+    `queue` holds the assignments that were sent and not yet reported, the running one first; `known` the functions that
+    the worker has; `is_ready` tells whether it has said so.
+    """
+
+    def __init__(self, environment: Mapping[str, str]) -> None:
+        self.queue: deque[Assignment] = deque()
+        self.known: set[int] = set()
+        self.is_ready = False
+        self.outgoing = bytearray()
+        self.socket, theirs = socketpair()
+        lifeline, self._lifeline = os.pipe()
+        try:
+            self._process = _spawn(theirs, lifeline, environment)
+        finally:
+            theirs.close()
+            os.close(lifeline)
+        self.socket.setblocking(False)  # noqa: FBT003 - the argument's only form
+        self._reader = FrameReader(self.socket)
+        self.exit_descriptor = _exit_descriptor(self._process)
+
+    @property
+    def pid(self) -> int:
+        """The process id, which is also that of its process group."""
+        return self._process.pid
+
+    def send(self, messages: Sequence[Down]) -> None:
+        """Write as much as the socket takes now; the rest waits in `outgoing`."""
+        self.outgoing += frame(list(messages))
+        self.flush()
+
+    def flush(self) -> None:
+        """Write what waits, as far as the socket takes it."""
+        try:
+            while self.outgoing:
+                del self.outgoing[: self.socket.send(self.outgoing)]
+        except BlockingIOError:
+            return
+        except ConnectionError:
+            self.outgoing.clear()  # the worker is going; its end is learnt from the process
+
+    def receive(self) -> Iterator[Up]:
+        """Receive once, and yield what the worker has reported. Raises `EOFError` at the end of its socket."""
+        try:
+            for body in self._reader.receive():
+                yield decode_up(body)
+        except ConnectionError as error:
+            raise EOFError from error
+
+    def drain(self) -> Iterator[Up]:
+        """The last reports of a worker that has ended."""
+        try:
+            while True:
+                yield from self.receive()
+        except (BlockingIOError, EOFError):
+            return  # a forked child may hold the socket open: then it never comes to its end
+
+    def hang_up(self) -> None:
+        """Close the socket: an idle worker then leaves by itself."""
+        self.socket.close()
+
+    def signal_group(self, number: signal.Signals) -> None:
+        """Send a signal to the worker and whatever it started."""
+        try:
+            os.killpg(self.pid, number)
+        except ProcessLookupError:
+            return
+
+    def reap(self) -> int:
+        """Wait for the process, which is at its end; returns its exit code, or minus the signal that ended it."""
+        return self._process.wait()
+
+    def has_ended(self, timeout: float) -> bool:
+        """Wait for the process, for at most `timeout` seconds."""
+        poll = select.poll()
+        poll.register(self.exit_descriptor, select.POLLIN)
+        return bool(poll.poll(timeout * 1000))
+
+    def close(self) -> None:
+        """Give up every descriptor."""
+        self.socket.close()
+        for descriptor in (self._lifeline, self.exit_descriptor):
+            os.close(descriptor)
+
+
+def _spawn(theirs: socket, lifeline: int, environment: Mapping[str, str]) -> subprocess.Popen[bytes]:
+    path = "\n".join(entry or os.getcwd() for entry in sys.path if isinstance(entry, str))
+    flags = subprocess._args_from_interpreter_flags()  # type: ignore[attr-defined]  # noqa: SLF001 - as multiprocessing does
+    return subprocess.Popen(
+        [sys.executable, *flags, "-P", "-c", _BOOT, str(theirs.fileno()), str(lifeline), path],
+        env=environment,
+        stdin=subprocess.DEVNULL,
+        pass_fds=(theirs.fileno(), lifeline),
+        process_group=0,
+    )
+
+
+def _exit_descriptor(process: subprocess.Popen[bytes]) -> int:
+    """A descriptor that becomes readable when the process has ended."""
+    if sys.platform == "linux":
+        return os.pidfd_open(process.pid)
+    readable, writable = os.pipe()
+
+    def watch() -> None:
+        process.wait()
+        os.close(writable)
+
+    Thread(target=watch, daemon=True, name="cloaca exit watch").start()
+    return readable

@@ -1,0 +1,318 @@
+"""Pool: worker processes, started, fed, watched and replaced. The executor of every ordinary run.
+
+    coordinator's thread                       |  worker processes (fresh interpreters, each its own process group)
+                                               |
+    submit --> pending --feed--> peer.queue  ===== socket ====> run, one by one
+    wait   <-- events  <-------- reports     <==== socket ===== each report at once
+                  ^------------- pidfd       <---- the kernel   when the process is gone
+                                 life-line   ----> the kernel   when we are gone
+
+    - One socket per worker, and no lock shared with it: a dying worker takes nothing with it, and what each worker
+      holds is known here.
+    - Writes never block: what a socket doesn't take waits in `Peer.outgoing`. (Two blocking writers facing each other
+      with full buffers never end.)
+    - That a worker died is learnt from the process, never from the end of its socket, which a forked child may hold
+      open. It costs the attempt that was running; what was queued behind it goes to others.
+"""
+
+import os
+import signal
+import weakref
+from collections import deque
+from collections.abc import Mapping, Sequence
+from math import ceil
+from selectors import EVENT_READ, EVENT_WRITE, DefaultSelector
+from time import monotonic
+
+from cloaca.errors import WorkersUnavailableError
+from cloaca.execution.batching import Batching
+from cloaca.execution.peer import Peer
+from cloaca.wire.messages import (
+    Answer,
+    Assignment,
+    Done,
+    Event,
+    Failed,
+    Lost,
+    Publish,
+    Ready,
+    Retire,
+    Started,
+    Unstarted,
+    Up,
+)
+
+WINDOW_PER_WORKER = 256
+TOLERATED_FAILED_STARTS = 3
+GRACE_SECONDS = 2.0
+
+_pools: "weakref.WeakSet[Pool]" = weakref.WeakSet()
+
+
+class Pool:
+    """Runs assignments on up to `size` worker processes, started when there is work for them.
+
+    `environment` is what the workers' environment has beyond the program's own.
+    """
+
+    answers = True
+
+    def __init__(self, size: int, environment: Mapping[str, str]) -> None:
+        self.window = size * WINDOW_PER_WORKER
+        self._size = size
+        self._environment = environment
+        self._functions: dict[int, Publish] = {}
+        self._pending: deque[Assignment] = deque()
+        self._peers: list[Peer] = []
+        self._holder: dict[int, Peer] = {}
+        self._withdrawn: set[int] = set()
+        self._events: list[Event] = []
+        self._batching = Batching()
+        self._failed_starts = 0
+        self._selector = DefaultSelector()
+        self._wake_reader, self._wake_writer = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+        self._selector.register(self._wake_reader, EVENT_READ)
+        self._closed = False
+        _pools.add(self)
+
+    @property
+    def pids(self) -> list[int]:
+        """The process ids of the workers."""
+        return [peer.pid for peer in self._peers]
+
+    # ---- the coordinator's calls -----------------------------------------------------------------------------------
+
+    def publish(self, functions: Sequence[Publish]) -> None:
+        """Keep the functions; each goes to a worker with the first assignment there that names it."""
+        self._functions.update((function.function, function) for function in functions)
+
+    def retire(self, functions: Sequence[int]) -> None:
+        """Forget functions, here and in the workers."""
+        for number in functions:
+            self._functions.pop(number, None)
+        for peer in self._peers:
+            known = [number for number in functions if number in peer.known]
+            if known:
+                peer.known.difference_update(known)
+                self._send(peer, [Retire(known)])
+
+    def submit(self, assignments: Sequence[Assignment]) -> None:
+        """Take on attempts; they go to workers in `wait`."""
+        self._pending.extend(assignments)
+
+    def answer(self, answer: Answer) -> None:
+        """Pass the answer on to the worker that asked, if it is still there."""
+        peer = self._holder.get(answer.attempt)
+        if peer is not None:
+            self._send(peer, [answer])
+
+    def cancel(self, attempts: Sequence[int]) -> None:
+        """Give back what is pending, stop what runs; what is queued at a worker is stopped when it starts."""
+        self._withdrawn.update(attempts)
+        pending, self._pending = self._pending, deque()
+        for assignment in reversed(pending):
+            self._requeue(assignment)
+        for peer in self._peers:
+            if peer.queue and peer.queue[0].attempt in self._withdrawn:
+                peer.signal_group(signal.SIGKILL)
+
+    def wait(self, timeout: float | None) -> Sequence[Event]:
+        """Feed the workers, and collect what they report."""
+        self._feed()
+        ended = []
+        for key, mask in self._selector.select(0 if self._events else timeout):
+            match key.data:
+                case None:
+                    os.read(self._wake_reader, 1 << 16)
+                case Peer() as peer if key.fd == peer.exit_descriptor:
+                    ended.append(peer)
+                case Peer() as peer:
+                    self._serve(peer, mask)
+        for peer in ended:
+            self._bury(peer)
+        self._feed()
+        events, self._events = self._events, []
+        return events
+
+    def wake(self) -> None:
+        """Make `wait` return."""
+        try:
+            os.write(self._wake_writer, b"!")
+        except BlockingIOError:
+            return  # the pipe is full of wake-ups already
+
+    def close(self) -> None:
+        """Let idle workers leave, stop the others, and wait until all are gone."""
+        if self._closed:
+            return
+        self._closed = True
+        _pools.discard(self)
+        self._end_workers()
+        self._selector.close()
+        os.close(self._wake_reader)
+        os.close(self._wake_writer)
+
+    # ---- feeding ---------------------------------------------------------------------------------------------------
+
+    def _feed(self) -> None:
+        if not self._pending:
+            return
+        self._start_workers()
+        ready = [peer for peer in self._peers if peer.is_ready]
+        if not ready:
+            return
+        batch = self._batching.size(ceil(len(self._pending) / (2 * self._size)))
+        for peer in sorted(ready, key=lambda peer: len(peer.queue)):
+            if not self._pending:
+                return
+            if not peer.queue or len(peer.queue) <= batch // 2:
+                self._hand_over(peer, batch - len(peer.queue))
+
+    def _start_workers(self) -> None:
+        idle = sum(not peer.queue for peer in self._peers)
+        for _ in range(min(self._size - len(self._peers), len(self._pending) - idle)):
+            peer = Peer({**os.environ, **self._environment})
+            self._peers.append(peer)
+            self._selector.register(peer.socket, EVENT_READ, peer)
+            self._selector.register(peer.exit_descriptor, EVENT_READ, peer)
+
+    def _hand_over(self, peer: Peer, count: int) -> None:
+        was_idle = not peer.queue
+        messages: list[Publish | Assignment] = []
+        while count > 0 and self._pending:
+            assignment = self._pending.popleft()
+            if assignment.function not in peer.known:
+                peer.known.add(assignment.function)
+                messages.append(self._functions[assignment.function])
+            messages.append(assignment)
+            peer.queue.append(assignment)
+            self._holder[assignment.attempt] = peer
+            count -= 1
+        self._send(peer, messages)
+        if was_idle:
+            self._start_first(peer)
+
+    def _send(self, peer: Peer, messages: Sequence[Publish | Retire | Assignment | Answer]) -> None:
+        had_to_wait = bool(peer.outgoing)
+        peer.send(messages)
+        if peer.outgoing and not had_to_wait:
+            self._selector.modify(peer.socket, EVENT_READ | EVENT_WRITE, peer)
+
+    # ---- collecting ------------------------------------------------------------------------------------------------
+
+    def _serve(self, peer: Peer, mask: int) -> None:
+        if mask & EVENT_WRITE:
+            peer.flush()
+            if not peer.outgoing:
+                self._selector.modify(peer.socket, EVENT_READ, peer)
+        if mask & EVENT_READ:
+            try:
+                self._collect(peer)
+            except EOFError:
+                # Without its socket a worker is of no use; that it has ended is learnt from the process.
+                self._selector.unregister(peer.socket)
+                peer.signal_group(signal.SIGKILL)
+
+    def _collect(self, peer: Peer) -> None:
+        for message in peer.receive():
+            self._take(peer, message)
+
+    def _take(self, peer: Peer, message: Up) -> None:
+        match message:
+            case Done() | Failed():
+                peer.queue.popleft()
+                del self._holder[message.attempt]
+                self._withdrawn.discard(message.attempt)
+                self._batching.measured(message.usage.ended - message.usage.started)
+                self._events.append(message)
+                if peer.queue:
+                    self._start_first(peer)
+            case Ready():
+                peer.is_ready = True
+                self._failed_starts = 0
+            case _:
+                self._events.append(message)
+
+    def _start_first(self, peer: Peer) -> None:
+        attempt = peer.queue[0].attempt
+        self._events.append(Started(attempt))
+        if attempt in self._withdrawn:
+            peer.signal_group(signal.SIGKILL)
+
+    # ---- endings ---------------------------------------------------------------------------------------------------
+
+    def _bury(self, peer: Peer) -> None:
+        """Take leave of a worker that has ended: its last reports count, the attempt it was running is lost."""
+        for message in peer.drain():
+            self._take(peer, message)
+        peer.signal_group(signal.SIGKILL)  # what it started must not outlive it
+        code = peer.reap()
+        self._forget(peer)
+        if peer.queue:
+            running = peer.queue.popleft().attempt
+            del self._holder[running]
+            self._withdrawn.discard(running)
+            self._events.append(_lost(running, code))
+        while peer.queue:
+            assignment = peer.queue.pop()
+            del self._holder[assignment.attempt]
+            self._requeue(assignment)
+        if not peer.is_ready:
+            self._count_failed_start(code)
+
+    def _requeue(self, assignment: Assignment) -> None:
+        """Put it first in line, unless it was withdrawn."""
+        if assignment.attempt in self._withdrawn:
+            self._withdrawn.discard(assignment.attempt)
+            self._events.append(Unstarted(assignment.attempt))
+        else:
+            self._pending.appendleft(assignment)
+
+    def _forget(self, peer: Peer) -> None:
+        self._peers.remove(peer)
+        for descriptor in (peer.socket, peer.exit_descriptor):
+            if descriptor in self._selector.get_map():
+                self._selector.unregister(descriptor)
+        peer.close()
+
+    def _count_failed_start(self, code: int) -> None:
+        self._failed_starts += 1
+        if self._failed_starts >= TOLERATED_FAILED_STARTS:
+            raise WorkersUnavailableError(
+                f"{self._failed_starts} worker processes in a row ended before they were ready (exit code {code}). "
+                "What they wrote to standard error tells why; often a module on sys.path shadows one that Python needs."
+            )
+
+    def _end_workers(self) -> None:
+        """Hang up, wait, kill, wait: idle workers run their exit handlers, and none outlives this call."""
+        for peer in self._peers:
+            if peer.queue or not peer.is_ready:
+                peer.signal_group(signal.SIGKILL)
+            peer.hang_up()
+        deadline = monotonic() + GRACE_SECONDS
+        for peer in self._peers:
+            peer.has_ended(max(0.0, deadline - monotonic()))
+            peer.signal_group(signal.SIGKILL)
+            peer.reap()
+            peer.close()
+        self._peers.clear()
+
+    def abandon(self) -> None:
+        """In a forked child of the program: give up every descriptor, so that the workers' life-lines are ours alone."""
+        for peer in self._peers:
+            peer.close()
+        for descriptor in (self._wake_reader, self._wake_writer):
+            os.close(descriptor)
+        self._selector.close()
+
+
+def _lost(attempt: int, code: int) -> Lost:
+    return Lost(attempt, None, signal.Signals(-code).name) if code < 0 else Lost(attempt, code, None)
+
+
+def _abandon_all() -> None:
+    for pool in list(_pools):
+        pool.abandon()
+
+
+os.register_at_fork(after_in_child=_abandon_all)

@@ -1,0 +1,70 @@
+"""SerialExecutor: runs assignments on the calling thread. For debuggers, profilers and coverage; the reference.
+
+`wait` runs the next assignment and returns its events. The functions are the program's own objects; values go through
+the same codec as everywhere. It offers no protection: a task that hangs or kills its process does so to the caller.
+"""
+
+from collections import deque
+from collections.abc import Mapping, Sequence
+
+from cloaca.execution import attempt
+from cloaca.wire.messages import Answer, Assignment, Event, Failed, Lost, Publish, Slice, Started, Unstarted
+
+_EVERYTHING: frozenset[str] = frozenset()
+
+
+class SerialExecutor:
+    """Runs assignments in the order of their submission, with the function objects themselves.
+
+    `functions` maps the number of a function to the object, so nothing needs to be published.
+    """
+
+    window = 1
+    answers = False
+
+    def __init__(self, functions: Mapping[int, attempt.TaskFunction]) -> None:
+        self._functions = functions
+        self._queue: deque[Assignment] = deque()
+        self._events: list[Event] = []
+
+    def publish(self, functions: Sequence[Publish]) -> None:
+        """Nothing to do: the objects are here."""
+
+    def retire(self, functions: Sequence[int]) -> None:
+        """Nothing to do: the objects belong to the program."""
+
+    def submit(self, assignments: Sequence[Assignment]) -> None:
+        """Queue them; they run in `wait`."""
+        self._queue.extend(assignments)
+
+    def answer(self, answer: Answer) -> None:
+        """Never called: slices are complete."""
+        raise AssertionError(f"Attempt {answer.attempt} didn't ask")
+
+    def cancel(self, attempts: Sequence[int]) -> None:
+        """Give back those that are queued; nothing else can be under way."""
+        withdrawn = set(attempts)
+        self._events += [Unstarted(queued.attempt) for queued in self._queue if queued.attempt in withdrawn]
+        self._queue = deque(queued for queued in self._queue if queued.attempt not in withdrawn)
+
+    def wait(self, timeout: float | None) -> Sequence[Event]:  # noqa: ARG002 - work is its own waiting
+        """Run the next assignment."""
+        events, self._events = self._events, []
+        if not events and self._queue:
+            assignment = self._queue.popleft()
+            report = attempt.run(assignment, self._functions.__getitem__, _EVERYTHING, _never)
+            if isinstance(report, Failed) and report.type_name == KeyboardInterrupt.__name__:
+                self._events = [Started(assignment.attempt), Lost(assignment.attempt, None, "SIGINT")]
+                raise KeyboardInterrupt  # here Ctrl-C is meant for the program, not for the task alone
+            return [Started(assignment.attempt), report]
+        return events
+
+    def wake(self) -> None:
+        """Nothing to do: `wait` never blocks."""
+
+    def close(self) -> None:
+        """Nothing was started."""
+
+
+def _never(_keys: tuple[str, ...], _rest: bool, _outcomes: bool) -> Slice:  # noqa: FBT001 - the shape of Ask
+    raise AssertionError("a complete slice is never asked about")

@@ -1,0 +1,161 @@
+"""The worker process: reads assignments from its socket, runs them one by one, and reports each at once.
+
+Everything happens on the main thread: a second thread that reads the socket would double the time of a round trip.
+While a task waits for an answer it reads on, and keeps the assignments that come in between for later.
+
+A process that a task forks from here has no socket; when it returns from the task, it exits.
+"""
+
+import io
+import os
+import sys
+from collections import deque
+from collections.abc import Callable
+from socket import socket
+from threading import Lock
+
+from cloaca.execution import attempt, lifeline
+from cloaca.wire.frames import FrameReader, decode_down, frame
+from cloaca.wire.functions import load
+from cloaca.wire.messages import Answer, Assignment, Publish, Ready, Retire, Said, Slice, Up, Wants
+
+_is_serving = False
+
+
+def is_serving() -> bool:
+    """Whether this process is a worker."""
+    return _is_serving
+
+
+def main(descriptor: int, lifeline_descriptor: int) -> None:
+    """Serve on an inherited socket until it is closed."""
+    global _is_serving  # noqa: PLW0603 - a process is a worker or not, once and for all
+    _is_serving = True
+    lifeline.follow(lifeline_descriptor)
+    os.set_inheritable(descriptor, False)  # noqa: FBT003 - the argument's only form
+    sys.argv[1:] = []
+    worker = Worker(socket(fileno=descriptor))
+    sys.stdout = Output("stdout", worker.say)
+    sys.stderr = Output("stderr", worker.say)
+    worker.serve()
+
+
+class Worker:
+    """The state of a worker: its socket, the functions it knows, and the assignments that wait."""
+
+    def __init__(self, connection: socket) -> None:
+        self._socket = connection
+        self._reader = FrameReader(connection)
+        self._sending = Lock()  # threads of a task may print; no other process ever holds it
+        self._blobs: dict[int, bytes] = {}
+        self._reads: dict[int, frozenset[str]] = {}
+        self._functions: dict[int, attempt.TaskFunction] = {}
+        self._queue: deque[Assignment] = deque()
+        self._answers: deque[Answer] = deque()
+        self._current = -1
+        self._is_fork = False
+        os.register_at_fork(after_in_child=self._lose_socket)
+
+    def serve(self) -> None:
+        """Run assignments until the coordinator closes the socket."""
+        self._send(Ready())
+        try:
+            while True:
+                while not self._queue:
+                    self._receive()
+                self._run(self._queue.popleft())
+        except (EOFError, ConnectionError):
+            return
+
+    def say(self, stream: str, text: str) -> None:
+        """Send what a task printed. A forked child has no socket: it writes for itself."""
+        if self._is_fork:
+            os.write(1 if stream == "stdout" else 2, text.encode(errors="replace"))
+            return
+        self._send(Said(self._current, stream, text))
+
+    def _run(self, assignment: Assignment) -> None:
+        self._current = assignment.attempt
+        report = attempt.run(assignment, self._load, self._reads[assignment.function], self._ask)
+        if self._is_fork:
+            os._exit(0)
+        for stream in (sys.stdout, sys.stderr):
+            if isinstance(stream, Output):
+                stream.finish()
+        self._send(report)
+
+    def _load(self, number: int) -> attempt.TaskFunction:
+        function = self._functions.get(number)
+        if function is None:
+            function = self._functions[number] = load(self._blobs[number])
+        return function
+
+    def _ask(self, keys: tuple[str, ...], rest: bool, outcomes: bool) -> Slice:  # noqa: FBT001 - the shape of Ask
+        if self._is_fork:
+            raise RuntimeError("A process that a task forked can't read more of the context: read it before the fork.")
+        self._send(Wants(self._current, keys, rest, outcomes))
+        while not self._answers:
+            self._receive()
+        return self._answers.popleft().slice
+
+    def _send(self, message: Up) -> None:
+        with self._sending:
+            self._socket.sendall(frame(message))
+
+    def _receive(self) -> None:
+        for body in self._reader.receive():
+            for message in decode_down(body):
+                match message:
+                    case Assignment():
+                        self._queue.append(message)
+                    case Publish(function=number):
+                        self._blobs[number] = message.blob
+                        self._reads[number] = frozenset(message.reads)
+                    case Answer():
+                        self._answers.append(message)
+                    case Retire():
+                        for number in message.functions:
+                            del self._blobs[number], self._reads[number]
+                            self._functions.pop(number, None)
+
+    def _lose_socket(self) -> None:
+        self._is_fork = True
+        self._socket.close()
+
+
+class Output(io.TextIOBase):
+    """`sys.stdout` or `sys.stderr` of a worker: hands on whole lines, at once."""
+
+    def __init__(self, name: str, say: Callable[[str, str], None]) -> None:
+        super().__init__()
+        self._name = name
+        self._say = say
+        self._line = ""
+
+    @property
+    def name(self) -> str:
+        """The stream's name, as the interpreter's own streams have it."""
+        return f"<{self._name}>"
+
+    @property
+    def encoding(self) -> str:  # type: ignore[override]
+        """Text stays text up to the program's own stream."""
+        return "utf-8"
+
+    def writable(self) -> bool:
+        """Always."""
+        return True
+
+    def write(self, text: str) -> int:
+        """Take on text; lines that it completes go out."""
+        lines, newline, rest = (self._line + text).rpartition("\n")
+        if newline:
+            self._say(self._name, lines + newline)
+        self._line = rest
+        return len(text)
+
+    def finish(self) -> None:
+        """Send a line that the task left unfinished."""
+        if self._line:
+            self._say(self._name, self._line + "\n")
+            self._line = ""

@@ -1,0 +1,209 @@
+"""What a run leaves: WorkflowResult, with a TaskResult for every task.
+
+Everything here is plain data taken from the run when it ended; values and exceptions are rebuilt when asked for.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import UTC, datetime
+from functools import cached_property
+from typing import Literal
+
+from cloaca.context import Context, of_versions
+from cloaca.engine.plan import Plan
+from cloaca.engine.run import Run
+from cloaca.engine.view import versions
+from cloaca.errors import MergeConflict, RemoteTraceback, TaskError, WorkerDied, WorkflowFailedError
+from cloaca.wire.codec import decode
+from cloaca.wire.messages import Failed, Lost, Outcome, Usage, Version
+
+End = Usage | Failed | Lost | None
+_LISTED = 10
+
+
+class TaskResult:
+    """How one task ended.
+
+    `status` is "Completed", "Failed", "Skipped" or "Cancelled"; `attempts` counts the tries that were started.
+    """
+
+    def __init__(self, id: str, outcome: Outcome, attempts: int, end: End, clock: float) -> None:
+        self.id = id
+        self.status = outcome.status
+        self.error_message = outcome.error
+        self.attempts = attempts
+        self._end = end
+        self._clock = clock
+
+    @cached_property
+    def error(self) -> BaseException | None:
+        """The exception that the task raised, with the worker's traceback as its cause; `None` where it didn't fail."""
+        match self._end:
+            case Failed() as failed:
+                error = _rebuilt(failed)
+                error.__cause__ = RemoteTraceback(failed.traceback)
+                return error
+            case Lost(exit_code=exit_code, signal=signal):
+                return WorkerDied(self.id, exit_code, signal)
+            case _:
+                return None
+
+    @property
+    def usage(self) -> Usage | None:
+        """Times on the monotonic clock, CPU seconds and peak memory; `None` where no attempt reported."""
+        return self._end.usage if isinstance(self._end, Failed) else self._end if isinstance(self._end, Usage) else None
+
+    @property
+    def start_time(self) -> str | None:
+        """When the attempt began, as an RFC 3339 string; `None` where none reported."""
+        return None if self.usage is None else _rfc3339(self._clock + self.usage.started)
+
+    @property
+    def end_time(self) -> str | None:
+        """When the attempt ended, as an RFC 3339 string; `None` where none reported."""
+        return None if self.usage is None else _rfc3339(self._clock + self.usage.ended)
+
+    @property
+    def duration(self) -> float | None:
+        """Seconds that the attempt took; `None` where none reported."""
+        return None if self.usage is None else self.usage.ended - self.usage.started
+
+    @property
+    def cpu_seconds(self) -> float | None:
+        """CPU seconds of the attempt, over all threads; `None` where none reported."""
+        return None if self.usage is None else self.usage.cpu
+
+    @property
+    def peak_memory(self) -> int | None:
+        """The highest memory, in bytes, that the worker had ever used when the attempt ended; `None` as above."""
+        return None if self.usage is None else self.usage.peak_memory
+
+    def __repr__(self) -> str:
+        return f"TaskResult({self.id!r}, {self.status!r}, attempts={self.attempts})"
+
+
+class _Tasks(Mapping[str, TaskResult]):
+    """The tasks' results by id, in the order of the workflow; each is made when it is asked for."""
+
+    def __init__(self, plan: Plan, outcomes: Sequence[Outcome], attempts: Sequence[int], ends: Sequence[End]) -> None:
+        self.plan = plan
+        self.outcomes = outcomes
+        self._attempts = attempts
+        self._ends = ends
+        self.clock = 0.0
+
+    def __getitem__(self, id: str) -> TaskResult:
+        rank = self.plan.rank[id]
+        return TaskResult(id, self.outcomes[rank], self._attempts[rank], self._ends[rank], self.clock)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.plan.names)
+
+    def __len__(self) -> int:
+        return len(self.plan.names)
+
+    def __repr__(self) -> str:
+        return f"<results of {len(self)} tasks>"
+
+
+class WorkflowResult:
+    """How a run ended.
+
+    Attributes:
+        status: "Completed", "Failed" (a task failed, handled or not) or "Cancelled".
+        execution_id: the run's own id.
+        start_time, end_time: RFC 3339 strings. duration: seconds.
+        tasks: a mapping of task id to `TaskResult`, in the order of the workflow.
+        error_message: what went wrong, root causes first; `None` on success.
+    """
+
+    def __init__(self, workflow: str, execution_id: str, run: Run, started: float, ended: float, clock: float) -> None:
+        self.workflow = workflow
+        self.execution_id = execution_id
+        self.start_time = _rfc3339(started)
+        self.end_time = _rfc3339(ended)
+        self.duration = ended - started
+        outcomes = [run.outcome(rank) for rank in range(len(run.plan.names))]
+        tasks = _Tasks(run.plan, outcomes, run.attempts, run.ends)
+        tasks.clock = clock
+        self.tasks: Mapping[str, TaskResult] = tasks
+        self.status: Literal["Completed", "Failed", "Cancelled"] = _status(run.cancelled, outcomes)
+        self._roots = root_causes(run.plan, outcomes)
+        self.error_message = _message(self.status, run.plan, outcomes, self._roots)
+        self._final = {key: versions(writes) for key, writes in run.history.final().items()}
+
+    @cached_property
+    def final_context(self) -> Context:
+        """The merge of everything that completed tasks wrote, on top of the input."""
+        return of_versions(self._final)
+
+    @property
+    def conflicts(self) -> dict[str, MergeConflict]:
+        """The keys whose concurrent values don't agree, each with what reading it raises."""
+        return self.final_context.conflicts()
+
+    def raise_for_status(self) -> None:
+        """Raise `WorkflowFailedError` unless the run completed; its cause is the first root cause."""
+        if self.status == "Completed":
+            return
+        error = WorkflowFailedError(f"Workflow {self.workflow!r}: {self.error_message}")
+        raise error from (self.tasks[self._roots[0]].error if self._roots else None)
+
+    def __repr__(self) -> str:
+        return f"WorkflowResult({self.workflow!r}, {self.status!r}, {len(self.tasks)} tasks, {self.duration:.3f} s)"
+
+
+def root_causes(plan: Plan, outcomes: Sequence[Outcome]) -> list[str]:
+    """The failed tasks that no failed task precedes, in the order of the workflow."""
+    follows_failure = [False] * len(outcomes)
+    roots = []
+    for rank, dependencies in enumerate(plan.predecessors):
+        follows_failure[rank] = any(
+            follows_failure[dependency] or outcomes[dependency].status == "Failed" for dependency in dependencies
+        )
+        if outcomes[rank].status == "Failed" and not follows_failure[rank]:
+            roots.append(plan.names[rank])
+    return roots
+
+
+def _status(cancelled: bool, outcomes: Sequence[Outcome]) -> Literal["Completed", "Failed", "Cancelled"]:  # noqa: FBT001
+    statuses = {outcome.status for outcome in outcomes}
+    if cancelled and "Cancelled" in statuses:
+        return "Cancelled"
+    return "Failed" if "Failed" in statuses else "Completed"
+
+
+def _message(status: str, plan: Plan, outcomes: Sequence[Outcome], roots: Sequence[str]) -> str | None:
+    if status == "Completed":
+        return None
+    by_status: dict[str, list[str]] = {"Failed": [], "Skipped": [], "Cancelled": []}
+    for name, outcome in zip(plan.names, outcomes, strict=True):
+        if outcome.status in by_status:
+            by_status[outcome.status].append(name)
+    later = [name for name in by_status["Failed"] if name not in set(roots)]
+    lines = [f"Task {name!r} failed: {outcomes[plan.rank[name]].error}" for name in (*roots, *later)[:_LISTED]]
+    if len(by_status["Failed"]) > _LISTED:
+        lines.append(f"... and {len(by_status['Failed']) - _LISTED} more tasks failed")
+    lines += [_listing(by_status["Cancelled"], "cancelled"), _listing(by_status["Skipped"], "skipped")]
+    return "\n".join(filter(None, lines))
+
+
+def _listing(names: Sequence[str], what: str) -> str:
+    if not names:
+        return ""
+    shown = ", ".join(map(repr, names[:_LISTED])) + (", ..." if len(names) > _LISTED else "")
+    return f"{len(names)} task{'s were' if len(names) > 1 else ' was'} {what}: {shown}"
+
+
+def _rebuilt(failed: Failed) -> BaseException:
+    stand_in = TaskError(failed.type_name, failed.text)
+    if failed.error is None:
+        return stand_in
+    try:
+        error = decode(failed.error)
+    except Exception:  # noqa: BLE001 - unpickling runs user code; its text and traceback are told all the same
+        return stand_in
+    return error if isinstance(error, BaseException) else stand_in
+
+
+def _rfc3339(seconds: float) -> str:
+    return datetime.fromtimestamp(seconds, UTC).isoformat()

@@ -1,0 +1,266 @@
+"""DefaultRunner: runs workflows. It puts the parts together, and is the only module that knows all of them."""
+
+import os
+import sys
+import time
+import weakref
+from collections.abc import Sequence
+from itertools import count
+from threading import Event, Lock
+from types import TracebackType
+from typing import Literal, Self
+
+from cloaca import cores, registry
+from cloaca.config import DefaultRunnerConfig
+from cloaca.context import Context, versions_of
+from cloaca.coordinator import Job
+from cloaca.database import check_url
+from cloaca.engine.run import Run, Work
+from cloaca.errors import NestedExecutionError, RunnerClosedError
+from cloaca.execution import worker
+from cloaca.execution.pool import Pool
+from cloaca.execution.serial import SerialExecutor
+from cloaca.loop import Inline, Loop
+from cloaca.result import WorkflowResult
+from cloaca.wire.functions import Captured, FunctionCache
+from cloaca.wire.messages import Publish, Version
+from cloaca.workflow import Workflow
+
+ExecutorName = Literal["processes", "serial"]
+
+HASH_SEED = "0"
+"""All workers hash alike, so that the order of a set of strings can't depend on which of them ran a task."""
+
+
+class Execution:
+    """One execution of a workflow, running or ended. `id` is its own; `status` is "Running" until it ends."""
+
+    def __init__(self, workflow: Workflow, run: Run, functions: Sequence[Publish], host: Inline | Loop) -> None:
+        self.id = os.urandom(16).hex()
+        self._job = Job(run, functions, self._end)
+        self._workflow = workflow
+        self._host = host
+        self._ended = Event()
+        self._error: Exception | None = None
+        self._result: WorkflowResult | None = None
+        self._started = time.time()
+        self._clock = self._started - time.monotonic()
+
+    @property
+    def status(self) -> str:
+        """What the result says, or "Running" while there is none."""
+        return "Running" if self._result is None else self._result.status
+
+    def cancel(self) -> None:
+        """Start nothing more, and stop the tasks that run; the result then says "Cancelled"."""
+        if not self._ended.is_set():
+            self._host.cancel(self._job)
+
+    def result(self, timeout: float | None = None) -> WorkflowResult:
+        """Wait for the end, for at most `timeout` seconds, and return the result.
+
+        Raises:
+            TimeoutError: it hasn't ended in time; it goes on.
+            KeyboardInterrupt: Ctrl-C was pressed; the execution was cancelled, and the exception's `result` tells how
+                far it got.
+        """
+        try:
+            ended = self._ended.wait(timeout)
+        except KeyboardInterrupt as interrupt:
+            self.cancel()
+            self._ended.wait()
+            self._attach(interrupt)
+            raise
+        if not ended:
+            raise TimeoutError(f"Workflow {self._workflow.name!r} hasn't ended within {timeout} s. It goes on.")
+        if self._error is not None:
+            raise self._error
+        assert self._result is not None, "an execution ends with a result or an error"
+        return self._result
+
+    def _begin(self) -> "Execution":
+        try:
+            self._host.begin(self._job)
+        except KeyboardInterrupt as interrupt:
+            self._attach(interrupt)
+            raise
+        return self
+
+    def _attach(self, interrupt: KeyboardInterrupt) -> None:
+        interrupt.result = self._result  # type: ignore[attr-defined]
+
+    def _end(self, error: Exception | None) -> None:
+        self._error = error
+        if error is None:
+            self._result = WorkflowResult(
+                self._workflow.name, self.id, self._job.run, self._started, time.time(), self._clock
+            )
+        self._ended.set()
+
+
+class DefaultRunner:
+    """Runs workflows on worker processes that use every core.
+
+    A runner is cheap to keep, may be reused for many executions and from several threads, and starts workers only when
+    the first task needs one. Use it in a `with` block, or call `shutdown`; a program's end does it too.
+
+    Args:
+        database_url: where runs would be recorded; nothing is recorded yet. A URL of a file is accepted with a warning.
+        workers: how many worker processes; by default as many as the cores that this process may use.
+        executor: "processes", or "serial" to run every task in the calling thread, for debuggers, profilers and
+            coverage. By default what the environment variable `CLOACA_EXECUTOR` says, or else "processes".
+
+    Raises:
+        ValueError: an argument makes no sense; the message says which.
+
+    >>> import cloaca
+    >>> with cloaca.WorkflowBuilder("greeting"):
+    ...     @cloaca.task()
+    ...     def greet(context):
+    ...         context.set("greeting", "Hello " + context["name"])
+    >>> with cloaca.DefaultRunner(workers=1) as runner:
+    ...     result = runner.execute("greeting", cloaca.Context({"name": "Ada"}))
+    >>> result.status, result.final_context["greeting"]
+    ('Completed', 'Hello Ada')
+    """
+
+    def __init__(
+        self,
+        database_url: str = "sqlite://:memory:",
+        *,
+        workers: int | None = None,
+        executor: ExecutorName | None = None,
+    ) -> None:
+        _check_platform()
+        check_url(database_url)
+        self._workers = _checked_workers(workers)
+        self._executor = _checked_executor(executor or os.environ.get("CLOACA_EXECUTOR") or "processes")
+        self._lock = Lock()
+        self._loop: Loop | None = None
+        self._closed = False
+        self._process = os.getpid()
+        self._numbers = count()
+        self._captures: weakref.WeakKeyDictionary[Workflow, FunctionCache] = weakref.WeakKeyDictionary()
+
+    @classmethod
+    def with_config(cls, database_url: str, config: DefaultRunnerConfig) -> Self:
+        """A runner with `config`: as many workers as its `max_concurrent_tasks`, where that was set."""
+        return cls(database_url, workers=config.workers)
+
+    def execute(self, workflow_name: str, context: Context | None = None) -> WorkflowResult:
+        """Run the workflow of that name on `context`, and wait for its end. The caller's context doesn't change.
+
+        A task that fails doesn't raise here: `result.status` tells, and `result.raise_for_status()` raises.
+
+        Raises:
+            UnknownWorkflowError: no workflow of that name is registered.
+            CaptureError: the function of a task can't be sent to a worker; nothing has run.
+            RunnerClosedError: the runner was shut down.
+            NestedExecutionError: this was called in a worker.
+            KeyboardInterrupt: Ctrl-C was pressed; the exception's `result` tells how far it got.
+        """
+        return self.start(workflow_name, context).result()
+
+    def start(self, workflow_name: str, context: Context | None = None) -> Execution:
+        """Start the workflow of that name on `context`; returns at once, with an `Execution`.
+
+        With the serial executor it returns when the run has ended. Raises what `execute` raises.
+        """
+        self._check_usable()
+        workflow = registry.find(workflow_name)
+        inputs = versions_of(_checked_context(context))
+        if self._executor == "serial":
+            return self._start_here(workflow, inputs)
+        captured = self._capture(workflow)
+        run = Run(
+            workflow.plan,
+            [Work(function.number, function.reads) for function in captured],
+            inputs,
+            numbers=self._numbers,
+            answers=True,
+        )
+        functions = [Publish(function.number, function.blob, function.reads) for function in captured]
+        return Execution(workflow, run, functions, self._running_loop())._begin()
+
+    def shutdown(self) -> None:
+        """End the workers. Executions that are under way end with an error. Idempotent."""
+        self._closed = True
+        if self._loop is not None and self._process == os.getpid():
+            self._loop.stop()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.shutdown()
+
+    def __repr__(self) -> str:
+        state = "closed" if self._closed else "open"
+        return f"DefaultRunner(workers={self._workers}, executor={self._executor!r}, {state})"
+
+    def _start_here(self, workflow: Workflow, inputs: dict[str, tuple[Version, ...]]) -> Execution:
+        functions = [workflow.tasks[place].function for place in workflow.plan.defined]
+        run = Run(
+            workflow.plan,
+            [Work(rank, ()) for rank in range(len(functions))],
+            inputs,
+            numbers=count(),
+            answers=False,
+        )
+        host = Inline(SerialExecutor(dict(enumerate(functions))))
+        return Execution(workflow, run, (), host)._begin()
+
+    def _capture(self, workflow: Workflow) -> list[Captured]:
+        with self._lock:
+            cache = self._captures.setdefault(workflow, FunctionCache())
+            tasks = (workflow.tasks[place] for place in workflow.plan.defined)
+            return [cache.capture(task.id, task.function) for task in tasks]
+
+    def _running_loop(self) -> Loop:
+        with self._lock:
+            self._check_usable()
+            if self._loop is None:
+                environment = {"PYTHONHASHSEED": HASH_SEED, **cores.thread_bounds(self._workers)}
+                self._loop = Loop(Pool(self._workers, environment))
+                weakref.finalize(self, self._loop.stop)
+            return self._loop
+
+    def _check_usable(self) -> None:
+        if worker.is_serving():
+            raise NestedExecutionError(
+                "execute was called inside a worker: a module that a task needs starts a run when it is imported. Put "
+                "the call under `if __name__ == '__main__':`. (A task can't run a workflow of its own.)"
+            )
+        if self._closed:
+            raise RunnerClosedError("This runner was shut down. Create a new DefaultRunner.")
+        if self._process != os.getpid():
+            raise RunnerClosedError("This runner belongs to the process that forked this one. Create a new one here.")
+
+
+def _check_platform() -> None:
+    if sys.platform == "win32":
+        raise RuntimeError("cloaca runs on Linux and macOS. On Windows, run it in WSL 2.")
+
+
+def _checked_workers(workers: int | None) -> int:
+    if workers is None:
+        return cores.usable()
+    if not isinstance(workers, int) or isinstance(workers, bool) or workers < 1:
+        raise ValueError(f"workers is a whole number of at least 1, or None for one per core; not {workers!r}")
+    return workers
+
+
+def _checked_executor(name: str) -> ExecutorName:
+    if name == "processes" or name == "serial":  # noqa: PLR1714 - narrows the type
+        return name
+    raise ValueError(f'executor (or CLOACA_EXECUTOR) is "processes" or "serial", not {name!r}')
+
+
+def _checked_context(context: Context | None) -> Context:
+    if context is None:
+        return Context()
+    if not isinstance(context, Context):
+        raise TypeError(f"execute takes a cloaca.Context, not {type(context).__name__}: Context({{...}}) makes one.")
+    return context

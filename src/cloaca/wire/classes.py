@@ -1,0 +1,239 @@
+"""Classes that other processes can't import: those of `__main__`, of notebooks, of function bodies.
+
+Purpose: such a class travels as identity and definition, so that its instances work on both sides.
+
+Guarantees
+- A process that knows the identity keeps its own class. Decoding never changes a class of the user's program.
+- `isinstance` holds both ways: an instance that comes back is one of the program's own class.
+- A function's blob brings the definitions as they stand when it is captured: copies of classes that were loaded
+  earlier are refreshed from it, originals are not.
+- A definition that can't be loaded leaves no half-built class behind.
+
+How: a class is pickled as `known_class(identity, definition)`. The definition is a pickle of its own, opened only where
+the identity is unknown. It holds the class and every other such class that is reachable from it, so it needs nothing
+else, and cycles among classes are plain pickle cycles. Special methods are set before anything that may need them: an
+instance among a class's own attributes is rebuilt with the class's `__setstate__` and `__hash__`.
+
+The identity is the one that cloudpickle's own tracker gives: classes that arrive by a plain `cloudpickle.dumps` inside
+a task then are the same classes. A copy is always sent on with the definition it was loaded from, which costs nothing
+and keeps the bytes stable.
+
+Roads not taken: cloudpickle's own reduction, which sets the attributes of a known class again on each load; one
+definition per class, which for classes that all mention each other grows with the factorial of their number.
+"""
+
+import copyreg
+import pickle
+import sys
+import threading
+import weakref
+from dataclasses import dataclass
+from io import BytesIO, TextIOWrapper
+from types import FunctionType, MethodType
+from typing import TYPE_CHECKING, Any
+
+from cloudpickle import cloudpickle
+
+from cloaca.wire.layouts import layout
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    Base = pickle.Pickler
+else:
+    Base = cloudpickle.Pickler
+
+Identity = str
+Definition = bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Copy:
+    """What a class that was loaded here was made from. `names`: the attributes that the definition set."""
+
+    definition: Definition
+    names: frozenset[str]
+
+
+_classes: "weakref.WeakValueDictionary[Identity, type]" = cloudpickle._DYNAMIC_CLASS_TRACKER_BY_ID
+_copies: "weakref.WeakKeyDictionary[type, Copy]" = weakref.WeakKeyDictionary()
+_loading = threading.RLock()
+
+
+def travels_by_value(cls: type) -> bool:
+    """Whether a class can't be imported elsewhere, as far as can be told from here."""
+    return cls not in cloudpickle._BUILTIN_TYPE_NAMES and not cloudpickle._should_pickle_by_reference(cls)
+
+
+# ---- reading -------------------------------------------------------------------------------------------------------
+
+
+def known_class(identity: Identity, definition: Definition) -> type:
+    """The class of that identity: this process's own, or else one made from the definition."""
+    with _loading:
+        return _classes.get(identity) or _load(_Loader(definition), identity)
+
+
+def fresh_class(identity: Identity, definition: Definition) -> type:
+    """Like `known_class`, but a copy that was made from another definition is brought up to date."""
+    with _loading:
+        known = _classes.get(identity)
+        if known is None:
+            return _load(_Loader(definition), identity)
+        copy = _copies.get(known)
+        if copy is None or copy.definition == definition:
+            return known
+        return _load(_Refresher(definition), identity)
+
+
+def _load(loader: "_Loader", identity: Identity) -> type:
+    loader.finish()
+    return _classes[identity]
+
+
+class _Loader(pickle.Unpickler):
+    """Opens one definition: makes the classes in it that are unknown here, and leaves the others alone."""
+
+    def __init__(self, definition: Definition) -> None:
+        super().__init__(BytesIO(definition))
+        self._definition = definition
+        self._made: dict[Identity, type] = {}
+        self._names: dict[type, set[str]] = {}
+
+    def find_class(self, module: str, name: str, /) -> Any:
+        found = super().find_class(module, name)
+        return MethodType(found, self) if found in {_Loader.make, _Loader.assign, _Loader.complete} else found
+
+    def make(self, identity: Identity, maker: "Callable[..., type]", arguments: tuple[Any, ...]) -> type:
+        known = _classes.get(identity)
+        if known is not None:
+            return known
+        made = self._made[identity] = maker(*arguments)
+        return made
+
+    def assign(self, cls: type, attributes: dict[str, Any]) -> None:
+        if self.may_define(cls):
+            cloudpickle._class_setstate(cls, (attributes, {}))
+            self._names.setdefault(cls, set()).update(attributes)
+
+    def complete(self, cls: type, state: tuple[None, dict[str, Any]]) -> None:
+        self.assign(cls, state[1])
+
+    def may_define(self, cls: type) -> bool:
+        return any(cls is made for made in self._made.values())
+
+    def finish(self) -> None:
+        try:
+            self.load()
+        except BaseException:
+            for identity in self._made:
+                _classes.pop(identity, None)
+            raise
+        for cls, names in self._names.items():
+            self.record(cls, frozenset(names))
+
+    def record(self, cls: type, names: frozenset[str]) -> None:
+        _copies[cls] = Copy(self._definition, names)
+
+
+class _Refresher(_Loader):
+    """Opens one definition and applies it to the copies that are known here too."""
+
+    def may_define(self, cls: type) -> bool:
+        return cls in _copies or super().may_define(cls)
+
+    def record(self, cls: type, names: frozenset[str]) -> None:
+        before = _copies[cls].names if cls in _copies else frozenset()
+        for name in (before - names) & vars(cls).keys():
+            delattr(cls, name)
+        super().record(cls, names)
+
+
+# ---- writing -------------------------------------------------------------------------------------------------------
+
+
+def _reduce_text_file(file: TextIOWrapper) -> Any:
+    if file is sys.stdout or file is sys.stderr:
+        return cloudpickle._file_reduce(file)
+    raise TypeError("an open file belongs to its process: open it where it is used")
+
+
+def _reduce_view(_: memoryview) -> Any:
+    raise TypeError("a memoryview is a window on another object: use bytes(view)")
+
+
+class Pickler(Base):
+    """cloudpickle's pickler, with classes as identity and definition, and without its silent changes of type.
+
+    cloudpickle turns a memoryview into bytes and an open text file into a `StringIO`; here both are refused. Arrays
+    that are read-only come out writable, as what comes out is the reader's own.
+    """
+
+    resolve: "Callable[[Identity, Definition], type]" = staticmethod(known_class)
+
+    def __init__(self, file: Any, buffer_callback: "Callable[[pickle.PickleBuffer], Any] | None" = None) -> None:
+        # A plain dict: cloudpickle's ChainMap costs every instance that is pickled a microsecond.
+        self.dispatch_table = {
+            **copyreg.dispatch_table,
+            **cloudpickle.Pickler._dispatch_table,
+            TextIOWrapper: _reduce_text_file,
+            memoryview: _reduce_view,
+        }
+        super().__init__(file, protocol=5, buffer_callback=buffer_callback)
+        self._definitions: dict[type, Definition] = {}
+
+    def reducer_override(self, obj: Any) -> Any:
+        kind = type(obj)
+        if issubclass(kind, type):
+            return self.reduce_class(obj) if travels_by_value(obj) else super().reducer_override(obj)
+        if kind is FunctionType:
+            return super().reducer_override(obj)
+        if kind.__name__ == "ndarray" and kind.__module__ == "numpy" and not obj.flags.writeable:
+            return obj.__reduce__()
+        return NotImplemented
+
+    def reduce_class(self, cls: type) -> tuple[Any, ...]:
+        return self.resolve, (cloudpickle._get_or_create_tracker_id(cls), self._definition(cls))
+
+    def _definition(self, cls: type) -> Definition:
+        copy = _copies.get(cls)
+        if copy is not None:
+            return copy.definition
+        if cls not in self._definitions:
+            self._definitions.update(_define(cls))
+        return self._definitions[cls]
+
+
+def _define(cls: type) -> dict[type, Definition]:
+    with BytesIO() as file:
+        pickler = DefinitionPickler(file)
+        pickler.dump(cls)
+        return dict.fromkeys(pickler.defined, file.getvalue())
+
+
+class DefinitionPickler(Pickler):
+    """Writes classes themselves where `Pickler` writes references. `defined`: the classes that it wrote."""
+
+    def __init__(self, file: Any) -> None:
+        super().__init__(file)
+        self.defined: list[type] = []
+
+    def reduce_class(self, cls: type) -> tuple[Any, ...]:
+        if cls in _copies:
+            return super().reduce_class(cls)
+        self.defined.append(cls)
+        maker, arguments, attributes = layout(cls)
+        special = {name: value for name, value in attributes.items() if name.startswith("__")}
+        others = {name: value for name, value in attributes.items() if name not in special}
+        make_arguments = (cloudpickle._get_or_create_tracker_id(cls), maker, arguments)
+        return _Loader.make, make_arguments, (_Assignment(cls, special), others), None, None, _Loader.complete
+
+
+class _Assignment:
+    """Pickles as a call of `_Loader.assign`, made where it stands in the stream."""
+
+    def __init__(self, cls: type, attributes: dict[str, Any]) -> None:
+        self._call = (cls, attributes)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _Loader.assign, self._call

@@ -1,0 +1,64 @@
+"""Messages on a byte stream: eight bytes of length, then MessagePack. Both ends of a worker's socket use it."""
+
+import struct
+from collections.abc import Iterator
+from socket import socket
+
+import msgspec
+
+from cloaca.wire.messages import Down, Up
+
+_LENGTH = struct.Struct("<Q")
+_CAPACITY = 1 << 18
+
+_encode = msgspec.msgpack.Encoder().encode
+decode_down = msgspec.msgpack.Decoder(list[Down]).decode
+decode_up = msgspec.msgpack.Decoder(Up).decode
+
+
+def frame(message: Up | list[Down]) -> bytes:
+    """One message (down: several) as bytes, ready to be sent."""
+    body = _encode(message)
+    return _LENGTH.pack(len(body)) + body
+
+
+class FrameReader:
+    """Cuts what a socket delivers into the bodies of frames."""
+
+    def __init__(self, socket: socket) -> None:
+        self._socket = socket
+        self._view = memoryview(bytearray(_CAPACITY))
+        self._start = self._end = 0
+
+    def receive(self) -> Iterator[memoryview]:
+        """Receive once, and yield the bodies that are complete; each is valid until the next call.
+
+        Raises:
+            EOFError: the other side has closed the stream.
+            BlockingIOError: the socket doesn't block, and has nothing.
+        """
+        received = self._socket.recv_into(self._view[self._end :])
+        if not received:
+            raise EOFError
+        self._end += received
+        while (body := self._start + _LENGTH.size) <= self._end:
+            past = body + _LENGTH.unpack_from(self._view, self._start)[0]
+            if past > self._end:
+                break
+            self._start = past
+            yield self._view[body:past]
+        self._make_room()
+
+    def _make_room(self) -> None:
+        """Move the unfinished frame to the front of a buffer that holds it whole."""
+        rest = self._view[self._start : self._end]
+        if not rest and len(self._view) == _CAPACITY:
+            self._start = self._end = 0
+            return
+        wanted = _CAPACITY
+        if len(rest) >= _LENGTH.size:
+            wanted = max(wanted, _LENGTH.size + _LENGTH.unpack_from(rest)[0])
+        if wanted != len(self._view) or self._start > wanted // 2:
+            self._view = memoryview(bytearray(wanted))
+            self._view[: len(rest)] = rest
+            self._start, self._end = 0, len(rest)

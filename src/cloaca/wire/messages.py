@@ -1,0 +1,151 @@
+"""Every message between the coordinator and what executes, and nothing else.
+
+Envelope and payload are apart: `payload`, `blob` and `error` are bytes that only a task's side opens; everything else
+is read by the coordinator. Structs are encoded as arrays: a field is only ever appended, with a default.
+"""
+
+from collections.abc import Mapping
+
+from msgspec import Struct
+
+INPUT = "the input"
+"""The writer of the values that a run was given."""
+
+
+class Version(Struct, frozen=True, array_like=True, gc=False):
+    """One write of one key: who wrote it, and the encoded value (`None`: the key was removed)."""
+
+    writer: str
+    payload: bytes | None
+
+
+class Outcome(Struct, frozen=True, array_like=True, gc=False):
+    """How a task ended: `status` is "Completed", "Failed", "Skipped" or "Cancelled"; `error` says why, where it failed.
+
+    What `context.outcome(task)` returns.
+    """
+
+    status: str
+    error: str | None = None
+
+
+class Slice(Struct, frozen=True, array_like=True):
+    """A part of the context as one task sees it: the concurrent versions of each key, in the merge order.
+
+    A key without versions is known to be absent. `complete`: every key that is not here is absent too.
+    `outcomes`, where present: how each ancestor ended, by task id.
+    """
+
+    versions: Mapping[str, tuple[Version, ...]]
+    complete: bool = False
+    outcomes: Mapping[str, Outcome] | None = None
+
+
+# ---- down: what an executor is told --------------------------------------------------------------------------------
+
+
+class Publish(Struct, frozen=True, array_like=True, tag="publish"):
+    """A function that assignments will name by its number. `reads`: the keys that a slice for it always covers."""
+
+    function: int
+    blob: bytes
+    reads: tuple[str, ...]
+
+
+class Retire(Struct, frozen=True, array_like=True, tag="retire"):
+    """Functions that no assignment will name again."""
+
+    functions: list[int]
+
+
+class Assignment(Struct, frozen=True, array_like=True, tag="assign"):
+    """One attempt to run."""
+
+    attempt: int
+    task: str
+    function: int
+    slice: Slice
+
+
+class Answer(Struct, frozen=True, array_like=True, tag="answer"):
+    """What an attempt asked for with `Wants`."""
+
+    attempt: int
+    slice: Slice
+
+
+# ---- up: what an executor reports ----------------------------------------------------------------------------------
+
+
+class Usage(Struct, frozen=True, array_like=True, gc=False):
+    """What an attempt cost: `started` and `ended` on the machine's monotonic clock, CPU seconds, peak bytes."""
+
+    started: float
+    ended: float
+    cpu: float
+    peak_memory: int
+
+
+class Ready(Struct, frozen=True, array_like=True, tag="ready", gc=False):
+    """A worker process has started and waits for its first assignment."""
+
+
+class Started(Struct, frozen=True, array_like=True, tag="started", gc=False):
+    """A worker has taken up the attempt."""
+
+    attempt: int
+
+
+class Wants(Struct, frozen=True, array_like=True, tag="wants"):
+    """A running attempt needs what its slice lacks: some keys, all the rest, or how its ancestors ended."""
+
+    attempt: int
+    keys: tuple[str, ...] = ()
+    rest: bool = False
+    outcomes: bool = False
+
+
+class Said(Struct, frozen=True, array_like=True, tag="said", gc=False):
+    """Output of an attempt, whole lines: `stream` is "stdout" or "stderr"."""
+
+    attempt: int
+    stream: str
+    text: str
+
+
+class Done(Struct, frozen=True, array_like=True, tag="done"):
+    """The attempt ended well. `diff`: the payload of each key that it set, `None` for each that it removed."""
+
+    attempt: int
+    diff: dict[str, bytes | None]
+    usage: Usage
+
+
+class Failed(Struct, frozen=True, array_like=True, tag="failed", gc=False):
+    """The task raised. `error` is the pickled exception, where it could be pickled."""
+
+    attempt: int
+    type_name: str
+    text: str
+    traceback: str
+    error: bytes | None
+    usage: Usage
+
+
+class Lost(Struct, frozen=True, array_like=True, tag="lost", gc=False):
+    """The worker died while it ran the attempt: by `signal`, or with `exit_code`."""
+
+    attempt: int
+    exit_code: int | None
+    signal: str | None
+
+
+class Unstarted(Struct, frozen=True, array_like=True, tag="unstarted", gc=False):
+    """The attempt was cancelled, or given back, before anything of it ran."""
+
+    attempt: int
+
+
+Down = Publish | Retire | Assignment | Answer
+Up = Ready | Wants | Said | Done | Failed
+Event = Started | Wants | Said | Done | Failed | Lost | Unstarted

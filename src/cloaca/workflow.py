@@ -1,0 +1,74 @@
+"""A workflow: tasks, what each depends on, and the plan compiled from that. Nothing of it ever changes."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+from cloaca import diagram
+from cloaca.engine.plan import Plan, plan
+from cloaca.version import version
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """One task: its id, the user's function, and the ids of its dependencies as listed."""
+
+    id: str
+    function: Callable[..., Any]
+    dependencies: tuple[str, ...]
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Workflow:
+    """What `WorkflowBuilder.build()` returns: a validated graph of tasks.
+
+    `tasks` is in order of definition; `plan` is the same graph in the engine's terms.
+    """
+
+    name: str
+    description: str
+    tags: Mapping[str, str]
+    tasks: tuple[Task, ...]
+    plan: Plan
+
+    @cached_property
+    def version(self) -> str:
+        """16 hex digits over structure and code: equal where a run would do the same (see `cloaca.version`)."""
+        return version((task.id, task.dependencies, task.function) for task in self.tasks)
+
+    def topological_sort(self) -> list[str]:
+        """Return the task ids in the one fixed order in which every task follows its dependencies."""
+        return list(self.plan.names)
+
+    def get_execution_levels(self) -> list[list[str]]:
+        """Return the task ids in groups: those of one group don't depend on each other, only on earlier groups."""
+        return [[self.plan.names[rank] for rank in level] for level in self.plan.levels()]
+
+    def get_roots(self) -> list[str]:
+        """Return the ids of the tasks without dependencies, in order of definition."""
+        return [task.id for task in self.tasks if not task.dependencies]
+
+    def get_leaves(self) -> list[str]:
+        """Return the ids of the tasks on which no other depends, in order of definition."""
+        rank, successors = self.plan.rank, self.plan.successors
+        return [task.id for task in self.tasks if not successors[rank[task.id]]]
+
+    def validate(self) -> None:
+        """Check the graph again. Building has done so already, so this finds nothing; scripts may call it.
+
+        Raises `WorkflowError` with every fault.
+        """
+        plan(self.name, [(task.id, task.dependencies) for task in self.tasks])
+
+    def to_mermaid(self) -> str:
+        """Return the graph as the text of a Mermaid flowchart."""
+        return diagram.to_mermaid(self.plan)
+
+    def to_dot(self) -> str:
+        """Return the graph as the text of a Graphviz file."""
+        return diagram.to_dot(self.name, self.plan)
+
+    def __repr__(self) -> str:
+        count = len(self.tasks)
+        return f"Workflow({self.name!r}, {count} task{'s' if count > 1 else ''})"

@@ -1,0 +1,122 @@
+"""Around every test: nothing may be left behind.
+
+What counts is what was not there before the test began: processes, threads, open descriptors, and files named
+`cloaca*` where large values live. So a pool shared by many tests must have its workers running when its fixture hands
+it out, and a test that kills workers uses a pool of its own. There is no way to opt out.
+"""
+
+import gc
+import sys
+import tempfile
+import threading
+import time
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+import psutil
+import pytest
+from hypothesis import settings
+
+PATIENCE = 5.0  # seconds that processes and threads get to end by themselves
+DESCRIPTORS = Path("/proc/self/fd")
+SHARED = (Path("/dev/shm"), Path(tempfile.gettempdir()))
+
+settings.register_profile("cloaca", deadline=None)  # no timing decides a test
+settings.load_profile("cloaca")
+
+
+@dataclass(frozen=True, slots=True)
+class Belongings:
+    """What this process has at one moment."""
+
+    processes: frozenset[psutil.Process]
+    threads: frozenset[threading.Thread]
+    descriptors: Counter[str]
+    files: frozenset[Path]
+
+    @classmethod
+    def now(cls) -> "Belongings":
+        return cls(
+            frozenset(psutil.Process().children(recursive=True)),
+            frozenset(threading.enumerate()),
+            Counter(_targets()),
+            frozenset(path for folder in SHARED for path in folder.glob("cloaca*")),
+        )
+
+    def __sub__(self, before: "Belongings") -> "Belongings":
+        return Belongings(
+            self.processes - before.processes,
+            self.threads - before.threads,
+            self.descriptors - before.descriptors,
+            frozenset(path for path in self.files - before.files if not _of_another_program(path)),
+        )
+
+    def __str__(self) -> str:
+        lines = [_told(process) for process in sorted(self.processes, key=lambda process: process.pid)]
+        lines += sorted(f"thread {thread.name}" for thread in self.threads)
+        lines += sorted(f"open descriptor: {target}" for target in self.descriptors.elements())
+        lines += sorted(f"file {path}" for path in self.files)
+        return "".join(f"\n  {line}" for line in lines)
+
+
+NOTHING = Belongings(frozenset(), frozenset(), Counter(), frozenset())
+
+
+def _targets() -> Iterator[str]:
+    """Where each open descriptor leads. Importing a module may keep one of its files open: those don't count."""
+    if not DESCRIPTORS.exists():
+        return
+    for descriptor in DESCRIPTORS.iterdir():
+        with suppress(FileNotFoundError):  # the descriptor of this very listing
+            target = str(descriptor.readlink())
+            if not target.startswith((sys.prefix, sys.base_prefix, "/dev/null", "/dev/urandom")):
+                yield target
+
+
+def _of_another_program(path: Path) -> bool:
+    """Whether the name (`cloaca-<process id>-...`) says that a living process made it which is none of ours."""
+    ours = {process.pid for process in (psutil.Process(), *psutil.Process().children(recursive=True))}
+    pids = {int(part) for part in path.name.split("-") if part.isdecimal()}
+    return any(psutil.pid_exists(pid) for pid in pids - ours)
+
+
+def _told(process: psutil.Process) -> str:
+    with suppress(psutil.NoSuchProcess):
+        return f"process {process.pid}: {' '.join(process.cmdline())}"
+    return f"process {process.pid}"
+
+
+def _left_since(before: Belongings) -> Belongings:
+    """What is here and was not before, after the time that it takes to go."""
+    left = Belongings.now() - before
+    if left == NOTHING:
+        return left
+    deadline = time.monotonic() + PATIENCE
+    psutil.wait_procs(list(left.processes), timeout=PATIENCE)
+    for thread in left.threads:
+        thread.join(max(0.0, deadline - time.monotonic()))
+    gc.collect()  # a reference cycle may hold a descriptor
+    return Belongings.now() - before
+
+
+def _end(processes: frozenset[psutil.Process]) -> None:
+    """One leak fails one test, and doesn't outlive the session."""
+    for process in processes:
+        with suppress(psutil.NoSuchProcess):
+            process.kill()
+    psutil.wait_procs(list(processes), timeout=PATIENCE)
+
+
+@pytest.fixture(autouse=True)
+def _nothing_is_left() -> Iterator[None]:
+    before = Belongings.now()
+    yield
+    left = _left_since(before)
+    if left == NOTHING:
+        return
+    told = str(left)
+    _end(left.processes)
+    pytest.fail(f"The test left behind:{told}", pytrace=False)

@@ -1,0 +1,564 @@
+"""Authoring: what a block defines, what it refuses, and what leaving it registers."""
+
+import functools
+import threading
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from cloaca import registry
+from cloaca.builder import WorkflowBuilder, current_builder
+from cloaca.decorator import task
+from cloaca.errors import NotSupportedYetError, UnknownWorkflowError, WorkflowError
+from cloaca.namespace import TaskNamespace, WorkflowContext
+from cloaca.registry import find, register_workflow_constructor
+from cloaca.workflow import Workflow
+
+
+def nothing(context):
+    return None
+
+
+@pytest.fixture(autouse=True)
+def own_registry(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    monkeypatch.setattr(registry, "_workflows", {})
+    yield
+    assert current_builder() is None, "a block stayed open"
+
+
+def diamond() -> Workflow:
+    with WorkflowBuilder("diamond") as builder:
+        builder.description("four tasks").tag("team", "analytics").tag("level", "1")
+
+        @task()
+        def load(context):
+            return None
+
+        @task(id="north", dependencies=["load"])
+        def total_north(context):
+            return None
+
+        @task(dependencies=(load,))
+        def south(context):
+            return None
+
+        @task(dependencies=[total_north, "south"])
+        def report(context):
+            return None
+
+    return builder.build()
+
+
+def findings(builder: WorkflowBuilder) -> tuple[str, ...]:
+    with pytest.raises(WorkflowError) as caught:
+        builder.build()
+    return caught.value.findings
+
+
+# ---- the workflow --------------------------------------------------------------------------------------------------
+
+
+def test_a_workflow_tells_what_it_is_made_of() -> None:
+    workflow = diamond()
+    assert workflow.name == "diamond"
+    assert workflow.description == "four tasks"
+    assert dict(workflow.tags) == {"team": "analytics", "level": "1"}
+    assert [(task.id, task.dependencies) for task in workflow.tasks] == [
+        ("load", ()),
+        ("north", ("load",)),
+        ("south", ("load",)),
+        ("report", ("north", "south")),
+    ]
+    assert workflow.topological_sort() == ["load", "north", "south", "report"]
+    assert workflow.get_execution_levels() == [["load"], ["north", "south"], ["report"]]
+    assert workflow.get_roots() == ["load"]
+    assert workflow.get_leaves() == ["report"]
+    assert len(workflow.version) == 16
+    assert "'diamond'" in repr(workflow)
+    workflow.validate()
+
+
+def test_a_workflow_does_not_change() -> None:
+    workflow = diamond()
+    with pytest.raises(AttributeError):
+        workflow.name = "other"  # type: ignore[misc]
+    with pytest.raises(AttributeError):
+        workflow.tasks[0].id = "other"  # type: ignore[misc]
+    with pytest.raises(TypeError):
+        workflow.tags["team"] = "other"  # type: ignore[index]
+    workflow.topological_sort().clear()
+    assert len(workflow.topological_sort()) == 4
+
+
+def test_the_same_text_has_the_same_version() -> None:
+    assert diamond().version == diamond().version
+
+
+def test_roots_and_leaves_come_in_order_of_definition() -> None:
+    with WorkflowBuilder("backwards") as builder:
+        task(id="end", dependencies=["middle"])(nothing)
+        task(id="other")(nothing)
+        task(id="middle", dependencies=["start"])(nothing)
+        task(id="start")(nothing)
+    workflow = builder.build()
+    assert workflow.topological_sort() == ["other", "start", "middle", "end"]
+    assert workflow.get_roots() == ["other", "start"]
+    assert workflow.get_leaves() == ["end", "other"]
+    assert [task.id for task in workflow.tasks] == ["end", "other", "middle", "start"]
+
+
+# ---- the block -----------------------------------------------------------------------------------------------------
+
+
+def test_leaving_the_block_registers_the_workflow_and_replaces_an_older_one() -> None:
+    first = diamond()
+    assert find("diamond") is first
+    second = diamond()
+    assert find("diamond") is second
+
+
+def test_building_inside_the_block_gives_what_is_registered() -> None:
+    def make() -> Workflow:
+        with WorkflowBuilder("inside") as builder:
+            task(id="only")(nothing)
+            return builder.build()
+
+    assert make() is find("inside")
+
+
+def test_building_inside_the_block_is_no_obstacle_to_more() -> None:
+    with WorkflowBuilder("grows") as builder:
+        task(id="a")(nothing)
+        before = builder.build()
+        task(id="b")(nothing)
+        builder.tag("k", "v")
+    assert before.topological_sort() == ["a"]
+    assert find("grows").topological_sort() == ["a", "b"]
+    assert dict(find("grows").tags) == {"k": "v"}
+
+
+def test_what_the_block_raises_passes_untouched_and_registers_nothing() -> None:
+    class OwnError(Exception):
+        pass
+
+    error = OwnError()
+    with pytest.raises(OwnError) as caught, WorkflowBuilder("broken") as builder:
+        builder.define("a", nothing, ["missing"])
+        raise error
+    assert caught.value is error
+    assert error.__context__ is None
+    with pytest.raises(UnknownWorkflowError):
+        find("broken")
+
+
+def test_a_faulty_workflow_leaves_the_older_one_in_place() -> None:
+    first = diamond()
+    with pytest.raises(WorkflowError, match="missing"), WorkflowBuilder("diamond"):
+        task(id="a", dependencies=["missing"])(nothing)
+    assert find("diamond") is first
+
+
+def test_an_empty_block() -> None:
+    with pytest.raises(ValueError, match="Workflow cannot be empty"), WorkflowBuilder("empty"):
+        pass
+
+
+def test_blocks_nest() -> None:
+    with WorkflowBuilder("outer"):
+        task(id="before")(nothing)
+        with WorkflowBuilder("inner"):
+            task(id="within")(nothing)
+        task(id="after", dependencies=["before"])(nothing)
+    assert find("outer").topological_sort() == ["before", "after"]
+    assert find("inner").topological_sort() == ["within"]
+
+
+def test_blocks_of_different_threads_do_not_meet() -> None:
+    inside = threading.Barrier(4)
+
+    def define(name: str) -> None:
+        with WorkflowBuilder(name):
+            for i in range(50):
+                inside.wait(timeout=10)
+                task(id=f"{name}-{i}")(nothing)
+
+    threads = [threading.Thread(target=define, args=(f"w{i}",)) for i in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    for i in range(4):
+        assert find(f"w{i}").topological_sort() == [f"w{i}-{k}" for k in range(50)]
+
+
+def test_all_faults_are_told_in_one_error() -> None:
+    def stranger(context):
+        return None
+
+    builder = WorkflowBuilder("faulty")
+    builder.define("a", nothing, ["b", stranger])
+    builder.define("b", nothing, ["a", "missing"])
+    builder.define("c", nothing, [nothing])
+    builder.define("c", nothing)
+    words = ["'stranger', which is no task", "several ids here ('a', 'b', 'c')", "2 tasks", "'missing'", "a -> b"]
+    found = findings(builder)
+    assert len(found) == len(words)
+    assert all(word in finding for word, finding in zip(words, found, strict=True))
+
+
+# ---- dependencies --------------------------------------------------------------------------------------------------
+
+
+def test_a_function_stands_for_the_id_under_which_it_was_registered() -> None:
+    class Source:
+        def load(self, context):
+            return None
+
+    source, call = Source(), functools.partial(nothing)
+    with WorkflowBuilder("kinds") as builder:
+        task(id="forward", dependencies=["end"])(nothing)
+        task(id="method")(source.load)
+        task(id="partial", dependencies=[source.load])(call)
+        task(id="end", dependencies=[call])(lambda context: None)
+    assert [task.dependencies for task in builder.build().tasks] == [("end",), (), ("method",), ("partial",)]
+
+
+def test_a_function_of_another_block_is_no_dependency() -> None:
+    with WorkflowBuilder("first"):
+        task()(nothing)
+    builder = WorkflowBuilder("second")
+    builder.define("report", diamond, [nothing])
+    (finding,) = findings(builder)
+    assert "'report'" in finding
+    assert "'nothing'" in finding
+
+
+def test_a_dependency_that_is_neither_id_nor_function() -> None:
+    with pytest.raises(ValueError, match="Dependency 1 must be either a string or a function object with __name__ att"):
+        task(dependencies=["a", 7])  # type: ignore[list-item]
+
+
+def test_a_single_string_is_no_list_of_dependencies() -> None:
+    with pytest.raises(ValueError, match="takes a list"):
+        task(dependencies="load")
+
+
+def test_add_task_confirms_what_the_block_has() -> None:
+    with WorkflowBuilder("w") as builder:
+
+        @task(id="first")
+        def load(context):
+            return None
+
+        assert builder.add_task("first").add_task(load) is builder
+        with pytest.raises(
+            ValueError, match=r"^Task 'x' not found in registry. Make sure it was decorated with @task.$"
+        ):
+            builder.add_task("x")
+        with pytest.raises(ValueError, match="Task 'nothing' not found in registry"):
+            builder.add_task(nothing)
+        with pytest.raises(ValueError, match="Task must be either a string task ID or a function object with __name__"):
+            builder.add_task(7)  # type: ignore[arg-type]
+    assert builder.build().topological_sort() == ["first"]
+
+
+# ---- the decorator -------------------------------------------------------------------------------------------------
+
+
+def test_task_returns_the_function_itself() -> None:
+    with WorkflowBuilder("w"):
+        assert task(nothing) is nothing
+        assert task(id="again")(nothing) is nothing
+    assert find("w").topological_sort() == ["nothing", "again"]
+
+
+def test_outside_a_block() -> None:
+    with pytest.raises(
+        ValueError, match=r"No workflow context available\. Tasks must be defined within a WorkflowBuild"
+    ):
+        task()(nothing)
+
+
+LATER = {
+    "retry": object(),
+    "retry_attempts": 3,
+    "retry_backoff": "fixed",
+    "retry_delay_ms": 1,
+    "retry_max_delay_ms": 1,
+    "retry_condition": "all",
+    "retry_jitter": False,
+    "on_success": nothing,
+    "on_failure": nothing,
+    "trigger_rules": object(),
+    "trigger_rule": "all_done",
+    "timeout": 3,
+    "for_each": "rows",
+    "reads": [],
+    "writes": [],
+    "limit": 1,
+}
+
+
+@pytest.mark.parametrize("name", LATER)
+def test_an_argument_that_does_nothing_yet_is_refused(name: str) -> None:
+    with pytest.raises(NotSupportedYetError, match=rf"task\({name}="):
+        task(**{name: LATER[name]})  # type: ignore[call-overload]
+    task(**{name: None})  # type: ignore[call-overload]
+
+
+@pytest.mark.parametrize("name", ["merge", "on_conflict", "trigger_rule"])
+def test_an_argument_of_the_builder_that_does_nothing_yet_is_refused(name: str) -> None:
+    with pytest.raises(NotSupportedYetError, match=rf"WorkflowBuilder\({name}="):
+        WorkflowBuilder("w", **{name: "first"})  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"retry": object(), "retry_attempts": 2, "retry_jitter": True}, "retry_attempts=, retry_jitter=, not both"),
+        ({"trigger_rule": "all_done", "trigger_rules": object()}, "not both"),
+        ({"retry_backoff": "quadratic"}, "'fixed', 'linear', 'exponential'"),
+        ({"retry_condition": "some"}, "'never', 'transient', 'all'"),
+        ({"id": ""}, "id is a string"),
+        ({"id": 3}, "id is a string"),
+    ],
+)
+def test_arguments_that_make_no_sense(options: dict[str, object], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        task(**options)  # type: ignore[call-overload]
+
+
+def test_an_unknown_argument() -> None:
+    with pytest.raises(TypeError, match="'dependency'"):
+        task(dependency=["load"])  # type: ignore[call-overload]
+
+
+def test_an_id_given_without_its_name() -> None:
+    with pytest.raises(TypeError, match="task\\(id='load'\\)"):
+        task("load")  # type: ignore[call-overload]
+
+
+class Callable1:
+    def __call__(self, context):
+        return None
+
+
+class Callable2:
+    def __call__(self, context, rows):
+        return None
+
+    async def wait(self, context):
+        return None
+
+
+class AsyncCallable:
+    async def __call__(self, context):
+        return None
+
+
+@functools.wraps(lambda first, second: None)
+def wrapper(*args, **kwargs):
+    return None
+
+
+async def waits(context):
+    return None
+
+
+def yields(context):
+    yield 1
+
+
+@pytest.mark.parametrize(
+    "function",
+    [
+        nothing,
+        lambda context, n=3: None,
+        lambda *contexts: None,
+        lambda context=None: None,
+        lambda context, *, deep=True: None,
+        lambda context, **options: None,
+        functools.partial(lambda n, context: None, 3),
+        Callable1(),
+        Callable1().__call__,
+        wrapper,
+        print,
+        dict,
+    ],
+)
+def test_what_can_be_called_with_the_context_is_a_task(function: Callable[..., object]) -> None:
+    with WorkflowBuilder("w") as builder:
+        task(id="t")(function)
+    assert builder.build().tasks[0].function is function
+
+
+@pytest.mark.parametrize(
+    "function",
+    [
+        lambda: None,
+        lambda context, rows: None,
+        lambda context, *, deep: None,
+        lambda **options: None,
+        functools.partial(nothing, None),
+        Callable2(),
+        Callable2().__call__,
+        yields,
+        7,
+    ],
+)
+def test_what_can_not_be_called_with_the_context_is_refused(function: Callable[..., object]) -> None:
+    with (
+        pytest.raises(ValueError, match=r"Task 't': a task function takes the context as its only argument"),
+        WorkflowBuilder("w"),
+    ):
+        task(id="t")(function)
+
+
+@pytest.mark.parametrize(
+    "function",
+    [
+        waits,
+        Callable2().wait,
+        AsyncCallable(),
+        functools.partial(waits),
+        lambda context, handle: None,
+        lambda context, task_handle=None: None,
+        functools.partial(lambda n, context, handle: None, 3),
+    ],
+)
+def test_coroutines_and_handles_are_refused_for_now(function: Callable[..., object]) -> None:
+    with pytest.raises(NotSupportedYetError, match="Task 't'"), WorkflowBuilder("w"):
+        task(id="t")(function)
+
+
+def test_a_callable_without_a_name_needs_an_id() -> None:
+    with pytest.raises(ValueError, match=r"write task\(id="), WorkflowBuilder("w"):
+        task()(functools.partial(nothing))
+
+
+@pytest.mark.parametrize("name", ["", None, 3])
+def test_a_workflow_needs_a_name(name: object) -> None:
+    with pytest.raises(ValueError, match="workflow's name"):
+        WorkflowBuilder(name)  # type: ignore[arg-type]
+
+
+# ---- the registry --------------------------------------------------------------------------------------------------
+
+
+def test_an_unknown_workflow_is_told_with_the_nearest_names() -> None:
+    diamond()
+    with pytest.raises(
+        UnknownWorkflowError, match=r"Workflow not found in registry: dimond\. Did you mean 'diamond'\?"
+    ):
+        find("dimond")
+
+
+def test_an_unknown_workflow_where_there_is_none() -> None:
+    with pytest.raises(ValueError, match=r"Workflow not found in registry: x\. None is defined yet"):
+        find("x")
+
+
+def test_a_constructor_is_called_and_its_workflow_registered() -> None:
+    register_workflow_constructor("other name", diamond)
+    assert find("other name") is find("diamond")
+
+
+def test_a_constructor_that_raises() -> None:
+    with pytest.raises(ValueError, match="Failed to call workflow constructor: division by zero") as caught:
+        register_workflow_constructor("w", lambda: 1 / 0)  # type: ignore[arg-type, return-value]
+    assert isinstance(caught.value.__cause__, ZeroDivisionError)
+
+
+def test_a_constructor_that_returns_something_else() -> None:
+    with pytest.raises(ValueError, match=r"Failed to call workflow constructor: .* returned a NoneType"):
+        register_workflow_constructor("w", lambda: None)  # type: ignore[arg-type, return-value]
+
+
+# ---- pictures ------------------------------------------------------------------------------------------------------
+
+
+def test_pictures_of_a_plain_workflow() -> None:
+    workflow = diamond()
+    assert workflow.to_mermaid().splitlines() == [
+        "flowchart TD",
+        '    t0["load"]',
+        '    t1["north"]',
+        '    t2["south"]',
+        '    t3["report"]',
+        "    t0 --> t1",
+        "    t0 --> t2",
+        "    t1 --> t3",
+        "    t2 --> t3",
+    ]
+    assert workflow.to_dot().splitlines() == [
+        'digraph "diamond" {',
+        '    t0 [label="load"];',
+        '    t1 [label="north"];',
+        '    t2 [label="south"];',
+        '    t3 [label="report"];',
+        "    t0 -> t1;",
+        "    t0 -> t2;",
+        "    t1 -> t3;",
+        "    t2 -> t3;",
+        "}",
+    ]
+
+
+def test_pictures_of_ids_with_every_kind_of_mark() -> None:
+    with WorkflowBuilder('a "b" \\') as builder:
+        task(id='say "é"];\nend\\N & #35; <b>`')(nothing)
+    workflow = builder.build()
+    mermaid, dot = workflow.to_mermaid().splitlines(), workflow.to_dot().splitlines()
+    assert mermaid[1:] == [
+        '    t0["say #34;é#34;#93;#59;#10;end#92;N #38; #35;35#59; #60;b#62;#96;"]',
+    ]
+    assert dot == [
+        'digraph "a \\"b\\" \\\\" {',
+        '    t0 [label="say \\"é\\"];\\nend\\\\N &amp; #35; <b>`"];',
+        "}",
+    ]
+
+
+# ---- namespaces ----------------------------------------------------------------------------------------------------
+
+
+def test_a_builder_knows_its_namespace() -> None:
+    assert WorkflowBuilder("sales").namespace == WorkflowContext("public", "embedded", "sales")
+    builder = WorkflowBuilder("sales", tenant="acme", package="etl", workflow="daily")
+    assert str(builder.namespace) == "acme::etl::daily"
+
+
+def test_namespaces_are_taken_apart_and_compared() -> None:
+    load = TaskNamespace.from_string("acme::etl::daily::load")
+    report = TaskNamespace("acme", "etl", "daily", "report")
+    other = TaskNamespace("acme", "etl", "weekly", "load")
+    assert (load.tenant_id, load.package_name, load.workflow_id, load.task_id) == ("acme", "etl", "daily", "load")
+    assert str(load) == "acme::etl::daily::load"
+    assert {load: 1}[TaskNamespace.from_string(str(load))] == 1
+    assert TaskNamespace.from_string(str(load.parent())) == load.parent()
+    assert load.is_child_of(report.parent())
+    assert not load.is_child_of(other.parent())
+    assert not load.is_child_of(report)
+    assert not load.parent().is_child_of(load.parent())
+    assert load.is_sibling_of(report)
+    assert not load.is_sibling_of(load)
+    assert not load.is_sibling_of(other)
+    assert not load.is_sibling_of(load.parent())
+
+
+def test_a_workflow_context_completes_names() -> None:
+    daily = WorkflowContext.from_string("acme::etl::daily")
+    load = TaskNamespace("acme", "etl", "daily", "load")
+    assert (
+        daily.task_namespace("load") == daily.resolve_dependency("load") == daily.resolve_dependency(str(load)) == load
+    )
+    assert daily.workflow_namespace() == load.parent()
+    assert daily.contains_namespace(load)
+    assert not daily.contains_namespace(TaskNamespace("acme", "etl", "weekly", "load"))
+    assert str(daily) == "acme::etl::daily"
+
+
+@pytest.mark.parametrize("text", ["", "a::b::c", "a::b::c::d::e", "a::::c::d", "::b::c::d", "load"])
+def test_a_malformed_namespace(text: str) -> None:
+    with pytest.raises(ValueError, match="tenant::package::workflow::task"):
+        TaskNamespace.from_string(text)
