@@ -35,8 +35,8 @@ def test_process():
 
 def test_grandchild():
     child = "import subprocess, sys; subprocess.run([sys.executable, '-c', 'print(flush=True); input()'])"
-    kept.append(subprocess.Popen([sys.executable, "-c", child], stdin=shared_input, stdout=shared_output))
-    os.read(shared_input, 1)  # the grandchild is there
+    kept.append(subprocess.Popen([sys.executable, "-c", child], stdin=shared_input, stdout=hello_output))
+    os.read(hello_input, 1)  # the grandchild is there
 
 def test_thread():
     threading.Thread(target=never.wait, name="forgotten", daemon=True).start()
@@ -59,7 +59,8 @@ def test_end(shared):
     shared.communicate(b"\\n")
     os.rmdir(kept[-1])
 
-shared_input, shared_output = os.pipe()
+shared_input, _never_written = os.pipe()
+hello_input, hello_output = os.pipe()
 """
 
 EXPECTED = {

@@ -3,12 +3,15 @@
 import subprocess
 import sys
 import textwrap
-from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
 from cloaca.version import version
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 BASE = """
     import functools

@@ -29,11 +29,8 @@ def current_builder() -> "WorkflowBuilder | None":
 
 def check_name(what: str, name: object) -> None:
     """Raise `ValueError` where `name` is no string, or an empty one."""
-    match name:
-        case str() if name:
-            return
-        case _:
-            raise ValueError(f"{what} is a string that isn't empty, and {name!r} is not.")
+    if not isinstance(name, str) or not name:
+        raise ValueError(f"{what} is a string that isn't empty, and {name!r} is not.")
 
 
 def refuse_unsupported(owner: str, given: Mapping[str, object]) -> None:
@@ -81,7 +78,7 @@ class WorkflowBuilder:
         self._description = ""
         self._tags: dict[str, str] = {}
         self._defined: list[tuple[str, TaskFunction, Sequence[Dependency]]] = []
-        self._ids: dict[Hashable, tuple[str, ...]] = {}  # by function: the ids under which it was defined
+        self._ids: dict[Hashable, tuple[str, ...]] = {}  # by id, and by function: the ids it was defined under
         self._built: Workflow | None = None
 
     def description(self, text: str) -> Self:
@@ -99,9 +96,11 @@ class WorkflowBuilder:
     def define(self, task: str, function: TaskFunction, dependencies: Sequence[Dependency] = ()) -> None:
         """Add a task under the id `task`: what the `task` decorator calls."""
         self._defined.append((task, function, dependencies))
+        alone = (task,)
         for key in (task, _identity(function)):
-            ids = self._ids.get(key, ())
-            self._ids[key] = ids if task in ids else (*ids, task)
+            ids = self._ids.setdefault(key, alone)
+            if task not in ids:
+                self._ids[key] = (*ids, task)
         self._built = None
 
     def add_task(self, task: Dependency) -> Self:

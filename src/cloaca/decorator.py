@@ -54,10 +54,12 @@ def task(function: Any = None, /, **options: Unpack[TaskOptions]) -> Any:
     if function is not None and not callable(function):
         raise TypeError(f"task takes keyword arguments only: write task(id={function!r}).")
     given: dict[str, Any] = {name: value for name, value in options.items() if value is not None}
-    _check(given)
+    if "id" in given:
+        check_name("A task's id", given["id"])
     name = given.pop("id", None)
     dependencies = _listed(given.pop("dependencies", ()))
-    refuse_unsupported("task", given)
+    if given:
+        _refuse(given)
 
     def define(function: _F) -> _F:
         _define(function, name, dependencies)
@@ -88,11 +90,9 @@ def _listed(dependencies: Any) -> tuple[Dependency, ...]:
     return tuple(dependencies)
 
 
-def _check(given: Mapping[str, Any]) -> None:
+def _refuse(given: Mapping[str, Any]) -> None:
     if unknown := given.keys() - _NAMES:
         raise TypeError(f"task() got an unexpected keyword argument {min(unknown)!r}; it takes {', '.join(_NAMES)}.")
-    if "id" in given:
-        check_name("A task's id", given["id"])
     retries = [f"{name}=" for name in given if name.startswith("retry_")]
     if "retry" in given and retries:
         raise ValueError(f"task takes either retry= or {', '.join(retries)}, not both: put them into the policy.")
@@ -101,3 +101,4 @@ def _check(given: Mapping[str, Any]) -> None:
     for name, choices in _CHOICES.items():
         if name in given and given[name] not in choices:
             raise ValueError(f"task({name}=...) is one of {', '.join(map(repr, choices))}, not {given[name]!r}.")
+    refuse_unsupported("task", given)

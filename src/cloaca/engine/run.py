@@ -188,13 +188,15 @@ class Run:
 
     def outcome(self, rank: int) -> Outcome:
         """How a task ended, as `context.outcome` tells it."""
+        if self.states[rank] is not State.FAILED:
+            return Outcome(self.states[rank].name.capitalize())
         match self.ends[rank]:
+            case Lost() as lost:
+                return Outcome("Failed", f"WorkerDied: {lost.signal or f'exit code {lost.exit_code}'}")
             case Failed(type_name=type_name, text=text):
                 return Outcome("Failed", f"{type_name}: {text}")
-            case Lost():
-                return Outcome("Failed", "its worker died")
             case _:
-                return Outcome(self.states[rank].name.capitalize())
+                raise InternalError(f"Task {self.plan.names[rank]!r} failed and nothing tells why")
 
     # ---- the run ---------------------------------------------------------------------------------------------------
 

@@ -11,7 +11,7 @@ Guarantees
 
 How: a class is pickled as `known_class(identity, definition)`. The definition is a pickle of its own, opened only where
 the identity is unknown. It holds the class and every other such class that is reachable from it, so it needs nothing
-else, and cycles among classes are plain pickle cycles. Special methods are set before anything that may need them: an
+else, and cycles among classes are plain pickle cycles. What unpickling may call is set before anything else: an
 instance among a class's own attributes is rebuilt with the class's `__setstate__` and `__hash__`.
 
 The identity is the one that cloudpickle's own tracker gives: classes that arrive by a plain `cloudpickle.dumps` inside
@@ -46,6 +46,22 @@ else:
 Identity = str
 Definition = bytes
 
+# What unpickling an instance may call, one by one in this order. Each is set before the next is even read: the frozen
+# `__setattr__` of a dataclass leads to the class as it was before it got its slots, and from there to anything.
+REBUILDING = (
+    "__dataclass_fields__",
+    "__setstate__",
+    "__eq__",
+    "__hash__",
+    "__new__",
+    "__init__",
+    "__setitem__",
+    "append",
+    "extend",
+    "add",
+    "__setattr__",
+)
+
 
 @dataclass(frozen=True, slots=True)
 class Copy:
@@ -71,7 +87,8 @@ def travels_by_value(cls: type) -> bool:
 def known_class(identity: Identity, definition: Definition) -> type:
     """The class of that identity: this process's own, or else one made from the definition."""
     with _loading:
-        return _classes.get(identity) or _load(_Loader(definition), identity)
+        known = _classes.get(identity)
+        return _load(_Loader(definition), identity) if known is None else known
 
 
 def fresh_class(identity: Identity, definition: Definition) -> type:
@@ -102,7 +119,8 @@ class _Loader(pickle.Unpickler):
 
     def find_class(self, module: str, name: str, /) -> Any:
         found = super().find_class(module, name)
-        return MethodType(found, self) if found in {_Loader.make, _Loader.assign, _Loader.complete} else found
+        ours = any(found is method for method in (_Loader.make, _Loader.assign, _Loader.complete))
+        return MethodType(found, self) if ours else found
 
     def make(self, identity: Identity, maker: "Callable[..., type]", arguments: tuple[Any, ...]) -> type:
         known = _classes.get(identity)
@@ -116,7 +134,7 @@ class _Loader(pickle.Unpickler):
             cloudpickle._class_setstate(cls, (attributes, {}))
             self._names.setdefault(cls, set()).update(attributes)
 
-    def complete(self, cls: type, state: tuple[None, dict[str, Any]]) -> None:
+    def complete(self, cls: type, state: tuple[list[None], dict[str, Any]]) -> None:
         self.assign(cls, state[1])
 
     def may_define(self, cls: type) -> bool:
@@ -189,7 +207,7 @@ class Pickler(Base):
         if kind is FunctionType:
             return super().reducer_override(obj)
         if kind.__name__ == "ndarray" and kind.__module__ == "numpy" and not obj.flags.writeable:
-            return obj.__reduce__()
+            return obj.copy(order="K").__reduce_ex__(5)
         return NotImplemented
 
     def reduce_class(self, cls: type) -> tuple[Any, ...]:
@@ -223,10 +241,9 @@ class DefinitionPickler(Pickler):
             return super().reduce_class(cls)
         self.defined.append(cls)
         maker, arguments, attributes = layout(cls)
-        special = {name: value for name, value in attributes.items() if name.startswith("__")}
-        others = {name: value for name, value in attributes.items() if name not in special}
-        make_arguments = (cloudpickle._get_or_create_tracker_id(cls), maker, arguments)
-        return _Loader.make, make_arguments, (_Assignment(cls, special), others), None, None, _Loader.complete
+        first = [_Assignment(cls, {name: attributes.pop(name)}) for name in REBUILDING if name in attributes]
+        making = (cloudpickle._get_or_create_tracker_id(cls), maker, arguments)
+        return _Loader.make, making, (first, attributes), None, None, _Loader.complete
 
 
 class _Assignment:

@@ -84,12 +84,7 @@ def _pickle(value: object, key: str | None) -> bytes:
         except Exception as error:
             found = culprit.find(value, "value" if key is None else key, error)
             raise EncodeError(key, found.path, found.type_name, found.reason) from error
-        return _frame([file.getbuffer(), *map(_flat, buffers)])
-
-
-def _flat(buffer: PickleBuffer) -> memoryview:
-    view = memoryview(buffer)
-    return buffer.raw() if view.contiguous else memoryview(view.tobytes())
+        return _frame([file.getbuffer(), *(buffer.raw() for buffer in buffers)])
 
 
 def _frame(parts: list[memoryview]) -> bytes:

@@ -69,7 +69,7 @@ def _first_failing(way: list[object]) -> tuple[Child, Exception] | None:
     trial = _Trial(way)
     try:
         tried = ((child, trial.failure(child[-1])) for child in _children(way[-1], trial))
-        return next(((child, error) for child, error in tried if error), None)
+        return next(((child, error) for child, error in tried if error is not None), None)
     except Exception:  # noqa: BLE001 - the object's own `__reduce__` or `__getstate__` raises: it is the culprit
         return None
 

@@ -131,7 +131,7 @@ def _warn(task_id: str, function: Callable[..., Any]) -> None:
 def reads(function: object) -> tuple[str, ...]:
     """The strings that a function's own code may pass to its context, in order of appearance, each once."""
     own = isinstance(function, FunctionType | MethodType | partial)
-    code: object = function if own else vars(type(function)).get("__call__")
+    code: object = function if own else inspect.getattr_static(type(function), "__call__", None)
     return tuple(dict.fromkeys(_strings_in(code, set())))
 
 

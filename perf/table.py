@@ -1,0 +1,90 @@
+"""Tables of plain text: the scores of a run, and how they differ from another's."""
+
+from collections.abc import Iterable, Sequence
+
+from perf.record import Change
+from perf.score import Figure, Must, Score
+
+SCORE_HEAD = ("workload", "contender", "median", "low-high", "peer", "median", "low-high", "ratio", "low-high")
+SCORE_TAIL = ("difference", "must", "", "peak", "peer's", "rounds")
+
+
+def score_table(scores: Iterable[Score]) -> str:
+    """One line for each duel."""
+    return _aligned([(*SCORE_HEAD, *SCORE_TAIL), *(_score_row(score) for score in scores)])
+
+
+def change_table(changes: Iterable[Change]) -> str:
+    """One line for each duel: the old ratio, the new one, and by how much it changed."""
+    head = ("duel", "old ratio", "new ratio", "change", "")
+    return _aligned([head, *(_change_row(change) for change in changes)])
+
+
+def _score_row(score: Score) -> tuple[str, ...]:
+    return (
+        score.workload,
+        score.duel.contender,
+        duration(score.time.median),
+        _span(score.time),
+        score.duel.peer,
+        duration(score.peer_time.median),
+        _span(score.peer_time),
+        f"{score.ratio.median:.2f}",
+        f"{score.ratio.low:.2f}-{score.ratio.high:.2f}",
+        duration(score.difference.median),
+        _must(score.duel.must),
+        {None: "", True: "met", False: "missed"}[score.is_met],
+        _memory(score.peak),
+        _memory(score.peer_peak),
+        str(score.rounds),
+    )
+
+
+def _change_row(change: Change) -> tuple[str, ...]:
+    relative = "-" if change.relative is None else f"{change.relative:+.0%}"
+    mark = "" if not change.is_notable else "<-- faster" if change.new > change.old else "<-- SLOWER"
+    return change.name, _ratio(change.old), _ratio(change.new), relative, mark
+
+
+def duration(seconds: float) -> str:
+    """Seconds in the unit that suits them.
+
+    >>> duration(0.000_022), duration(-0.0123), duration(1.5)
+    ('22.0 us', '-12.3 ms', '1.50 s')
+    """
+    match abs(seconds):
+        case size if size < 1e-3:
+            return f"{seconds * 1e6:.1f} us"
+        case size if size < 1:
+            return f"{seconds * 1e3:.1f} ms"
+        case _:
+            return f"{seconds:.2f} s"
+
+
+def _span(figure: Figure) -> str:
+    """The low one without its unit where both have the same."""
+    low, high = duration(figure.low), duration(figure.high)
+    return f"{low.split()[0] if low.split()[1] == high.split()[1] else low}-{high}"
+
+
+def _must(must: Must | None) -> str:
+    match must:
+        case None:
+            return "-"
+        case Must("ratio", bound):
+            return f"ratio >= {bound:g}"
+        case Must(figure, bound):
+            return f"{figure} <= {duration(bound)}"
+
+
+def _ratio(ratio: float | None) -> str:
+    return "-" if ratio is None else f"{ratio:.2f}"
+
+
+def _memory(size: float | None) -> str:
+    return "-" if size is None else f"{size / 2**20:.0f} MiB"
+
+
+def _aligned(rows: Sequence[tuple[str, ...]]) -> str:
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return "\n".join("  ".join(map(str.ljust, row, widths)).rstrip() for row in rows)

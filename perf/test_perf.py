@@ -1,0 +1,34 @@
+"""The benchmarks, one for each workload. `perf/README.md` tells how to run and read them."""
+
+from collections.abc import Callable
+
+import pytest
+
+from perf import workloads
+from perf.contenders.cpu import loops_for
+from perf.workloads import Workload
+
+Play = Callable[[Workload], None]
+TASK_SECONDS = 0.027
+
+pytestmark = pytest.mark.timeout(600)  # it takes as long as it takes
+
+
+def test_trivial(play: Play) -> None:
+    play(workloads.trivial())
+
+
+def test_chain(play: Play) -> None:
+    play(workloads.chain())
+
+
+def test_cpu(play: Play) -> None:
+    play(workloads.cpu(loops_for(TASK_SECONDS)))
+
+
+def test_cold(play: Play) -> None:
+    play(workloads.cold())
+
+
+def test_import(play: Play) -> None:
+    play(workloads.imports())

@@ -1,0 +1,107 @@
+"""Workloads: what is measured, who contends, and what cloaca must reach."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from perf.contest import Play, clocked, reported
+from perf.score import Duel, Must
+
+WORKERS = 2
+"""The same for every contender, whatever the number of cores: so runs on different machines can be compared."""
+
+
+@dataclass(frozen=True, slots=True)
+class Workload:
+    """Contenders by name, and the pairs of them whose ratios are reported.
+
+    A short workload plays `pace` rounds for each one asked for.
+    """
+
+    name: str
+    contenders: Mapping[str, Play]
+    duels: tuple[Duel, ...]
+    pace: int = 1
+
+
+def trivial() -> Workload:
+    """10,000 independent trivial tasks and a fan-in, warm. Figure: seconds per task."""
+    tasks = 10_000
+    return Workload(
+        "trivial",
+        {
+            "cloaca": reported(
+                "trivial", "with_cloaca", warmups=3, repeats=3, per=tasks, tasks=tasks, workers=WORKERS
+            ),
+            "ProcessPool": reported(
+                "trivial", "with_pool", warmups=1, repeats=1, per=tasks, tasks=tasks, workers=WORKERS
+            ),
+        },
+        (Duel("cloaca", "ProcessPool"),),
+    )
+
+
+def chain() -> Workload:
+    """1,000 tasks, one after the other, warm. Figure: seconds per task."""
+    tasks = 1_000
+    return Workload(
+        "chain",
+        {
+            "cloaca": reported("chain", "with_cloaca", warmups=3, repeats=5, per=tasks, tasks=tasks, workers=WORKERS),
+            "ProcessPool": reported("chain", "with_pool", warmups=1, repeats=5, per=tasks, tasks=tasks, workers=WORKERS),
+        },
+        (Duel("cloaca", "ProcessPool", Must("time", 30e-6)),),
+    )
+
+
+def cpu(loops: int) -> Workload:
+    """64 CPU-bound tasks of `loops` loops each, warm. Figure: seconds for all of them."""
+    tasks = 64
+    return Workload(
+        "cpu",
+        {
+            "cloaca": reported("cpu", "with_cloaca", warmups=1, tasks=tasks, workers=WORKERS, loops=loops),
+            "ProcessPool": reported("cpu", "with_pool", warmups=1, tasks=tasks, workers=WORKERS, loops=loops),
+            "loop": reported("cpu", "in_a_loop", tasks=tasks, loops=loops),
+        },
+        (Duel("cloaca", "loop", Must("ratio", 1.95)), Duel("cloaca", "ProcessPool"), Duel("ProcessPool", "loop")),
+    )
+
+
+def cold() -> Workload:
+    """From creating a runner (or from its imports) to the first result. Figure: seconds."""
+    pools = {
+        f"ProcessPool {method}": reported("cold", "with_pool", workers=WORKERS, method=method)
+        for method in ("fork", "forkserver", "spawn")
+    }
+    return Workload(
+        "cold",
+        {
+            "cloaca": reported("cold", "with_cloaca", workers=WORKERS),
+            **pools,
+            "cloaca + imports": reported("cold", "with_cloaca_and_its_imports", workers=WORKERS),
+            "ProcessPool fork + imports": reported(
+                "cold", "with_pool_and_its_imports", workers=WORKERS, method="fork"
+            ),
+        },
+        (
+            Duel("cloaca", "ProcessPool fork", Must("time", 0.1)),
+            Duel("cloaca", "ProcessPool forkserver"),
+            Duel("cloaca", "ProcessPool spawn"),
+            Duel("cloaca + imports", "ProcessPool fork + imports"),
+        ),
+        pace=2,
+    )
+
+
+def imports() -> Workload:
+    """`import cloaca` in a process of its own. The figure to look at is the difference from a bare interpreter."""
+    return Workload(
+        "import",
+        {
+            "cloaca": clocked("import cloaca"),
+            "bare": clocked("pass"),
+            "cloaca.DefaultRunner": clocked("import cloaca; cloaca.DefaultRunner"),
+        },
+        (Duel("cloaca", "bare"), Duel("cloaca.DefaultRunner", "bare")),
+        pace=8,
+    )

@@ -1,0 +1,126 @@
+"""What holds of a run after every event: the audit that tests make. Nothing here runs in production.
+
+An auditor reads the books: `Run` keeps its counters and its heap to itself, and everything here is worked out a second
+time from the plan and the states alone, then compared.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from heapq import heapify
+
+from cloaca.engine.history import unsuperseded
+from cloaca.engine.run import ENDED, Run, State
+from cloaca.wire.messages import Failed, Lost, Usage
+
+_OPEN = frozenset({State.SUBMITTED, State.RUNNING})
+_TAKEN_UP = frozenset({State.RUNNING, State.COMPLETED, State.FAILED})
+_RELEASED = frozenset({State.READY, *_OPEN, State.COMPLETED, State.FAILED})
+
+
+@dataclass(frozen=True, slots=True)
+class _Books:
+    """What a run keeps to itself."""
+
+    unended: int
+    ready: Sequence[int]
+    waiting: Sequence[int]
+    well: Sequence[int]
+
+    @classmethod
+    def of(cls, run: Run) -> "_Books":
+        private = vars(run)
+        return cls(private["_unended"], private["_ready"], private["_waiting"], private["_well"])
+
+
+def check(run: Run) -> None:
+    """Raise `AssertionError` with every invariant that the run breaks, and the story of each task concerned.
+
+    Costs time in proportion to the tasks, the dependencies and the writes of the run.
+    """
+    books = _Books.of(run)
+    faults = [*_counts(run, books), *_attempts(run), *_dependencies(run, books), *_ends(run), *_writes(run)]
+    if faults:
+        raise AssertionError("The run broke its invariants:\n" + "\n".join(faults))
+
+
+def _counts(run: Run, books: _Books) -> Iterator[str]:
+    unended = sum(state not in ENDED for state in run.states)
+    if books.unended != unended:
+        yield f"{unended} tasks have not ended, and the run counts {books.unended}."
+    ready = _ranks(run, frozenset({State.READY}))
+    if sorted(books.ready) != ready:
+        yield f"The tasks {ready} are READY, and the heap holds {sorted(books.ready)}."
+    heap = list(books.ready)
+    heapify(heap)
+    if heap != books.ready:
+        yield f"The heap of ready tasks is no heap: {books.ready}."
+
+
+def _attempts(run: Run) -> Iterator[str]:
+    attempts = run.open_attempts
+    ranks = sorted(attempt.rank for attempt in attempts.values())
+    if ranks != _ranks(run, _OPEN):
+        yield f"The tasks {_ranks(run, _OPEN)} are SUBMITTED or RUNNING, and attempts are open at {ranks}."
+    yield from (
+        f"Attempt {attempt.number} is filed under {number}."
+        for number, attempt in attempts.items()
+        if attempt.number != number
+    )
+    for rank in _ranks(run, _TAKEN_UP):
+        if not run.attempts[rank]:
+            yield _about(run, rank, "no attempt of it was ever started")
+
+
+def _dependencies(run: Run, books: _Books) -> Iterator[str]:
+    has_begun = any(state is not State.WAITING for state in run.states)
+    for rank, dependencies in enumerate(run.plan.predecessors):
+        state = run.states[rank]
+        unended = sum(run.states[dependency] not in ENDED for dependency in dependencies)
+        completed = sum(run.states[dependency] is State.COMPLETED for dependency in dependencies)
+        if state is State.WAITING and (books.waiting[rank], books.well[rank]) != (unended, completed):
+            counted = f"{books.waiting[rank]} unended and {books.well[rank]} completed"
+            yield _about(run, rank, f"it counts {counted} dependencies, not {unended} and {completed}")
+        if state is State.WAITING and not unended and has_begun:
+            yield _about(run, rank, "nothing is left to wait for")
+        if state in _RELEASED and unended:
+            yield _about(run, rank, f"{unended} of its dependencies have not ended")
+        if state in _RELEASED and dependencies and not completed:
+            yield _about(run, rank, "none of its dependencies completed")
+        if state is State.SKIPPED and (unended or completed or not dependencies):
+            yield _about(run, rank, f"{unended} of its dependencies have not ended, and {completed} completed")
+
+
+def _ends(run: Run) -> Iterator[str]:
+    for rank, (state, end) in enumerate(zip(run.states, run.ends, strict=True)):
+        match state:
+            case State.COMPLETED:
+                fits = isinstance(end, Usage)
+            case State.FAILED:
+                fits = isinstance(end, Failed | Lost)
+            case State.CANCELLED:
+                fits = end is None or isinstance(end, Lost)
+            case _:
+                fits = end is None
+        if not fits:
+            yield _about(run, rank, f"its end is {end}")
+        if run.cancelled != (state is State.CANCELLED) and state in {State.WAITING, State.READY, State.CANCELLED}:
+            yield _about(run, rank, f"the run {'was' if run.cancelled else 'was not'} cancelled")
+
+
+def _writes(run: Run) -> Iterator[str]:
+    for key, writes in run.history.final().items():
+        if set(unsuperseded(writes)) != set(writes):
+            yield f"Key {key!r}: of {writes}, which are said to stand, one supersedes another."
+        yield from (
+            _about(run, write.rank, f"its write of {key!r} stands")
+            for write in writes
+            if write.rank >= 0 and run.states[write.rank] is not State.COMPLETED
+        )
+
+
+def _ranks(run: Run, states: frozenset[State]) -> list[int]:
+    return [rank for rank, state in enumerate(run.states) if state in states]
+
+
+def _about(run: Run, rank: int, fault: str) -> str:
+    return f"Task {run.plan.names[rank]!r} is {run.states[rank].name}, and {fault}. Its story:\n{run.story(rank)}"

@@ -1,0 +1,401 @@
+"""Task functions as blobs: what they take along, what is refused, and when they are pickled again."""
+
+import json
+import math
+import operator
+import subprocess
+import sys
+import textwrap
+import threading
+import types
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial, wraps
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import cloaca
+from cloaca.errors import CaptureError
+from cloaca.wire.functions import Captured, FunctionCache, capture, load, reads
+
+LOCK = threading.Lock()
+SOURCE = str(Path(cloaca.__path__[0]).parent)
+
+
+class Multiply:
+    def __init__(self, factor):
+        self.factor = factor
+
+    def __call__(self, context):
+        return self.factor * context["number"]
+
+    def method(self, context):
+        return self.factor * context["other"]
+
+
+def by_reference(context):
+    return context["by_reference"]
+
+
+def program(source: str, **names: Any) -> dict[str, Any]:
+    """The globals of a program that no other process can import, after it ran."""
+    namespace = {"__name__": "__main__", **names}
+    exec(textwrap.dedent(source), namespace)
+    return namespace
+
+
+# ---- there and back ------------------------------------------------------------------------------------------------
+
+
+def test_functions_of_every_kind_are_captured():
+    factor = 2
+    functions: list[Callable[[dict[str, Any]], Any]] = [
+        lambda context: factor * context["number"],
+        Multiply(2),
+        Multiply(2).method,
+        partial(operator.mul, 2),
+    ]
+    arguments: list[Any] = [{"number": 3}, {"number": 3}, {"other": 3}, 3]
+    blobs = [capture("t", function).blob for function in functions]
+    assert [load(blob)(argument) for blob, argument in zip(blobs, arguments, strict=True)] == [6, 6, 6, 6]
+
+
+def test_an_importable_function_travels_by_reference():
+    blob = capture("t", json.dumps).blob
+    assert load(blob) is json.dumps
+    assert len(blob) < 100
+
+
+def test_numbers_are_never_used_twice():
+    captured = [capture("t", by_reference) for _ in range(3)]
+    assert len({one.number for one in captured}) == 3
+
+
+def test_a_function_of_the_program_runs_elsewhere():
+    script = """
+        import subprocess, sys
+        from cloaca.wire.functions import capture
+        LIMIT = 3
+        def helper(number): return number + LIMIT if number < 10 else helper(number - 1)
+        def task(context): return helper(context["number"])
+        child = "import sys; from cloaca.wire.functions import load;"
+        child += "print(load(sys.stdin.buffer.read())({'number': 12}))"
+        print(subprocess.check_output([sys.executable, "-c", child], input=capture("t", task).blob))
+    """
+    assert run_script(script) == "b'12\\n'\n"
+
+
+def run_script(script: str) -> str:
+    run = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(script)],
+        capture_output=True,
+        text=True,
+        env={"PYTHONPATH": SOURCE},
+        check=False,
+    )
+    assert run.returncode == 0, run.stderr
+    return run.stdout
+
+
+def test_a_worker_takes_the_definitions_as_they_stand_when_captured():
+    """One worker is sent: a function; a value; the function once more, after the program changed its class."""
+    out = run_script("""
+        import subprocess, sys
+        from cloaca.wire.codec import encode
+        from cloaca.wire.functions import capture, load
+
+        class Rate:
+            value = 1
+            gone = True
+            def read(self): return type(self).value
+
+        def task(rate): return isinstance(rate, Rate), rate.read(), Rate.value, hasattr(Rate, "gone")
+        def change(rate): Rate.value = "scratch"
+
+        sent = [capture("t", task).blob, encode(Rate())]
+        Rate.value = 2
+        sent += [encode(Rate())]
+        del Rate.gone
+        sent += [capture("t", task).blob, capture("c", change).blob]
+
+        child = '''
+        import pickle, sys
+        from cloaca.wire.codec import decode
+        from cloaca.wire.functions import load
+        first, one, two, second, change = pickle.load(sys.stdin.buffer)
+        old = load(first)
+        rate = decode(one)
+        print(old(rate))
+        print(old(decode(two)))  # a value never changes a class that is known
+        load(first)
+        print(old(rate))
+        new = load(second)       # a function does
+        print(new(rate), old(rate))
+        load(change)(rate)
+        load(second)
+        print(new(rate)[1])      # the definition is the one it was loaded from: what a task did to it stays
+        '''
+        import pickle, textwrap
+        child = [sys.executable, "-c", textwrap.dedent(child)]
+        print(subprocess.check_output(child, input=pickle.dumps(sent)).decode())
+        load(sent[0])
+        assert Rate.value == 2 and not hasattr(Rate, "gone"), "here the class is at home"
+    """)
+    assert out.splitlines() == [
+        "(True, 1, 1, True)",
+        "(True, 1, 1, True)",
+        "(True, 1, 1, True)",
+        "(True, 2, 2, False) (True, 2, 2, False)",
+        "scratch",
+        "",
+    ]
+
+
+def test_what_a_function_refers_to_must_be_importable():
+    module = types.ModuleType("cloaca_made_up")
+    exec("def task(context): pass", module.__dict__)
+    sys.modules[module.__name__] = module
+    try:
+        blob = capture("t", module.task).blob
+    finally:
+        del sys.modules[module.__name__]
+    with pytest.raises(ModuleNotFoundError, match="cloaca_made_up"):
+        load(blob)
+
+
+# ---- what can't be captured ----------------------------------------------------------------------------------------
+
+
+def with_cell(lock):
+    return lambda context: lock
+
+
+def with_default(context, lock=LOCK):
+    return lock
+
+
+def with_keyword(context, *, lock=LOCK):
+    return lock
+
+
+@dataclass
+class Holder:
+    lock: Any
+
+
+HOLDER = {"inner": Holder(LOCK)}
+TROUBLE = {
+    "global": ("def task(context): return lock", "lock"),
+    "path": ("def task(context): return holder", "holder['inner'].lock"),
+    "nested code": ("def task(context):\n    def inner(): return lock\n    return inner()", "lock"),
+    "default": ("def task(context, given=lock): pass", "given"),
+    "keyword": ("def task(context, *, given=lock): pass", "given"),
+    "helper": ("def helper(): return lock\ndef task(context): return helper()", "helper uses lock"),
+    "class": ("class Model:\n    guard = lock\ndef task(context): return Model()", "Model.guard"),
+    "attribute": ("def task(context): pass\ntask.guard = lock", "task.guard"),
+}
+
+
+@pytest.mark.parametrize(("source", "variable"), TROUBLE.values(), ids=TROUBLE)
+def test_the_captured_variable_at_fault_is_named(source, variable):
+    task = program(source, lock=LOCK, holder=HOLDER)["task"]
+    with pytest.raises(CaptureError) as caught:
+        capture("load", task)
+    assert (caught.value.task, caught.value.variable, caught.value.type_name) == ("load", variable, "_thread.lock")
+
+
+def test_closure_cells_and_objects_at_fault_are_named():
+    partial_of_lock = partial(print, LOCK)
+    functions = {with_cell(LOCK): "lock", Multiply(LOCK): "Multiply.factor", partial_of_lock: "partial.args[0]"}
+    for function, variable in functions.items():
+        with pytest.raises(CaptureError) as caught:
+            FunctionCache().capture("load", function)
+        assert caught.value.variable == variable
+
+
+# ---- large variables -----------------------------------------------------------------------------------------------
+
+
+def test_a_large_variable_is_warned_about_once():
+    task = program("def task(context): return len(table) + len(small)", table=list(range(10**6)), small=[1])["task"]
+    cache = FunctionCache()
+    with pytest.warns(
+        UserWarning, match=r"task 'load' captures table, \d\.\d MB.*[Pp]ut it into the context"
+    ) as caught:
+        cache.capture("load", task)
+    assert len(caught) == 1
+    task.__globals__["table"].append(1)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        cache.capture("load", task)
+
+
+def test_many_small_variables_are_not_warned_about():
+    names = {f"v{n}": bytes(200_000) + bytes([n]) for n in range(10)}
+    task = program(f"def task(context): return {', '.join(names)}", **names)["task"]
+    assert len(capture("load", task).blob) > 1_000_000
+
+
+# ---- the keys that a function may read -----------------------------------------------------------------------------
+
+
+def documented(context, default="default", *, keyword="keyword"):
+    """The docstring is no key."""
+
+    def inner():
+        """Nor is this one."""
+        return [context["inner"] for _ in range(3)]
+
+    text = context.get("first") or context["second"] or context.get("first")
+    later = lambda: context["lambda"]  # noqa: E731 - the code of a lambda counts too
+    return text, inner(), later(), [context[key] for key in ("in", "tuple")], default, keyword
+
+
+def decorated(function):
+    @wraps(function)
+    def wrapper(context):
+        return function(context)
+
+    return wrapper
+
+
+def test_reads_are_the_strings_of_the_code():
+    key = "cell"
+    assert reads(documented) == ("inner", "first", "second", "lambda", "in", "tuple", "default", "keyword")
+    assert reads(lambda context: context["lambda"] + context[key]) == ("lambda", "cell")
+    assert reads(Multiply(1)) == ("number",)
+    assert reads(Multiply(1).method) == ("other",)
+    assert reads(partial(by_reference, "given")) == ("by_reference", "given")
+    assert reads(decorated(by_reference)) == ("by_reference",)
+    assert reads(math.sqrt) == ()
+    assert capture("t", by_reference).reads == ("by_reference",)
+
+
+def test_reads_of_a_function_that_mentions_itself_end():
+    def again(context):
+        return again(context["again"])
+
+    assert reads(again) == ("again",)
+
+
+# ---- pickled again only if need be ---------------------------------------------------------------------------------
+
+
+def twice(function: Callable[..., Any], change: Callable[[], object]) -> tuple[Captured, Captured, Captured]:
+    """Captured by one cache: at first, again at once, and after the change."""
+    cache = FunctionCache()
+    return cache.capture("t", function), cache.capture("t", function), (change(), cache.capture("t", function))[1]
+
+
+STABLE = """
+    import math, json
+    from json import dumps
+    LIMIT, NAMES = 3, ("a", 1.5)
+    def helper(number, step=1): return number + LIMIT + (helper(number - 1) if number else 0)
+    def task(context: int, *, keyword="k") -> list[int]:
+        return math.pi, dumps, helper(2), NAMES, len, json.dumps, int, keyword
+"""
+
+CHANGES = {
+    "a global": "LIMIT = 4",
+    "an equal global of another type": "LIMIT = 3.0",
+    "a global that was missing": "len = 5",
+    "a global that goes": "del NAMES",
+    "a helper": "def helper(number): return 5",
+    "a helper's code": "helper.__code__ = (lambda number, step=1: 0).__code__",
+    "a helper's default": "helper.__defaults__ = (2,)",
+    "its own code": "task.__code__ = (lambda context, *, keyword: 0).__code__",
+    "a keyword's default": "task.__kwdefaults__['keyword'] = 'z'",
+    "an attribute": "task.note = 'x'",
+    "a module": "math = json",
+    "an annotation": "task.__annotations__['context'] = float",
+}
+
+
+@pytest.mark.parametrize("change", CHANGES.values(), ids=CHANGES)
+def test_what_changed_is_captured_again(change):
+    namespace = program(STABLE)
+    first, again, after = twice(namespace["task"], lambda: exec(change, namespace))
+    assert again is first
+    assert after is not first
+    assert after.number != first.number
+
+
+def test_a_closure_cell_that_changed_is_captured_again():
+    number = 1
+
+    def task(context):
+        return number
+
+    def change():
+        nonlocal number
+        number = 2
+
+    first, again, after = twice(task, change)
+    assert again is first
+    assert (load(first.blob)({}), load(after.blob)({})) == (1, 2)
+
+
+def test_a_cell_that_is_empty_or_gets_emptied_is_no_trouble():
+    def task(context):
+        return number  # noqa: F821 - the cell is empty at first, and in the end
+
+    empty = FunctionCache().capture("t", task)
+    number = 1
+    cache = FunctionCache()
+    full = cache.capture("t", task)
+    del number
+    assert cache.capture("t", task).blob == empty.blob != full.blob
+
+
+MUTABLE = """
+    class Model:
+        rate = 1
+    ITEMS, MODEL = [1], Model()
+    def task(context): return ITEMS, MODEL.rate
+    def annotated(model: Model): return model.rate
+"""
+
+
+@pytest.mark.parametrize("change", ["ITEMS.append(2)", "MODEL.rate = 3", "Model.rate = 2"])
+def test_a_change_inside_a_mutable_is_seen(change):
+    namespace = program(MUTABLE)
+    first, again, after = twice(namespace["task"], lambda: exec(change, namespace))
+    assert again is first
+    assert after is not first
+
+
+def test_a_class_that_only_an_annotation_names_is_captured_too():
+    namespace = program(MUTABLE)
+    first, again, after = twice(namespace["annotated"], lambda: exec("Model.rate = 2", namespace))
+    assert again is first
+    assert after is not first
+
+
+def test_nothing_is_pickled_again_while_only_atoms_are_captured(monkeypatch):
+    namespace = program(STABLE)
+    cache = FunctionCache()
+    first = cache.capture("t", namespace["task"])
+    monkeypatch.setattr("cloaca.wire.functions.Pickler.dump", None)
+    monkeypatch.setattr("cloaca.wire.functions.watch", None)
+    assert cache.capture("t", namespace["task"]) is first
+
+
+def test_another_function_under_the_same_id_is_captured_anew():
+    cache = FunctionCache()
+    one = cache.capture("t", lambda context: 1)
+    other = cache.capture("t", lambda context: 2)
+    assert (load(one.blob)({}), load(other.blob)({})) == (1, 2)
+
+
+def test_a_reloaded_module_is_seen(monkeypatch):
+    module = types.ModuleType("cloaca_reloaded")
+    source = "def task(context): return 1"
+    exec(source, module.__dict__)
+    monkeypatch.setitem(sys.modules, module.__name__, module)
+    first, again, after = twice(module.task, lambda: exec(source, module.__dict__))
+    assert again is first
+    assert after is not first

@@ -1,0 +1,309 @@
+"""History against a model that has neither memory nor short cuts."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from itertools import islice
+from random import Random
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from cloaca.engine.ancestry import Ancestry
+from cloaca.engine.history import History, Write
+from cloaca.engine.plan import Plan, plan
+from cloaca.engine.view import ContextView, versions
+from cloaca.wire.messages import INPUT, Version
+from tests.reference import KEYS, Diff, Graph, Inputs, Model, Visible, diffs, graphs, inputs
+
+deterministic = settings(
+    derandomize=True, database=None, deadline=None, max_examples=150, suppress_health_check=list(HealthCheck)
+)
+
+
+@dataclass(frozen=True)
+class Story:
+    """A workflow, what it was given, and what each task wrote: `None` where it failed or was skipped."""
+
+    graph: Graph
+    inputs: Inputs
+    diffs: Mapping[str, Diff | None]
+
+    def plan(self) -> Plan:
+        return plan("w", self.graph)
+
+    def model(self) -> Model:
+        model = Model(self.graph, self.inputs)
+        for task in self.plan().names:
+            model.record(task, self.diffs[task] or {})
+        return model
+
+
+@st.composite
+def stories(draw: st.DrawFn) -> Story:
+    graph = draw(graphs())
+    return Story(graph, draw(inputs), {task: draw(st.none() | diffs) for task, _ in graph})
+
+
+def large_story(seed: int) -> Story:
+    """60 tasks, some of them wide joins, over few keys."""
+    random = Random(seed)
+    graph = []
+    for number in range(60):
+        width = min(number, random.choice([0, 1, 1, 2, 2, 3, 12]))
+        listed = random.sample(range(max(0, number - 25), number), min(width, 25))
+        graph.append((f"t{number}", [f"t{other}" for other in listed]))
+    wrote = {
+        task: {key: random.choice([b"0", b"1", b"2", None]) for key in KEYS if random.random() < 0.15}
+        for task, _ in graph
+    }
+    return Story(graph, {"a": (Version(INPUT, b"0"),)}, wrote)
+
+
+Seen = list[tuple[str, tuple[Version, ...]]]
+
+
+@dataclass
+class Replay:
+    """One run of a story: which task ends next, and what is looked up meanwhile, is left to chance."""
+
+    story: Story
+    random: Random
+    looks: int
+    saw: dict[str, Seen] = field(default_factory=dict)
+    near: dict[str, Seen] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.plan = self.story.plan()
+        self.history = History(self.plan, self.story.inputs)
+        self._ended: set[int] = set()
+        self._nearby: dict[int, Iterator[tuple[str, tuple[Write, ...]]]] = {}
+        while running := self._running():
+            for _ in range(self.looks):
+                self._look(self.random.choice(running))
+            self._end(self.random.choice(running))
+
+    def _running(self) -> list[int]:
+        return [
+            rank
+            for rank, dependencies in enumerate(self.plan.predecessors)
+            if rank not in self._ended and self._ended.issuperset(dependencies)
+        ]
+
+    def _look(self, rank: int) -> None:
+        """A running task asks for a key, or for some more of what is near; others may end before it goes on."""
+        self.history.candidates(rank, self.random.choice(KEYS))
+        name = self.plan.names[rank]
+        nearby = self._nearby.setdefault(rank, self.history.near(rank))
+        self.near.setdefault(name, []).extend((key, versions(writes)) for key, writes in islice(nearby, 1))
+
+    def _end(self, rank: int) -> None:
+        name = self.plan.names[rank]
+        nearby = self._nearby.setdefault(rank, self.history.near(rank))
+        self.near.setdefault(name, []).extend((key, versions(writes)) for key, writes in nearby)
+        self.saw[name] = listed(self.history.whole(rank))
+        diff = self.story.diffs[name]
+        if diff is not None:
+            self.history.record(rank, diff)
+        self._ended.add(rank)
+
+
+def listed(visible: Mapping[str, tuple[Write, ...]]) -> Seen:
+    """What was seen, with the order of the keys."""
+    return [(key, versions(writes)) for key, writes in visible.items()]
+
+
+def check_against_model(story: Story, replay: Replay) -> None:
+    model = story.model()
+    for task, seen in replay.saw.items():
+        assert dict(seen) == model.whole(task), task
+        assert len(replay.near[task]) == len(dict(replay.near[task])), "a key came twice"
+        assert dict(replay.near[task]) == model.whole(task), task
+        rank = replay.plan.rank[task]
+        for key in KEYS:
+            writes = replay.history.candidates(rank, key)
+            assert versions(writes) == model.candidates(task, key), (task, key)
+            base = versions(History.base(writes))
+            assert len(base) == len(set(base))
+            assert set(base) == set(model.base(task, key)), (task, key)
+    final: Visible = dict(listed(replay.history.final()))
+    assert final == model.final()
+
+
+@given(stories(), st.randoms(use_true_random=False), st.integers(0, 3))
+@deterministic
+def test_every_task_sees_what_the_model_says(story: Story, random: Random, looks: int) -> None:
+    check_against_model(story, Replay(story, random, looks))
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_every_task_of_a_large_workflow_sees_what_the_model_says(seed: int) -> None:
+    story = large_story(seed)
+    check_against_model(story, Replay(story, Random(seed), seed % 4))
+
+
+@given(stories(), st.randoms(use_true_random=False), st.integers(0, 4))
+@deterministic
+def test_neither_the_order_of_ends_nor_earlier_lookups_leave_a_trace(story: Story, random: Random, looks: int) -> None:
+    by_rank, by_chance = Replay(story, _Lowest(), 0), Replay(story, random, looks)
+    assert by_chance.saw == by_rank.saw
+    assert by_chance.near == by_rank.near
+    assert listed(by_chance.history.final()) == listed(by_rank.history.final())
+
+
+class _Lowest(Random):
+    """No chance: always the first."""
+
+    def choice(self, seq):
+        return seq[0]
+
+
+@given(stories())
+@deterministic
+def test_a_task_that_rewrites_what_it_saw_leaves_no_trace(story: Story) -> None:
+    """Wherever the key has one value: with several, even one of their bytes settles what was open."""
+    plain = Replay(story, Random(0), 0)
+    echoed = dict(story.diffs)
+    for task, seen in plain.saw.items():
+        agreed = {key: found[0].payload for key, found in seen if len({version.payload for version in found}) == 1}
+        diff = story.diffs[task]
+        echoed[task] = agreed | dict(diff or {})
+    echo = Replay(Story(story.graph, story.inputs, echoed), Random(0), 0)
+    assert {task: dict(seen) for task, seen in echo.saw.items()} == {
+        task: dict(seen) for task, seen in plain.saw.items()
+    }
+
+
+@given(stories())
+@deterministic
+def test_a_view_is_the_whole_as_a_mapping(story: Story) -> None:
+    replay = Replay(story, Random(0), 0)
+    for task, seen in replay.saw.items():
+        view = ContextView(replay.history, replay.plan.rank[task])
+        assert list(view.items()) == seen
+        assert len(view) == len(seen)
+        assert all((key in view) == (key in dict(seen)) for key in KEYS)
+
+
+# ---- cases that have names -----------------------------------------------------------------------------------------
+
+
+def told(graph: Graph, wrote: Mapping[str, Diff], **given_: bytes) -> tuple[Plan, History]:
+    story = Story(graph, {key: (Version(INPUT, payload),) for key, payload in given_.items()}, {})
+    compiled = story.plan()
+    history = History(compiled, story.inputs)
+    for rank, task in enumerate(compiled.names):
+        history.record(rank, wrote.get(task, {}))
+    return compiled, history
+
+
+def writers(writes: tuple[Write, ...]) -> list[str]:
+    return [write.version.writer for write in writes]
+
+
+DIAMOND: Graph = [("root", []), ("left", ["root"]), ("right", ["root"]), ("join", ["right", "left"])]
+
+
+def test_candidates_come_as_the_join_lists_its_dependencies_and_at_the_end_as_defined() -> None:
+    _, history = told(DIAMOND, {"left": {"k": b"1"}, "right": {"k": b"2"}}, k=b"0")
+    candidates = history.candidates(3, "k")
+    assert writers(candidates) == ["right", "left"]
+    assert writers(History.base(candidates)) == [INPUT]
+    assert writers(history.final()["k"]) == ["left", "right"]
+
+
+def test_a_write_supersedes_those_of_its_ancestors_through_tasks_that_wrote_nothing() -> None:
+    graph = [("a", []), ("b", ["a"]), ("c", ["b"]), ("d", ["a", "c"])]
+    _, history = told(graph, {"a": {"k": b"1"}, "c": {"k": b"2"}})
+    assert writers(history.candidates(3, "k")) == ["c"]
+
+
+def test_a_removal_is_a_write() -> None:
+    _, history = told(DIAMOND, {"left": {"k": None}}, k=b"0")
+    assert [version.payload for version in versions(history.candidates(3, "k"))] == [None]
+
+
+def test_removing_what_is_not_there_is_no_write() -> None:
+    _, history = told(DIAMOND, {"left": {"k": None}})
+    assert history.candidates(3, "k") == ()
+    assert history.final() == {}
+
+
+def test_two_branches_that_wrote_the_same_bytes_are_two_writes() -> None:
+    _, history = told(DIAMOND, {"left": {"k": b"1"}, "right": {"k": b"1"}}, k=b"0")
+    assert writers(history.candidates(3, "k")) == ["right", "left"]
+
+
+def test_a_join_that_settles_with_the_bytes_of_one_branch_does_write() -> None:
+    _, history = told(DIAMOND, {"left": {"k": b"1"}, "right": {"k": b"2"}, "join": {"k": b"1"}}, k=b"0")
+    assert writers(history.final()["k"]) == ["join"]
+
+
+def test_the_base_precedes_all_candidates_not_just_some() -> None:
+    """`late` saw the write of `a`; `side` only saw the input, so only the input is below both."""
+    graph = [("a", []), ("late", ["a"]), ("side", []), ("join", ["late", "side"])]
+    _, history = told(graph, {"a": {"k": b"1"}, "late": {"k": b"2"}, "side": {"k": b"3"}}, k=b"0")
+    candidates = history.candidates(3, "k")
+    assert writers(candidates) == ["late", "side"]
+    assert writers(History.base(candidates)) == [INPUT]
+
+
+def test_the_base_of_a_single_write_is_what_its_writer_saw() -> None:
+    _, history = told(DIAMOND, {"root": {"k": b"1"}, "left": {"k": b"2"}})
+    assert writers(History.base(history.candidates(3, "k"))) == ["root"]
+
+
+def test_a_key_that_nobody_wrote_has_no_candidates_and_no_base() -> None:
+    _, history = told(DIAMOND, {})
+    assert history.candidates(3, "k") == ()
+    assert History.base(()) == ()
+
+
+def test_keys_come_in_a_fixed_order_the_inputs_first() -> None:
+    wrote = {"root": {"z": b"1", "y": b"1"}, "left": {"x": b"1", "q": b"9"}}
+    _, history = told(DIAMOND, wrote, q=b"0", p=b"0")
+    assert list(history.whole(3)) == ["p", "z", "y", "x", "q"]
+    assert list(history.final()) == ["p", "z", "y", "x", "q"]
+
+
+def test_the_nearest_keys_come_first() -> None:
+    wrote = {"root": {"r": b"1"}, "left": {"l": b"1"}, "right": {"s": b"1"}}
+    _, history = told(DIAMOND, wrote, i=b"0")
+    assert [key for key, _ in history.near(3)] == ["s", "l", "r", "i"]
+
+
+# ---- ancestry ------------------------------------------------------------------------------------------------------
+
+
+@given(graphs(most=14), st.randoms(use_true_random=False))
+@deterministic
+def test_ancestry_is_certain_only_of_the_truth_and_always_of_direct_dependencies(graph: Graph, random: Random) -> None:
+    compiled = plan("w", graph)
+    model, ancestry = Model(graph, {}), Ancestry(compiled)
+    pairs = [(one, other) for one in range(len(graph)) for other in range(len(graph))]
+    random.shuffle(pairs)
+    for one, other in pairs:
+        is_above = compiled.names[one] in model.orders[compiled.names[other]]
+        if ancestry.is_surely_above(one, other):
+            assert is_above, (one, other)
+        assert ancestry.is_surely_above(one, other) or one not in compiled.predecessors[other]
+
+
+@given(st.lists(st.integers(0, 20), min_size=1, max_size=20))
+@deterministic
+def test_in_a_forest_ancestry_is_certain_of_every_pair(places: list[int]) -> None:
+    graph = [(f"t{n}", [f"t{place}"] if place < n else []) for n, place in enumerate(places)]
+    compiled = plan("w", graph)
+    model, ancestry = Model(graph, {}), Ancestry(compiled)
+    for task in range(len(graph)):
+        surely = {compiled.names[other] for other in range(len(graph)) if ancestry.is_surely_above(other, task)}
+        assert surely == set(model.orders[compiled.names[task]])
+
+
+@given(stories())
+@deterministic
+def test_ancestors_are_all_that_come_before(story: Story) -> None:
+    compiled, model = story.plan(), story.model()
+    history = History(compiled, story.inputs)
+    for rank, task in enumerate(compiled.names):
+        assert {compiled.names[other] for other in history.ancestors(rank)} == set(model.orders[task])
