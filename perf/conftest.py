@@ -35,20 +35,25 @@ def pytest_configure(config: pytest.Config) -> None:
         raise pytest.UsageError(f"--compare: {path} holds no run that --store wrote: {error}") from error
 
 
+@pytest.hookimpl(trylast=True)  # below pytest-benchmark's own table
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
     record = config.stash[RECORD]
     if not record.scores:
         return
-    terminalreporter.section("cloaca and its peers")
-    terminalreporter.write_line(", ".join(f"{name} {value}" for name, value in record.conditions.items()))
-    terminalreporter.write_line(score_table(record.scores))
+    _show(terminalreporter, "cloaca and its peers", record, score_table(record.scores))
     if BEFORE in config.stash:
         before = config.stash[BEFORE]
-        terminalreporter.section(f"compared with {config.getoption('compare')}")
-        terminalreporter.write_line(", ".join(f"{name} {value}" for name, value in before.conditions.items()))
-        terminalreporter.write_line(change_table(changes(before.scores, record.scores)))
-    if config.getoption("store"):
+        told = change_table(changes(before.scores, record.scores))
+        _show(terminalreporter, f"compared with {config.getoption('compare')}", before, told)
+    if config.getoption("store") is not None:
         save(record, config.getoption("store"))
+
+
+def _show(reporter: pytest.TerminalReporter, title: str, record: Record, table: str) -> None:
+    reporter.section(title)
+    reporter.write_line(", ".join(f"{name} {value}" for name, value in record.conditions.items()))
+    reporter.write_line("")
+    reporter.write_line(table)
 
 
 class ReportedTime:

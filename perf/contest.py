@@ -30,7 +30,9 @@ def play_round(contenders: Mapping[str, Play], turn: int) -> Round:
     return {name: contenders[name]() for name in order}
 
 
-def reported(module: str, contender: str, *, per: int = 1, warmups: int = 0, repeats: int = 1, **arguments: object) -> Play:
+def reported(
+    module: str, contender: str, *, per: int = 1, warmups: int = 0, repeats: int = 1, **arguments: object
+) -> Play:
     """A contender that measures itself, in `perf/contenders/`; its figure is the median of its repeats, per task."""
     command = ["-m", f"perf.contenders.{module}", contender, str(warmups), str(repeats), json.dumps(arguments)]
 

@@ -39,11 +39,6 @@ class Change:
         """The change as a fraction of the old ratio: 0.1 says that cloaca is ten percent faster than it was."""
         return None if self.old is None or self.new is None else self.new / self.old - 1
 
-    @property
-    def is_notable(self) -> bool:
-        """Whether it is too large to be noise."""
-        return self.relative is not None and abs(self.relative) > NOTABLE
-
 
 def changes(old: Iterable[Score], new: Iterable[Score]) -> list[Change]:
     """What became of each ratio: the new scores in their order, then those that only the old run has."""

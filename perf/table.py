@@ -2,22 +2,24 @@
 
 from collections.abc import Iterable, Sequence
 
-from perf.record import Change
+from perf.record import NOTABLE, Change
 from perf.score import Figure, Must, Score
 
-SCORE_HEAD = ("workload", "contender", "median", "low-high", "peer", "median", "low-high", "ratio", "low-high")
-SCORE_TAIL = ("difference", "must", "", "peak", "peer's", "rounds")
+SCORE_HEAD = (
+    *("workload", "contender", "median", "low-high", "peer", "median", "low-high", "ratio", "low-high"),
+    *("difference", "must", "", "memory", "peer's", "rounds"),
+)
+CHANGE_HEAD = ("duel", "old ratio", "new ratio", "change", "")
 
 
 def score_table(scores: Iterable[Score]) -> str:
     """One line for each duel."""
-    return _aligned([(*SCORE_HEAD, *SCORE_TAIL), *(_score_row(score) for score in scores)])
+    return _aligned([SCORE_HEAD, *(_score_row(score) for score in scores)])
 
 
 def change_table(changes: Iterable[Change]) -> str:
     """One line for each duel: the old ratio, the new one, and by how much it changed."""
-    head = ("duel", "old ratio", "new ratio", "change", "")
-    return _aligned([head, *(_change_row(change) for change in changes)])
+    return _aligned([CHANGE_HEAD, *(_change_row(change) for change in changes)])
 
 
 def _score_row(score: Score) -> tuple[str, ...]:
@@ -41,9 +43,15 @@ def _score_row(score: Score) -> tuple[str, ...]:
 
 
 def _change_row(change: Change) -> tuple[str, ...]:
-    relative = "-" if change.relative is None else f"{change.relative:+.0%}"
-    mark = "" if not change.is_notable else "<-- faster" if change.new > change.old else "<-- SLOWER"
-    return change.name, _ratio(change.old), _ratio(change.new), relative, mark
+    return change.name, _ratio(change.old), _ratio(change.new), *_change(change.relative)
+
+
+def _change(relative: float | None) -> tuple[str, str]:
+    if relative is None:
+        return "-", ""
+    if abs(relative) <= NOTABLE:
+        return f"{relative:+.0%}", ""
+    return f"{relative:+.0%}", "<-- faster" if relative > 0 else "<-- SLOWER"
 
 
 def duration(seconds: float) -> str:

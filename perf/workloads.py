@@ -29,11 +29,9 @@ def trivial() -> Workload:
     return Workload(
         "trivial",
         {
-            "cloaca": reported(
-                "trivial", "with_cloaca", warmups=3, repeats=3, per=tasks, tasks=tasks, workers=WORKERS
-            ),
+            "cloaca": reported("trivial", "with_cloaca", warmups=3, repeats=3, per=tasks, tasks=tasks, workers=WORKERS),
             "ProcessPool": reported(
-                "trivial", "with_pool", warmups=1, repeats=1, per=tasks, tasks=tasks, workers=WORKERS
+                "trivial", "with_pool", warmups=1, repeats=3, per=tasks, tasks=tasks, workers=WORKERS
             ),
         },
         (Duel("cloaca", "ProcessPool"),),
@@ -47,7 +45,9 @@ def chain() -> Workload:
         "chain",
         {
             "cloaca": reported("chain", "with_cloaca", warmups=3, repeats=5, per=tasks, tasks=tasks, workers=WORKERS),
-            "ProcessPool": reported("chain", "with_pool", warmups=1, repeats=5, per=tasks, tasks=tasks, workers=WORKERS),
+            "ProcessPool": reported(
+                "chain", "with_pool", warmups=1, repeats=5, per=tasks, tasks=tasks, workers=WORKERS
+            ),
         },
         (Duel("cloaca", "ProcessPool", Must("time", 30e-6)),),
     )
@@ -79,9 +79,7 @@ def cold() -> Workload:
             "cloaca": reported("cold", "with_cloaca", workers=WORKERS),
             **pools,
             "cloaca + imports": reported("cold", "with_cloaca_and_its_imports", workers=WORKERS),
-            "ProcessPool fork + imports": reported(
-                "cold", "with_pool_and_its_imports", workers=WORKERS, method="fork"
-            ),
+            "ProcessPool fork + imports": reported("cold", "with_pool_and_its_imports", workers=WORKERS, method="fork"),
         },
         (
             Duel("cloaca", "ProcessPool fork", Must("time", 0.1)),

@@ -8,13 +8,13 @@ from random import Random
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from tests.reference import KEYS, Diff, Graph, Inputs, Model, Visible, diffs, graphs, inputs
 
 from cloaca.engine.ancestry import Ancestry
 from cloaca.engine.history import History, Write
 from cloaca.engine.plan import Plan, plan
 from cloaca.engine.view import ContextView, versions
 from cloaca.wire.messages import INPUT, Version
-from tests.reference import KEYS, Diff, Graph, Inputs, Model, Visible, diffs, graphs, inputs
 
 deterministic = settings(
     derandomize=True, database=None, deadline=None, max_examples=150, suppress_health_check=list(HealthCheck)

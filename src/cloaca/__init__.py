@@ -9,6 +9,34 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from cloaca.builder import WorkflowBuilder as WorkflowBuilder
+    from cloaca.config import DefaultRunnerConfig as DefaultRunnerConfig
+    from cloaca.context import Context as Context
+    from cloaca.decorator import task as task
+    from cloaca.errors import CaptureError as CaptureError
+    from cloaca.errors import CloacaError as CloacaError
+    from cloaca.errors import DecodeError as DecodeError
+    from cloaca.errors import EncodeError as EncodeError
+    from cloaca.errors import InternalError as InternalError
+    from cloaca.errors import MergeConflict as MergeConflict
+    from cloaca.errors import NestedExecutionError as NestedExecutionError
+    from cloaca.errors import NotSupportedYetError as NotSupportedYetError
+    from cloaca.errors import RemoteTraceback as RemoteTraceback
+    from cloaca.errors import RunnerClosedError as RunnerClosedError
+    from cloaca.errors import TaskError as TaskError
+    from cloaca.errors import UnknownWorkflowError as UnknownWorkflowError
+    from cloaca.errors import WorkerDied as WorkerDied
+    from cloaca.errors import WorkersUnavailableError as WorkersUnavailableError
+    from cloaca.errors import WorkflowError as WorkflowError
+    from cloaca.errors import WorkflowFailedError as WorkflowFailedError
+    from cloaca.namespace import TaskNamespace as TaskNamespace
+    from cloaca.namespace import WorkflowContext as WorkflowContext
+    from cloaca.registry import register_workflow_constructor as register_workflow_constructor
+    from cloaca.result import TaskResult as TaskResult
+    from cloaca.result import WorkflowResult as WorkflowResult
+    from cloaca.runner import DefaultRunner as DefaultRunner
+    from cloaca.runner import Execution as Execution
+    from cloaca.workflow import Task as Task
+    from cloaca.workflow import Workflow as Workflow
 
 _HOME = {
     "CaptureError": "errors",
@@ -43,7 +71,37 @@ _HOME = {
 }
 
 __version__ = "0.1.0"
-__all__ = list(_HOME)
+__all__ = [
+    "CaptureError",
+    "CloacaError",
+    "Context",
+    "DecodeError",
+    "DefaultRunner",
+    "DefaultRunnerConfig",
+    "EncodeError",
+    "Execution",
+    "InternalError",
+    "MergeConflict",
+    "NestedExecutionError",
+    "NotSupportedYetError",
+    "RemoteTraceback",
+    "RunnerClosedError",
+    "Task",
+    "TaskError",
+    "TaskNamespace",
+    "TaskResult",
+    "UnknownWorkflowError",
+    "WorkerDied",
+    "WorkersUnavailableError",
+    "Workflow",
+    "WorkflowBuilder",
+    "WorkflowContext",
+    "WorkflowError",
+    "WorkflowFailedError",
+    "WorkflowResult",
+    "register_workflow_constructor",
+    "task",
+]
 
 
 def __getattr__(name: str) -> object:

@@ -39,7 +39,7 @@ class Context:
     >>> context = Context({"year": 2026, "shape": (3, 4)})
     >>> context.set("rows", [1, 2])
     >>> rows = context.get("rows")
-    >>> rows.append(3)                      # a copy: the context doesn't change
+    >>> rows.append(3)  # a copy: the context doesn't change
     >>> context.get("rows"), context["shape"]
     ([1, 2], (3, 4))
     """
@@ -176,7 +176,7 @@ class Context:
         """A context from a JSON object; `ValueError` where the text is malformed or no object."""
         data = json.loads(text)
         if not isinstance(data, dict):
-            raise ValueError(f"A context is a JSON object, not a JSON {type(data).__name__}")  # noqa: TRY004 - its API
+            raise ValueError(f"A context is a JSON object, not a JSON {type(data).__name__}")
         return cls(data)
 
     def copy(self) -> "Context":

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from time import monotonic
 
 from cloaca.console import Console
-from cloaca.engine.run import Begin, Cancel, Commands, Ended, Room, Run, RunEvent, Withdraw
+from cloaca.engine.run import AttemptEvent, Begin, Cancel, Commands, Ended, Room, Run, RunEvent, Withdraw
 from cloaca.execution.executor import Executor
 from cloaca.wire.messages import Answer, Assignment, Event, Publish, Said, Started, Wants
 
@@ -102,7 +102,7 @@ class Coordinator:
             del self._owners[event.attempt]
         self._feed(job, event)
 
-    def _feed(self, job: Job, event: RunEvent | Event) -> None:
+    def _feed(self, job: Job, event: RunEvent | AttemptEvent) -> None:
         try:
             commands = job.run.handle(event, monotonic())
         except Exception as error:  # noqa: BLE001 - a fault in one run must not take the others along

@@ -120,7 +120,7 @@ class MergeConflict(CloacaError):  # noqa: N818 - a conflict is a value of the c
         rows = "".join(f"\n  {writer} wrote {value}" for writer, value in zip(writers, values, strict=True))
         super().__init__(
             f"Key {key!r} has {len(writers)} concurrent values that don't agree:{rows}\n"
-            f"To settle it: context.set({key!r}, ...) in a task before this one, or give the branches keys of their own."
+            f"To settle it: context.set({key!r}, ...) in a task where they meet, or give each branch a key of its own."
         )
         self.key = key
         self.writers = writers

@@ -14,7 +14,7 @@ from cloaca.engine.run import Run
 from cloaca.engine.view import versions
 from cloaca.errors import MergeConflict, RemoteTraceback, TaskError, WorkerDied, WorkflowFailedError
 from cloaca.wire.codec import decode
-from cloaca.wire.messages import Failed, Lost, Outcome, Usage, Version
+from cloaca.wire.messages import Failed, Lost, Outcome, Usage
 
 End = Usage | Failed | Lost | None
 _LISTED = 10

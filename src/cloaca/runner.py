@@ -16,7 +16,7 @@ from cloaca.context import Context, versions_of
 from cloaca.coordinator import Job
 from cloaca.database import check_url
 from cloaca.engine.run import Run, Work
-from cloaca.errors import NestedExecutionError, RunnerClosedError
+from cloaca.errors import InternalError, NestedExecutionError, RunnerClosedError
 from cloaca.execution import worker
 from cloaca.execution.pool import Pool
 from cloaca.execution.serial import SerialExecutor
@@ -75,7 +75,8 @@ class Execution:
             raise TimeoutError(f"Workflow {self._workflow.name!r} hasn't ended within {timeout} s. It goes on.")
         if self._error is not None:
             raise self._error
-        assert self._result is not None, "an execution ends with a result or an error"
+        if self._result is None:
+            raise InternalError("An execution ended with neither a result nor an error.")
         return self._result
 
     def _begin(self) -> "Execution":
@@ -115,6 +116,7 @@ class DefaultRunner:
 
     >>> import cloaca
     >>> with cloaca.WorkflowBuilder("greeting"):
+    ...
     ...     @cloaca.task()
     ...     def greet(context):
     ...         context.set("greeting", "Hello " + context["name"])
@@ -253,8 +255,10 @@ def _checked_workers(workers: int | None) -> int:
 
 
 def _checked_executor(name: str) -> ExecutorName:
-    if name == "processes" or name == "serial":  # noqa: PLR1714 - narrows the type
-        return name
+    if name == "processes":
+        return "processes"
+    if name == "serial":
+        return "serial"
     raise ValueError(f'executor (or CLOACA_EXECUTOR) is "processes" or "serial", not {name!r}')
 
 

@@ -17,8 +17,8 @@ Why no copies of the context per task
     DAG with random dependencies that is the whole history at every task. Persistent maps have the same cost. Looking
     up what is read, when it is read, costs nothing at a join.
 
-A write supersedes the writes of its task's ancestors. `Write.seen` holds what its writer would have read; so *superseded*
-is reachability through `seen`, and ranks bound how far one has to look.
+A write supersedes the writes of its task's ancestors. `Write.seen` holds what its writer would have read; so
+*superseded* is reachability through `seen`, and ranks bound how far one has to look.
 """
 
 from collections import deque
@@ -85,8 +85,7 @@ class History:
         for superseded in write.seen:
             standing.pop(superseded, None)
         standing[write] = None
-        if write.rank < self._lowest[key]:
-            self._lowest[key] = write.rank
+        self._lowest[key] = min(self._lowest[key], write.rank)
 
     # ---- reading ---------------------------------------------------------------------------------------------------
 
@@ -151,11 +150,11 @@ class History:
                 yield key, writes
 
     def whole(self, rank: int) -> dict[str, tuple[Write, ...]]:
-        """Every key that the task sees, in a fixed order: the input's first, then by the rank of the first candidate."""
+        """Every key that the task sees, in a fixed order: the input's, then by the rank of the first candidate."""
         return self._in_order(self.near(rank))
 
     def final(self) -> dict[str, tuple[Write, ...]]:
-        """Every key at the end of the run: where several writes stand, they come by the writers' order of definition."""
+        """Every key at the end of the run; where several writes stand, in the writers' order of definition."""
         defined = self._plan.defined
         written = (
             (key, tuple(sorted(standing, key=lambda write: defined[write.rank])))

@@ -22,6 +22,7 @@ from dataclasses import dataclass
 from enum import Enum, auto
 from heapq import heapify, heappop, heappush
 from itertools import islice
+from typing import Any
 
 from cloaca.engine.history import History, Write
 from cloaca.engine.plan import Plan
@@ -172,6 +173,10 @@ class Run:
                 return self._begin()
             case Cancel():
                 return self._cancel(now)
+            case _:
+                return self._report(event, now)
+
+    def _report(self, event: AttemptEvent, now: float) -> Commands:
         attempt = self._open.get(event.attempt)
         if attempt is None:
             self.late += 1
@@ -332,7 +337,7 @@ class Run:
                     ahead.append(dependent)
 
 
-_TRANSITIONS: dict[tuple[State, type[AttemptEvent]], Callable[[Run, Attempt, AttemptEvent], Commands]] = {
+_TRANSITIONS: dict[tuple[State, type[AttemptEvent]], Callable[[Run, Attempt, Any], Commands]] = {
     (State.SUBMITTED, Started): Run._start,
     (State.SUBMITTED, Unstarted): Run._give_back,
     (State.RUNNING, Wants): Run._answer,

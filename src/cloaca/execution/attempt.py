@@ -16,9 +16,7 @@ _MAXRSS_BYTES = 1 if platform == "darwin" else 1024
 TaskFunction = Callable[[Context], Any]
 
 
-def run(
-    assignment: Assignment, load: Callable[[int], TaskFunction], reads: frozenset[str], ask: Ask
-) -> Done | Failed:
+def run(assignment: Assignment, load: Callable[[int], TaskFunction], reads: frozenset[str], ask: Ask) -> Done | Failed:
     """Run the assignment's function on its slice; whatever it raises becomes a `Failed`."""
     started, before = monotonic(), getrusage(RUSAGE_SELF)
     try:

@@ -1,9 +1,9 @@
 """The life-line: a pipe that tells a worker that its coordinator is gone, whatever way it went.
 
-The coordinator holds the writing end, and nobody else does. When it dies, the kernel closes that end, and on Linux sends
-the signal that the worker asked for (`F_SETSIG`): SIGKILL, so that it works within a millisecond, in the middle of a C
-call that holds the GIL too. A thread that watches the pipe would wait for the GIL, and the parent-death signal of Linux
-is tied to the thread that started the worker. Elsewhere a watching thread is all there is.
+The coordinator holds the writing end, and nobody else does. When it dies, the kernel closes that end, and on Linux
+sends the signal that the worker asked for (`F_SETSIG`): SIGKILL, so that it works within a millisecond, in the middle
+of a C call that holds the GIL too. A thread that watches the pipe would wait for the GIL, and the parent-death signal
+of Linux is tied to the thread that started the worker. Elsewhere a watching thread is all there is.
 """
 
 import fcntl

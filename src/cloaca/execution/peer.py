@@ -7,6 +7,7 @@ import subprocess
 import sys
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 from socket import socket, socketpair
 from threading import Thread
 
@@ -108,8 +109,8 @@ class Peer:
 
 
 def _spawn(theirs: socket, lifeline: int, environment: Mapping[str, str]) -> subprocess.Popen[bytes]:
-    path = "\n".join(entry or os.getcwd() for entry in sys.path if isinstance(entry, str))
-    flags = subprocess._args_from_interpreter_flags()  # type: ignore[attr-defined]  # noqa: SLF001 - as multiprocessing does
+    path = "\n".join(entry or str(Path.cwd()) for entry in sys.path if isinstance(entry, str))
+    flags = subprocess._args_from_interpreter_flags()  # type: ignore[attr-defined]  # as multiprocessing does
     return subprocess.Popen(
         [sys.executable, *flags, "-P", "-c", _BOOT, str(theirs.fileno()), str(lifeline), path],
         env=environment,

@@ -1,5 +1,7 @@
 """Pool: worker processes, started, fed, watched and replaced. The executor of every ordinary run.
 
+Data flow, the line in the middle being the border of the process:
+
     coordinator's thread                       |  worker processes (fresh interpreters, each its own process group)
                                                |
     submit --> pending --feed--> peer.queue  ===== socket ====> run, one by one
@@ -7,12 +9,12 @@
                   ^------------- pidfd       <---- the kernel   when the process is gone
                                  life-line   ----> the kernel   when we are gone
 
-    - One socket per worker, and no lock shared with it: a dying worker takes nothing with it, and what each worker
-      holds is known here.
-    - Writes never block: what a socket doesn't take waits in `Peer.outgoing`. (Two blocking writers facing each other
-      with full buffers never end.)
-    - That a worker died is learnt from the process, never from the end of its socket, which a forked child may hold
-      open. It costs the attempt that was running; what was queued behind it goes to others.
+- One socket per worker, and no lock shared with it: a dying worker takes nothing with it, and what each worker
+  holds is known here.
+- Writes never block: what a socket doesn't take waits in `Peer.outgoing`. (Two blocking writers facing each other
+  with full buffers never end.)
+- That a worker died is learnt from the process, never from the end of its socket, which a forked child may hold
+  open. It costs the attempt that was running; what was queued behind it goes to others.
 """
 
 import os
@@ -119,15 +121,15 @@ class Pool:
     def wait(self, timeout: float | None) -> Sequence[Event]:
         """Feed the workers, and collect what they report."""
         self._feed()
-        ended = []
+        ended: list[Peer] = []
         for key, mask in self._selector.select(0 if self._events else timeout):
-            match key.data:
-                case None:
-                    os.read(self._wake_reader, 1 << 16)
-                case Peer() as peer if key.fd == peer.exit_descriptor:
-                    ended.append(peer)
-                case Peer() as peer:
-                    self._serve(peer, mask)
+            peer: Peer | None = key.data
+            if peer is None:
+                os.read(self._wake_reader, 1 << 16)
+            elif key.fd == peer.exit_descriptor:
+                ended.append(peer)
+            else:
+                self._serve(peer, mask)
         for peer in ended:
             self._bury(peer)
         self._feed()
@@ -298,7 +300,7 @@ class Pool:
         self._peers.clear()
 
     def abandon(self) -> None:
-        """In a forked child of the program: give up every descriptor, so that the workers' life-lines are ours alone."""
+        """In a forked child of the program: give up every descriptor, the life-lines above all."""
         for peer in self._peers:
             peer.close()
         for descriptor in (self._wake_reader, self._wake_writer):
@@ -307,7 +309,9 @@ class Pool:
 
 
 def _lost(attempt: int, code: int) -> Lost:
-    return Lost(attempt, None, signal.Signals(-code).name) if code < 0 else Lost(attempt, code, None)
+    if code < 0:
+        return Lost(attempt, None, signal.Signals(-code).name)
+    return Lost(attempt, code, None)
 
 
 def _abandon_all() -> None:

@@ -1,0 +1,261 @@
+"""What things cost as workflows grow: counted, never timed.
+
+`History.steps` counts the tasks that lookups visit; `lines` counts every line of Python that an action executes in
+cloaca, whatever the code says of itself.
+"""
+
+import sys
+from collections.abc import Callable, Iterator
+from itertools import count
+from random import Random
+from types import FrameType
+from typing import Any
+
+import pytest
+
+from cloaca.engine.history import History
+from cloaca.engine.plan import Plan, plan
+from cloaca.engine.run import Begin, Room, Run, Work
+from cloaca.testing import NO_USAGE
+from cloaca.wire.messages import INPUT, Assignment, Done, Outcome, Started, Version, Wants
+
+Tasks = list[tuple[str, list[str]]]
+
+LARGE = 10_000
+
+
+def lines(action: Callable[[], object]) -> int:
+    """How many lines of cloaca's code an action executes."""
+    executed = 0
+
+    def trace(frame: FrameType, event: str, _argument: Any) -> Any:
+        nonlocal executed
+        if "cloaca" not in frame.f_code.co_filename:
+            return None
+        executed += event == "line"
+        return trace
+
+    before = sys.gettrace()
+    sys.settrace(trace)
+    try:
+        action()
+    finally:
+        sys.settrace(before)
+    return executed
+
+
+def names(prefix: str, size: int) -> list[str]:
+    return [f"{prefix}{n}" for n in range(size)]
+
+
+def fan(prefix: str, size: int, *dependencies: str) -> Tasks:
+    return [(name, list(dependencies)) for name in names(prefix, size)]
+
+
+def history(tasks: Tasks, **given: bytes) -> History:
+    return History(plan("w", tasks), {key: (Version(INPUT, payload),) for key, payload in given.items()})
+
+
+def wide_input(size: int) -> dict[str, bytes]:
+    return {f"x{n}": b"0" for n in range(size)}
+
+
+# ---- the cost is that of the diffs, not of the context -------------------------------------------------------------
+
+
+def test_a_wide_fan_in_costs_nothing_per_key_of_the_context() -> None:
+    branches = names("a", LARGE)
+    past = history([*fan("a", LARGE), ("join", branches)], **wide_input(LARGE))
+    for rank, branch in enumerate(branches):
+        past.record(rank, {f"of {branch}": b"1"})
+    assert past.steps == 0
+    found = [past.candidates(LARGE, f"of {branch}") for branch in branches]
+    assert [write.version.writer for (write,) in found] == branches
+    assert [past.candidates(LARGE, key)[0].version.payload for key in wide_input(LARGE)] == [b"0"] * LARGE
+    assert past.steps == 0
+    assert len(past.whole(LARGE)) == 2 * LARGE
+    assert past.steps == 0
+
+
+def test_recording_costs_the_same_whatever_the_context() -> None:
+    def recording(keys: int) -> int:
+        past = history([("root", []), *fan("a", 50, "root"), ("join", names("a", 50))], **wide_input(keys))
+        past.record(0, {f"y{n}": b"1" for n in range(keys)})
+        return lines(lambda: [past.record(rank, {f"k{rank}": b"1"}) for rank in range(1, 52)])
+
+    assert recording(10) == recording(1000)
+
+
+@pytest.mark.parametrize("of_root", [False, True], ids=["input", "root"])
+def test_a_chain_under_many_keys_looks_none_of_them_up(of_root: bool) -> None:
+    length = 1000
+    tasks: Tasks = [("t0", []), *((f"t{n}", [f"t{n - 1}"]) for n in range(1, length))]
+    past = history(tasks, **({} if of_root else wide_input(LARGE)))
+    past.record(0, wide_input(LARGE) if of_root else {"k0": b"0"})
+    for rank in range(1, length):
+        assert past.candidates(rank, f"x{rank}")[0].version.payload == b"0"
+        past.record(rank, {f"k{rank}": b"1", "last": b"%d" % rank})
+    assert past.candidates(length - 1, "k0" if not of_root else "x9")
+    assert past.steps == 0
+
+
+def test_a_fan_in_of_branches_that_write_one_key_is_linear() -> None:
+    past = history([("root", []), *fan("a", LARGE, "root"), ("join", names("a", LARGE))])
+    past.record(0, {"k": b"0"})
+    for rank in range(1, LARGE + 1):
+        past.record(rank, {"k": b"%d" % rank})
+    assert past.steps <= LARGE
+    assert len(past.candidates(LARGE + 1, "k")) == LARGE
+    assert past.steps <= 2 * LARGE
+    for _ in range(100):
+        past.candidates(LARGE + 1, "k")
+    assert past.steps <= 2 * LARGE
+
+
+def test_tasks_of_a_chain_that_all_list_the_root_are_linear() -> None:
+    length = 1600
+    tasks: Tasks = [("t0", []), *((f"t{n}", list(dict.fromkeys(["t0", f"t{n - 1}"]))) for n in range(1, length))]
+    past = history(tasks)
+    past.record(0, {"root": b"0", "k": b"0"})
+    for rank in range(1, length):
+        for key in ("root", "k", f"own{rank - 1}", "own1"):
+            past.candidates(rank, key)
+        past.record(rank, {"k": b"%d" % rank, f"own{rank}": b"1"})
+    assert past.steps <= 4 * length
+
+
+def layered(width: int, depth: int, *, roots: int) -> Tasks:
+    random = Random(5)
+    tasks: Tasks = fan("l0.", roots)
+    for layer in range(1, depth):
+        above = names(f"l{layer - 1}.", roots if layer == 1 else width)
+        tasks += [(name, random.sample(above, min(3, len(above)))) for name in names(f"l{layer}.", width)]
+    return tasks
+
+
+@pytest.mark.parametrize("roots", [1, 100])
+def test_tasks_of_a_layered_workflow_take_few_steps_each(roots: int) -> None:
+    compiled = plan("w", layered(100, 100, roots=roots))
+    past = History(compiled, {})
+    past.record(0, {"root": b"0", "own0": b"0", "shared": b"0"})
+    for rank, dependencies in enumerate(compiled.predecessors[1:], start=1):
+        for dependency in dependencies:
+            assert past.candidates(rank, f"own{dependency}")
+        past.candidates(rank, "root")
+        past.candidates(rank, "shared")
+        past.record(rank, {f"own{rank}": b"1", "shared": b"%d" % rank})
+    assert past.steps <= 12 * len(compiled.names)
+
+
+# ---- doubling the workflow doubles the cost ------------------------------------------------------------------------
+
+
+def two_stages(size: int) -> None:
+    """Each task of a second stage reads the key of its own shard, written by one task of the first."""
+    past = history([*fan("a", size), ("barrier", names("a", size)), *fan("b", size, "barrier")])
+    for rank in range(size):
+        past.record(rank, {f"shard{rank}": b"1"})
+    for rank in range(size):
+        assert past.candidates(size + 1 + rank, f"shard{rank}")
+
+
+def two_pipelines_with_the_same_keys(size: int) -> None:
+    """Two fan-outs side by side use the same key names; each join reads all of its own."""
+    joins = [("join a", names("a", size)), ("join b", names("b", size))]
+    past = history([*fan("a", size), *fan("b", size), *joins])
+    for rank in range(2 * size):
+        past.record(rank, {f"shard{rank % size}": b"%d" % rank})
+    assert len(past.whole(2 * size)) == size
+    assert len(past.whole(2 * size + 1)) == size
+
+
+def two_joins_of_which_one_rewrites(size: int) -> None:
+    """The first join rewrites every key; the second one reads them as the branches left them."""
+    joins = [("first", names("a", size)), ("second", names("a", size))]
+    past = history([*fan("a", size), *joins])
+    for rank in range(size):
+        past.record(rank, {f"shard{rank}": b"1"})
+    past.record(size, {f"shard{rank}": b"2" for rank in range(size)})
+    assert len(past.whole(size + 1)) == size
+
+
+def chain_with_observers(size: int) -> None:
+    """A chain rewrites a key; beside each of its tasks, one reads the key as that task and a side branch wrote it."""
+    tasks: Tasks = [("side", []), ("t0", [])]
+    for n in range(1, size):
+        tasks += [(f"t{n}", [f"t{n - 1}"]), (f"seen{n}", [f"t{n}", "side"])]
+    past = history(tasks)
+    for rank in (0, 1):
+        past.record(rank, {"k": b"%d" % rank})
+    for rank in range(2, 2 * size, 2):
+        past.record(rank, {"k": b"%d" % rank})
+        assert len(past.candidates(rank + 1, "k")) == 2
+
+
+def outcomes_read_one_by_one(size: int) -> None:
+    """A join without an executor to ask looks at how each of its dependencies ended."""
+    run = begun([*fan("a", size), ("join", names("a", size))], answers=False)
+    finish(run, size)
+    (join,) = submitted(run, 1)
+    assert join.slice.outcomes is not None
+    assert [join.slice.outcomes[name] for name in names("a", size)] == [Outcome("Completed")] * size
+
+
+def chain_that_asks_on_demand(size: int) -> None:
+    """Every task of a chain rewrites one key, and asks for one that its slice lacks."""
+    run = begun([("t0", []), *((f"t{n}", [f"t{n - 1}"]) for n in range(1, size))])
+    for _ in range(size):
+        (assignment,) = submitted(run, 1)
+        run.handle(Started(assignment.attempt), 0.0)
+        run.handle(Wants(assignment.attempt, ("missing",)), 0.0)
+        run.handle(Done(assignment.attempt, {"k": b"%d" % assignment.attempt}, NO_USAGE), 0.0)
+
+
+def whole_run_of_a_fan_out(size: int) -> None:
+    run = begun([("root", []), *fan("a", size, "root"), ("join", names("a", size))])
+    for room in (1, size, 1):
+        finish(run, room)
+
+
+def failure_at_the_top_of_a_ladder(size: int) -> None:
+    """Two tasks on each rung, each after both of the rung above; the cancel ends all."""
+    tasks: Tasks = [("l0", []), ("r0", [])]
+    for n in range(1, size):
+        tasks += [(f"l{n}", [f"l{n - 1}", f"r{n - 1}"]), (f"r{n}", [f"r{n - 1}", f"l{n - 1}"])]
+    run = begun(tasks)
+    finish(run, 2)
+
+
+def begun(tasks: Tasks, *, answers: bool = True) -> Run:
+    compiled: Plan = plan("w", tasks)
+    run = Run(compiled, [Work(0, ())] * len(compiled.names), {}, numbers=count(), answers=answers)
+    run.handle(Begin(), 0.0)
+    return run
+
+
+def submitted(run: Run, room: int) -> Iterator[Assignment]:
+    return (command for command in run.handle(Room(room), 0.0) if isinstance(command, Assignment))
+
+
+def finish(run: Run, room: int) -> None:
+    for assignment in submitted(run, room):
+        run.handle(Started(assignment.attempt), 0.0)
+        run.handle(Done(assignment.attempt, {assignment.task: b"1"}, NO_USAGE), 0.0)
+
+
+@pytest.mark.parametrize(
+    "case",
+    [
+        two_stages,
+        two_pipelines_with_the_same_keys,
+        two_joins_of_which_one_rewrites,
+        chain_with_observers,
+        outcomes_read_one_by_one,
+        chain_that_asks_on_demand,
+        whole_run_of_a_fan_out,
+        failure_at_the_top_of_a_ladder,
+    ],
+)
+def test_twice_the_size_is_twice_the_cost(case: Callable[[int], None]) -> None:
+    small, large = lines(lambda: case(100)), lines(lambda: case(200))
+    assert large < 2.3 * small
