@@ -5,13 +5,12 @@ from pathlib import Path
 
 import msgspec
 import pytest
-from pytest_benchmark.fixture import BenchmarkFixture
-
 from perf.contest import Round, play_round
 from perf.record import Record, changes, conditions, load, save
-from perf.score import Score, score
+from perf.score import score
 from perf.table import change_table, score_table
 from perf.workloads import Workload
+from pytest_benchmark.fixture import BenchmarkFixture
 
 RECORD = pytest.StashKey[Record]()
 BEFORE = pytest.StashKey[Record]()

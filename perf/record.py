@@ -10,9 +10,9 @@ from importlib.metadata import version
 from pathlib import Path
 
 import msgspec
+from perf.score import Score
 
 import cloaca
-from perf.score import Score
 
 NOTABLE = 0.15
 """A ratio that changed by more than this is marked; below, it is most likely noise."""

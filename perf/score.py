@@ -70,15 +70,13 @@ class Score:
     @property
     def is_met(self) -> bool | None:
         """Whether the medians reach what they must; `None` where nothing is asked for."""
-        match self.duel.must:
-            case None:
-                return None
-            case Must("ratio", bound):
-                return self.ratio.median >= bound
-            case Must("time", bound):
-                return self.time.median <= bound
-            case Must("difference", bound):
-                return self.difference.median <= bound
+        must = self.duel.must
+        if must is None:
+            return None
+        if must.figure == "ratio":
+            return self.ratio.median >= must.bound
+        figure = self.time if must.figure == "time" else self.difference
+        return figure.median <= must.bound
 
 
 def score(workload: str, duel: Duel, rounds: Sequence[Round]) -> Score:

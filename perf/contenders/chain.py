@@ -1,13 +1,13 @@
 """Tasks of which each needs the one before: nothing to run in parallel, every round trip counts."""
 
-from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 
+from perf.stopwatch import Figures, main, timed
+
 import cloaca
-from perf.stopwatch import main, timed
 
 
-def with_cloaca(tasks: int, workers: int) -> Iterator[float]:
+def with_cloaca(tasks: int, workers: int) -> Figures:
     with cloaca.WorkflowBuilder("chain"):
         for number in range(tasks):
             cloaca.task(id=f"step {number}", dependencies=[f"step {number - 1}"] if number else [])(step)
@@ -22,7 +22,7 @@ def step(context):
     context.set("count", context["count"] + 1)
 
 
-def with_pool(tasks: int, workers: int) -> Iterator[float]:
+def with_pool(tasks: int, workers: int) -> Figures:
     with ProcessPoolExecutor(workers) as executor:
         yield from timed(lambda: count_to(executor, tasks), lambda count: count == tasks)
 

@@ -1,12 +1,11 @@
 """From nothing to the first result. Every contender imports what it needs itself, on the clock or before it starts."""
 
-from collections.abc import Iterator
 from time import perf_counter
 
-from perf.stopwatch import main
+from perf.stopwatch import Figures, main
 
 
-def with_cloaca(workers: int) -> Iterator[float]:
+def with_cloaca(workers: int) -> Figures:
     import cloaca
 
     define_answer(cloaca)
@@ -17,7 +16,7 @@ def with_cloaca(workers: int) -> Iterator[float]:
         yield perf_counter() - start
 
 
-def with_cloaca_and_its_imports(workers: int) -> Iterator[float]:
+def with_cloaca_and_its_imports(workers: int) -> Figures:
     start = perf_counter()
     import cloaca
 
@@ -35,7 +34,7 @@ def define_answer(cloaca):
             context.set("answer", 42)
 
 
-def with_pool(workers: int, method: str) -> Iterator[float]:
+def with_pool(workers: int, method: str) -> Figures:
     from concurrent.futures import ProcessPoolExecutor
     from multiprocessing import get_context
 
@@ -45,7 +44,7 @@ def with_pool(workers: int, method: str) -> Iterator[float]:
         yield perf_counter() - start
 
 
-def with_pool_and_its_imports(workers: int, method: str) -> Iterator[float]:
+def with_pool_and_its_imports(workers: int, method: str) -> Figures:
     start = perf_counter()
     from concurrent.futures import ProcessPoolExecutor
     from multiprocessing import get_context

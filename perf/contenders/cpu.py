@@ -1,14 +1,14 @@
 """Independent tasks of pure Python that each keep a core busy for a while."""
 
-from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from time import perf_counter
 
+from perf.stopwatch import Figures, main, timed
+
 import cloaca
-from perf.stopwatch import main, timed
 
 
-def burn(loops):
+def burn(loops: int) -> int:
     total = 0
     for number in range(loops):
         total += number * number % 7
@@ -27,7 +27,7 @@ def _seconds_of(loops: int) -> float:
     return perf_counter() - start
 
 
-def with_cloaca(tasks: int, workers: int, loops: int) -> Iterator[float]:
+def with_cloaca(tasks: int, workers: int, loops: int) -> Figures:
     with cloaca.WorkflowBuilder("cpu"):
         for number in range(tasks):
             cloaca.task(id=f"burn {number}")(burner(number, loops))
@@ -44,7 +44,7 @@ def burner(number, loops):
     return work
 
 
-def with_pool(tasks: int, workers: int, loops: int) -> Iterator[float]:
+def with_pool(tasks: int, workers: int, loops: int) -> Figures:
     expected = [burn(loops)] * tasks
     with ProcessPoolExecutor(workers) as executor:
         yield from timed(lambda: burnt(executor, tasks, loops), lambda values: values == expected)
@@ -55,7 +55,7 @@ def burnt(executor, tasks, loops):
     return [future.result() for future in futures]
 
 
-def in_a_loop(tasks: int, loops: int) -> Iterator[float]:
+def in_a_loop(tasks: int, loops: int) -> Figures:
     expected = [burn(loops)] * tasks
     yield from timed(lambda: [burn(loops) for _ in range(tasks)], lambda values: values == expected)
 

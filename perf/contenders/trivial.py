@@ -1,13 +1,13 @@
 """Many independent tasks that do next to nothing, and one that sums what they leave."""
 
-from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 
+from perf.stopwatch import Figures, main, timed
+
 import cloaca
-from perf.stopwatch import main, timed
 
 
-def with_cloaca(tasks: int, workers: int) -> Iterator[float]:
+def with_cloaca(tasks: int, workers: int) -> Figures:
     with cloaca.WorkflowBuilder("trivial"):
         for number in range(tasks):
             cloaca.task(id=f"set {number}")(setter(number))
@@ -30,7 +30,7 @@ def setter(number):
     return work
 
 
-def with_pool(tasks: int, workers: int) -> Iterator[float]:
+def with_pool(tasks: int, workers: int) -> Figures:
     with ProcessPoolExecutor(workers) as executor:
         yield from timed(lambda: total_of(executor, tasks), lambda total: total == sum(range(tasks)))
 

@@ -150,30 +150,25 @@ class History:
                 yield key, writes
 
     def whole(self, rank: int) -> dict[str, tuple[Write, ...]]:
-        """Every key that the task sees, in a fixed order: the input's, then by the rank of the first candidate."""
-        return self._in_order(self.near(rank))
+        """Every key that the task sees, in a fixed order: the input's first, then as the earliest candidates were set."""
+        return self._in_order(dict(self.near(rank)), sorted(self.ancestors(rank)))
 
     def final(self) -> dict[str, tuple[Write, ...]]:
         """Every key at the end of the run; where several writes stand, in the writers' order of definition."""
         defined = self._plan.defined
-        written = (
-            (key, tuple(sorted(standing, key=lambda write: defined[write.rank])))
-            for key, standing in self._standing.items()
-        )
-        untouched = ((key, writes) for key, writes in self._inputs.items() if key not in self._standing)
-        return self._in_order([*written, *untouched])
+        found = {key: writes for key, writes in self._inputs.items() if key not in self._standing}
+        for key, standing in self._standing.items():
+            writes = tuple(standing)
+            found[key] = writes if len(writes) == 1 else tuple(sorted(writes, key=lambda write: defined[write.rank]))
+        return self._in_order(found, range(len(self._writes)))
 
-    def _in_order(self, keys: Iterable[tuple[str, tuple[Write, ...]]]) -> dict[str, tuple[Write, ...]]:
-        sources: dict[int, dict[str, int]] = {}
-
-        def place(item: tuple[str, tuple[Write, ...]]) -> tuple[int, int]:
-            key, (first, *_) = item
-            if first.rank not in sources:
-                source: Iterable[str] = self._inputs if first.rank == INPUT_RANK else self._writes[first.rank]
-                sources[first.rank] = {key: index for index, key in enumerate(source)}
-            return first.rank, sources[first.rank][key]
-
-        return dict(sorted(keys, key=place))
+    def _in_order(self, found: Mapping[str, tuple[Write, ...]], tasks: Iterable[int]) -> dict[str, tuple[Write, ...]]:
+        ordered = {key: found[key] for key, writes in self._inputs.items() if found.get(key) == writes}
+        for task in tasks:
+            for key, write in self._writes[task].items():
+                if key not in ordered and write in found[key]:
+                    ordered[key] = found[key]
+        return ordered
 
     def ancestors(self, rank: int) -> set[int]:
         """Every task that comes before the task."""

@@ -15,7 +15,9 @@ Value = TypeVar("Value")
 
 def versions(writes: tuple[Write, ...]) -> tuple[Version, ...]:
     """What travels of `writes`."""
-    return tuple(write.version for write in writes)
+    if len(writes) == 1:
+        return (writes[0].version,)
+    return tuple([write.version for write in writes])
 
 
 class ContextView(Mapping[str, tuple[Version, ...]]):
