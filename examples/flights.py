@@ -10,7 +10,7 @@ is pure Python that keeps one core busy, so two workers should need half the tim
 
     Departure delays in minutes, the share of late flights (over 15), correlation with the hour of the day
 
-    month        flights  cancelled   mean  median  90% are below   late  worst day  with hour
+    month        flights  cancelled   mean  median      90% up to   late  worst day  with hour
     January       26,483        521   10.0      -2       40 ± 1.7    19%         31       0.13
     February      23,690      1,261   10.8      -2       43 ± 1.9    20%         11       0.14
     March         27,973        861   13.2      -1       52 ± 2.0    22%          8       0.17
@@ -26,18 +26,18 @@ is pure Python that keeps one core busy, so two workers should need half the tim
     2013         328,521      8,255   12.6                           22%
 
     carrier      flights   late   worst month
-    EV            51,356    30%   July, 90% are below 97
-    YV               545    29%   June, 90% are below 153
-    F9               682    28%   April, 90% are below 133
-    WN            12,083    27%   June, 90% are below 97
-    FL             3,187    27%   July, 90% are below 142
+    EV            51,356    30%   July, 90% up to 97
+    YV               545    29%   June, 90% up to 153
+    F9               682    28%   April, 90% up to 133
+    WN            12,083    27%   June, 90% up to 97
+    FL             3,187    27%   July, 90% up to 142
 
     route        flights   late   worst month
-    EWR-DSM          393    39%   March, 90% are below 190
-    EWR-ROC          490    38%   June, 90% are below 201
-    EWR-RIC        1,616    36%   June, 90% are below 163
-    JFK-CVG          953    36%   July, 90% are below 155
-    EWR-PWM          736    36%   March, 90% are below 121
+    EWR-DSM          393    39%   March, 90% up to 190
+    EWR-ROC          490    38%   June, 90% up to 201
+    EWR-RIC        1,616    36%   June, 90% up to 163
+    JFK-CVG          953    36%   July, 90% up to 155
+    EWR-PWM          736    36%   March, 90% up to 121
 """
 
 import argparse
@@ -109,7 +109,7 @@ def month_table(months):
     """A line for each month, and one for the year."""
     yield "Departure delays in minutes, the share of late flights (over 15), correlation with the hour of the day"
     yield ""
-    yield "month        flights  cancelled   mean  median  90% are below   late  worst day  with hour"
+    yield "month        flights  cancelled   mean  median      90% up to   late  worst day  with hour"
     for month in months:
         yield (
             f"{month['name']:11}{month['flights']:9,}{month['cancelled']:11,}{mean(month):7.1f}{month['median']:8}"
@@ -130,7 +130,7 @@ def ranking(kind, months):
         late = sum(group["late"] for group in groups) / flights
         worst = max(groups, key=lambda group: group["p90"])
         if flights >= FLIGHT_A_DAY:
-            rows.append((late, f"{name:11}{flights:9,}{late:7.0%}   {worst['month']}, 90% are below {worst['p90']}"))
+            rows.append((late, f"{name:11}{flights:9,}{late:7.0%}   {worst['month']}, 90% up to {worst['p90']}"))
     yield f"{kind:11}  flights   late   worst month"
     yield from (line for _, line in sorted(rows, reverse=True)[:SHOWN])
 
