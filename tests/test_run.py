@@ -1,14 +1,22 @@
 """One run: races written down as events, a state machine against a naive model, and shuffled orders of completion."""
 
-from collections.abc import Callable, Generator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from itertools import count
 from random import Random
 
 import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule, run_state_machine_as_test
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    initialize,
+    invariant,
+    precondition,
+    rule,
+    run_state_machine_as_test,
+)
 from msgspec import msgpack
+from tests.reference import KEYS, Diff, Graph, Inputs, Model, diffs, graphs, inputs
 
 from cloaca.coordinator import Coordinator, Job
 from cloaca.engine import invariants
@@ -29,6 +37,7 @@ from cloaca.engine.run import (
 )
 from cloaca.engine.view import versions
 from cloaca.errors import InternalError
+from cloaca.execution.attempt import TaskFunction
 from cloaca.execution.executor import Executor
 from cloaca.execution.serial import SerialExecutor
 from cloaca.testing import NO_USAGE, Action, Choose, Move, Play, ScriptedExecutor, running, telling
@@ -48,7 +57,6 @@ from cloaca.wire.messages import (
     Version,
     Wants,
 )
-from tests.reference import KEYS, Diff, Graph, Inputs, Model, diffs, graphs, inputs
 
 DIAMOND: Graph = [("root", []), ("left", ["root"]), ("right", ["root"]), ("join", ["left", "right"])]
 CHAIN: Graph = [("a", []), ("b", ["a"]), ("c", ["b"])]
@@ -56,8 +64,9 @@ CHAIN: Graph = [("a", []), ("b", ["a"]), ("c", ["b"])]
 AttemptEvent = Started | Wants | Done | Failed | Lost | Unstarted
 
 
-def a_run(graph: Graph, *, answers: bool = True, reads: Sequence[str] = (), **given: bytes) -> Run:
-    known = {key: (Version(INPUT, payload),) for key, payload in given.items()}
+def a_run(graph: Graph, given: Mapping[str, bytes] | None = None, *, answers: bool = True, reads: str = "") -> Run:
+    """`given` is the input; `reads` are the keys that every task reads, a letter each."""
+    known = {key: (Version(INPUT, payload),) for key, payload in (given or {}).items()}
     compiled = plan("w", graph)
     work = [Work(rank, tuple(reads)) for rank in range(len(compiled.names))]
     return Run(compiled, work, known, numbers=count(), answers=answers)
@@ -139,7 +148,7 @@ def test_a_failing_task_skips_all_that_wait_for_it_alone(end: Callable[[int], Fa
     run = a_run(CHAIN)
     assert tell(run, Begin(), Room(1), Started(0), end(0))[-1:] == [Ended()]
     assert states(run) == {"a": "FAILED", "b": "SKIPPED", "c": "SKIPPED"}
-    assert run.outcome(0) == Outcome("Failed", "ValueError: no" if end is failed else "its worker died")
+    assert run.outcome(0) == Outcome("Failed", "ValueError: no" if end is failed else "WorkerDied: SIGKILL")
     assert run.outcome(1) == Outcome("Skipped")
 
 
@@ -258,7 +267,7 @@ def test_failed_after_cancel_is_failed() -> None:
 
 
 def test_an_attempt_that_starts_after_the_cancel_may_still_be_answered() -> None:
-    run = a_run([("a", [])], k=b"0")
+    run = a_run([("a", [])], {"k": b"0"})
     tell(run, Begin(), Room(1), Cancel(), Started(0))
     assert [type(command) for command in tell(run, Wants(0, ("k",)), lost(0))] == [Answer, Ended]
 
@@ -292,14 +301,14 @@ def answered(commands: Sequence[Command]) -> Slice:
 
 
 def test_a_slice_holds_the_keys_that_are_read_where_they_exist() -> None:
-    run = a_run([("a", [])], reads=("x", "missing"), x=b"0", y=b"0")
+    run = a_run([("a", [])], {"x": b"0", "y": b"0"}, reads="xz")
     (assignment,) = tell(run, Begin(), Room(1))
     assert isinstance(assignment, Assignment)
     assert assignment.slice == Slice({"x": (Version(INPUT, b"0"),)})
 
 
 def test_a_slice_for_an_executor_that_never_asks_is_complete() -> None:
-    run = a_run(DIAMOND, answers=False, x=b"0")
+    run = a_run(DIAMOND, {"x": b"0"}, answers=False)
     tell(run, Begin(), Room(1), Started(0), done(0, y=b"1"))
     first, second = tell(run, Room(2))
     assert isinstance(first, Assignment)
@@ -311,7 +320,7 @@ def test_a_slice_for_an_executor_that_never_asks_is_complete() -> None:
 
 
 def test_each_answer_brings_twice_as_many_keys_from_nearby() -> None:
-    run = a_run([("a", [])], **{f"x{n:04}": b"0" for n in range(1000)})
+    run = a_run([("a", [])], {f"x{n:04}": b"0" for n in range(1000)})
     tell(run, Begin(), Room(1), Started(0))
     keys: set[str] = set()
     for prefetch in (FIRST_PREFETCH, 2 * FIRST_PREFETCH, 4 * FIRST_PREFETCH):
@@ -328,7 +337,7 @@ def test_a_key_that_does_not_exist_is_answered_as_known_to_be_absent() -> None:
 
 
 def test_the_rest_is_complete_and_in_order() -> None:
-    run = a_run(CHAIN, x=b"0", y=b"0")
+    run = a_run(CHAIN, {"x": b"0", "y": b"0"})
     tell(run, Begin(), Room(1), Started(0), done(0, z=b"1", x=b"1"), Room(1), Started(1))
     rest = answered(tell(run, Wants(1, rest=True)))
     assert rest.complete
@@ -337,7 +346,7 @@ def test_the_rest_is_complete_and_in_order() -> None:
 
 
 def test_outcomes_alone_bring_no_keys() -> None:
-    run = a_run(CHAIN, x=b"0")
+    run = a_run(CHAIN, {"x": b"0"})
     tell(run, Begin(), Room(1), Started(0), done(0), Room(1), Started(1))
     assert answered(tell(run, Wants(1, outcomes=True))) == Slice({}, outcomes={"a": Outcome("Completed")})
 
@@ -398,9 +407,7 @@ class RunAgainstModel(RuleBasedStateMachine):
     @initialize(graph=graphs(most=8), given=inputs, answers=st.booleans())
     def begin(self, graph: Graph, given: Inputs, *, answers: bool) -> None:
         compiled = plan("w", graph)
-        self.run = Run(
-            compiled, [Work(0, ("a", "b"))] * len(compiled.names), given, numbers=count(), answers=answers
-        )
+        self.run = Run(compiled, [Work(0, ("a", "b"))] * len(compiled.names), given, numbers=count(), answers=answers)
         self.answers = answers
         self.model = NaiveRun(graph, given)
         self.last = -1
@@ -504,7 +511,9 @@ class RunAgainstModel(RuleBasedStateMachine):
     @precondition(lambda self: self.last > len(self.model.open))
     @rule(
         data=st.data(),
-        event=st.sampled_from([Started, Unstarted, failed, lost, lambda n: done(n, a=b"late"), lambda n: Wants(n, "a")]),
+        event=st.sampled_from(
+            [Started, Unstarted, failed, lost, lambda n: done(n, a=b"late"), lambda n: Wants(n, ("a",))]
+        ),
     )
     def report_late(self, data: st.DataObject, event: Callable[[int], AttemptEvent]) -> None:
         closed = [attempt for attempt in range(self.last + 1) if attempt not in self.model.open]
@@ -564,7 +573,7 @@ def spoil(run: Run, name: str, change: Callable[[object], object]) -> None:
         ("_unended", lambda unended: unended - 1, "the run counts 2"),
         ("_ready", lambda ready: [*ready, 2], "the heap holds"),
         ("_open", lambda _: {}, "attempts are open at []"),
-        ("_waiting", lambda waiting: [0, 0, 5, 0], "it counts 5 unended"),
+        ("_waiting", lambda _: [0, 0, 0, 5], "it counts 5 unended"),
         ("_well", lambda well: [0, 0, 0, 1], "and 1 completed dependencies"),
         ("attempts", lambda _: [0, 0, 0, 0], "no attempt of it was ever started"),
         ("ends", lambda _: [None] * 4, "its end is None"),
@@ -594,7 +603,7 @@ def conclusion(run: Run) -> bytes:
     return msgpack.encode([outcomes, run.attempts, final])
 
 
-def workload(seed: int) -> tuple[Graph, Mapping[int, Callable]]:
+def workload(seed: int) -> tuple[Graph, Mapping[int, TaskFunction]]:
     """25 tasks that read and write few keys, so that they meet; some fail, and what they write tells what they saw."""
     random = Random(seed)
     graph = [
@@ -604,7 +613,7 @@ def workload(seed: int) -> tuple[Graph, Mapping[int, Callable]]:
     return graph, {rank: a_task(name, random.getrandbits(30)) for rank, name in enumerate(plan("w", graph).names)}
 
 
-def a_task(name: str, seed: int) -> Callable:
+def a_task(name: str, seed: int) -> TaskFunction:
     def function(context):
         random = Random(seed)
         saw = [str(context.to_dict("skip")), sorted(context.conflicts())]
@@ -619,11 +628,11 @@ def a_task(name: str, seed: int) -> Callable:
 
 
 def jobs_of(
-    seeds: Sequence[int], numbers: count[int], *, answers: bool
-) -> tuple[list[Job], dict[int, Callable], list[tuple[int, Exception | None]]]:
+    seeds: Sequence[int], numbers: Iterator[int], *, answers: bool
+) -> tuple[list[Job], dict[int, TaskFunction], list[tuple[int, Exception | None]]]:
     """A job for each seed; the list tells which of them ended, in that order."""
     ends: list[tuple[int, Exception | None]] = []
-    functions: dict[int, Callable] = {}
+    functions: dict[int, TaskFunction] = {}
     jobs = []
     for seed in seeds:
         graph, own = workload(seed)
@@ -633,8 +642,12 @@ def jobs_of(
         given = {"a": (Version(INPUT, encode(0)),)}
         run = Run(plan("w", graph), work, given, numbers=numbers, answers=answers)
         publish = [Publish(number.function, b"", number.reads) for number in work]
-        jobs.append(Job(run, publish, lambda error, seed=seed: ends.append((seed, error))))
+        jobs.append(Job(run, publish, _noting(ends, seed)))
     return jobs, functions, ends
+
+
+def _noting(ends: list[tuple[int, Exception | None]], seed: int) -> Callable[[Exception | None], None]:
+    return lambda error: ends.append((seed, error))
 
 
 def drive(executor: Executor, jobs: Sequence[Job]) -> None:
@@ -741,10 +754,103 @@ def test_cancelling_one_run_leaves_the_others_alone(after: int) -> None:
 
 
 def test_a_fault_of_one_run_does_not_take_the_others_along() -> None:
-    jobs, functions, ends = jobs_of([0, 1], count(), answers=True)
-    jobs[0].run.handle = lambda *_: raise_(InternalError("broken"))  # type: ignore[method-assign]
-    drive(ScriptedExecutor(running(functions), chooser(0)), jobs)
-    told = dict(ends)
-    assert isinstance(told[0], InternalError)
-    assert told[1] is None
-    assert conclusion(jobs[1].run) == in_order(1)
+    (job,), functions, ends = jobs_of([1], count(), answers=True)
+    broken = Broken(plan("w", CHAIN), [], {}, numbers=count(), answers=True)
+    drive(ScriptedExecutor(running(functions), chooser(0)), [Job(broken, [], _noting(ends, 0)), job])
+    (first, error), second = ends
+    assert first == 0
+    assert isinstance(error, InternalError)
+    assert second == (1, None)
+    assert conclusion(job.run) == in_order(1)
+
+
+class Broken(Run):
+    def handle(self, event, now):
+        raise InternalError("broken")
+
+
+# ---- the scripted executor keeps its contract, and its caller to it ------------------------------------------------
+
+
+def executor_with(play: Play | None = None, *, answers: bool = True) -> ScriptedExecutor:
+    executor = ScriptedExecutor(play, answers=answers)
+    executor.publish([Publish(0, b"", ())])
+    executor.submit([Assignment(n, f"t{n}", 0, Slice({}, complete=not answers)) for n in range(2)])
+    return executor
+
+
+def test_a_test_decides_every_step() -> None:
+    executor = executor_with()
+    assert sorted(executor.held) == [0, 1]
+    executor.start(1)
+    executor.ask(Wants(1, ("k",)))
+    executor.answer(Answer(1, Slice({"k": ()})))
+    assert executor.answer_to(1) == Slice({"k": ()})
+    executor.give_back(0)
+    executor.report(done(1, k=b"1"))
+    assert executor.wait(None) == [Started(1), Wants(1, ("k",)), Unstarted(0), done(1, k=b"1")]
+    assert executor.wait(None) == []
+    assert not executor.held
+    assert not executor.running
+
+
+def test_a_play_that_raises_fails_its_attempt() -> None:
+    def play(assignment):
+        yield Wants(assignment.attempt, ("k",))
+        raise KeyError("k")
+
+    executor = executor_with(play)
+    executor.start(0)
+    executor.go_on(0)
+    executor.answer(Answer(0, Slice({})))
+    executor.go_on(0)
+    *_, report = executor.wait(None)
+    assert isinstance(report, Failed)
+    assert (report.type_name, report.text) == ("KeyError", "'k'")
+
+
+def test_the_cancelled_may_be_lost_or_win_the_race() -> None:
+    executor = executor_with(telling(lost_attempt))
+    executor.start(0)
+    assert [move.action.value for move in executor.moves()] == ["go on", "start", "give back"]
+    executor.cancel([0, 1, 7])
+    assert [move.action.value for move in executor.moves()] == ["go on", "lose", "start", "give back"]
+    executor.perform(Move(Action.LOSE, 0, "t0"))
+    executor.start(1)
+    executor.go_on(1)
+    assert executor.wait(None) == [Started(0), lost(0), Started(1), lost(1)]
+
+
+def lost_attempt(assignment: Assignment) -> Lost:
+    return lost(assignment.attempt)
+
+
+@pytest.mark.parametrize(
+    ("breach", "said"),
+    [
+        (lambda executor: executor.go_on(0), "not running"),
+        (lambda executor: executor.report(done(0)), "not running"),
+        (lambda executor: executor.lose(0), "not running"),
+        (lambda executor: executor.start(5), "not held"),
+        (lambda executor: (executor.start(0), executor.give_back(0)), "not held"),
+        (lambda executor: (executor.start(0), executor.ask(Wants(0)), executor.go_on(0)), "waits for an answer"),
+        (lambda executor: (executor.start(0), executor.report(done(0)), executor.report(done(0))), "not running"),
+        (lambda executor: executor.answer(Answer(0, Slice({}))), "without having asked"),
+        (lambda executor: executor.submit([Assignment(1, "t", 0, Slice({}))]), "submitted before"),
+        (lambda executor: executor.submit([Assignment(2, "t", 9, Slice({}))]), "never published"),
+        (lambda executor: (executor.retire([0]), executor.submit([Assignment(2, "t", 0, Slice({}))])), "published"),
+        (lambda executor: (executor.close(), executor.submit([Assignment(2, "t", 0, Slice({}))])), "closed"),
+    ],
+)
+def test_what_the_contract_rules_out_is_refused(breach: Callable[[ScriptedExecutor], object], said: str) -> None:
+    with pytest.raises(AssertionError, match=said):
+        breach(executor_with())
+
+
+def test_an_executor_that_never_asks_needs_complete_slices() -> None:
+    executor = executor_with(answers=False)
+    with pytest.raises(AssertionError, match="incomplete"):
+        executor.submit([Assignment(2, "t", 0, Slice({}))])
+    executor.start(0)
+    with pytest.raises(AssertionError, match="never do"):
+        executor.ask(Wants(0))

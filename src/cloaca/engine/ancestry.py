@@ -1,42 +1,53 @@
-"""A cheap, certain answer to "does this task come before that one?", for the pairs that tasks ask about most.
+"""Cheap answers to "does this task come before that one?": yes, no, or *not known*, and then the caller walks.
 
-Every task keeps one of its dependencies, the one with the longest path behind it, as its *stem*; the stems form a
-forest, and numbering it makes "is above along stems" two comparisons. A direct dependency is certain too. Other pairs
-are answered "not surely": the caller then walks. Exact answers for all pairs would take n * n bits, or labels whose
-size is the width of the workflow.
+Yes is known for direct dependencies, and along *stems*: every task keeps one of its dependencies, the one with the
+longest path behind it; the stems form a forest, and numbering it makes "is above along stems" two comparisons.
+
+No is known where the intervals of a depth-first numbering say so: an ancestor's interval holds those of all that come
+after it (one labelling of GRAIL: Yildirim, Chaoji and Zaki, 2010).
+
+Exact answers for all pairs would take n * n bits, or labels whose size is the width of the workflow.
 """
 
 from functools import cached_property
 
 from cloaca.engine.plan import Plan
 
+FEW = 4
+
 
 class Ancestry:
-    """The stem forest of a plan, numbered when first asked about: O(tasks + dependencies), once."""
+    """The labels of a plan. Each kind is made when it is first needed, once: O(tasks + dependencies)."""
 
     def __init__(self, plan: Plan) -> None:
         self._plan = plan
-        self._direct: tuple[int, frozenset[int]] = (-1, frozenset())
+        self._direct: dict[int, frozenset[int]] = {}
 
     def is_surely_above(self, ancestor: int, task: int) -> bool:
         """Whether `ancestor` is a dependency of `task`, or is above it along stems."""
-        predecessors = self._plan.predecessors[task]
-        if len(predecessors) <= 4:  # noqa: PLR2004 - a scan of few beats building a set
-            if ancestor in predecessors:
-                return True
-        elif ancestor in self._dependencies(task):
+        if self._is_dependency(ancestor, task):
             return True
-        first, past = self._numbered
+        first, past = self._stems
         return first[ancestor] < first[task] < past[ancestor]
 
-    def _dependencies(self, task: int) -> frozenset[int]:
-        if self._direct[0] != task:
-            self._direct = (task, frozenset(self._plan.predecessors[task]))
-        return self._direct[1]
+    def is_surely_not_above(self, ancestor: int, task: int) -> bool:
+        """Whether the numbering rules out that `ancestor` comes before `task`."""
+        if ancestor >= task:
+            return True
+        lowest, number = self._intervals
+        return not lowest[ancestor] <= number[task] < number[ancestor]
+
+    def _is_dependency(self, ancestor: int, task: int) -> bool:
+        predecessors = self._plan.predecessors[task]
+        if len(predecessors) <= FEW:
+            return ancestor in predecessors
+        if task not in self._direct:
+            self._direct[task] = frozenset(predecessors)
+        return ancestor in self._direct[task]
 
     @cached_property
-    def _numbered(self) -> tuple[list[int], list[int]]:
-        """For each task its number in the forest, and the first number past its subtree."""
+    def _stems(self) -> tuple[list[int], list[int]]:
+        """For each task its number in the forest of stems, and the first number past its subtree."""
         predecessors = self._plan.predecessors
         count = len(predecessors)
         length = [0] * count
@@ -56,3 +67,24 @@ class Ancestry:
             free[stem[task]] += size[task]
             free[task] = first[task] + 1
         return first, [number + extent for number, extent in zip(first, size, strict=True)]
+
+    @cached_property
+    def _intervals(self) -> tuple[list[int], list[int]]:
+        """For each task the lowest number among itself and all that come after it, and its own, in postorder."""
+        successors = self._plan.successors
+        number = [-1] * len(successors)
+        lowest = [0] * len(successors)
+        free = 0
+        ahead = [task for task in range(len(successors) - 1, -1, -1) if not self._plan.predecessors[task]]
+        while ahead:
+            task = ahead[-1]
+            if number[task] < 0:
+                unseen = [after for after in successors[task] if number[after] < 0]
+                if unseen:
+                    ahead += unseen
+                    continue
+                number[task] = free
+                lowest[task] = min([free, *(lowest[after] for after in successors[task])])
+                free += 1
+            ahead.pop()
+        return lowest, number

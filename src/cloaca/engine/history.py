@@ -23,8 +23,9 @@ A write supersedes the writes of its task's ancestors. `Write.seen` holds what i
 
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping
+from itertools import islice, permutations
 
-from cloaca.engine.ancestry import Ancestry
+from cloaca.engine.ancestry import FEW, Ancestry
 from cloaca.engine.plan import Plan
 from cloaca.wire.messages import Version
 
@@ -98,15 +99,46 @@ class History:
             (write,) = standing
             if self._ancestry.is_surely_above(write.rank, rank):
                 return (write,)
-        remembered = self._remembered.get(key)
-        if remembered is not None and rank in remembered:
-            return remembered[rank]
-        return self._walk(rank, key)
+        remembered = self._remembered.setdefault(key, {})
+        if rank not in remembered:
+            start = self._climb(rank, key)
+            if start not in remembered:
+                alone = self._alone(start, standing)
+                remembered[start] = self._walk(start, key) if alone is None else (alone,)
+            remembered[rank] = remembered[start]
+        return remembered[rank]
+
+    def _climb(self, rank: int, key: str) -> int:
+        """The highest task that surely sees what the task sees: up along single dependencies that didn't write."""
+        predecessors, remembered = self._plan.predecessors, self._remembered[key]
+        while rank not in remembered and len(predecessors[rank]) == 1:
+            (above,) = predecessors[rank]
+            if key in self._writes[above]:
+                break
+            rank = above
+            self.steps += 1
+        return rank
+
+    def _alone(self, rank: int, standing: Iterable[Write]) -> Write | None:
+        """The one write that the task sees, if a few questions settle that there is just one."""
+        ahead = list(islice(standing, FEW))
+        seen: list[Write] = []
+        for write in ahead:
+            if self._ancestry.is_surely_above(write.rank, rank):
+                seen.append(write)
+            elif len(ahead) >= FEW or not self._ancestry.is_surely_not_above(write.rank, rank):
+                return None
+            else:
+                ahead += write.seen
+        seen = list(dict.fromkeys(seen))
+        return seen[0] if len(seen) == 1 and seen[0].rank != INPUT_RANK else None
 
     def _walk(self, rank: int, key: str) -> tuple[Write, ...]:
         """Back from the task to the nearest writers, dependencies in the order in which they are listed."""
         predecessors, writes = self._plan.predecessors, self._writes
-        remembered = self._remembered.setdefault(key, {})
+        remembered = self._remembered[key]
+        standing = self._standing[key]
+        only = next(iter(standing)) if len(standing) == 1 else None
         lowest = self._lowest[key]
         found: dict[Write, None] = {}
         visited: set[int] = set()
@@ -116,21 +148,35 @@ class History:
             if task < lowest or task in visited:
                 continue
             visited.add(task)
+            self.steps += 1
             write = writes[task].get(key)
             if write is not None:
                 found[write] = None
+            elif only is not None and self._ancestry.is_surely_above(only.rank, task):
+                return (only,)
             elif task in remembered:
                 found.update((write, None) for write in remembered[task] if write.rank != INPUT_RANK)
             else:
                 ahead.extend(reversed(predecessors[task]))
-        self.steps += len(visited)
-        result = unsuperseded(found) if found else self._inputs.get(key, ())
-        if len(visited) > 1:
-            remembered[rank] = result
-        return result
+        return self._unsuperseded(tuple(found)) if found else self._inputs.get(key, ())
 
-    def near(self, rank: int) -> Iterator[tuple[str, tuple[Write, ...]]]:
-        """Every key that the task sees, with its candidates: those written nearest to the task first."""
+    def _unsuperseded(self, writes: tuple[Write, ...]) -> tuple[Write, ...]:
+        """As the function of that name; few writes are settled by asking about pairs, where that is certain."""
+        if len(writes) > FEW:
+            return unsuperseded(writes)
+        above: set[Write] = set()
+        for one, other in permutations(writes, 2):
+            if self._ancestry.is_surely_above(one.rank, other.rank):
+                above.add(one)
+            elif not self._ancestry.is_surely_not_above(one.rank, other.rank):
+                return unsuperseded(writes)
+        return tuple(write for write in writes if write not in above)
+
+    def near(self, rank: int) -> Iterator[tuple[str, tuple[Write, ...]] | None]:
+        """Every key that the task sees, with its candidates: those written nearest to the task first.
+
+        Yields `None` for a task on the way that adds no key, so that a caller can bound the work too.
+        """
         given: set[str] = set()
         visited: set[int] = set()
         ahead = deque(self._plan.predecessors[rank])
@@ -139,47 +185,63 @@ class History:
             if task in visited:
                 continue
             visited.add(task)
-            for key, write in self._writes[task].items():
-                if key not in given:
-                    given.add(key)
-                    alone = len(self._standing[key]) == 1 and write in self._standing[key]
-                    yield key, (write,) if alone else self.candidates(rank, key)
+            fresh = [key for key in self._writes[task] if key not in given]
+            given.update(fresh)
+            yield from ((key, self.candidates(rank, key)) for key in fresh)
+            if not fresh:
+                yield None
             ahead.extend(self._plan.predecessors[task])
-        for key, writes in self._inputs.items():
-            if key not in given:
-                yield key, writes
+        yield from ((key, writes) for key, writes in self._inputs.items() if key not in given)
 
     def whole(self, rank: int) -> dict[str, tuple[Write, ...]]:
-        """Every key that the task sees, in a fixed order: the input's first, then as the earliest candidates were set."""
-        return self._in_order(dict(self.near(rank)), sorted(self.ancestors(rank)))
+        """Every key that the task sees, in a fixed order: the input's first, then as the candidates were set."""
+        found: dict[str, list[Write]] = {}
+        for task in self._merge_order(rank):
+            for key, write in self._writes[task].items():
+                found.setdefault(key, []).append(write)
+        standing = {key: self._unsuperseded(tuple(writes)) for key, writes in found.items()}
+        return self._in_order(
+            {**self._inputs, **standing}, sorted({write.rank for writes in standing.values() for write in writes})
+        )
 
     def final(self) -> dict[str, tuple[Write, ...]]:
         """Every key at the end of the run; where several writes stand, in the writers' order of definition."""
         defined = self._plan.defined
-        found = {key: writes for key, writes in self._inputs.items() if key not in self._standing}
+        found = dict(self._inputs)
         for key, standing in self._standing.items():
             writes = tuple(standing)
             found[key] = writes if len(writes) == 1 else tuple(sorted(writes, key=lambda write: defined[write.rank]))
         return self._in_order(found, range(len(self._writes)))
 
     def _in_order(self, found: Mapping[str, tuple[Write, ...]], tasks: Iterable[int]) -> dict[str, tuple[Write, ...]]:
-        ordered = {key: found[key] for key, writes in self._inputs.items() if found.get(key) == writes}
+        ordered = {key: writes for key, writes in self._inputs.items() if found[key] is writes}
         for task in tasks:
             for key, write in self._writes[task].items():
-                if key not in ordered and write in found[key]:
+                if key not in ordered and write in found.get(key, ()):
                     ordered[key] = found[key]
         return ordered
 
-    def ancestors(self, rank: int) -> set[int]:
-        """Every task that comes before the task."""
-        found: set[int] = set()
-        ahead = list(self._plan.predecessors[rank])
+    def _merge_order(self, rank: int) -> list[int]:
+        """The task's ancestors: for each dependency as listed, first its own ancestors in this order, then itself."""
+        predecessors = self._plan.predecessors
+        order: list[int] = []
+        placed: set[int] = set()
+        ahead = list(reversed(predecessors[rank]))
         while ahead:
-            task = ahead.pop()
-            if task not in found:
-                found.add(task)
-                ahead.extend(self._plan.predecessors[task])
-        return found
+            task = ahead[-1]
+            unplaced = [] if task in placed else [above for above in predecessors[task] if above not in placed]
+            if unplaced:
+                ahead += reversed(unplaced)
+                continue
+            ahead.pop()
+            if task not in placed:
+                placed.add(task)
+                order.append(task)
+        return order
+
+    def ancestors(self, rank: int) -> list[int]:
+        """Every task that comes before the task, by rank."""
+        return sorted(self._merge_order(rank))
 
     # ---- what lies beneath -----------------------------------------------------------------------------------------
 

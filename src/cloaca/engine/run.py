@@ -44,8 +44,8 @@ from cloaca.wire.messages import (
     Wants,
 )
 
-FIRST_PREFETCH = 64
-"""How many keys nearby come along with the first one that a slice lacked; doubled each time."""
+FIRST_PREFETCH = 16
+"""How many keys (or tasks without one) nearby come along with the first key that a slice lacked; doubled each time."""
 
 STORY_LENGTH = 10_000
 
@@ -121,7 +121,7 @@ class Attempt:
 
     number: int
     rank: int
-    nearby: Iterator[tuple[str, tuple[Write, ...]]] | None = None
+    nearby: Iterator[tuple[str, tuple[Write, ...]] | None] | None = None
     prefetch: int = FIRST_PREFETCH
 
 
@@ -270,14 +270,15 @@ class Run:
         """The keys asked for, and more of what the attempt may ask for next: twice as many each time."""
         if attempt.nearby is None:
             attempt.nearby = self.history.near(attempt.rank)
-        found = {key: versions(writes) for key, writes in islice(attempt.nearby, attempt.prefetch)}
+        near = filter(None, islice(attempt.nearby, attempt.prefetch))
+        found = {key: versions(writes) for key, writes in near}
         attempt.prefetch *= 2
         for key in keys:
             found[key] = versions(self.history.candidates(attempt.rank, key))
         return found
 
     def _outcomes(self, rank: int) -> dict[str, Outcome]:
-        return {self.plan.names[task]: self.outcome(task) for task in sorted(self.history.ancestors(rank))}
+        return {self.plan.names[task]: self.outcome(task) for task in self.history.ancestors(rank)}
 
     # ---- transitions -----------------------------------------------------------------------------------------------
 

@@ -5,6 +5,7 @@ that they are given is complete, and costs nothing until it is read.
 """
 
 from collections.abc import Callable, Iterator, Mapping
+from functools import cached_property
 from typing import TypeVar
 
 from cloaca.engine.history import History, Write
@@ -46,11 +47,15 @@ class DeferredMapping(Mapping[str, Value]):
     def __init__(self, make: Callable[[], Mapping[str, Value]]) -> None:
         self._make = make
 
+    @cached_property
+    def _made(self) -> Mapping[str, Value]:
+        return self._make()
+
     def __getitem__(self, key: str) -> Value:
-        return self._make()[key]
+        return self._made[key]
 
     def __iter__(self) -> Iterator[str]:
-        return iter(self._make())
+        return iter(self._made)
 
     def __len__(self) -> int:
-        return len(self._make())
+        return len(self._made)
