@@ -114,7 +114,7 @@ def test_an_attempt_that_fails_tells_how(desk_of: DeskOf) -> None:
 
 
 def test_a_failure_costs_one_attempt(desk_of: DeskOf) -> None:
-    desk = desk_of(lambda context: context.set("n", 1), lambda _: {}["nothing"])
+    desk = desk_of(lambda context: context.set("n", 1), lambda context: context["nothing"])
     kinds = [type(end) for end in desk.run([0, 1, 0, 1, 0])]
     assert kinds == [Done, Failed, Done, Failed, Done]
 

@@ -399,3 +399,26 @@ def test_a_reloaded_module_is_seen(monkeypatch):
     first, again, after = twice(module.task, lambda: exec(source, module.__dict__))
     assert again is first
     assert after is not first
+
+
+def test_a_class_inside_a_function_finds_the_globals_of_its_body() -> None:
+    script = """
+from typing import NamedTuple
+from cloaca.wire import functions
+
+LIMIT = 3
+
+def task(context):
+    class Row(NamedTuple):
+        size: int = LIMIT
+        def double(self) -> NamedTuple:
+            return 2 * self.size
+    return Row().double()
+
+import sys
+sys.stdout.buffer.write(functions.capture("t", task).blob)
+"""
+    blob = subprocess.run([sys.executable, "-c", script], check=True, capture_output=True).stdout
+    reader = "import sys; from cloaca.wire import functions; print(functions.load(sys.stdin.buffer.read())(None))"
+    read = subprocess.run([sys.executable, "-c", reader], input=blob, check=True, capture_output=True)
+    assert read.stdout.strip() == b"6"

@@ -13,9 +13,10 @@ from typing import Any
 
 import pytest
 
+from cloaca.engine.events import Begin, Room
 from cloaca.engine.history import History
 from cloaca.engine.plan import Plan, plan
-from cloaca.engine.run import Begin, Room, Run, State, Work
+from cloaca.engine.run import Run, State, Work
 from cloaca.testing import NO_USAGE
 from cloaca.wire.messages import INPUT, Assignment, Done, Failed, Outcome, Started, Version, Wants
 

@@ -151,6 +151,34 @@ def test_neither_the_order_of_ends_nor_earlier_lookups_leave_a_trace(story: Stor
     assert listed(by_chance.history.final()) == listed(by_rank.history.final())
 
 
+def first_answer(story: Story, task: str, key: str) -> tuple[Version, ...]:
+    """What a task sees of a key when nobody has looked anything up before."""
+    compiled = story.plan()
+    history = History(compiled, story.inputs)
+    rank = compiled.rank[task]
+    for earlier, name in enumerate(compiled.names[:rank]):
+        history.record(earlier, story.diffs[name] or {})
+    return versions(history.candidates(rank, key))
+
+
+@given(stories())
+@deterministic
+def test_the_first_lookup_of_a_run_is_right(story: Story) -> None:
+    model = story.model()
+    for task, _ in story.graph:
+        for key in KEYS:
+            assert first_answer(story, task, key) == model.candidates(task, key), (task, key)
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_the_first_lookup_of_a_large_run_is_right(seed: int) -> None:
+    story = large_story(seed)
+    model = story.model()
+    for task, _ in story.graph[10:]:
+        for key in KEYS:
+            assert first_answer(story, task, key) == model.candidates(task, key), (task, key)
+
+
 class _Lowest(Random):
     """No chance: always the first."""
 
@@ -286,6 +314,8 @@ def test_ancestry_is_certain_only_of_the_truth_and_always_of_direct_dependencies
         is_above = compiled.names[one] in model.orders[compiled.names[other]]
         if ancestry.is_surely_above(one, other):
             assert is_above, (one, other)
+        if ancestry.is_surely_not_above(one, other):
+            assert not is_above, (one, other)
         assert ancestry.is_surely_above(one, other) or one not in compiled.predecessors[other]
 
 
@@ -297,7 +327,10 @@ def test_in_a_forest_ancestry_is_certain_of_every_pair(places: list[int]) -> Non
     model, ancestry = Model(graph, {}), Ancestry(compiled)
     for task in range(len(graph)):
         surely = {compiled.names[other] for other in range(len(graph)) if ancestry.is_surely_above(other, task)}
-        assert surely == set(model.orders[compiled.names[task]])
+        perhaps = {
+            compiled.names[other] for other in range(len(graph)) if not ancestry.is_surely_not_above(other, task)
+        }
+        assert surely == perhaps == set(model.orders[compiled.names[task]])
 
 
 @given(stories())

@@ -20,21 +20,9 @@ from tests.reference import KEYS, Diff, Graph, Inputs, Model, diffs, graphs, inp
 
 from cloaca.coordinator import Coordinator, Job
 from cloaca.engine import invariants
+from cloaca.engine.events import AttemptEvent, Begin, Cancel, Command, Ended, Room, RunEvent, Withdraw
 from cloaca.engine.plan import plan
-from cloaca.engine.run import (
-    ENDED,
-    FIRST_PREFETCH,
-    Begin,
-    Cancel,
-    Command,
-    Ended,
-    Room,
-    Run,
-    RunEvent,
-    State,
-    Withdraw,
-    Work,
-)
+from cloaca.engine.run import ENDED, FIRST_PREFETCH, Run, State, Work
 from cloaca.engine.view import versions
 from cloaca.errors import InternalError
 from cloaca.execution.attempt import TaskFunction
@@ -60,8 +48,6 @@ from cloaca.wire.messages import (
 
 DIAMOND: Graph = [("root", []), ("left", ["root"]), ("right", ["root"]), ("join", ["left", "right"])]
 CHAIN: Graph = [("a", []), ("b", ["a"]), ("c", ["b"])]
-
-AttemptEvent = Started | Wants | Done | Failed | Lost | Unstarted
 
 
 def a_run(graph: Graph, given: Mapping[str, bytes] | None = None, *, answers: bool = True, reads: str = "") -> Run:
@@ -730,6 +716,26 @@ def test_runs_that_share_an_executor_do_not_touch_each_other(seed: int) -> None:
     drive(ScriptedExecutor(running(functions), chooser(seed), window=4), jobs)
     assert [conclusion(job.run) for job in jobs] == [in_order(each) for each in seeds]
     assert sorted(ends) == [(each, None) for each in seeds], "each is told once"
+
+
+class Publications(ScriptedExecutor):
+    """Remembers what it was told to publish."""
+
+    published: Sequence[int] = ()
+
+    def publish(self, functions: Sequence[Publish]) -> None:
+        self.published = [*self.published, *(function.function for function in functions)]
+        super().publish(functions)
+
+
+def test_a_function_is_published_once_however_many_runs_use_it() -> None:
+    numbers = count()
+    jobs, functions, ends = jobs_of([0], numbers, answers=True)
+    run = Run(plan("w", [("again", [])]), [Work(3, ())], {}, numbers=numbers, answers=True)
+    executor = Publications(running(functions), chooser(0))
+    drive(executor, [*jobs, Job(run, [Publish(3, b"", ())], _noting(ends, 1))])
+    assert sorted(executor.published) == sorted(functions)
+    assert len(ends) == 2
 
 
 @pytest.mark.parametrize("after", [0, 1, 7, 30])

@@ -5,8 +5,10 @@ no more than it needs.
 """
 
 from importlib import import_module
-from typing import TYPE_CHECKING
 
+TYPE_CHECKING = (
+    False  # as every type checker knows it; the module that defines it takes longer to load than all of this
+)
 if TYPE_CHECKING:
     from cloaca.builder import WorkflowBuilder as WorkflowBuilder
     from cloaca.config import DefaultRunnerConfig as DefaultRunnerConfig

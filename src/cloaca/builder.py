@@ -28,9 +28,11 @@ def current_builder() -> "WorkflowBuilder | None":
 
 
 def check_name(what: str, name: object) -> None:
-    """Raise `ValueError` where `name` is no string, or an empty one."""
+    """Raise `ValueError` where `name` is no string, an empty one, or one that UTF-8 can't carry."""
     if not isinstance(name, str) or not name:
         raise ValueError(f"{what} is a string that isn't empty, and {name!r} is not.")
+    if not name.isascii() and name != name.encode(errors="replace").decode():
+        raise ValueError(f"{what} is a string that UTF-8 can carry, and {name!r} is not: it has lone surrogates.")
 
 
 def refuse_unsupported(owner: str, given: Mapping[str, object]) -> None:

@@ -1,39 +1,61 @@
 """DefaultRunnerConfig: the settings that existing scripts pass to `DefaultRunner.with_config`.
 
-They act where the user set them; the defaults that other engines need (polling, cron, recovery, pools of database
-connections) have nothing to act on here: such settings are checked, kept and otherwise ignored, as `_WITHOUT_MEANING`
-lists.
+A setting acts where the user set it, even to its default. Those that other engines need (polling, cron, recovery, pools
+of database connections) have nothing to act on here: they are checked, kept and otherwise ignored.
 """
 
-from typing import Any
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar, overload
 
 from cloaca.errors import NotSupportedYetError
 
-_DEFAULTS: dict[str, int | bool] = {
-    "max_concurrent_tasks": 4,
-    "scheduler_poll_interval_ms": 100,
-    "task_timeout_seconds": 300,
-    "workflow_timeout_seconds": 3600,
-    "db_pool_size": 10,
-    "enable_recovery": True,
-    "enable_cron_scheduling": True,
-    "cron_poll_interval_seconds": 30,
-    "cron_max_catchup_executions": 100,
-    "cron_enable_recovery": True,
-    "cron_recovery_interval_seconds": 300,
-    "cron_lost_threshold_minutes": 10,
-    "cron_max_recovery_age_seconds": 86400,
-    "cron_max_recovery_attempts": 3,
-}
+_T = TypeVar("_T", int, bool)
+_KINDS = {int: "a whole number", bool: "True or False"}
 _NOT_YET = ("task_timeout_seconds", "workflow_timeout_seconds")
 
 
+class _Setting(Generic[_T]):
+    """A property with a default and a check. A configuration keeps only what was set; `None` unsets it."""
+
+    def __init__(self, default: _T, least: int = 1) -> None:
+        self._default: _T = default
+        self._least = least
+
+    def __set_name__(self, owner: type, name: str) -> None:
+        self._name = name
+
+    @overload
+    def __get__(self, config: None, owner: type) -> None: ...
+    @overload
+    def __get__(self, config: "DefaultRunnerConfig", owner: type) -> _T: ...
+    def __get__(self, config: "DefaultRunnerConfig | None", owner: type) -> _T | None:
+        return None if config is None else vars(config).get(self._name, self._default)
+
+    def __set__(self, config: "DefaultRunnerConfig", value: _T | None) -> None:
+        if value is None:
+            vars(config).pop(self._name, None)
+            return
+        self._check(value)
+        vars(config)[self._name] = value
+
+    def _check(self, value: object) -> None:
+        expected = type(self._default)
+        if not isinstance(value, expected) or isinstance(value, bool) is not (expected is bool):
+            raise ValueError(f"Invalid configuration: {self._name} is {_KINDS[expected]}, not {value!r}")
+        if value < self._least and expected is int:
+            raise ValueError(f"Invalid configuration: {self._name} is at least {self._least}, not {value!r}")
+        if self._name in _NOT_YET:
+            raise NotSupportedYetError(f"{self._name} is not supported yet, and refused rather than ignored: omit it.")
+
+
+@dataclass
 class DefaultRunnerConfig:
     """Settings of a runner, by keyword or position; each is a property that can be read and written.
 
     `max_concurrent_tasks` bounds the workers, where it was set. `task_timeout_seconds` and `workflow_timeout_seconds`
-    aren't supported yet, and setting them raises. The others have no meaning here: cloaca has no scheduler that polls,
-    no cron and no database pool; they are accepted so that existing scripts run.
+    aren't supported yet, and setting them raises `NotSupportedYetError`. The others have no meaning here: cloaca has no
+    scheduler that polls, no cron and no database pool; they are accepted so that existing scripts run. `None` stands
+    for the default.
 
     Raises:
         ValueError: "Invalid configuration: ...".
@@ -44,61 +66,38 @@ class DefaultRunnerConfig:
     (2, 10)
     """
 
-    def __init__(self, *values: int | bool | None, **named: int | bool | None) -> None:
-        object.__setattr__(self, "_set", {})
-        if len(values) > len(_DEFAULTS):
-            raise TypeError(f"DefaultRunnerConfig takes at most {len(_DEFAULTS)} settings, not {len(values)}")
-        for name, value in [*zip(_DEFAULTS, values, strict=False), *named.items()]:
-            if value is not None:
-                setattr(self, name, value)
+    max_concurrent_tasks: _Setting[int] = _Setting(4)
+    scheduler_poll_interval_ms: _Setting[int] = _Setting(100)
+    task_timeout_seconds: _Setting[int] = _Setting(300)
+    workflow_timeout_seconds: _Setting[int] = _Setting(3600)
+    db_pool_size: _Setting[int] = _Setting(10)
+    enable_recovery: _Setting[bool] = _Setting(default=True)
+    enable_cron_scheduling: _Setting[bool] = _Setting(default=True)
+    cron_poll_interval_seconds: _Setting[int] = _Setting(30)
+    cron_max_catchup_executions: _Setting[int] = _Setting(100, least=0)
+    cron_enable_recovery: _Setting[bool] = _Setting(default=True)
+    cron_recovery_interval_seconds: _Setting[int] = _Setting(300)
+    cron_lost_threshold_minutes: _Setting[int] = _Setting(10)
+    cron_max_recovery_age_seconds: _Setting[int] = _Setting(86400, least=0)
+    cron_max_recovery_attempts: _Setting[int] = _Setting(3, least=0)
 
     @classmethod
-    def default(cls) -> "DefaultRunnerConfig":
+    def default(cls) -> Self:
         """A configuration in which nothing is set."""
         return cls()
 
     @property
     def workers(self) -> int | None:
         """How many workers were asked for; `None` where that was not set."""
-        value: int | None = self._given().get("max_concurrent_tasks")
-        return value
+        return vars(self).get("max_concurrent_tasks")
 
-    def to_dict(self) -> dict[str, int | bool]:
+    def to_dict(self) -> dict[str, Any]:
         """Every setting, those that were not set with their defaults."""
-        return {**_DEFAULTS, **self._given()}
+        return asdict(self)
 
-    def __getattr__(self, name: str) -> Any:
-        if name not in _DEFAULTS:
-            raise AttributeError(f"DefaultRunnerConfig has no setting {name!r}")
-        return self._given().get(name, _DEFAULTS[name])
+    if not TYPE_CHECKING:  # type checkers know the settings, and would take this for leave to set anything
 
-    def __setattr__(self, name: str, value: Any) -> None:
-        if name not in _DEFAULTS:
-            raise TypeError(f"Invalid configuration: there is no setting {name!r}. There are {', '.join(_DEFAULTS)}.")
-        _check(name, value)
-        self._given()[name] = value
-
-    def __dir__(self) -> list[str]:
-        return sorted({*super().__dir__(), *_DEFAULTS})
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, DefaultRunnerConfig) and self.to_dict() == other.to_dict()
-
-    __hash__ = None  # type: ignore[assignment]  # mutable
-
-    def __repr__(self) -> str:
-        return f"DefaultRunnerConfig({', '.join(f'{name}={value!r}' for name, value in self._given().items())})"
-
-    def _given(self) -> dict[str, Any]:
-        given: dict[str, Any] = object.__getattribute__(self, "_set")
-        return given
-
-
-def _check(name: str, value: Any) -> None:
-    expected = type(_DEFAULTS[name])
-    if type(value) is not expected:
-        raise ValueError(f"Invalid configuration: {name} is a {expected.__name__}, not {value!r}")
-    if expected is int and value < 1:
-        raise ValueError(f"Invalid configuration: {name} is at least 1, not {value!r}")
-    if name in _NOT_YET:
-        raise NotSupportedYetError(f"{name} is not supported yet: leave it out.")
+        def __setattr__(self, name: str, value: Any) -> None:
+            if name not in self.__dataclass_fields__:
+                raise AttributeError(f"DefaultRunnerConfig has no setting {name!r}")
+            super().__setattr__(name, value)

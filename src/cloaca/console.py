@@ -4,13 +4,14 @@ Through the objects, looked up each time: so pytest, notebooks and `contextlib.r
 """
 
 import sys
+from typing import TextIO
 
 
 class Console:
     """Writes whole lines to the program's streams."""
 
     def __init__(self) -> None:
-        self._broken: set[int] = set()
+        self._broken: list[TextIO] = []
 
     def show(self, stream: str, text: str) -> None:
         """Write `text` to the stream named "stdout" or "stderr".
@@ -19,10 +20,18 @@ class Console:
         when it prints, and a task's result doesn't depend on who reads its output.
         """
         target = sys.stdout if stream == "stdout" else sys.stderr
-        if target is None or id(target) in self._broken:
+        if target is None or any(target is broken for broken in self._broken):
             return
         try:
-            target.write(text)
+            _write(target, text)
             target.flush()
-        except (OSError, ValueError):
-            self._broken.add(id(target))
+        except Exception:  # noqa: BLE001 - the program's stream may be an object of any kind, and raise anything
+            self._broken.append(target)
+
+
+def _write(target: TextIO, text: str) -> None:
+    """Write `text`, with escapes for the characters that the stream's encoding lacks."""
+    try:
+        target.write(text)
+    except UnicodeEncodeError as error:
+        target.write(text.encode(error.encoding, "backslashreplace").decode(error.encoding))

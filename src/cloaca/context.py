@@ -6,23 +6,24 @@ given part is a slice: what it lacks is asked for when it is needed, and the tas
 """
 
 import json
-import reprlib
-from collections.abc import Callable, ItemsView, Iterator, KeysView, Mapping, ValuesView
+from collections.abc import Callable, ItemsView, Iterable, Iterator, KeysView, Mapping, ValuesView
+from contextlib import suppress
 from difflib import get_close_matches
-from typing import Any, Literal
+from itertools import islice
+from typing import Any, Literal, Self
 
 from cloaca.errors import DecodeError, MergeConflict
-from cloaca.merge import Conflict, equal, settle
+from cloaca.merge import Conflict, agree, settle, shown
 from cloaca.wire.codec import decode, encode
 from cloaca.wire.messages import INPUT, Outcome, Slice, Version
 
 Ask = Callable[[tuple[str, ...], bool, bool], Slice]
 """Asks for keys, for all the rest, for the outcomes; answers with a slice."""
 
-_NOTHING: frozenset[str] = frozenset()
+_NOTHING = Slice({}, complete=True, outcomes={})
 _MISSING = object()
-_SHORT = reprlib.Repr()
-_SHORT.maxdict = 8
+_SHOWN_KEYS = 8
+_SHOWN_LENGTH = 100
 
 
 class Context:
@@ -48,19 +49,17 @@ class Context:
     __hash__ = None  # type: ignore[assignment]  # mutable, and equal by value
 
     def __init__(self, data: dict[str, Any] | None = None) -> None:
-        self._open({}, _NOTHING, None, INPUT)
+        self._open(_NOTHING, frozenset(), _answer_nothing, INPUT)
         if data is not None:
             self.update_from_dict(data)
 
-    def _open(
-        self, known: Mapping[str, tuple[Version, ...]], covered: frozenset[str], ask: Ask | None, writer: str
-    ) -> None:
-        self._known = known
-        self._complete = ask is None
+    def _open(self, given: Slice, covered: frozenset[str], ask: Ask, writer: str) -> None:
+        self._known: Mapping[str, tuple[Version, ...]] = given.versions
+        self._complete = given.complete
+        self._outcomes = given.outcomes
         self._covered = covered
         self._ask = ask
         self._writer = writer
-        self._outcomes: Mapping[str, Outcome] | None = None
         self._changes: dict[str, bytes | None] = {}
         self._settled: dict[str, Version | Conflict] = {}
 
@@ -73,45 +72,57 @@ class Context:
             MergeConflict: concurrent tasks wrote values that don't agree.
             DecodeError: the value can't be rebuilt in this process.
         """
-        payload = self._payload(key)
-        return default if payload is None else self._decode(key, payload)
+        held = self._held(key)
+        if held is None:
+            return default
+        if isinstance(held, Conflict):
+            raise held.error
+        try:
+            return decode(held)
+        except Exception as error:
+            raise DecodeError(key, self._writer_of(key), f"{type(error).__name__}: {error}") from error
 
     def set(self, key: str, value: Any) -> None:
         """Insert or overwrite `key` with a snapshot of `value`.
 
         Raises:
             EncodeError: the value can't be pickled; the message leads to the culprit inside it.
+            TypeError: the key is no `str`.
         """
-        if type(key) is not str:
+        if type(key) is not str or not key.isascii():
             key = _checked(key)
         self._changes[key] = encode(value, key)
 
     def insert(self, key: str, value: Any) -> None:
-        """Set a key that must be absent; `ValueError` where it is present."""
+        """Set a key that must be absent; `ValueError` where it is present: `set` and `update` overwrite."""
         if key in self:
-            raise ValueError(f"Key already exists: {key}. Use set or update to overwrite it.")
+            raise ValueError(f"Key already exists: {key}")
         self.set(key, value)
 
     def update(self, key: str, value: Any) -> None:
         """Set a key that must be present; `KeyError` where it is absent."""
         if key not in self:
-            raise KeyError(self._missing(key))
+            raise self._missing(key)
         self.set(key, value)
 
     def remove(self, key: str) -> Any:
-        """Remove `key`; returns its value, or `None` where it was absent or in conflict. Never raises."""
-        held = self._held(key)
-        if held is None:
-            return None
-        self._changes[key] = None
-        return None if isinstance(held, Conflict) else self._decode(key, held)
+        """Remove `key`; returns its value, or `None` where there is none to return. Never raises.
+
+        That is so where the key is absent or in conflict, and where its value can't be rebuilt in this process.
+        """
+        value = None
+        with suppress(MergeConflict, DecodeError):
+            value = self.get(key)
+        if key in self:
+            self._changes[_checked(key)] = None
+        return value
 
     delete = remove
 
     def __getitem__(self, key: str) -> Any:
         value = self.get(key, _MISSING)
         if value is _MISSING:
-            raise KeyError(self._missing(key))
+            raise self._missing(key)
         return value
 
     def __setitem__(self, key: str, value: Any) -> None:
@@ -119,8 +130,8 @@ class Context:
 
     def __delitem__(self, key: str) -> None:
         if key not in self:
-            raise KeyError(self._missing(key))
-        self._changes[key] = None
+            raise self._missing(key)
+        self._changes[_checked(key)] = None
 
     def __contains__(self, key: object) -> bool:
         return isinstance(key, str) and self._held(key) is not None
@@ -129,11 +140,7 @@ class Context:
 
     def keys(self) -> KeysView[str]:
         """The keys, those in conflict included. Inputs come first, then each task's in its place in the workflow."""
-        if not self._complete:
-            self._receive(rest=True)
-        names = dict.fromkeys(self._known)
-        names.update(dict.fromkeys(self._changes))
-        return {key: None for key in names if self._held(key) is not None}.keys()
+        return self._present().keys()
 
     def values(self) -> ValuesView[Any]:
         """Copies of all values, in the order of `keys`. Raises `MergeConflict` where a key is in conflict."""
@@ -144,20 +151,20 @@ class Context:
         return self.to_dict().items()
 
     def __iter__(self) -> Iterator[str]:
-        return iter(self.keys())
+        return iter(self._present())
 
     def __len__(self) -> int:
-        return len(self.keys())
+        return len(self._present())
 
     def to_dict(self, conflicts: Literal["raise", "skip"] = "raise") -> dict[str, Any]:
         """A dict of copies. Keys in conflict raise `MergeConflict`, listing all, or are left out with "skip"."""
         if conflicts not in ("raise", "skip"):
             raise ValueError(f'conflicts must be "raise" or "skip", not {conflicts!r}')
-        keys = self.keys()
-        found = list(self.conflicts().values()) if conflicts == "raise" else []
-        if found:
+        present = self._present()
+        found = [held.error for held in present.values() if isinstance(held, Conflict)]
+        if found and conflicts == "raise":
             raise MergeConflict.of(found)
-        return {key: self._decode(key, held) for key in keys if isinstance(held := self._held(key), bytes)}
+        return {key: self.get(key) for key, held in present.items() if not isinstance(held, Conflict)}
 
     def update_from_dict(self, data: dict[str, Any]) -> None:
         """Set every key of `data`."""
@@ -172,38 +179,39 @@ class Context:
         return "{" + ", ".join(members) + "}"
 
     @classmethod
-    def from_json(cls, text: str) -> "Context":
+    def from_json(cls, text: str) -> Self:
         """A context from a JSON object; `ValueError` where the text is malformed or no object."""
-        data = json.loads(text)
+        data = json.loads(text, parse_constant=_refuse_constant)
         if not isinstance(data, dict):
             raise ValueError(f"A context is a JSON object, not a JSON {type(data).__name__}")
         return cls(data)
 
     def copy(self) -> "Context":
-        """A context of its own with the same values, and with nothing asked for again."""
-        self.keys()
-        twin = Context()
-        twin._known = versions_of(self)
+        """A context of its own with the same values; changing one doesn't change the other."""
+        twin = of_versions(versions_of(self))
+        twin._ask, twin._outcomes, twin._writer = self._ask, self._outcomes, self._writer
         return twin
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Context):
             return NotImplemented
-        return equal(self.to_dict(), other.to_dict())
+        mine, theirs = self._present(), other._present()
+        return mine.keys() == theirs.keys() and all(_alike(held, theirs[key]) for key, held in mine.items())
 
     def __repr__(self) -> str:
-        shown = _SHORT.repr(self.to_dict("skip"))
-        return f"Context({shown})"
+        present = self._present()
+        members = [f"{key!r}: {_shown(held)}" for key, held in islice(present.items(), _SHOWN_KEYS)]
+        text = ", ".join(members if len(members) == len(present) else [*members, "..."])
+        return f"Context({{{text if len(text) <= _SHOWN_LENGTH else f'{text[:_SHOWN_LENGTH]}...'}}})"
 
     def __reduce__(self) -> tuple[Any, ...]:
-        self.keys()
-        return _restore, (dict(versions_of(self)),)
+        return of_versions, (versions_of(self),)
 
     # ---- what branches and tasks left ------------------------------------------------------------------------------
 
     def conflicts(self) -> dict[str, MergeConflict]:
         """The keys in conflict, each with what reading it would raise: `key`, `writers` and `values`."""
-        return {key: held.error for key in self.keys() if isinstance(held := self._held(key), Conflict)}
+        return {key: held.error for key, held in self._present().items() if isinstance(held, Conflict)}
 
     def outcome(self, task: str) -> Outcome:
         """How an ancestor of this task ended: `.status` and, where it failed, `.error`.
@@ -211,12 +219,12 @@ class Context:
         Raises:
             KeyError: no ancestor of this task has that id.
         """
-        if self._outcomes is None and self._ask is not None:
-            self._outcomes = self._ask((), False, True).outcomes  # noqa: FBT003 - positions of Ask
-        outcomes = self._outcomes or {}
-        if task not in outcomes:
-            raise KeyError(f"No task before this one has the id {task!r}.{_nearest(task, outcomes)}")
-        return outcomes[task]
+        if self._outcomes is None:
+            self._outcomes = self._ask((), False, True).outcomes or {}  # noqa: FBT003 - positions of Ask
+        try:
+            return self._outcomes[task]
+        except KeyError:
+            raise KeyError(f"No task before this one has the id {task!r}{_nearest(task, self._outcomes)}") from None
 
     # ---- beneath ---------------------------------------------------------------------------------------------------
 
@@ -224,68 +232,82 @@ class Context:
         """What the context has for `key`: an encoded value, a conflict, or nothing."""
         if key in self._changes:
             return self._changes[key]
-        settled = self._settled.get(key)
-        if settled is None:
-            versions = self._versions(key)
-            if not versions:
-                return None
-            settled = versions[0] if len(versions) == 1 else settle(key, versions)
-            self._settled[key] = settled
-        return settled if isinstance(settled, Conflict) else settled.payload
-
-    def _payload(self, key: str) -> bytes | None:
-        held = self._held(key)
-        if isinstance(held, Conflict):
-            raise held.error
-        return held
-
-    def _versions(self, key: str) -> tuple[Version, ...]:
         versions = self._known.get(key)
         if versions is None:
-            if self._complete or key in self._covered:
-                return ()
-            self._receive((key,))
-            versions = self._known.get(key, ())
-        return versions
+            versions = self._sought(key)
+        if len(versions) == 1:
+            return versions[0].payload
+        return self._merged(key, versions) if versions else None
 
-    def _receive(self, keys: tuple[str, ...] = (), *, rest: bool = False) -> None:
-        assert self._ask is not None, "only a task's context is incomplete"
-        answer = self._ask(keys, rest, False)  # noqa: FBT003 - positions of Ask
-        self._known = answer.versions if rest else {**self._known, **answer.versions}
-        self._complete = answer.complete
+    def _merged(self, key: str, versions: tuple[Version, ...]) -> bytes | Conflict | None:
+        settled = self._settled.get(key)
+        if settled is None:
+            settled = self._settled[key] = settle(key, versions)
+        return settled if isinstance(settled, Conflict) else settled.payload
 
-    def _decode(self, key: str, payload: bytes) -> Any:
-        try:
-            return decode(payload)
-        except Exception as error:
-            settled = None if key in self._changes else self._settled.get(key)
-            writer = settled.writer if isinstance(settled, Version) else self._writer
-            raise DecodeError(key, writer, f"{type(error).__name__}: {error}") from error
+    def _sought(self, key: str) -> tuple[Version, ...]:
+        """The versions of a key that isn't known: asked for, unless it is known to be absent."""
+        name = _checked(key)
+        if self._complete or name in self._covered:
+            return ()
+        answer = self._ask((name,), False, False)  # noqa: FBT003 - positions of Ask
+        self._known = {**self._known, name: (), **answer.versions}
+        return self._known[name]
 
-    def _missing(self, key: str) -> str:
-        return f"Key not found: {key}.{_nearest(key, self.keys())}"
+    def _present(self) -> dict[str, bytes | Conflict]:
+        """What stands for every key that there is, in order."""
+        if not self._complete:
+            self._known = self._ask((), True, False).versions  # noqa: FBT003 - positions of Ask
+            self._complete = True
+        return {key: held for key in {**self._known, **self._changes} if (held := self._held(key)) is not None}
+
+    def _writer_of(self, key: str) -> str:
+        if key in self._changes:
+            return self._writer
+        settled = self._settled.get(key)
+        return settled.writer if isinstance(settled, Version) else self._known[key][0].writer
+
+    def _missing(self, key: str) -> KeyError:
+        return KeyError(f"Key not found: {_checked(key)}{_nearest(key, self._present())}")
+
+
+def _answer_nothing(*_question: object) -> Slice:
+    return _NOTHING
 
 
 def _checked(key: Any) -> str:
+    """The key as exactly what messages carry: a `str`, no subclass of it (an enum's member), and valid UTF-8."""
     if not isinstance(key, str):
         raise TypeError(f"A context key is a str, not {type(key).__name__}: {key!r}")
-    return str(key)
+    try:
+        key.encode()
+    except UnicodeEncodeError as error:
+        raise ValueError(f"A context key is valid text, and {key!r} is not: {error.reason}") from error
+    return str.__str__(key)
 
 
-def _nearest(name: str, names: Any) -> str:
+def _nearest(name: str, names: Iterable[str]) -> str:
     close = get_close_matches(name, list(names))
-    return f" The nearest names are {', '.join(map(repr, close))}." if close else ""
+    return f". The nearest names are {', '.join(map(repr, close))}." if close else ""
+
+
+def _alike(one: bytes | Conflict, other: bytes | Conflict) -> bool:
+    return one == other or (isinstance(one, bytes) and isinstance(other, bytes) and agree({one, other}))
+
+
+def _shown(held: bytes | Conflict) -> str:
+    return "<in conflict>" if isinstance(held, Conflict) else shown(held)
+
+
+def _refuse_constant(name: str) -> None:
+    raise ValueError(f"{name} is no JSON value")
 
 
 def _to_json(key: str, value: Any) -> str:
     try:
         return json.dumps(value, allow_nan=False)
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, RecursionError) as error:
         raise TypeError(f"The value of key {key!r} can't be written as JSON: {error}") from error
-
-
-def _restore(known: dict[str, tuple[Version, ...]]) -> Context:
-    return of_versions(known)
 
 
 # ---- for the parts of cloaca that carry contexts -------------------------------------------------------------------
@@ -301,9 +323,7 @@ def of_versions(known: Mapping[str, tuple[Version, ...]]) -> Context:
 def of_task(given: Slice, covered: frozenset[str], ask: Ask, writer: str) -> Context:
     """The context of one attempt: `covered` keys that `given` lacks are absent, others are asked for."""
     context = Context.__new__(Context)
-    context._open(given.versions, covered, ask, writer)
-    context._complete = given.complete
-    context._outcomes = given.outcomes
+    context._open(given, covered, ask, writer)
     return context
 
 
@@ -317,5 +337,5 @@ def versions_of(context: Context) -> dict[str, tuple[Version, ...]]:
     changed = context._changes
     return {
         key: (Version(context._writer, changed[key]),) if key in changed else context._known[key]
-        for key in context.keys()  # noqa: SIM118 - iterating a context asks for keys() anyway
+        for key in context._present()
     }

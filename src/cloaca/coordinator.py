@@ -14,7 +14,8 @@ from dataclasses import dataclass
 from time import monotonic
 
 from cloaca.console import Console
-from cloaca.engine.run import AttemptEvent, Begin, Cancel, Commands, Ended, Room, Run, RunEvent, Withdraw
+from cloaca.engine.events import AttemptEvent, Begin, Cancel, Commands, Ended, Room, RunEvent, Withdraw
+from cloaca.engine.run import Run
 from cloaca.execution.executor import Executor
 from cloaca.wire.messages import Answer, Assignment, Event, Publish, Said, Started, Wants
 

@@ -1,41 +1,12 @@
 """How many cores this process may use."""
 
 import os
-from math import ceil
-from pathlib import Path
+from collections.abc import Iterator
+from math import ceil, inf
+from pathlib import Path, PurePosixPath
 
 _CGROUP = Path("/sys/fs/cgroup")
-
-
-def usable(cgroup: Path = _CGROUP) -> int:
-    """The number of cores that affinity and the control group's quota leave to this process; at least one."""
-    if hasattr(os, "sched_getaffinity"):
-        cores = len(os.sched_getaffinity(0))
-    else:
-        cores = os.cpu_count() or 1
-    quota = _quota(cgroup)
-    return cores if quota is None else max(1, min(cores, ceil(quota)))
-
-
-def _quota(cgroup: Path) -> float | None:
-    """Cores per the quota of control groups, version 2 or 1; `None` where there is none."""
-    try:
-        limit, period = (cgroup / "cpu.max").read_text().split()
-    except (OSError, ValueError):
-        limit, period = _first_version(cgroup)
-    if limit in ("max", "-1"):
-        return None
-    return int(limit) / int(period)
-
-
-def _first_version(cgroup: Path) -> tuple[str, str]:
-    try:
-        limit = (cgroup / "cpu" / "cpu.cfs_quota_us").read_text().strip()
-        period = (cgroup / "cpu" / "cpu.cfs_period_us").read_text().strip()
-    except OSError:
-        return "max", "1"
-    return limit, period
-
+_MEMBERSHIP = Path("/proc/self/cgroup")
 
 _THREAD_VARIABLES = (
     "OMP_NUM_THREADS",
@@ -46,6 +17,18 @@ _THREAD_VARIABLES = (
 )
 
 
+def usable(cgroup: Path = _CGROUP, membership: Path = _MEMBERSHIP) -> int:
+    """The number of cores that affinity and the control groups' quotas leave to this process; at least one.
+
+    `cgroup` is where control groups are mounted, `membership` the file that lists those of this process.
+    """
+    if hasattr(os, "sched_getaffinity"):
+        cores = len(os.sched_getaffinity(0))
+    else:
+        cores = os.cpu_count() or 1
+    return max(1, ceil(min([cores, *_quotas(cgroup, membership)])))
+
+
 def thread_bounds(workers: int) -> dict[str, str]:
     """Environment variables that keep native thread pools from using more cores than there are.
 
@@ -53,3 +36,39 @@ def thread_bounds(workers: int) -> dict[str, str]:
     """
     share = str(max(1, usable() // workers))
     return {name: share for name in _THREAD_VARIABLES if name not in os.environ}
+
+
+def _quotas(cgroup: Path, membership: Path) -> Iterator[float]:
+    """The quota, in cores, of every control group around this process: each bounds those inside it."""
+    for group in _groups(membership):
+        yield _quota(_text(cgroup / group / "cpu.max"))  # version 2
+        first = cgroup / "cpu" / group
+        yield _quota(f"{_text(first / 'cpu.cfs_quota_us')} {_text(first / 'cpu.cfs_period_us')}")
+
+
+def _groups(membership: Path) -> set[PurePosixPath]:
+    """The groups of this process and all that enclose them, as paths below the mount; a container sees only that."""
+    entries = (line.split(":", 2) for line in _text(membership).splitlines())
+    own = {PurePosixPath(entry[-1].lstrip("/")) for entry in entries if _rules_cpu(entry)}
+    return {PurePosixPath(), *own, *(parent for group in own for parent in group.parents)}
+
+
+def _rules_cpu(entry: list[str]) -> bool:
+    """Whether an entry `number:controllers:group` is of version 2 (no controllers), or names the CPU's."""
+    return len(entry) > 1 and "cpu" in (entry[1] or "cpu").split(",")
+
+
+def _quota(text: str) -> float:
+    """The cores that `limit period` (microseconds) comes to; without end where it says so, or makes no sense."""
+    try:
+        limit, period = map(int, text.split())
+        return limit / period if limit > 0 else inf
+    except (ValueError, ZeroDivisionError):
+        return inf
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text().strip()
+    except OSError:
+        return ""

@@ -3,7 +3,7 @@
 from threading import Thread, current_thread
 
 from cloaca.coordinator import Coordinator, Job
-from cloaca.engine.run import Begin, Cancel
+from cloaca.engine.events import Begin, Cancel
 from cloaca.errors import RunnerClosedError
 from cloaca.execution.executor import Executor
 

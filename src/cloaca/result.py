@@ -17,6 +17,7 @@ from cloaca.wire.codec import decode
 from cloaca.wire.messages import Failed, Lost, Outcome, Usage
 
 End = Usage | Failed | Lost | None
+Status = Literal["Completed", "Failed", "Cancelled"]
 _LISTED = 10
 
 
@@ -84,22 +85,22 @@ class TaskResult:
 class _Tasks(Mapping[str, TaskResult]):
     """The tasks' results by id, in the order of the workflow; each is made when it is asked for."""
 
-    def __init__(self, plan: Plan, outcomes: Sequence[Outcome], attempts: Sequence[int], ends: Sequence[End]) -> None:
-        self.plan = plan
-        self.outcomes = outcomes
-        self._attempts = attempts
-        self._ends = ends
-        self.clock = 0.0
+    def __init__(self, run: Run, outcomes: Sequence[Outcome], clock: float) -> None:
+        self._plan = run.plan
+        self._outcomes = outcomes
+        self._attempts = run.attempts
+        self._ends = run.ends
+        self._clock = clock
 
     def __getitem__(self, id: str) -> TaskResult:
-        rank = self.plan.rank[id]
-        return TaskResult(id, self.outcomes[rank], self._attempts[rank], self._ends[rank], self.clock)
+        rank = self._plan.rank[id]
+        return TaskResult(id, self._outcomes[rank], self._attempts[rank], self._ends[rank], self._clock)
 
     def __iter__(self) -> Iterator[str]:
-        return iter(self.plan.names)
+        return iter(self._plan.names)
 
     def __len__(self) -> int:
-        return len(self.plan.names)
+        return len(self._plan.names)
 
     def __repr__(self) -> str:
         return f"<results of {len(self)} tasks>"
@@ -123,10 +124,8 @@ class WorkflowResult:
         self.end_time = _rfc3339(ended)
         self.duration = ended - started
         outcomes = [run.outcome(rank) for rank in range(len(run.plan.names))]
-        tasks = _Tasks(run.plan, outcomes, run.attempts, run.ends)
-        tasks.clock = clock
-        self.tasks: Mapping[str, TaskResult] = tasks
-        self.status: Literal["Completed", "Failed", "Cancelled"] = _status(run.cancelled, outcomes)
+        self.tasks: Mapping[str, TaskResult] = _Tasks(run, outcomes, clock)
+        self.status = _status(run, outcomes)
         self._roots = root_causes(run.plan, outcomes)
         self.error_message = _message(self.status, run.plan, outcomes, self._roots)
         self._final = {key: versions(writes) for key, writes in run.history.final().items()}
@@ -165,9 +164,9 @@ def root_causes(plan: Plan, outcomes: Sequence[Outcome]) -> list[str]:
     return roots
 
 
-def _status(cancelled: bool, outcomes: Sequence[Outcome]) -> Literal["Completed", "Failed", "Cancelled"]:  # noqa: FBT001
+def _status(run: Run, outcomes: Sequence[Outcome]) -> Status:
     statuses = {outcome.status for outcome in outcomes}
-    if cancelled and "Cancelled" in statuses:
+    if run.cancelled and "Cancelled" in statuses:
         return "Cancelled"
     return "Failed" if "Failed" in statuses else "Completed"
 
@@ -179,10 +178,10 @@ def _message(status: str, plan: Plan, outcomes: Sequence[Outcome], roots: Sequen
     for name, outcome in zip(plan.names, outcomes, strict=True):
         if outcome.status in by_status:
             by_status[outcome.status].append(name)
-    later = [name for name in by_status["Failed"] if name not in set(roots)]
-    lines = [f"Task {name!r} failed: {outcomes[plan.rank[name]].error}" for name in (*roots, *later)[:_LISTED]]
-    if len(by_status["Failed"]) > _LISTED:
-        lines.append(f"... and {len(by_status['Failed']) - _LISTED} more tasks failed")
+    failed = list(dict.fromkeys([*roots, *by_status["Failed"]]))
+    lines = [f"Task {name!r} failed: {outcomes[plan.rank[name]].error}" for name in failed[:_LISTED]]
+    if len(failed) > _LISTED:
+        lines.append(f"... and {len(failed) - _LISTED} more failed")
     lines += [_listing(by_status["Cancelled"], "cancelled"), _listing(by_status["Skipped"], "skipped")]
     return "\n".join(filter(None, lines))
 

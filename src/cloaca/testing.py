@@ -24,6 +24,7 @@ from types import MappingProxyType
 from msgspec.structs import replace
 
 from cloaca.execution import attempt
+from cloaca.execution.meter import Meter
 from cloaca.wire.messages import (
     Answer,
     Assignment,
@@ -83,12 +84,13 @@ def telling(report: Callable[[Assignment], Diff | Report]) -> Play:
 
 def running(functions: Mapping[int, attempt.TaskFunction]) -> Play:
     """A play that runs the task's real function, by its number, on the whole context as it is at that moment."""
+    meter = Meter()
 
     def play(assignment: Assignment) -> Generator[Wants, Slice, Diff | Report]:
         given = assignment.slice
         if not given.complete:
             given = yield Wants(assignment.attempt, rest=True, outcomes=True)
-        return attempt.run(replace(assignment, slice=given), functions.__getitem__, frozenset(), _never)
+        return attempt.run(replace(assignment, slice=given), functions.__getitem__, frozenset(), _never, meter)
 
     return play
 

@@ -25,6 +25,8 @@ from collections import deque
 from collections.abc import Iterable, Iterator, Mapping
 from itertools import islice, permutations
 
+from msgspec import Struct
+
 from cloaca.engine.ancestry import FEW, Ancestry
 from cloaca.engine.plan import Plan
 from cloaca.wire.messages import Version
@@ -32,15 +34,12 @@ from cloaca.wire.messages import Version
 INPUT_RANK = -1
 
 
-class Write:
+class Write(Struct, frozen=True, eq=False, gc=False):
     """One write of one key: the writer's rank, the version, and the candidates that its writer saw."""
 
-    __slots__ = ("rank", "seen", "version")
-
-    def __init__(self, rank: int, version: Version, seen: "tuple[Write, ...]") -> None:
-        self.rank = rank
-        self.version = version
-        self.seen = seen
+    rank: int
+    version: Version
+    seen: "tuple[Write, ...]"
 
     def __repr__(self) -> str:
         return f"Write({self.version.writer!r}, {self.version.payload!r})"

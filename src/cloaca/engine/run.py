@@ -19,11 +19,12 @@ Rules of this file
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from enum import Enum, auto
+from enum import IntEnum, auto
 from heapq import heapify, heappop, heappush
 from itertools import islice
 from typing import Any
 
+from cloaca.engine.events import AttemptEvent, Begin, Cancel, Commands, Ended, Room, RunEvent, Withdraw
 from cloaca.engine.history import History, Write
 from cloaca.engine.plan import Plan
 from cloaca.engine.view import ContextView, DeferredMapping, versions
@@ -50,7 +51,7 @@ FIRST_PREFETCH = 16
 STORY_LENGTH = 10_000
 
 
-class State(Enum):
+class State(IntEnum):
     """Where a task stands."""
 
     WAITING = auto()
@@ -64,47 +65,6 @@ class State(Enum):
 
 
 ENDED = frozenset({State.COMPLETED, State.FAILED, State.SKIPPED, State.CANCELLED})
-
-
-# ---- events that are not about an attempt --------------------------------------------------------------------------
-
-
-@dataclass(frozen=True, slots=True)
-class Begin:
-    """The run starts."""
-
-
-@dataclass(frozen=True, slots=True)
-class Room:
-    """The executor takes up to `count` more attempts."""
-
-    count: int
-
-
-@dataclass(frozen=True, slots=True)
-class Cancel:
-    """Nothing more is to be started, and what runs is to be stopped."""
-
-
-# ---- commands; an Assignment is to be submitted, an Answer to be passed on -----------------------------------------
-
-
-@dataclass(frozen=True, slots=True)
-class Withdraw:
-    """Stop the attempt; exactly one `Done`, `Failed`, `Lost` or `Unstarted` is still to come."""
-
-    attempt: int
-
-
-@dataclass(frozen=True, slots=True)
-class Ended:
-    """Every task has ended; the run is over."""
-
-
-RunEvent = Begin | Room | Cancel
-AttemptEvent = Started | Wants | Done | Failed | Lost | Unstarted
-Command = Assignment | Answer | Withdraw | Ended
-Commands = Sequence[Command]
 
 
 @dataclass(frozen=True, slots=True)
@@ -206,6 +166,8 @@ class Run:
     # ---- the run ---------------------------------------------------------------------------------------------------
 
     def _begin(self) -> Commands:
+        if self.cancelled:
+            return ()
         self._ready = [rank for rank, waiting in enumerate(self._waiting) if not waiting]
         heapify(self._ready)
         for rank in self._ready:
@@ -228,7 +190,7 @@ class Run:
         return assignments
 
     def _cancel(self, now: float) -> Commands:
-        if self.cancelled:
+        if self.cancelled or not self._unended:
             return ()
         self.cancelled = True
         self._ready.clear()

@@ -2,23 +2,21 @@
 
 import traceback
 from collections.abc import Callable, Mapping
-from resource import RUSAGE_SELF, getrusage
-from sys import platform
-from time import monotonic
 from typing import Any
 
 from cloaca.context import Ask, Context, diff_of, of_task
+from cloaca.execution.meter import Meter
 from cloaca.wire.codec import encode
 from cloaca.wire.messages import Assignment, Done, Failed, Usage
-
-_MAXRSS_BYTES = 1 if platform == "darwin" else 1024
 
 TaskFunction = Callable[[Context], Any]
 
 
-def run(assignment: Assignment, load: Callable[[int], TaskFunction], reads: frozenset[str], ask: Ask) -> Done | Failed:
+def run(
+    assignment: Assignment, load: Callable[[int], TaskFunction], reads: frozenset[str], ask: Ask, meter: Meter
+) -> Done | Failed:
     """Run the assignment's function on its slice; whatever it raises becomes a `Failed`."""
-    started, before = monotonic(), getrusage(RUSAGE_SELF)
+    meter.start()
     try:
         context = of_task(assignment.slice, reads, ask, f"task {assignment.task!r}")
         returned = load(assignment.function)(context)
@@ -26,8 +24,8 @@ def run(assignment: Assignment, load: Callable[[int], TaskFunction], reads: froz
             _take_over(context, returned)
         diff = diff_of(context)
     except BaseException as error:  # noqa: BLE001 - sys.exit and Ctrl-C of a task end the task, not the worker
-        return _failed(assignment, error, _usage(started, before))
-    return Done(assignment.attempt, diff, _usage(started, before))
+        return _failed(assignment, error, meter.stop())
+    return Done(assignment.attempt, diff, meter.stop())
 
 
 def _take_over(context: Context, returned: Any) -> None:
@@ -40,18 +38,12 @@ def _take_over(context: Context, returned: Any) -> None:
         context.set(key, value)
 
 
-def _usage(started: float, before: Any) -> Usage:
-    after = getrusage(RUSAGE_SELF)
-    cpu = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
-    return Usage(started, monotonic(), cpu, after.ru_maxrss * _MAXRSS_BYTES)
-
-
 def _failed(assignment: Assignment, error: BaseException, usage: Usage) -> Failed:
     return Failed(
         assignment.attempt,
         type(error).__name__,
-        _text(error),
-        "".join(traceback.format_exception(error.with_traceback(_below_this_file(error)))),
+        encodable(_text(error)),
+        encodable("".join(traceback.format_exception(error.with_traceback(_below_this_file(error))))),
         _pickled(error),
         usage,
     )
@@ -70,6 +62,11 @@ def _text(error: BaseException) -> str:
         return str(error)
     except Exception as second:  # noqa: BLE001 - a broken __str__ must not hide the error itself
         return f"(its text can't be shown: {type(second).__name__})"
+
+
+def encodable(text: str) -> str:
+    """The text with what UTF-8 can't carry (lone surrogates, from file names mostly) written as escapes."""
+    return text.encode(errors="backslashreplace").decode()
 
 
 def _pickled(error: BaseException) -> bytes | None:

@@ -310,8 +310,15 @@ class Pool:
 
 def _lost(attempt: int, code: int) -> Lost:
     if code < 0:
-        return Lost(attempt, None, signal.Signals(-code).name)
+        return Lost(attempt, None, _signal_name(-code))
     return Lost(attempt, code, None)
+
+
+def _signal_name(number: int) -> str:
+    try:
+        return signal.Signals(number).name
+    except ValueError:
+        return f"signal {number}"  # real-time signals have no names of their own
 
 
 def _abandon_all() -> None:

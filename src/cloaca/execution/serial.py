@@ -8,6 +8,7 @@ from collections import deque
 from collections.abc import Mapping, Sequence
 
 from cloaca.execution import attempt
+from cloaca.execution.meter import Meter
 from cloaca.wire.messages import Answer, Assignment, Event, Failed, Lost, Publish, Slice, Started, Unstarted
 
 _EVERYTHING: frozenset[str] = frozenset()
@@ -26,6 +27,7 @@ class SerialExecutor:
         self._functions = functions
         self._queue: deque[Assignment] = deque()
         self._events: list[Event] = []
+        self._meter = Meter()
 
     def publish(self, functions: Sequence[Publish]) -> None:
         """Nothing to do: the objects are here."""
@@ -52,7 +54,7 @@ class SerialExecutor:
         events, self._events = self._events, []
         if not events and self._queue:
             assignment = self._queue.popleft()
-            report = attempt.run(assignment, self._functions.__getitem__, _EVERYTHING, _never)
+            report = attempt.run(assignment, self._functions.__getitem__, _EVERYTHING, _never, self._meter)
             if isinstance(report, Failed) and report.type_name == KeyboardInterrupt.__name__:
                 self._events = [Started(assignment.attempt), Lost(assignment.attempt, None, "SIGINT")]
                 raise KeyboardInterrupt  # here Ctrl-C is meant for the program, not for the task alone

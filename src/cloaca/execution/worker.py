@@ -15,6 +15,7 @@ from socket import socket
 from threading import Lock
 
 from cloaca.execution import attempt, lifeline
+from cloaca.execution.meter import Meter
 from cloaca.wire.frames import FrameReader, decode_down, frame
 from cloaca.wire.functions import load
 from cloaca.wire.messages import Answer, Assignment, Publish, Ready, Retire, Said, Slice, Up, Wants
@@ -53,6 +54,7 @@ class Worker:
         self._queue: deque[Assignment] = deque()
         self._answers: deque[Answer] = deque()
         self._current = -1
+        self._meter = Meter()
         self._is_fork = False
         os.register_at_fork(after_in_child=self._lose_socket)
 
@@ -72,11 +74,11 @@ class Worker:
         if self._is_fork:
             os.write(1 if stream == "stdout" else 2, text.encode(errors="replace"))
             return
-        self._send(Said(self._current, stream, text))
+        self._send(Said(self._current, stream, attempt.encodable(text)))
 
     def _run(self, assignment: Assignment) -> None:
         self._current = assignment.attempt
-        report = attempt.run(assignment, self._load, self._reads[assignment.function], self._ask)
+        report = attempt.run(assignment, self._load, self._reads[assignment.function], self._ask, self._meter)
         if self._is_fork:
             os._exit(0)
         for stream in (sys.stdout, sys.stderr):

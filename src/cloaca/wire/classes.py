@@ -34,6 +34,7 @@ from typing import TYPE_CHECKING, Any
 
 from cloudpickle import cloudpickle
 
+from cloaca.wire.code import global_names
 from cloaca.wire.layouts import layout
 
 if TYPE_CHECKING:
@@ -205,6 +206,7 @@ class Pickler(Base):
         if issubclass(kind, type):
             return self.reduce_class(obj) if travels_by_value(obj) else super().reducer_override(obj)
         if kind is FunctionType:
+            global_names(obj.__code__)
             return super().reducer_override(obj)
         if kind.__name__ == "ndarray" and kind.__module__ == "numpy" and not obj.flags.writeable:
             return obj.copy(order="K").__reduce_ex__(5)

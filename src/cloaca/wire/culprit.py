@@ -15,9 +15,8 @@ from dataclasses import dataclass
 from types import BuiltinMethodType, CellType, FunctionType, MethodType, MethodWrapperType
 from typing import Any
 
-from cloudpickle import cloudpickle
-
 from cloaca.wire.classes import DefinitionPickler
+from cloaca.wire.code import global_names
 from cloaca.wire.layouts import layout
 
 MAX_STEPS = 100
@@ -58,7 +57,7 @@ def captured(function: FunctionType) -> dict[str, object]:
     cells = zip(code.co_freevars, function.__closure__ or (), strict=True)
     positional, defaults = code.co_varnames[: code.co_argcount], function.__defaults__ or ()
     return {
-        **{name: namespace[name] for name in cloudpickle._extract_code_globals(code) if name in namespace},
+        **{name: namespace[name] for name in global_names(code) if name in namespace},
         **{name: cell.cell_contents for name, cell in cells if gc.get_referents(cell)},  # an empty cell has none
         **dict(zip(reversed(positional), reversed(defaults), strict=False)),
         **(function.__kwdefaults__ or {}),

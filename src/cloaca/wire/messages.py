@@ -8,18 +8,23 @@ from collections.abc import Mapping
 
 from msgspec import Struct
 
+
+class Message(Struct, frozen=True, array_like=True, gc=False):
+    """Base of all that travels. Nothing in a message refers back to it: the garbage collector needn't look."""
+
+
 INPUT = "the input"
 """The writer of the values that a run was given."""
 
 
-class Version(Struct, frozen=True, array_like=True, gc=False):
+class Version(Message, frozen=True):
     """One write of one key: who wrote it, and the encoded value (`None`: the key was removed)."""
 
     writer: str
     payload: bytes | None
 
 
-class Outcome(Struct, frozen=True, array_like=True, gc=False):
+class Outcome(Message, frozen=True):
     """How a task ended: `status` is "Completed", "Failed", "Skipped" or "Cancelled"; `error` says why, where it failed.
 
     What `context.outcome(task)` returns.
@@ -29,7 +34,7 @@ class Outcome(Struct, frozen=True, array_like=True, gc=False):
     error: str | None = None
 
 
-class Slice(Struct, frozen=True, array_like=True):
+class Slice(Message, frozen=True):
     """A part of the context as one task sees it: the concurrent versions of each key, in the merge order.
 
     A key without versions is known to be absent. `complete`: every key that is not here is absent too.
@@ -44,7 +49,7 @@ class Slice(Struct, frozen=True, array_like=True):
 # ---- down: what an executor is told --------------------------------------------------------------------------------
 
 
-class Publish(Struct, frozen=True, array_like=True, tag="publish"):
+class Publish(Message, frozen=True, tag="publish"):
     """A function that assignments will name by its number. `reads`: the keys that a slice for it always covers."""
 
     function: int
@@ -52,13 +57,13 @@ class Publish(Struct, frozen=True, array_like=True, tag="publish"):
     reads: tuple[str, ...]
 
 
-class Retire(Struct, frozen=True, array_like=True, tag="retire"):
+class Retire(Message, frozen=True, tag="retire"):
     """Functions that no assignment will name again."""
 
     functions: list[int]
 
 
-class Assignment(Struct, frozen=True, array_like=True, tag="assign"):
+class Assignment(Message, frozen=True, tag="assign"):
     """One attempt to run."""
 
     attempt: int
@@ -67,7 +72,7 @@ class Assignment(Struct, frozen=True, array_like=True, tag="assign"):
     slice: Slice
 
 
-class Answer(Struct, frozen=True, array_like=True, tag="answer"):
+class Answer(Message, frozen=True, tag="answer"):
     """What an attempt asked for with `Wants`."""
 
     attempt: int
@@ -77,7 +82,7 @@ class Answer(Struct, frozen=True, array_like=True, tag="answer"):
 # ---- up: what an executor reports ----------------------------------------------------------------------------------
 
 
-class Usage(Struct, frozen=True, array_like=True, gc=False):
+class Usage(Message, frozen=True):
     """What an attempt cost: `started` and `ended` on the machine's monotonic clock, CPU seconds, peak bytes."""
 
     started: float
@@ -86,17 +91,17 @@ class Usage(Struct, frozen=True, array_like=True, gc=False):
     peak_memory: int
 
 
-class Ready(Struct, frozen=True, array_like=True, tag="ready", gc=False):
+class Ready(Message, frozen=True, tag="ready"):
     """A worker process has started and waits for its first assignment."""
 
 
-class Started(Struct, frozen=True, array_like=True, tag="started", gc=False):
+class Started(Message, frozen=True, tag="started"):
     """A worker has taken up the attempt."""
 
     attempt: int
 
 
-class Wants(Struct, frozen=True, array_like=True, tag="wants"):
+class Wants(Message, frozen=True, tag="wants"):
     """A running attempt needs what its slice lacks: some keys, all the rest, or how its ancestors ended."""
 
     attempt: int
@@ -105,7 +110,7 @@ class Wants(Struct, frozen=True, array_like=True, tag="wants"):
     outcomes: bool = False
 
 
-class Said(Struct, frozen=True, array_like=True, tag="said", gc=False):
+class Said(Message, frozen=True, tag="said"):
     """Output of an attempt, whole lines: `stream` is "stdout" or "stderr"."""
 
     attempt: int
@@ -113,7 +118,7 @@ class Said(Struct, frozen=True, array_like=True, tag="said", gc=False):
     text: str
 
 
-class Done(Struct, frozen=True, array_like=True, tag="done"):
+class Done(Message, frozen=True, tag="done"):
     """The attempt ended well. `diff`: the payload of each key that it set, `None` for each that it removed."""
 
     attempt: int
@@ -121,7 +126,7 @@ class Done(Struct, frozen=True, array_like=True, tag="done"):
     usage: Usage
 
 
-class Failed(Struct, frozen=True, array_like=True, tag="failed", gc=False):
+class Failed(Message, frozen=True, tag="failed"):
     """The task raised. `error` is the pickled exception, where it could be pickled."""
 
     attempt: int
@@ -132,7 +137,7 @@ class Failed(Struct, frozen=True, array_like=True, tag="failed", gc=False):
     usage: Usage
 
 
-class Lost(Struct, frozen=True, array_like=True, tag="lost", gc=False):
+class Lost(Message, frozen=True, tag="lost"):
     """The worker died while it ran the attempt: by `signal`, or with `exit_code`."""
 
     attempt: int
@@ -140,7 +145,7 @@ class Lost(Struct, frozen=True, array_like=True, tag="lost", gc=False):
     signal: str | None
 
 
-class Unstarted(Struct, frozen=True, array_like=True, tag="unstarted", gc=False):
+class Unstarted(Message, frozen=True, tag="unstarted"):
     """The attempt was cancelled, or given back, before anything of it ran."""
 
     attempt: int

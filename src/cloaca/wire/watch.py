@@ -16,6 +16,8 @@ from typing import Any, get_args, get_origin
 
 from cloudpickle import cloudpickle
 
+from cloaca.wire.code import global_names
+
 ATOMS = frozenset({type(None), bool, int, float, complex, str, bytes, type(Ellipsis)})
 ABSENT = object()
 
@@ -111,7 +113,7 @@ class _Survey:
         self.watch.empty.append(own)
         if own or not all(map(gc.get_referents, cells)):
             return [own]  # a dict: not stable
-        names = cloudpickle._extract_code_globals(self.watch.attribute(function, "__code__"))
+        names = global_names(self.watch.attribute(function, "__code__"))
         return [
             self.watch.attribute(function, "__defaults__"),
             *(self.watch.attribute(cell, "cell_contents") for cell in cells),

@@ -1,0 +1,45 @@
+"""What goes into a run and what comes out: events, facts of any order; and commands, to be carried out in theirs.
+
+What executors report about attempts (`AttemptEvent`) and what they are told (`Assignment`, `Answer`) are messages of
+the wire; here are the rest.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from cloaca.wire.messages import Answer, Assignment, Done, Failed, Lost, Started, Unstarted, Wants
+
+
+@dataclass(frozen=True, slots=True)
+class Begin:
+    """The run starts."""
+
+
+@dataclass(frozen=True, slots=True)
+class Room:
+    """The executor takes up to `count` more attempts."""
+
+    count: int
+
+
+@dataclass(frozen=True, slots=True)
+class Cancel:
+    """Nothing more is to be started, and what runs is to be stopped."""
+
+
+@dataclass(frozen=True, slots=True)
+class Withdraw:
+    """Stop the attempt; exactly one `Done`, `Failed`, `Lost` or `Unstarted` is still to come."""
+
+    attempt: int
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """Every task has ended; the run is over."""
+
+
+RunEvent = Begin | Room | Cancel
+AttemptEvent = Started | Wants | Done | Failed | Lost | Unstarted
+Command = Assignment | Answer | Withdraw | Ended
+Commands = Sequence[Command]

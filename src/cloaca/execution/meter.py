@@ -1,0 +1,47 @@
+"""Meter: what attempts cost, measured in the process that runs them.
+
+The peak is the kernel's high-water mark of this process's memory. `getrusage` can't be asked: what it says survives
+`exec`, so that a worker would report the memory of the program that started it. Reading the mark takes as long as a
+trivial task, and so is left out after attempts that are too short to have moved it much.
+"""
+
+import re
+from pathlib import Path
+from resource import RUSAGE_SELF, getrusage
+from time import monotonic, process_time
+
+from cloaca.wire.messages import Usage
+
+WORTH_A_READING = 0.001
+"""Seconds of an attempt after which the high-water mark is read again."""
+
+_STATUS = Path("/proc/self/status")
+_HIGH_WATER = re.compile(r"VmHWM:\s*(\d+) kB")
+
+
+class Meter:
+    """Measures one attempt at a time."""
+
+    def __init__(self) -> None:
+        self._peak = high_water()
+        self._started = self._cpu = 0.0
+
+    def start(self) -> None:
+        """An attempt begins."""
+        self._started, self._cpu = monotonic(), process_time()
+
+    def stop(self) -> Usage:
+        """It has ended; returns what it cost."""
+        ended, cpu = monotonic(), process_time() - self._cpu
+        if ended - self._started >= WORTH_A_READING:
+            self._peak = high_water()
+        return Usage(self._started, ended, cpu, self._peak)
+
+
+def high_water() -> int:
+    """The most memory that this process has ever used, in bytes."""
+    try:
+        found = _HIGH_WATER.search(_STATUS.read_text())
+    except OSError:
+        found = None
+    return int(found[1]) * 1024 if found else getrusage(RUSAGE_SELF).ru_maxrss
