@@ -6,6 +6,7 @@
 from collections.abc import Mapping, Sequence
 from graphlib import TopologicalSorter
 
+from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 
 from cloaca.wire.messages import Version
@@ -78,6 +79,11 @@ class Model:
 
 
 # ---- what to try it on ---------------------------------------------------------------------------------------------
+
+
+deterministic = settings(
+    derandomize=True, database=None, deadline=None, max_examples=150, suppress_health_check=list(HealthCheck)
+)
 
 
 @st.composite

@@ -223,6 +223,12 @@ class Program:
         """Send a signal to the program alone."""
         self._process.send_signal(number)
 
+    def enter(self) -> None:
+        """Answer the program's `input()`."""
+        assert self._process.stdin is not None
+        self._process.stdin.write("\n")
+        self._process.stdin.flush()
+
     def end(self) -> tuple[int, str, str]:
         """Wait until it has ended with all its workers; its exit code, the rest of its output, and all its errors."""
         assert self._process.stdout is not None

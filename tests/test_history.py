@@ -6,19 +6,14 @@ from itertools import islice
 from random import Random
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
-from tests.reference import KEYS, Diff, Graph, Inputs, Model, Visible, diffs, graphs, inputs
+from tests.reference import KEYS, Diff, Graph, Inputs, Model, Visible, deterministic, diffs, graphs, inputs
 
-from cloaca.engine.ancestry import Ancestry
 from cloaca.engine.history import History, Write
 from cloaca.engine.plan import Plan, plan
 from cloaca.engine.view import ContextView, versions
 from cloaca.wire.messages import INPUT, Version
-
-deterministic = settings(
-    derandomize=True, database=None, deadline=None, max_examples=150, suppress_health_check=list(HealthCheck)
-)
 
 
 @dataclass(frozen=True)
@@ -298,39 +293,6 @@ def test_the_nearest_keys_come_first() -> None:
     wrote = {"root": {"r": b"1"}, "left": {"l": b"1"}, "right": {"s": b"1"}}
     _, history = told(DIAMOND, wrote, i=b"0")
     assert [key for key, _ in filter(None, history.near(3))] == ["s", "l", "r", "i"]
-
-
-# ---- ancestry ------------------------------------------------------------------------------------------------------
-
-
-@given(graphs(most=14), st.randoms(use_true_random=False))
-@deterministic
-def test_ancestry_is_certain_only_of_the_truth_and_always_of_direct_dependencies(graph: Graph, random: Random) -> None:
-    compiled = plan("w", graph)
-    model, ancestry = Model(graph, {}), Ancestry(compiled)
-    pairs = [(one, other) for one in range(len(graph)) for other in range(len(graph))]
-    random.shuffle(pairs)
-    for one, other in pairs:
-        is_above = compiled.names[one] in model.orders[compiled.names[other]]
-        if ancestry.is_surely_above(one, other):
-            assert is_above, (one, other)
-        if ancestry.is_surely_not_above(one, other):
-            assert not is_above, (one, other)
-        assert ancestry.is_surely_above(one, other) or one not in compiled.predecessors[other]
-
-
-@given(st.lists(st.integers(0, 20), min_size=1, max_size=20))
-@deterministic
-def test_in_a_forest_ancestry_is_certain_of_every_pair(places: list[int]) -> None:
-    graph = [(f"t{n}", [f"t{place}"] if place < n else []) for n, place in enumerate(places)]
-    compiled = plan("w", graph)
-    model, ancestry = Model(graph, {}), Ancestry(compiled)
-    for task in range(len(graph)):
-        surely = {compiled.names[other] for other in range(len(graph)) if ancestry.is_surely_above(other, task)}
-        perhaps = {
-            compiled.names[other] for other in range(len(graph)) if not ancestry.is_surely_not_above(other, task)
-        }
-        assert surely == perhaps == set(model.orders[compiled.names[task]])
 
 
 @given(stories())

@@ -628,7 +628,7 @@ def jobs_of(
         given = {"a": (Version(INPUT, encode(0)),)}
         run = Run(plan("w", graph), work, given, numbers=numbers, answers=answers)
         publish = [Publish(number.function, b"", number.reads) for number in work]
-        jobs.append(Job(run, publish, _noting(ends, seed)))
+        jobs.append(Job("w", run, publish, _noting(ends, seed)))
     return jobs, functions, ends
 
 
@@ -733,7 +733,7 @@ def test_a_function_is_published_once_however_many_runs_use_it() -> None:
     jobs, functions, ends = jobs_of([0], numbers, answers=True)
     run = Run(plan("w", [("again", [])]), [Work(3, ())], {}, numbers=numbers, answers=True)
     executor = Publications(running(functions), chooser(0))
-    drive(executor, [*jobs, Job(run, [Publish(3, b"", ())], _noting(ends, 1))])
+    drive(executor, [*jobs, Job("w", run, [Publish(3, b"", ())], _noting(ends, 1))])
     assert sorted(executor.published) == sorted(functions)
     assert len(ends) == 2
 
@@ -762,7 +762,7 @@ def test_cancelling_one_run_leaves_the_others_alone(after: int) -> None:
 def test_a_fault_of_one_run_does_not_take_the_others_along() -> None:
     (job,), functions, ends = jobs_of([1], count(), answers=True)
     broken = Broken(plan("w", CHAIN), [], {}, numbers=count(), answers=True)
-    drive(ScriptedExecutor(running(functions), chooser(0)), [Job(broken, [], _noting(ends, 0)), job])
+    drive(ScriptedExecutor(running(functions), chooser(0)), [Job("w", broken, [], _noting(ends, 0)), job])
     (first, error), second = ends
     assert first == 0
     assert isinstance(error, InternalError)

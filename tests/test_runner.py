@@ -16,7 +16,7 @@ from threading import Lock
 from typing import Any
 
 import pytest
-from tests.support import PATIENCE, pipe, published, watched
+from tests.support import PATIENCE, pipe, watched
 
 import cloaca
 from cloaca import (
@@ -32,8 +32,6 @@ from cloaca import (
 )
 from cloaca.console import Console
 from cloaca.coordinator import Job
-from cloaca.engine.run import Run, Work
-from cloaca.execution.pool import Pool
 from cloaca.loop import Loop
 
 EXECUTORS = ("processes", "serial")
@@ -196,12 +194,13 @@ def test_an_execution_keeps_its_runner_going(tmp_path: Path) -> None:
     gate = pipe(tmp_path / "gate")
 
     def wait(context):
-        context.set("heard", gate.read_text())
+        with gate.open("rb", buffering=0) as opened:
+            context.set("heard", opened.read(2))
 
     execution = processes(1).start(define("waits", wait))
-    gc.collect()
-    gate.write_text("go on")
-    assert execution.result(PATIENCE).final_context["heard"] == "go on"
+    with gate.open("r+b", buffering=0) as opened:
+        opened.write(b"go")
+        assert execution.result(PATIENCE).final_context["heard"] == b"go"
 
 
 # ---- several at once -----------------------------------------------------------------------------------------------
@@ -272,17 +271,20 @@ def test_shutting_down_in_another_thread_never_leaves_anybody_waiting() -> None:
             assert {ending.result() for ending in endings} <= {"Completed", "Closed"}
 
 
-def test_a_job_that_comes_after_the_end_is_refused() -> None:
-    """Between the check and the start, another thread may have shut the runner down."""
-    with cloaca.WorkflowBuilder("late") as builder:
-        cloaca.task(id="task")(lambda context: None)
-    plan, functions = builder.build().plan, published(lambda context: None)
-    loop = Loop(Pool(1, {}))
-    loop.stop()
-    ended: list[Exception | None] = []
-    job = Job(Run(plan, [Work(0, ())], {}, numbers=iter(range(9)), answers=True), functions, ended.append)
+def test_an_execution_that_comes_when_the_runner_has_just_been_shut_down_is_refused(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """After the check, and before the start, another thread may have done it."""
+    runner, begin = processes(1), Loop.begin
+
+    def begin_late(self: Loop, job: Job) -> None:
+        runner.shutdown()
+        begin(self, job)
+
+    monkeypatch.setattr(Loop, "begin", begin_late)
+    define("nothing", writing_its_name("nothing"))
     with pytest.raises(RunnerClosedError):
-        loop.begin(job)
+        runner.start("nothing").result(PATIENCE)
 
 
 # ---- what a result tells -------------------------------------------------------------------------------------------
@@ -526,15 +528,9 @@ def test_what_cannot_be_captured_is_told_before_any_task_runs(runner: DefaultRun
     assert DefaultRunner(executor="serial").execute("uncapturable").status == "Completed"
 
 
-def test_a_key_that_is_not_unicode_does_not_take_the_runner_along() -> None:
-    def look(context):
-        context.set("n", len(context))
-
-    define("looking", look)
-    with processes(1) as runner:
-        with contextlib.suppress(ValueError):  # it may be refused
-            runner.execute("looking", Context({os.fsdecode(b"\xff"): 1}))
-        assert runner.execute("looking").status == "Completed"
+def test_a_key_that_is_not_unicode_is_refused_where_it_is_set() -> None:
+    with pytest.raises(ValueError, match="A context key is valid text"):
+        Context({os.fsdecode(b"\xff"): 1})
 
 
 @pytest.mark.parametrize("workers", [0, -1, 1.5, "2", True])
@@ -787,19 +783,19 @@ def test_what_libraries_do_to_standard_output_works_in_a_task(runner: DefaultRun
     assert out.getvalue() == "bytes\n"
 
 
-def test_a_stream_that_was_closed_does_not_silence_the_ones_after_it(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_stream_that_was_closed_does_not_silence_the_ones_after_it() -> None:
+    """Not even one that takes its place in memory."""
     console = Console()
     for n in range(20):
         closed = io.StringIO()
         closed.close()
-        monkeypatch.setattr(sys, "stdout", closed)
-        console.show("stdout", "lost\n")
+        with contextlib.redirect_stdout(closed):
+            console.show("stdout", "lost\n")
         del closed
-        monkeypatch.setattr(sys, "stdout", None)
-        fresh = io.StringIO()
-        monkeypatch.setattr(sys, "stdout", fresh)
-        console.show("stdout", "kept\n")
+        with contextlib.redirect_stdout(io.StringIO()) as fresh:
+            console.show("stdout", "kept\n")
         assert fresh.getvalue() == "kept\n", f"stream {n}"
+        del fresh
 
 
 def test_a_character_that_the_stream_cannot_show_does_not_silence_it(monkeypatch: pytest.MonkeyPatch) -> None:

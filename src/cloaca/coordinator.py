@@ -22,8 +22,9 @@ from cloaca.wire.messages import Answer, Assignment, Event, Publish, Said, Start
 
 @dataclass(eq=False, slots=True)
 class Job:
-    """A run on its way through the coordinator. `on_end` is called once, with the error that ended it or `None`."""
+    """A run of the workflow of that name. `on_end` is called once, with the error that ended it or `None`."""
 
+    workflow: str
     run: Run
     functions: Sequence[Publish]
     on_end: Callable[[Exception | None], None]
@@ -37,7 +38,7 @@ class Coordinator:
         self._mailbox: deque[tuple[Job, RunEvent]] = deque()
         self._jobs: deque[Job] = deque()
         self._owners: dict[int, Job] = {}
-        self._published: set[int] = set()
+        self._published: dict[str, set[int]] = {}
         self._console = Console()
 
     @property
@@ -76,9 +77,20 @@ class Coordinator:
             self._feed(job, event)
 
     def _publish(self, job: Job) -> None:
-        unknown = [function for function in job.functions if function.function not in self._published]
-        self._published.update(function.function for function in unknown)
+        published = self._published.setdefault(job.workflow, set())
+        unknown = [function for function in job.functions if function.function not in published]
+        published.update(function.function for function in unknown)
         self._executor.publish(unknown)
+
+    def _retire(self, job: Job) -> None:
+        """Forget what earlier executions of the workflow ran and this one did not: it was pickled anew, or replaced."""
+        if any(other.workflow == job.workflow for other in self._jobs):
+            return
+        current = {function.function for function in job.functions}
+        stale = self._published[job.workflow] - current
+        if stale:
+            self._published[job.workflow] = current
+            self._executor.retire(sorted(stale))
 
     def _offer_room(self) -> None:
         room = self._executor.window - len(self._owners)
@@ -137,4 +149,5 @@ class Coordinator:
             del self._owners[attempt]
         if left:
             self._executor.cancel(left)
+        self._retire(job)
         job.on_end(error)

@@ -15,7 +15,7 @@ def check_url(url: str) -> None:
         raise ValueError(f'database_url is a URL such as "sqlite://:memory:", not {url!r}')
     scheme, separator, _ = url.partition("://")
     if separator and scheme not in ("sqlite", "file"):
-        raise ValueError(f'The database {url!r} is not supported: use "sqlite://:memory:"')
+        raise ValueError(f'A database at {scheme}://... is not supported: use "sqlite://:memory:"')  # no password
     if _is_in_memory(url):
         return
     if not (separator or url.startswith("file:") or "/" in url or url.endswith(_SUFFIXES)):

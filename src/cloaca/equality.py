@@ -139,6 +139,10 @@ def _arrays(one: Any, other: Any) -> Pairs | None:
     return _verdict(((one == other) | ((one != one) & (other != other))).all())  # noqa: PLR0124 - NaN, NaT
 
 
+def _masked(one: Any, other: Any) -> Pairs | None:
+    return (one.dtype, other.dtype), (one.shape, other.shape), (one.tolist(), other.tolist())
+
+
 def _frames(one: Any, other: Any) -> Pairs | None:
     if one.shape != other.shape:
         return None
@@ -185,7 +189,7 @@ _BY_EQUALITY: dict[object, Compare] = {
 }
 
 _BY_LIBRARY: tuple[tuple[str, str, Compare], ...] = (
-    ("numpy.ma", "MaskedArray", _encoded),
+    ("numpy.ma", "MaskedArray", _masked),
     ("numpy", "ndarray", _arrays),
     ("numpy", "generic", _arrays),
     ("pandas", "DataFrame", _frames),

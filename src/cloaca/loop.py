@@ -1,6 +1,8 @@
 """Where a coordinator works: on a thread of its own (Loop), or on the caller's (Inline)."""
 
-from threading import Thread, current_thread
+import os
+from contextlib import suppress
+from threading import Lock, Thread, current_thread
 
 from cloaca.coordinator import Coordinator, Job
 from cloaca.engine.events import Begin, Cancel
@@ -42,38 +44,50 @@ class Loop:
     def __init__(self, executor: Executor) -> None:
         self._executor = executor
         self._coordinator = Coordinator(executor)
+        self._lock = Lock()  # a job either comes before the end, and is ended with it, or is refused
+        self._end: Exception | None = None
         self._is_stopping = False
-        self._broken: Exception | None = None
+        self._process = os.getpid()
         self._thread = Thread(target=self._work, name="cloaca coordinator", daemon=True)
         self._thread.start()
 
     def begin(self, job: Job) -> None:
-        """Start the job's run."""
-        if self._broken is not None:
-            raise RunnerClosedError(f"This runner can't go on: {self._broken} Create a new one.") from self._broken
-        self._coordinator.post(job, Begin())
+        """Start the job's run. Raises `RunnerClosedError` where there is no thread any more to drive it."""
+        self._post(job, Begin())
 
     def cancel(self, job: Job) -> None:
-        """Cancel the job's run."""
-        if self._broken is None and not self._is_stopping:
-            self._coordinator.post(job, Cancel())
+        """Cancel the job's run, if it hasn't ended with the thread."""
+        with suppress(RunnerClosedError):
+            self._post(job, Cancel())
 
     def stop(self) -> None:
-        """End the thread and the executor. Runs that are under way end with an error. Idempotent."""
-        if not self._is_stopping:
+        """End the thread and the executor. Runs that are under way end with an error. Idempotent.
+
+        In a forked child of the program there is neither: nothing is to be ended.
+        """
+        if self._process != os.getpid():
+            return
+        with self._lock:
             self._is_stopping = True
-            if self._broken is None:
+            if self._end is None:
                 self._executor.wake()
         if current_thread() is not self._thread:
             self._thread.join()
 
+    def _post(self, job: Job, event: Begin | Cancel) -> None:
+        with self._lock:
+            if self._end is not None:
+                raise RunnerClosedError(f"This runner has ended: {self._end} Create a new one.") from self._end
+            self._coordinator.post(job, event)
+
     def _work(self) -> None:
+        end: Exception = RunnerClosedError("The runner was shut down while the workflow was running.")
         try:
             while not self._is_stopping:
                 self._coordinator.step()
-            self._coordinator.fail(RunnerClosedError("The runner was shut down while the workflow was running."))
         except Exception as error:  # noqa: BLE001 - whoever waits for a run is told, on their own thread
-            self._broken = error
-            self._coordinator.fail(error)
-        finally:
+            end = error
+        with self._lock:
+            self._end = end
             self._executor.close()
+        self._coordinator.fail(end)

@@ -18,6 +18,7 @@ from cloaca.wire.messages import Version
 
 _SHORT = reprlib.Repr()
 _SHORT.maxother = _SHORT.maxstring = 60
+_LONGEST = 200
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +60,7 @@ def shown(payload: bytes | None) -> str:
     if payload is None:
         return "nothing (it removed the key)"
     try:
-        return _SHORT.repr(decode(payload)).replace("\n", " ")
+        text = _SHORT.repr(decode(payload)).replace("\n", " ")
     except Exception as error:  # noqa: BLE001 - rebuilding and showing run user code, and the rest must be told
         return f"a value that can't be shown here ({type(error).__name__}: {error})"
+    return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}..."

@@ -35,9 +35,12 @@ HASH_SEED = "0"
 class Execution:
     """One execution of a workflow, running or ended. `id` is its own; `status` is "Running" until it ends."""
 
-    def __init__(self, workflow: Workflow, run: Run, functions: Sequence[Publish], host: Inline | Loop) -> None:
+    def __init__(
+        self, runner: "DefaultRunner", workflow: Workflow, run: Run, functions: Sequence[Publish], host: Inline | Loop
+    ) -> None:
+        self._runner: DefaultRunner | None = runner  # one that nobody holds ends, and its executions with it
         self.id = os.urandom(16).hex()
-        self._job = Job(run, functions, self._end)
+        self._job = Job(workflow.name, run, functions, self._end)
         self._workflow = workflow
         self._host = host
         self._ended = Event()
@@ -91,11 +94,15 @@ class Execution:
         interrupt.result = self._result  # type: ignore[attr-defined]
 
     def _end(self, error: Exception | None) -> None:
+        try:
+            if error is None:
+                self._result = WorkflowResult(
+                    self._workflow.name, self.id, self._job.run, self._started, time.time(), self._clock
+                )
+        except Exception as fault:  # noqa: BLE001 - raised where the result is waited for, not on the coordinator's thread
+            error = fault
         self._error = error
-        if error is None:
-            self._result = WorkflowResult(
-                self._workflow.name, self.id, self._job.run, self._started, time.time(), self._clock
-            )
+        self._runner = None
         self._ended.set()
 
 
@@ -182,7 +189,7 @@ class DefaultRunner:
             answers=True,
         )
         functions = [Publish(function.number, function.blob, function.reads) for function in captured]
-        return Execution(workflow, run, functions, self._running_loop())._begin()
+        return Execution(self, workflow, run, functions, self._running_loop())._begin()
 
     def shutdown(self) -> None:
         """End the workers. Executions that are under way end with an error. Idempotent."""
@@ -212,7 +219,7 @@ class DefaultRunner:
             answers=False,
         )
         host = Inline(SerialExecutor(dict(enumerate(functions))))
-        return Execution(workflow, run, (), host)._begin()
+        return Execution(self, workflow, run, (), host)._begin()
 
     def _capture(self, workflow: Workflow) -> list[Captured]:
         with self._lock:

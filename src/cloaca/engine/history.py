@@ -123,6 +123,8 @@ class History:
         ahead = list(islice(standing, FEW))
         seen: list[Write] = []
         for write in ahead:
+            if write.rank == INPUT_RANK:
+                continue
             if self._ancestry.is_surely_above(write.rank, rank):
                 seen.append(write)
             elif len(ahead) >= FEW or not self._ancestry.is_surely_not_above(write.rank, rank):
@@ -130,7 +132,7 @@ class History:
             else:
                 ahead += write.seen
         seen = list(dict.fromkeys(seen))
-        return seen[0] if len(seen) == 1 and seen[0].rank != INPUT_RANK else None
+        return seen[0] if len(seen) == 1 else None
 
     def _walk(self, rank: int, key: str) -> tuple[Write, ...]:
         """Back from the task to the nearest writers, dependencies in the order in which they are listed."""

@@ -42,8 +42,8 @@ def _failed(assignment: Assignment, error: BaseException, usage: Usage) -> Faile
     return Failed(
         assignment.attempt,
         type(error).__name__,
-        encodable(_text(error)),
-        encodable("".join(traceback.format_exception(error.with_traceback(_below_this_file(error))))),
+        _encodable(_text(error)),
+        _encodable("".join(traceback.format_exception(error.with_traceback(_below_this_file(error))))),
         _pickled(error),
         usage,
     )
@@ -64,7 +64,7 @@ def _text(error: BaseException) -> str:
         return f"(its text can't be shown: {type(second).__name__})"
 
 
-def encodable(text: str) -> str:
+def _encodable(text: str) -> str:
     """The text with what UTF-8 can't carry (lone surrogates, from file names mostly) written as escapes."""
     return text.encode(errors="backslashreplace").decode()
 

@@ -6,16 +6,15 @@ While a task waits for an answer it reads on, and keeps the assignments that com
 A process that a task forks from here has no socket; when it returns from the task, it exits.
 """
 
-import io
 import os
 import sys
 from collections import deque
-from collections.abc import Callable
 from socket import socket
 from threading import Lock
 
 from cloaca.execution import attempt, lifeline
 from cloaca.execution.meter import Meter
+from cloaca.execution.output import Output
 from cloaca.wire.frames import FrameReader, decode_down, frame
 from cloaca.wire.functions import load
 from cloaca.wire.messages import Answer, Assignment, Publish, Ready, Retire, Said, Slice, Up, Wants
@@ -35,10 +34,7 @@ def main(descriptor: int, lifeline_descriptor: int) -> None:
     lifeline.follow(lifeline_descriptor)
     os.set_inheritable(descriptor, False)  # noqa: FBT003 - the argument's only form
     sys.argv[1:] = []
-    worker = Worker(socket(fileno=descriptor))
-    sys.stdout = Output("stdout", worker.say)
-    sys.stderr = Output("stderr", worker.say)
-    worker.serve()
+    Worker(socket(fileno=descriptor)).serve()
 
 
 class Worker:
@@ -54,6 +50,7 @@ class Worker:
         self._queue: deque[Assignment] = deque()
         self._answers: deque[Answer] = deque()
         self._current = -1
+        self._output = Output(self.say)
         self._meter = Meter()
         self._is_fork = False
         os.register_at_fork(after_in_child=self._lose_socket)
@@ -74,16 +71,14 @@ class Worker:
         if self._is_fork:
             os.write(1 if stream == "stdout" else 2, text.encode(errors="replace"))
             return
-        self._send(Said(self._current, stream, attempt.encodable(text)))
+        self._send(Said(self._current, stream, text))
 
     def _run(self, assignment: Assignment) -> None:
         self._current = assignment.attempt
         report = attempt.run(assignment, self._load, self._reads[assignment.function], self._ask, self._meter)
         if self._is_fork:
             os._exit(0)
-        for stream in (sys.stdout, sys.stderr):
-            if isinstance(stream, Output):
-                stream.finish()
+        self._output.renew()
         self._send(report)
 
     def _load(self, number: int) -> attempt.TaskFunction:
@@ -123,41 +118,3 @@ class Worker:
     def _lose_socket(self) -> None:
         self._is_fork = True
         self._socket.close()
-
-
-class Output(io.TextIOBase):
-    """`sys.stdout` or `sys.stderr` of a worker: hands on whole lines, at once."""
-
-    def __init__(self, name: str, say: Callable[[str, str], None]) -> None:
-        super().__init__()
-        self._name = name
-        self._say = say
-        self._line = ""
-
-    @property
-    def name(self) -> str:
-        """The stream's name, as the interpreter's own streams have it."""
-        return f"<{self._name}>"
-
-    @property
-    def encoding(self) -> str:  # type: ignore[override]
-        """Text stays text up to the program's own stream."""
-        return "utf-8"
-
-    def writable(self) -> bool:
-        """Always."""
-        return True
-
-    def write(self, text: str) -> int:
-        """Take on text; lines that it completes go out."""
-        lines, newline, rest = (self._line + text).rpartition("\n")
-        if newline:
-            self._say(self._name, lines + newline)
-        self._line = rest
-        return len(text)
-
-    def finish(self) -> None:
-        """Send a line that the task left unfinished."""
-        if self._line:
-            self._say(self._name, self._line + "\n")
-            self._line = ""

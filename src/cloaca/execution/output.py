@@ -1,0 +1,79 @@
+"""A worker's `sys.stdout` and `sys.stderr`: what tasks print goes out in whole lines, as soon as a line is complete.
+
+The streams are ordinary text streams over a sink of our own, so `.buffer`, `.reconfigure`, `.fileno` and the rest are
+what libraries expect. A task may close or replace them: for the next one they are as new.
+"""
+
+import io
+import sys
+from collections.abc import Callable
+from typing import TYPE_CHECKING, TextIO
+
+if TYPE_CHECKING:
+    from typing_extensions import Buffer
+
+Say = Callable[[str, str], None]
+
+_DESCRIPTORS = {"stdout": 1, "stderr": 2}
+
+
+class Output:
+    """Both streams of a worker. `say(name, lines)` takes what is printed."""
+
+    def __init__(self, say: Say) -> None:
+        self._say = say
+        self._streams: dict[str, TextIO] = {}
+        self._sinks: dict[str, _Sink] = {}
+        self.renew()
+
+    def renew(self) -> None:
+        """Send the lines that a task left unfinished, and put the streams where it found them."""
+        for name in _DESCRIPTORS:
+            stream = self._streams.get(name)
+            if stream is not None and not stream.closed:
+                stream.flush()
+                self._sinks[name].finish()
+            else:
+                self._open(name)
+            if getattr(sys, name) is not self._streams[name]:
+                setattr(sys, name, self._streams[name])
+
+    def _open(self, name: str) -> None:
+        sink = self._sinks[name] = _Sink(name, self._say)
+        self._streams[name] = io.TextIOWrapper(sink, "utf-8", "backslashreplace", line_buffering=True)
+
+
+class _Sink(io.RawIOBase):
+    """Takes bytes, and passes them on as text, line by line."""
+
+    def __init__(self, name: str, say: Say) -> None:
+        super().__init__()
+        self.name = f"<{name}>"
+        self._stream = name
+        self._say = say
+        self._line = b""
+
+    def writable(self) -> bool:
+        return True
+
+    def fileno(self) -> int:
+        return _DESCRIPTORS[self._stream]
+
+    def write(self, data: "Buffer", /) -> int:
+        chunk = bytes(data)
+        lines, newline, rest = chunk.rpartition(b"\n")
+        if newline:
+            self._pass_on(self._line + lines + newline)
+            self._line = rest
+        else:
+            self._line += chunk
+        return len(chunk)
+
+    def finish(self) -> None:
+        """Send the line that is still unfinished."""
+        if self._line:
+            self._pass_on(self._line + b"\n")
+            self._line = b""
+
+    def _pass_on(self, lines: bytes) -> None:
+        self._say(self._stream, lines.decode(errors="backslashreplace"))

@@ -1,0 +1,527 @@
+"""Programs as users start them, and every way in which they end: whatever happens, no worker outlives its program.
+
+Workers hold the standard output of their program. So a program's output comes to its end only when they have gone: that
+`run` and `Program.end` return says that nothing is left. Nothing here waits for time to pass.
+"""
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from textwrap import dedent
+
+import pytest
+from tests.support import PATIENCE, Program, environment, run, watched
+
+EXECUTORS = ("processes", "serial")
+SMALL = """
+import os
+import sys
+
+import cloaca
+
+FACTOR = 10
+
+def scale(value):
+    return FACTOR * value
+
+with cloaca.WorkflowBuilder("small"):
+
+    @cloaca.task()
+    def first(context):
+        context.set("scaled", scale(context["value"]))
+
+    @cloaca.task(dependencies=[first])
+    def second(context):
+        print("scaled to", context["scaled"])
+        context.set("pid", os.getpid())
+
+runner = cloaca.DefaultRunner(workers=2)
+result = runner.execute("small", cloaca.Context({"value": 4}))
+assert result.final_context["pid"] != os.getpid()
+print(result.status, flush=True)
+"""
+PRINTED = "scaled to 40\nCompleted\n"
+
+SPINNING = """
+import os
+import re
+import signal
+
+import cloaca
+
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a test may have been started with Ctrl-C ignored
+
+def in_python():
+    while True:
+        pass
+
+def in_c():
+    sum(range(10**12))
+
+def in_a_pattern():
+    re.match("(a+)+$", "a" * 100 + "b")
+
+def in_a_wait():
+    signal.pause()
+
+with cloaca.WorkflowBuilder("spinning"):
+
+    @cloaca.task()
+    def spin(context):
+        print("spinning", os.getpid())
+        SPIN()
+
+    @cloaca.task(dependencies=["spin"])
+    def after(context):
+        pass
+"""
+
+
+def spinning(way: str, rest: str) -> str:
+    """A program with a task that never ends in one way or other, and what it does with it."""
+    return dedent(SPINNING).replace("SPIN", way) + dedent(rest)
+
+
+# ---- ways to start -------------------------------------------------------------------------------------------------
+
+
+def test_a_file(tmp_path: Path) -> None:
+    (tmp_path / "program.py").write_text(SMALL)
+    assert_clean(run("program.py", cwd=tmp_path))
+
+
+def test_a_command(tmp_path: Path) -> None:
+    assert_clean(run("-c", SMALL, cwd=tmp_path))
+
+
+def test_standard_input(tmp_path: Path) -> None:
+    assert_clean(run("-", cwd=tmp_path, given=SMALL))
+
+
+def test_a_module(tmp_path: Path) -> None:
+    (tmp_path / "package").mkdir()
+    (tmp_path / "package" / "__init__.py").touch()
+    (tmp_path / "package" / "program.py").write_text(SMALL)
+    assert_clean(run("-m", "package.program", cwd=tmp_path))
+
+
+def test_a_package_with_relative_imports(tmp_path: Path) -> None:
+    (tmp_path / "package").mkdir()
+    (tmp_path / "package" / "__init__.py").touch()
+    (tmp_path / "package" / "scaling.py").write_text("def scale(value): return 10 * value")
+    main = SMALL.replace("def scale(value):\n    return FACTOR * value\n", "from .scaling import scale\n")
+    (tmp_path / "package" / "__main__.py").write_text(main)
+    assert_clean(run("-m", "package", cwd=tmp_path))
+
+
+def test_a_folder_without_access_to_the_file_any_more(tmp_path: Path) -> None:
+    """Workers never open the program's file."""
+    (tmp_path / "program.py").write_text("import os; os.remove(__file__)\n" + SMALL)
+    assert_clean(run("program.py", cwd=tmp_path))
+
+
+def test_optimised_away_assertions_and_hidden_docstrings(tmp_path: Path) -> None:
+    assert_clean(run("-OO", "-c", SMALL, cwd=tmp_path))
+
+
+def test_isolated_mode_without_environment(tmp_path: Path) -> None:
+    """Neither PYTHONPATH nor the current directory counts; what the program puts on sys.path does."""
+    path = environment()["PYTHONPATH"]
+    assert_clean(run("-I", "-c", f"import sys; sys.path.insert(0, {path!r})\n" + SMALL, cwd=tmp_path))
+
+
+def test_warnings_as_errors(tmp_path: Path) -> None:
+    assert_clean(run("-W", "error", "-c", SMALL, cwd=tmp_path))
+
+
+def test_development_mode(tmp_path: Path) -> None:
+    """It tells of every file and process that is left to the garbage collector."""
+    assert_clean(run("-X", "dev", "-W", "error", "-c", SMALL + "runner.shutdown()", cwd=tmp_path))
+
+
+def assert_clean(ended: "subprocess.CompletedProcess[str]", printed: str = PRINTED) -> None:
+    assert (ended.returncode, ended.stdout, ended.stderr) == (0, printed, "")
+
+
+# ---- ways to end ---------------------------------------------------------------------------------------------------
+
+
+def test_an_error_at_top_level(tmp_path: Path) -> None:
+    ended = run("-c", SMALL + "raise LookupError('mine')", cwd=tmp_path)
+    assert (ended.returncode, ended.stdout) == (1, PRINTED)
+    assert ended.stderr.splitlines()[-1] == "LookupError: mine"
+    assert ended.stderr.count("Traceback") == 1
+
+
+def test_sys_exit(tmp_path: Path) -> None:
+    ended = run("-c", SMALL + "sys.exit(5)", cwd=tmp_path)
+    assert (ended.returncode, ended.stdout, ended.stderr) == (5, PRINTED, "")
+
+
+def test_os_exit(tmp_path: Path) -> None:
+    ended = run("-c", SMALL + "os._exit(6)", cwd=tmp_path)
+    assert (ended.returncode, ended.stdout, ended.stderr) == (6, PRINTED, "")
+
+
+def test_the_end_while_an_execution_is_under_way(tmp_path: Path) -> None:
+    rest = """
+    runner = cloaca.DefaultRunner(workers=1)
+    execution = runner.start("spinning")
+    input()
+    """
+    with Program(spinning("in_c", rest), tmp_path) as program:
+        assert program.line().startswith("spinning")
+        program.enter()
+        assert program.end() == (0, "", "")
+
+
+def test_an_execution_in_a_thread_that_the_program_waits_for(tmp_path: Path) -> None:
+    rest = """
+import threading
+
+threading.Thread(target=lambda: print(runner.execute("small", result.final_context).status)).start()
+"""
+    ended = run("-c", SMALL + rest, cwd=tmp_path)
+    assert (ended.returncode, ended.stderr) == (0, "")
+    assert ended.stdout.count("Completed\n") == 2
+
+
+def test_an_execution_in_an_exit_handler_says_that_it_is_too_late_or_runs(tmp_path: Path) -> None:
+    rest = """
+import atexit
+
+@atexit.register
+def late():
+    try:
+        print(runner.execute("small", result.final_context).status)
+    except (ValueError, RuntimeError) as error:
+        print("refused:", error)
+"""
+    ended = run("-c", SMALL + rest, cwd=tmp_path)
+    assert (ended.returncode, ended.stderr) == (0, "")
+    assert ended.stdout.splitlines()[-1].startswith(("Completed", "refused: "))
+
+
+# ---- Ctrl-C --------------------------------------------------------------------------------------------------------
+
+WAYS = ("in_python", "in_c", "in_a_pattern", "in_a_wait")
+CATCHING = """
+runner = cloaca.DefaultRunner(workers=2)
+try:
+    runner.execute("spinning")
+except KeyboardInterrupt as interrupt:
+    result = interrupt.result
+    print(result.status, *[task.status for task in result.tasks.values()], flush=True)
+
+with cloaca.WorkflowBuilder("next"):
+
+    @cloaca.task()
+    def quick(context):
+        context.set("n", 1)
+
+print(runner.execute("next").status)
+"""
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_ctrl_c_raises_keyboard_interrupt_with_the_result(way: str, tmp_path: Path) -> None:
+    with Program(spinning(way, CATCHING), tmp_path) as program:
+        assert program.line().startswith("spinning")
+        program.send(signal.SIGINT)
+        assert program.end() == (0, "Cancelled Cancelled Cancelled\nCompleted\n", "")
+
+
+@pytest.mark.parametrize("way", ["in_python", "in_a_wait"])
+def test_ctrl_c_in_serial_does_the_same(way: str, tmp_path: Path) -> None:
+    with Program(spinning(way, CATCHING), tmp_path, CLOACA_EXECUTOR="serial") as program:
+        assert program.line().startswith("spinning")
+        program.send(signal.SIGINT)
+        assert program.end() == (0, "Cancelled Cancelled Cancelled\nCompleted\n", "")
+
+
+@pytest.mark.parametrize("executor", EXECUTORS)
+def test_ctrl_c_that_nobody_catches_shows_one_traceback(executor: str, tmp_path: Path) -> None:
+    rest = 'cloaca.DefaultRunner(workers=1).execute("spinning")'
+    with Program(spinning("in_python", rest), tmp_path, CLOACA_EXECUTOR=executor) as program:
+        assert program.line().startswith("spinning")
+        program.send(signal.SIGINT)
+        code, rest, errors = program.end()
+    assert (code, rest) == (-signal.SIGINT, "")
+    assert errors.count("Traceback") == 1
+    assert errors.splitlines()[-1] == "KeyboardInterrupt"
+
+
+def test_ctrl_c_while_waiting_with_a_timeout(tmp_path: Path) -> None:
+    rest = CATCHING.replace('runner.execute("spinning")', 'runner.start("spinning").result(timeout=1000)')
+    with Program(spinning("in_c", rest), tmp_path) as program:
+        assert program.line().startswith("spinning")
+        program.send(signal.SIGINT)
+        assert program.end() == (0, "Cancelled Cancelled Cancelled\nCompleted\n", "")
+
+
+# ---- a violent end -------------------------------------------------------------------------------------------------
+
+EXECUTING = """
+cloaca.DefaultRunner(workers=1).execute("spinning")
+"""
+
+
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGHUP], ids=lambda number: number.name)
+def test_workers_go_when_their_program_is_killed(number: signal.Signals, way: str, tmp_path: Path) -> None:
+    with Program(spinning(way, EXECUTING), tmp_path) as program:
+        worker = int(program.line().split()[1])
+        with watched([worker]):
+            program.send(number)
+        assert program.end() == (-number, "", "")
+
+
+def test_an_idle_worker_goes_when_its_program_is_killed(tmp_path: Path) -> None:
+    rest = "print(result.final_context['pid'], flush=True)\ninput()"
+    with Program(SMALL + rest, tmp_path) as program:
+        *_, pid = (program.line() for _ in range(3))
+        with watched([int(pid)]):
+            program.send(signal.SIGKILL)
+        assert program.end() == (-signal.SIGKILL, "", "")
+
+
+def test_workers_go_although_the_thread_that_started_them_has_ended_before(tmp_path: Path) -> None:
+    """And stay as long as the program does."""
+    rest = """
+import threading
+
+thread = threading.Thread(target=runner.execute, args=("small", result.final_context))
+thread.start()
+thread.join()
+print(runner.execute("small", result.final_context).final_context["pid"], flush=True)
+input()
+"""
+    with Program(SMALL + rest, tmp_path) as program:
+        *_, pid = (program.line() for _ in range(5))
+        with watched([int(pid)]):
+            program.send(signal.SIGKILL)
+        assert program.end() == (-signal.SIGKILL, "", "")
+
+
+# ---- programs that fork --------------------------------------------------------------------------------------------
+
+FORKING = (
+    SMALL
+    + """
+child = os.fork()
+if not child:
+    try:
+        runner.execute("small", result.final_context)
+    except ValueError as error:
+        os.write(1, f"refused: {error}\\n".encode())
+"""
+)
+
+
+def test_a_forked_child_is_refused_and_keeps_no_worker_alive(tmp_path: Path) -> None:
+    rest = """
+    import signal
+    os.close(1)
+    os.close(2)
+    signal.pause()
+os.write(1, f"{result.final_context['pid']} {child}\\n".encode())
+input()
+"""
+    with Program(FORKING + rest, tmp_path) as program:
+        *_, numbers, refused = sorted((program.line() for _ in range(4)), key=lambda line: line.startswith("refused"))
+        worker, child = map(int, numbers.split())
+        assert "Create a new one here" in refused
+        with watched([worker]):
+            program.send(signal.SIGKILL)
+        assert program.end() == (-signal.SIGKILL, "", "")
+        os.kill(child, signal.SIGKILL)  # it was there all the time
+
+
+def test_a_forked_child_that_ends_like_a_program_harms_nobody(tmp_path: Path) -> None:
+    rest = """
+    sys.exit(0)
+os.wait()
+print(runner.execute("small", result.final_context).status)
+"""
+    ended = run("-c", FORKING + rest, cwd=tmp_path)
+    assert (ended.returncode, ended.stderr) == (0, "")
+    *before, refused, scaled, completed = ended.stdout.splitlines()
+    assert (before, refused[:8], [scaled, completed]) == (PRINTED.splitlines(), "refused:", PRINTED.splitlines())
+
+
+def test_a_forked_child_may_have_a_runner_of_its_own(tmp_path: Path) -> None:
+    rest = """
+if not os.fork():
+    with cloaca.DefaultRunner(workers=1) as own:
+        print("child", own.execute("small", result.final_context).status, flush=True)
+    os._exit(0)
+os.wait()
+print("parent", runner.execute("small", result.final_context).status, flush=True)
+"""
+    ended = run("-c", SMALL + rest, cwd=tmp_path)
+    assert (ended.returncode, ended.stderr) == (0, "")
+    assert [line for line in ended.stdout.splitlines() if line.startswith(("child", "parent"))] == [
+        "child Completed",
+        "parent Completed",
+    ]
+
+
+def test_a_pool_of_multiprocessing_beside_a_runner(tmp_path: Path) -> None:
+    rest = """
+import multiprocessing
+
+with multiprocessing.get_context("fork").Pool(2) as pool:
+    print(pool.map(scale, [1, 2]))
+print(runner.execute("small", result.final_context).status)
+"""
+    ended = run("-c", SMALL + rest, cwd=tmp_path)
+    assert (ended.returncode, ended.stderr) == (0, "")
+    assert ended.stdout.splitlines()[2:] == ["[10, 20]", "scaled to 40", "Completed"]
+
+
+# ---- output that nobody reads --------------------------------------------------------------------------------------
+
+TALKING = """
+import cloaca
+
+with cloaca.WorkflowBuilder("talking"):
+    for n in range(4):
+
+        @cloaca.task(id=f"talk {n}")
+        def talk(context, n=n):
+            for line in range(20_000):
+                print("a line of some length", line)
+            context.set(f"done {n}", True)
+
+with cloaca.DefaultRunner(workers=2) as runner:
+    result = runner.execute("talking")
+with open("result.txt", "w") as file:
+    print(result.status, len(result.final_context), file=file)
+"""
+
+
+@pytest.mark.parametrize("executor", ["processes"])
+def test_a_reader_that_has_seen_enough_changes_no_result(executor: str, tmp_path: Path) -> None:
+    (tmp_path / "program.py").write_text(TALKING)
+    ended = subprocess.run(
+        ["bash", "-c", '"$0" program.py | head -n 2', sys.executable],
+        cwd=tmp_path,
+        env=environment(CLOACA_EXECUTOR=executor),
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE,
+        check=True,
+    )
+    assert ended.stdout.count("a line of some length") == 2
+    assert (tmp_path / "result.txt").read_text() == "Completed 4\n"
+
+
+def test_a_program_without_standard_streams(tmp_path: Path) -> None:
+    (tmp_path / "program.py").write_text(TALKING)
+    command = ["bash", "-c", '"$0" program.py <&- >&- 2>&-', sys.executable]
+    ended = subprocess.run(command, cwd=tmp_path, env=environment(), timeout=PATIENCE, check=False)
+    assert ended.returncode == 0
+    assert (tmp_path / "result.txt").read_text() == "Completed 4\n"
+
+
+def test_a_terminal_that_cannot_show_every_character(tmp_path: Path) -> None:
+    program = SMALL.replace('print("scaled to", context["scaled"])', 'print("\\u20ac"); print("and then")')
+    ended = run("-c", program, cwd=tmp_path, PYTHONIOENCODING="ascii")
+    assert ended.returncode == 0
+    assert "and then\nCompleted\n" in ended.stdout
+
+
+# ---- what lives in __main__ ----------------------------------------------------------------------------------------
+
+
+def test_classes_and_functions_of_main_travel_both_ways(tmp_path: Path) -> None:
+    program = """
+    import enum
+    from collections import namedtuple
+    from dataclasses import dataclass
+
+    import cloaca
+
+    class Colour(enum.Enum):
+        RED = 1
+
+    @dataclass
+    class Point:
+        x: int
+        colour: Colour = Colour.RED
+        def moved(self):
+            return Point(self.x + step())
+
+    Pair = namedtuple("Pair", "one other")
+
+    class Mine(Exception):
+        pass
+
+    def step():
+        return STEP
+
+    STEP = 1
+
+    with cloaca.WorkflowBuilder("classes"):
+
+        @cloaca.task()
+        def make(context):
+            assert isinstance(context["given"], Point) and context["given"].colour is Colour.RED
+            context.set("made", [context["given"].moved(), Pair(1, Colour.RED)])
+
+        @cloaca.task(dependencies=["make"])
+        def check(context):
+            assert isinstance(context["made"][0], Point) and isinstance(context["made"][1], Pair)
+            context.set("checked", context["made"][0] == Point(context["given"].x + STEP))
+            raise Mine("own")
+
+    with cloaca.DefaultRunner(workers=2) as runner:
+        for STEP in (1, 5):
+            result = runner.execute("classes", cloaca.Context({"given": Point(1)}))
+            point, pair = result.final_context["made"]
+            print(point, type(point) is Point, point.colour is Colour.RED, type(pair) is Pair)
+            print(type(result.tasks["check"].error) is Mine, "checked" in result.final_context)
+    """
+    ended = run("-c", dedent(program), cwd=tmp_path)
+    printed = "".join(f"Point(x={x}, colour=<Colour.RED: 1>) True True True\nTrue False\n" for x in (2, 6))
+    assert_clean(ended, printed)
+
+
+def test_arrays_and_frames_travel_both_ways(tmp_path: Path) -> None:
+    program = """
+    import numpy as np
+    import pandas as pd
+
+    import cloaca
+
+    with cloaca.WorkflowBuilder("frames"):
+
+        @cloaca.task()
+        def split(context):
+            frame = context["frame"]
+            frame["twice"] = 2 * frame["n"]
+            context.set("frame", frame)
+            array = context["array"]
+            array *= 2
+            context.set("column", array[:, 1])
+
+        @cloaca.task(dependencies=[split])
+        def total(context):
+            context.set("totals", (context["frame"]["twice"].sum(), context["column"].sum(), context["array"].sum()))
+
+    frame = pd.DataFrame({"n": range(1000), "text": list("abcde") * 200, "when": pd.Timestamp("2026-01-02")})
+    array = np.arange(2_000_000, dtype="float64").reshape(-1, 2)
+    with cloaca.DefaultRunner(workers=2) as runner:
+        result = runner.execute("frames", cloaca.Context({"frame": frame, "array": array}))
+    result.raise_for_status()
+    final = result.final_context
+    assert list(frame.columns) == ["n", "text", "when"] and array[0, 1] == 1
+    pd.testing.assert_frame_equal(final["frame"], frame.assign(twice=2 * frame["n"]))
+    np.testing.assert_array_equal(final["column"], 2 * array[:, 1])
+    assert final["column"].flags.writeable and final["array"].dtype == array.dtype
+    assert final["totals"] == (999000, 2.0 * array[:, 1].sum(), array.sum())
+    print([type(number).__name__ for number in final["totals"]])
+    """
+    assert_clean(run("-c", dedent(program), cwd=tmp_path), "['int64', 'float64', 'float64']\n")
