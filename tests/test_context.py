@@ -23,7 +23,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_state_machine_as_test
 
 from cloaca import Context
-from cloaca.context import diff_of, of_task, of_versions, versions_of
+from cloaca.context import diff_of, of_task, of_versions, unchanged, versions_of
 from cloaca.equality import equal
 from cloaca.errors import DecodeError, EncodeError, MergeConflict
 from cloaca.wire.codec import encode
@@ -518,6 +518,45 @@ def test_versions_that_agree_are_no_conflict() -> None:
     assert "gone" not in context
 
 
+class Counted:
+    """Counts how often one is rebuilt. `order` makes no difference, except to the bytes."""
+
+    rebuilt = 0
+
+    def __init__(self, order: str) -> None:
+        self.order = order
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        vars(self).update(state)
+        Counted.rebuilt += 1
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Counted)
+
+    def __hash__(self) -> int:
+        return 0
+
+
+def test_a_key_is_merged_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    context = of_versions(known(a={"x": Counted("one"), "y": Counted("two")}))
+    monkeypatch.setattr(Counted, "rebuilt", 0)
+    assert "a" in context
+    assert list(context) == ["a"]
+    assert context.conflicts() == unchanged(context).conflicts() == {}
+    assert Counted.rebuilt == 2
+    assert context["a"].order == "one"
+    assert Counted.rebuilt == 3
+
+
+def test_the_context_as_it_was_given_lacks_its_changes(in_conflict: Context) -> None:
+    in_conflict.set("total", 3)
+    in_conflict.set("new", 4)
+    given = unchanged(in_conflict)
+    assert given == of_versions(CONFLICTING)
+    given.set("year", 2027)
+    assert in_conflict["year"] == 2026
+
+
 # ---- in a task -----------------------------------------------------------------------------------------------------
 
 
@@ -638,6 +677,13 @@ def test_only_text_is_asked_for() -> None:
     with pytest.raises(ValueError, match="valid text"):
         context.get("\ud800")
     assert len(world.questions) == 1
+
+
+@pytest.mark.parametrize("erase", [Context.remove, Context.__delitem__])
+def test_only_text_is_sent_back(erase: Callable[[Context, str], Any]) -> None:
+    context = World(known(total={INPUT: 1})).context("total")
+    erase(context, Column.TOTAL)
+    assert [type(key) for key in diff_of(context)] == [str]
 
 
 def test_a_conflict_is_asked_for_like_any_other_key() -> None:

@@ -277,6 +277,13 @@ def test_sharing_does_not_matter() -> None:
     assert not equal(nested(200, [1], lambda x: (x, x)), nested(200, [2], lambda x: (x, x)))
 
 
+@pytest.mark.parametrize("odd", range(50))
+def test_what_is_gone_is_not_taken_for_what_comes_after_it(odd: int) -> None:
+    """Comparing makes objects that are soon gone, and identities are reused."""
+    one, other = ([OrderedDict(a=(place, place == chosen)) for place in range(50)] for chosen in (odd, None))
+    assert not equal(one, other)
+
+
 def cycle(value: Any) -> list[Any]:
     inner: dict[str, Any] = {"value": value}
     outer = [inner, (inner,)]

@@ -63,6 +63,65 @@ def test_no_exception_is_defined_anywhere_else() -> None:
     )
 
 
+# ---- what they say -------------------------------------------------------------------------------------------------
+
+SAYS: list[tuple[Exception, list[str]]] = [
+    (errors.WorkflowError("sales", ("no tasks",)), ["Workflow 'sales' can't be built: no tasks"]),
+    (errors.WorkflowError("sales", ("a cycle", "no task x")), ["Workflow 'sales'", "\n  - a cycle", "\n  - no task x"]),
+    (
+        errors.CaptureError("load", "lock", "_thread.lock", "why"),
+        ["'load'", "lock (a _thread.lock)", "why", "Create it"],
+    ),
+    (
+        errors.EncodeError("model", "model.lock", "_thread.lock", "why"),
+        ["key 'model'", "model.lock: _thread.lock", "why"],
+    ),
+    (errors.EncodeError(None, "value.lock", "_thread.lock", "why"), ["The value can't be sent: value.lock"]),
+    (errors.DecodeError("model", "train", "why"), ["key 'model'", "written by train", "why", "Check that"]),
+    (
+        errors.MergeConflict("total", ("north", "south"), ("1", "2")),
+        ["Key 'total' has 2 concurrent values", "north wrote 1", "south wrote 2", "context.set('total', ...)"],
+    ),
+    (errors.TaskError("shop.Sold", "out"), ["shop.Sold: out"]),
+    (errors.WorkerDied("load", None, "SIGKILL"), ["'load'", "killed by SIGKILL", "memory"]),
+    (errors.WorkerDied("load", 3, None), ["'load'", "exited with code 3", "os._exit"]),
+]
+
+
+@pytest.mark.parametrize(("error", "parts"), SAYS, ids=lambda value: type(value).__name__)
+def test_an_exception_tells_what_happened_to_what(error: Exception, parts: list[str]) -> None:
+    assert [part for part in parts if part not in str(error)] == []
+
+
+def test_one_conflict_may_tell_of_several() -> None:
+    first = errors.MergeConflict("total", ("north", "south"), ("1", "2"))
+    second = errors.MergeConflict("mean", ("east", "west"), ("3", "4"))
+    both = errors.MergeConflict.of([first, second])
+    assert vars(both) == vars(first)
+    assert str(both) == f"{first}\n{second}"
+    assert str(pickle.loads(pickle.dumps(both))) == str(both)
+
+
+def test_a_workers_traceback_stands_below_a_blank_line() -> None:
+    assert str(errors.RemoteTraceback("Traceback ...")) == "\n\nTraceback ..."
+
+
+CAUGHT_AS: list[tuple[type[Exception], type[Exception]]] = [
+    (errors.WorkflowError, ValueError),
+    (errors.UnknownWorkflowError, ValueError),
+    (errors.RunnerClosedError, ValueError),
+    (errors.NotSupportedYetError, NotImplementedError),
+    (errors.NestedExecutionError, RuntimeError),
+    (errors.CaptureError, TypeError),
+    (errors.EncodeError, TypeError),
+]
+
+
+@pytest.mark.parametrize(("exception", "builtin"), CAUGHT_AS)
+def test_what_a_caller_would_reach_for_catches_it(exception: type[Exception], builtin: type[Exception]) -> None:
+    assert issubclass(exception, builtin)
+
+
 def _descendants(kind: type[Exception]) -> Iterator[type[Exception]]:
     for child in kind.__subclasses__():
         yield child

@@ -109,6 +109,12 @@ def test_an_odd_equality_decides_alike_in_every_order(numbers: tuple[int, ...]) 
     assert len(verdicts) == 1
 
 
+@pytest.mark.parametrize("numbers", [(1, 2, 3), (1, 3, 5)])
+def test_encoded_values_agree_alike_in_every_order(numbers: tuple[int, ...]) -> None:
+    orders = permutations([encode(Nearly(number)) for number in numbers])
+    assert len({agree(dict.fromkeys(order).keys()) for order in orders}) == 1
+
+
 SMALL = st.integers(0, 2) | st.booleans() | st.none()
 VALUES = st.recursive(
     SMALL | st.just(float("nan")),

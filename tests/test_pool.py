@@ -301,23 +301,22 @@ def test_a_cancelled_attempt_that_was_done_already_does_not_cost_the_next_one(
     assert isinstance(desk.ends[other], Done), desk.ends[other]
 
 
-def test_nothing_is_given_to_a_worker_that_was_told_to_die(desk_of: PoolDesk, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A signal takes its time. Here it arrives when the cancelled attempt has been reported and work has come in."""
-    kill, held = Peer.signal_group, list[tuple[Peer, signal.Signals]]()
-    desk = desk_of(1, lambda context: context.set("n", 1))
+def test_work_that_comes_while_a_cancelled_attempt_is_stopped_is_not_lost(desk_of: PoolDesk, tmp_path: Path) -> None:
+    gate = pipe(tmp_path / "gate")
+
+    def wait(context: Context) -> None:
+        with gate.open("rb", buffering=0) as opened:
+            context.set("heard", opened.read(2))
+
+    desk = desk_of(1, nothing, wait)
     desk.run([0])
-    (cancelled,) = desk.submit([0])
+    (cancelled,) = desk.submit([1])
     desk.until(Started)
-    with monkeypatch.context() as patch:
-        patch.setattr(Peer, "signal_group", lambda peer, number: held.append((peer, number)))
-        desk.executor.cancel([cancelled])
-        desk.collect()
-        (innocent,) = desk.submit([0])
-        desk.step(0)
-    for peer, number in held:
-        kill(peer, number)
+    desk.executor.cancel([cancelled])
+    innocent = desk.submit([0, 0, 0])
     desk.collect()
-    assert isinstance(desk.ends[innocent], Done), desk.ends[innocent]
+    assert isinstance(desk.ends[cancelled], Lost)
+    assert all(isinstance(desk.ends[attempt], Done) for attempt in innocent)
 
 
 @pytest.mark.usefixtures("large_batches")

@@ -327,6 +327,13 @@ def of_task(given: Slice, covered: frozenset[str], ask: Ask, writer: str) -> Con
     return context
 
 
+def unchanged(context: Context) -> Context:
+    """The context as it was given, without its changes. What is merged for one of the two is merged for both."""
+    given = of_versions(context._known)
+    given._settled = context._settled
+    return given
+
+
 def diff_of(context: Context) -> dict[str, bytes | None]:
     """What was set (the payload) and removed (`None`) since the context was given."""
     return context._changes

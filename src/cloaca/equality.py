@@ -159,7 +159,7 @@ def _indexes(one: Any, other: Any) -> Pairs | None:
 
 
 def _extensions(one: Any, other: Any) -> Pairs | None:
-    return _verdict(one.dtype == other.dtype and one.equals(other))
+    return _verdict(one.equals(other))
 
 
 def _axis(index: Any) -> list[Any]:

@@ -76,7 +76,7 @@ class CaptureError(CloacaError, TypeError):
 
 
 class WorkersUnavailableError(CloacaError, RuntimeError):
-    """Worker processes die before they are ready to work. The message carries what they wrote last."""
+    """Worker processes die before they are ready to work; what they wrote to standard error tells why."""
 
 
 # ---- while a task reads and sets values ----------------------------------------------------------------------------
@@ -163,17 +163,18 @@ class WorkerDied(CloacaError):  # noqa: N818 - the name that users know
     ended it or `None`.
     """
 
-    def __init__(self, task: str, exit_code: int | None, signal: str | None) -> None:
-        how = f"killed by {signal}" if signal else f"exited with code {exit_code}"
-        super().__init__(
-            f"The worker that ran task {task!r} died: {how}. "
-            + (
-                "Often the machine ran out of memory, or native code crashed: run it with "
-                "executor='serial' under a debugger, or with fewer workers."
-                if signal
-                else "Something in the task called os._exit: let the task return or raise instead."
+    def __init__(self, task: str, exit_code: int | None, signal: str | None, reason: str | None = None) -> None:
+        if reason:
+            how, advice = reason, "Close only what the task has opened itself."
+        elif signal:
+            how = f"killed by {signal}"
+            advice = (
+                "Often the machine ran out of memory, or native code crashed: run it with fewer workers, or with "
+                "executor='serial' under a debugger."
             )
-        )
+        else:
+            how, advice = f"exited with code {exit_code}", "Let the task return or raise instead of calling os._exit."
+        super().__init__(f"The worker that ran task {task!r} died: {how}. {advice}")
         self.task = task
         self.exit_code = exit_code
         self.signal = signal

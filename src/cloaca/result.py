@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from functools import cached_property
 from typing import Literal
 
-from cloaca.context import Context, of_versions
+from cloaca.context import Context, of_versions, unchanged
 from cloaca.engine.plan import Plan
 from cloaca.engine.run import Run
 from cloaca.engine.view import versions
@@ -43,15 +43,19 @@ class TaskResult:
                 error = _rebuilt(failed)
                 error.__cause__ = RemoteTraceback(failed.traceback)
                 return error
-            case Lost(exit_code=exit_code, signal=signal):
-                return WorkerDied(self.id, exit_code, signal)
+            case Lost() as lost:
+                return WorkerDied(self.id, lost.exit_code, lost.signal, lost.reason)
             case _:
                 return None
 
     @property
     def usage(self) -> Usage | None:
         """Times on the monotonic clock, CPU seconds and peak memory; `None` where no attempt reported."""
-        return self._end.usage if isinstance(self._end, Failed) else self._end if isinstance(self._end, Usage) else None
+        match self._end:
+            case Failed(usage=usage) | (Usage() as usage):
+                return usage
+            case _:
+                return None
 
     @property
     def start_time(self) -> str | None:
@@ -125,7 +129,7 @@ class WorkflowResult:
         self.duration = ended - started
         outcomes = [run.outcome(rank) for rank in range(len(run.plan.names))]
         self.tasks: Mapping[str, TaskResult] = _Tasks(run, outcomes, clock)
-        self.status = _status(run, outcomes)
+        self.status: Status = _status(run, outcomes)
         self._roots = root_causes(run.plan, outcomes)
         self.error_message = _message(self.status, run.plan, outcomes, self._roots)
         self._final = {key: versions(writes) for key, writes in run.history.final().items()}
@@ -137,8 +141,8 @@ class WorkflowResult:
 
     @property
     def conflicts(self) -> dict[str, MergeConflict]:
-        """The keys whose concurrent values don't agree, each with what reading it raises."""
-        return self.final_context.conflicts()
+        """The keys that the run left in conflict, each with what reading it raises."""
+        return unchanged(self.final_context).conflicts()
 
     def raise_for_status(self) -> None:
         """Raise `WorkflowFailedError` unless the run completed; its cause is the first root cause."""

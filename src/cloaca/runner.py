@@ -17,9 +17,8 @@ from cloaca.coordinator import Job
 from cloaca.database import check_url
 from cloaca.engine.run import Run, Work
 from cloaca.errors import InternalError, NestedExecutionError, RunnerClosedError
-from cloaca.execution import worker
+from cloaca.execution import serial, worker
 from cloaca.execution.pool import Pool
-from cloaca.execution.serial import SerialExecutor
 from cloaca.loop import Inline, Loop
 from cloaca.result import WorkflowResult
 from cloaca.wire.functions import Captured, FunctionCache
@@ -218,7 +217,7 @@ class DefaultRunner:
             numbers=count(),
             answers=False,
         )
-        host = Inline(SerialExecutor(dict(enumerate(functions))))
+        host = Inline(serial.SerialExecutor(dict(enumerate(functions))))
         return Execution(self, workflow, run, (), host)._begin()
 
     def _capture(self, workflow: Workflow) -> list[Captured]:
@@ -237,10 +236,10 @@ class DefaultRunner:
             return self._loop
 
     def _check_usable(self) -> None:
-        if worker.is_serving():
+        if worker.is_serving() or serial.runs_task():
             raise NestedExecutionError(
-                "execute was called inside a worker: a module that a task needs starts a run when it is imported. Put "
-                "the call under `if __name__ == '__main__':`. (A task can't run a workflow of its own.)"
+                "execute was called inside a task or its worker. Where a module starts a run when it is imported, put "
+                "the call under `if __name__ == '__main__':`. A task can't run a workflow of its own."
             )
         if self._closed:
             raise RunnerClosedError("This runner was shut down. Create a new DefaultRunner.")

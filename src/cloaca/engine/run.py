@@ -157,7 +157,7 @@ class Run:
             return Outcome(self.states[rank].name.capitalize())
         match self.ends[rank]:
             case Lost() as lost:
-                return Outcome("Failed", f"WorkerDied: {lost.signal or f'exit code {lost.exit_code}'}")
+                return Outcome("Failed", f"WorkerDied: {lost.reason or lost.signal or f'exit code {lost.exit_code}'}")
             case Failed(type_name=type_name, text=text):
                 return Outcome("Failed", f"{type_name}: {text}")
             case _:

@@ -7,6 +7,7 @@ what libraries expect. A task may close or replace them: for the next one they a
 import io
 import sys
 from collections.abc import Callable
+from threading import Lock
 from typing import TYPE_CHECKING, TextIO
 
 if TYPE_CHECKING:
@@ -52,6 +53,7 @@ class _Sink(io.RawIOBase):
         self._stream = name
         self._say = say
         self._line = b""
+        self._lock = Lock()
 
     def writable(self) -> bool:
         return True
@@ -61,19 +63,19 @@ class _Sink(io.RawIOBase):
 
     def write(self, data: "Buffer", /) -> int:
         chunk = bytes(data)
-        lines, newline, rest = chunk.rpartition(b"\n")
-        if newline:
-            self._pass_on(self._line + lines + newline)
+        with self._lock:
+            lines, newline, rest = (self._line + chunk).rpartition(b"\n")
             self._line = rest
-        else:
-            self._line += chunk
+        if newline:
+            self._pass_on(lines + newline)
         return len(chunk)
 
     def finish(self) -> None:
         """Send the line that is still unfinished."""
-        if self._line:
-            self._pass_on(self._line + b"\n")
-            self._line = b""
+        with self._lock:
+            line, self._line = self._line, b""
+        if line:
+            self._pass_on(line + b"\n")
 
     def _pass_on(self, lines: bytes) -> None:
         self._say(self._stream, lines.decode(errors="backslashreplace"))

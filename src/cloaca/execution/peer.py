@@ -25,13 +25,16 @@ class Peer:
     """One worker process.
 
     `queue` holds the assignments that were sent and not yet reported, the running one first; `known` the functions that
-    the worker has; `is_ready` tells whether it has said so.
+    the worker has. `is_ready`: it has said so; `has_hung_up`: its socket came to an end before it did; `is_doomed`: it
+    was killed, and is to be given nothing more.
     """
 
     def __init__(self, environment: Mapping[str, str]) -> None:
         self.queue: deque[Assignment] = deque()
         self.known: set[int] = set()
         self.is_ready = False
+        self.is_doomed = False
+        self.has_hung_up = False
         self.outgoing = bytearray()
         self.socket, theirs = socketpair()
         lifeline, self._lifeline = os.pipe()
@@ -90,6 +93,11 @@ class Peer:
             os.killpg(self.pid, number)
         except ProcessLookupError:
             return
+
+    def freeze(self) -> None:
+        """Make the process stand still; returns when it does, or has ended."""
+        os.kill(self.pid, signal.SIGSTOP)
+        os.waitid(os.P_PID, self.pid, os.WSTOPPED | os.WEXITED | os.WNOWAIT)
 
     def reap(self) -> int:
         """Wait for the process, which is at its end; returns its exit code, or minus the signal that ended it."""

@@ -47,6 +47,8 @@ from cloaca.wire.messages import (
 WINDOW_PER_WORKER = 256
 TOLERATED_FAILED_STARTS = 3
 GRACE_SECONDS = 2.0
+ENDING_SECONDS = 0.1
+HUNG_UP = "the worker's connection to the program was closed, and so it was stopped"
 
 _pools: "weakref.WeakSet[Pool]" = weakref.WeakSet()
 
@@ -109,17 +111,15 @@ class Pool:
             self._send(peer, [answer])
 
     def cancel(self, attempts: Sequence[int]) -> None:
-        """Give back what is pending, stop what runs; what is queued at a worker is stopped when it starts."""
-        self._withdrawn.update(attempts)
-        pending, self._pending = self._pending, deque()
-        for assignment in reversed(pending):
-            self._requeue(assignment)
-        for peer in self._peers:
-            if peer.queue and peer.queue[0].attempt in self._withdrawn:
-                peer.signal_group(signal.SIGKILL)
+        """Give back what is pending; in `wait`, stop what runs. What a worker has queued is stopped when it starts."""
+        withdrawn = set(attempts)
+        self._events += [Unstarted(waiting.attempt) for waiting in self._pending if waiting.attempt in withdrawn]
+        self._pending = deque(waiting for waiting in self._pending if waiting.attempt not in withdrawn)
+        self._withdrawn |= withdrawn & self._holder.keys()
 
     def wait(self, timeout: float | None) -> Sequence[Event]:
         """Feed the workers, and collect what they report."""
+        self._stop_withdrawn()
         self._feed()
         ended: list[Peer] = []
         for key, mask in self._selector.select(0 if self._events else timeout):
@@ -160,7 +160,7 @@ class Pool:
         if not self._pending:
             return
         self._start_workers()
-        ready = [peer for peer in self._peers if peer.is_ready]
+        ready = [peer for peer in self._peers if peer.is_ready and not peer.is_doomed]
         if not ready:
             return
         batch = self._batching.size(ceil(len(self._pending) / (2 * self._size)))
@@ -211,8 +211,10 @@ class Pool:
             try:
                 self._collect(peer)
             except EOFError:
-                # Without its socket a worker is of no use; that it has ended is learnt from the process.
+                # A worker that is ending closes its socket a moment before; one that lives on is of no use without it.
                 self._selector.unregister(peer.socket)
+                peer.is_doomed = True
+                peer.has_hung_up = not peer.has_ended(ENDING_SECONDS)
                 peer.signal_group(signal.SIGKILL)
 
     def _collect(self, peer: Peer) -> None:
@@ -236,10 +238,23 @@ class Pool:
                 self._events.append(message)
 
     def _start_first(self, peer: Peer) -> None:
-        attempt = peer.queue[0].attempt
-        self._events.append(Started(attempt))
-        if attempt in self._withdrawn:
-            peer.signal_group(signal.SIGKILL)
+        self._events.append(Started(peer.queue[0].attempt))
+
+    def _stop_withdrawn(self) -> None:
+        """Kill the workers that run a withdrawn attempt.
+
+        A worker may have reported it by now, and run the next one: it is made to stand still, so that what it has
+        reported can be read before it is judged.
+        """
+        if not self._withdrawn:
+            return
+        for peer in self._peers:
+            if peer.queue and peer.queue[0].attempt in self._withdrawn and not peer.is_doomed:
+                peer.freeze()
+                for message in peer.drain():
+                    self._take(peer, message)
+                peer.is_doomed = bool(peer.queue) and peer.queue[0].attempt in self._withdrawn
+                peer.signal_group(signal.SIGKILL if peer.is_doomed else signal.SIGCONT)
 
     # ---- endings ---------------------------------------------------------------------------------------------------
 
@@ -254,7 +269,7 @@ class Pool:
             running = peer.queue.popleft().attempt
             del self._holder[running]
             self._withdrawn.discard(running)
-            self._events.append(_lost(running, code))
+            self._events.append(_lost(running, code, HUNG_UP if peer.has_hung_up else None))
         while peer.queue:
             assignment = peer.queue.pop()
             del self._holder[assignment.attempt]
@@ -308,10 +323,10 @@ class Pool:
         self._selector.close()
 
 
-def _lost(attempt: int, code: int) -> Lost:
+def _lost(attempt: int, code: int, reason: str | None) -> Lost:
     if code < 0:
-        return Lost(attempt, None, _signal_name(-code))
-    return Lost(attempt, code, None)
+        return Lost(attempt, None, _signal_name(-code), reason)
+    return Lost(attempt, code, None, reason)
 
 
 def _signal_name(number: int) -> str:

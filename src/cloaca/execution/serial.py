@@ -6,12 +6,19 @@ the same codec as everywhere. It offers no protection: a task that hangs or kill
 
 from collections import deque
 from collections.abc import Mapping, Sequence
+from threading import local
 
 from cloaca.execution import attempt
 from cloaca.execution.meter import Meter
 from cloaca.wire.messages import Answer, Assignment, Event, Failed, Lost, Publish, Slice, Started, Unstarted
 
 _EVERYTHING: frozenset[str] = frozenset()
+_thread = local()
+
+
+def runs_task() -> bool:
+    """Whether this thread is inside a task."""
+    return getattr(_thread, "runs_task", False)
 
 
 class SerialExecutor:
@@ -54,7 +61,11 @@ class SerialExecutor:
         events, self._events = self._events, []
         if not events and self._queue:
             assignment = self._queue.popleft()
-            report = attempt.run(assignment, self._functions.__getitem__, _EVERYTHING, _never, self._meter)
+            _thread.runs_task = True
+            try:
+                report = attempt.run(assignment, self._functions.__getitem__, _EVERYTHING, _never, self._meter)
+            finally:
+                _thread.runs_task = False
             if isinstance(report, Failed) and report.type_name == KeyboardInterrupt.__name__:
                 self._events = [Started(assignment.attempt), Lost(assignment.attempt, None, "SIGINT")]
                 raise KeyboardInterrupt  # here Ctrl-C is meant for the program, not for the task alone

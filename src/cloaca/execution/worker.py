@@ -118,3 +118,4 @@ class Worker:
     def _lose_socket(self) -> None:
         self._is_fork = True
         self._socket.close()
+        self._output = Output(self.say)  # another thread may have held a lock of the old one, for ever now

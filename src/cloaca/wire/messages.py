@@ -138,11 +138,12 @@ class Failed(Message, frozen=True, tag="failed"):
 
 
 class Lost(Message, frozen=True, tag="lost"):
-    """The worker died while it ran the attempt: by `signal`, or with `exit_code`."""
+    """The worker died while it ran the attempt: by `signal`, or with `exit_code`. `reason`, where it is known."""
 
     attempt: int
     exit_code: int | None
     signal: str | None
+    reason: str | None = None
 
 
 class Unstarted(Message, frozen=True, tag="unstarted"):

@@ -1,0 +1,192 @@
+"""The public types, as type checkers see them from outside. Nothing here runs: checking it is the test.
+
+Each `type: ignore` marks what a checker has to refuse: one that isn't needed is an error too.
+"""
+
+from collections.abc import Callable, ItemsView, Iterator, KeysView, Mapping, ValuesView
+from typing import Any, Literal, assert_type
+
+import cloaca
+
+Status = Literal["Completed", "Failed", "Cancelled"]
+
+
+def contexts(context: cloaca.Context) -> None:
+    cloaca.Context()
+    cloaca.Context({"a": 1})
+    cloaca.Context([1])  # type: ignore[arg-type]
+    assert_type(context.get("a"), Any)
+    assert_type(context.get("a", 1), Any)
+    context.get(1)  # type: ignore[arg-type]
+    context.set("a", 1)
+    context.insert("a", 1)
+    context.update("a", 1)
+    context.update({"a": 1})  # type: ignore[call-arg, arg-type]
+    assert_type(context.remove("a"), Any)
+    assert_type(context.delete("a"), Any)
+    assert_type(context["a"], Any)
+    context["a"] = 1
+    del context["a"]
+    assert_type("a" in context, bool)
+    assert_type(len(context), int)
+    assert_type(iter(context), Iterator[str])
+    assert_type(context.keys(), KeysView[str])
+    assert_type(context.values(), ValuesView[Any])
+    assert_type(context.items(), ItemsView[str, Any])
+    assert_type(context.to_dict(), dict[str, Any])
+    assert_type(context.to_dict(conflicts="skip"), dict[str, Any])
+    context.to_dict(conflicts="first")  # type: ignore[arg-type]
+    context.update_from_dict({"a": 1})
+    assert_type(context.to_json(), str)
+    assert_type(cloaca.Context.from_json("{}"), cloaca.Context)
+    assert_type(context.copy(), cloaca.Context)
+    assert_type(context.conflicts(), dict[str, cloaca.MergeConflict])
+    assert_type(context.outcome("load").status, str)
+    assert_type(context.outcome("load").error, str | None)
+
+
+def tasks() -> None:
+    @cloaca.task
+    def bare(context: cloaca.Context) -> None: ...
+
+    @cloaca.task()
+    def called(context: cloaca.Context) -> dict[str, int]: ...  # type: ignore[empty-body]
+
+    @cloaca.task(id="other", dependencies=["bare", called])
+    async def given(context: cloaca.Context) -> None: ...
+
+    assert_type(bare(cloaca.Context()), None)
+    assert_type(called(cloaca.Context()), dict[str, int])
+    cloaca.task(name="x")  # type: ignore[call-overload]
+    cloaca.task("x")  # type: ignore[call-overload]
+    cloaca.task(dependencies="x")  # a str is a sequence of them: refused when it runs
+
+
+def workflows(builder: cloaca.WorkflowBuilder) -> None:
+    with cloaca.WorkflowBuilder("w", tenant="t", package="p", workflow="w") as entered:
+        assert_type(entered, cloaca.WorkflowBuilder)
+    assert_type(builder.description("text").tag("key", "value"), cloaca.WorkflowBuilder)
+    assert_type(builder.add_task("load"), cloaca.WorkflowBuilder)
+    workflow = builder.build()
+    assert_type(workflow, cloaca.Workflow)
+    assert_type(workflow.name, str)
+    assert_type(workflow.description, str)
+    assert_type(workflow.tags, Mapping[str, str])
+    assert_type(workflow.tasks, tuple[cloaca.Task, ...])
+    assert_type(workflow.tasks[0].id, str)
+    assert_type(workflow.tasks[0].function, Callable[..., Any])
+    assert_type(workflow.tasks[0].dependencies, tuple[str, ...])
+    assert_type(workflow.version, str)
+    assert_type(workflow.topological_sort(), list[str])
+    assert_type(workflow.get_execution_levels(), list[list[str]])
+    assert_type(workflow.get_roots(), list[str])
+    assert_type(workflow.get_leaves(), list[str])
+    assert_type(workflow.to_mermaid(), str)
+    assert_type(workflow.to_dot(), str)
+    workflow.validate()
+    workflow.name = "other"  # type: ignore[misc]
+    cloaca.register_workflow_constructor("w", builder.build)
+    cloaca.register_workflow_constructor("w", workflow)  # type: ignore[arg-type]
+
+
+def namespaces() -> None:
+    task = cloaca.TaskNamespace.from_string("a::b::c::d")
+    assert_type(task, cloaca.TaskNamespace)
+    assert_type(task.tenant_id, str)
+    assert_type(task.parent(), cloaca.TaskNamespace)
+    assert_type(task.is_child_of(task), bool)
+    assert_type(task.is_sibling_of(task), bool)
+    workflow = cloaca.WorkflowContext("a", "b", "c")
+    assert_type(workflow.task_namespace("d"), cloaca.TaskNamespace)
+    assert_type(workflow.resolve_dependency("d"), cloaca.TaskNamespace)
+    assert_type(workflow.workflow_namespace(), cloaca.TaskNamespace)
+    assert_type(workflow.contains_namespace(task), bool)
+
+
+def configurations() -> None:
+    config = cloaca.DefaultRunnerConfig(2, 100, enable_recovery=False, db_pool_size=None)
+    assert_type(cloaca.DefaultRunnerConfig.default(), cloaca.DefaultRunnerConfig)
+    assert_type(config.max_concurrent_tasks, int)
+    assert_type(config.enable_recovery, bool)
+    assert_type(config.workers, int | None)
+    assert_type(config.to_dict(), dict[str, Any])
+    config.max_concurrent_tasks = 3
+    config.max_concurrent_tasks = "3"  # type: ignore[assignment]
+    config.max_concurrent_task = 3  # type: ignore[attr-defined]
+    cloaca.DefaultRunnerConfig(max_concurrent_task=3)  # type: ignore[call-arg]
+    cloaca.DefaultRunnerConfig("2")  # type: ignore[arg-type]
+
+
+def runners(context: cloaca.Context) -> None:
+    cloaca.DefaultRunner("sqlite://:memory:", workers=2, executor="serial")
+    cloaca.DefaultRunner(executor="threads")  # type: ignore[arg-type]
+    cloaca.DefaultRunner("sqlite://:memory:", 2)  # type: ignore[call-arg]
+    cloaca.DefaultRunner.with_config("sqlite://:memory:", cloaca.DefaultRunnerConfig())
+    with cloaca.DefaultRunner() as runner:
+        assert_type(runner, cloaca.DefaultRunner)
+        assert_type(runner.execute("w"), cloaca.WorkflowResult)
+        assert_type(runner.execute("w", context), cloaca.WorkflowResult)
+        runner.execute("w", {"a": 1})  # type: ignore[arg-type]
+        execution = runner.start("w", context)
+        assert_type(execution, cloaca.Execution)
+        assert_type(execution.id, str)
+        assert_type(execution.status, str)
+        assert_type(execution.result(timeout=1.5), cloaca.WorkflowResult)
+        execution.cancel()
+        runner.shutdown()
+
+
+def results(result: cloaca.WorkflowResult) -> None:
+    assert_type(result.status, Status)
+    assert_type(result.execution_id, str)
+    assert_type(result.start_time, str)
+    assert_type(result.end_time, str)
+    assert_type(result.duration, float)
+    assert_type(result.final_context, cloaca.Context)
+    assert_type(result.error_message, str | None)
+    assert_type(result.conflicts, dict[str, cloaca.MergeConflict])
+    assert_type(result.tasks, Mapping[str, cloaca.TaskResult])
+    result.raise_for_status()
+    task = result.tasks["load"]
+    assert_type(task.id, str)
+    assert_type(task.status, str)
+    assert_type(task.attempts, int)
+    assert_type(task.error, BaseException | None)
+    assert_type(task.error_message, str | None)
+    assert_type(task.start_time, str | None)
+    assert_type(task.end_time, str | None)
+    assert_type(task.duration, float | None)
+    assert_type(task.cpu_seconds, float | None)
+    assert_type(task.peak_memory, int | None)
+    if task.usage is not None:
+        assert_type((task.usage.started, task.usage.ended, task.usage.cpu), tuple[float, float, float])
+
+
+def exceptions(
+    workflow: cloaca.WorkflowError,
+    capture: cloaca.CaptureError,
+    encode: cloaca.EncodeError,
+    decode: cloaca.DecodeError,
+    conflict: cloaca.MergeConflict,
+    task: cloaca.TaskError,
+    died: cloaca.WorkerDied,
+) -> None:
+    assert_type(workflow.findings, tuple[str, ...])
+    assert_type((capture.task, capture.variable, capture.type_name), tuple[str, str, str])
+    assert_type((encode.key, encode.path, encode.type_name), tuple[str | None, str, str])
+    assert_type((decode.key, decode.writer), tuple[str, str])
+    assert_type((conflict.key, conflict.writers), tuple[str, tuple[str, ...]])
+    assert_type(task.type_name, str)
+    assert_type((died.task, died.exit_code, died.signal), tuple[str, int | None, str | None])
+
+
+OTHER_EXCEPTIONS: list[type[cloaca.CloacaError]] = [
+    cloaca.InternalError,
+    cloaca.NestedExecutionError,
+    cloaca.NotSupportedYetError,
+    cloaca.RunnerClosedError,
+    cloaca.UnknownWorkflowError,
+    cloaca.WorkersUnavailableError,
+    cloaca.WorkflowFailedError,
+]
+NO_ERROR_OF_CLOACA: type[Exception] = cloaca.RemoteTraceback
