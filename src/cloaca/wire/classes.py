@@ -206,11 +206,14 @@ class Pickler(Base):
         if issubclass(kind, type):
             return self.reduce_class(obj) if travels_by_value(obj) else super().reducer_override(obj)
         if kind is FunctionType:
-            global_names(obj.__code__)
             return super().reducer_override(obj)
         if kind.__name__ == "ndarray" and kind.__module__ == "numpy" and not obj.flags.writeable:
             return obj.copy(order="K").__reduce_ex__(5)
         return NotImplemented
+
+    def _dynamic_function_reduce(self, func: FunctionType) -> Any:
+        global_names(func.__code__)
+        return super()._dynamic_function_reduce(func)
 
     def reduce_class(self, cls: type) -> tuple[Any, ...]:
         return self.resolve, (cloudpickle._get_or_create_tracker_id(cls), self._definition(cls))
