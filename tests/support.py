@@ -14,12 +14,12 @@ from typing import Any, Self, TypeVar
 import psutil
 
 import cloaca
+from cloaca.errors import INPUT
 from cloaca.execution.attempt import TaskFunction
 from cloaca.execution.executor import Executor
 from cloaca.wire.codec import decode, encode
 from cloaca.wire.functions import capture
 from cloaca.wire.messages import (
-    INPUT,
     Answer,
     Assignment,
     Done,

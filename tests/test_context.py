@@ -25,9 +25,9 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_stat
 from cloaca import Context
 from cloaca.context import diff_of, of_task, of_versions, unchanged, versions_of
 from cloaca.equality import equal
-from cloaca.errors import DecodeError, EncodeError, MergeConflict
+from cloaca.errors import INPUT, DecodeError, EncodeError, MergeConflict
 from cloaca.wire.codec import encode
-from cloaca.wire.messages import INPUT, Outcome, Slice, Version
+from cloaca.wire.messages import Outcome, Slice, Version
 
 Known = dict[str, tuple[Version, ...]]
 
@@ -469,7 +469,9 @@ def test_a_conflict_raises_a_new_error_each_time(in_conflict: Context) -> None:
 def test_reading_everything_raises_for_all_conflicts(in_conflict: Context, read: Callable[[Context], Any]) -> None:
     with pytest.raises(MergeConflict) as caught:
         read(in_conflict)
-    assert all(part in str(caught.value) for part in ("'total'", "north wrote 1", "'mean'", "west wrote nothing"))
+    assert all(
+        part in str(caught.value) for part in ("'total'", "task 'north' wrote 1", "'mean'", "task 'west' wrote nothing")
+    )
 
 
 def test_to_dict_may_skip_conflicts(in_conflict: Context) -> None:
@@ -577,7 +579,7 @@ class World:
     def context(self, *sent: str, covered: str = "") -> Context:
         """`sent` keys come with the slice; `covered`, a letter each, are looked up by the sender and may be absent."""
         part = {key: self.versions[key] for key in sent}
-        return of_task(Slice(part), frozenset({*sent, *covered}), self.ask, "task 'me'")
+        return of_task(Slice(part), frozenset({*sent, *covered}), self.ask, "me")
 
 
 def letters(text: str) -> Known:
@@ -624,7 +626,7 @@ def test_an_answer_that_says_nothing_of_a_key_means_that_it_is_absent() -> None:
         asked.append(question)
         return Slice({})
 
-    context = of_task(Slice({}), frozenset(), ask, "task 'me'")
+    context = of_task(Slice({}), frozenset(), ask, "me")
     assert context.get("a") is None
     assert context.get("a") is None
     assert len(asked) == 1
@@ -735,7 +737,7 @@ def test_outcomes_are_asked_for_once() -> None:
 
 def test_outcomes_that_were_sent_are_not_asked_for() -> None:
     given = Slice({}, complete=True, outcomes={"load": Outcome("Skipped")})
-    context = of_task(given, frozenset(), World({}).ask, "task 'me'")
+    context = of_task(given, frozenset(), World({}).ask, "me")
     assert context.outcome("load").status == "Skipped"
 
 

@@ -77,10 +77,15 @@ SAYS: list[tuple[Exception, list[str]]] = [
         ["key 'model'", "model.lock: _thread.lock", "why"],
     ),
     (errors.EncodeError(None, "value.lock", "_thread.lock", "why"), ["The value can't be sent: value.lock"]),
-    (errors.DecodeError("model", "train", "why"), ["key 'model'", "written by train", "why", "Check that"]),
+    (errors.DecodeError("model", "train", "why"), ["key 'model'", "written by task 'train'", "why", "Check that"]),
     (
         errors.MergeConflict("total", ("north", "south"), ("1", "2")),
-        ["Key 'total' has 2 concurrent values", "north wrote 1", "south wrote 2", "context.set('total', ...)"],
+        [
+            "Key 'total' has 2 concurrent values",
+            "task 'north' wrote 1",
+            "task 'south' wrote 2",
+            "context.set('total', ...)",
+        ],
     ),
     (errors.TaskError("shop.Sold", "out"), ["shop.Sold: out"]),
     (errors.WorkerDied("load", None, "SIGKILL"), ["'load'", "killed by SIGKILL", "memory"]),

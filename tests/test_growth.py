@@ -17,8 +17,9 @@ from cloaca.engine.events import Begin, Room
 from cloaca.engine.history import History
 from cloaca.engine.plan import Plan, plan
 from cloaca.engine.run import Run, State, Work
+from cloaca.errors import INPUT
 from cloaca.testing import NO_USAGE
-from cloaca.wire.messages import INPUT, Assignment, Done, Failed, Outcome, Started, Version, Wants
+from cloaca.wire.messages import Assignment, Done, Failed, Outcome, Started, Version, Wants
 
 Tasks = list[tuple[str, list[str]]]
 

@@ -13,7 +13,8 @@ from tests.reference import KEYS, Diff, Graph, Inputs, Model, Visible, determini
 from cloaca.engine.history import History, Write
 from cloaca.engine.plan import Plan, plan
 from cloaca.engine.view import ContextView, versions
-from cloaca.wire.messages import INPUT, Version
+from cloaca.errors import INPUT
+from cloaca.wire.messages import Version
 
 
 @dataclass(frozen=True)

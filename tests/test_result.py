@@ -12,9 +12,9 @@ from cloaca import MergeConflict, TaskError, WorkerDied, WorkflowFailedError, Wo
 from cloaca.engine.events import Begin, Cancel, Room
 from cloaca.engine.plan import plan
 from cloaca.engine.run import Run, Work
-from cloaca.errors import RemoteTraceback
+from cloaca.errors import INPUT, RemoteTraceback
 from cloaca.wire.codec import encode
-from cloaca.wire.messages import INPUT, Assignment, Done, Failed, Lost, Started, Unstarted, Usage, Version
+from cloaca.wire.messages import Assignment, Done, Failed, Lost, Started, Unstarted, Usage, Version
 
 DIAMOND = [("root", []), ("left", ["root"]), ("right", ["root"]), ("join", ["left", "right"])]
 CHAIN = [("a", []), ("b", ["a"]), ("c", ["b"])]

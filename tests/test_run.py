@@ -24,14 +24,13 @@ from cloaca.engine.events import AttemptEvent, Begin, Cancel, Command, Ended, Ro
 from cloaca.engine.plan import plan
 from cloaca.engine.run import ENDED, FIRST_PREFETCH, Run, State, Work
 from cloaca.engine.view import versions
-from cloaca.errors import InternalError
+from cloaca.errors import INPUT, InternalError
 from cloaca.execution.attempt import TaskFunction
 from cloaca.execution.executor import Executor
 from cloaca.execution.serial import SerialExecutor
 from cloaca.testing import NO_USAGE, Action, Choose, Move, Play, ScriptedExecutor, running, telling
 from cloaca.wire.codec import encode
 from cloaca.wire.messages import (
-    INPUT,
     Answer,
     Assignment,
     Done,

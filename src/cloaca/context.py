@@ -12,10 +12,10 @@ from difflib import get_close_matches
 from itertools import islice
 from typing import Any, Literal, Self
 
-from cloaca.errors import DecodeError, MergeConflict
+from cloaca.errors import INPUT, DecodeError, MergeConflict
 from cloaca.merge import Conflict, agree, settle, shown
 from cloaca.wire.codec import decode, encode
-from cloaca.wire.messages import INPUT, Outcome, Slice, Version
+from cloaca.wire.messages import Outcome, Slice, Version
 
 Ask = Callable[[tuple[str, ...], bool, bool], Slice]
 """Asks for keys, for all the rest, for the outcomes; answers with a slice."""
@@ -160,11 +160,7 @@ class Context:
         """A dict of copies. Keys in conflict raise `MergeConflict`, listing all, or are left out with "skip"."""
         if conflicts not in ("raise", "skip"):
             raise ValueError(f'conflicts must be "raise" or "skip", not {conflicts!r}')
-        present = self._present()
-        found = [held.error for held in present.values() if isinstance(held, Conflict)]
-        if found and conflicts == "raise":
-            raise MergeConflict.of(found)
-        return {key: self.get(key) for key, held in present.items() if not isinstance(held, Conflict)}
+        return {key: self.get(key) for key in (self._agreed() if conflicts == "raise" else self._split()[0])}
 
     def update_from_dict(self, data: dict[str, Any]) -> None:
         """Set every key of `data`."""
@@ -211,7 +207,7 @@ class Context:
 
     def conflicts(self) -> dict[str, MergeConflict]:
         """The keys in conflict, each with what reading it would raise: `key`, `writers` and `values`."""
-        return {key: held.error for key, held in self._present().items() if isinstance(held, Conflict)}
+        return {conflict.key: conflict.error for conflict in self._split()[1]}
 
     def outcome(self, task: str) -> Outcome:
         """How an ancestor of this task ended: `.status` and, where it failed, `.error`.
@@ -260,6 +256,19 @@ class Context:
             self._known = self._ask((), True, False).versions  # noqa: FBT003 - positions of Ask
             self._complete = True
         return {key: held for key in {**self._known, **self._changes} if (held := self._held(key)) is not None}
+
+    def _split(self) -> tuple[dict[str, bytes], list[Conflict]]:
+        """The values, by key, and the conflicts."""
+        present = self._present()
+        values = {key: held for key, held in present.items() if isinstance(held, bytes)}
+        return values, [held for held in present.values() if isinstance(held, Conflict)]
+
+    def _agreed(self) -> dict[str, bytes]:
+        """The values, by key, where no key is in conflict."""
+        values, conflicts = self._split()
+        if conflicts:
+            raise MergeConflict.of([conflict.error for conflict in conflicts])
+        return values
 
     def _writer_of(self, key: str) -> str:
         if key in self._changes:
@@ -337,6 +346,11 @@ def unchanged(context: Context) -> Context:
 def diff_of(context: Context) -> dict[str, bytes | None]:
     """What was set (the payload) and removed (`None`) since the context was given."""
     return context._changes
+
+
+def adopt(context: Context, other: Context) -> None:
+    """Set every key of `other`, as it is encoded there. Raises `MergeConflict` where one is in conflict."""
+    context._changes.update(other._agreed())
 
 
 def versions_of(context: Context) -> dict[str, tuple[Version, ...]]:

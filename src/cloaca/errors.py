@@ -8,6 +8,15 @@ caller would reach for first (`ValueError` for a wrong argument, and so on).
 from collections.abc import Sequence
 from typing import Any
 
+INPUT = "the input"
+"""Stands for the writer of what a run was given."""
+
+SHOWN_WRITERS = 10
+
+
+def _named(writer: str) -> str:
+    return writer if writer == INPUT else f"task {writer!r}"
+
 
 def _rebuild(cls: type["CloacaError"], args: tuple[Any, ...], state: dict[str, Any]) -> "CloacaError":
     error = cls.__new__(cls, *args)
@@ -37,7 +46,7 @@ class WorkflowError(CloacaError, ValueError):
         body = findings[0] if len(findings) == 1 else "".join(f"\n  - {finding}" for finding in findings)
         super().__init__(lead + body)
         self.workflow = workflow
-        self.findings = findings
+        self.findings: tuple[str, ...] = findings
 
 
 class NotSupportedYetError(CloacaError, NotImplementedError):
@@ -102,7 +111,7 @@ class DecodeError(CloacaError):
 
     def __init__(self, key: str, writer: str, reason: str) -> None:
         super().__init__(
-            f"The value of key {key!r}, written by {writer}, can't be rebuilt here: {reason}. "
+            f"The value of key {key!r}, written by {_named(writer)}, can't be rebuilt here: {reason}. "
             "Check that its class can be imported here and unpickles without side effects."
         )
         self.key = key
@@ -117,7 +126,10 @@ class MergeConflict(CloacaError):  # noqa: N818 - a conflict is a value of the c
     """
 
     def __init__(self, key: str, writers: tuple[str, ...], values: tuple[str, ...]) -> None:
-        rows = "".join(f"\n  {writer} wrote {value}" for writer, value in zip(writers, values, strict=True))
+        shown = list(zip(writers, values, strict=True))[:SHOWN_WRITERS]
+        rows = "".join(f"\n  {_named(writer)} wrote {value}" for writer, value in shown)
+        if len(writers) > len(shown):
+            rows += f"\n  ... and {len(writers) - len(shown)} more"
         super().__init__(
             f"Key {key!r} has {len(writers)} concurrent values that don't agree:{rows}\n"
             f"To settle it: context.set({key!r}, ...) in a task where they meet, or give each branch a key of its own."

@@ -4,7 +4,7 @@ import traceback
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from cloaca.context import Ask, Context, diff_of, of_task
+from cloaca.context import Ask, Context, adopt, diff_of, of_task
 from cloaca.execution.meter import Meter
 from cloaca.wire.codec import encode
 from cloaca.wire.messages import Assignment, Done, Failed, Usage
@@ -18,7 +18,7 @@ def run(
     """Run the assignment's function on its slice; whatever it raises becomes a `Failed`."""
     meter.start()
     try:
-        context = of_task(assignment.slice, reads, ask, f"task {assignment.task!r}")
+        context = of_task(assignment.slice, reads, ask, assignment.task)
         returned = load(assignment.function)(context)
         if returned is not None and returned is not context:
             _take_over(context, returned)
@@ -29,13 +29,16 @@ def run(
 
 
 def _take_over(context: Context, returned: Any) -> None:
-    if not isinstance(returned, Mapping | Context):
+    if isinstance(returned, Context):
+        adopt(context, returned)
+    elif isinstance(returned, Mapping):
+        for key, value in returned.items():
+            context.set(key, value)
+    else:
         raise TypeError(
             f"A task returns None, its context, or a mapping of updates, not {type(returned).__name__}. "
             "To hand on a value, use context.set(key, value)."
         )
-    for key, value in returned.items():
-        context.set(key, value)
 
 
 def _failed(assignment: Assignment, error: BaseException, usage: Usage) -> Failed:

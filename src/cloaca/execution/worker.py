@@ -43,7 +43,8 @@ class Worker:
     def __init__(self, connection: socket) -> None:
         self._socket = connection
         self._reader = FrameReader(connection)
-        self._sending = Lock()  # threads of a task may print; no other process ever holds it
+        self._sending = Lock()  # threads of a task may print and read; no other process ever holds a lock of ours
+        self._asking = Lock()
         self._blobs: dict[int, bytes] = {}
         self._reads: dict[int, frozenset[str]] = {}
         self._functions: dict[int, attempt.TaskFunction] = {}
@@ -90,10 +91,11 @@ class Worker:
     def _ask(self, keys: tuple[str, ...], rest: bool, outcomes: bool) -> Slice:  # noqa: FBT001 - the shape of Ask
         if self._is_fork:
             raise RuntimeError("A process that a task forked can't read more of the context: read it before the fork.")
-        self._send(Wants(self._current, keys, rest, outcomes))
-        while not self._answers:
-            self._receive()
-        return self._answers.popleft().slice
+        with self._asking:
+            self._send(Wants(self._current, keys, rest, outcomes))
+            while not self._answers:
+                self._receive()
+            return self._answers.popleft().slice
 
     def _send(self, message: Up) -> None:
         with self._sending:

@@ -213,7 +213,8 @@ class Pickler(Base):
 
     def _dynamic_function_reduce(self, func: FunctionType) -> Any:
         global_names(func.__code__)
-        return super()._dynamic_function_reduce(func)
+        reduce: Any = cloudpickle.Pickler._dynamic_function_reduce
+        return reduce(self, func)
 
     def reduce_class(self, cls: type) -> tuple[Any, ...]:
         return self.resolve, (cloudpickle._get_or_create_tracker_id(cls), self._definition(cls))

@@ -13,10 +13,6 @@ class Message(Struct, frozen=True, array_like=True, gc=False):
     """Base of all that travels. Nothing in a message refers back to it: the garbage collector needn't look."""
 
 
-INPUT = "the input"
-"""The writer of the values that a run was given."""
-
-
 class Version(Message, frozen=True):
     """One write of one key: who wrote it, and the encoded value (`None`: the key was removed)."""
 
