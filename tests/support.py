@@ -172,10 +172,10 @@ def watched(processes: Iterable[int]) -> Iterator[None]:
 
 
 def environment(**more: str) -> dict[str, str]:
-    """The environment of a program that finds cloaca where the tests found it."""
+    """The environment of a program that finds cloaca where the tests found it, and whose lines come at once."""
     assert cloaca.__file__ is not None
     inherited = {name: value for name, value in os.environ.items() if name != "CLOACA_EXECUTOR"}
-    return {**inherited, "PYTHONPATH": str(Path(cloaca.__file__).parents[1]), **more}
+    return {**inherited, "PYTHONPATH": str(Path(cloaca.__file__).parents[1]), "PYTHONUNBUFFERED": "1", **more}
 
 
 def run(*arguments: str, cwd: Path, given: str = "", **more: str) -> "subprocess.CompletedProcess[str]":
