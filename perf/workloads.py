@@ -34,7 +34,7 @@ def trivial() -> Workload:
                 "trivial", "with_pool", warmups=1, repeats=3, per=tasks, tasks=tasks, workers=WORKERS
             ),
         },
-        (Duel("cloaca", "ProcessPool"),),
+        (Duel("cloaca", "ProcessPool", Must("ratio", 3)),),
     )
 
 
@@ -49,7 +49,7 @@ def chain() -> Workload:
                 "chain", "with_pool", warmups=1, repeats=5, per=tasks, tasks=tasks, workers=WORKERS
             ),
         },
-        (Duel("cloaca", "ProcessPool", Must("time", 30e-6)),),
+        (Duel("cloaca", "ProcessPool", Must("ratio", 2.5)),),
     )
 
 
@@ -63,7 +63,7 @@ def cpu(loops: int) -> Workload:
             "ProcessPool": reported("cpu", "with_pool", warmups=1, tasks=tasks, workers=WORKERS, loops=loops),
             "loop": reported("cpu", "in_a_loop", tasks=tasks, loops=loops),
         },
-        (Duel("cloaca", "loop", Must("ratio", 1.95)), Duel("cloaca", "ProcessPool"), Duel("ProcessPool", "loop")),
+        (Duel("cloaca", "loop", Must("ratio", 1.85)), Duel("cloaca", "ProcessPool"), Duel("ProcessPool", "loop")),
     )
 
 
@@ -82,7 +82,7 @@ def cold() -> Workload:
             "ProcessPool fork + imports": reported("cold", "with_pool_and_its_imports", workers=WORKERS, method="fork"),
         },
         (
-            Duel("cloaca", "ProcessPool fork", Must("time", 0.1)),
+            Duel("cloaca", "ProcessPool fork", Must("time", 0.15)),
             Duel("cloaca", "ProcessPool forkserver"),
             Duel("cloaca", "ProcessPool spawn"),
             Duel("cloaca + imports", "ProcessPool fork + imports"),
@@ -100,6 +100,6 @@ def imports() -> Workload:
             "bare": clocked("pass"),
             "cloaca.DefaultRunner": clocked("import cloaca; cloaca.DefaultRunner"),
         },
-        (Duel("cloaca", "bare"), Duel("cloaca.DefaultRunner", "bare")),
+        (Duel("cloaca", "bare", Must("difference", 0.05)), Duel("cloaca.DefaultRunner", "bare")),
         pace=8,
     )

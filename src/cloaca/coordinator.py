@@ -20,6 +20,9 @@ from cloaca.execution.executor import Executor
 from cloaca.wire.messages import Answer, Assignment, Event, Publish, Said, Started, Wants
 
 
+_WITHIN_AN_ATTEMPT = (Started, Wants)
+
+
 @dataclass(eq=False, slots=True)
 class Job:
     """A run of the workflow of that name. `on_end` is called once, with the error that ended it or `None`."""
@@ -111,7 +114,7 @@ class Coordinator:
         job = self._owners.get(event.attempt)
         if job is None:
             return
-        if not isinstance(event, Started | Wants):
+        if not isinstance(event, _WITHIN_AN_ATTEMPT):
             del self._owners[event.attempt]
         self._feed(job, event)
 
@@ -121,7 +124,8 @@ class Coordinator:
         except Exception as error:  # noqa: BLE001 - a fault in one run must not take the others along
             self._close(job, error)
             return
-        self._carry_out(job, commands)
+        if commands:
+            self._carry_out(job, commands)
 
     def _carry_out(self, job: Job, commands: Commands) -> None:
         assignments: list[Assignment] = []

@@ -231,7 +231,7 @@ class DefaultRunner:
             self._check_usable()
             if self._loop is None:
                 environment = {"PYTHONHASHSEED": HASH_SEED, **cores.thread_bounds(self._workers)}
-                self._loop = Loop(Pool(self._workers, environment))
+                self._loop = Loop(Pool(self._workers, environment, cores.usable()))
                 weakref.finalize(self, self._loop.stop)
             return self._loop
 

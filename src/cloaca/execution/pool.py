@@ -22,13 +22,15 @@ import signal
 import weakref
 from collections import deque
 from collections.abc import Mapping, Sequence
+from functools import partial
 from math import ceil
-from selectors import EVENT_READ, EVENT_WRITE, DefaultSelector
+from selectors import EVENT_READ, EVENT_WRITE, DefaultSelector, SelectorKey
 from time import monotonic
 
 from cloaca.errors import WorkersUnavailableError
 from cloaca.execution.batching import Batching
 from cloaca.execution.peer import Peer
+from cloaca.execution.spin import spin
 from cloaca.wire.messages import (
     Answer,
     Assignment,
@@ -56,14 +58,15 @@ _pools: "weakref.WeakSet[Pool]" = weakref.WeakSet()
 class Pool:
     """Runs assignments on up to `size` worker processes, started when there is work for them.
 
-    `environment` is what the workers' environment has beyond the program's own.
+    `environment` is what the workers' environment has beyond the program's own; `cores` how many there are.
     """
 
     answers = True
 
-    def __init__(self, size: int, environment: Mapping[str, str]) -> None:
+    def __init__(self, size: int, environment: Mapping[str, str], cores: int = 1) -> None:
         self.window = size * WINDOW_PER_WORKER
         self._size = size
+        self._cores = cores
         self._environment = environment
         self._functions: dict[int, Publish] = {}
         self._pending: deque[Assignment] = deque()
@@ -122,7 +125,7 @@ class Pool:
         self._stop_withdrawn()
         self._feed()
         ended: list[Peer] = []
-        for key, mask in self._selector.select(0 if self._events else timeout):
+        for key, mask in self._look_out(0 if self._events else timeout):
             peer: Peer | None = key.data
             if peer is None:
                 os.read(self._wake_reader, 1 << 16)
@@ -135,6 +138,13 @@ class Pool:
         self._feed()
         events, self._events = self._events, []
         return events
+
+    def _look_out(self, timeout: float | None) -> list[tuple[SelectorKey, int]]:
+        if timeout != 0 and 0 < sum(bool(peer.queue) for peer in self._peers) < self._cores:
+            found = spin(partial(self._selector.select, 0))
+            if found:
+                return found
+        return self._selector.select(timeout)
 
     def wake(self) -> None:
         """Make `wait` return."""

@@ -7,6 +7,7 @@ A process that a task forks from here has no socket; when it returns from the ta
 """
 
 import os
+import select
 import sys
 from collections import deque
 from socket import socket
@@ -15,6 +16,7 @@ from threading import Lock
 from cloaca.execution import attempt, lifeline
 from cloaca.execution.meter import Meter
 from cloaca.execution.output import Output
+from cloaca.execution.spin import spin
 from cloaca.wire.frames import FrameReader, decode_down, frame
 from cloaca.wire.functions import load
 from cloaca.wire.messages import Answer, Assignment, Publish, Ready, Retire, Said, Slice, Up, Wants
@@ -43,6 +45,8 @@ class Worker:
     def __init__(self, connection: socket) -> None:
         self._socket = connection
         self._reader = FrameReader(connection)
+        self._poll = select.poll()
+        self._poll.register(connection, select.POLLIN)
         self._sending = Lock()  # threads of a task may print and read; no other process ever holds a lock of ours
         self._asking = Lock()
         self._blobs: dict[int, bytes] = {}
@@ -62,6 +66,7 @@ class Worker:
         try:
             while True:
                 while not self._queue:
+                    spin(self._has_mail)
                     self._receive()
                 self._run(self._queue.popleft())
         except (EOFError, ConnectionError):
@@ -94,12 +99,16 @@ class Worker:
         with self._asking:
             self._send(Wants(self._current, keys, rest, outcomes))
             while not self._answers:
+                spin(self._has_mail)
                 self._receive()
             return self._answers.popleft().slice
 
     def _send(self, message: Up) -> None:
         with self._sending:
             self._socket.sendall(frame(message))
+
+    def _has_mail(self) -> bool:
+        return bool(self._poll.poll(0))
 
     def _receive(self) -> None:
         for body in self._reader.receive():
