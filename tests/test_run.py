@@ -28,6 +28,7 @@ from cloaca.errors import INPUT, InternalError
 from cloaca.execution.attempt import TaskFunction
 from cloaca.execution.executor import Executor
 from cloaca.execution.serial import SerialExecutor
+from cloaca.execution.surroundings import here
 from cloaca.testing import NO_USAGE, Action, Choose, Move, Play, ScriptedExecutor, running, telling
 from cloaca.wire.codec import encode
 from cloaca.wire.messages import (
@@ -627,7 +628,7 @@ def jobs_of(
         given = {"a": (Version(INPUT, encode(0)),)}
         run = Run(plan("w", graph), work, given, numbers=numbers, answers=answers)
         publish = [Publish(number.function, b"", number.reads) for number in work]
-        jobs.append(Job("w", run, publish, _noting(ends, seed)))
+        jobs.append(Job("w", run, publish, _noting(ends, seed), here()))
     return jobs, functions, ends
 
 
@@ -732,7 +733,7 @@ def test_a_function_is_published_once_however_many_runs_use_it() -> None:
     jobs, functions, ends = jobs_of([0], numbers, answers=True)
     run = Run(plan("w", [("again", [])]), [Work(3, ())], {}, numbers=numbers, answers=True)
     executor = Publications(running(functions), chooser(0))
-    drive(executor, [*jobs, Job("w", run, [Publish(3, b"", ())], _noting(ends, 1))])
+    drive(executor, [*jobs, Job("w", run, [Publish(3, b"", ())], _noting(ends, 1), here())])
     assert sorted(executor.published) == sorted(functions)
     assert len(ends) == 2
 
@@ -761,7 +762,7 @@ def test_cancelling_one_run_leaves_the_others_alone(after: int) -> None:
 def test_a_fault_of_one_run_does_not_take_the_others_along() -> None:
     (job,), functions, ends = jobs_of([1], count(), answers=True)
     broken = Broken(plan("w", CHAIN), [], {}, numbers=count(), answers=True)
-    drive(ScriptedExecutor(running(functions), chooser(0)), [Job("w", broken, [], _noting(ends, 0)), job])
+    drive(ScriptedExecutor(running(functions), chooser(0)), [Job("w", broken, [], _noting(ends, 0), here()), job])
     (first, error), second = ends
     assert first == 0
     assert isinstance(error, InternalError)

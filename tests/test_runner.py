@@ -864,3 +864,39 @@ def tell(result: cloaca.WorkflowResult) -> str:
 def test_every_executor_gives_the_same_answer(shape: str, executor: str, told: dict[str, dict[str, str]]) -> None:
     assert "Completed" in told["serial"][shape]
     assert told[executor][shape] == told["serial"][shape]
+
+
+# ---- where tasks run -----------------------------------------------------------------------------------------------
+
+
+def where(context):
+    context.set("directory", os.getcwd())
+
+
+def test_tasks_run_where_the_program_is_when_it_executes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    name = define("where", where)
+    with processes(1) as runner:
+        assert runner.execute(name).final_context["directory"] == os.getcwd()
+        monkeypatch.chdir(tmp_path)
+        assert runner.execute(name).final_context["directory"] == str(tmp_path)
+
+
+def test_a_module_on_a_path_that_was_added_later_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "added_later.py").write_text("def task(context):\n    context.set('found', __name__)\n")
+    with processes(1) as runner:
+        runner.execute(define("before", where))
+        monkeypatch.syspath_prepend(str(tmp_path))
+        import added_later  # type: ignore[import-not-found]
+
+        name = define("later", added_later.task)
+        assert runner.execute(name).final_context["found"] == "added_later"
+
+
+def test_a_task_that_moves_takes_no_other_along(tmp_path: Path) -> None:
+    def move(context):
+        os.chdir(str(tmp_path))
+        sys.path.clear()
+
+    with processes(1) as runner:
+        runner.execute(define("moving", move))
+        assert runner.execute(define("staying", where)).final_context["directory"] == os.getcwd()

@@ -17,8 +17,7 @@ from cloaca.console import Console
 from cloaca.engine.events import AttemptEvent, Begin, Cancel, Commands, Ended, Room, RunEvent, Withdraw
 from cloaca.engine.run import Run
 from cloaca.execution.executor import Executor
-from cloaca.wire.messages import Answer, Assignment, Event, Publish, Said, Started, Wants
-
+from cloaca.wire.messages import Answer, Assignment, Event, Publish, Said, Started, Surroundings, Wants
 
 _WITHIN_AN_ATTEMPT = (Started, Wants)
 
@@ -31,6 +30,7 @@ class Job:
     run: Run
     functions: Sequence[Publish]
     on_end: Callable[[Exception | None], None]
+    surroundings: Surroundings
 
 
 class Coordinator:
@@ -80,6 +80,7 @@ class Coordinator:
             self._feed(job, event)
 
     def _publish(self, job: Job) -> None:
+        self._executor.surround(job.surroundings)
         published = self._published.setdefault(job.workflow, set())
         unknown = [function for function in job.functions if function.function not in published]
         published.update(function.function for function in unknown)

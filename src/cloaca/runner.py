@@ -19,6 +19,7 @@ from cloaca.engine.run import Run, Work
 from cloaca.errors import InternalError, NestedExecutionError, RunnerClosedError
 from cloaca.execution import serial, worker
 from cloaca.execution.pool import Pool
+from cloaca.execution.surroundings import here
 from cloaca.loop import Inline, Loop
 from cloaca.result import WorkflowResult
 from cloaca.wire.functions import Captured, FunctionCache
@@ -39,7 +40,7 @@ class Execution:
     ) -> None:
         self._runner: DefaultRunner | None = runner  # one that nobody holds ends, and its executions with it
         self.id = os.urandom(16).hex()
-        self._job = Job(workflow.name, run, functions, self._end)
+        self._job = Job(workflow.name, run, functions, self._end, here())
         self._workflow = workflow
         self._host = host
         self._ended = Event()

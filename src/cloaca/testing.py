@@ -35,6 +35,7 @@ from cloaca.wire.messages import (
     Publish,
     Slice,
     Started,
+    Surroundings,
     Unstarted,
     Usage,
     Wants,
@@ -231,6 +232,9 @@ class ScriptedExecutor:
         self._events.append(Lost(number, None, "SIGKILL"))
 
     # ---- the coordinator's side ------------------------------------------------------------------------------------
+
+    def surround(self, surroundings: Surroundings) -> None:
+        """Nothing to do: tasks run where the test runs."""
 
     def publish(self, functions: Sequence[Publish]) -> None:
         """Make functions known."""

@@ -12,7 +12,7 @@ The contract, which one conformance suite checks on every executor:
 from collections.abc import Sequence
 from typing import Protocol
 
-from cloaca.wire.messages import Answer, Assignment, Event, Publish
+from cloaca.wire.messages import Answer, Assignment, Event, Publish, Surroundings
 
 
 class Executor(Protocol):
@@ -23,6 +23,10 @@ class Executor(Protocol):
 
     answers: bool
     """Whether it asks (`Wants`) for what a slice lacks in the middle of a task. Otherwise it needs complete slices."""
+
+    def surround(self, surroundings: Surroundings) -> None:
+        """Run what is submitted from here on in that working directory and with that `sys.path`."""
+        ...
 
     def publish(self, functions: Sequence[Publish]) -> None:
         """Make functions known, before the first assignment that names them."""

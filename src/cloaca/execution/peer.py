@@ -7,12 +7,12 @@ import subprocess
 import sys
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
-from socket import socket, socketpair
+from contextlib import ExitStack
+from socket import socketpair
 from threading import Thread
 
 from cloaca.wire.frames import FrameReader, decode_up, frame
-from cloaca.wire.messages import Assignment, Down, Up
+from cloaca.wire.messages import Assignment, Down, Surroundings, Up
 
 _BOOT = (
     "import sys; sys.path[:] = sys.argv[3].split('\\n'); "
@@ -24,28 +24,31 @@ _BOOT = (
 class Peer:
     """One worker process.
 
-    `queue` holds the assignments that were sent and not yet reported, the running one first; `known` the functions that
-    the worker has. `is_ready`: it has said so; `has_hung_up`: its socket came to an end before it did; `is_doomed`: it
-    was killed, and is to be given nothing more.
+    `queue` holds the assignments that were sent and not yet reported, the running one first; `known` the functions
+    that the worker has, `surroundings` where it runs. `is_ready`: it has said so; `has_hung_up`: its socket came to
+    an end before it did; `is_doomed`: it was killed, and is to be given nothing more.
     """
 
-    def __init__(self, environment: Mapping[str, str]) -> None:
+    def __init__(self, environment: Mapping[str, str], surroundings: Surroundings) -> None:
         self.queue: deque[Assignment] = deque()
         self.known: set[int] = set()
+        self.surroundings: Surroundings | None = None
         self.is_ready = False
         self.is_doomed = False
         self.has_hung_up = False
         self.outgoing = bytearray()
-        self.socket, theirs = socketpair()
-        lifeline, self._lifeline = os.pipe()
-        try:
-            self._process = _spawn(theirs, lifeline, environment)
-        finally:
-            theirs.close()
-            os.close(lifeline)
+        with ExitStack() as undo, ExitStack() as theirs:
+            self.socket, socket = socketpair()
+            undo.callback(self.socket.close)
+            theirs.callback(socket.close)
+            lifeline, self._lifeline = os.pipe()
+            undo.callback(os.close, self._lifeline)
+            theirs.callback(os.close, lifeline)
+            self._process = _spawn(socket.fileno(), lifeline, environment, surroundings)
+            self.exit_descriptor = _exit_descriptor(self._process)
+            undo.pop_all()
         self.socket.setblocking(False)  # noqa: FBT003 - the argument's only form
         self._reader = FrameReader(self.socket)
-        self.exit_descriptor = _exit_descriptor(self._process)
 
     @property
     def pid(self) -> int:
@@ -116,14 +119,16 @@ class Peer:
             os.close(descriptor)
 
 
-def _spawn(theirs: socket, lifeline: int, environment: Mapping[str, str]) -> subprocess.Popen[bytes]:
-    path = "\n".join(entry or str(Path.cwd()) for entry in sys.path if isinstance(entry, str))
+def _spawn(
+    socket: int, lifeline: int, environment: Mapping[str, str], surroundings: Surroundings
+) -> subprocess.Popen[bytes]:
     flags = subprocess._args_from_interpreter_flags()  # type: ignore[attr-defined]  # as multiprocessing does
     return subprocess.Popen(
-        [sys.executable, *flags, "-P", "-c", _BOOT, str(theirs.fileno()), str(lifeline), path],
+        [sys.executable, *flags, "-P", "-c", _BOOT, str(socket), str(lifeline), "\n".join(surroundings.path)],
+        cwd=surroundings.directory,
         env=environment,
         stdin=subprocess.DEVNULL,
-        pass_fds=(theirs.fileno(), lifeline),
+        pass_fds=(socket, lifeline),
         process_group=0,
     )
 

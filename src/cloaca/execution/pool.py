@@ -31,10 +31,12 @@ from cloaca.errors import WorkersUnavailableError
 from cloaca.execution.batching import Batching
 from cloaca.execution.peer import Peer
 from cloaca.execution.spin import spin
+from cloaca.execution.surroundings import here
 from cloaca.wire.messages import (
     Answer,
     Assignment,
     Done,
+    Down,
     Event,
     Failed,
     Lost,
@@ -42,6 +44,7 @@ from cloaca.wire.messages import (
     Ready,
     Retire,
     Started,
+    Surroundings,
     Unstarted,
     Up,
 )
@@ -67,7 +70,8 @@ class Pool:
         self.window = size * WINDOW_PER_WORKER
         self._size = size
         self._cores = cores
-        self._environment = environment
+        self._environment = {**os.environ, **environment}
+        self._surroundings = here()
         self._functions: dict[int, Publish] = {}
         self._pending: deque[Assignment] = deque()
         self._peers: list[Peer] = []
@@ -77,7 +81,8 @@ class Pool:
         self._batching = Batching()
         self._failed_starts = 0
         self._selector = DefaultSelector()
-        self._wake_reader, self._wake_writer = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+        self._wake_reader, self._wake_writer = os.pipe()
+        os.set_blocking(self._wake_writer, False)
         self._selector.register(self._wake_reader, EVENT_READ)
         self._closed = False
         _pools.add(self)
@@ -88,6 +93,10 @@ class Pool:
         return [peer.pid for peer in self._peers]
 
     # ---- the coordinator's calls -----------------------------------------------------------------------------------
+
+    def surround(self, surroundings: Surroundings) -> None:
+        """Tell each worker with the next assignments that it is given, where that is news."""
+        self._surroundings = surroundings
 
     def publish(self, functions: Sequence[Publish]) -> None:
         """Keep the functions; each goes to a worker with the first assignment there that names it."""
@@ -183,14 +192,22 @@ class Pool:
     def _start_workers(self) -> None:
         idle = sum(not peer.queue for peer in self._peers)
         for _ in range(min(self._size - len(self._peers), len(self._pending) - idle)):
-            peer = Peer({**os.environ, **self._environment})
+            try:
+                peer = Peer(self._environment, self._surroundings)
+            except OSError:
+                if self._peers:
+                    return  # the machine has no room for another process: go on with those that there are
+                raise
             self._peers.append(peer)
             self._selector.register(peer.socket, EVENT_READ, peer)
             self._selector.register(peer.exit_descriptor, EVENT_READ, peer)
 
     def _hand_over(self, peer: Peer, count: int) -> None:
         was_idle = not peer.queue
-        messages: list[Publish | Assignment] = []
+        messages: list[Down] = []
+        if peer.surroundings != self._surroundings:
+            peer.surroundings = self._surroundings
+            messages.append(self._surroundings)
         while count > 0 and self._pending:
             assignment = self._pending.popleft()
             if assignment.function not in peer.known:
@@ -204,7 +221,7 @@ class Pool:
         if was_idle:
             self._start_first(peer)
 
-    def _send(self, peer: Peer, messages: Sequence[Publish | Retire | Assignment | Answer]) -> None:
+    def _send(self, peer: Peer, messages: Sequence[Down]) -> None:
         had_to_wait = bool(peer.outgoing)
         peer.send(messages)
         if peer.outgoing and not had_to_wait:

@@ -10,7 +10,18 @@ from threading import local
 
 from cloaca.execution import attempt
 from cloaca.execution.meter import Meter
-from cloaca.wire.messages import Answer, Assignment, Event, Failed, Lost, Publish, Slice, Started, Unstarted
+from cloaca.wire.messages import (
+    Answer,
+    Assignment,
+    Event,
+    Failed,
+    Lost,
+    Publish,
+    Slice,
+    Started,
+    Surroundings,
+    Unstarted,
+)
 
 _EVERYTHING: frozenset[str] = frozenset()
 _thread = local()
@@ -35,6 +46,9 @@ class SerialExecutor:
         self._queue: deque[Assignment] = deque()
         self._events: list[Event] = []
         self._meter = Meter()
+
+    def surround(self, surroundings: Surroundings) -> None:
+        """Nothing to do: tasks run where the program runs."""
 
     def publish(self, functions: Sequence[Publish]) -> None:
         """Nothing to do: the objects are here."""

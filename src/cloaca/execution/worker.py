@@ -17,9 +17,10 @@ from cloaca.execution import attempt, lifeline
 from cloaca.execution.meter import Meter
 from cloaca.execution.output import Output
 from cloaca.execution.spin import spin
+from cloaca.execution.surroundings import enter, here
 from cloaca.wire.frames import FrameReader, decode_down, frame
 from cloaca.wire.functions import load
-from cloaca.wire.messages import Answer, Assignment, Publish, Ready, Retire, Said, Slice, Up, Wants
+from cloaca.wire.messages import Answer, Assignment, Publish, Ready, Retire, Said, Slice, Surroundings, Up, Wants
 
 _is_serving = False
 
@@ -55,6 +56,7 @@ class Worker:
         self._queue: deque[Assignment] = deque()
         self._answers: deque[Answer] = deque()
         self._current = -1
+        self._surroundings = here()
         self._output = Output(self.say)
         self._meter = Meter()
         self._is_fork = False
@@ -81,6 +83,7 @@ class Worker:
 
     def _run(self, assignment: Assignment) -> None:
         self._current = assignment.attempt
+        enter(self._surroundings)
         report = attempt.run(assignment, self._load, self._reads[assignment.function], self._ask, self._meter)
         if self._is_fork:
             os._exit(0)
@@ -116,6 +119,8 @@ class Worker:
                 match message:
                     case Assignment():
                         self._queue.append(message)
+                    case Surroundings():
+                        self._surroundings = message
                     case Publish(function=number):
                         self._blobs[number] = message.blob
                         self._reads[number] = frozenset(message.reads)

@@ -53,6 +53,13 @@ class Publish(Message, frozen=True, tag="publish"):
     reads: tuple[str, ...]
 
 
+class Surroundings(Message, frozen=True, tag="surroundings"):
+    """Where tasks run from here on: the program's working directory and `sys.path`."""
+
+    directory: str
+    path: tuple[str, ...]
+
+
 class Retire(Message, frozen=True, tag="retire"):
     """Functions that no assignment will name again."""
 
@@ -148,6 +155,6 @@ class Unstarted(Message, frozen=True, tag="unstarted"):
     attempt: int
 
 
-Down = Publish | Retire | Assignment | Answer
+Down = Surroundings | Publish | Retire | Assignment | Answer
 Up = Ready | Wants | Said | Done | Failed
 Event = Started | Wants | Said | Done | Failed | Lost | Unstarted
