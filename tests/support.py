@@ -172,6 +172,119 @@ def watched(processes: Iterable[int]) -> Iterator[None]:
 
 
 def environment(**more: str) -> dict[str, str]:
+    """The environment of a program that finds cloaca where the tests found it, and whose lines come at once.
+
+    Python 3.12 and newer warn of every fork in a program that has a second thread: that is what the tests are about.
+    """
+    assert cloaca.__file__ is not None
+    inherited = {name: value for name, value in os.environ.items() if name != "CLOACA_EXECUTOR"}
+    return {
+        **inherited,
+        "PYTHONPATH": str(Path(cloaca.__file__).parents[1]),
+        "PYTHONUNBUFFERED": "1",
+        "PYTHONWARNINGS": "ignore:This process:DeprecationWarning",
+        **more,
+    }
+
+
+def run(self, functions: Iterable[int], **given: Any) -> list[End]:
+        """Submit, and wait for the ends, in the order of submission."""
+        attempts = self.submit(functions, **given)
+        self.collect()
+        return [self.ends[attempt] for attempt in attempts]
+
+    def collect(self) -> None:
+        """Wait until every open attempt has ended, answering what is asked."""
+        while self._started:
+            self.step()
+
+    def until(self, kind: type[Kind]) -> Kind:
+        """Wait for the next event of a kind; questions are answered, unless it is one that is waited for."""
+        while True:
+            found = [event for event in self.step(answering=kind is not Wants) if isinstance(event, kind)]
+            if found:
+                return found[0]
+
+    def step(self, timeout: float | None = None, *, answering: bool = True) -> Sequence[Event]:
+        """Wait once."""
+        events = self.executor.wait(timeout)
+        for event in events:
+            self._note(event)
+            if answering and isinstance(event, Wants):
+                self.answer(event)
+        return events
+
+    def answer(self, wants: Wants) -> None:
+        """Answer from the world."""
+        self.answered.append(wants)
+        world = {**self._world, **self._given[wants.attempt]}
+        found = world if wants.rest else {key: world.get(key, ()) for key in wants.keys}
+        outcomes = self._outcomes if wants.outcomes else None
+        self.executor.answer(Answer(wants.attempt, Slice(found, wants.rest, outcomes)))
+
+    def _slice(self, given: Mapping[str, tuple[Version, ...]]) -> Slice:
+        if self.executor.answers:
+            return Slice(given)
+        return Slice({**self._world, **given}, complete=True, outcomes=self._outcomes)
+
+    def _note(self, event: Event) -> None:
+        self.events.append(event)
+        assert event.attempt in self._started, f"{event} is about an attempt that isn't open"
+        match event:
+            case Started():
+                assert not self._started[event.attempt], f"{event} came twice"
+                self._started[event.attempt] = True
+            case Done() | Failed() | Lost() | Unstarted():
+                has_started = self._started.pop(event.attempt)
+                assert has_started is not isinstance(event, Unstarted), f"{event}, and Started: {has_started}"
+                self.ends[event.attempt] = event
+            case _:
+                assert self._started[event.attempt], f"{event} came before Started"
+
+
+def published(*functions: TaskFunction) -> list[Publish]:
+    """Functions ready to be sent, numbered by their place."""
+    return [Publish(number, capture(f"task {number}", function).blob, ()) for number, function in enumerate(functions)]
+
+
+def versions(values: Mapping[str, Any]) -> dict[str, tuple[Version, ...]]:
+    """Values as an input that nothing has changed."""
+    return {key: (Version(INPUT, encode(value)),) for key, value in values.items()}
+
+
+def written(end: End) -> dict[str, Any]:
+    """What an attempt that ended well has set; `None` for what it removed."""
+    assert isinstance(end, Done), end
+    return {key: None if payload is None else decode(payload) for key, payload in end.diff.items()}
+
+
+# ---- meeting points ------------------------------------------------------------------------------------------------
+
+
+def pipe(path: Path) -> Path:
+    """A named pipe: who opens it to read and who opens it to write wait for each other."""
+    os.mkfifo(path)
+    return path
+
+
+@contextmanager
+def watched(processes: Iterable[int]) -> Iterator[None]:
+    """In the end every one of these processes has ended. (A process that nobody has waited for counts as ended.)"""
+    descriptors = [os.pidfd_open(pid) for pid in processes]
+    assert descriptors, "there is no process to watch"
+    try:
+        yield
+        alive = [descriptor for descriptor in descriptors if not select.select([descriptor], [], [], PATIENCE)[0]]
+        assert not alive, f"{len(alive)} of {len(descriptors)} processes live on"
+    finally:
+        for descriptor in descriptors:
+            os.close(descriptor)
+
+
+# ---- programs ------------------------------------------------------------------------------------------------------
+
+
+def environment(**more: str) -> dict[str, str]:
     """The environment of a program that finds cloaca where the tests found it, and whose lines come at once."""
     assert cloaca.__file__ is not None
     inherited = {name: value for name, value in os.environ.items() if name != "CLOACA_EXECUTOR"}

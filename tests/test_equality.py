@@ -138,7 +138,7 @@ EQUAL: dict[str, tuple[Any, Any]] = {
     ),
     "masked array": (np.ma.masked_array([1, 2], [False, True]), np.ma.masked_array([1, 2], [False, True])),
     "numpy scalars": ([np.float64(NAN), np.int8(1)], [np.float64(NAN), np.int8(1)]),
-    "numpy date": (np.datetime64("NaT"), np.datetime64("NaT")),
+    "numpy date": (np.datetime64("NaT", "s"), np.datetime64("NaT", "s")),
     "arrays in a dict": ({"a": np.arange(3), "b": 1}, {"b": 1, "a": np.arange(3)}),
     "frame": (pd.DataFrame({"a": [1, 2], "b": ["x", None]}), pd.DataFrame({"a": [1, 2], "b": ["x", None]})),
     "frame of nan": (pd.DataFrame({"a": [1.0, NAN]}), pd.DataFrame({"a": [1.0, NAN]})),
