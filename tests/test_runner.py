@@ -870,13 +870,13 @@ def test_every_executor_gives_the_same_answer(shape: str, executor: str, told: d
 
 
 def where(context):
-    context.set("directory", os.getcwd())
+    context.set("directory", str(Path.cwd()))
 
 
 def test_tasks_run_where_the_program_is_when_it_executes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     name = define("where", where)
     with processes(1) as runner:
-        assert runner.execute(name).final_context["directory"] == os.getcwd()
+        assert runner.execute(name).final_context["directory"] == str(Path.cwd())
         monkeypatch.chdir(tmp_path)
         assert runner.execute(name).final_context["directory"] == str(tmp_path)
 
@@ -899,4 +899,4 @@ def test_a_task_that_moves_takes_no_other_along(tmp_path: Path) -> None:
 
     with processes(1) as runner:
         runner.execute(define("moving", move))
-        assert runner.execute(define("staying", where)).final_context["directory"] == os.getcwd()
+        assert runner.execute(define("staying", where)).final_context["directory"] == str(Path.cwd())

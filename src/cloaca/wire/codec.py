@@ -23,6 +23,9 @@ from cloaca.wire.classes import Pickler
 PICKLED = 0xC1
 MAX_DEPTH = 500
 
+LARGEST = 2**32 - 1
+"""What one field of a message can carry, in bytes."""
+
 SCALARS = frozenset({type(None), bool, int, float, str, bytes})
 CONTAINERS = frozenset({list, dict})
 PLAIN = SCALARS | CONTAINERS
@@ -36,17 +39,19 @@ def encode(value: object, key: str | None = None) -> bytes:
     """The bytes of a value. `key` is the context key that the value is for, if any: errors name it.
 
     Raises:
-        EncodeError: the value holds something that can't be pickled; the error's `path` leads to it.
+        EncodeError: the value holds something that can't be pickled, and the error's `path` leads to it; or it takes
+            over 4 GiB.
 
     >>> decode(encode({"ids": (1, 2)}))
     {'ids': (1, 2)}
     """
-    if type(value) in SCALARS or is_plain(value):
-        try:
-            return _pack(value)
-        except (ValueError, OverflowError, RecursionError):  # a lone surrogate, an int beyond 64 bits, no stack left
-            return _pickle(value, key)
-    return _pickle(value, key)
+    try:
+        payload = _pack(value) if type(value) in SCALARS or is_plain(value) else _pickle(value, key)
+    except (ValueError, OverflowError, RecursionError):  # a lone surrogate, an int beyond 64 bits, no stack left
+        payload = _pickle(value, key)
+    if len(payload) > LARGEST:
+        raise EncodeError(key, key or "value", type(value).__name__, f"it takes {len(payload):,} bytes, over 4 GiB")
+    return payload
 
 
 def decode(payload: bytes | memoryview) -> Any:
