@@ -900,3 +900,27 @@ def test_a_task_that_moves_takes_no_other_along(tmp_path: Path) -> None:
     with processes(1) as runner:
         runner.execute(define("moving", move))
         assert runner.execute(define("staying", where)).final_context["directory"] == str(Path.cwd())
+
+
+def test_the_coordinator_opens_no_payload(runner: DefaultRunner, monkeypatch: pytest.MonkeyPatch) -> None:
+    def source(context):
+        context.set("rows", [(1, 2), (3, 4)])
+
+    def left(context):
+        context.set("left", context["rows"])
+
+    def right(context):
+        context.set("left", {"other": context["rows"]})
+
+    def join(context):
+        context.set("conflicts", list(context.conflicts()))
+
+    name = define("opening", source, left, right, join, left=["source"], right=["source"], join=["left", "right"])
+    opened: list[bytes] = []
+    context = cloaca.Context({"rows": [(0, 0)]})
+    with monkeypatch.context() as patch:
+        for module in ("context", "merge", "result", "wire.codec"):
+            patch.setattr(f"cloaca.{module}.decode", opened.append)
+        result = runner.execute(name, context)
+        assert (result.status, opened) == ("Completed", [])
+    assert result.final_context["conflicts"] == ["left"]
