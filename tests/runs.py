@@ -1,0 +1,68 @@
+"""What the tests of runs share: making one, telling it events, reading what it says."""
+
+from collections.abc import Mapping, Sequence
+from itertools import count
+
+from tests.reference import Graph
+
+from cloaca.engine import invariants
+from cloaca.engine.events import AttemptEvent, Command, RunEvent
+from cloaca.engine.plan import plan
+from cloaca.engine.run import Run, Work
+from cloaca.errors import INPUT
+from cloaca.testing import NO_USAGE
+from cloaca.wire.messages import (
+    Answer,
+    Assignment,
+    Done,
+    Failed,
+    Lost,
+    Slice,
+    Version,
+)
+
+DIAMOND: Graph = [("root", []), ("left", ["root"]), ("right", ["root"]), ("join", ["left", "right"])]
+CHAIN: Graph = [("a", []), ("b", ["a"]), ("c", ["b"])]
+
+
+def a_run(graph: Graph, given: Mapping[str, bytes] | None = None, *, answers: bool = True, reads: str = "") -> Run:
+    """`given` is the input; `reads` are the keys that every task reads, a letter each."""
+    known = {key: (Version(INPUT, payload),) for key, payload in (given or {}).items()}
+    compiled = plan("w", graph)
+    work = [Work(rank, tuple(reads)) for rank in range(len(compiled.names))]
+    return Run(compiled, work, known, numbers=count(), answers=answers)
+
+
+def tell(run: Run, *events: RunEvent | AttemptEvent) -> list[Command]:
+    """Feed events, audit the run after each, and return all commands."""
+    commands: list[Command] = []
+    for event in events:
+        commands += run.handle(event, 0.0)
+        invariants.check(run)
+    return commands
+
+
+def done(attempt: int, **diff: bytes | None) -> Done:
+    return Done(attempt, diff, NO_USAGE)
+
+
+def failed(attempt: int) -> Failed:
+    return Failed(attempt, "ValueError", "no", "", None, NO_USAGE)
+
+
+def lost(attempt: int) -> Lost:
+    return Lost(attempt, None, "SIGKILL")
+
+
+def states(run: Run) -> dict[str, str]:
+    return {name: state.name for name, state in zip(run.plan.names, run.states, strict=True)}
+
+
+def assigned(commands: Sequence[Command]) -> list[tuple[int, str]]:
+    return [(command.attempt, command.task) for command in commands if isinstance(command, Assignment)]
+
+
+def answered(commands: Sequence[Command]) -> Slice:
+    (answer,) = commands
+    assert isinstance(answer, Answer)
+    return answer.slice

@@ -1,0 +1,274 @@
+"""The run against a naive model, checked after every event; and the checks themselves."""
+
+from collections.abc import Callable, Sequence
+from itertools import count
+
+import pytest
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    initialize,
+    invariant,
+    precondition,
+    rule,
+    run_state_machine_as_test,
+)
+from tests.reference import KEYS, Diff, Graph, Inputs, Model, diffs, graphs, inputs
+from tests.runs import DIAMOND, a_run, answered, done, failed, lost, states, tell
+
+from cloaca.engine import invariants
+from cloaca.engine.events import AttemptEvent, Begin, Cancel, Command, Ended, Room, RunEvent, Withdraw
+from cloaca.engine.plan import plan
+from cloaca.engine.run import Run, State, Work
+from cloaca.engine.view import versions
+from cloaca.testing import NO_USAGE
+from cloaca.wire.messages import (
+    Assignment,
+    Done,
+    Outcome,
+    Started,
+    Unstarted,
+    Wants,
+)
+
+# ---- against a naive model -----------------------------------------------------------------------------------------
+
+
+class NaiveRun:
+    """Who has ended and how, who is open: everything else is worked out anew each time."""
+
+    def __init__(self, graph: Graph, given: Inputs) -> None:
+        self.dependencies = dict(graph)
+        self.names = plan("w", graph).names
+        self.context = Model(graph, given)
+        self.ended: dict[str, str] = {}
+        self.open: dict[int, str] = {}
+        self.started: set[int] = set()
+        self.is_cancelled = False
+
+    def ready(self) -> list[str]:
+        return [
+            name
+            for name in self.names
+            if name not in self.ended and name not in self.open.values() and self._may_start(name)
+        ]
+
+    def end(self, attempt: int, how: str) -> None:
+        self.ended[self.open.pop(attempt)] = how
+        self.skip()
+
+    def skip(self) -> None:
+        for name in self.names:
+            if name not in self.ended and self._dependencies_ended(name) and not self._may_start(name):
+                self.ended[name] = "SKIPPED"
+
+    def cancel(self) -> None:
+        self.is_cancelled = True
+        self.ended |= {
+            name: "CANCELLED" for name in self.names if name not in self.ended and name not in self.open.values()
+        }
+
+    def states(self) -> dict[str, str]:
+        ready = dict.fromkeys(self.ready(), "READY")
+        opened = {name: "RUNNING" if n in self.started else "SUBMITTED" for n, name in self.open.items()}
+        return dict.fromkeys(self.names, "WAITING") | ready | opened | self.ended
+
+    def _dependencies_ended(self, name: str) -> bool:
+        return all(dependency in self.ended for dependency in self.dependencies[name])
+
+    def _may_start(self, name: str) -> bool:
+        ends = [self.ended.get(dependency) for dependency in self.dependencies[name]]
+        return not ends or (None not in ends and "COMPLETED" in ends)
+
+
+class RunAgainstModel(RuleBasedStateMachine):
+    """Any events that an executor's contract allows, and late ones, in any order."""
+
+    @initialize(graph=graphs(most=8), given=inputs, answers=st.booleans())
+    def begin(self, graph: Graph, given: Inputs, *, answers: bool) -> None:
+        compiled = plan("w", graph)
+        self.run = Run(compiled, [Work(0, ("a", "b"))] * len(compiled.names), given, numbers=count(), answers=answers)
+        self.answers = answers
+        self.model = NaiveRun(graph, given)
+        self.last = -1
+        self.late = 0
+        self.ends_told = 0
+        assert self.tell(Begin()) == []
+
+    def tell(self, event: RunEvent | AttemptEvent) -> list[Command]:
+        commands = list(self.run.handle(event, 0.0))
+        self.ends_told += commands.count(Ended())
+        return [command for command in commands if command != Ended()]
+
+    def pick(self, data: st.DataObject, attempts: Sequence[int]) -> int:
+        return data.draw(st.sampled_from(sorted(attempts)))
+
+    @property
+    def held(self) -> list[int]:
+        return [attempt for attempt in self.model.open if attempt not in self.model.started]
+
+    @property
+    def running(self) -> list[int]:
+        return [attempt for attempt in self.model.open if attempt in self.model.started]
+
+    @rule(size=st.integers(0, 4))
+    def room(self, size: int) -> None:
+        expected = self.model.ready()[:size]
+        for command, name in zip(self.tell(Room(size)), expected, strict=True):
+            assert isinstance(command, Assignment)
+            assert command.task == name
+            assert command.attempt == self.last + 1
+            self.last = command.attempt
+            self.model.open[command.attempt] = name
+            self.check_slice(command)
+
+    def check_slice(self, assignment: Assignment) -> None:
+        visible = self.model.context.whole(assignment.task)
+        given = assignment.slice
+        assert given.complete is not self.answers
+        if self.answers:
+            assert given.versions == {key: found for key, found in visible.items() if key in "ab"}
+        else:
+            assert dict(given.versions) == visible
+            assert given.outcomes is not None
+            assert dict(given.outcomes) == self.outcomes(assignment.task)
+
+    def outcomes(self, task: str) -> dict[str, Outcome]:
+        return {name: self.run.outcome(self.run.plan.rank[name]) for name in self.model.context.orders[task]}
+
+    @precondition(lambda self: self.held)
+    @rule(data=st.data())
+    def start(self, data: st.DataObject) -> None:
+        attempt = self.pick(data, self.held)
+        assert self.tell(Started(attempt)) == []
+        self.model.started.add(attempt)
+
+    @precondition(lambda self: self.held)
+    @rule(data=st.data())
+    def give_back(self, data: st.DataObject) -> None:
+        attempt = self.pick(data, self.held)
+        assert self.tell(Unstarted(attempt)) == []
+        if self.model.is_cancelled:
+            self.model.end(attempt, "CANCELLED")
+        else:
+            del self.model.open[attempt]
+
+    @precondition(lambda self: self.running)
+    @rule(data=st.data(), diff=diffs)
+    def complete(self, data: st.DataObject, diff: Diff) -> None:
+        attempt = self.pick(data, self.running)
+        self.model.context.record(self.model.open[attempt], diff)
+        assert self.tell(Done(attempt, dict(diff), NO_USAGE)) == []
+        self.model.end(attempt, "COMPLETED")
+
+    @precondition(lambda self: self.running)
+    @rule(data=st.data())
+    def fail(self, data: st.DataObject) -> None:
+        attempt = self.pick(data, self.running)
+        assert self.tell(failed(attempt)) == []
+        self.model.end(attempt, "FAILED")
+
+    @precondition(lambda self: self.running)
+    @rule(data=st.data())
+    def lose(self, data: st.DataObject) -> None:
+        attempt = self.pick(data, self.running)
+        assert self.tell(lost(attempt)) == []
+        self.model.end(attempt, "CANCELLED" if self.model.is_cancelled else "FAILED")
+
+    @precondition(lambda self: self.running)
+    @rule(data=st.data(), keys=st.sets(st.sampled_from([*KEYS, "z"])), rest=st.booleans(), outcomes=st.booleans())
+    def want(self, data: st.DataObject, keys: set[str], *, rest: bool, outcomes: bool) -> None:
+        attempt = self.pick(data, self.running)
+        task = self.model.open[attempt]
+        visible = self.model.context.whole(task)
+        given = answered(self.tell(Wants(attempt, tuple(sorted(keys)), rest, outcomes)))
+        assert given.complete is rest
+        assert given.outcomes == (self.outcomes(task) if outcomes else None)
+        assert rest or keys <= given.versions.keys()
+        assert not rest or given.versions == visible
+        assert all(found == visible.get(key, ()) for key, found in given.versions.items())
+
+    @precondition(lambda self: self.last > len(self.model.open))
+    @rule(
+        data=st.data(),
+        event=st.sampled_from(
+            [Started, Unstarted, failed, lost, lambda n: done(n, a=b"late"), lambda n: Wants(n, ("a",))]
+        ),
+    )
+    def report_late(self, data: st.DataObject, event: Callable[[int], AttemptEvent]) -> None:
+        closed = [attempt for attempt in range(self.last + 1) if attempt not in self.model.open]
+        assert self.tell(event(self.pick(data, closed))) == []
+        self.late += 1
+
+    @precondition(lambda self: not self.run_is_over)
+    @rule(is_meant=st.integers(0, 3))
+    def cancel(self, is_meant: int) -> None:
+        """Not too often: most runs should go on for a while."""
+        if is_meant:
+            return
+        withdrawn = [] if self.model.is_cancelled else [Withdraw(attempt) for attempt in self.model.open]
+        assert self.tell(Cancel()) == withdrawn
+        self.model.cancel()
+
+    @property
+    def run_is_over(self) -> bool:
+        return len(self.model.ended) == len(self.model.names)
+
+    @invariant()
+    def agrees(self) -> None:
+        if not hasattr(self, "run"):
+            return
+        invariants.check(self.run)
+        assert states(self.run) == self.model.states()
+        assert self.run.late == self.late
+        assert self.ends_told == self.run_is_over
+        final = {key: versions(writes) for key, writes in self.run.history.final().items()}
+        assert final == self.model.context.final()
+
+
+def test_the_run_agrees_with_the_naive_model() -> None:
+    run_state_machine_as_test(
+        RunAgainstModel,
+        settings=settings(
+            derandomize=True,
+            database=None,
+            deadline=None,
+            max_examples=120,
+            stateful_step_count=40,
+            suppress_health_check=list(HealthCheck),
+        ),
+    )
+
+
+# ---- the audit itself ----------------------------------------------------------------------------------------------
+
+
+def spoil(run: Run, name: str, change: Callable[[object], object]) -> None:
+    setattr(run, name, change(getattr(run, name)))
+
+
+@pytest.mark.parametrize(
+    ("name", "change", "said"),
+    [
+        ("_unended", lambda unended: unended - 1, "the run counts 2"),
+        ("_ready", lambda ready: [*ready, 2], "the heap holds"),
+        ("_open", lambda _: {}, "attempts are open at []"),
+        ("_waiting", lambda _: [0, 0, 0, 5], "it counts 5 unended"),
+        ("_well", lambda well: [0, 0, 0, 1], "and 1 completed dependencies"),
+        ("attempts", lambda _: [0, 0, 0, 0], "no attempt of it was ever started"),
+        ("ends", lambda _: [None] * 4, "its end is None"),
+        ("cancelled", lambda _: True, "the run was cancelled"),
+        ("states", lambda states: [*states[:3], State.READY], "of its dependencies have not ended"),
+        ("states", lambda states: [*states[:3], State.SKIPPED], "of its dependencies have not ended"),
+        ("states", lambda states: [State.FAILED, *states[1:]], "its write of 'k' stands"),
+        ("states", lambda states: [State.FAILED, *states[1:]], "none of its dependencies completed"),
+    ],
+)
+def test_the_audit_finds_a_broken_run(name: str, change: Callable[[object], object], said: str) -> None:
+    run = a_run(DIAMOND)
+    tell(run, Begin(), Room(1), Started(0), done(0, k=b"1"), Room(1), Started(1))
+    spoil(run, name, change)
+    with pytest.raises(AssertionError) as caught:
+        invariants.check(run)
+    assert said in str(caught.value)
