@@ -50,15 +50,15 @@ class FrameReader:
         self._make_room()
 
     def _make_room(self) -> None:
-        """Move the unfinished frame to the front of a buffer that holds it whole."""
+        """Have space for the rest of the unfinished frame behind it, or for a fresh one."""
         rest = self._view[self._start : self._end]
-        if not rest and len(self._view) == _CAPACITY:
-            self._start = self._end = 0
+        needed = _LENGTH.size
+        if len(rest) >= needed:
+            needed += _LENGTH.unpack_from(rest)[0]
+        wanted = max(_CAPACITY, needed)
+        if wanted == len(self._view) and self._start + needed <= wanted and self._end < wanted:
             return
-        wanted = _CAPACITY
-        if len(rest) >= _LENGTH.size:
-            wanted = max(wanted, _LENGTH.size + _LENGTH.unpack_from(rest)[0])
-        if wanted != len(self._view) or self._start > wanted // 2:
+        if wanted != len(self._view) or rest:
             self._view = memoryview(bytearray(wanted))
             self._view[: len(rest)] = rest
-            self._start, self._end = 0, len(rest)
+        self._start, self._end = 0, len(rest)
