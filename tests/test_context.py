@@ -180,6 +180,7 @@ def test_any_other_key_is_a_type_error(use: Callable[[Context, Any], Any]) -> No
 
 def test_a_key_that_is_no_text_is_not_in_it() -> None:
     assert 5 not in Context({"5": 1})
+    assert "\ud800" not in Context({"?": 1})
 
 
 def test_a_key_that_no_message_can_carry_is_refused() -> None:

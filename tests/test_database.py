@@ -1,12 +1,13 @@
 """Which database URLs a runner takes."""
 
 import warnings
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from cloaca import DefaultRunner
+from cloaca import DefaultRunner, DefaultRunnerConfig
 from cloaca.database import check_url
 
 IN_MEMORY = [
@@ -68,9 +69,26 @@ def test_the_password_of_a_refused_database_is_not_told() -> None:
     assert "secret" not in str(caught.value)
 
 
-def test_the_warning_points_to_the_program_and_no_file_is_made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def with_config(url: str) -> DefaultRunner:
+    return DefaultRunner.with_config(url, DefaultRunnerConfig())
+
+
+class OwnRunner(DefaultRunner):
+    pass
+
+
+@pytest.mark.parametrize("make", [DefaultRunner, with_config, OwnRunner])
+def test_the_warning_points_to_the_program_and_no_file_is_made(
+    make: Callable[[str], DefaultRunner], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.chdir(tmp_path)
     with pytest.warns(UserWarning, match="stays untouched") as caught:
-        DefaultRunner("sqlite://runs.db").shutdown()
+        make("sqlite://runs.db").shutdown()
     assert caught[0].filename == __file__
     assert list(tmp_path.iterdir()) == []
+
+
+def test_the_warning_names_the_line_that_made_the_runner() -> None:
+    with pytest.warns(UserWarning, match="stays untouched") as caught:
+        with_config("runs.db").shutdown()
+    assert caught[0].lineno == with_config.__code__.co_firstlineno + 1

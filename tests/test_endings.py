@@ -525,3 +525,52 @@ def test_arrays_and_frames_travel_both_ways(tmp_path: Path) -> None:
     print([type(number).__name__ for number in final["totals"]])
     """
     assert_clean(run("-c", dedent(program), cwd=tmp_path), "['int64', 'float64', 'float64']\n")
+
+
+def test_ctrl_c_ends_a_program_whose_output_nobody_reads(tmp_path: Path) -> None:
+    script = """
+    import os, signal, cloaca
+
+    with cloaca.WorkflowBuilder("noisy"):
+
+        @cloaca.task()
+        def noisy(context):
+            for _ in range(10_000):
+                print("x" * 80)
+            os.kill(context["program"], signal.SIGINT)
+            signal.pause()
+
+    with cloaca.DefaultRunner(workers=1) as runner:
+        try:
+            runner.execute("noisy", cloaca.Context({"program": os.getpid()}))
+        except KeyboardInterrupt as interrupt:
+            os._exit(7 if interrupt.result.status == "Cancelled" else 8)
+    """
+    (tmp_path / "program.py").write_text(dedent(script))
+    with subprocess.Popen(
+        [sys.executable, "program.py"], cwd=tmp_path, env=environment(), stdout=subprocess.PIPE
+    ) as program:
+        try:
+            assert program.wait(PATIENCE) == 7
+        finally:
+            program.kill()
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
+def test_what_tasks_started_goes_with_a_program_that_is_killed(number: signal.Signals, tmp_path: Path) -> None:
+    script = """
+    import os, subprocess, cloaca
+
+    with cloaca.WorkflowBuilder("starting"):
+
+        @cloaca.task()
+        def start(context):
+            subprocess.run(["sh", "-c", "echo started; exec sleep 1000"])
+
+    cloaca.DefaultRunner(workers=1).execute("starting")
+    """
+    with Program(dedent(script), tmp_path) as program:
+        assert program.line() == "started"
+        program.send(number)
+        code, rest, _ = program.end()
+    assert (code, rest) == (-number, "")

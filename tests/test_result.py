@@ -112,8 +112,16 @@ def test_every_task_has_a_result_in_the_order_of_the_workflow(completed: Workflo
     assert list(completed.tasks) == ["root", "left", "right", "join"]
     assert len(completed.tasks) == 4
     assert [(task.status, task.attempts) for task in completed.tasks.values()] == [("Completed", 1)] * 4
-    with pytest.raises(KeyError):
-        completed.tasks["other"]
+
+
+def test_an_unknown_task_is_told_with_the_nearest_ids(completed: WorkflowResult) -> None:
+    with pytest.raises(KeyError, match=r"No task of this workflow has the id 'lft'\. The nearest ids are 'left'\."):
+        completed.tasks["lft"]
+    with pytest.raises(KeyError, match=r"has the id 5\.'$"):
+        completed.tasks[5]  # type: ignore[index]
+    assert "left" in completed.tasks
+    assert "lft" not in completed.tasks
+    assert completed.tasks.get("lft") is None
 
 
 def test_what_a_task_cost(completed: WorkflowResult) -> None:
@@ -176,6 +184,26 @@ def test_the_error_is_the_original_one_with_the_workers_traceback() -> None:
     assert "Traceback: line 7" in str(task.error.__cause__)
     assert task.error_message == "ValueError: no rows"
     assert task.duration == 2.5
+
+
+def test_a_task_has_one_result_and_one_error() -> None:
+    ended = result(CHAIN, {"b": ValueError("no rows"), "c": "SIGKILL"})
+    assert ended.tasks["b"] is ended.tasks["b"]
+    assert ended.tasks["b"].error is ended.tasks["b"].error
+    with pytest.raises(WorkflowFailedError) as caught:
+        ended.raise_for_status()
+    assert caught.value.__cause__ is ended.tasks["b"].error
+
+
+def test_a_result_can_be_kept_after_its_errors_were_read() -> None:
+    class Local(Exception):  # noqa: N818 - a made-up one, which plain pickle can't take
+        pass
+
+    ended = result(CHAIN, {"b": Local("no rows")})
+    assert isinstance(ended.tasks["b"].error, Local)
+    kept = pickle.loads(pickle.dumps(ended))
+    assert isinstance(kept.tasks["b"].error, Local)
+    assert "Traceback: line 7" in str(kept.tasks["b"].error.__cause__)
 
 
 def not_an_exception(attempt: int) -> Failed:

@@ -462,6 +462,14 @@ def test_an_unknown_workflow_where_there_is_none() -> None:
         find("x")
 
 
+def test_a_workflow_is_found_by_its_name_only() -> None:
+    advice = r"^execute takes the name of a workflow, e\.g\. runner\.execute\(workflow\.name\), not a "
+    wrong: list[object] = [diamond(), WorkflowBuilder("w"), None, []]
+    for given in wrong:
+        with pytest.raises(TypeError, match=f"{advice}{type(given).__name__}$"):
+            find(given)  # type: ignore[arg-type]
+
+
 def test_a_constructor_is_called_and_its_workflow_registered() -> None:
     register_workflow_constructor("other name", diamond)
     assert find("other name") is find("diamond")

@@ -134,7 +134,7 @@ class Context:
         self._changes[_checked(key)] = None
 
     def __contains__(self, key: object) -> bool:
-        return isinstance(key, str) and self._held(key) is not None
+        return isinstance(key, str) and _is_text(key) and self._held(key) is not None
 
     # ---- all keys --------------------------------------------------------------------------------------------------
 
@@ -293,6 +293,11 @@ def _checked(key: Any) -> str:
     except UnicodeEncodeError as error:
         raise ValueError(f"A context key is valid text, and {key!r} is not: {error.reason}") from error
     return str.__str__(key)
+
+
+def _is_text(key: str) -> bool:
+    """Whether UTF-8 can carry the key: without lone surrogates."""
+    return key.isascii() or key == key.encode(errors="replace").decode()
 
 
 def _nearest(name: str, names: Iterable[str]) -> str:

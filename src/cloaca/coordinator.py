@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from time import monotonic
 
-from cloaca.console import Console
+from cloaca.console import Console, ConsoleThread
 from cloaca.engine.events import AttemptEvent, Begin, Cancel, Commands, Ended, Room, RunEvent, Withdraw
 from cloaca.engine.run import Run
 from cloaca.execution.executor import Executor
@@ -36,13 +36,13 @@ class Job:
 class Coordinator:
     """Drives runs on one executor. `step` and all it calls stay on one thread; `post` is for every thread."""
 
-    def __init__(self, executor: Executor) -> None:
+    def __init__(self, executor: Executor, console: Console | ConsoleThread | None = None) -> None:
         self._executor = executor
         self._mailbox: deque[tuple[Job, RunEvent]] = deque()
         self._jobs: deque[Job] = deque()
         self._owners: dict[int, Job] = {}
         self._published: dict[str, set[int]] = {}
-        self._console = Console()
+        self._console = console or Console()
 
     @property
     def is_idle(self) -> bool:
@@ -68,9 +68,11 @@ class Coordinator:
             job, event = self._mailbox.popleft()
             if isinstance(event, Begin):
                 self._jobs.append(job)
+        open_attempts = list(self._owners)
+        self._owners.clear()
+        self._executor.cancel(open_attempts)
         while self._jobs:
             self._jobs.popleft().on_end(error)
-        self._owners.clear()
 
     def _open(self, job: Job, event: RunEvent) -> None:
         if isinstance(event, Begin):

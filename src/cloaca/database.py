@@ -1,6 +1,6 @@
 """What `DefaultRunner` makes of its database URL. Runs are not recorded yet, so a file is accepted with a warning."""
 
-import warnings
+from cloaca.warning import warn
 
 _SUFFIXES = (".db", ".sqlite", ".sqlite3")
 
@@ -20,7 +20,7 @@ def check_url(url: str) -> None:
         return
     if not (separator or url.startswith("file:") or "/" in url or url.endswith(_SUFFIXES)):
         raise ValueError(f'{url!r} is no database URL: use "sqlite://:memory:", or a path that ends in .db')
-    warnings.warn(f"Runs are not recorded yet: {url!r} stays untouched.", UserWarning, stacklevel=3)
+    warn(f"Runs are not recorded yet: {url!r} stays untouched.")
 
 
 def _is_in_memory(url: str) -> bool:

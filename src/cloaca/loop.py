@@ -4,9 +4,10 @@ import os
 from contextlib import suppress
 from threading import Lock, Thread, current_thread
 
+from cloaca.console import ConsoleThread
 from cloaca.coordinator import Coordinator, Job
 from cloaca.engine.events import Begin, Cancel
-from cloaca.errors import RunnerClosedError
+from cloaca.errors import RunnerClosedError, WorkersUnavailableError
 from cloaca.execution.executor import Executor
 
 
@@ -33,6 +34,9 @@ class Inline:
         """Cancel the job's run."""
         self._coordinator.post(job, Cancel())
 
+    def settle(self) -> None:
+        """What tasks print here is shown at once."""
+
     def _finish(self) -> None:
         while not self._coordinator.is_idle:
             self._coordinator.step(0)
@@ -43,7 +47,8 @@ class Loop:
 
     def __init__(self, executor: Executor) -> None:
         self._executor = executor
-        self._coordinator = Coordinator(executor)
+        self._console = ConsoleThread()
+        self._coordinator = Coordinator(executor, self._console)
         self._lock = Lock()  # a job either comes before the end, and is ended with it, or is refused
         self._end: Exception | None = None
         self._is_stopping = False
@@ -73,18 +78,31 @@ class Loop:
                 self._executor.wake()
         if current_thread() is not self._thread:
             self._thread.join()
+            self._console.close()
+
+    def settle(self) -> None:
+        """Wait until what tasks have printed so far is shown."""
+        self._console.settle()
 
     def _post(self, job: Job, event: Begin | Cancel) -> None:
+        if self._process != os.getpid():
+            raise RunnerClosedError("This runner belongs to the process that forked this one. Create a new one here.")
         with self._lock:
             if self._end is not None:
                 raise RunnerClosedError(f"This runner has ended: {self._end} Create a new one.") from self._end
             self._coordinator.post(job, event)
 
+    def _step(self) -> None:
+        try:
+            self._coordinator.step()
+        except WorkersUnavailableError as error:
+            self._coordinator.fail(error)  # the next execution tries anew
+
     def _work(self) -> None:
         end: Exception = RunnerClosedError("The runner was shut down while the workflow was running.")
         try:
             while not self._is_stopping:
-                self._coordinator.step()
+                self._step()
         except Exception as error:  # noqa: BLE001 - whoever waits for a run is told, on their own thread
             end = error
         with self._lock:

@@ -19,7 +19,16 @@ def register(workflow: Workflow) -> None:
 
 
 def find(name: str) -> Workflow:
-    """Return the workflow registered under `name`; raises `UnknownWorkflowError`, which lists the nearest names."""
+    """Return the workflow registered under `name`.
+
+    Raises:
+        UnknownWorkflowError: there is none; the message lists the nearest names.
+        TypeError: `name` is no string.
+    """
+    if not isinstance(name, str):
+        raise TypeError(
+            f"execute takes the name of a workflow, e.g. runner.execute(workflow.name), not a {type(name).__name__}"
+        )
     try:
         return _workflows[name]
     except KeyError:

@@ -5,8 +5,9 @@ Everything here is plain data taken from the run when it ended; values and excep
 
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
+from difflib import get_close_matches
 from functools import cached_property
-from typing import Literal
+from typing import Any, Literal
 
 from cloaca.context import Context, of_versions, unchanged
 from cloaca.engine.plan import Plan
@@ -24,7 +25,8 @@ _LISTED = 10
 class TaskResult:
     """How one task ended.
 
-    `status` is "Completed", "Failed", "Skipped" or "Cancelled"; `attempts` counts the tries that were started.
+    `status` is "Completed", "Failed", "Skipped" or "Cancelled"; `attempts` counts the tries that the coordinator
+    holds to have started: sent to a worker that was idle, or next in the queue of one that had just reported.
     """
 
     def __init__(self, id: str, outcome: Outcome, attempts: int, end: End, clock: float) -> None:
@@ -82,12 +84,16 @@ class TaskResult:
         """The highest memory, in bytes, that the worker had ever used when the attempt ended; `None` as above."""
         return None if self.usage is None else self.usage.peak_memory
 
+    def __getstate__(self) -> dict[str, Any]:
+        """Leave out the rebuilt exception, which pickle may not be able to take: what was sent is kept."""
+        return {name: value for name, value in vars(self).items() if name != "error"}
+
     def __repr__(self) -> str:
         return f"TaskResult({self.id!r}, {self.status!r}, attempts={self.attempts})"
 
 
 class _Tasks(Mapping[str, TaskResult]):
-    """The tasks' results by id, in the order of the workflow; each is made when it is asked for."""
+    """The tasks' results by id, in the order of the workflow; each is made when it is first asked for, and kept."""
 
     def __init__(self, run: Run, outcomes: Sequence[Outcome], clock: float) -> None:
         self._plan = run.plan
@@ -95,10 +101,16 @@ class _Tasks(Mapping[str, TaskResult]):
         self._attempts = run.attempts
         self._ends = run.ends
         self._clock = clock
+        self._made: dict[str, TaskResult] = {}
 
     def __getitem__(self, id: str) -> TaskResult:
-        rank = self._plan.rank[id]
-        return TaskResult(id, self._outcomes[rank], self._attempts[rank], self._ends[rank], self._clock)
+        try:
+            return self._made[id]
+        except KeyError:
+            return self._made.setdefault(id, self._make(id))  # one for all threads
+
+    def __contains__(self, id: object) -> bool:
+        return id in self._plan.rank
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._plan.names)
@@ -108,6 +120,12 @@ class _Tasks(Mapping[str, TaskResult]):
 
     def __repr__(self) -> str:
         return f"<results of {len(self)} tasks>"
+
+    def _make(self, id: str) -> TaskResult:
+        rank = self._plan.rank.get(id)
+        if rank is None:
+            raise KeyError(_unknown(id, self._plan.names)) from None
+        return TaskResult(id, self._outcomes[rank], self._attempts[rank], self._ends[rank], self._clock)
 
 
 class WorkflowResult:
@@ -195,6 +213,12 @@ def _listing(names: Sequence[str], what: str) -> str:
         return ""
     shown = ", ".join(map(repr, names[:_LISTED])) + (", ..." if len(names) > _LISTED else "")
     return f"{len(names)} task{'s were' if len(names) > 1 else ' was'} {what}: {shown}"
+
+
+def _unknown(id: object, names: Sequence[str]) -> str:
+    close = get_close_matches(id, names) if isinstance(id, str) else ()
+    advice = f" The nearest ids are {', '.join(map(repr, close))}." if close else ""
+    return f"No task of this workflow has the id {id!r}.{advice}"
 
 
 def _rebuilt(failed: Failed) -> BaseException:

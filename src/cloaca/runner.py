@@ -5,8 +5,10 @@ import sys
 import time
 import weakref
 from collections.abc import Sequence
+from contextlib import suppress
 from itertools import count
-from threading import Event, Lock
+from queue import Empty, SimpleQueue
+from threading import Lock
 from types import TracebackType
 from typing import Literal, Self
 
@@ -43,7 +45,9 @@ class Execution:
         self._job = Job(workflow.name, run, functions, self._end, here())
         self._workflow = workflow
         self._host = host
-        self._ended = Event()
+        self._has_ended = False
+        self._bells: list[SimpleQueue[None]] = []
+        self._process = os.getpid()
         self._error: Exception | None = None
         self._result: WorkflowResult | None = None
         self._started = time.time()
@@ -56,7 +60,7 @@ class Execution:
 
     def cancel(self) -> None:
         """Start nothing more, and stop the tasks that run; the result then says "Cancelled"."""
-        if not self._ended.is_set():
+        if not self._has_ended:
             self._host.cancel(self._job)
 
     def result(self, timeout: float | None = None) -> WorkflowResult:
@@ -68,10 +72,12 @@ class Execution:
                 far it got.
         """
         try:
-            ended = self._ended.wait(timeout)
+            ended = self._wait(timeout)
+            if ended:
+                self._host.settle()
         except KeyboardInterrupt as interrupt:
             self.cancel()
-            self._ended.wait()
+            self._wait(None)
             self._attach(interrupt)
             raise
         if not ended:
@@ -81,6 +87,17 @@ class Execution:
         if self._result is None:
             raise InternalError("An execution ended with neither a result nor an error.")
         return self._result
+
+    def _wait(self, timeout: float | None) -> bool:
+        """Wait for the end. Not by a `threading.Event`: Ctrl-C at the wrong moment would leave its lock taken."""
+        if self._process != os.getpid():
+            raise RunnerClosedError("This execution belongs to the process that forked this one: wait for it there.")
+        bell: SimpleQueue[None] = SimpleQueue()
+        self._bells.append(bell)
+        if not self._has_ended:
+            with suppress(Empty):
+                bell.get(timeout=timeout)
+        return self._has_ended
 
     def _begin(self) -> "Execution":
         try:
@@ -103,7 +120,9 @@ class Execution:
             error = fault
         self._error = error
         self._runner = None
-        self._ended.set()
+        self._has_ended = True
+        for bell in list(self._bells):
+            bell.put(None)
 
 
 class DefaultRunner:
@@ -193,9 +212,11 @@ class DefaultRunner:
 
     def shutdown(self) -> None:
         """End the workers. Executions that are under way end with an error. Idempotent."""
-        self._closed = True
-        if self._loop is not None and self._process == os.getpid():
-            self._loop.stop()
+        with self._lock:
+            self._closed = True
+            loop = self._loop
+        if loop is not None:
+            loop.stop()
 
     def __enter__(self) -> Self:
         return self

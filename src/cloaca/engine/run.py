@@ -48,6 +48,7 @@ from cloaca.wire.messages import (
 FIRST_PREFETCH = 16
 """How many keys (or tasks without one) nearby come along with the first key that a slice lacked; doubled each time."""
 
+MOST_PREFETCH = 1 << 20
 STORY_LENGTH = 10_000
 
 
@@ -234,7 +235,7 @@ class Run:
             attempt.nearby = self.history.near(attempt.rank)
         near = filter(None, islice(attempt.nearby, attempt.prefetch))
         found = {key: versions(writes) for key, writes in near}
-        attempt.prefetch *= 2
+        attempt.prefetch = min(2 * attempt.prefetch, MOST_PREFETCH)
         for key in keys:
             found[key] = versions(self.history.candidates(attempt.rank, key))
         return found

@@ -19,7 +19,7 @@ def follow(descriptor: int) -> None:
     """Tie this process to the writing end of the pipe whose reading end is `descriptor`."""
     os.set_inheritable(descriptor, False)  # noqa: FBT003 - the argument's only form
     if sys.platform == "linux":
-        fcntl.fcntl(descriptor, fcntl.F_SETOWN, os.getpid())
+        fcntl.fcntl(descriptor, fcntl.F_SETOWN, -os.getpgrp())  # what the tasks started goes along
         fcntl.fcntl(descriptor, _F_SETSIG, signal.SIGKILL)
         fcntl.fcntl(descriptor, fcntl.F_SETFL, fcntl.fcntl(descriptor, fcntl.F_GETFL) | os.O_ASYNC | os.O_NONBLOCK)
         _leave_if_gone(descriptor)

@@ -11,12 +11,13 @@ from contextlib import ExitStack
 from socket import socketpair
 from threading import Thread
 
+from cloaca.execution.mark import Mark, create
 from cloaca.wire.frames import FrameReader, decode_up, frame
 from cloaca.wire.messages import Assignment, Down, Surroundings, Up
 
 _BOOT = (
-    "import sys; sys.path[:] = sys.argv[3].split('\\n'); "
-    "from cloaca.execution.worker import main; main(int(sys.argv[1]), int(sys.argv[2]))"
+    "import sys; sys.path[:] = sys.argv[2].split('\\n'); "
+    "from cloaca.execution.worker import main; main(*map(int, sys.argv[1].split()))"
 )
 """Run with `-c`: `-m` costs more at every start, and would make a second module of `cloaca.execution.worker`."""
 
@@ -44,7 +45,11 @@ class Peer:
             lifeline, self._lifeline = os.pipe()
             undo.callback(os.close, self._lifeline)
             theirs.callback(os.close, lifeline)
-            self._process = _spawn(socket.fileno(), lifeline, environment, surroundings)
+            mark = create()
+            theirs.callback(os.close, mark)
+            self._mark = Mark(mark)
+            undo.callback(self._mark.close)
+            self._process = _spawn((socket.fileno(), lifeline, mark), environment, surroundings)
             self.exit_descriptor = _exit_descriptor(self._process)
             undo.pop_all()
         self.socket.setblocking(False)  # noqa: FBT003 - the argument's only form
@@ -54,6 +59,11 @@ class Peer:
     def pid(self) -> int:
         """The process id, which is also that of its process group."""
         return self._process.pid
+
+    @property
+    def begun(self) -> int:
+        """The number of the attempt that the worker began last."""
+        return self._mark.read()
 
     def send(self, messages: Sequence[Down]) -> None:
         """Write as much as the socket takes now; the rest waits in `outgoing`."""
@@ -115,20 +125,21 @@ class Peer:
     def close(self) -> None:
         """Give up every descriptor."""
         self.socket.close()
+        self._mark.close()
         for descriptor in (self._lifeline, self.exit_descriptor):
             os.close(descriptor)
 
 
 def _spawn(
-    socket: int, lifeline: int, environment: Mapping[str, str], surroundings: Surroundings
+    descriptors: tuple[int, ...], environment: Mapping[str, str], surroundings: Surroundings
 ) -> subprocess.Popen[bytes]:
     flags = subprocess._args_from_interpreter_flags()  # type: ignore[attr-defined]  # as multiprocessing does
     return subprocess.Popen(
-        [sys.executable, *flags, "-P", "-c", _BOOT, str(socket), str(lifeline), "\n".join(surroundings.path)],
+        [sys.executable, *flags, "-P", "-c", _BOOT, " ".join(map(str, descriptors)), "\n".join(surroundings.path)],
         cwd=surroundings.directory,
         env=environment,
         stdin=subprocess.DEVNULL,
-        pass_fds=(socket, lifeline),
+        pass_fds=descriptors,
         process_group=0,
     )
 

@@ -33,6 +33,7 @@ from cloaca.execution.peer import Peer
 from cloaca.execution.spin import spin
 from cloaca.execution.surroundings import here
 from cloaca.wire.messages import (
+    SOCKET_LOST,
     Answer,
     Assignment,
     Done,
@@ -52,6 +53,7 @@ from cloaca.wire.messages import (
 WINDOW_PER_WORKER = 256
 TOLERATED_FAILED_STARTS = 3
 GRACE_SECONDS = 2.0
+CANCELLED = "it was cancelled"
 ENDING_SECONDS = 0.1
 HUNG_UP = "the worker's connection to the program was closed, and so it was stopped"
 
@@ -77,6 +79,7 @@ class Pool:
         self._peers: list[Peer] = []
         self._holder: dict[int, Peer] = {}
         self._withdrawn: set[int] = set()
+        self._announced: dict[int, int] = {}  # started, as it seemed: how often at a worker that then died idle
         self._events: list[Event] = []
         self._batching = Batching()
         self._failed_starts = 0
@@ -125,7 +128,7 @@ class Pool:
     def cancel(self, attempts: Sequence[int]) -> None:
         """Give back what is pending; in `wait`, stop what runs. What a worker has queued is stopped when it starts."""
         withdrawn = set(attempts)
-        self._events += [Unstarted(waiting.attempt) for waiting in self._pending if waiting.attempt in withdrawn]
+        self._events += [self._given_back(waiting.attempt) for waiting in self._pending if waiting.attempt in withdrawn]
         self._pending = deque(waiting for waiting in self._pending if waiting.attempt not in withdrawn)
         self._withdrawn |= withdrawn & self._holder.keys()
 
@@ -157,6 +160,8 @@ class Pool:
 
     def wake(self) -> None:
         """Make `wait` return."""
+        if self._closed:
+            return
         try:
             os.write(self._wake_writer, b"!")
         except BlockingIOError:
@@ -194,10 +199,10 @@ class Pool:
         for _ in range(min(self._size - len(self._peers), len(self._pending) - idle)):
             try:
                 peer = Peer(self._environment, self._surroundings)
-            except OSError:
+            except OSError as error:
                 if self._peers:
                     return  # the machine has no room for another process: go on with those that there are
-                raise
+                raise WorkersUnavailableError(f"No worker process can be started: {error}.") from error
             self._peers.append(peer)
             self._selector.register(peer.socket, EVENT_READ, peer)
             self._selector.register(peer.exit_descriptor, EVENT_READ, peer)
@@ -254,6 +259,8 @@ class Pool:
                 peer.queue.popleft()
                 del self._holder[message.attempt]
                 self._withdrawn.discard(message.attempt)
+                if self._announced:
+                    self._announced.pop(message.attempt, None)
                 self._batching.measured(message.usage.ended - message.usage.started)
                 self._events.append(message)
                 if peer.queue:
@@ -265,7 +272,9 @@ class Pool:
                 self._events.append(message)
 
     def _start_first(self, peer: Peer) -> None:
-        self._events.append(Started(peer.queue[0].attempt))
+        first = peer.queue[0].attempt
+        if first not in self._announced:
+            self._events.append(Started(first))
 
     def _stop_withdrawn(self) -> None:
         """Kill the workers that run a withdrawn attempt.
@@ -291,12 +300,8 @@ class Pool:
             self._take(peer, message)
         peer.signal_group(signal.SIGKILL)  # what it started must not outlive it
         code = peer.reap()
+        self._lose_first(peer, code)
         self._forget(peer)
-        if peer.queue:
-            running = peer.queue.popleft().attempt
-            del self._holder[running]
-            self._withdrawn.discard(running)
-            self._events.append(_lost(running, code, HUNG_UP if peer.has_hung_up else None))
         while peer.queue:
             assignment = peer.queue.pop()
             del self._holder[assignment.attempt]
@@ -304,13 +309,33 @@ class Pool:
         if not peer.is_ready:
             self._count_failed_start(code)
 
+    def _lose_first(self, peer: Peer, code: int) -> None:
+        """The attempt that was running is lost. One that was about to run is not: it stays first in line."""
+        if not peer.queue:
+            return
+        first = peer.queue[0].attempt
+        times = self._announced.get(first, 0)
+        if first != peer.begun and first not in self._withdrawn and times < TOLERATED_FAILED_STARTS:
+            self._announced[first] = times + 1
+            return
+        self._announced.pop(first, None)
+        peer.queue.popleft()
+        del self._holder[first]
+        self._withdrawn.discard(first)
+        self._events.append(_lost(first, code, HUNG_UP if peer.has_hung_up or code == SOCKET_LOST else None))
+
     def _requeue(self, assignment: Assignment) -> None:
         """Put it first in line, unless it was withdrawn."""
         if assignment.attempt in self._withdrawn:
             self._withdrawn.discard(assignment.attempt)
-            self._events.append(Unstarted(assignment.attempt))
+            self._events.append(self._given_back(assignment.attempt))
         else:
             self._pending.appendleft(assignment)
+
+    def _given_back(self, attempt: int) -> Unstarted | Lost:
+        if self._announced.pop(attempt, None) is None:
+            return Unstarted(attempt)
+        return Lost(attempt, None, None, CANCELLED)
 
     def _forget(self, peer: Peer) -> None:
         self._peers.remove(peer)
@@ -322,9 +347,15 @@ class Pool:
     def _count_failed_start(self, code: int) -> None:
         self._failed_starts += 1
         if self._failed_starts >= TOLERATED_FAILED_STARTS:
+            self._failed_starts, failed = 0, self._failed_starts
+            advice = (
+                "Something outside kills them: often the machine is out of memory."
+                if code < 0
+                else "What they wrote to standard error tells why; often a module on sys.path shadows one of Python's."
+            )
+            how = f"killed by {_signal_name(-code)}" if code < 0 else f"exit code {code}"
             raise WorkersUnavailableError(
-                f"{self._failed_starts} worker processes in a row ended before they were ready (exit code {code}). "
-                "What they wrote to standard error tells why; often a module on sys.path shadows one that Python needs."
+                f"{failed} worker processes in a row ended before they were ready ({how}). {advice}"
             )
 
     def _end_workers(self) -> None:
@@ -343,6 +374,7 @@ class Pool:
 
     def abandon(self) -> None:
         """In a forked child of the program: give up every descriptor, the life-lines above all."""
+        self._closed = True
         for peer in self._peers:
             peer.close()
         for descriptor in (self._wake_reader, self._wake_writer):

@@ -18,7 +18,10 @@ def here() -> Surroundings:
 def enter(surroundings: Surroundings) -> None:
     """Make them those of this process. Costs next to nothing where they are."""
     if _directory() != surroundings.directory:
-        os.chdir(surroundings.directory)
+        try:
+            os.chdir(surroundings.directory)
+        except FileNotFoundError:
+            os.chdir(os.sep)
     if tuple(sys.path) != surroundings.path:
         sys.path[:] = surroundings.path
 

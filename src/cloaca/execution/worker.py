@@ -10,17 +10,31 @@ import os
 import select
 import sys
 from collections import deque
+from functools import partial
 from socket import socket
 from threading import Lock
 
 from cloaca.execution import attempt, lifeline
+from cloaca.execution.mark import NONE, Mark
 from cloaca.execution.meter import Meter
 from cloaca.execution.output import Output
 from cloaca.execution.spin import spin
 from cloaca.execution.surroundings import enter, here
 from cloaca.wire.frames import FrameReader, decode_down, frame
 from cloaca.wire.functions import load
-from cloaca.wire.messages import Answer, Assignment, Publish, Ready, Retire, Said, Slice, Surroundings, Up, Wants
+from cloaca.wire.messages import (
+    SOCKET_LOST,
+    Answer,
+    Assignment,
+    Publish,
+    Ready,
+    Retire,
+    Said,
+    Slice,
+    Surroundings,
+    Up,
+    Wants,
+)
 
 _is_serving = False
 
@@ -30,20 +44,22 @@ def is_serving() -> bool:
     return _is_serving
 
 
-def main(descriptor: int, lifeline_descriptor: int) -> None:
+def main(descriptor: int, lifeline_descriptor: int, mark_descriptor: int) -> None:
     """Serve on an inherited socket until it is closed."""
     global _is_serving  # noqa: PLW0603 - a process is a worker or not, once and for all
     _is_serving = True
     lifeline.follow(lifeline_descriptor)
     os.set_inheritable(descriptor, False)  # noqa: FBT003 - the argument's only form
     sys.argv[1:] = []
-    Worker(socket(fileno=descriptor)).serve()
+    mark = Mark(mark_descriptor)
+    os.close(mark_descriptor)
+    Worker(socket(fileno=descriptor), mark).serve()
 
 
 class Worker:
     """The state of a worker: its socket, the functions it knows, and the assignments that wait."""
 
-    def __init__(self, connection: socket) -> None:
+    def __init__(self, connection: socket, mark: Mark) -> None:
         self._socket = connection
         self._reader = FrameReader(connection)
         self._poll = select.poll()
@@ -55,7 +71,8 @@ class Worker:
         self._functions: dict[int, attempt.TaskFunction] = {}
         self._queue: deque[Assignment] = deque()
         self._answers: deque[Answer] = deque()
-        self._current = -1
+        self._current = NONE
+        self._mark = mark
         self._surroundings = here()
         self._output = Output(self.say)
         self._meter = Meter()
@@ -71,8 +88,10 @@ class Worker:
                     spin(self._has_mail)
                     self._receive()
                 self._run(self._queue.popleft())
-        except (EOFError, ConnectionError):
+        except EOFError:
             return
+        except OSError:  # a task closed what isn't its own, or the coordinator has gone
+            sys.exit(SOCKET_LOST)
 
     def say(self, stream: str, text: str) -> None:
         """Send what a task printed. A forked child has no socket: it writes for itself."""
@@ -83,11 +102,15 @@ class Worker:
 
     def _run(self, assignment: Assignment) -> None:
         self._current = assignment.attempt
+        self._mark.write(assignment.attempt)
         enter(self._surroundings)
-        report = attempt.run(assignment, self._load, self._reads[assignment.function], self._ask, self._meter)
+        ask = partial(self._ask, assignment.attempt)
+        report = attempt.run(assignment, self._load, self._reads[assignment.function], ask, self._meter)
+        self._output.renew()
         if self._is_fork:
             os._exit(0)
-        self._output.renew()
+        with self._asking:  # a thread that the task leaves may wait for an answer: it comes before the report goes
+            self._current = NONE
         self._send(report)
 
     def _load(self, number: int) -> attempt.TaskFunction:
@@ -96,11 +119,13 @@ class Worker:
             function = self._functions[number] = load(self._blobs[number])
         return function
 
-    def _ask(self, keys: tuple[str, ...], rest: bool, outcomes: bool) -> Slice:  # noqa: FBT001 - the shape of Ask
+    def _ask(self, number: int, keys: tuple[str, ...], rest: bool, outcomes: bool) -> Slice:  # noqa: FBT001 - as in Ask
         if self._is_fork:
             raise RuntimeError("A process that a task forked can't read more of the context: read it before the fork.")
         with self._asking:
-            self._send(Wants(self._current, keys, rest, outcomes))
+            if number != self._current:
+                raise RuntimeError("The task has ended: a thread that it left behind can't read more of its context.")
+            self._send(Wants(number, keys, rest, outcomes))
             while not self._answers:
                 spin(self._has_mail)
                 self._receive()

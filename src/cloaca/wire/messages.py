@@ -1,7 +1,7 @@
 """Every message between the coordinator and what executes, and nothing else.
 
-Envelope and payload are apart: `payload`, `blob` and `error` are bytes that only a task's side opens; everything else
-is read by the coordinator. Structs are encoded as arrays: a field is only ever appended, with a default.
+Envelope and payload are apart: `payload`, `blob` and `error` are bytes that the coordinator never opens; everything
+else is what it reads. Structs are encoded as arrays: a field is only ever appended, with a default.
 """
 
 from collections.abc import Mapping
@@ -11,6 +11,10 @@ from msgspec import Struct
 
 class Message(Struct, frozen=True, array_like=True, gc=False):
     """Base of all that travels. Nothing in a message refers back to it: the garbage collector needn't look."""
+
+
+SOCKET_LOST = 74
+"""The exit code of a worker whose socket was closed under it (`os.EX_IOERR`)."""
 
 
 class Version(Message, frozen=True):
@@ -99,7 +103,10 @@ class Ready(Message, frozen=True, tag="ready"):
 
 
 class Started(Message, frozen=True, tag="started"):
-    """A worker has taken up the attempt."""
+    """The attempt is taken to have started, as far as the coordinator knows.
+
+    It was sent to a worker that was idle, or is next in the queue of one that has just reported.
+    """
 
     attempt: int
 
@@ -141,7 +148,7 @@ class Failed(Message, frozen=True, tag="failed"):
 
 
 class Lost(Message, frozen=True, tag="lost"):
-    """The worker died while it ran the attempt: by `signal`, or with `exit_code`. `reason`, where it is known."""
+    """The attempt was cut off: its worker died, by `signal` or with `exit_code`; `reason`, where one is known."""
 
     attempt: int
     exit_code: int | None
