@@ -78,7 +78,6 @@ class Loop:
                 self._executor.wake()
         if current_thread() is not self._thread:
             self._thread.join()
-            self._console.close()
 
     def settle(self) -> None:
         """Wait until what tasks have printed so far is shown."""
@@ -109,3 +108,4 @@ class Loop:
             self._end = end
             self._executor.close()
         self._coordinator.fail(end)
+        self._console.close()

@@ -36,6 +36,7 @@ from cloudpickle import cloudpickle
 
 from cloaca.wire.code import global_names
 from cloaca.wire.layouts import layout
+from cloaca.wire.reductions import BY_TYPE, importable, is_dispatcher, reduce_dispatcher, reduce_exception
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -197,6 +198,7 @@ class Pickler(Base):
             **cloudpickle.Pickler._dispatch_table,
             TextIOWrapper: _reduce_text_file,
             memoryview: _reduce_view,
+            **BY_TYPE,
         }
         super().__init__(file, protocol=5, buffer_callback=buffer_callback)
         self._definitions: dict[type, Definition] = {}
@@ -207,11 +209,21 @@ class Pickler(Base):
             return self.reduce_class(obj) if travels_by_value(obj) else super().reducer_override(obj)
         if kind is FunctionType:
             return super().reducer_override(obj)
+        if kind.__reduce_ex__ is object.__reduce_ex__ and kind.__reduce__ is object.__reduce__:
+            return NotImplemented
+        return NotImplemented if kind in self.dispatch_table else self.reduce_its_own_way(obj, kind)
+
+    def reduce_its_own_way(self, obj: Any, kind: type) -> Any:
+        if issubclass(kind, BaseException):
+            return reduce_exception(obj)
         if kind.__name__ == "ndarray" and kind.__module__ == "numpy" and not obj.flags.writeable:
             return obj.copy(order="K").__reduce_ex__(5)
-        return NotImplemented
+        reduced = obj.__reduce_ex__(5)
+        return importable(obj, reduced) if isinstance(reduced, str) else reduced
 
     def _dynamic_function_reduce(self, func: FunctionType) -> Any:
+        if is_dispatcher(func):
+            return reduce_dispatcher(func)
         global_names(func.__code__)
         reduce: Any = cloudpickle.Pickler._dynamic_function_reduce
         return reduce(self, func)

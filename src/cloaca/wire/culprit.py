@@ -18,6 +18,7 @@ from typing import Any
 from cloaca.wire.classes import DefinitionPickler
 from cloaca.wire.code import global_names
 from cloaca.wire.layouts import layout
+from cloaca.wire.reductions import is_dispatcher
 
 MAX_STEPS = 100
 
@@ -110,7 +111,7 @@ def _children(value: object, trial: _Trial) -> Iterator[Child]:
             yield from _items(value.items())
         case list() | tuple() | set() | frozenset() if kind in {list, tuple, set, frozenset}:
             yield from _elements(value)
-        case FunctionType():
+        case FunctionType() if not is_dispatcher(value):
             yield from ((" uses {}", name, child) for name, child in captured(value).items())
             yield from _attributes(vars(value))
         case type():
@@ -150,8 +151,10 @@ def _argument(value: object, index: int, argument: object) -> Child:
     match value:
         case _ if argument is type(value):
             return ".__class__{}", "", argument
-        case BaseException(args=args) if len(args) > index and args[index] is argument:
-            return ".args[{}]", index, argument
+        case BaseException(args=args) if (found := [at for at, one in enumerate(args) if one is argument]):
+            return ".args[{}]", found[0], argument
+        case FunctionType() | functools._lru_cache_wrapper() if argument is vars(value).get("__wrapped__"):
+            return ".__wrapped__{}", "", argument
         case BuiltinMethodType() | MethodWrapperType() if argument is value.__self__:
             return ".__self__{}", "", argument
         case CellType():

@@ -11,7 +11,7 @@ import sys
 import warnings
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from functools import partial
+from functools import _lru_cache_wrapper, partial
 from io import BytesIO
 from itertools import count
 from types import CodeType, FunctionType, MethodType
@@ -130,7 +130,7 @@ def _warn(task_id: str, function: Callable[..., Any]) -> None:
 
 def reads(function: object) -> tuple[str, ...]:
     """The strings that a function's own code may pass to its context, in order of appearance, each once."""
-    own = isinstance(function, FunctionType | MethodType | partial)
+    own = isinstance(function, FunctionType | MethodType | partial | _lru_cache_wrapper)
     code: object = function if own else inspect.getattr_static(type(function), "__call__", None)
     return tuple(dict.fromkeys(_strings_in(code, set())))
 
@@ -158,6 +158,8 @@ def _parts(value: object) -> Iterable[object]:
             return value.func, value.args, *value.keywords.values()
         case MethodType():
             return (value.__func__,)
+        case _lru_cache_wrapper():
+            return (value.__wrapped__,)
         case tuple():
             return value
         case _:
