@@ -574,3 +574,21 @@ def test_what_tasks_started_goes_with_a_program_that_is_killed(number: signal.Si
         program.send(number)
         code, rest, _ = program.end()
     assert (code, rest) == (-number, "")
+
+
+@pytest.mark.parametrize("flag", ["-E", "-I", "-O", "-Xdev"])
+def test_workers_hash_alike_whatever_the_flags_of_the_interpreter(flag: str, tmp_path: Path) -> None:
+    script = f"""
+    import sys
+    sys.path.insert(0, {environment()["PYTHONPATH"]!r})
+    import cloaca
+
+    with cloaca.WorkflowBuilder("hashing"):
+        for n in range(4):
+            cloaca.task(id=f"t{{n}}")(lambda context: context.set("letters", list({{"a", "b", "c", "d", "e"}})))
+
+    with cloaca.DefaultRunner(workers=2) as runner:
+        print(runner.execute("hashing").conflicts)
+    """
+    ended = run(flag, "-c", dedent(script), cwd=tmp_path)
+    assert (ended.stdout, ended.stderr) == ("{}\n", "")

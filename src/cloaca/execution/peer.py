@@ -133,15 +133,28 @@ class Peer:
 def _spawn(
     descriptors: tuple[int, ...], environment: Mapping[str, str], surroundings: Surroundings
 ) -> subprocess.Popen[bytes]:
-    flags = subprocess._args_from_interpreter_flags()  # type: ignore[attr-defined]  # as multiprocessing does
     return subprocess.Popen(
-        [sys.executable, *flags, "-P", "-c", _BOOT, " ".join(map(str, descriptors)), "\n".join(surroundings.path)],
+        [sys.executable, *_flags(), "-P", "-c", _BOOT, " ".join(map(str, descriptors)), "\n".join(surroundings.path)],
         cwd=surroundings.directory,
-        env=environment,
+        env=_seen(environment),
         stdin=subprocess.DEVNULL,
         pass_fds=descriptors,
         process_group=0,
     )
+
+
+def _flags() -> list[str]:
+    """Those of this interpreter, but for the ones that would hide the hash seed from a worker."""
+    flags: list[str] = subprocess._args_from_interpreter_flags()  # type: ignore[attr-defined]  # as multiprocessing does
+    return [flag for flag in flags if flag not in ("-E", "-I")] + ["-s"] * bool(sys.flags.isolated)
+
+
+def _seen(environment: Mapping[str, str]) -> Mapping[str, str]:
+    """What a worker sees of the environment: no `PYTHON...` variable that this interpreter was told to ignore."""
+    if not sys.flags.ignore_environment:
+        return environment
+    hidden = [name for name in environment if name.startswith("PYTHON") and name != "PYTHONHASHSEED"]
+    return {name: value for name, value in environment.items() if name not in hidden}
 
 
 def _exit_descriptor(process: subprocess.Popen[bytes]) -> int:
