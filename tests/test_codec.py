@@ -350,6 +350,105 @@ def test_code_travels_as_a_value():
     assert decode(encode(partial(max, 3)))(2) == 3
 
 
+# ---- exceptions ----------------------------------------------------------------------------------------------------
+
+
+class TwoPartsError(Exception):
+    def __init__(self, first, second):
+        super().__init__(f"{first}-{second}")
+        self.first = first
+
+
+class KeywordError(TwoPartsError):
+    def __init__(self, *, code):
+        super().__init__(code, code)
+
+
+class OfFileError(FileNotFoundError):
+    def __init__(self, path):
+        super().__init__(2, "not there", path)
+        self.path = path
+
+
+class ManyError(ExceptionGroup[Exception]):
+    code: int
+
+    def __new__(cls, code, errors):
+        error = super().__new__(cls, f"many: {code}", errors)
+        vars(error)["code"] = code
+        return error
+
+
+@dataclass(frozen=True)
+class FrozenError(Exception):
+    code: int
+    text: Any
+
+
+class OwnWayError(Exception):
+    def __init__(self, first, second):
+        super().__init__(first, second)
+        self.calls = 1
+
+    def __reduce__(self):
+        return type(self), self.args
+
+
+def noted(error: BaseException) -> BaseException:
+    error.add_note("a note")
+    return error
+
+
+ERRORS: list[BaseException] = [
+    ValueError(), ValueError("a", 1), KeyError("k"), SystemExit(3), KeyboardInterrupt(), StopIteration(5),
+    OSError(2, "gone", "a.csv"), FileNotFoundError(2, "gone", "a", None, "b"), OSError("text"),
+    BlockingIOError(11, "b", 3),
+    UnicodeDecodeError("utf-8", b"\xff", 0, 1, "bad"), UnicodeEncodeError("ascii", "\xe9", 0, 1, "bad"),
+    ImportError("no", name="n", path="p"), ModuleNotFoundError("no", name="n"), AttributeError("no", name="n"),
+    NameError("no", name="n"), SyntaxError("bad", ("f.py", 1, 2, "text", 1, 3)), noted(ValueError("a")),
+    TwoPartsError(1, 2), KeywordError(code=3), OfFileError("a.csv"), noted(TwoPartsError(1, 2)), OwnWayError(1, 2),
+    FrozenError(1, "t"), EncodeError("k", "p", "t", "r"), subprocess.CalledProcessError(1, ["ls"], "out", "err"),
+    struct.error("s"), msgspec.ValidationError("v"), io.UnsupportedOperation("u"),
+]  # fmt: skip
+
+
+def shown(error: BaseException) -> dict[str, Any]:
+    """All that can be seen of an exception, by name."""
+    hidden = {"__traceback__", "__context__", "__cause__", "obj"}
+    names = [name for name in dir(error) if name not in hidden and not callable(getattr(error, name, print))]
+    return {
+        "str": str(error),
+        "repr": repr(error),
+        "dict": vars(error),
+        **{name: getattr(error, name) for name in names},
+    }
+
+
+@pytest.mark.parametrize("error", ERRORS, ids=repr)
+def test_exceptions_keep_their_type_and_all_that_they_tell(error):
+    result = decode(encode(error))
+    assert type(result) is type(error)
+    assert shown(result) == shown(error)
+
+
+def test_groups_keep_their_errors():
+    group = ExceptionGroup("g", [TwoPartsError(1, 2), ManyError(4, [OfFileError("a"), KeyError("k")])])
+    result = decode(encode(group))
+    two, many = result.exceptions
+    assert (type(result), result.message, type(two), two.first) == (ExceptionGroup, "g", TwoPartsError, 1)
+    assert (type(many), many.message, many.code) == (ManyError, "many: 4", 4)
+    assert (
+        [type(error) for error in many.exceptions] == [type(error) for error in many.args[1]] == [OfFileError, KeyError]
+    )
+
+
+def test_an_exception_that_mentions_itself():
+    error: Any = TwoPartsError(1, 2)
+    error.owner = [error]
+    result = decode(encode(error))
+    assert result.owner[0] is result
+
+
 # ---- which of the two formats --------------------------------------------------------------------------------------
 
 
@@ -430,6 +529,7 @@ def looping() -> Any:
         (Table(a=LOCK), "model['a']", "_thread.lock"),
         (deque([1, LOCK]), "model[1]", "_thread.lock"),
         (ValueError("a", LOCK), "model.args[1]", "_thread.lock"),
+        (FrozenError(1, LOCK), "model.args[1]", "_thread.lock"),
         (partial(print, end=LOCK), "model.keywords['end']", "_thread.lock"),
         (Thing(lock=LOCK).method, "model.__self__.lock", "_thread.lock"),
         (Careful(lock=LOCK, other=[LOCK]), "model.other[0]", "_thread.lock"),

@@ -40,10 +40,13 @@ class UnpicklableError(Exception):
 
 
 class UnrebuildableError(Exception):
-    """Pickles, and is called with one argument when it is unpickled."""
+    """Pickles as a call that raises."""
 
     def __init__(self, first: int, second: int) -> None:
         super().__init__(f"{first} and {second}")
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return int, (str(self),)
 
 
 class UnspeakableError(Exception):

@@ -100,6 +100,117 @@ def run_script(script: str) -> str:
     return run.stdout
 
 
+WORKER = """
+    import subprocess, sys
+    from cloaca.errors import CaptureError
+    from cloaca.wire.functions import FunctionCache, capture
+
+    def elsewhere(function):
+        child = "import sys; from cloaca.wire.functions import load; print(load(sys.stdin.buffer.read())(None))"
+        blob = capture("t", function).blob
+        print(subprocess.check_output([sys.executable, "-c", child], input=blob, text=False).decode(), end="")
+"""
+
+
+def test_caching_wrappers_of_the_program_run_elsewhere():
+    out = run_script(
+        WORKER
+        + """
+    from functools import cache, lru_cache
+    @lru_cache(maxsize=7, typed=True)
+    def fib(n):
+        "Rabbits."
+        return n if n < 2 else fib(n - 1) + fib(n - 2)
+    fib.note = "kept"
+    class Shop:
+        @cache
+        def price(self, item): return len(item) + fib(2)
+    def makes(step):
+        return cache(lambda n: n + step)
+    add = makes(5)
+    def task(context):
+        hits = fib(30), fib.cache_info().currsize, fib.__wrapped__.__globals__["fib"] is fib
+        return *hits, fib.cache_parameters(), fib.__name__, fib.__doc__, fib.note, Shop().price("tea"), add(1)
+    elsewhere(task)
+    @cache
+    def cached_task(context): return fib(10), cached_task.cache_info().misses
+    elsewhere(cached_task)
+    """
+    )
+    assert out.splitlines() == [
+        "(832040, 7, True, {'maxsize': 7, 'typed': True}, 'fib', 'Rabbits.', 'kept', 4, 6)",
+        "(55, 1)",  # the wrapper that its function mentions is the one that was called
+    ]
+
+
+def test_an_importable_caching_wrapper_travels_by_reference(monkeypatch):
+    module = types.ModuleType("cloaca_cached")
+    exec("import functools\n@functools.cache\ndef twice(n): return 2 * n", module.__dict__)
+    monkeypatch.setitem(sys.modules, module.__name__, module)
+    assert load(capture("t", module.twice).blob) is module.twice
+
+
+def test_a_caching_wrapper_whose_function_reads_something_else_is_captured_again():
+    source = "import functools\nSTEP = 1\n@functools.cache\ndef add(n): return n + STEP\ndef task(c): return add(1)"
+    namespace = program(source)
+    first, again, after = twice(namespace["task"], lambda: exec("STEP = 2", namespace))
+    assert again is first
+    assert (load(first.blob)({}), load(after.blob)({})) == (2, 3)
+
+
+def test_properties_dispatchers_and_new_types_of_the_program_run_elsewhere():
+    out = run_script(
+        WORKER
+        + """
+    import functools, typing
+    Id = typing.NewType("Id", int)
+    class Square:
+        def __init__(self, side): self.side = side
+        @functools.cached_property
+        def area(self):
+            "In cm."
+            return self.side ** 2
+        @functools.singledispatchmethod
+        def show(self, value): return "any"
+        @show.register
+        def _(self, value: int): return "int"
+    @functools.singledispatch
+    def kind(value):
+        "What it is."
+        return "any"
+    @kind.register
+    def _(value: list): return [kind(one) for one in value]
+    @kind.register
+    def _(value: Square): return "square"
+    kind.note = "kept"
+    def task(context):
+        square = Square(3)
+        area = square.area, vars(square)["area"], Square.area.__doc__, square.show(1), square.show("a")
+        return *area, kind([1, square]), kind.__name__, kind.__doc__, kind.note, Id(5), Id.__name__
+    elsewhere(task)
+    """
+    )
+    assert out == "(9, 9, 'In cm.', 'int', 'any', ['any', 'square'], 'kind', 'What it is.', 'kept', 5, 'Id')\n"
+
+
+def test_what_is_pickled_by_a_name_of_the_program_is_refused_when_captured():
+    out = run_script(
+        WORKER
+        + """
+    class Sentinel:
+        def __reduce__(self): return "MISSING"
+    MISSING = Sentinel()
+    def task(context): return MISSING
+    try:
+        capture("t", task)
+    except CaptureError as error:
+        print(error.variable, error)
+    """
+    )
+    assert out.startswith("MISSING The function of task 't' can't be sent")
+    assert "'MISSING', which no module that workers can import has" in out
+
+
 def test_a_worker_takes_the_definitions_as_they_stand_when_captured():
     """One worker is sent: a function; a value; the function once more, after the program changed its class."""
     out = run_script("""
@@ -195,6 +306,18 @@ TROUBLE = {
     "keyword": ("def task(context, *, given=lock): pass", "given"),
     "helper": ("def helper(): return lock\ndef task(context): return helper()", "helper uses lock"),
     "class": ("class Model:\n    guard = lock\ndef task(context): return Model()", "Model.guard"),
+    "cached function": (
+        "import functools\n@functools.cache\ndef slow(): return lock\ndef task(context): return slow()",
+        "slow.__wrapped__ uses lock",
+    ),
+    "cached property": (
+        "from functools import *\nclass Model:\n    guard = cached_property(lambda self: lock)\ndef task(c): Model()",
+        "Model.guard.func uses lock",
+    ),
+    "dispatched function": (
+        "from functools import *\nshow = singledispatch(print)\nshow.register(int, lambda x: lock)\ndef task(c): show",
+        "show.registry[<class 'int'>] uses lock",
+    ),
     "attribute": ("def task(context): pass\ntask.guard = lock", "task.guard"),
 }
 

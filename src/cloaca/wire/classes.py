@@ -204,7 +204,7 @@ class Pickler(Base):
         self._definitions: dict[type, Definition] = {}
 
     def reducer_override(self, obj: Any) -> Any:
-        kind = type(obj)
+        kind: Any = type(obj)
         if issubclass(kind, type):
             return self.reduce_class(obj) if travels_by_value(obj) else super().reducer_override(obj)
         if kind is FunctionType:

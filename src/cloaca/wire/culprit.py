@@ -151,7 +151,7 @@ def _argument(value: object, index: int, argument: object) -> Child:
     match value:
         case _ if argument is type(value):
             return ".__class__{}", "", argument
-        case BaseException(args=args) if (found := [at for at, one in enumerate(args) if one is argument]):
+        case BaseException(args=args) if found := [at for at, one in enumerate(args) if one is argument]:
             return ".args[{}]", found[0], argument
         case FunctionType() | functools._lru_cache_wrapper() if argument is vars(value).get("__wrapped__"):
             return ".__wrapped__{}", "", argument

@@ -8,7 +8,6 @@ import gc
 import inspect
 import pickle
 import sys
-import warnings
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import _lru_cache_wrapper, partial
@@ -18,6 +17,7 @@ from types import CodeType, FunctionType, MethodType
 from typing import Any
 
 from cloaca.errors import CaptureError
+from cloaca.warning import warn
 from cloaca.wire import culprit
 from cloaca.wire.classes import Pickler, fresh_class
 from cloaca.wire.watch import Watch, watch
@@ -46,7 +46,7 @@ def capture(task_id: str, function: Callable[..., Any]) -> Captured:
     """
     blob = _blob(task_id, function)
     if len(blob) > LARGE:
-        _warn(task_id, function)
+        _warn_of_size(task_id, function)
     return Captured(next(_numbers), blob, reads(function))
 
 
@@ -113,15 +113,14 @@ def _name_of(function: object) -> str:
     return getattr(function, "__name__", type(function).__name__)
 
 
-def _warn(task_id: str, function: Callable[..., Any]) -> None:
+def _warn_of_size(task_id: str, function: Callable[..., Any]) -> None:
     variables = culprit.captured(function) if isinstance(function, FunctionType) else {_name_of(function): function}
     sizes = {name: len(_blob(task_id, value)) for name, value in variables.items()}
     name = max(sizes, key=sizes.__getitem__)
     if sizes[name] > LARGE:
-        warnings.warn(
+        warn(
             f"The function of task {task_id!r} captures {name}, {sizes[name] / 1e6:,.1f} MB, which is sent to every "
             f"worker that runs it. Put it into the context, and let the task read it there.",
-            stacklevel=3,
         )
 
 

@@ -1,0 +1,137 @@
+"""What objects are pickled as where their own way fails elsewhere, or loses something.
+
+Caching wrappers, dispatchers and new types are pickled by name, which leads to the program's own `__main__`, or hold
+locks and weak references. Exceptions are rebuilt by a call of their class, whose `__init__` may take other arguments
+than `args`. Cycles end in the pickler's memo: a wrapper that its own function mentions is made on the way there, and
+the outer one is dropped when it loads.
+"""
+
+import functools
+import pickle
+import typing
+from collections.abc import Callable
+from types import FunctionType
+from typing import Any
+
+from cloudpickle import cloudpickle
+
+OF_LRU_CACHE = frozenset({"cache_parameters"})
+OF_DISPATCHER = frozenset({"register", "dispatch", "registry", "_clear_cache", "__wrapped__"})
+OF_CACHED_PROPERTY = frozenset({"lock"})
+OF_DISPATCHING_METHOD = frozenset({"_method_cache"})
+NAMING = ("__module__", "__name__", "__qualname__", "__doc__")
+OWN_WAYS = ("__reduce__", "__reduce_ex__", "__getnewargs__", "__getnewargs_ex__", "__getstate__", "__setstate__")
+
+
+def is_importable(value: object, name: str) -> bool:
+    """Whether other processes find the value under that name in a module."""
+    return cloudpickle._lookup_module_and_qualname(value, name) is not None
+
+
+def importable(value: object, name: str) -> str:
+    """The name, for a value that is pickled by its name.
+
+    Raises:
+        PicklingError: no module that other processes can import has it.
+    """
+    if is_importable(value, name):
+        return name
+    raise pickle.PicklingError(
+        f"it is pickled by its name {name!r}, which no module that workers can import has: define it in such a module"
+    )
+
+
+def _without(names: frozenset[str], value: object) -> dict[str, Any]:
+    return {name: attribute for name, attribute in vars(value).items() if name not in names}
+
+
+# ---- functools and typing ------------------------------------------------------------------------------------------
+
+
+def _reduce_cached(wrapper: Any) -> Any:
+    if is_importable(wrapper, wrapper.__qualname__):
+        return wrapper.__qualname__
+    parameters = wrapper.cache_parameters()
+    return _cached, (wrapper.__wrapped__, parameters["maxsize"], parameters["typed"]), _without(OF_LRU_CACHE, wrapper)
+
+
+def _cached(function: Callable[..., Any], maxsize: int | None, typed: bool) -> Any:  # noqa: FBT001 - as in the blob
+    return functools.lru_cache(maxsize, typed)(function)
+
+
+def _reduce_cached_property(value: functools.cached_property[Any]) -> Any:
+    stand_in = object  # the state brings the function
+    return functools.cached_property, (stand_in,), _without(OF_CACHED_PROPERTY, value)
+
+
+def _reduce_dispatching_method(value: "functools.singledispatchmethod[Any]") -> Any:
+    return functools.singledispatchmethod, (value.func,), _without(OF_DISPATCHING_METHOD, value)
+
+
+def _reduce_new_type(value: Any) -> Any:
+    if is_importable(value, value.__qualname__):
+        return value.__qualname__
+    return typing.NewType, (value.__name__, value.__supertype__), vars(value)
+
+
+BY_TYPE: dict[type, Callable[[Any], Any]] = {
+    functools._lru_cache_wrapper: _reduce_cached,
+    functools.cached_property: _reduce_cached_property,
+    functools.singledispatchmethod: _reduce_dispatching_method,
+    typing.NewType: _reduce_new_type,
+}
+
+_dispatching = typing.cast("FunctionType", functools.singledispatch(len)).__code__
+
+
+def is_dispatcher(function: FunctionType) -> bool:
+    """Whether `functools.singledispatch` made the function."""
+    return function.__code__ is _dispatching
+
+
+def reduce_dispatcher(function: Any) -> Any:
+    naming = {name: getattr(function, name) for name in NAMING}
+    state = {"registry": dict(function.registry), **_without(OF_DISPATCHER, function), **naming}
+    return functools.singledispatch, (function.__wrapped__,), state, None, None, _register
+
+
+def _register(dispatcher: Any, state: dict[str, Any]) -> None:
+    for cls, implementation in state.pop("registry").items():
+        dispatcher.register(cls, implementation)
+    for name, value in state.items():
+        setattr(dispatcher, name, value)
+
+
+# ---- exceptions ----------------------------------------------------------------------------------------------------
+
+
+def reduce_exception(error: BaseException) -> Any:
+    """Rebuilds without a call of an `__init__` or `__new__` that is written in Python."""
+    kind = type(error)
+    reduced: Any = error.__reduce_ex__(5)
+    if any(_in_python(kind, name) for name in OWN_WAYS) or reduced[0] is not kind:
+        return reduced
+    _, arguments, *rest = reduced
+    named: dict[str, Any] = {"name": error.name} if isinstance(error, AttributeError | NameError) and error.name else {}
+    state = (rest[0] if rest else None) or {}
+    if isinstance(error, BaseExceptionGroup) and _in_python(kind, "__new__"):  # its `args` are what `__new__` was given
+        arguments, named = (error.message, list(error.exceptions)), {"args": error.args}
+    return _exception, (kind, *arguments), state | named or None, None, None, _set_attributes
+
+
+def _exception(kind: type[BaseException], *arguments: Any) -> BaseException:
+    base: Any = kind
+    while _in_python(base, "__init__") or _in_python(base, "__new__"):
+        base = base.__base__
+    error: BaseException = base.__new__(kind, *arguments)
+    base.__init__(error, *arguments)
+    return error
+
+
+def _set_attributes(error: BaseException, state: dict[str, Any]) -> None:
+    for name, value in state.items():
+        BaseException.__setattr__(error, name, value)  # past the `__setattr__` of a frozen dataclass
+
+
+def _in_python(cls: type, name: str) -> bool:
+    return type(getattr(cls, name, None)) is FunctionType
