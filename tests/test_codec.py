@@ -818,3 +818,43 @@ def test_a_value_that_no_message_can_carry_is_refused(value: object, monkeypatch
     with pytest.raises(EncodeError, match=r"key 'rows'.*over 4 GiB") as caught:
         encode(value, "rows")
     assert (caught.value.key, caught.value.type_name) == ("rows", type(value).__name__)
+
+
+SETS = """
+import sys
+from datetime import date
+from cloaca.wire.codec import encode
+words = ["red", "green", "blue", "a", "b", "c", "d", "e", "f", "g"]
+values = [
+    set(words),
+    frozenset(words),
+    {"tags": set(words), "pairs": [(1, {w}) for w in words], "nested": {frozenset(words[:5]), frozenset(words[5:])}},
+    {date(2026, 1, n): {float(n), n, None, str(n)} for n in range(1, 9)},
+    {frozenset(words): 1, (frozenset(words), 2): 3},
+]
+for value in values:
+    print(encode(value).hex())
+"""
+
+
+def test_equal_sets_have_equal_bytes_whatever_the_hash_seed() -> None:
+    outputs = {
+        subprocess.run(
+            [sys.executable, "-c", SETS], check=True, capture_output=True, env={**os.environ, "PYTHONHASHSEED": seed}
+        ).stdout
+        for seed in ("0", "1", "2", "3")
+    }
+    assert len(outputs) == 1
+
+
+def test_a_set_s_history_leaves_no_trace() -> None:
+    grown = {0, 8, 16}
+    grown.update(range(1000))
+    grown -= set(range(1, 1000)) - {8, 16}
+    assert encode(grown) == encode({16, 0, 8}) == encode(decode(encode(grown)))
+
+
+def test_sharing_within_a_value_with_sets_survives() -> None:
+    shared = {1, 2}
+    one, other = decode(encode([shared, shared]))
+    assert one is other

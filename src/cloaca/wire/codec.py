@@ -18,6 +18,7 @@ from msgspec import msgpack
 
 from cloaca.errors import EncodeError
 from cloaca.wire import culprit
+from cloaca.wire.canonical import canonical
 from cloaca.wire.classes import Pickler
 
 PICKLED = 0xC1
@@ -85,7 +86,7 @@ def _pickle(value: object, key: str | None) -> bytes:
     buffers: list[PickleBuffer] = []
     with BytesIO() as file:
         try:
-            Pickler(file, buffers.append).dump(value)
+            Pickler(file, buffers.append).dump(canonical(value, encode))
         except Exception as error:
             found = culprit.find(value, "value" if key is None else key, error)
             raise EncodeError(key, found.path, found.type_name, found.reason) from error
