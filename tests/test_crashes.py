@@ -487,3 +487,40 @@ def test_a_value_that_cannot_be_rebuilt_names_the_task_that_wrote_it() -> None:
     assert isinstance(error, DecodeError)
     assert (error.key, error.writer) == ("poison", "writer")
     assert result.final_context["who"] == "unharmed"
+
+
+def test_a_thread_that_a_task_left_behind_reads_nothing_of_the_next_task(tmp_path: Path) -> None:
+    gate, told = tmp_path / "gate", tmp_path / "told"
+    os.mkfifo(gate)
+    os.mkfifo(told)
+
+    def leave(context: Context) -> None:
+        import threading
+
+        key = "terces"[::-1]  # a name that the code doesn't mention: it must be asked for
+
+        def read_later() -> None:
+            gate.read_text()
+            try:
+                outcome = repr(context.get(key))
+            except RuntimeError as error:
+                outcome = str(error)
+            told.write_text(outcome)
+
+        threading.Thread(target=read_later, daemon=True).start()
+
+    def hide(context: Context) -> None:
+        context.set("secret", 1)
+
+    def read(context: Context) -> None:
+        gate.write_text("go")
+        context.set("told", told.read_text())
+
+    with cloaca.WorkflowBuilder("leaving a reader") as builder:
+        cloaca.task(id="leave")(leave)
+        cloaca.task(id="hide", dependencies=["leave"])(hide)
+        cloaca.task(id="read", dependencies=["hide"])(read)
+    with cloaca.DefaultRunner(workers=1) as runner:
+        result = runner.execute(builder.name)
+    assert (result.status, result.error_message) == ("Completed", None)
+    assert "The task has ended" in result.final_context["told"]
