@@ -25,31 +25,22 @@ class Workload:
 
 def trivial() -> Workload:
     """10,000 independent trivial tasks and a fan-in, warm. Figure: seconds per task."""
-    tasks = 10_000
-    return Workload(
-        "trivial",
-        {
-            "cloaca": reported("trivial", "with_cloaca", warmups=3, repeats=3, per=tasks, tasks=tasks, workers=WORKERS),
-            "ProcessPool": reported(
-                "trivial", "with_pool", warmups=1, repeats=3, per=tasks, tasks=tasks, workers=WORKERS
-            ),
-        },
-        (Duel("cloaca", "ProcessPool", Must("ratio", 3)),),
-    )
+    return _per_task("trivial", tasks=10_000, repeats=3, least_ratio=3)
 
 
 def chain() -> Workload:
     """1,000 tasks, one after the other, warm. Figure: seconds per task."""
-    tasks = 1_000
+    return _per_task("chain", tasks=1_000, repeats=5, least_ratio=2.5)
+
+
+def _per_task(name: str, *, tasks: int, repeats: int, least_ratio: float) -> Workload:
+    def contender(function: str, warmups: int) -> Play:
+        return reported(name, function, warmups=warmups, repeats=repeats, per=tasks, tasks=tasks, workers=WORKERS)
+
     return Workload(
-        "chain",
-        {
-            "cloaca": reported("chain", "with_cloaca", warmups=3, repeats=5, per=tasks, tasks=tasks, workers=WORKERS),
-            "ProcessPool": reported(
-                "chain", "with_pool", warmups=1, repeats=5, per=tasks, tasks=tasks, workers=WORKERS
-            ),
-        },
-        (Duel("cloaca", "ProcessPool", Must("ratio", 2.5)),),
+        name,
+        {"cloaca": contender("with_cloaca", warmups=3), "ProcessPool": contender("with_pool", warmups=1)},
+        (Duel("cloaca", "ProcessPool", Must("ratio", least_ratio)),),
     )
 
 

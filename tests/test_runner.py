@@ -7,6 +7,7 @@ import os
 import pickle
 import signal
 import sys
+import weakref
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
@@ -924,3 +925,16 @@ def test_the_coordinator_opens_no_payload(runner: DefaultRunner, monkeypatch: py
         result = runner.execute(name, context)
         assert (result.status, opened) == ("Completed", [])
     assert result.final_context["conflicts"] == ["left"]
+
+
+def test_what_a_run_held_goes_with_its_execution() -> None:
+    """Without the garbage collector's help: a run holds every value that its tasks wrote."""
+    with processes(1) as runner:
+        execution = runner.start(define("holding", writing_its_name("one")))
+        job = execution._job
+        assert job is not None
+        run = weakref.ref(job.run.history)
+        del job
+        execution.result(PATIENCE)
+        runner.shutdown()
+        assert run() is None

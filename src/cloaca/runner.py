@@ -42,7 +42,7 @@ class Execution:
     ) -> None:
         self._runner: DefaultRunner | None = runner  # one that nobody holds ends, and its executions with it
         self.id = os.urandom(16).hex()
-        self._job = Job(workflow.name, run, functions, self._end, here())
+        self._job: Job | None = Job(workflow.name, run, functions, self._end, here())
         self._workflow = workflow
         self._host = host
         self._has_ended = False
@@ -60,8 +60,9 @@ class Execution:
 
     def cancel(self) -> None:
         """Start nothing more, and stop the tasks that run; the result then says "Cancelled"."""
-        if not self._has_ended:
-            self._host.cancel(self._job)
+        job = self._job
+        if job is not None:
+            self._host.cancel(job)
 
     def result(self, timeout: float | None = None) -> WorkflowResult:
         """Wait for the end, for at most `timeout` seconds, and return the result.
@@ -97,11 +98,13 @@ class Execution:
         if not self._has_ended:
             with suppress(Empty):
                 bell.get(timeout=timeout)
+        self._bells.remove(bell)  # a program may ask with short time limits, again and again
         return self._has_ended
 
     def _begin(self) -> "Execution":
         try:
-            self._host.begin(self._job)
+            if self._job is not None:
+                self._host.begin(self._job)
         except KeyboardInterrupt as interrupt:
             self._attach(interrupt)
             raise
@@ -111,10 +114,11 @@ class Execution:
         interrupt.result = self._result  # type: ignore[attr-defined]
 
     def _end(self, error: Exception | None) -> None:
+        job, self._job = self._job, None  # it leads back here, and its run to every value: no circle keeps them
         try:
-            if error is None:
+            if error is None and job is not None:
                 self._result = WorkflowResult(
-                    self._workflow.name, self.id, self._job.run, self._started, time.time(), self._clock
+                    self._workflow.name, self.id, job.run, self._started, time.time(), self._clock
                 )
         except Exception as fault:  # noqa: BLE001 - raised where the result is waited for, not on the coordinator's thread
             error = fault

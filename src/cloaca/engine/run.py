@@ -107,7 +107,7 @@ class Run:
         self.late = 0
         self._work = work
         self._numbers = numbers
-        self._make_slice = self._slice if answers else self._whole_slice
+        self._answers = answers
         self._ready: list[int] = []
         self._open: dict[int, Attempt] = {}
         self._unended = len(plan.names)
@@ -177,6 +177,7 @@ class Run:
 
     def _submit(self, count: int, now: float) -> Commands:
         assignments = []
+        make_slice = self._slice if self._answers else self._whole_slice
         while count and self._ready:
             rank = heappop(self._ready)
             attempt = Attempt(next(self._numbers), rank)
@@ -185,7 +186,7 @@ class Run:
             self._log.append((now, rank, "submitted"))
             work = self._work[rank]
             assignments.append(
-                Assignment(attempt.number, self.plan.names[rank], work.function, self._make_slice(rank, work.reads))
+                Assignment(attempt.number, self.plan.names[rank], work.function, make_slice(rank, work.reads))
             )
             count -= 1
         return assignments
