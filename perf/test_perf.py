@@ -25,6 +25,10 @@ def test_cpu(play: Play) -> None:
     play(workloads.cpu(loops_for(TASK_SECONDS)))
 
 
+def test_merge(play: Play) -> None:
+    play(workloads.merge())
+
+
 def test_cold(play: Play) -> None:
     play(workloads.cold())
 

@@ -58,6 +58,19 @@ def cpu(loops: int) -> Workload:
     )
 
 
+def merge() -> Workload:
+    """The first look at a list to which 10,000 branches have appended. Figure: seconds."""
+    branches = 10_000
+    return Workload(
+        "merge",
+        {
+            "cloaca": reported("merge", "with_cloaca", warmups=1, repeats=3, branches=branches, workers=WORKERS),
+            "decoding": reported("merge", "by_decoding", warmups=1, repeats=3, branches=branches),
+        },
+        (Duel("cloaca", "decoding", Must("difference", 0.04)),),
+    )
+
+
 def cold() -> Workload:
     """From creating a runner (or from its imports) to the first result. Figure: seconds."""
     pools = {

@@ -25,9 +25,19 @@ DIAMOND: Graph = [("root", []), ("left", ["root"]), ("right", ["root"]), ("join"
 CHAIN: Graph = [("a", []), ("b", ["a"]), ("c", ["b"])]
 
 
+def candidates_of(told: tuple[Version, ...]) -> tuple[Version, ...]:
+    """Of all versions that a reader is told, those that no other one's writer saw, as they were written."""
+    superseded = {place for version in told for place in version.saw}
+    return tuple(
+        Version(version.writer, version.payload, rivals=version.rivals)
+        for place, version in enumerate(told)
+        if place not in superseded
+    )
+
+
 def a_run(graph: Graph, given: Mapping[str, bytes] | None = None, *, answers: bool = True, reads: str = "") -> Run:
     """`given` is the input; `reads` are the keys that every task reads, a letter each."""
-    known = {key: (Version(INPUT, payload),) for key, payload in (given or {}).items()}
+    known = {key: Version(INPUT, payload) for key, payload in (given or {}).items()}
     compiled = plan("w", graph)
     work = [Work(rank, tuple(reads)) for rank in range(len(compiled.names))]
     return Run(compiled, work, known, numbers=count(), answers=answers)

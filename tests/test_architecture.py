@@ -114,6 +114,11 @@ def wire_knows_only_errors_and_warnings(sources: Sources) -> list[str]:
     return _wall(sources, "cloaca.wire", lambda name: _within(name, "cloaca.wire", "cloaca.errors", "cloaca.warning"))
 
 
+def merge_knows_only_values(sources: Sources) -> list[str]:
+    inside = ("cloaca.merge", "cloaca.wire", "cloaca.equality", "cloaca.errors", "cloaca.warning")
+    return _wall(sources, "cloaca.merge", lambda name: _within(name, *inside))
+
+
 def engine_is_pure(sources: Sources) -> list[str]:
     return [
         f"{name}:{line} imports {imported}"
@@ -197,6 +202,7 @@ RULES = [
     engine_knows_no_execution,
     execution_knows_no_workflows,
     wire_knows_only_errors_and_warnings,
+    merge_knows_only_values,
     engine_is_pure,
     imports_form_no_cycle,
     only_the_runner_knows_both_sides,
@@ -239,6 +245,15 @@ BREACHES: list[tuple[Rule, Files, list[str]]] = [
             "context.py": "",
         },
         ["cloaca.wire.codec -> cloaca.context"],
+    ),
+    (
+        merge_knows_only_values,
+        {
+            "merge/settle.py": "from cloaca.wire.codec import decode\nfrom cloaca.context import C",
+            "wire/codec.py": "",
+            "context.py": "",
+        },
+        ["cloaca.merge.settle -> cloaca.context"],
     ),
     (
         engine_is_pure,
@@ -309,6 +324,12 @@ def test_every_rule_has_a_breach() -> None:
 def test_the_walls_enclose_something(cloaca_sources: Sources) -> None:
     names = {"cloaca.engine.run", "cloaca.execution.pool", "cloaca.wire.codec", "cloaca.runner", "cloaca.coordinator"}
     assert names <= set(cloaca_sources.trees)
+
+
+def test_the_tour_names_every_module(cloaca_sources: Sources) -> None:
+    tour = (CLOACA.parents[1] / "ARCHITECTURE.md").read_text(encoding="utf-8")
+    modules = set(cloaca_sources.trees) - cloaca_sources.packages
+    assert sorted(name for name in modules if f"`{name.rpartition('.')[2]}`" not in tour) == []
 
 
 def _made_up(folder: Path, files: Files) -> Sources:

@@ -14,7 +14,6 @@ from cloaca.engine import invariants
 from cloaca.engine.events import Begin, Cancel
 from cloaca.engine.plan import plan
 from cloaca.engine.run import ENDED, Run, State, Work
-from cloaca.engine.view import versions
 from cloaca.errors import INPUT, InternalError
 from cloaca.execution.attempt import TaskFunction
 from cloaca.execution.executor import Executor
@@ -36,7 +35,7 @@ from cloaca.wire.messages import (
 def conclusion(run: Run) -> bytes:
     """How a run ended, as bytes: statuses, and every key with its versions, in order."""
     outcomes = [run.outcome(rank) for rank in range(len(run.plan.names))]
-    final = [(key, versions(writes)) for key, writes in run.history.final().items()]
+    final = list(run.history.final().items())
     return msgpack.encode([outcomes, run.attempts, final])
 
 
@@ -76,7 +75,7 @@ def jobs_of(
         first = len(functions)
         functions |= {first + rank: function for rank, function in own.items()}
         work = [Work(first + rank, ("a",)) for rank in own]
-        given = {"a": (Version(INPUT, encode(0)),)}
+        given = {"a": Version(INPUT, encode(0))}
         run = Run(plan("w", graph), work, given, numbers=numbers, answers=answers)
         publish = [Publish(number.function, b"", number.reads) for number in work]
         jobs.append(Job("w", run, publish, _noting(ends, seed), here()))

@@ -18,7 +18,10 @@ from cloaca.engine.history import History
 from cloaca.engine.plan import Plan, plan
 from cloaca.engine.run import Run, State, Work
 from cloaca.errors import INPUT
+from cloaca.merge.rules import Rules
+from cloaca.merge.settle import settle
 from cloaca.testing import NO_USAGE
+from cloaca.wire.codec import encode
 from cloaca.wire.messages import Assignment, Done, Failed, Outcome, Started, Version, Wants
 
 Tasks = list[tuple[str, list[str]]]
@@ -59,7 +62,7 @@ def chain(length: int) -> Tasks:
 
 
 def history(tasks: Tasks, **given: bytes) -> History:
-    return History(plan("w", tasks), {key: (Version(INPUT, payload),) for key, payload in given.items()})
+    return History(plan("w", tasks), {key: Version(INPUT, payload) for key, payload in given.items()})
 
 
 def wide_input(size: int) -> dict[str, bytes]:
@@ -119,6 +122,37 @@ def test_a_fan_in_of_branches_that_write_one_key_is_linear() -> None:
     for _ in range(100):
         past.candidates(LARGE + 1, "k")
     assert past.steps <= 2 * LARGE
+
+
+@pytest.mark.parametrize("keys", [1, 1000])
+def test_telling_of_many_keys_with_many_candidates_is_linear(keys: int) -> None:
+    """Each key in its candidates, whatever else the branches wrote."""
+
+    def telling(branches: int) -> int:
+        past = history([("root", []), *fan("a", branches, "root"), ("join", names("a", branches))], **wide_input(keys))
+        for rank in range(1, branches + 1):
+            past.record(rank, {f"x{key}": b"%d" % rank for key in range(keys)})
+        before = past.steps
+        for key in range(keys):
+            assert len(past.versions(branches + 1, f"x{key}")) == branches + 1
+        return past.steps - before
+
+    assert telling(100) <= 4 * 100 * keys
+    assert telling(200) <= 2 * telling(100) + keys
+
+
+@pytest.mark.parametrize(
+    ("base", "wrote"),
+    [([], lambda n: [n]), ({}, lambda n: {str(n): n}), ({}, lambda n: {"x": [n]}), (0, lambda n: n), (0, lambda _: 5)],
+    ids=["list", "dict", "members", "conflict", "agreed"],
+)
+def test_merging_is_linear_in_the_candidates(base: Any, wrote: Callable[[int], Any]) -> None:
+    def merging(candidates: int) -> int:
+        given = Version(INPUT, encode(base))
+        told = (given, *(Version(f"t{n}", encode(wrote(n)), (0,)) for n in range(candidates)))
+        return lines(lambda: settle("k", told, Rules()))
+
+    assert merging(400) <= 2.2 * merging(200)
 
 
 def test_tasks_of_a_chain_that_all_list_the_root_are_linear() -> None:

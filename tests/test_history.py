@@ -1,6 +1,6 @@
 """History against a model that has neither memory nor short cuts."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import islice
 from random import Random
@@ -9,10 +9,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from tests.reference import KEYS, Diff, Graph, Inputs, Model, Visible, deterministic, diffs, graphs, inputs
+from tests.runs import candidates_of
 
-from cloaca.engine.history import History, Write
+from cloaca.engine.history import History
 from cloaca.engine.plan import Plan, plan
-from cloaca.engine.view import ContextView, versions
+from cloaca.engine.telling import Told
+from cloaca.engine.view import ContextView
+from cloaca.engine.write import Write
 from cloaca.errors import INPUT
 from cloaca.wire.messages import Version
 
@@ -53,7 +56,7 @@ def large_story(seed: int) -> Story:
         task: {key: random.choice([b"0", b"1", b"2", None]) for key in KEYS if random.random() < 0.15}
         for task, _ in graph
     }
-    return Story(graph, {"a": (Version(INPUT, b"0"),)}, wrote)
+    return Story(graph, {"a": Version(INPUT, b"0")}, wrote)
 
 
 Seen = list[tuple[str, tuple[Version, ...]]]
@@ -73,7 +76,7 @@ class Replay:
         self.plan = self.story.plan()
         self.history = History(self.plan, self.story.inputs)
         self._ended: set[int] = set()
-        self._nearby: dict[int, Iterator[tuple[str, tuple[Write, ...]]]] = {}
+        self._nearby: dict[int, Iterator[tuple[str, Told]]] = {}
         while running := self._running():
             for _ in range(self.looks):
                 self._look(self.random.choice(running))
@@ -91,39 +94,41 @@ class Replay:
         self.history.candidates(rank, self.random.choice(KEYS))
         name = self.plan.names[rank]
         nearby = self._nearby.setdefault(rank, filter(None, self.history.near(rank)))
-        self.near.setdefault(name, []).extend((key, versions(writes)) for key, writes in islice(nearby, 1))
+        self.near.setdefault(name, []).extend(islice(nearby, 1))
 
     def _end(self, rank: int) -> None:
         name = self.plan.names[rank]
         nearby = self._nearby.setdefault(rank, filter(None, self.history.near(rank)))
-        self.near.setdefault(name, []).extend((key, versions(writes)) for key, writes in nearby)
-        self.saw[name] = listed(self.history.whole(rank))
+        self.near.setdefault(name, []).extend(nearby)
+        self.saw[name] = list(self.history.whole(rank).items())
         diff = self.story.diffs[name]
         if diff is not None:
             self.history.record(rank, diff)
         self._ended.add(rank)
 
 
-def listed(visible: Mapping[str, tuple[Write, ...]]) -> Seen:
-    """What was seen, with the order of the keys."""
-    return [(key, versions(writes)) for key, writes in visible.items()]
+def candidates_seen(seen: Iterable[tuple[str, Told]]) -> Visible:
+    """The candidates of each key, of all that was told."""
+    return {key: candidates_of(told) for key, told in seen}
+
+
+def versions(writes: tuple[Write, ...]) -> tuple[Version, ...]:
+    return tuple(write.version for write in writes)
 
 
 def check_against_model(story: Story, replay: Replay) -> None:
     model = story.model()
     for task, seen in replay.saw.items():
-        assert dict(seen) == model.whole(task), task
+        visible = model.whole(task)
+        assert candidates_seen(seen) == visible, task
         assert len(replay.near[task]) == len(dict(replay.near[task])), "a key came twice"
-        assert dict(replay.near[task]) == model.whole(task), task
+        alone = {key: versions for key, versions in visible.items() if len(versions) == 1}
+        assert dict(replay.near[task]) == alone, task
         rank = replay.plan.rank[task]
         for key in KEYS:
-            writes = replay.history.candidates(rank, key)
-            assert versions(writes) == model.candidates(task, key), (task, key)
-            base = versions(History.base(writes))
-            assert len(base) == len(set(base))
-            assert set(base) == set(model.base(task, key)), (task, key)
-    final: Visible = dict(listed(replay.history.final()))
-    assert final == model.final()
+            assert versions(replay.history.candidates(rank, key)) == model.candidates(task, key), (task, key)
+            assert candidates_of(replay.history.versions(rank, key)) == model.candidates(task, key), (task, key)
+    assert candidates_seen(replay.history.final().items()) == model.final()
 
 
 @given(stories(), st.randoms(use_true_random=False), st.integers(0, 3))
@@ -144,7 +149,7 @@ def test_neither_the_order_of_ends_nor_earlier_lookups_leave_a_trace(story: Stor
     by_rank, by_chance = Replay(story, _Lowest(), 0), Replay(story, random, looks)
     assert by_chance.saw == by_rank.saw
     assert by_chance.near == by_rank.near
-    assert listed(by_chance.history.final()) == listed(by_rank.history.final())
+    assert list(by_chance.history.final().items()) == list(by_rank.history.final().items())
 
 
 def first_answer(story: Story, task: str, key: str) -> tuple[Version, ...]:
@@ -185,11 +190,11 @@ class _Lowest(Random):
 @given(stories())
 @deterministic
 def test_a_task_that_rewrites_what_it_saw_leaves_no_trace(story: Story) -> None:
-    """Wherever the key has one value: with several, even one of their bytes settles what was open."""
+    """Wherever the key has one version: with several, only who merges them knows what was seen."""
     plain = Replay(story, Random(0), 0)
     echoed = dict(story.diffs)
     for task, seen in plain.saw.items():
-        agreed = {key: found[0].payload for key, found in seen if len({version.payload for version in found}) == 1}
+        agreed = {key: told[0].payload for key, told in seen if len(told) == 1 and not told[0].rivals}
         diff = story.diffs[task]
         echoed[task] = agreed | dict(diff or {})
     echo = Replay(Story(story.graph, story.inputs, echoed), Random(0), 0)
@@ -213,7 +218,7 @@ def test_a_view_is_the_whole_as_a_mapping(story: Story) -> None:
 
 
 def told(graph: Graph, wrote: Mapping[str, Diff], **given_: bytes) -> tuple[Plan, History]:
-    story = Story(graph, {key: (Version(INPUT, payload),) for key, payload in given_.items()}, {})
+    story = Story(graph, {key: Version(INPUT, payload) for key, payload in given_.items()}, {})
     compiled = story.plan()
     history = History(compiled, story.inputs)
     for rank, task in enumerate(compiled.names):
@@ -225,6 +230,11 @@ def writers(writes: tuple[Write, ...]) -> list[str]:
     return [write.version.writer for write in writes]
 
 
+def told_writers(told: Told) -> list[tuple[str, list[str]]]:
+    """Who wrote each version that is told, and whose versions they saw."""
+    return [(version.writer, [told[place].writer for place in version.saw]) for version in told]
+
+
 DIAMOND: Graph = [("root", []), ("left", ["root"]), ("right", ["root"]), ("join", ["right", "left"])]
 
 
@@ -232,8 +242,8 @@ def test_candidates_come_as_the_join_lists_its_dependencies_and_at_the_end_as_de
     _, history = told(DIAMOND, {"left": {"k": b"1"}, "right": {"k": b"2"}}, k=b"0")
     candidates = history.candidates(3, "k")
     assert writers(candidates) == ["right", "left"]
-    assert writers(History.base(candidates)) == [INPUT]
-    assert writers(history.final()["k"]) == ["left", "right"]
+    assert told_writers(history.versions(3, "k")) == [(INPUT, []), ("right", [INPUT]), ("left", [INPUT])]
+    assert told_writers(history.final()["k"]) == [(INPUT, []), ("left", [INPUT]), ("right", [INPUT])]
 
 
 def test_a_write_supersedes_those_of_its_ancestors_through_tasks_that_wrote_nothing() -> None:
@@ -260,27 +270,91 @@ def test_two_branches_that_wrote_the_same_bytes_are_two_writes() -> None:
 
 def test_a_join_that_settles_with_the_bytes_of_one_branch_does_write() -> None:
     _, history = told(DIAMOND, {"left": {"k": b"1"}, "right": {"k": b"2"}, "join": {"k": b"1"}}, k=b"0")
-    assert writers(history.final()["k"]) == ["join"]
+    assert told_writers(history.final()["k"]) == [("join", [])]
 
 
-def test_the_base_precedes_all_candidates_not_just_some() -> None:
-    """`late` saw the write of `a`; `side` only saw the input, so only the input is below both."""
+def test_what_is_told_goes_back_to_the_write_that_came_before_all_others() -> None:
+    """`late` saw the write of `a`; `side` only saw the input, so only the input came before both."""
     graph = [("a", []), ("late", ["a"]), ("side", []), ("join", ["late", "side"])]
     _, history = told(graph, {"a": {"k": b"1"}, "late": {"k": b"2"}, "side": {"k": b"3"}}, k=b"0")
-    candidates = history.candidates(3, "k")
-    assert writers(candidates) == ["late", "side"]
-    assert writers(History.base(candidates)) == [INPUT]
+    assert told_writers(history.versions(3, "k")) == [(INPUT, []), ("a", [INPUT]), ("late", ["a"]), ("side", [INPUT])]
 
 
-def test_the_base_of_a_single_write_is_what_its_writer_saw() -> None:
+def test_what_came_before_a_write_that_stood_by_itself_is_not_told() -> None:
+    graph = [*DIAMOND, ("l", ["join"]), ("r", ["join"]), ("end", ["r", "l"])]
+    wrote: dict[str, Diff] = {task: {"k": b"%d" % place} for place, (task, _) in enumerate(graph[:-1])}
+    _, history = told(graph, wrote, k=b"0")
+    assert told_writers(history.versions(6, "k")) == [("join", []), ("r", ["join"]), ("l", ["join"])]
+
+
+def test_joins_that_wrote_nothing_are_told_down_to_the_last_value() -> None:
+    graph = [*DIAMOND, ("l", ["join"]), ("r", ["join"]), ("end", ["l", "r"])]
+    wrote: dict[str, Diff] = {task: {"k": b"1"} for task in ("left", "right", "l", "r")}
+    _, history = told(graph, wrote, k=b"0")
+    assert told_writers(history.versions(6, "k")) == [
+        (INPUT, []),
+        ("right", [INPUT]),
+        ("left", [INPUT]),
+        ("l", [INPUT, "right", "left"]),
+        ("r", [INPUT, "right", "left"]),
+    ]
+
+
+def test_what_a_writer_saw_is_told_in_the_order_that_it_has_there() -> None:
+    graph = [("l", []), ("r", []), ("other", []), ("both", ["r", "l"]), ("end", ["l", "r", "both", "other"])]
+    wrote: dict[str, Diff] = {task: {"k": b"1"} for task in ("l", "r", "both", "other")}
+    _, history = told(graph, wrote)
+    assert told_writers(history.versions(4, "k")) == [("l", []), ("r", []), ("both", ["r", "l"]), ("other", [])]
+
+
+def test_a_writer_defined_after_a_task_that_follows_it_stands_after_it_at_the_end() -> None:
+    graph = [("late", ["early"]), ("side", []), ("early", [])]
+    _, history = told(graph, {task: {"k": task.encode()} for task in ("late", "side", "early")})
+    assert told_writers(history.final()["k"]) == [("late", ["early"]), ("side", []), ("early", [])]
+
+
+def test_superseded_writes_come_in_the_merge_order_too() -> None:
+    """`b` comes first along the first dependency, though `a` has the lower rank."""
+    graph = [("a", []), ("b", []), ("after", ["b"]), ("c", ["after", "a"]), ("side", []), ("end", ["c", "side"])]
+    _, history = told(graph, {task: {"k": task.encode()} for task in ("a", "b", "c", "side")})
+    assert [writer for writer, _ in told_writers(history.versions(5, "k"))] == ["b", "a", "c", "side"]
+
+
+def test_tasks_that_see_the_same_are_told_the_same_object() -> None:
+    graph = [*DIAMOND, *((f"reader{n}", ["join"]) for n in range(3))]
+    _, history = told(graph, {"left": {"k": b"1"}, "right": {"k": b"2"}})
+    assert len({id(history.versions(rank, "k")) for rank in range(4, 7)}) == 1
+
+
+def test_a_key_that_is_kept_by_task_is_told_whole() -> None:
+    compiled = plan("w", [("a", []), ("b", ["a"]), ("c", ["b"])])
+    history = History(compiled, {"k": Version(INPUT, b"0")}, collected=frozenset({"k"}))
+    history.record(0, {"k": b"0"})
+    history.record(1, {"k": b"0"})
+    assert told_writers(history.versions(2, "k")) == [(INPUT, []), ("a", [INPUT]), ("b", ["a"])]
+    assert told_writers(history.final()["k"]) == [(INPUT, []), ("a", [INPUT]), ("b", ["a"])]
+
+
+def test_places_of_functions_are_told_where_several_versions_are() -> None:
+    history = History(plan("w", DIAMOND), {}, place_of="sales.py:{}".format)
+    history.record(1, {"k": b"1"})
+    assert history.versions(3, "k")[0].place == ""
+    history.record(2, {"k": b"2"})
+    assert [version.place for version in history.final()["k"]] == ["sales.py:1", "sales.py:2"]
+
+
+def test_whether_branches_may_have_met() -> None:
     _, history = told(DIAMOND, {"root": {"k": b"1"}, "left": {"k": b"2"}})
-    assert writers(History.base(history.candidates(3, "k"))) == ["root"]
+    assert [history.may_be_joined(rank) for rank in range(4)] == [False] * 4
+    _, history = told(DIAMOND, {"left": {"k": b"1"}, "right": {"k": b"2"}})
+    assert [history.may_be_joined(rank) for rank in range(4)] == [False, False, False, True]
+    assert history.joined_keys(3) == ["k"]
 
 
-def test_a_key_that_nobody_wrote_has_no_candidates_and_no_base() -> None:
+def test_a_key_that_nobody_wrote_has_no_versions() -> None:
     _, history = told(DIAMOND, {})
     assert history.candidates(3, "k") == ()
-    assert History.base(()) == ()
+    assert history.versions(3, "k") == ()
 
 
 def test_keys_come_in_a_fixed_order_the_inputs_first() -> None:

@@ -13,6 +13,7 @@ from cloaca.engine.events import Begin, Cancel, Room
 from cloaca.engine.plan import plan
 from cloaca.engine.run import Run, Work
 from cloaca.errors import INPUT, RemoteTraceback
+from cloaca.merge.rules import Rules
 from cloaca.wire.codec import encode
 from cloaca.wire.messages import Assignment, Done, Failed, Lost, Started, Unstarted, Usage, Version
 
@@ -55,7 +56,7 @@ def report(assignment: Assignment, end: End) -> Done | Failed | Lost:
 
 def a_run(graph: Sequence[tuple[str, list[str]]], inputs: Mapping[str, Any] | None = None) -> Run:
     compiled = plan("sales", graph)
-    given = {key: (Version(INPUT, encode(value)),) for key, value in (inputs or {}).items()}
+    given = {key: Version(INPUT, encode(value)) for key, value in (inputs or {}).items()}
     work = [Work(rank, ()) for rank in range(len(graph))]
     run = Run(compiled, work, given, numbers=count(), answers=True)
     run.handle(Begin(), 0.0)
@@ -75,7 +76,7 @@ def finish(run: Run, ends: Mapping[str, End]) -> Run:
 
 
 def result_of(run: Run) -> WorkflowResult:
-    return WorkflowResult("sales", "0123abcd", run, CLOCK + 99.0, CLOCK + 103.0, CLOCK)
+    return WorkflowResult("sales", "0123abcd", run, Rules(), CLOCK + 99.0, CLOCK + 103.0, CLOCK)
 
 
 def result(

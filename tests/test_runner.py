@@ -920,7 +920,7 @@ def test_the_coordinator_opens_no_payload(runner: DefaultRunner, monkeypatch: py
     opened: list[bytes] = []
     context = cloaca.Context({"rows": [(0, 0)]})
     with monkeypatch.context() as patch:
-        for module in ("context", "merge", "result", "wire.codec"):
+        for module in ("context", "merge.conflict", "merge.settle", "result", "wire.codec", "wire.suffix"):
             patch.setattr(f"cloaca.{module}.decode", opened.append)
         result = runner.execute(name, context)
         assert (result.status, opened) == ("Completed", [])

@@ -3,7 +3,7 @@
 Each `type: ignore` marks what a checker has to refuse: one that isn't needed is an error too.
 """
 
-from collections.abc import Callable, ItemsView, Iterator, KeysView, Mapping, ValuesView
+from collections.abc import Callable, ItemsView, Iterator, KeysView, Mapping, Sequence, ValuesView
 from typing import Any, Literal, assert_type
 
 import cloaca
@@ -62,9 +62,17 @@ def tasks() -> None:
     cloaca.task(dependencies="x")  # a str is a sequence of them: refused when it runs
 
 
+def best(base: int | None, values: Sequence[int]) -> int:
+    return max(values)
+
+
 def workflows(builder: cloaca.WorkflowBuilder) -> None:
     with cloaca.WorkflowBuilder("w", tenant="t", package="p", workflow="w") as entered:
         assert_type(entered, cloaca.WorkflowBuilder)
+    cloaca.WorkflowBuilder("w", merge={"total": cloaca.merge.sum, "best": best}, on_conflict="first")
+    cloaca.WorkflowBuilder("w", merge={"total": "sum"})  # type: ignore[dict-item]
+    cloaca.WorkflowBuilder("w", on_conflict="never")  # type: ignore[arg-type]
+    assert_type(cloaca.testing.check_merge_rule(best, [1, 2, 3]), tuple[str, ...])
     assert_type(builder.description("text").tag("key", "value"), cloaca.WorkflowBuilder)
     assert_type(builder.add_task("load"), cloaca.WorkflowBuilder)
     workflow = builder.build()
@@ -77,6 +85,8 @@ def workflows(builder: cloaca.WorkflowBuilder) -> None:
     assert_type(workflow.tasks[0].function, Callable[..., Any])
     assert_type(workflow.tasks[0].dependencies, tuple[str, ...])
     assert_type(workflow.version, str)
+    assert_type(workflow.merge, Mapping[str, Callable[[Any, list[Any]], Any]])
+    assert_type(workflow.on_conflict, Literal["first", "last", "fail"] | None)
     assert_type(workflow.topological_sort(), list[str])
     assert_type(workflow.get_execution_levels(), list[list[str]])
     assert_type(workflow.get_roots(), list[str])
@@ -145,6 +155,7 @@ def results(result: cloaca.WorkflowResult) -> None:
     assert_type(result.final_context, cloaca.Context)
     assert_type(result.error_message, str | None)
     assert_type(result.conflicts, dict[str, cloaca.MergeConflict])
+    assert_type(result.merges, dict[str, str])
     assert_type(result.tasks, Mapping[str, cloaca.TaskResult])
     result.raise_for_status()
     task = result.tasks["load"]
@@ -172,10 +183,12 @@ def exceptions(
     died: cloaca.WorkerDied,
 ) -> None:
     assert_type(workflow.findings, tuple[str, ...])
-    assert_type((capture.task, capture.variable, capture.type_name), tuple[str, str, str])
+    assert_type((capture.task, capture.variable, capture.type_name), tuple[str | None, str, str])
+    assert_type(capture.key, str | None)
     assert_type((encode.key, encode.path, encode.type_name), tuple[str | None, str, str])
     assert_type((decode.key, decode.writer), tuple[str, str])
     assert_type((conflict.key, conflict.writers), tuple[str, tuple[str, ...]])
+    assert_type((conflict.places, conflict.path, conflict.reason), tuple[tuple[str, ...], str, str | None])
     assert_type(task.type_name, str)
     assert_type((died.task, died.exit_code, died.signal), tuple[str, int | None, str | None])
 

@@ -10,6 +10,8 @@ TYPE_CHECKING = (
     False  # as every type checker knows it; the module that defines it takes longer to load than all of this
 )
 if TYPE_CHECKING:
+    from cloaca import merge as merge
+    from cloaca import testing as testing
     from cloaca.builder import WorkflowBuilder as WorkflowBuilder
     from cloaca.config import DefaultRunnerConfig as DefaultRunnerConfig
     from cloaca.context import Context as Context
@@ -68,9 +70,12 @@ _HOME = {
     "WorkflowError": "errors",
     "WorkflowFailedError": "errors",
     "WorkflowResult": "result",
+    "merge": "",
     "register_workflow_constructor": "registry",
     "task": "decorator",
+    "testing": "",
 }
+"""The module that defines each name; modules stand for themselves."""
 
 __version__ = "0.1.0"
 __all__ = [
@@ -101,15 +106,18 @@ __all__ = [
     "WorkflowError",
     "WorkflowFailedError",
     "WorkflowResult",
+    "merge",
     "register_workflow_constructor",
     "task",
+    "testing",
 ]
 
 
 def __getattr__(name: str) -> object:
     if name not in _HOME:
         raise AttributeError(f"module 'cloaca' has no attribute {name!r}")
-    value = getattr(import_module(f"cloaca.{_HOME[name]}"), name)
+    home = _HOME[name]
+    value = getattr(import_module(f"cloaca.{home}"), name) if home else import_module(f"cloaca.{name}")
     globals()[name] = value
     return value
 

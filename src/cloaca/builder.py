@@ -11,7 +11,9 @@ from typing import Any, Self, TypeAlias
 
 from cloaca import registry
 from cloaca.engine.plan import plan
-from cloaca.errors import NotSupportedYetError, WorkflowError
+from cloaca.errors import INPUT, NotSupportedYetError, WorkflowError
+from cloaca.merge.given import checked_on_conflict, checked_rules
+from cloaca.merge.rules import OnConflict, Rule
 from cloaca.namespace import WorkflowContext
 from cloaca.workflow import Task, Workflow
 
@@ -50,6 +52,13 @@ class WorkflowBuilder:
     Leaving the block validates the workflow and registers it in place of an earlier one of that name; where the block
     raised, nothing is registered. `tenant`, `package` and `workflow` only make up `namespace`.
 
+    `merge` gives merge rules by key: how the writes of concurrent tasks combine, as in `{"total": cloaca.merge.sum}`
+    (see `cloaca.merge`). `on_conflict` settles what doesn't combine and has no rule: "first" or "last" takes a value in
+    the merge order, "fail" fails the task in which such branches meet. Otherwise the key is in conflict until a task
+    sets it, and reading it raises `MergeConflict`.
+
+    Raises `ValueError` where a rule is no function of the base and the values.
+
     >>> import cloaca
     >>> with cloaca.WorkflowBuilder("greet") as builder:
     ...
@@ -67,14 +76,14 @@ class WorkflowBuilder:
         tenant: str | None = None,
         package: str | None = None,
         workflow: str | None = None,
-        merge: object = None,
-        on_conflict: object = None,
+        merge: Mapping[str, Rule] | None = None,
+        on_conflict: OnConflict | None = None,
         trigger_rule: object = None,
     ) -> None:
         check_name("A workflow's name", name)
-        refuse_unsupported(
-            "WorkflowBuilder", {"merge": merge, "on_conflict": on_conflict, "trigger_rule": trigger_rule}
-        )
+        refuse_unsupported("WorkflowBuilder", {"trigger_rule": trigger_rule})
+        self._merge = MappingProxyType(checked_rules(merge))
+        self._on_conflict: OnConflict | None = checked_on_conflict(on_conflict)
         self.name = name
         self.namespace = WorkflowContext(tenant or "public", package or "embedded", workflow or name)
         self._description = ""
@@ -97,6 +106,8 @@ class WorkflowBuilder:
 
     def define(self, task: str, function: TaskFunction, dependencies: Sequence[Dependency] = ()) -> None:
         """Add a task under the id `task`: what the `task` decorator calls."""
+        if task == INPUT:
+            raise ValueError(f"{INPUT!r} stands for what a run is given, and can't be a task's id.")
         self._defined.append((task, function, dependencies))
         alone = (task,)
         for key in (task, _identity(function)):
@@ -135,7 +146,8 @@ class WorkflowBuilder:
             raise WorkflowError(self.name, unclear + error.findings) from None
         if unclear:
             raise WorkflowError(self.name, unclear)
-        return Workflow(self.name, self._description, MappingProxyType(dict(self._tags)), tasks, compiled)
+        tags = MappingProxyType(dict(self._tags))
+        return Workflow(self.name, self._description, tags, tasks, compiled, self._merge, self._on_conflict)
 
     def _resolved(self, dependencies: Sequence[Dependency]) -> tuple[str, ...]:
         """Turn functions into ids, leaving out what `_unclear` reports."""

@@ -12,8 +12,11 @@ from difflib import get_close_matches
 from itertools import islice
 from typing import Any, Literal, Self
 
+from cloaca.equality import equal
 from cloaca.errors import INPUT, DecodeError, MergeConflict
-from cloaca.merge import Conflict, agree, settle, shown
+from cloaca.merge.conflict import Conflict, shown
+from cloaca.merge.rules import Rules
+from cloaca.merge.settle import Settled, settle
 from cloaca.wire.codec import decode, encode
 from cloaca.wire.messages import Outcome, Slice, Version
 
@@ -45,23 +48,36 @@ class Context:
     ([1, 2], (3, 4))
     """
 
-    __slots__ = ("_ask", "_changes", "_complete", "_covered", "_known", "_outcomes", "_settled", "_writer")
+    __slots__ = (
+        "_ask",
+        "_changes",
+        "_complete",
+        "_covered",
+        "_known",
+        "_met",
+        "_outcomes",
+        "_rules",
+        "_settled",
+        "_writer",
+    )
     __hash__ = None  # type: ignore[assignment]  # mutable, and equal by value
 
     def __init__(self, data: dict[str, Any] | None = None) -> None:
-        self._open(_NOTHING, frozenset(), _answer_nothing, INPUT)
+        self._open(_NOTHING, frozenset(), _answer_nothing, INPUT, Rules())
         if data is not None:
             self.update_from_dict(data)
 
-    def _open(self, given: Slice, covered: frozenset[str], ask: Ask, writer: str) -> None:
+    def _open(self, given: Slice, covered: frozenset[str], ask: Ask, writer: str, rules: Rules) -> None:
         self._known: Mapping[str, tuple[Version, ...]] = given.versions
         self._complete = given.complete
         self._outcomes = given.outcomes
+        self._met = given.met
         self._covered = covered
         self._ask = ask
         self._writer = writer
+        self._rules = rules
         self._changes: dict[str, bytes | None] = {}
-        self._settled: dict[str, Version | Conflict] = {}
+        self._settled: dict[str, Settled | Conflict] = {}
 
     # ---- one key ---------------------------------------------------------------------------------------------------
 
@@ -106,7 +122,7 @@ class Context:
         self.set(key, value)
 
     def remove(self, key: str) -> Any:
-        """Remove `key`; returns its value, or `None` where there is none to return. Never raises.
+        """Remove `key`; returns its value, or `None` where there is none to return.
 
         That is so where the key is absent or in conflict, and where its value can't be rebuilt in this process.
         """
@@ -139,7 +155,7 @@ class Context:
     # ---- all keys --------------------------------------------------------------------------------------------------
 
     def keys(self) -> KeysView[str]:
-        """The keys, those in conflict included. Inputs come first, then each task's in its place in the workflow."""
+        """The keys, those in conflict included. Untouched inputs come first, then each task's in its place."""
         return self._present().keys()
 
     def values(self) -> ValuesView[Any]:
@@ -184,8 +200,10 @@ class Context:
 
     def copy(self) -> "Context":
         """A context of its own with the same values; changing one doesn't change the other."""
-        twin = of_versions(versions_of(self))
-        twin._ask, twin._outcomes, twin._writer = self._ask, self._outcomes, self._writer
+        twin = Context.__new__(Context)
+        given = Slice(self._known, self._complete, self._outcomes, self._met)
+        twin._open(given, self._covered, self._ask, self._writer, self._rules)
+        twin._changes = dict(self._changes)
         return twin
 
     def __eq__(self, other: object) -> bool:
@@ -201,7 +219,7 @@ class Context:
         return f"Context({{{text if len(text) <= _SHOWN_LENGTH else f'{text[:_SHOWN_LENGTH]}...'}}})"
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return of_versions, (versions_of(self),)
+        return of_versions, ({key: (version,) for key, version in versions_of(self).items()},)
 
     # ---- what branches and tasks left ------------------------------------------------------------------------------
 
@@ -231,15 +249,30 @@ class Context:
         versions = self._known.get(key)
         if versions is None:
             versions = self._sought(key)
-        if len(versions) == 1:
+        if len(versions) == 1 and key not in self._rules.collected and not versions[0].rivals:
             return versions[0].payload
-        return self._merged(key, versions) if versions else None
+        if not versions:
+            return None
+        settled = self._merged(key, versions)
+        return settled if isinstance(settled, Conflict) else settled.payload
 
-    def _merged(self, key: str, versions: tuple[Version, ...]) -> bytes | Conflict | None:
+    def _merged(self, key: str, versions: tuple[Version, ...]) -> Settled | Conflict:
         settled = self._settled.get(key)
         if settled is None:
-            settled = self._settled[key] = settle(key, versions)
-        return settled if isinstance(settled, Conflict) else settled.payload
+            settled = self._settled[key] = settle(key, versions, self._rules)
+        return settled
+
+    def _is_as_seen(self, key: str, payload: bytes | None) -> bool:
+        """Whether a change sets the very bytes that merging came to. Of keys that need no merge, others tell.
+
+        A key that is kept by task counts only where the task has looked at it.
+        """
+        versions = self._known.get(key, ())
+        if key in self._rules.collected:
+            settled = self._settled.get(key)
+        else:
+            settled = self._merged(key, versions) if len(versions) > 1 else None
+        return isinstance(settled, Settled) and settled.payload == payload
 
     def _sought(self, key: str) -> tuple[Version, ...]:
         """The versions of a key that isn't known: asked for, unless it is known to be absent."""
@@ -274,7 +307,7 @@ class Context:
         if key in self._changes:
             return self._writer
         settled = self._settled.get(key)
-        return settled.writer if isinstance(settled, Version) else self._known[key][0].writer
+        return settled.writer if isinstance(settled, Settled) else self._known[key][0].writer
 
     def _missing(self, key: str) -> KeyError:
         return KeyError(f"Key not found: {_checked(key)}{_nearest(key, self._present())}")
@@ -306,7 +339,15 @@ def _nearest(name: str, names: Iterable[str]) -> str:
 
 
 def _alike(one: bytes | Conflict, other: bytes | Conflict) -> bool:
-    return one == other or (isinstance(one, bytes) and isinstance(other, bytes) and agree({one, other}))
+    return one == other or (isinstance(one, bytes) and isinstance(other, bytes) and _agree(one, other))
+
+
+def _agree(one: bytes, other: bytes) -> bool:
+    """Whether two encoded values are equal. What can't be rebuilt here equals nothing."""
+    try:
+        return equal(decode(one), decode(other))
+    except Exception:  # noqa: BLE001 - rebuilding a value runs user code; reading the key tells what it raised
+        return False
 
 
 def _shown(held: bytes | Conflict) -> str:
@@ -327,30 +368,47 @@ def _to_json(key: str, value: Any) -> str:
 # ---- for the parts of cloaca that carry contexts -------------------------------------------------------------------
 
 
-def of_versions(known: Mapping[str, tuple[Version, ...]]) -> Context:
+def of_versions(known: Mapping[str, tuple[Version, ...]], rules: Rules | None = None) -> Context:
     """A context that holds exactly these versions."""
-    context = Context()
-    context._known = known
+    context = Context.__new__(Context)
+    context._open(Slice(known, complete=True, outcomes={}), frozenset(), _answer_nothing, INPUT, rules or Rules())
     return context
 
 
-def of_task(given: Slice, covered: frozenset[str], ask: Ask, writer: str) -> Context:
+def of_task(given: Slice, covered: frozenset[str], ask: Ask, writer: str, rules: Rules) -> Context:
     """The context of one attempt: `covered` keys that `given` lacks are absent, others are asked for."""
     context = Context.__new__(Context)
-    context._open(given, covered, ask, writer)
+    context._open(given, covered, ask, writer, rules)
     return context
 
 
 def unchanged(context: Context) -> Context:
     """The context as it was given, without its changes. What is merged for one of the two is merged for both."""
-    given = of_versions(context._known)
+    given = of_versions(context._known, context._rules)
     given._settled = context._settled
     return given
 
 
 def diff_of(context: Context) -> dict[str, bytes | None]:
-    """What was set (the payload) and removed (`None`) since the context was given."""
-    return context._changes
+    """What was set (the payload) and removed (`None`) since the context was given.
+
+    Setting the very bytes that merging came to is no change; whether a key is merged is asked for where it may be.
+    """
+    changes = context._changes
+    if context._met:
+        unknown = tuple(key for key in changes if key not in context._known and key not in context._covered)
+        if unknown and not context._complete:
+            answer = context._ask(unknown, False, False)  # noqa: FBT003 - positions of Ask
+            context._known = {**context._known, **answer.versions}
+    kept = {key: payload for key, payload in changes.items() if not context._is_as_seen(key, payload)}
+    return changes if len(kept) == len(changes) else kept
+
+
+def demand_agreement(context: Context, keys: Iterable[str]) -> None:
+    """Raise `MergeConflict` where one of `keys` is in conflict, telling of all that are."""
+    conflicts = [held.error for key in keys if isinstance(held := context._held(key), Conflict)]
+    if conflicts:
+        raise MergeConflict.of(conflicts)
 
 
 def adopt(context: Context, other: Context) -> None:
@@ -358,10 +416,19 @@ def adopt(context: Context, other: Context) -> None:
     context._changes.update(other._agreed())
 
 
-def versions_of(context: Context) -> dict[str, tuple[Version, ...]]:
-    """Everything that the context holds, conflicts included."""
-    changed = context._changes
-    return {
-        key: (Version(context._writer, changed[key]),) if key in changed else context._known[key]
-        for key in context._present()
-    }
+def versions_of(context: Context) -> dict[str, Version]:
+    """Everything that the context holds, one version for each key. One in conflict keeps its rivals."""
+    return {key: _alone(context, key, held) for key, held in context._present().items()}
+
+
+def _alone(context: Context, key: str, held: bytes | Conflict) -> Version:
+    if isinstance(held, Conflict):
+        rivals = tuple(Version(rival.writer, rival.payload, place=rival.place) for rival in held.versions)
+        return Version(INPUT, None, rivals=rivals)
+    return Version(context._writer_of(key), held)
+
+
+def merges_of(context: Context) -> dict[str, str]:
+    """The keys whose value was made of several, each with the rule that made it."""
+    merged = {key: context._settled.get(key) for key in context._present()}
+    return {key: settled.how for key, settled in merged.items() if isinstance(settled, Settled) and settled.how}

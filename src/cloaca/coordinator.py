@@ -24,13 +24,18 @@ _WITHIN_AN_ATTEMPT = (Started, Wants)
 
 @dataclass(eq=False, slots=True)
 class Job:
-    """A run of the workflow of that name. `on_end` is called once, with the error that ended it or `None`."""
+    """A run of the workflow of that name.
+
+    `rules` are the workflow's merge rules for this run. `on_end` is called once, with the error that ended it, if one
+    did.
+    """
 
     workflow: str
     run: Run
     functions: Sequence[Publish]
     on_end: Callable[[Exception | None], None]
     surroundings: Surroundings
+    rules: Publish | None = None
 
 
 class Coordinator:
@@ -86,10 +91,15 @@ class Coordinator:
         published = self._published.setdefault(job.workflow, set())
         unknown = [function for function in job.functions if function.function not in published]
         published.update(function.function for function in unknown)
-        self._executor.publish(unknown)
+        self._executor.publish(unknown if job.rules is None else [*unknown, job.rules])
 
     def _retire(self, job: Job) -> None:
-        """Forget what earlier executions of the workflow ran and this one did not: it was pickled anew, or replaced."""
+        """Forget the run's rules and what they merged, and functions that only earlier executions of the workflow ran.
+
+        Those were pickled anew, or replaced.
+        """
+        if job.rules is not None:
+            self._executor.retire([job.rules.function])
         if any(other.workflow == job.workflow for other in self._jobs):
             return
         current = {function.function for function in job.functions}

@@ -16,7 +16,10 @@ from collections import OrderedDict, deque
 from collections.abc import Callable, Collection, Iterable
 from typing import Any
 
-from cloaca.wire.codec import encode
+from cloaca.errors import EncodeError
+from cloaca.wire.codec import SCALARS, encode
+
+_LOOKED_INTO = frozenset({list, tuple, dict})
 
 Pairs = Iterable[tuple[Any, Any]]
 """What has to agree so that two values do."""
@@ -34,6 +37,37 @@ def equal(one: Any, other: Any) -> bool:
     try:
         return _agree(one, other)
     except Exception:  # noqa: BLE001 - the values' own `__eq__` and `__hash__` run: without an answer they don't agree
+        return False
+
+
+def same(one: Any, other: Any) -> bool:
+    """What `equal` says, sooner where values are plain or have the same bytes."""
+    if one is other:
+        return True
+    kind = type(one)
+    if kind is not type(other):
+        return False
+    if kind in SCALARS:
+        return bool(one == other or (kind is float and one != one and other != other))  # noqa: PLR0124 - NaN
+    return _have_same_bytes(one, other) or equal(one, other)
+
+
+def fingerprint(value: Any, depth: int = 4) -> object:
+    """Something hashable that is equal for values that are equal. Containers are looked into, a few levels deep."""
+    kind = type(value)
+    if kind in SCALARS:
+        return kind, value if value == value else None  # noqa: PLR0124 - NaN
+    if depth == 0 or kind not in _LOOKED_INTO:
+        return kind
+    inner = value.items() if kind is dict else value
+    parts = [fingerprint(part, depth - 1) for part in inner]
+    return kind, frozenset(parts) if kind is dict else tuple(parts)
+
+
+def _have_same_bytes(one: Any, other: Any) -> bool:
+    try:
+        return encode(one) == encode(other)
+    except EncodeError:
         return False
 
 

@@ -11,11 +11,14 @@ from typing import Any
 INPUT = "the input"
 """Stands for the writer of what a run was given."""
 
+MERGE = "the merge of several tasks"
+"""Stands for the writer of what merging made of several values."""
+
 SHOWN_WRITERS = 10
 
 
 def _named(writer: str) -> str:
-    return writer if writer == INPUT else f"task {writer!r}"
+    return writer if writer in (INPUT, MERGE) else f"task {writer!r}"
 
 
 def _rebuild(cls: type["CloacaError"], args: tuple[Any, ...], state: dict[str, Any]) -> "CloacaError":
@@ -69,17 +72,20 @@ class NestedExecutionError(CloacaError, RuntimeError):
 
 
 class CaptureError(CloacaError, TypeError):
-    """A task's function can't be sent to a worker. Raised by `execute`, before any task runs.
+    """A task's function, or a merge rule, can't be sent to a worker. Raised by `execute`, before any task runs.
 
-    `task` is the task's id, `variable` the captured name (or path) at fault, `type_name` its type.
+    `task` is the task's id, or `key` that of the merge rule (the other one is `None`); `variable` is the captured name
+    (or path) at fault, `type_name` its type.
     """
 
-    def __init__(self, task: str, variable: str, type_name: str, reason: str) -> None:
+    def __init__(self, task: str | None, variable: str, type_name: str, reason: str, *, key: str | None = None) -> None:
+        owner = f"The function of task {task!r}" if key is None else f"The merge rule of key {key!r}"
         super().__init__(
-            f"The function of task {task!r} can't be sent to a worker: it uses {variable} (a {type_name}), which can't "
-            f"be pickled ({reason}). Create it inside the task, or pass what it is made from through the context."
+            f"{owner} can't be sent to a worker: it uses {variable} (a {type_name}), which can't "
+            f"be pickled ({reason}). Create it inside the function, or pass what it is made from through the context."
         )
         self.task = task
+        self.key = key
         self.variable = variable
         self.type_name = type_name
 
@@ -118,25 +124,53 @@ class DecodeError(CloacaError):
         self.writer = writer
 
 
+def _ways_to_settle(key: str, rule: str) -> str:
+    by_hand = f"  context.set({key!r}, ...)"
+    if not rule:
+        return f"To settle it, give the key a value in a task that comes after all of them:\n{by_hand}"
+    return (
+        "To settle it, give the key a merge rule, or a value in a task that comes after all of them:\n"
+        f"  WorkflowBuilder(..., merge={{{key!r}: cloaca.merge.{rule}}})\n{by_hand}"
+    )
+
+
 class MergeConflict(CloacaError):  # noqa: N818 - a conflict is a value of the context first, an error when read
     """A key was read whose concurrent writes don't combine.
 
-    `key` is the key; `writers` and `values` are parallel: who wrote, and what (shortened reprs).
+    `key` is the key; `writers`, `values` and `places` are parallel: who wrote, what (shortened reprs), and where the
+    writer's function stands (`file.py:12`, or "" where that isn't known). `path` leads to the member of a dict where
+    they meet (`['north']`; "" where it is the whole value); `reason` is what a merge rule raised, or `None`.
     Setting or removing the key settles it. Never retried.
     """
 
-    def __init__(self, key: str, writers: tuple[str, ...], values: tuple[str, ...]) -> None:
-        shown = list(zip(writers, values, strict=True))[:SHOWN_WRITERS]
-        rows = "".join(f"\n  {_named(writer)} wrote {value}" for writer, value in shown)
-        if len(writers) > len(shown):
-            rows += f"\n  ... and {len(writers) - len(shown)} more"
+    def __init__(
+        self,
+        key: str,
+        writers: tuple[str, ...],
+        values: tuple[str, ...],
+        *,
+        places: tuple[str, ...] = (),
+        path: str = "",
+        rule: str = "by_task",
+        reason: str | None = None,
+    ) -> None:
+        places = places or ("",) * len(writers)
+        rows = [
+            f"\n  {_named(writer)}{f' ({place})' if place else ''} wrote {value}"
+            for writer, value, place in zip(writers[:SHOWN_WRITERS], values, places, strict=False)
+        ]
+        if len(writers) > SHOWN_WRITERS:
+            rows.append(f"\n  ... and {len(writers) - SHOWN_WRITERS} more")
         super().__init__(
-            f"Key {key!r} has {len(writers)} concurrent values that don't agree:{rows}\n"
-            f"To settle it: context.set({key!r}, ...) in a task where they meet, or give each branch a key of its own."
+            f"Key {key!r} has {len(writers)} concurrent values that don't combine{f', at {path}' if path else ''}"
+            f"{f' ({reason})' if reason else ''}:{''.join(rows)}\n{_ways_to_settle(key, rule)}"
         )
         self.key = key
         self.writers = writers
         self.values = values
+        self.places = places
+        self.path = path
+        self.reason = reason
 
     @classmethod
     def of(cls, conflicts: Sequence["MergeConflict"]) -> "MergeConflict":

@@ -9,11 +9,11 @@ from difflib import get_close_matches
 from functools import cached_property
 from typing import Any, Literal
 
-from cloaca.context import Context, of_versions, unchanged
+from cloaca.context import merges_of, of_versions, unchanged
 from cloaca.engine.plan import Plan
 from cloaca.engine.run import Run
-from cloaca.engine.view import versions
 from cloaca.errors import MergeConflict, RemoteTraceback, TaskError, WorkerDied, WorkflowFailedError
+from cloaca.merge.rules import Rules
 from cloaca.wire.codec import decode
 from cloaca.wire.messages import Failed, Lost, Outcome, Usage
 
@@ -136,10 +136,13 @@ class WorkflowResult:
         execution_id: the run's own id.
         start_time, end_time: RFC 3339 strings. duration: seconds.
         tasks: a mapping of task id to `TaskResult`, in the order of the workflow.
+        final_context: the merge of everything that completed tasks wrote, on top of the input.
         error_message: what went wrong, root causes first; `None` on success.
     """
 
-    def __init__(self, workflow: str, execution_id: str, run: Run, started: float, ended: float, clock: float) -> None:
+    def __init__(
+        self, workflow: str, execution_id: str, run: Run, rules: Rules, started: float, ended: float, clock: float
+    ) -> None:
         self.workflow = workflow
         self.execution_id = execution_id
         self.start_time = _rfc3339(started)
@@ -150,17 +153,24 @@ class WorkflowResult:
         self.status: Status = _status(run, outcomes)
         self._roots = root_causes(run.plan, outcomes)
         self.error_message = _message(self.status, run.plan, outcomes, self._roots)
-        self._final = {key: versions(writes) for key, writes in run.history.final().items()}
-
-    @cached_property
-    def final_context(self) -> Context:
-        """The merge of everything that completed tasks wrote, on top of the input."""
-        return of_versions(self._final)
+        self.final_context = of_versions(run.history.final(), rules)
 
     @property
     def conflicts(self) -> dict[str, MergeConflict]:
         """The keys that the run left in conflict, each with what reading it raises."""
         return unchanged(self.final_context).conflicts()
+
+    @cached_property
+    def merges(self) -> dict[str, str]:
+        """The keys whose value was made of several tasks' writes, each with the rule that made it.
+
+        That is the name of the merge rule, or the type ("list", "dict") where values were merged by their structure.
+        """
+        return merges_of(unchanged(self.final_context))
+
+    def __getstate__(self) -> dict[str, Any]:
+        """A pickle takes along what merging came to, not the rules, which may be closures."""
+        return {**vars(self), "merges": self.merges}
 
     def raise_for_status(self) -> None:
         """Raise `WorkflowFailedError` unless the run completed; its cause is the first root cause."""

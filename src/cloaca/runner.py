@@ -1,10 +1,11 @@
 """DefaultRunner: runs workflows. It puts the parts together, and is the only module that knows all of them."""
 
 import os
+import pickle
 import sys
 import time
 import weakref
-from collections.abc import Sequence
+from collections.abc import Callable
 from contextlib import suppress
 from itertools import count
 from queue import Empty, SimpleQueue
@@ -17,18 +18,23 @@ from cloaca.config import DefaultRunnerConfig
 from cloaca.context import Context, versions_of
 from cloaca.coordinator import Job
 from cloaca.database import check_url
-from cloaca.engine.run import Run, Work
+from cloaca.engine.run import Merging, Run, Work
 from cloaca.errors import InternalError, NestedExecutionError, RunnerClosedError
 from cloaca.execution import serial, worker
 from cloaca.execution.pool import Pool
 from cloaca.execution.surroundings import here
 from cloaca.loop import Inline, Loop
+from cloaca.merge.rules import Rules
+from cloaca.place import place_of
 from cloaca.result import WorkflowResult
-from cloaca.wire.functions import Captured, FunctionCache
+from cloaca.wire.functions import Captured, FunctionCache, RuleOf, next_number
 from cloaca.wire.messages import Publish, Version
 from cloaca.workflow import Workflow
 
 ExecutorName = Literal["processes", "serial"]
+
+OnEnd = Callable[[Exception | None], None]
+MakeJob = Callable[[OnEnd], Job]
 
 HASH_SEED = "0"
 """All workers hash alike, so that the order of a set of strings can't depend on which of them ran a task."""
@@ -38,12 +44,13 @@ class Execution:
     """One execution of a workflow, running or ended. `id` is its own; `status` is "Running" until it ends."""
 
     def __init__(
-        self, runner: "DefaultRunner", workflow: Workflow, run: Run, functions: Sequence[Publish], host: Inline | Loop
+        self, runner: "DefaultRunner", workflow: Workflow, rules: Rules, make_job: MakeJob, host: Inline | Loop
     ) -> None:
         self._runner: DefaultRunner | None = runner  # one that nobody holds ends, and its executions with it
         self.id = os.urandom(16).hex()
-        self._job: Job | None = Job(workflow.name, run, functions, self._end, here())
+        self._job: Job | None = make_job(self._end)
         self._workflow = workflow
+        self._rules = rules
         self._host = host
         self._has_ended = False
         self._bells: list[SimpleQueue[None]] = []
@@ -118,7 +125,7 @@ class Execution:
         try:
             if error is None and job is not None:
                 self._result = WorkflowResult(
-                    self._workflow.name, self.id, job.run, self._started, time.time(), self._clock
+                    self._workflow.name, self.id, job.run, self._rules, self._started, time.time(), self._clock
                 )
         except Exception as fault:  # noqa: BLE001 - raised where the result is waited for, not on the coordinator's thread
             error = fault
@@ -172,7 +179,7 @@ class DefaultRunner:
         self._closed = False
         self._process = os.getpid()
         self._numbers = count()
-        self._captures: weakref.WeakKeyDictionary[Workflow, FunctionCache] = weakref.WeakKeyDictionary()
+        self._captures: weakref.WeakKeyDictionary[Workflow, _Captures] = weakref.WeakKeyDictionary()
 
     @classmethod
     def with_config(cls, database_url: str, config: DefaultRunnerConfig) -> Self:
@@ -186,7 +193,7 @@ class DefaultRunner:
 
         Raises:
             UnknownWorkflowError: no workflow of that name is registered.
-            CaptureError: the function of a task can't be sent to a worker; nothing has run.
+            CaptureError: the function of a task, or a merge rule, can't be sent to a worker; nothing has run.
             RunnerClosedError: the runner was shut down.
             NestedExecutionError: this was called in a worker.
             KeyboardInterrupt: Ctrl-C was pressed; the exception's `result` tells how far it got.
@@ -201,18 +208,25 @@ class DefaultRunner:
         self._check_usable()
         workflow = registry.find(workflow_name)
         inputs = versions_of(_checked_context(context))
+        rules = Rules(workflow.merge, workflow.on_conflict)
         if self._executor == "serial":
-            return self._start_here(workflow, inputs)
-        captured = self._capture(workflow)
+            return self._start_here(workflow, rules, inputs)
+        captured, blobs = self._capture(workflow)
+        functions = [Publish(function.number, function.blob, _read(function, rules.collected)) for function in captured]
+        sent = Publish(next_number(), pickle.dumps(rules.packed(blobs)), ())
         run = Run(
             workflow.plan,
-            [Work(function.number, function.reads) for function in captured],
+            [Work(function.function, function.reads) for function in functions],
             inputs,
             numbers=self._numbers,
             answers=True,
+            merging=_merging(workflow, rules, sent.function),
         )
-        functions = [Publish(function.number, function.blob, function.reads) for function in captured]
-        return Execution(self, workflow, run, functions, self._running_loop())._begin()
+
+        def job(on_end: OnEnd) -> Job:
+            return Job(workflow.name, run, functions, on_end, here(), sent)
+
+        return Execution(self, workflow, rules, job, self._running_loop())._begin()
 
     def shutdown(self) -> None:
         """End the workers. Executions that are under way end with an error. Idempotent."""
@@ -234,23 +248,32 @@ class DefaultRunner:
         state = "closed" if self._closed else "open"
         return f"DefaultRunner(workers={self._workers}, executor={self._executor!r}, {state})"
 
-    def _start_here(self, workflow: Workflow, inputs: dict[str, tuple[Version, ...]]) -> Execution:
+    def _start_here(self, workflow: Workflow, rules: Rules, inputs: dict[str, Version]) -> Execution:
         functions = [workflow.tasks[place].function for place in workflow.plan.defined]
+        number = len(functions)
         run = Run(
             workflow.plan,
-            [Work(rank, ()) for rank in range(len(functions))],
+            [Work(rank, ()) for rank in range(number)],
             inputs,
             numbers=count(),
             answers=False,
+            merging=_merging(workflow, rules, number),
         )
-        host = Inline(serial.SerialExecutor(dict(enumerate(functions))))
-        return Execution(self, workflow, run, (), host)._begin()
+        host = Inline(serial.SerialExecutor({**dict(enumerate(functions)), number: rules}))
 
-    def _capture(self, workflow: Workflow) -> list[Captured]:
+        def job(on_end: OnEnd) -> Job:
+            return Job(workflow.name, run, (), on_end, here())
+
+        return Execution(self, workflow, rules, job, host)._begin()
+
+    def _capture(self, workflow: Workflow) -> tuple[list[Captured], dict[str, bytes]]:
+        """The functions of the tasks by rank, and the merge rules by key, as they stand now."""
         with self._lock:
-            cache = self._captures.setdefault(workflow, FunctionCache())
+            cache = self._captures.setdefault(workflow, _Captures())
             tasks = (workflow.tasks[place] for place in workflow.plan.defined)
-            return [cache.capture(task.id, task.function) for task in tasks]
+            functions = [cache.functions.capture(task.id, task.function) for task in tasks]
+            rules = workflow.merge.items()
+            return functions, {key: cache.rules.capture(RuleOf(key), rule).blob for key, rule in rules}
 
     def _running_loop(self) -> Loop:
         with self._lock:
@@ -271,6 +294,30 @@ class DefaultRunner:
             raise RunnerClosedError("This runner was shut down. Create a new DefaultRunner.")
         if self._process != os.getpid():
             raise RunnerClosedError("This runner belongs to the process that forked this one. Create a new one here.")
+
+
+class _Captures:
+    """What of one workflow was pickled: its tasks' functions, and its merge rules."""
+
+    def __init__(self) -> None:
+        self.functions = FunctionCache()
+        self.rules = FunctionCache()
+
+
+def _read(function: Captured, collected: frozenset[str]) -> tuple[str, ...]:
+    """The keys that a slice covers. What is kept by task grows with every task: it is sent where it is asked for."""
+    if collected.isdisjoint(function.reads):
+        return function.reads
+    return tuple(key for key in function.reads if key not in collected)
+
+
+def _merging(workflow: Workflow, rules: Rules, number: int) -> Merging:
+    directory = os.getcwd()  # noqa: PTH109 - a prefix of strings, not a path to open
+
+    def place(rank: int) -> str:
+        return place_of(workflow.tasks[workflow.plan.defined[rank]].function, directory)
+
+    return Merging(number, rules.collected, rules.on_conflict == "fail", place)
 
 
 def _check_platform() -> None:

@@ -29,18 +29,26 @@ from typing import Any, TypeVar
 _T = TypeVar("_T")
 
 
-def version(tasks: Iterable[tuple[str, Sequence[str], Callable[..., Any]]]) -> str:
-    """Return the hash, 16 hex digits, over tasks given as (id, ids of the dependencies, function) in their order."""
+def version(
+    tasks: Iterable[tuple[str, Sequence[str], Callable[..., Any]]],
+    rules: Sequence[tuple[str, Callable[..., Any]]] = (),
+    on_conflict: str | None = None,
+) -> str:
+    """Return the hash, 16 hex digits, over tasks given as (id, ids of the dependencies, function) in their order.
+
+    `rules` are the merge rules as (key, function), in the order of keys.
+    """
     rows = tuple([(task, tuple(dependencies), function) for task, dependencies, function in tasks])
-    own = {"__main__", *(_home(function) for _, _, function in rows)} - {"builtins"}
+    functions = [*(function for _, _, function in rows), *(function for _, function in rules)]
+    own = {"__main__", *map(_home, functions)} - {"builtins"}
     digest = blake2b(digest_size=8)
-    for description in _descriptions(rows, own):
+    for description in _descriptions((rows, tuple(rules), on_conflict) if rules or on_conflict else rows, own):
         digest.update(description.encode("utf-8", "surrogatepass"))
     return digest.hexdigest()
 
 
 def _home(function: Callable[..., Any]) -> str | None:
-    return _home(function.func) if isinstance(function, partial) else function.__module__
+    return _home(function.func) if isinstance(function, partial) else getattr(function, "__module__", None)
 
 
 def _descriptions(root: object, own: Collection[str | None]) -> Iterator[str]:

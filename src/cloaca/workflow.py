@@ -1,12 +1,14 @@
 """A workflow: tasks, what each depends on, and the plan compiled from that. Nothing of it ever changes."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
+from operator import itemgetter
 from typing import Any
 
 from cloaca import diagram
 from cloaca.engine.plan import Plan, plan
+from cloaca.merge.rules import OnConflict, Rule
 from cloaca.version import version
 
 
@@ -23,7 +25,8 @@ class Task:
 class Workflow:
     """What `WorkflowBuilder.build()` returns: a validated graph of tasks.
 
-    `tasks` is in order of definition; `plan` is the same graph in the engine's terms.
+    `tasks` is in order of definition; `plan` is the same graph in the engine's terms. `merge` holds the merge rules by
+    key, and `on_conflict` says what becomes of values that don't combine: "first", "last", "fail", or `None`.
     """
 
     name: str
@@ -31,11 +34,14 @@ class Workflow:
     tags: Mapping[str, str]
     tasks: tuple[Task, ...]
     plan: Plan
+    merge: Mapping[str, Rule] = field(default_factory=dict)
+    on_conflict: OnConflict | None = None
 
     @cached_property
     def version(self) -> str:
         """16 hex digits over structure and code: equal where a run would do the same (see `cloaca.version`)."""
-        return version((task.id, task.dependencies, task.function) for task in self.tasks)
+        tasks = ((task.id, task.dependencies, task.function) for task in self.tasks)
+        return version(tasks, sorted(self.merge.items(), key=itemgetter(0)), self.on_conflict)
 
     def topological_sort(self) -> list[str]:
         """Return the task ids in the one fixed order in which every task follows its dependencies."""

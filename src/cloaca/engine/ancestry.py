@@ -37,6 +37,17 @@ class Ancestry:
         lowest, number = self._intervals
         return not lowest[ancestor] <= number[task] < number[ancestor]
 
+    def is_beneath_join(self, task: int) -> bool:
+        """Whether the task, or one before it, has several dependencies."""
+        return self._beneath_join[task]
+
+    @cached_property
+    def _beneath_join(self) -> list[bool]:
+        beneath: list[bool] = []
+        for dependencies in self._plan.predecessors:
+            beneath.append(len(dependencies) > 1 or any(beneath[task] for task in dependencies))
+        return beneath
+
     def _is_dependency(self, ancestor: int, task: int) -> bool:
         predecessors = self._plan.predecessors[task]
         if len(predecessors) <= FEW:

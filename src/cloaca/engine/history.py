@@ -22,55 +22,65 @@ A write supersedes the writes of its task's ancestors. `Write.seen` holds what i
 """
 
 from collections import deque
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from itertools import islice, permutations
 
-from msgspec import Struct
-
 from cloaca.engine.ancestry import FEW, Ancestry
+from cloaca.engine.order import MergeOrder
 from cloaca.engine.plan import Plan
+from cloaca.engine.telling import PlaceOf, Telling, Told
+from cloaca.engine.write import INPUT_RANK, Write, unsuperseded
 from cloaca.wire.messages import Version
-
-INPUT_RANK = -1
-
-
-class Write(Struct, frozen=True, eq=False, gc=False):
-    """One write of one key: the writer's rank, the version, and the candidates that its writer saw."""
-
-    rank: int
-    version: Version
-    seen: "tuple[Write, ...]"
-
-    def __repr__(self) -> str:
-        return f"Write({self.version.writer!r}, {self.version.payload!r})"
 
 
 class History:
-    """The writes of one run."""
+    """The writes of one run.
 
-    def __init__(self, plan: Plan, inputs: Mapping[str, tuple[Version, ...]]) -> None:
+    `inputs`: what the run was given. `collected`: the keys whose values are kept by task. `place_of`: where the
+    function of a task stands, by rank.
+    """
+
+    def __init__(
+        self,
+        plan: Plan,
+        inputs: Mapping[str, Version],
+        *,
+        collected: AbstractSet[str] = frozenset(),
+        place_of: PlaceOf = lambda _rank: "",
+    ) -> None:
         self._plan = plan
         self._ancestry = Ancestry(plan)
-        self._inputs = {
-            key: tuple(Write(INPUT_RANK, version, ()) for version in versions) for key, versions in inputs.items()
-        }
+        self._order = MergeOrder(plan)
+        self._telling = Telling(self._order, plan.defined, place_of)
+        self._collected = collected
+        self._inputs = {key: (Write(INPUT_RANK, version, ()),) for key, version in inputs.items()}
         self._writes: list[dict[str, Write]] = [{}] * len(plan.names)
         self._standing: dict[str, dict[Write, None]] = {}
         self._lowest: dict[str, int] = {}
         self._remembered: dict[str, dict[int, tuple[Write, ...]]] = {}
-        self.steps = 0
+        self._met: set[str] = set()  # the keys of which several writes stood at any time
+        self._walked = 0
+
+    @property
+    def steps(self) -> int:
+        """How many tasks and writes were looked at in order to answer: what answering has cost."""
+        return self._walked + self._order.steps + self._telling.steps
 
     # ---- writing ---------------------------------------------------------------------------------------------------
 
     def record(self, rank: int, diff: Mapping[str, bytes | None]) -> None:
-        """Take over the writes of a completed task. Writing the very bytes that the writer saw is no write."""
+        """Take over the writes of a completed task. Writing the very bytes that the writer saw is no write.
+
+        Where it saw several versions, only who merges them can tell: then every write of `diff` counts.
+        """
         if not diff:
             return
         name = self._plan.names[rank]
         writes = {}
         for key, payload in diff.items():
             seen = self.candidates(rank, key)
-            if _is_unchanged(seen, payload):
+            if self._is_unchanged(key, seen, payload):
                 continue
             writes[key] = write = Write(rank, Version(name, payload), seen)
             self._stand(key, write)
@@ -85,7 +95,15 @@ class History:
         for superseded in write.seen:
             standing.pop(superseded, None)
         standing[write] = None
+        if len(standing) > 1:
+            self._met.add(key)
         self._lowest[key] = min(self._lowest[key], write.rank)
+
+    def _is_unchanged(self, key: str, seen: Sequence[Write], payload: bytes | None) -> bool:
+        if not seen:
+            return payload is None
+        version = seen[0].version
+        return len(seen) == 1 and version.payload == payload and not version.rivals and key not in self._collected
 
     # ---- reading ---------------------------------------------------------------------------------------------------
 
@@ -115,7 +133,7 @@ class History:
             if key in self._writes[above]:
                 break
             rank = above
-            self.steps += 1
+            self._walked += 1
         return rank
 
     def _alone(self, rank: int, standing: Iterable[Write]) -> Write | None:
@@ -149,7 +167,7 @@ class History:
             if task < lowest or task in visited:
                 continue
             visited.add(task)
-            self.steps += 1
+            self._walked += 1
             write = writes[task].get(key)
             if write is not None:
                 found[write] = None
@@ -173,10 +191,27 @@ class History:
                 return unsuperseded(writes)
         return tuple(write for write in writes if write not in above)
 
-    def near(self, rank: int) -> Iterator[tuple[str, tuple[Write, ...]] | None]:
-        """Every key that the task sees, with its candidates: those written nearest to the task first.
+    def versions(self, rank: int, key: str) -> Told:
+        """The versions of `key` from which its value at task `rank` follows; none where the key was never written."""
+        candidates = self.candidates(rank, key)
+        if key in self._collected and candidates:
+            return self._telling.collected(rank, candidates)
+        if len(candidates) == 1:
+            return (candidates[0].version,)
+        return self._telling.joined(rank, key, candidates) if candidates else ()
 
-        Yields `None` for a task on the way that adds no key, so that a caller can bound the work too.
+    def joined_keys(self, rank: int) -> list[str]:
+        """The keys of which the task sees several candidates, in the order of the alphabet."""
+        return sorted(key for key in self._met if len(self.candidates(rank, key)) > 1)
+
+    def may_be_joined(self, rank: int) -> bool:
+        """Whether the task may see several candidates of a key. No is certain."""
+        return bool(self._met) and self._ancestry.is_beneath_join(rank)
+
+    def near(self, rank: int) -> Iterator[tuple[str, Told] | None]:
+        """Every key that the task sees and that stands by itself, with its version: those written nearest first.
+
+        Yields `None` for a task on the way that adds none, so that a caller can bound the work too.
         """
         given: set[str] = set()
         visited: set[int] = set()
@@ -188,115 +223,61 @@ class History:
             visited.add(task)
             fresh = [key for key in self._writes[task] if key not in given]
             given.update(fresh)
-            yield from ((key, self.candidates(rank, key)) for key in fresh)
+            yield from (self._alone_at(rank, key) for key in fresh)
             if not fresh:
                 yield None
             ahead.extend(self._plan.predecessors[task])
-        yield from ((key, writes) for key, writes in self._inputs.items() if key not in given)
+        yield from (self._alone_at(rank, key) for key in self._inputs if key not in given)
 
-    def whole(self, rank: int) -> dict[str, tuple[Write, ...]]:
+    def _alone_at(self, rank: int, key: str) -> tuple[str, Told] | None:
+        candidates = () if key in self._collected else self.candidates(rank, key)
+        return (key, (candidates[0].version,)) if len(candidates) == 1 else None
+
+    def whole(self, rank: int) -> dict[str, Told]:
         """Every key that the task sees, in a fixed order: the input's first, then as the candidates were set."""
         found: dict[str, list[Write]] = {}
-        for task in self._merge_order(rank):
+        for task in self._order.of(rank):
             for key, write in self._writes[task].items():
                 found.setdefault(key, []).append(write)
         standing = {key: self._unsuperseded(tuple(writes)) for key, writes in found.items()}
-        return self._in_order(
+        ordered = self._in_order(
             {**self._inputs, **standing}, sorted({write.rank for writes in standing.values() for write in writes})
         )
+        return {
+            key: (writes[0].version,) if self._is_value(key, writes) else self.versions(rank, key)
+            for key, writes in ordered.items()
+        }
 
-    def final(self) -> dict[str, tuple[Write, ...]]:
+    def final(self) -> dict[str, Told]:
         """Every key at the end of the run; where several writes stand, in the writers' order of definition."""
-        defined = self._plan.defined
-        found = dict(self._inputs)
-        for key, standing in self._standing.items():
-            writes = tuple(standing)
-            found[key] = writes if len(writes) == 1 else tuple(sorted(writes, key=lambda write: defined[write.rank]))
-        return self._in_order(found, range(len(self._writes)))
+        return {
+            key: (writes[0].version,) if self._is_value(key, writes) else self._told_at_the_end(key, writes)
+            for key, writes in self._in_order(self.standing(), range(len(self._writes))).items()
+        }
+
+    def standing(self) -> dict[str, tuple[Write, ...]]:
+        """Every key at the end of the run, with the writes that stand, in no particular order."""
+        return {**self._inputs, **{key: tuple(standing) for key, standing in self._standing.items()}}
+
+    def _told_at_the_end(self, key: str, writes: Sequence[Write]) -> Told:
+        if key in self._collected:
+            return self._telling.collected_at_the_end(writes)
+        return self._telling.joined_at_the_end(writes)
+
+    def _is_value(self, key: str, writes: Sequence[Write]) -> bool:
+        return len(writes) == 1 and key not in self._collected
 
     def _in_order(self, found: Mapping[str, tuple[Write, ...]], tasks: Iterable[int]) -> dict[str, tuple[Write, ...]]:
-        ordered = {key: writes for key, writes in self._inputs.items() if found[key] is writes}
+        ordered: dict[str, tuple[Write, ...]] = {
+            key: writes for key, writes in self._inputs.items() if found[key] is writes
+        }
+        standing = {write for writes in found.values() for write in writes}
         for task in tasks:
             for key, write in self._writes[task].items():
-                if key not in ordered and write in found.get(key, ()):
+                if key not in ordered and write in standing:
                     ordered[key] = found[key]
         return ordered
 
-    def _merge_order(self, rank: int) -> list[int]:
-        """The task's ancestors: for each dependency as listed, first its own ancestors in this order, then itself."""
-        predecessors = self._plan.predecessors
-        order: list[int] = []
-        placed: set[int] = set()
-        ahead = list(reversed(predecessors[rank]))
-        while ahead:
-            task = ahead[-1]
-            unplaced = [] if task in placed else [above for above in predecessors[task] if above not in placed]
-            if unplaced:
-                ahead += reversed(unplaced)
-                continue
-            ahead.pop()
-            if task not in placed:
-                placed.add(task)
-                order.append(task)
-        return order
-
     def ancestors(self, rank: int) -> list[int]:
         """Every task that comes before the task, by rank."""
-        return sorted(self._merge_order(rank))
-
-    # ---- what lies beneath -----------------------------------------------------------------------------------------
-
-    @staticmethod
-    def base(candidates: tuple[Write, ...]) -> tuple[Write, ...]:
-        """The writes that precede all candidates and that no other such write supersedes."""
-        tops = candidates[0].seen if candidates else ()
-        common = {*tops, *_beneath(tops)}
-        for candidate in candidates[1:]:
-            first = tuple(_first_within(candidate.seen, common))
-            if first != tops:
-                tops = first
-                common = {*tops, *_beneath(tops)}
-        return unsuperseded(tops)
-
-
-def unsuperseded(writes: Iterable[Write]) -> tuple[Write, ...]:
-    """Those of `writes` (of one key) that none of the others supersedes, in the order given."""
-    writes = tuple(writes)
-    if len(writes) < 2:  # noqa: PLR2004 - one write stands by itself
-        return writes
-    floor = min(write.rank for write in writes)
-    superseded = _beneath(writes, floor)
-    return tuple(write for write in writes if write not in superseded)
-
-
-def _beneath(writes: Iterable[Write], floor: int = INPUT_RANK) -> set[Write]:
-    """Every write that one of `writes` supersedes, down to the rank `floor`."""
-    beneath: set[Write] = set()
-    ahead = [seen for write in writes for seen in write.seen]
-    while ahead:
-        write = ahead.pop()
-        if write.rank >= floor and write not in beneath:
-            beneath.add(write)
-            ahead.extend(write.seen)
-    return beneath
-
-
-def _first_within(start: Iterable[Write], wanted: set[Write]) -> Iterator[Write]:
-    """Going down from `start`, the first writes on each path that are in `wanted`, each once."""
-    visited: set[Write] = set()
-    ahead = list(reversed(tuple(start)))
-    while ahead:
-        write = ahead.pop()
-        if write in visited:
-            continue
-        visited.add(write)
-        if write in wanted:
-            yield write
-        else:
-            ahead.extend(reversed(write.seen))
-
-
-def _is_unchanged(seen: tuple[Write, ...], payload: bytes | None) -> bool:
-    if not seen:
-        return payload is None
-    return all(write.version.payload == payload for write in seen)
+        return sorted(self._order.of(rank))

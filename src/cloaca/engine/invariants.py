@@ -8,8 +8,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from heapq import heapify
 
-from cloaca.engine.history import unsuperseded
 from cloaca.engine.run import ENDED, Run, State
+from cloaca.engine.write import unsuperseded
 from cloaca.wire.messages import Failed, Lost, Usage
 
 _OPEN = frozenset({State.SUBMITTED, State.RUNNING})
@@ -108,7 +108,7 @@ def _ends(run: Run) -> Iterator[str]:
 
 
 def _writes(run: Run) -> Iterator[str]:
-    for key, writes in run.history.final().items():
+    for key, writes in run.history.standing().items():
         if set(unsuperseded(writes)) != set(writes):
             yield f"Key {key!r}: of {writes}, which are said to stand, one supersedes another."
         yield from (

@@ -25,9 +25,10 @@ from itertools import islice
 from typing import Any
 
 from cloaca.engine.events import AttemptEvent, Begin, Cancel, Commands, Ended, Room, RunEvent, Withdraw
-from cloaca.engine.history import History, Write
+from cloaca.engine.history import History
 from cloaca.engine.plan import Plan
-from cloaca.engine.view import ContextView, DeferredMapping, versions
+from cloaca.engine.telling import PlaceOf, Told
+from cloaca.engine.view import ContextView, DeferredMapping
 from cloaca.errors import InternalError
 from cloaca.rules import may_start
 from cloaca.wire.messages import (
@@ -76,13 +77,27 @@ class Work:
     reads: tuple[str, ...]
 
 
+@dataclass(frozen=True, slots=True)
+class Merging:
+    """What a run has to know of merging, which it never does itself.
+
+    `rules` is the number of the published rules; `collected` are the keys whose values are kept by task; `unanimous`:
+    no task begins while a key is in conflict at it; `place_of` tells where the function of a task stands, by rank.
+    """
+
+    rules: int = 0
+    collected: frozenset[str] = frozenset()
+    unanimous: bool = False
+    place_of: PlaceOf = lambda _rank: ""
+
+
 @dataclass(slots=True)
 class Attempt:
     """An open attempt; `nearby` and `prefetch` serve its on-demand reads."""
 
     number: int
     rank: int
-    nearby: Iterator[tuple[str, tuple[Write, ...]] | None] | None = None
+    nearby: Iterator[tuple[str, Told] | None] | None = None
     prefetch: int = FIRST_PREFETCH
 
 
@@ -93,13 +108,15 @@ class Run:
         self,
         plan: Plan,
         work: Sequence[Work],
-        inputs: Mapping[str, tuple[Version, ...]],
+        inputs: Mapping[str, Version],
         *,
         numbers: Iterator[int],
         answers: bool,
+        merging: Merging | None = None,
     ) -> None:
         self.plan = plan
-        self.history = History(plan, inputs)
+        self._merging = merging or Merging()
+        self.history = History(plan, inputs, collected=self._merging.collected, place_of=self._merging.place_of)
         self.states = [State.WAITING] * len(plan.names)
         self.attempts = [0] * len(plan.names)
         self.ends: list[Usage | Failed | Lost | None] = [None] * len(plan.names)
@@ -177,19 +194,25 @@ class Run:
 
     def _submit(self, count: int, now: float) -> Commands:
         assignments = []
-        make_slice = self._slice if self._answers else self._whole_slice
         while count and self._ready:
             rank = heappop(self._ready)
             attempt = Attempt(next(self._numbers), rank)
             self._open[attempt.number] = attempt
             self.states[rank] = State.SUBMITTED
             self._log.append((now, rank, "submitted"))
-            work = self._work[rank]
-            assignments.append(
-                Assignment(attempt.number, self.plan.names[rank], work.function, make_slice(rank, work.reads))
-            )
+            assignments.append(self._assignment(attempt.number, rank))
             count -= 1
         return assignments
+
+    def _assignment(self, number: int, rank: int) -> Assignment:
+        work = self._work[rank]
+        agreed: tuple[str, ...] = ()
+        reads = work.reads
+        if self._merging.unanimous and len(self.plan.predecessors[rank]) > 1:
+            agreed = tuple(self.history.joined_keys(rank))
+            reads = (*reads, *agreed)
+        slice_ = self._slice(rank, reads) if self._answers else self._whole_slice(rank)
+        return Assignment(number, self.plan.names[rank], work.function, slice_, self._merging.rules, agreed)
 
     def _cancel(self, now: float) -> Commands:
         if self.cancelled or not self._unended:
@@ -219,26 +242,23 @@ class Run:
     # ---- what a task sees ------------------------------------------------------------------------------------------
 
     def _slice(self, rank: int, reads: tuple[str, ...]) -> Slice:
-        candidates = self.history.candidates
-        return Slice({key: versions(writes) for key in reads if (writes := candidates(rank, key))})
+        versions = self.history.versions
+        found = {key: told for key in reads if (told := versions(rank, key))}
+        return Slice(found, met=self.history.may_be_joined(rank))
 
-    def _whole_slice(self, rank: int, _reads: tuple[str, ...]) -> Slice:
+    def _whole_slice(self, rank: int) -> Slice:
         return Slice(
             ContextView(self.history, rank), complete=True, outcomes=DeferredMapping(lambda: self._outcomes(rank))
         )
 
-    def _rest(self, rank: int) -> dict[str, tuple[Version, ...]]:
-        return {key: versions(writes) for key, writes in self.history.whole(rank).items()}
-
-    def _nearby(self, attempt: Attempt, keys: tuple[str, ...]) -> dict[str, tuple[Version, ...]]:
+    def _nearby(self, attempt: Attempt, keys: tuple[str, ...]) -> dict[str, Told]:
         """The keys asked for, and more of what the attempt may ask for next: twice as many each time."""
         if attempt.nearby is None:
             attempt.nearby = self.history.near(attempt.rank)
-        near = filter(None, islice(attempt.nearby, attempt.prefetch))
-        found = {key: versions(writes) for key, writes in near}
+        found = dict(filter(None, islice(attempt.nearby, attempt.prefetch)))
         attempt.prefetch = min(2 * attempt.prefetch, MOST_PREFETCH)
         for key in keys:
-            found[key] = versions(self.history.candidates(attempt.rank, key))
+            found[key] = self.history.versions(attempt.rank, key)
         return found
 
     def _outcomes(self, rank: int) -> dict[str, Outcome]:
@@ -263,7 +283,7 @@ class Run:
     def _answer(self, attempt: Attempt, event: Wants) -> Commands:
         outcomes = self._outcomes(attempt.rank) if event.outcomes else None
         if event.rest:
-            found = self._rest(attempt.rank)
+            found = self.history.whole(attempt.rank)
         else:
             found = self._nearby(attempt, event.keys) if event.keys else {}
         return (Answer(attempt.number, Slice(found, event.rest, outcomes)),)

@@ -8,17 +8,10 @@ from collections.abc import Callable, Iterator, Mapping
 from functools import cached_property
 from typing import TypeVar
 
-from cloaca.engine.history import History, Write
+from cloaca.engine.history import History
 from cloaca.wire.messages import Version
 
 Value = TypeVar("Value")
-
-
-def versions(writes: tuple[Write, ...]) -> tuple[Version, ...]:
-    """What travels of `writes`."""
-    if len(writes) == 1:
-        return (writes[0].version,)
-    return tuple([write.version for write in writes])
 
 
 class ContextView(Mapping[str, tuple[Version, ...]]):
@@ -29,10 +22,10 @@ class ContextView(Mapping[str, tuple[Version, ...]]):
         self._rank = rank
 
     def __getitem__(self, key: str) -> tuple[Version, ...]:
-        writes = self._history.candidates(self._rank, key)
-        if not writes:
+        versions = self._history.versions(self._rank, key)
+        if not versions:
             raise KeyError(key)
-        return versions(writes)
+        return versions
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._history.whole(self._rank))

@@ -4,8 +4,9 @@ import traceback
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from cloaca.context import Ask, Context, adopt, diff_of, of_task
+from cloaca.context import Ask, Context, adopt, demand_agreement, diff_of, of_task
 from cloaca.execution.meter import Meter
+from cloaca.merge.rules import Rules
 from cloaca.wire.codec import encode
 from cloaca.wire.messages import Assignment, Done, Failed, Usage
 
@@ -13,12 +14,17 @@ TaskFunction = Callable[[Context], Any]
 
 
 def run(
-    assignment: Assignment, load: Callable[[int], TaskFunction], reads: frozenset[str], ask: Ask, meter: Meter
+    assignment: Assignment, load: Callable[[int], Any], reads: frozenset[str], ask: Ask, meter: Meter
 ) -> Done | Failed:
-    """Run the assignment's function on its slice; whatever it raises becomes a `Failed`."""
+    """Run the assignment's function on its slice; whatever it raises becomes a `Failed`.
+
+    `load` gives what was published under a number: the function, or the workflow's rules.
+    """
     meter.start()
     try:
-        context = of_task(assignment.slice, reads, ask, assignment.task)
+        rules = load(assignment.rules) if assignment.rules else Rules()
+        context = of_task(assignment.slice, reads, ask, assignment.task, rules)
+        demand_agreement(context, assignment.agreed)
         returned = load(assignment.function)(context)
         if returned is not None and returned is not context:
             _take_over(context, returned)

@@ -215,9 +215,10 @@ class Pool:
             messages.append(self._surroundings)
         while count > 0 and self._pending:
             assignment = self._pending.popleft()
-            if assignment.function not in peer.known:
-                peer.known.add(assignment.function)
-                messages.append(self._functions[assignment.function])
+            for number in (assignment.rules, assignment.function) if assignment.rules else (assignment.function,):
+                if number not in peer.known:
+                    peer.known.add(number)
+                    messages.append(self._functions[number])
             messages.append(assignment)
             peer.queue.append(assignment)
             self._holder[assignment.attempt] = peer

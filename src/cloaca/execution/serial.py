@@ -7,6 +7,7 @@ the same codec as everywhere. It offers no protection: a task that hangs or kill
 from collections import deque
 from collections.abc import Mapping, Sequence
 from threading import local
+from typing import Any
 
 from cloaca.execution import attempt
 from cloaca.execution.meter import Meter
@@ -41,7 +42,7 @@ class SerialExecutor:
     window = 1
     answers = False
 
-    def __init__(self, functions: Mapping[int, attempt.TaskFunction]) -> None:
+    def __init__(self, functions: Mapping[int, Any]) -> None:
         self._functions = functions
         self._queue: deque[Assignment] = deque()
         self._events: list[Event] = []

@@ -13,6 +13,7 @@ from collections import deque
 from functools import partial
 from socket import socket
 from threading import Lock
+from typing import Any
 
 from cloaca.execution import attempt, lifeline
 from cloaca.execution.mark import NONE, Mark
@@ -68,7 +69,7 @@ class Worker:
         self._asking = Lock()
         self._blobs: dict[int, bytes] = {}
         self._reads: dict[int, frozenset[str]] = {}
-        self._functions: dict[int, attempt.TaskFunction] = {}
+        self._functions: dict[int, Any] = {}
         self._queue: deque[Assignment] = deque()
         self._answers: deque[Answer] = deque()
         self._current = NONE
@@ -105,7 +106,8 @@ class Worker:
         self._mark.write(assignment.attempt)
         enter(self._surroundings)
         ask = partial(self._ask, assignment.attempt)
-        report = attempt.run(assignment, self._load, self._reads[assignment.function], ask, self._meter)
+        reads = self._reads.get(assignment.function, frozenset())
+        report = attempt.run(assignment, self._load, reads, ask, self._meter)
         self._output.renew()
         if self._is_fork:
             os._exit(0)
@@ -113,7 +115,7 @@ class Worker:
             self._current = NONE
         self._send(report)
 
-    def _load(self, number: int) -> attempt.TaskFunction:
+    def _load(self, number: int) -> Any:
         function = self._functions.get(number)
         if function is None:
             function = self._functions[number] = load(self._blobs[number])

@@ -36,8 +36,19 @@ class Captured:
     reads: tuple[str, ...]
 
 
+class RuleOf(str):
+    """The key of a merge rule, where otherwise the id of a task tells whose function something is."""
+
+    __slots__ = ()
+
+
+def next_number() -> int:
+    """A number under which nothing was published so far."""
+    return next(_numbers)
+
+
 def capture(task_id: str, function: Callable[..., Any]) -> Captured:
-    """A task's function as it stands now.
+    """A task's function, or a merge rule (of a key that `RuleOf` names), as it stands now.
 
     Warns if a variable that it takes along is over 1 MB.
 
@@ -105,6 +116,8 @@ def _blob(task_id: str, function: object) -> bytes:
             name = _name_of(function)
             found = culprit.find(function, name, error)
             variable = found.path.removeprefix(f"{name} uses ")
+            if isinstance(task_id, RuleOf):
+                raise CaptureError(None, variable, found.type_name, found.reason, key=str(task_id)) from error
             raise CaptureError(task_id, variable, found.type_name, found.reason) from error
         return file.getvalue()
 
@@ -118,9 +131,10 @@ def _warn_of_size(task_id: str, function: Callable[..., Any]) -> None:
     sizes = {name: len(_blob(task_id, value)) for name, value in variables.items()}
     name = max(sizes, key=sizes.__getitem__)
     if sizes[name] > LARGE:
+        owner = "The merge rule of key" if isinstance(task_id, RuleOf) else "The function of task"
         warn(
-            f"The function of task {task_id!r} captures {name}, {sizes[name] / 1e6:,.1f} MB, which is sent to every "
-            f"worker that runs it. Put it into the context, and let the task read it there.",
+            f"{owner} {task_id!r} captures {name}, {sizes[name] / 1e6:,.1f} MB, which is sent to every worker that "
+            f"runs it. Put it into the context, and let the task read it there.",
         )
 
 

@@ -18,10 +18,18 @@ SOCKET_LOST = 74
 
 
 class Version(Message, frozen=True):
-    """One write of one key: who wrote it, and the encoded value (`None`: the key was removed)."""
+    """One write of one key: who wrote it, and the encoded value (`None`: the key was removed).
+
+    Where several versions of a key travel together, `saw` tells which of them its writer saw, as places among them in
+    the merge order at the writer, and `place` where the writer's function stands (`file.py:12`).
+    `rivals`: the versions of a key that was in conflict when it was given to the run; there is no payload then.
+    """
 
     writer: str
     payload: bytes | None
+    saw: tuple[int, ...] = ()
+    place: str = ""
+    rivals: "tuple[Version, ...]" = ()
 
 
 class Outcome(Message, frozen=True):
@@ -35,22 +43,28 @@ class Outcome(Message, frozen=True):
 
 
 class Slice(Message, frozen=True):
-    """A part of the context as one task sees it: the concurrent versions of each key, in the merge order.
+    """A part of the context as one task sees it: the versions of each key that its value follows from.
 
+    Mostly that is one. Where branches meet it is all since the last one that stands by itself, in the merge order.
     A key without versions is known to be absent. `complete`: every key that is not here is absent too.
+    `met`: branches have met, so that a key which is not here may have several versions.
     `outcomes`, where present: how each ancestor ended, by task id.
     """
 
     versions: Mapping[str, tuple[Version, ...]]
     complete: bool = False
     outcomes: Mapping[str, Outcome] | None = None
+    met: bool = False
 
 
 # ---- down: what an executor is told --------------------------------------------------------------------------------
 
 
 class Publish(Message, frozen=True, tag="publish"):
-    """A function that assignments will name by its number. `reads`: the keys that a slice for it always covers."""
+    """A function, or a run's merge rules, that assignments will name by number.
+
+    `reads`: the keys that a slice for the function always covers.
+    """
 
     function: int
     blob: bytes
@@ -71,12 +85,18 @@ class Retire(Message, frozen=True, tag="retire"):
 
 
 class Assignment(Message, frozen=True, tag="assign"):
-    """One attempt to run."""
+    """One attempt to run.
+
+    `rules` is the number under which the workflow's merge rules were published, 0 where there are none. `agreed`: keys
+    of the slice that must not be in conflict, or the attempt fails before the task begins.
+    """
 
     attempt: int
     task: str
     function: int
     slice: Slice
+    rules: int = 0
+    agreed: tuple[str, ...] = ()
 
 
 class Answer(Message, frozen=True, tag="answer"):

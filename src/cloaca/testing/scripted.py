@@ -1,4 +1,4 @@
-"""cloaca.testing: an executor that answers in whatever order a test chooses.
+"""An executor that answers in whatever order a test chooses.
 
     coordinator --submit--> held --start--> running --go on--> asks, or reports --wait--> coordinator
                              |                 |

@@ -1,0 +1,131 @@
+"""What a reader is told of a key that has several versions: all that its value follows from, and no more.
+
+Going back from the candidates, that is every write down to the nearest one that stands by itself: one that came before
+all that were met. What its writer saw has no bearing on the value any more. Keys that are collected by task are told
+down to the input.
+
+Cost: linear in the writes told (times the logarithm of how many stand side by side), and in the tasks among which they
+were written, for their order.
+"""
+
+from collections.abc import Callable, Sequence
+from heapq import heapify, heappop, heappush
+
+from cloaca.engine.order import MergeOrder
+from cloaca.engine.write import INPUT_RANK, Write
+from cloaca.errors import INPUT
+from cloaca.wire.messages import Version
+
+PlaceOf = Callable[[int], str]
+"""Where the function of a task stands, by its rank: `file.py:12`."""
+
+Told = tuple[Version, ...]
+
+
+class Telling:
+    """Tells of the writes of one run. `defined`: the place of each task in the order of definition."""
+
+    def __init__(self, order: MergeOrder, defined: Sequence[int], place_of: PlaceOf) -> None:
+        self._order = order
+        self._defined = defined
+        self._place_of = place_of
+        self._views: dict[Write, tuple[Write, ...]] = {}
+        self._last: dict[str, tuple[Sequence[Write], Told]] = {}
+        self.steps = 0
+
+    def joined(self, rank: int, key: str, candidates: Sequence[Write]) -> Told:
+        """The versions of a key with several candidates at a task. Tasks that see the same are told the same."""
+        last = self._last.get(key)
+        if last is not None and last[0] is candidates:
+            return last[1]
+        told = self._told(self._view(rank, candidates), self._what_its_writer_saw)
+        self._last[key] = candidates, told
+        return told
+
+    def joined_at_the_end(self, candidates: Sequence[Write]) -> Told:
+        """The versions of a key with several candidates at the end of the run, in the order of definition."""
+        writes, _ = self._since_the_last_alone(candidates)
+        return self._told(self._as_defined(writes), self._what_its_writer_saw)
+
+    def collected(self, rank: int, candidates: Sequence[Write]) -> Told:
+        """All versions of a key that is collected by task."""
+        return self._told(self._in_order(rank, *_since_the_input(candidates)), _seen)
+
+    def collected_at_the_end(self, candidates: Sequence[Write]) -> Told:
+        """All versions of a key that is collected by task, in the order of definition."""
+        writes, _ = _since_the_input(candidates)
+        return self._told(self._as_defined(writes), _seen)
+
+    def _told(self, writes: Sequence[Write], saw: Callable[[Write], Sequence[Write]]) -> Told:
+        places = {write: place for place, write in enumerate(writes)}
+        return tuple(
+            [
+                Version(
+                    INPUT if write.rank == INPUT_RANK else write.version.writer,
+                    write.version.payload,
+                    tuple([places[seen] for seen in saw(write) if seen in places]),
+                    "" if write.rank == INPUT_RANK else self._place_of(write.rank),
+                    write.version.rivals,
+                )
+                for write in writes
+            ]
+        )
+
+    def _what_its_writer_saw(self, write: Write) -> Sequence[Write]:
+        if len(write.seen) < 2:  # noqa: PLR2004 - one needs no order
+            return write.seen
+        view = self._views.get(write)
+        if view is None:
+            view = self._views[write] = tuple(self._view(write.rank, write.seen))
+        return view
+
+    def _view(self, rank: int, candidates: Sequence[Write]) -> list[Write]:
+        return self._in_order(rank, *self._since_the_last_alone(candidates))
+
+    def _in_order(self, rank: int, writes: Sequence[Write], floor: int) -> list[Write]:
+        """In the merge order at a task. A write below the floor came before all others."""
+        places = self._order.places(rank, floor)
+        return sorted(writes, key=lambda write: places.get(write.rank, -1))
+
+    def _as_defined(self, writes: Sequence[Write]) -> list[Write]:
+        defined = self._defined
+        return sorted(writes, key=lambda write: -1 if write.rank == INPUT_RANK else defined[write.rank])
+
+    def _since_the_last_alone(self, candidates: Sequence[Write]) -> tuple[list[Write], int]:
+        """The writes down to the nearest that came before all others met; and the rank from which order matters.
+
+        They are met in the order of their ranks, which only grow from one write to the next: when just one is left to
+        be looked at, all that were met before it came after it, unless one of them saw nothing at all.
+        """
+        met = {write.rank: write for write in candidates}
+        ahead = [-rank for rank in met]
+        heapify(ahead)
+        found: list[Write] = []
+        one_saw_nothing = False
+        while ahead:
+            write = met[-heappop(ahead)]
+            self.steps += 1
+            if found and not ahead and not one_saw_nothing:
+                return [*found, write], found[-1].rank
+            found.append(write)
+            one_saw_nothing = one_saw_nothing or not write.seen
+            for seen in write.seen:
+                if seen.rank not in met:
+                    met[seen.rank] = seen
+                    heappush(ahead, -seen.rank)
+        return found, found[-1].rank
+
+
+def _since_the_input(candidates: Sequence[Write]) -> tuple[list[Write], int]:
+    """All writes, and the lowest rank of a task among them."""
+    met = dict.fromkeys(candidates)
+    ahead = list(candidates)
+    while ahead:
+        fresh = [write for write in ahead.pop().seen if write not in met]
+        met.update(dict.fromkeys(fresh))
+        ahead += fresh
+    return list(met), min((write.rank for write in met if write.rank != INPUT_RANK), default=0)
+
+
+def _seen(write: Write) -> Sequence[Write]:
+    return write.seen

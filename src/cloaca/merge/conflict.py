@@ -1,0 +1,112 @@
+"""Conflict: a key whose writes don't combine. A value of the context until somebody reads it."""
+
+import reprlib
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from decimal import Decimal
+from fractions import Fraction
+from typing import Any
+
+from cloaca.errors import MergeConflict
+from cloaca.merge.change import ABSENT
+from cloaca.merge.strand import Clash
+from cloaca.wire.codec import decode
+from cloaca.wire.messages import Version
+
+_SHORT = reprlib.Repr()
+_SHORT.maxother = _SHORT.maxstring = 60
+_LONGEST = 200
+_REMOVED = "nothing (it removed the key)"
+
+_RULES: tuple[tuple[str, tuple[type, ...]], ...] = (
+    ("sum", (int, float, complex, Decimal, Fraction, timedelta, Counter)),
+    ("union", (set, frozenset)),
+    ("concat", (list, tuple)),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Conflict:
+    """A key whose writes don't combine.
+
+    `versions` are the key's candidates, in the merge order. `shown` tells of those at fault what they wrote, and `path`
+    where in the key's value; `rule` is the rule to suggest, if one; `cause` tells what a rule raised.
+    """
+
+    key: str
+    versions: tuple[Version, ...]
+    writers: tuple[Version, ...]
+    shown: tuple[str, ...]
+    path: str
+    rule: str
+    cause: Exception | None = None
+
+    @property
+    def error(self) -> MergeConflict:
+        """What reading the key raises; a new one each time, as raising leaves its traces in an exception."""
+        error = MergeConflict(
+            self.key,
+            tuple(version.writer for version in self.writers),
+            self.shown,
+            places=tuple(version.place for version in self.writers),
+            path=self.path,
+            rule=self.rule,
+            reason=None if self.cause is None else f"{type(self.cause).__name__}: {self.cause}",
+        )
+        error.__cause__ = self.cause
+        return error
+
+
+def conflict(
+    key: str,
+    versions: tuple[Version, ...],
+    writers: tuple[Version, ...],
+    values: Sequence[Any],
+    path: Sequence[Any] = (),
+    cause: Exception | None = None,
+) -> Conflict:
+    """The conflict in which `writers` wrote `values` at `path`; `ABSENT` for those that removed what is there."""
+    where = "".join(f"[{_short(member)}]" for member in path)
+    rule = "" if cause is not None else "by_task" if path else _suggested(values)
+    return Conflict(key, versions, writers, tuple(map(_shown_value, values)), where, rule, cause)
+
+
+def shown(payload: bytes | None) -> str:
+    """What a message shows of an encoded value: its `repr` on one line, shortened."""
+    if payload is None:
+        return _REMOVED
+    try:
+        return _short(decode(payload))
+    except Exception as error:  # noqa: BLE001 - rebuilding runs user code, and the rest must be told
+        return _unshown(error)
+
+
+def _shown_value(value: Any) -> str:
+    if value is ABSENT:
+        return _REMOVED
+    if isinstance(value, Clash):
+        return "what was in conflict already" if value.cause is None else _unshown(value.cause.__cause__ or value.cause)
+    return _short(value)
+
+
+def _unshown(error: BaseException) -> str:
+    return f"a value that can't be shown here ({type(error).__name__}: {error})"
+
+
+def _short(value: Any) -> str:
+    try:
+        text = _SHORT.repr(value).replace("\n", " ")
+    except Exception as error:  # noqa: BLE001 - showing runs user code
+        return _unshown(error)
+    return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}..."
+
+
+def _suggested(values: Sequence[Any]) -> str:
+    """The rule that fits the values, most likely."""
+    kept = [value for value in values if value is not ABSENT]
+    for name, kinds in _RULES:
+        if kept and all(isinstance(value, kinds) and not isinstance(value, bool) for value in kept):
+            return name
+    return "by_task"

@@ -1,0 +1,233 @@
+"""How the versions of a key become one value, or a conflict: pure, and the same in every process.
+
+`settle` is given all versions of a key that matter at a task, in the merge order, each with what its writer saw, and
+the workflow's rules; it depends on nothing else. It runs where the key is read, and is the only place that decodes
+values in order to combine them.
+
+The versions are those since the last one that stands by itself. Which of them are candidates, what the base is and what
+each write changed all follow from what the writers saw.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from cloaca.errors import INPUT, MERGE, DecodeError
+from cloaca.merge.change import ABSENT, Change
+from cloaca.merge.conflict import Conflict, conflict
+from cloaca.merge.lineage import Lineage, set_of
+from cloaca.merge.named import combined, first, last, union
+from cloaca.merge.rules import Rules
+from cloaca.merge.strand import Clash, Join, Order
+from cloaca.merge.structure import Structured
+from cloaca.merge.united import united
+from cloaca.wire.codec import decode, encode
+from cloaca.wire.messages import Version
+from cloaca.wire.suffix import added
+
+
+@dataclass(frozen=True, slots=True)
+class Settled:
+    """The value that a key's versions come to: encoded, or `None` where the key is absent.
+
+    `how` names what made it of several values; it is `None` where one of them stands, as it was written.
+    """
+
+    payload: bytes | None
+    writer: str
+    how: str | None = None
+
+
+def settle(key: str, versions: tuple[Version, ...], rules: Rules) -> Settled | Conflict:
+    """What `versions` (at least one) of `key` come to. It is found out once in a run, in each process that asks."""
+    name = key, tuple([version.writer for version in versions])
+    settled = rules.settled.get(name)
+    if settled is None:
+        settled = rules.settled[name] = _settle(key, versions, rules)
+    return settled
+
+
+def _settle(key: str, versions: tuple[Version, ...], rules: Rules) -> Settled | Conflict:
+    if key in rules.collected:
+        return _collected(key, versions)
+    if len(versions) == 1:
+        return _standing(key, versions[0], rules)
+    history = _History(key, versions, rules)
+    agreed = history.agreed_unopened()
+    return history.outcome() if agreed is None else Settled(agreed.payload, agreed.writer)
+
+
+def _standing(key: str, version: Version, rules: Rules) -> Settled | Conflict:
+    """A version that stands by itself. One that was in conflict when it was given to the run still is."""
+    rivals = version.rivals
+    if rivals and rules.on_conflict in ("first", "last"):
+        version = rivals[0 if rules.on_conflict == "first" else -1]
+    elif rivals:
+        return conflict(key, rivals, rivals, [_decoded(key, rival) for rival in rivals])
+    return Settled(version.payload, version.writer)
+
+
+def _decoded(key: str, version: Version) -> Any:
+    """A version's value, `ABSENT`, or a `Clash` where there is none or it can't be rebuilt here."""
+    if version.rivals:
+        return Clash()
+    if version.payload is None:
+        return ABSENT
+    try:
+        return decode(version.payload)
+    except Exception as error:  # noqa: BLE001 - rebuilding a value runs user code; reading the key tells what it raised
+        cause = DecodeError(key, version.writer, f"{type(error).__name__}: {error}")
+        cause.__cause__ = error
+        return Clash(cause=cause)
+
+
+class _History(Structured):
+    """The history of a key: the strand that has rules, and payloads."""
+
+    def __init__(self, key: str, versions: tuple[Version, ...], rules: Rules) -> None:
+        super().__init__(Lineage([version.saw for version in versions]))
+        self.on_conflict = rules.on_conflict
+        self._key = key
+        self._rules = rules
+        self._versions = [versions[place] for place in self.lineage.places]
+        self._wrote: dict[int, Any] = {}
+        self._saw: dict[int, Any] = {}
+        self._joins = [number for number, version in enumerate(self._versions) if len(version.saw) > 1]
+        self._resolved = 0
+        self._order: Order = self.lineage.places.__getitem__
+        self._tops = sorted(self.lineage.tops(self.lineage.everything), key=self._order)
+
+    def agreed_unopened(self) -> Version | None:
+        """The first candidate, where all have the same bytes and that settles it: not by a rule, nor for lists."""
+        candidates = [self._versions[number] for number in self._tops]
+        if self._rules.has(self._key) or len({candidate.payload for candidate in candidates}) > 1:
+            return None
+        return None if type(self.wrote(self._tops[0])) is list or candidates[0].rivals else candidates[0]
+
+    def outcome(self) -> Settled | Conflict:
+        """What the versions come to."""
+        try:
+            value = self.at(self.lineage.everything, self._order)
+            if not isinstance(value, Clash):
+                return self._settled(value)
+        except Exception as error:  # noqa: BLE001 - values' own methods run here: what they raise is told where the key is read
+            value = self._clash(error)
+        candidates = tuple(self._versions[number] for number in self._tops)
+        tops = value.tops or self._tops
+        writers = tuple(self._versions[number] for number in tops)
+        values = value.values or [self.wrote(number) for number in tops]
+        return conflict(self._key, candidates, writers, values, value.path, value.cause)
+
+    def _settled(self, value: Any) -> Settled:
+        how = getattr(self._rules.rule(self._key), "__name__", "a merge rule") if self._rules.has(self._key) else None
+        if value is ABSENT:
+            return Settled(None, MERGE, how)
+        for number in self._tops:
+            if number in self._wrote and value is self._wrote[number]:
+                return Settled(self._versions[number].payload, self._versions[number].writer, how)
+        return Settled(encode(value, self._key), MERGE, how or type(value).__name__)
+
+    # ---- the strand ------------------------------------------------------------------------------------------------
+
+    def wrote(self, number: int) -> Any:
+        """What the version holds."""
+        if number not in self._wrote:
+            self._wrote[number] = _decoded(self._key, self._versions[number])
+        return self._wrote[number]
+
+    def saw(self, number: int) -> Any:
+        """What its writer saw. Joins are resolved from the earliest on, so that none has to wait for another."""
+        seen = self._versions[number].saw
+        if not seen:
+            return ABSENT
+        if len(seen) == 1:
+            return self.wrote(self.lineage.numbers[seen[0]])
+        while number not in self._saw:
+            earliest = self._joins[self._resolved]
+            self._resolved += 1
+            self._saw[earliest] = self._view(self._versions[earliest].saw)
+        return self._saw[number]
+
+    def _view(self, seen: Sequence[int]) -> Any:
+        """What the versions at these places come to, in their order."""
+        order = {self.lineage.numbers[place]: position for position, place in enumerate(seen)}
+        return self.at(set_of(order), order.__getitem__)
+
+    def addition(self, number: int) -> list[Any] | None:
+        """What the version added to the list that its writer saw: mostly a look at the bytes tells."""
+        version = self._versions[number]
+        if len(version.saw) == 1 and version.payload is not None:
+            before = self._versions[self.lineage.numbers[version.saw[0]]].payload
+            found = None if before is None else added(before, version.payload)
+            if found is not None:
+                return found
+        return super().addition(number)
+
+    def join(self, join: Join, order: Order) -> Any:
+        """What writes that stand side by side come to, by the key's rule if it has one."""
+        if not self._rules.has(self._key):
+            return super().join(join, order)
+        values = [self.wrote(number) for number in join.tops]
+        if all(value is ABSENT for value in values):
+            return ABSENT
+        if isinstance(join.base, Clash):
+            return Clash(tuple(join.tops), tuple(values), join.base.path, join.base.cause)
+        try:
+            return self._by_rule(join, values)
+        except Exception as error:  # noqa: BLE001 - a rule that raises leaves the key in conflict, and is its cause
+            return self._clash(error)
+
+    def _by_rule(self, join: Join, values: Sequence[Any]) -> Any:
+        rule = self._rules.rule(self._key)
+        if rule is first or rule is last:
+            return values[0 if rule is first else -1]
+        combine = combined.get(rule)
+        if combine is not None or rule is union:
+            changes = [Change(self.saw(number), self.wrote(number)) for number in join.later]
+            unknown = next((part for change in changes for part in change if isinstance(part, Clash)), None)
+            if unknown is not None:
+                return unknown
+            return united(self, join) if combine is None or rule is union else combine(join.base, changes)
+        unknown = next((value for value in values if isinstance(value, Clash)), None)
+        if unknown is not None:
+            return unknown
+        base = None if join.base is ABSENT else decode(encode(join.base, self._key))
+        payloads = [self._versions[number].payload for number in join.tops]
+        return rule(base, [decode(payload) for payload in payloads if payload is not None])
+
+    def _clash(self, cause: Exception) -> Clash:
+        return Clash(cause=cause)
+
+
+# ---- by task -------------------------------------------------------------------------------------------------------
+
+
+def _collected(key: str, versions: tuple[Version, ...]) -> Settled | Conflict:
+    """A dict of what each task wrote, on top of the input's dict. A removal takes along all that its task saw."""
+    lineage = Lineage([version.saw for version in versions])
+    gone = 0
+    for version, number in zip(versions, lineage.numbers, strict=True):
+        if version.payload is None and not version.rivals:
+            gone |= lineage.below(number) | 1 << number
+    kept = [version for version, number in zip(versions, lineage.numbers, strict=True) if not gone >> number & 1]
+    if not kept:
+        return Settled(None, MERGE, "by_task")
+    if len(kept) == 1 and kept[0].writer == INPUT and not kept[0].rivals:
+        return Settled(kept[0].payload, INPUT)
+    values = [_decoded(key, version) for version in kept]
+    cause = next((value.cause for value in values if isinstance(value, Clash)), None)
+    entries: dict[str, Any] = {}
+    for version, value in zip(kept, values, strict=True):
+        if version.writer != INPUT:
+            entries[version.writer] = value
+        elif type(value) is dict:
+            entries = {**value, **entries}
+        else:
+            cause = cause or TypeError(f"by_task adds to a dict, and the input has a value of type {_kind(value)}")
+    if cause is not None:
+        return conflict(key, tuple(kept), tuple(kept), values, cause=cause)
+    return Settled(encode(entries, key), MERGE, "by_task")
+
+
+def _kind(value: Any) -> str:
+    return type(value).__name__

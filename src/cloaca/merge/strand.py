@@ -1,0 +1,80 @@
+"""A strand: the history of one value, and what the value is after it.
+
+A key is a strand, and so is each member of a dict that branches changed. `at` finds what a set of writes comes to: a
+single one that supersedes all others stands; where several stand side by side, they *join*, on the base of what came
+before all of them. How they join is the strand's own affair (`Strand.join`).
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from cloaca.merge.change import ABSENT
+from cloaca.merge.lineage import Lineage, Versions, members
+
+Order = Callable[[int], int]
+"""Where a version stands in the merge order, by its number."""
+
+
+@dataclass(frozen=True, slots=True)
+class Clash:
+    """Stands for a value that isn't one: its writes don't combine.
+
+    `path` leads from the key's value to the member at fault; `tops` are the versions that stand there, `values` what
+    they have there. `cause`: the error of a rule, or of a value that can't be rebuilt.
+    """
+
+    tops: tuple[int, ...] = ()
+    values: tuple[Any, ...] = ()
+    path: tuple[Any, ...] = ()
+    cause: Exception | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Join:
+    """Where several writes stand side by side.
+
+    `tops` are they; `base` is the value before all of them, made by the writes `before`; `later` are all other writes,
+    the tops included. Both lists are in the merge order.
+    """
+
+    base: Any
+    before: Versions
+    tops: list[int]
+    later: list[int]
+
+
+class Strand(ABC):
+    """The writes of one value. `wrote` and `saw` give what a version holds, and what its writer saw."""
+
+    def __init__(self, lineage: Lineage) -> None:
+        self.lineage = lineage
+
+    @abstractmethod
+    def wrote(self, number: int) -> Any:
+        """What the version holds here: a value, `ABSENT`, or a `Clash` where that can't be told."""
+
+    @abstractmethod
+    def saw(self, number: int) -> Any:
+        """What its writer saw here: a value, `ABSENT`, or a `Clash`."""
+
+    @abstractmethod
+    def join(self, join: Join, order: Order) -> Any:
+        """What writes that stand side by side come to: a value, `ABSENT`, or a `Clash`."""
+
+    def at(self, versions: Versions, order: Order) -> Any:
+        """What a set of writes comes to."""
+        joins = []
+        tops = self.lineage.tops(versions)
+        while len(tops) > 1:
+            before = self.lineage.before_all(tops, versions)
+            joins.append((tops, versions & ~before, before))
+            versions, tops = before, self.lineage.tops(before)
+        value = self.wrote(tops[0]) if tops else ABSENT
+        for tops, later, before in reversed(joins):
+            value = self.join(
+                Join(value, before, sorted(tops, key=order), sorted(members(later), key=order)),
+                order,
+            )
+        return value

@@ -1,0 +1,47 @@
+"""The union of sets, element by element: each is there or not as if it were a key of its own."""
+
+from typing import Any
+
+from cloaca.merge.change import ABSENT
+from cloaca.merge.lineage import members
+from cloaca.merge.named import kind_of_set
+from cloaca.merge.strand import Join, Strand
+
+
+def united(strand: Strand, join: Join) -> Any:
+    """What writes to a set come to. An element is in it if some write added it and none that knew of that removed it.
+
+    Raises `TypeError` where a value is no set.
+    """
+    written = [strand.wrote(number) for number in join.later]
+    kind = kind_of_set([value for value in (join.base, *written) if value is not ABSENT])
+    result = set(_elements(join.base))
+    touched: dict[Any, list[int]] = {}
+    for number in join.later:
+        for element in _elements(strand.wrote(number)) ^ _elements(strand.saw(number)):
+            touched.setdefault(element, []).append(number)
+    for element, writers in touched.items():
+        if _is_in(strand, join, element, writers):
+            result.add(element)
+        else:
+            result.discard(element)
+    return kind(result)
+
+
+def _is_in(strand: Strand, join: Join, element: Any, writers: list[int]) -> bool:
+    removing = [number for number in writers if element not in _elements(strand.wrote(number))]
+    if not removing:
+        return True
+    earlier = [number for number in members(join.before) if _has_touched(strand, number, element)]
+    removing += (number for number in earlier if element not in _elements(strand.wrote(number)))
+    adding = {*writers, *earlier}.difference(removing)
+    below = strand.lineage.below
+    return any(not any(below(other) >> number & 1 for other in removing) for number in adding)
+
+
+def _has_touched(strand: Strand, number: int, element: Any) -> bool:
+    return (element in _elements(strand.wrote(number))) != (element in _elements(strand.saw(number)))
+
+
+def _elements(value: Any) -> frozenset[Any] | set[Any]:
+    return frozenset() if value is ABSENT else value

@@ -1,0 +1,416 @@
+"""Merging as a program meets it: rules given to a workflow, on worker processes and in the calling thread alike."""
+
+import os
+import pickle
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from threading import Lock
+from typing import Any
+
+import pytest
+
+import cloaca
+from cloaca import CaptureError, Context, DefaultRunner, MergeConflict, WorkflowResult
+
+Task = tuple[str, list[str], Callable[[Context], Any]]
+Execute = Callable[..., WorkflowResult]
+
+
+@pytest.fixture(params=["processes", "serial"])
+def runner(request: pytest.FixtureRequest) -> Iterator[DefaultRunner]:
+    with DefaultRunner(workers=2, executor=request.param) as runner:
+        yield runner
+
+
+@pytest.fixture
+def execute(runner: DefaultRunner) -> Execute:
+    def execute(*tasks: Task, given: Context | dict[str, Any] | None = None, **options: Any) -> WorkflowResult:
+        define(*tasks, **options)
+        return runner.execute("merging", given if isinstance(given, Context) else Context(given))
+
+    return execute
+
+
+def define(*tasks: Task, **options: Any) -> None:
+    with cloaca.WorkflowBuilder("merging", **options):
+        for task, dependencies, function in tasks:
+            cloaca.task(id=task, dependencies=dependencies)(function)
+
+
+def changing(key: str, change: Callable[[Any], Any]) -> Callable[[Context], None]:
+    """A task that sets a key to what `change` makes of it."""
+    return lambda context: context.set(key, change(context.get(key)))
+
+
+def setting(key: str, value: Any) -> Callable[[Context], None]:
+    return lambda context: context.set(key, value)
+
+
+def adding(number: int) -> Callable[[Context], None]:
+    return changing("total", lambda total: total + number)
+
+
+def removing(context: Context) -> None:
+    context.remove("total")
+
+
+def nothing(context: Context) -> None:
+    """Writes nothing."""
+
+
+# ---- rules ---------------------------------------------------------------------------------------------------------
+
+
+def test_a_count_is_exact_along_every_path(execute: Execute) -> None:
+    result = execute(
+        ("a", [], adding(1)),
+        ("b", [], adding(10)),
+        ("c", ["a"], adding(100)),
+        ("join", ["c", "b"], adding(1000)),
+        ("d", ["b"], adding(10_000)),
+        given={"total": 5},
+        merge={"total": cloaca.merge.sum},
+    )
+    assert result.final_context["total"] == 11_116
+    assert result.merges == {"total": "sum"}
+
+
+def test_a_rule_may_be_a_closure_and_sees_the_base(execute: Execute) -> None:
+    factor = 100
+
+    def spread(base: int, values: list[int]) -> list[int]:
+        return [factor * (value - base) for value in values]
+
+    result = execute(
+        ("a", [], adding(1)),
+        ("b", [], adding(2)),
+        ("reader", ["b", "a"], changing("seen", lambda _: 0)),
+        ("join", ["b", "a"], lambda context: context.set("seen", context["total"])),
+        given={"total": 5},
+        merge={"total": spread, "seen": cloaca.merge.last},
+    )
+    assert result.final_context["seen"] == [200, 100]
+    assert result.final_context["total"] == [100, 200]
+
+
+def test_what_a_rule_uses_is_read_when_execute_is_called(execute: Execute) -> None:
+    settings = {"unit": 1}
+    tasks: list[Task] = [("a", [], adding(1)), ("b", [], adding(2))]
+    rules = {"total": lambda _base, values: sum(values) * settings["unit"]}
+    assert execute(*tasks, given={"total": 0}, merge=rules).final_context["total"] == 3
+    settings["unit"] = 10
+    assert execute(*tasks, given={"total": 0}, merge=rules).final_context["total"] == 30
+
+
+def test_a_failed_branch_leaves_no_trace(execute: Execute) -> None:
+    def fail(context: Context) -> None:
+        context.set("total", 999)
+        raise ValueError("no")
+
+    result = execute(
+        ("a", [], adding(1)),
+        ("b", [], fail),
+        ("c", [], adding(2)),
+        ("join", ["a", "b", "c"], lambda context: context.set("seen", context["total"])),
+        given={"total": 0},
+        merge={"total": cloaca.merge.sum},
+    )
+    assert result.status == "Failed"
+    assert (result.final_context["total"], result.final_context["seen"]) == (3, 3)
+
+
+def test_by_task_holds_every_task_that_wrote(execute: Execute) -> None:
+    result = execute(
+        ("a", [], setting("took", 1)),
+        ("b", ["a"], lambda context: context.set("took", len(context["took"]))),
+        ("c", ["a"], nothing),
+        ("d", ["b", "c"], lambda context: context.set("seen", context["took"])),
+        merge={"took": cloaca.merge.by_task},
+    )
+    assert result.final_context["seen"] == result.final_context["took"] == {"a": 1, "b": 1}
+    assert result.merges == {"took": "by_task"}
+
+
+def test_by_task_of_one_writer_is_a_dict_too_and_a_removal_clears_it(execute: Execute) -> None:
+    one: Task = ("a", [], setting("took", 1))
+    assert execute(one, merge={"took": cloaca.merge.by_task}).final_context["took"] == {"a": 1}
+    clear: Task = ("b", ["a"], lambda context: context.remove("took"))
+    result = execute(one, clear, merge={"took": cloaca.merge.by_task})
+    assert "took" not in result.final_context
+
+
+def test_a_rule_that_raises_fails_only_who_reads_the_key(execute: Execute) -> None:
+    result = execute(
+        ("a", [], adding(1)),
+        ("b", [], adding(2)),
+        ("reads", ["a", "b"], lambda context: context["total"]),
+        ("settles", ["a", "b"], lambda context: context.set("other", len(context))),
+        given={"total": 0},
+        merge={"total": lambda _base, values: values.index(9)},
+    )
+    assert (result.tasks["reads"].status, result.tasks["settles"].status) == ("Failed", "Completed")
+    error = result.tasks["reads"].error
+    assert isinstance(error, MergeConflict)
+    assert error.reason == "ValueError: 9 is not in list"
+    assert isinstance(result.conflicts["total"].__cause__, ValueError)
+
+
+class Unbuildable:
+    """Can be pickled, and not rebuilt in a worker."""
+
+    def __init__(self, process: int) -> None:
+        self.process = process
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _only_in, (self.process,)
+
+
+def _only_in(process: int) -> Unbuildable:
+    if os.getpid() != process:
+        raise OSError("no licence for this process")
+    return Unbuildable(process)
+
+
+def test_a_rule_that_cannot_be_rebuilt_in_a_worker_is_told_where_the_key_is_read() -> None:
+    licence = Unbuildable(os.getpid())
+    define(
+        ("a", [], setting("total", 1)),
+        ("b", [], setting("total", 2)),
+        ("blind", ["a", "b"], setting("other", 1)),
+        ("reads", ["a", "b"], lambda context: context["total"]),
+        merge={"total": lambda _base, values: (licence.process, values)},
+    )
+    with DefaultRunner(workers=1) as runner:
+        result = runner.execute("merging")
+    assert result.tasks["blind"].status == "Completed"
+    assert "OSError: no licence for this process" in str(result.tasks["reads"].error)
+    assert result.final_context["total"] == (os.getpid(), [1, 2])
+
+
+def test_a_rule_that_cannot_be_sent_is_told_before_anything_runs(tmp_path: Path) -> None:
+    lock = Lock()
+    define(
+        ("a", [], lambda context: (tmp_path / "ran").touch()),
+        merge={"total": lambda _base, values: (lock, values)},
+    )
+    with DefaultRunner(workers=1) as runner, pytest.raises(CaptureError, match=r"merge rule of key 'total'") as caught:
+        runner.execute("merging")
+    assert (caught.value.task, caught.value.key, caught.value.variable) == (None, "total", "lock")
+    assert not (tmp_path / "ran").exists()
+
+
+def test_a_key_is_merged_once_in_each_process(runner: DefaultRunner, tmp_path: Path) -> None:
+    notes = tmp_path / "notes"
+
+    def noting(base: int, values: list[int]) -> int:
+        with notes.open("a") as file:
+            file.write(f"{os.getpid()}\n")
+        return sum(values)
+
+    def reader(n: int) -> Task:
+        return f"r{n}", ["join"], lambda context: context.set(f"seen{n}", context["total"])
+
+    define(
+        ("a", [], adding(1)),
+        ("b", [], adding(2)),
+        ("join", ["a", "b"], nothing),
+        *map(reader, range(20)),
+        merge={"total": noting},
+    )
+    for _ in range(2):
+        result = runner.execute("merging", Context({"total": 0}))
+        assert [result.final_context[f"seen{n}"] for n in range(20)] == [3] * 20
+        assert result.final_context["total"] == 3
+        assert result.merges == {"total": "noting"}
+        processes = notes.read_text().split()
+        assert len(processes) == len(set(processes))
+        assert str(os.getpid()) in processes
+        notes.unlink()
+
+
+# ---- what counts as a write ----------------------------------------------------------------------------------------
+
+
+def blind(context: Context) -> None:
+    context.set("total", 3)
+
+
+def blind_by_a_computed_name(context: Context) -> None:
+    context.set("TOTAL".lower(), 3)
+
+
+def reading(context: Context) -> None:
+    context.set("total", context["total"])
+
+
+def reading_by_a_computed_name(context: Context) -> None:
+    context.update("TOTAL".lower(), context.get("TOTAL".lower()))
+
+
+@pytest.mark.parametrize("rewrite", [blind, blind_by_a_computed_name, reading, reading_by_a_computed_name])
+def test_writing_what_merging_came_to_leaves_no_trace(execute: Execute, rewrite: Callable[[Context], Any]) -> None:
+    """The rule counts candidates: two where branches meet first, three in the end, and two if the join had written."""
+    result = execute(
+        ("a", [], setting("total", 1)),
+        ("b", [], setting("total", 2)),
+        ("join", ["a", "b"], rewrite),
+        ("c", [], setting("total", 5)),
+        ("end", ["join", "c"], nothing),
+        merge={"total": lambda _base, values: 3 if len(values) == 2 else sorted(values)},
+    )
+    assert result.status == "Completed"
+    assert result.final_context["total"] == [1, 2, 5]
+
+
+def test_writing_what_one_branch_wrote_settles_a_conflict(execute: Execute) -> None:
+    result = execute(
+        ("a", [], setting("total", 1)),
+        ("b", [], setting("total", 2)),
+        ("join", ["a", "b"], setting("total", 1)),
+    )
+    assert result.final_context["total"] == 1
+    assert result.conflicts == {}
+
+
+def test_removing_what_merging_came_to_is_a_write_and_removing_nothing_is_none(execute: Execute) -> None:
+    tasks: list[Task] = [(name, [], removing) for name in "ab"]
+    result = execute(*tasks, ("join", ["a", "b"], setting("found", 0)), given={"total": 1})
+    assert "total" not in result.final_context
+    result = execute(
+        ("a", [], setting("total", [1])),
+        ("b", [], setting("total", [2])),
+        ("join", ["a", "b"], removing),
+    )
+    assert "total" not in result.final_context
+
+
+# ---- conflicts -----------------------------------------------------------------------------------------------------
+
+
+def test_a_conflict_tells_where_each_writer_stands(execute: Execute) -> None:
+    result = execute(("north", [], setting("total", 1)), ("south", [], setting("total", 2)))
+    error = result.conflicts["total"]
+    line = setting.__code__.co_firstlineno + 1
+    assert error.places == (f"{error.places[0].rpartition(':')[0]}:{line}",) * 2
+    assert error.places[0].startswith(("tests/test_merging.py:", __file__))
+
+
+@pytest.mark.parametrize(("on_conflict", "value"), [("first", 2), ("last", 1)])
+def test_a_workflow_may_settle_by_order(execute: Execute, on_conflict: str, value: int) -> None:
+    result = execute(
+        ("a", [], setting("total", 1)),
+        ("b", [], setting("total", 2)),
+        ("join", ["b", "a"], lambda context: context.set("seen", context["total"])),
+        on_conflict=on_conflict,
+    )
+    assert result.final_context["seen"] == value
+    assert result.final_context["total"] == (1 if on_conflict == "first" else 2), "in the order of definition"
+    assert result.merges == {}
+    assert result.conflicts == {}
+
+
+def test_a_workflow_may_fail_where_branches_meet_in_conflict(execute: Execute, tmp_path: Path) -> None:
+    result = execute(
+        ("a", [], setting("total", 1)),
+        ("b", [], setting("total", 2)),
+        ("c", [], setting("other", 2)),
+        ("join", ["a", "b"], lambda context: (tmp_path / "ran").touch()),
+        ("after", ["join"], nothing),
+        ("fine", ["a", "c"], setting("fine", 1)),
+        on_conflict="fail",
+    )
+    assert {name: task.status for name, task in result.tasks.items()} == {
+        "a": "Completed",
+        "b": "Completed",
+        "c": "Completed",
+        "join": "Failed",
+        "fine": "Completed",
+        "after": "Skipped",
+    }
+    assert isinstance(result.tasks["join"].error, MergeConflict)
+    assert not (tmp_path / "ran").exists()
+    assert list(result.conflicts) == ["total"]
+
+
+# ---- from one run to the next --------------------------------------------------------------------------------------
+
+
+def test_a_final_context_brings_values_into_the_next_run_and_conflicts_stay(execute: Execute) -> None:
+    first = execute(
+        ("a", [], lambda context: context.update_from_dict({"total": 1, "mode": "x"})),
+        ("b", [], lambda context: context.update_from_dict({"total": 2, "mode": "y"})),
+        merge={"total": cloaca.merge.sum},
+    )
+    again = execute(
+        ("a", [], adding(10)),
+        ("b", [], lambda context: context.set("seen", sorted(context.conflicts()))),
+        given=first.final_context,
+        merge={"total": cloaca.merge.sum},
+    )
+    assert again.final_context["total"] == 13
+    assert again.final_context["seen"] == ["mode"]
+    assert again.conflicts["mode"].writers == ("a", "b")
+    settled = execute(("a", [], setting("mode", "z")), given=again.final_context)
+    assert settled.final_context["mode"] == "z"
+
+
+def test_a_result_can_be_pickled_whatever_its_rules_are(execute: Execute) -> None:
+    lock = Lock()
+    tasks: list[Task] = [("a", [], setting("mode", "x")), ("b", [], setting("mode", "y"))]
+    result = execute(*tasks, ("c", [], setting("n", 1)), ("d", [], setting("n", 2)), merge={"n": cloaca.merge.sum})
+    vars(result.final_context._rules)["lock"] = lock
+    twin = pickle.loads(pickle.dumps(result))
+    assert (twin.merges, list(twin.conflicts)) == ({"n": "sum"}, ["mode"])
+    assert twin.final_context["n"] == 3
+
+
+# ---- what makes no sense -------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("merge", "message"),
+    [
+        ({"total": "sum"}, "write cloaca.merge.sum, without quotes"),
+        ({"total": sum}, "Python's own sum: write cloaca.merge.sum"),
+        ({"total": max}, "Python's own max: write cloaca.merge.max"),
+        ({"total": lambda values: values}, "doesn't take two arguments"),
+        ({"total": 5}, "a function of the base and the values, not 5"),
+        ({5: cloaca.merge.sum}, "5 is no string"),
+        (cloaca.merge.sum, "maps keys to rules"),
+    ],
+)
+def test_rules_that_make_no_sense(merge: Any, message: str) -> None:
+    with pytest.raises(ValueError, match=message.replace(".", r"\.")):
+        cloaca.WorkflowBuilder("w", merge=merge)
+
+
+@pytest.mark.parametrize("on_conflict", ["never", "First", 1, ["first"]])
+def test_on_conflict_that_makes_no_sense(on_conflict: Any) -> None:
+    with pytest.raises(ValueError, match=r'on_conflict= is "first", "last", "fail" or None'):
+        cloaca.WorkflowBuilder("w", on_conflict=on_conflict)
+
+
+def test_the_version_of_a_workflow_tells_of_its_rules() -> None:
+    def version(**options: Any) -> str:
+        with cloaca.WorkflowBuilder("w", **options) as builder:
+            cloaca.task(id="a")(nothing)
+        return builder.build().version
+
+    versions = [
+        version(),
+        version(merge={"a": cloaca.merge.sum}),
+        version(merge={"a": cloaca.merge.max}),
+        version(merge={"b": cloaca.merge.sum}),
+        version(merge={"a": lambda _base, values: values[0]}),
+        version(merge={"a": lambda _base, values: values[1]}),
+        version(on_conflict="first"),
+    ]
+    assert len(set(versions)) == len(versions)
+    assert version() == version(merge={})
+    both = {"a": cloaca.merge.sum, "b": cloaca.merge.max}
+    assert version(merge=both) == version(merge=dict(reversed(both.items())))
+
+
+def test_the_input_is_no_task() -> None:
+    with pytest.raises(ValueError, match="'the input' stands for what a run is given"), cloaca.WorkflowBuilder("w"):
+        cloaca.task(id="the input")(nothing)
