@@ -111,7 +111,7 @@ class Tale:
 
 @dataclass(frozen=True)
 class Key:
-    """A key, a member of a dict or an element of a set: what it was given, and the writes of it."""
+    """A key, or a member of a dict: what it was given, and the writes of it."""
 
     given: Any
     offered: tuple[Any, ...]  # what was given: several values where it was in conflict
@@ -274,13 +274,10 @@ class Reference:
         """The lists of branches that share no later write, one after the other, equal ones once."""
         distinct: list[list[Any]] = []
         for group in self._groups(writers):
-            changes = [(key.saw[task], key.wrote[task]) for task in group]
             candidates = self._candidates(group)
-            if len(candidates) == 1:
-                built = key.wrote[candidates[0]]
-            elif all(is_own_list(*change) for change in changes):
-                built = [element for change in changes for element in addition(*change)]
-            else:
+            changes = [(key.saw[task], key.wrote[task]) for task in group]
+            built = key.wrote[candidates[0]] if len(candidates) == 1 else grown(changes)
+            if built is None:
                 return CONFLICT
             if not any(equal(built, other) for other in distinct):
                 distinct.append(built)
@@ -335,6 +332,15 @@ def is_extension(saw: Any, wrote: Any) -> bool:
 def is_own_list(saw: Any, wrote: Any) -> bool:
     """A list that began here, or that goes on where the one that was seen ended."""
     return is_extension(saw, wrote) or (type(wrote) is list and type(saw) is not list and saw is not CONFLICT)
+
+
+def grown(changes: Sequence[tuple[Any, Any]]) -> list[Any] | None:
+    """All that was added by writes which made lists or extended them. Which of equal ones count is not clear."""
+    made = [wrote for saw, wrote in changes if type(saw) is not list]
+    is_clear = not any(equal(one, other) for place, one in enumerate(made) for other in made[:place])
+    if not is_clear or not all(is_own_list(*change) for change in changes):
+        return None
+    return [element for change in changes for element in addition(*change)]
 
 
 def addition(saw: Any, wrote: Any) -> Any:

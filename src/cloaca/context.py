@@ -271,7 +271,8 @@ class Context:
         if key in self._rules.collected:
             settled = self._settled.get(key)
         else:
-            settled = self._merged(key, versions) if len(versions) > 1 else None
+            is_merged = len(versions) > 1 or (versions and versions[0].rivals)
+            settled = self._merged(key, versions) if is_merged else None
         return isinstance(settled, Settled) and settled.payload == payload
 
     def _sought(self, key: str) -> tuple[Version, ...]:

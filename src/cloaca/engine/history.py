@@ -59,6 +59,7 @@ class History:
         self._standing: dict[str, dict[Write, None]] = {}
         self._lowest: dict[str, int] = {}
         self._remembered: dict[str, dict[int, tuple[Write, ...]]] = {}
+        self._has_rivals = any(version.rivals for version in inputs.values())
         self._met: set[str] = set()  # the keys of which several writes stood at any time
         self._walked = 0
 
@@ -205,8 +206,8 @@ class History:
         return sorted(key for key in self._met if len(self.candidates(rank, key)) > 1)
 
     def may_be_joined(self, rank: int) -> bool:
-        """Whether the task may see several candidates of a key. No is certain."""
-        return bool(self._met) and self._ancestry.is_beneath_join(rank)
+        """Whether the task may see several candidates of a key, or one that was given in conflict. No is certain."""
+        return self._has_rivals or (bool(self._met) and self._ancestry.is_beneath_join(rank))
 
     def near(self, rank: int) -> Iterator[tuple[str, Told] | None]:
         """Every key that the task sees and that stands by itself, with its version: those written nearest first.

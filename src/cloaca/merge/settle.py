@@ -59,18 +59,24 @@ def _settle(key: str, versions: tuple[Version, ...], rules: Rules) -> Settled | 
 
 def _standing(key: str, version: Version, rules: Rules) -> Settled | Conflict:
     """A version that stands by itself. One that was in conflict when it was given to the run still is."""
+    version = _by_order(version, rules)
     rivals = version.rivals
-    if rivals and rules.on_conflict in ("first", "last"):
-        version = rivals[0 if rules.on_conflict == "first" else -1]
-    elif rivals:
+    if rivals:
         return conflict(key, rivals, rivals, [_decoded(key, rival) for rival in rivals])
     return Settled(version.payload, version.writer)
+
+
+def _by_order(version: Version, rules: Rules) -> Version:
+    """The version, or the one of its rivals that counts where conflicts are settled by order."""
+    if not version.rivals or rules.on_conflict not in ("first", "last"):
+        return version
+    return version.rivals[0 if rules.on_conflict == "first" else -1]
 
 
 def _decoded(key: str, version: Version) -> Any:
     """A version's value, `ABSENT`, or a `Clash` where there is none or it can't be rebuilt here."""
     if version.rivals:
-        return Clash()
+        return Clash(values=tuple(_decoded(key, rival) for rival in version.rivals))
     if version.payload is None:
         return ABSENT
     try:
@@ -89,7 +95,7 @@ class _History(Structured):
         self.on_conflict = rules.on_conflict
         self._key = key
         self._rules = rules
-        self._versions = [versions[place] for place in self.lineage.places]
+        self._versions = [_by_order(versions[place], rules) for place in self.lineage.places]
         self._wrote: dict[int, Any] = {}
         self._saw: dict[int, Any] = {}
         self._joins = [number for number, version in enumerate(self._versions) if len(version.saw) > 1]

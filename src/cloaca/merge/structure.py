@@ -1,6 +1,6 @@
 """Merging by structure: what writes without a rule come to.
 
-In this order: lists that every write made or only extended; equal values; dicts, member by member; lists where there
+In this order: lists that every write only extended; equal values; dicts, member by member; lists where there
 was none before. All else is a clash, unless the workflow settles clashes by order.
 
 A member of a dict is a strand of its own: a write counts there only if it changed the member against what its writer
@@ -9,7 +9,7 @@ saw. So an untouched member never beats a changed one, and what was replaced nev
 
 from collections import Counter, OrderedDict, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import chain, pairwise
 from typing import Any
 
@@ -40,9 +40,9 @@ class Structured(Strand):
     def join(self, join: Join, order: Order) -> Any:
         """What the writes come to."""
         if type(join.base) is list:
-            additions = _all_of(map(self._part, join.later))
-            if additions is not None:
-                return [*join.base, *chain.from_iterable(additions)]
+            added = self._extensions(join.later)
+            if added is not None:
+                return [*join.base, *added]
         values = [self.wrote(number) for number in join.tops]
         unknown = next((value for value in values if isinstance(value, Clash)), None)
         if unknown is not None:
@@ -66,6 +66,16 @@ class Structured(Strand):
         if self.on_conflict == "last":
             return values[-1]
         return Clash(tuple(join.tops), tuple(values))
+
+    def _extensions(self, writers: Sequence[int]) -> list[Any] | None:
+        """All that the writes added to the lists that they saw, if none of them did anything else."""
+        parts: list[list[Any]] = []
+        for number in writers:
+            part = self.addition(number)
+            if part is None:
+                return None
+            parts.append(part)
+        return list(chain.from_iterable(parts))
 
     # ---- dicts -----------------------------------------------------------------------------------------------------
 
@@ -94,33 +104,52 @@ class Structured(Strand):
         wrote = _members(self.wrote(number))
         saw = self.saw(number)
         if isinstance(saw, Clash):
-            return list(dict.fromkeys([*wrote, *self._members_before(number)]))
+            return list(dict.fromkeys([*wrote, *self.members_before(number)]))
         saw = _members(saw)
         changed = [member for member, value in wrote.items() if member not in saw or not same(value, saw[member])]
         return changed + [member for member in saw if member not in wrote]
 
-    def _members_before(self, number: int) -> Iterator[Any]:
+    def members_before(self, number: int) -> Iterator[Any]:
+        """The members of all that came before the version: what its writer may have removed, if it saw a conflict."""
         for earlier in members(self.lineage.below(number)):
-            yield from _members(self.wrote(earlier))
+            wrote = self.wrote(earlier)
+            for value in wrote.values if isinstance(wrote, Clash) else (wrote,):
+                yield from _members(value)
 
     # ---- lists without a list to start from ------------------------------------------------------------------------
 
     def _concatenated(self, join: Join, order: Order) -> list[Any] | None:
         """The lists one after the other, equal ones once. Those that have writes in common count as one."""
-        merged: list[Any] = []
-        known: dict[Any, list[list[Any]]] = {}
+        lists: list[list[Any]] = []
         for group in self._groups(join):
             alone = len(group.tops) == 1
             together = self.wrote(group.tops[0]) if alone else self._grown(sorted(group.writers, key=order))
             if together is None:
                 return None
-            alike = known.setdefault(fingerprint(together), [])
-            if not any(same(together, other) for other in alike):
-                alike.append(together)
-                merged += together
-        return merged
+            lists.append(together)
+        return list(chain.from_iterable(_distinct(lists)))
 
-    def _groups(self, join: Join) -> Iterator["_Group"]:
+    def _grown(self, writers: Sequence[int]) -> list[Any] | None:
+        """All that writes added which have some in common, if each made a list or only extended one.
+
+        Of two lists that were made and are equal it isn't clear whether who saw both took them for one.
+        """
+        made = {number: self.wrote(number) for number in writers if self._has_made_a_list(number)}
+        if len(_distinct(made.values())) < len(made):
+            return None
+        parts: list[list[Any]] = []
+        for number in writers:
+            part = made[number] if number in made else self.addition(number)
+            if part is None:
+                return None
+            parts.append(part)
+        return list(chain.from_iterable(parts))
+
+    def _has_made_a_list(self, number: int) -> bool:
+        saw = self.saw(number)
+        return type(saw) is not list and not isinstance(saw, Clash) and type(self.wrote(number)) is list
+
+    def _groups(self, join: Join) -> Iterable["_Group"]:
         """The tops, those together that have later writes in common; in the order of each group's first top."""
         shared = set_of(join.later)
         group_of: dict[int, _Group] = {}
@@ -134,22 +163,7 @@ class Structured(Strand):
                     group = other.joined_by(group)
                     group_of.update(dict.fromkeys(group.writers, group))
             group_of.update(dict.fromkeys(group.writers, group))
-        yield from dict.fromkeys(group_of[top] for top in join.tops)
-
-    def _grown(self, writers: Sequence[int]) -> list[Any] | None:
-        """All that the writes added, if each made a list or only extended one."""
-        parts = _all_of(map(self._part, writers))
-        return None if parts is None else list(chain.from_iterable(parts))
-
-    def _part(self, number: int) -> list[Any] | None:
-        """What a version that made a list or only extended one contributes; `None` for any other."""
-        addition = self.addition(number)
-        return self._whole_list(number) if addition is None else addition
-
-    def _whole_list(self, number: int) -> list[Any] | None:
-        """The list that the version wrote where there was none."""
-        saw, wrote = self.saw(number), self.wrote(number)
-        return wrote if type(saw) is not list and not isinstance(saw, Clash) and type(wrote) is list else None
+        return dict.fromkeys(group_of[top] for top in join.tops)
 
 
 @dataclass(eq=False)
@@ -187,11 +201,13 @@ class _Member(Structured):
         """Whether the version is a write of this member."""
         saw, wrote = self.saw(number), self.wrote(number)
         if isinstance(saw, Clash):
-            return any(self.wrote(other) is not ABSENT for other in [number, *members(self.lineage.below(number))])
+            return wrote is not ABSENT or self._member in self._whole.members_before(number)
         return not (saw is wrote or (saw is not ABSENT and wrote is not ABSENT and same(saw, wrote)))
 
     def _of(self, value: Any) -> Any:
-        return value if isinstance(value, Clash) else _members(value).get(self._member, ABSENT)
+        if isinstance(value, Clash):
+            return replace(value, values=tuple(map(self._of, value.values)))
+        return _members(value).get(self._member, ABSENT)
 
 
 def _members(value: Any) -> Mapping[Any, Any]:
@@ -203,13 +219,15 @@ def _empty(model: Any) -> Any:
     return defaultdict(model.default_factory) if type(model) is defaultdict else type(model)()
 
 
-def _all_of(parts: Iterable[list[Any] | None]) -> list[list[Any]] | None:
-    """The parts, if all are there."""
+def _distinct(lists: Iterable[list[Any]]) -> list[list[Any]]:
+    """The lists in their order, equal ones once."""
     found: list[list[Any]] = []
-    for part in parts:
-        if part is None:
-            return None
-        found.append(part)
+    alike: dict[object, list[list[Any]]] = {}
+    for one in lists:
+        others = alike.setdefault(fingerprint(one), [])
+        if not any(same(one, other) for other in others):
+            others.append(one)
+            found.append(one)
     return found
 
 

@@ -1,11 +1,12 @@
 """The union of sets, element by element: each is there or not as if it were a key of its own."""
 
+from collections.abc import Iterator
 from typing import Any
 
 from cloaca.merge.change import ABSENT
 from cloaca.merge.lineage import members
 from cloaca.merge.named import kind_of_set
-from cloaca.merge.strand import Join, Strand
+from cloaca.merge.strand import Clash, Join, Strand
 
 
 def united(strand: Strand, join: Join) -> Any:
@@ -32,7 +33,8 @@ def _is_in(strand: Strand, join: Join, element: Any, writers: list[int]) -> bool
     removing = [number for number in writers if element not in _elements(strand.wrote(number))]
     if not removing:
         return True
-    earlier = [number for number in members(join.before) if _has_touched(strand, number, element)]
+    known = [number for number in members(join.before) if not isinstance(strand.wrote(number), Clash)]
+    earlier = [number for number in known if _has_touched(strand, number, element)]
     removing += (number for number in earlier if element not in _elements(strand.wrote(number)))
     adding = {*writers, *earlier}.difference(removing)
     below = strand.lineage.below
@@ -40,7 +42,17 @@ def _is_in(strand: Strand, join: Join, element: Any, writers: list[int]) -> bool
 
 
 def _has_touched(strand: Strand, number: int, element: Any) -> bool:
-    return (element in _elements(strand.wrote(number))) != (element in _elements(strand.saw(number)))
+    """Whether an earlier write added or removed the element. Who saw a conflict has removed all that it didn't keep."""
+    saw, wrote = strand.saw(number), strand.wrote(number)
+    if isinstance(saw, Clash):
+        return any(element in _elements(value) for value in _all_before(strand, number)) or element in _elements(wrote)
+    return (element in _elements(wrote)) != (element in _elements(saw))
+
+
+def _all_before(strand: Strand, number: int) -> Iterator[Any]:
+    for earlier in members(strand.lineage.below(number)):
+        wrote = strand.wrote(earlier)
+        yield from wrote.values if isinstance(wrote, Clash) else (wrote,)
 
 
 def _elements(value: Any) -> frozenset[Any] | set[Any]:
