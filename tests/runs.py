@@ -25,9 +25,14 @@ DIAMOND: Graph = [("root", []), ("left", ["root"]), ("right", ["root"]), ("join"
 CHAIN: Graph = [("a", []), ("b", ["a"]), ("c", ["b"])]
 
 
+def places_seen(version: Version) -> Sequence[int]:
+    """The places of what a version's writer saw."""
+    return range(-version.saw[0]) if version.saw and version.saw[0] < 0 else version.saw
+
+
 def candidates_of(told: tuple[Version, ...]) -> tuple[Version, ...]:
     """Of all versions that a reader is told, those that no other one's writer saw, as they were written."""
-    superseded = {place for version in told for place in version.saw}
+    superseded = {place for version in told for place in places_seen(version)}
     return tuple(
         Version(version.writer, version.payload, rivals=version.rivals)
         for place, version in enumerate(told)

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from tests.reference import KEYS, Diff, Graph, Inputs, Model, Visible, deterministic, diffs, graphs, inputs
-from tests.runs import candidates_of
+from tests.runs import candidates_of, places_seen
 
 from cloaca.engine.history import History
 from cloaca.engine.plan import Plan, plan
@@ -232,7 +232,7 @@ def writers(writes: tuple[Write, ...]) -> list[str]:
 
 def told_writers(told: Told) -> list[tuple[str, list[str]]]:
     """Who wrote each version that is told, and whose versions they saw."""
-    return [(version.writer, [told[place].writer for place in version.saw]) for version in told]
+    return [(version.writer, [told[place].writer for place in places_seen(version)]) for version in told]
 
 
 DIAMOND: Graph = [("root", []), ("left", ["root"]), ("right", ["root"]), ("join", ["right", "left"])]
@@ -345,9 +345,9 @@ def test_places_of_functions_are_told_where_several_versions_are() -> None:
 
 def test_whether_branches_may_have_met() -> None:
     _, history = told(DIAMOND, {"root": {"k": b"1"}, "left": {"k": b"2"}})
-    assert [history.may_be_joined(rank) for rank in range(4)] == [False] * 4
+    assert [history.met(rank) for rank in range(4)] == [()] * 4
     _, history = told(DIAMOND, {"left": {"k": b"1"}, "right": {"k": b"2"}})
-    assert [history.may_be_joined(rank) for rank in range(4)] == [False, False, False, True]
+    assert [history.met(rank) for rank in range(4)] == [(), (), (), ("k",)]
     assert history.joined_keys(3) == ["k"]
 
 

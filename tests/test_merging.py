@@ -3,6 +3,7 @@
 import os
 import pickle
 from collections.abc import Callable, Iterator
+from enum import StrEnum
 from pathlib import Path
 from threading import Lock
 from typing import Any
@@ -10,7 +11,9 @@ from typing import Any
 import pytest
 
 import cloaca
+import cloaca.engine.run
 from cloaca import CaptureError, Context, DefaultRunner, MergeConflict, WorkflowResult
+from cloaca.wire.messages import Wants
 
 Task = tuple[str, list[str], Callable[[Context], Any]]
 Execute = Callable[..., WorkflowResult]
@@ -100,6 +103,71 @@ def test_what_a_rule_uses_is_read_when_execute_is_called(execute: Execute) -> No
     assert execute(*tasks, given={"total": 0}, merge=rules).final_context["total"] == 3
     settings["unit"] = 10
     assert execute(*tasks, given={"total": 0}, merge=rules).final_context["total"] == 30
+
+
+def test_a_result_is_merged_by_the_rules_as_they_were(execute: Execute) -> None:
+    settings = {"unit": 1}
+    tasks: list[Task] = [("a", [], setting("total", 1)), ("b", [], setting("total", 2))]
+    result = execute(
+        *tasks,
+        ("join", ["a", "b"], lambda context: context.set("seen", context["total"])),
+        merge={"total": lambda _base, values: sum(values) * settings["unit"]},
+    )
+    settings["unit"] = 100
+    assert (result.final_context["seen"], result.final_context["total"]) == (3, 3)
+
+
+class Keys(StrEnum):
+    TOTAL = "total"
+
+
+def test_a_key_may_be_a_member_of_an_enum(execute: Execute) -> None:
+    tasks: list[Task] = [("a", [], adding(1)), ("b", [], adding(2))]
+    assert execute(*tasks, given={"total": 4}, merge={Keys.TOTAL: cloaca.merge.sum}).final_context["total"] == 7
+
+
+def test_a_copy_that_is_returned_writes_nothing_that_it_did_not_set(execute: Execute) -> None:
+    def copying(context: Context) -> Context:
+        copy = context.copy()
+        copy.set("done", True)
+        return copy
+
+    result = execute(
+        ("a", [], setting("took", 1)),
+        ("b", [], setting("took", 2)),
+        ("join", ["a", "b"], copying),
+        merge={"took": cloaca.merge.by_task},
+    )
+    assert result.final_context["took"] == {"a": 1, "b": 2}
+    assert result.final_context["done"]
+
+
+def test_one_error_for_several_conflicts_has_all_of_the_first(execute: Execute) -> None:
+    result = execute(("a", [], setting("total", {"x": 1})), ("b", [], setting("total", {"x": 2})))
+    with pytest.raises(MergeConflict) as caught:
+        result.final_context.to_dict()
+    assert (caught.value.path, caught.value.places) == ("['x']", result.conflicts["total"].places)
+
+
+def test_what_other_keys_met_costs_no_question(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Tasks under a join that set keys by computed names ask for them only where branches met in them."""
+    asked: list[Any] = []
+    answer = vars(cloaca.engine.run.Run)["_answer"]
+
+    def noting(self: Any, attempt: Any, event: Wants) -> Any:
+        asked.append(event)
+        return answer(self, attempt, event)
+
+    transitions = vars(cloaca.engine.run)["_TRANSITIONS"]
+    monkeypatch.setitem(transitions, (cloaca.engine.run.State.RUNNING, Wants), noting)
+    define(
+        ("a", [], setting("log", [1])),
+        ("b", [], setting("log", [2])),
+        ("join", ["a", "b"], lambda context: context.set("OUT".lower(), 1)),
+    )
+    with DefaultRunner(workers=1) as runner:
+        assert runner.execute("merging").status == "Completed"
+    assert asked == []
 
 
 def test_a_failed_branch_leaves_no_trace(execute: Execute) -> None:

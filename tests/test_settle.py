@@ -1,5 +1,6 @@
 """How versions become one value, or a conflict."""
 
+import sys
 from collections import Counter, OrderedDict, defaultdict
 from itertools import permutations
 from typing import Any
@@ -8,6 +9,8 @@ import pytest
 
 from cloaca.errors import INPUT, DecodeError, EncodeError, MergeConflict
 from cloaca.merge import settle as merging
+from cloaca.merge import sum as summed
+from cloaca.merge import union
 from cloaca.merge.conflict import Conflict, shown
 from cloaca.merge.rules import Rules
 from cloaca.merge.settle import Settled
@@ -310,15 +313,94 @@ def test_a_conflict_tells_who_wrote_what() -> None:
     [
         ((1, 2.5), "sum"),
         (({1}, {2}), "union"),
-        (([1], (2,)), "concat"),
+        (([1], (2,)), "by_task"),
         (("a", "b"), "by_task"),
         ((True, 1), "by_task"),
+        ((1, ...), "last"),
     ],
 )
 def test_the_message_suggests_a_rule_that_fits(values: Any, rule: Any) -> None:
-    conflict = settle("total", versions(*values))
-    assert isinstance(conflict, Conflict)
+    conflict = _in_conflict(*((name, value, ()) for name, value in zip("ab", values, strict=True)))
     assert f"WorkflowBuilder(..., merge={{'total': cloaca.merge.{rule}}})" in str(conflict.error)
+
+
+@pytest.mark.parametrize(
+    ("base", "values", "rule"),
+    [
+        ("old", ("a", "b"), "last"),
+        ([1, 2], ([1], [1, 2, 3]), "last"),
+        ((0,), ((1,), (2,)), "last"),
+        ((0,), ((0, 1), (0, 2)), "concat"),
+        (1, (2, 3), "sum"),
+        (1, (2, Counter(a=1)), "last"),
+        ({}, ("a", "b"), "by_task"),
+    ],
+)
+def test_the_rule_suggested_fits_what_was_before_too(base: Any, values: tuple[Any, Any], rule: str) -> None:
+    conflict = _in_conflict(("i", base, ()), ("a", values[0], (0,)), ("b", values[1], (0,)))
+    assert conflict.rule == rule
+
+
+def _in_conflict(*story: tuple[str, Any, tuple[int, ...]]) -> Conflict:
+    found = settle("total", told(*story))
+    assert isinstance(found, Conflict)
+    return found
+
+
+NAN = float("nan")
+
+
+class Known:
+    """Known by its identity alone."""
+
+
+@pytest.mark.parametrize("member", [NAN, (1, NAN), Known()])
+def test_members_that_no_copy_is_equal_to_make_a_conflict(member: Any) -> None:
+    story = told(("i", {member: 3}, ()), ("a", {member: 3, "x": 1}, (0,)), ("b", {member: 3, "y": 1}, (0,)))
+    assert isinstance(settle("key", story), Conflict)
+    cases: list[tuple[Any, Any, Any]] = [
+        (union, {member}, {member, 1}),
+        (summed, Counter([member]), Counter([member, 1])),
+    ]
+    for rule, one, other in cases:
+        concurrent = told(("i", one, ()), ("a", other, (0,)), ("c", other, (0,)))
+        assert isinstance(settle("key", concurrent, Rules({"key": rule})), Conflict)
+
+
+def test_a_rule_that_exits_leaves_the_key_in_conflict() -> None:
+    def leave(_base: Any, _values: Any) -> Any:
+        sys.exit(3)
+
+    settled = settle("key", versions(1, 2), Rules({"key": leave}))
+    assert isinstance(settled, Conflict)
+    assert "3" in str(settled.error)
+
+
+def test_a_rule_need_not_be_hashable() -> None:
+    class Rule:
+        __hash__ = None  # type: ignore[assignment]
+
+        def __call__(self, _base: Any, values: list[int]) -> int:
+            return sum(values)
+
+    assert value_of(settle("key", versions(1, 2), Rules({"key": Rule()}))) == 3
+
+
+def test_what_is_remembered_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("cloaca.merge.rules.REMEMBERED", 2000)
+    rules = Rules({f"k{n}": lambda _base, values: b"".join(values) for n in range(3)})
+    first = settle("k0", versions(b"x" * 500, b"x" * 500), rules)
+    settle("k1", versions(b"x" * 500, b"x" * 500), rules)
+    settle("k2", versions(b"x" * 500, b"x" * 500), rules)
+    assert settle("k0", versions(b"x" * 500, b"x" * 500), rules) is not first
+
+
+def test_the_first_n_is_short_for_their_places() -> None:
+    long = told(
+        ("i", [], ()), ("l", [1], (0,)), ("r", [2], (0,)), ("x", [1, 2, 3], (0, 1, 2)), ("y", [1, 2, 4], (0, 1, 2))
+    )
+    short = tuple(Version(v.writer, v.payload, (-3,) if len(v.saw) == 3 else v.saw) for v in long)
+    assert value_of(settle("key", long)) == value_of(settle("key", short)) == [1, 2, 3, 4]
 
 
 def test_the_message_tells_where_the_writers_stand_and_which_member_they_differ_in() -> None:

@@ -204,6 +204,7 @@ class Context:
         given = Slice(self._known, self._complete, self._outcomes, self._met)
         twin._open(given, self._covered, self._ask, self._writer, self._rules)
         twin._changes = dict(self._changes)
+        twin._settled = self._settled  # what is merged for one of the two is merged for both
         return twin
 
     def __eq__(self, other: object) -> bool:
@@ -396,8 +397,9 @@ def diff_of(context: Context) -> dict[str, bytes | None]:
     Setting the very bytes that merging came to is no change; whether a key is merged is asked for where it may be.
     """
     changes = context._changes
-    if context._met:
-        unknown = tuple(key for key in changes if key not in context._known and key not in context._covered)
+    if context._met != ():
+        may_be_met = changes if context._met is None else changes.keys() & set(context._met)
+        unknown = tuple(key for key in may_be_met if key not in context._known and key not in context._covered)
         if unknown and not context._complete:
             answer = context._ask(unknown, False, False)  # noqa: FBT003 - positions of Ask
             context._known = {**context._known, **answer.versions}
@@ -424,9 +426,17 @@ def versions_of(context: Context) -> dict[str, Version]:
 
 def _alone(context: Context, key: str, held: bytes | Conflict) -> Version:
     if isinstance(held, Conflict):
-        rivals = tuple(Version(rival.writer, rival.payload, place=rival.place) for rival in held.versions)
-        return Version(INPUT, None, rivals=rivals)
+        return Version(INPUT, None, rivals=tuple(_rivals(held.versions)))
     return Version(context._writer_of(key), held)
+
+
+def _rivals(versions: Iterable[Version]) -> Iterator[Version]:
+    """The versions in conflict, with those that were so before in place of what they were given as."""
+    for version in versions:
+        if version.rivals:
+            yield from _rivals(version.rivals)
+        else:
+            yield Version(version.writer, version.payload, place=version.place)
 
 
 def merges_of(context: Context) -> dict[str, str]:

@@ -14,12 +14,14 @@ How
 import sys
 from collections import OrderedDict, deque
 from collections.abc import Callable, Collection, Iterable
+from enum import Enum
 from typing import Any
 
 from cloaca.errors import EncodeError
 from cloaca.wire.codec import SCALARS, encode
 
 _LOOKED_INTO = frozenset({list, tuple, dict})
+_FOUND = frozenset({str, int, bytes, bool, type(None)})
 
 Pairs = Iterable[tuple[Any, Any]]
 """What has to agree so that two values do."""
@@ -50,6 +52,18 @@ def same(one: Any, other: Any) -> bool:
     if kind in SCALARS:
         return bool(one == other or (kind is float and one != one and other != other))  # noqa: PLR0124 - NaN
     return _have_same_bytes(one, other) or equal(one, other)
+
+
+def is_found_by_hash(value: Any) -> bool:
+    """Whether a dict or a set finds a copy of the value: not NaN, nor what is known by its identity alone."""
+    kind = type(value)
+    if kind in _FOUND:
+        return True
+    if kind is float:
+        return bool(value == value)  # noqa: PLR0124 - NaN
+    if kind in (tuple, frozenset):
+        return all(map(is_found_by_hash, value))
+    return isinstance(value, Enum) or getattr(kind, "__eq__", None) is not vars(object)["__eq__"]
 
 
 def fingerprint(value: Any, depth: int = 4) -> object:

@@ -177,7 +177,9 @@ class MergeConflict(CloacaError):  # noqa: N818 - a conflict is a value of the c
         """One error that tells of several: the first conflict's attributes, and everybody's message."""
         first = conflicts[0]
         error = cls(first.key, first.writers, first.values)
+        error.__dict__.update(first.__dict__)
         error.args = ("\n".join(str(conflict) for conflict in conflicts),)
+        error.__cause__ = first.__cause__
         return error
 
 

@@ -212,8 +212,9 @@ class DefaultRunner:
         if self._executor == "serial":
             return self._start_here(workflow, rules, inputs)
         captured, blobs = self._capture(workflow)
+        rules = rules.packed(blobs)  # what rules use is read now, also for what is merged in this process later
         functions = [Publish(function.number, function.blob, _read(function, rules.collected)) for function in captured]
-        sent = Publish(next_number(), pickle.dumps(rules.packed(blobs)), ())
+        sent = Publish(next_number(), pickle.dumps(rules), ())
         run = Run(
             workflow.plan,
             [Work(function.function, function.reads) for function in functions],

@@ -33,6 +33,9 @@ from cloaca.engine.telling import PlaceOf, Telling, Told
 from cloaca.engine.write import INPUT_RANK, Write, unsuperseded
 from cloaca.wire.messages import Version
 
+MANY = 32
+"""How many names of keys that branches met in are worth telling to each task."""
+
 
 class History:
     """The writes of one run.
@@ -60,7 +63,10 @@ class History:
         self._lowest: dict[str, int] = {}
         self._remembered: dict[str, dict[int, tuple[Write, ...]]] = {}
         self._has_rivals = any(version.rivals for version in inputs.values())
-        self._met: set[str] = set()  # the keys of which several writes stood at any time
+        self._met_names: tuple[str, ...] = ()
+        self._met = {
+            key for key, version in inputs.items() if version.rivals
+        }  # the keys of which several writes stood at any time
         self._walked = 0
 
     @property
@@ -205,9 +211,15 @@ class History:
         """The keys of which the task sees several candidates, in the order of the alphabet."""
         return sorted(key for key in self._met if len(self.candidates(rank, key)) > 1)
 
-    def may_be_joined(self, rank: int) -> bool:
-        """Whether the task may see several candidates of a key, or one that was given in conflict. No is certain."""
-        return self._has_rivals or (bool(self._met) and self._ancestry.is_beneath_join(rank))
+    def met(self, rank: int) -> tuple[str, ...] | None:
+        """The keys of which the task may see several candidates, or one in conflict; `None` where they are too many."""
+        if not self._met or not (self._has_rivals or self._ancestry.is_beneath_join(rank)):
+            return ()
+        if len(self._met) > MANY:
+            return None
+        if len(self._met_names) != len(self._met):
+            self._met_names = tuple(sorted(self._met))
+        return self._met_names
 
     def near(self, rank: int) -> Iterator[tuple[str, Told] | None]:
         """Every key that the task sees and that stands by itself, with its version: those written nearest first.

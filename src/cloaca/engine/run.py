@@ -244,7 +244,7 @@ class Run:
     def _slice(self, rank: int, reads: tuple[str, ...]) -> Slice:
         versions = self.history.versions
         found = {key: told for key in reads if (told := versions(rank, key))}
-        return Slice(found, met=self.history.may_be_joined(rank))
+        return Slice(found, met=self.history.met(rank))
 
     def _whole_slice(self, rank: int) -> Slice:
         return Slice(

@@ -8,7 +8,7 @@ Cost: linear in the writes told (times the logarithm of how many stand side by s
 were written, for their order.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from heapq import heapify, heappop, heappush
 
 from cloaca.engine.order import MergeOrder
@@ -63,7 +63,7 @@ class Telling:
                 Version(
                     INPUT if write.rank == INPUT_RANK else write.version.writer,
                     write.version.payload,
-                    tuple([places[seen] for seen in saw(write) if seen in places]),
+                    _told_places(saw(write), writes, places),
                     "" if write.rank == INPUT_RANK else self._place_of(write.rank),
                     write.version.rivals,
                 )
@@ -114,6 +114,14 @@ class Telling:
                     met[seen.rank] = seen
                     heappush(ahead, -seen.rank)
         return found, found[-1].rank
+
+
+def _told_places(seen: Sequence[Write], writes: Sequence[Write], places: Mapping[Write, int]) -> tuple[int, ...]:
+    """Where the writes seen stand among all; `(-n,)` says: the first n, in their order."""
+    count = len(seen)
+    if count > 2 and tuple(seen) == tuple(writes[:count]):  # noqa: PLR2004 - below, the places are as short
+        return (-count,)
+    return tuple([places[write] for write in seen if write in places])
 
 
 def _since_the_input(candidates: Sequence[Write]) -> tuple[list[Write], int]:

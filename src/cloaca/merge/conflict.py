@@ -9,6 +9,7 @@ from decimal import Decimal
 from fractions import Fraction
 from typing import Any
 
+from cloaca.equality import same
 from cloaca.errors import MergeConflict
 from cloaca.merge.change import ABSENT
 from cloaca.merge.strand import Clash
@@ -20,11 +21,7 @@ _SHORT.maxother = _SHORT.maxstring = 60
 _LONGEST = 200
 _REMOVED = "nothing (it removed the key)"
 
-_RULES: tuple[tuple[str, tuple[type, ...]], ...] = (
-    ("sum", (int, float, complex, Decimal, Fraction, timedelta, Counter)),
-    ("union", (set, frozenset)),
-    ("concat", (list, tuple)),
-)
+_SUMMED = frozenset({int, float, complex, Decimal, Fraction, timedelta, Counter})
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,10 +63,14 @@ def conflict(
     values: Sequence[Any],
     path: Sequence[Any] = (),
     cause: Exception | None = None,
+    base: Any = ABSENT,
 ) -> Conflict:
-    """The conflict in which `writers` wrote `values` at `path`; `ABSENT` for those that removed what is there."""
+    """The conflict in which `writers` wrote `values` at `path`; `ABSENT` for those that removed what is there.
+
+    `base` is the value before them.
+    """
     where = "".join(f"[{_short(member)}]" for member in path)
-    rule = "" if cause is not None else "by_task" if path else _suggested(values)
+    rule = "" if cause is not None or path else _suggested(values, base)
     return Conflict(key, versions, writers, tuple(map(_shown_value, values)), where, rule, cause)
 
 
@@ -103,10 +104,20 @@ def _short(value: Any) -> str:
     return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}..."
 
 
-def _suggested(values: Sequence[Any]) -> str:
-    """The rule that fits the values, most likely."""
-    kept = [value for value in values if value is not ABSENT]
-    for name, kinds in _RULES:
-        if kept and all(isinstance(value, kinds) and not isinstance(value, bool) for value in kept):
-            return name
-    return "by_task"
+def _suggested(values: Sequence[Any], base: Any) -> str:
+    """The named rule that fits the values and what was before them, most likely; `last` fits anything."""
+    kept = [value for value in (*values, base) if value is not ABSENT]
+    kinds = set(map(type, kept))
+    if len(kept) < len(values) or any(value is ABSENT or isinstance(value, Clash) for value in (*values, *kept)):
+        return "last"
+    if kinds <= {int, float} or (len(kinds) == 1 and kinds <= _SUMMED):
+        return "sum"
+    if kinds <= {set} or kinds <= {frozenset}:
+        return "union"
+    if len(kinds) == 1 and kinds <= {list, tuple} and all(_begins(value, base) for value in values):
+        return "concat"
+    return "by_task" if base is ABSENT or type(base) is dict else "last"
+
+
+def _begins(value: Any, base: Any) -> bool:
+    return base is ABSENT or same(value[: len(base)], base)

@@ -21,7 +21,7 @@ def checked_rules(merge: Any) -> dict[str, Rule]:
         if not isinstance(key, str):
             raise ValueError(f"merge= maps keys, which are strings, to rules; {key!r} is no string.")
         _check_rule(f"The merge rule of key {key!r}", rule)
-    return dict(merge)
+    return {str.__str__(key): rule for key, rule in merge.items()}
 
 
 def checked_on_conflict(on_conflict: Any) -> OnConflict | None:

@@ -15,9 +15,13 @@ Versions = int
 
 
 class Lineage:
-    """The history of one key, from what each version's writer saw: `saw[i]` are places in the same sequence."""
+    """The history of one key, from what each version's writer saw: `saw[i]` are places in the same sequence.
 
-    def __init__(self, saw: Sequence[Sequence[int]]) -> None:
+    `(-n,)` stands for the first n places.
+    """
+
+    def __init__(self, told: Sequence[Sequence[int]]) -> None:
+        self.saw = saw = [range(-seen[0]) if seen and seen[0] < 0 else seen for seen in told]
         self.places = _topological(saw)
         self.numbers = [0] * len(saw)
         for number, place in enumerate(self.places):
@@ -36,6 +40,8 @@ class Lineage:
 
     def with_all_below(self, places: Iterable[int]) -> Versions:
         """The versions at these places, and all that came before them."""
+        if isinstance(places, range) and isinstance(self.places, range):
+            return (1 << len(places)) - 1
         versions = 0
         for place in places:
             number = self.numbers[place]
@@ -83,6 +89,10 @@ def set_of(numbers: Iterable[int]) -> Versions:
 
 def _topological(saw: Sequence[Sequence[int]]) -> Sequence[int]:
     """The places, so that what came before stands first. Mostly they are in such an order already."""
-    if all(not seen or max(seen) < place for place, seen in enumerate(saw)):
+    if all(not seen or _highest(seen) < place for place, seen in enumerate(saw)):
         return range(len(saw))
     return list(TopologicalSorter(dict(enumerate(saw))).static_order())
+
+
+def _highest(places: Sequence[int]) -> int:
+    return places[-1] if isinstance(places, range) else max(places)

@@ -18,7 +18,7 @@ from decimal import MAX_EMAX, MIN_EMIN, Context, Decimal, DecimalException, Inex
 from itertools import chain
 from typing import Any, Final, NoReturn
 
-from cloaca.equality import same
+from cloaca.equality import is_found_by_hash, same
 from cloaca.merge.change import ABSENT, Change
 
 # ---- rules that count changes --------------------------------------------------------------------------------------
@@ -244,6 +244,8 @@ def _elements(value: Any) -> Mapping[Any, Any]:
         return {}
     if not isinstance(value, Counter):
         raise TypeError(f"a Counter has nothing in common with a value of type {type(value).__name__}")
+    if not all(map(is_found_by_hash, value)):
+        raise ValueError("sum counts elements that are equal to their copies: neither NaN nor objects without __eq__")
     return value
 
 

@@ -10,6 +10,7 @@ each write changed all follow from what the writers saw.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 from cloaca.errors import INPUT, MERGE, DecodeError
@@ -18,12 +19,16 @@ from cloaca.merge.conflict import Conflict, conflict
 from cloaca.merge.lineage import Lineage, set_of
 from cloaca.merge.named import combined, first, last, union
 from cloaca.merge.rules import Rules
-from cloaca.merge.strand import Clash, Join, Order
+from cloaca.merge.strand import BY_NUMBER, Clash, Join, Order
 from cloaca.merge.structure import Structured
 from cloaca.merge.united import united
 from cloaca.wire.codec import decode, encode
 from cloaca.wire.messages import Version
 from cloaca.wire.suffix import added
+
+
+class _RuleExited(Exception):  # noqa: N818 - stands for the SystemExit that a rule raised
+    """A rule called `sys.exit`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,9 +46,11 @@ class Settled:
 def settle(key: str, versions: tuple[Version, ...], rules: Rules) -> Settled | Conflict:
     """What `versions` (at least one) of `key` come to. It is found out once in a run, in each process that asks."""
     name = key, tuple([version.writer for version in versions])
-    settled = rules.settled.get(name)
+    settled: Settled | Conflict | None = rules.remembered(name)
     if settled is None:
-        settled = rules.settled[name] = _settle(key, versions, rules)
+        settled = _settle(key, versions, rules)
+        payload = settled.payload if isinstance(settled, Settled) else None
+        rules.remember(name, settled, 0 if payload is None else len(payload))
     return settled
 
 
@@ -98,9 +105,11 @@ class _History(Structured):
         self._versions = [_by_order(versions[place], rules) for place in self.lineage.places]
         self._wrote: dict[int, Any] = {}
         self._saw: dict[int, Any] = {}
-        self._joins = [number for number, version in enumerate(self._versions) if len(version.saw) > 1]
+        saw = self.lineage.saw
+        self._joins = [number for number, place in enumerate(self.lineage.places) if len(saw[place]) > 1]
         self._resolved = 0
-        self._order: Order = self.lineage.places.__getitem__
+        in_order = isinstance(self.lineage.places, range)
+        self._order: Order = BY_NUMBER if in_order else self.lineage.places.__getitem__
         self._tops = sorted(self.lineage.tops(self.lineage.everything), key=self._order)
 
     def agreed_unopened(self) -> Version | None:
@@ -122,7 +131,7 @@ class _History(Structured):
         tops = value.tops or self._tops
         writers = tuple(self._versions[number] for number in tops)
         values = value.values or [self.wrote(number) for number in tops]
-        return conflict(self._key, candidates, writers, values, value.path, value.cause)
+        return conflict(self._key, candidates, writers, values, value.path, value.cause, value.base)
 
     def _settled(self, value: Any) -> Settled:
         how = getattr(self._rules.rule(self._key), "__name__", "a merge rule") if self._rules.has(self._key) else None
@@ -143,7 +152,7 @@ class _History(Structured):
 
     def saw(self, number: int) -> Any:
         """What its writer saw. Joins are resolved from the earliest on, so that none has to wait for another."""
-        seen = self._versions[number].saw
+        seen = self.lineage.saw[self.lineage.places[number]]
         if not seen:
             return ABSENT
         if len(seen) == 1:
@@ -151,19 +160,22 @@ class _History(Structured):
         while number not in self._saw:
             earliest = self._joins[self._resolved]
             self._resolved += 1
-            self._saw[earliest] = self._view(self._versions[earliest].saw)
+            self._saw[earliest] = self._view(self.lineage.saw[self.lineage.places[earliest]])
         return self._saw[number]
 
     def _view(self, seen: Sequence[int]) -> Any:
         """What the versions at these places come to, in their order."""
+        if isinstance(self.lineage.places, range) and _ascends(seen):
+            return self.at(set_of(seen), BY_NUMBER)
         order = {self.lineage.numbers[place]: position for position, place in enumerate(seen)}
         return self.at(set_of(order), order.__getitem__)
 
     def addition(self, number: int) -> list[Any] | None:
         """What the version added to the list that its writer saw: mostly a look at the bytes tells."""
         version = self._versions[number]
-        if len(version.saw) == 1 and version.payload is not None:
-            before = self._versions[self.lineage.numbers[version.saw[0]]].payload
+        seen = self.lineage.saw[self.lineage.places[number]]
+        if len(seen) == 1 and version.payload is not None:
+            before = self._versions[self.lineage.numbers[seen[0]]].payload
             found = None if before is None else added(before, version.payload)
             if found is not None:
                 return found
@@ -177,17 +189,17 @@ class _History(Structured):
         if all(value is ABSENT for value in values):
             return ABSENT
         if isinstance(join.base, Clash):
-            return Clash(tuple(join.tops), tuple(values), join.base.path, join.base.cause)
+            return Clash(tuple(join.tops), tuple(values), join.base.path, join.base, join.base.cause)
         try:
             return self._by_rule(join, values)
-        except Exception as error:  # noqa: BLE001 - a rule that raises leaves the key in conflict, and is its cause
-            return self._clash(error)
+        except (Exception, SystemExit) as error:  # noqa: BLE001 - a rule that raises leaves the key in conflict
+            return self._clash(error if isinstance(error, Exception) else _RuleExited(f"{error.code!r}"))
 
     def _by_rule(self, join: Join, values: Sequence[Any]) -> Any:
         rule = self._rules.rule(self._key)
         if rule is first or rule is last:
             return values[0 if rule is first else -1]
-        combine = combined.get(rule)
+        combine = next((function for named, function in combined.items() if named is rule), None)
         if combine is not None or rule is union:
             changes = [Change(self.saw(number), self.wrote(number)) for number in join.later]
             unknown = next((part for change in changes for part in change if isinstance(part, Clash)), None)
@@ -203,6 +215,10 @@ class _History(Structured):
 
     def _clash(self, cause: Exception) -> Clash:
         return Clash(cause=cause)
+
+
+def _ascends(places: Sequence[int]) -> bool:
+    return isinstance(places, range) or all(one < other for one, other in pairwise(places))
 
 
 # ---- by task -------------------------------------------------------------------------------------------------------
@@ -228,6 +244,8 @@ def _collected(key: str, versions: tuple[Version, ...]) -> Settled | Conflict:
             entries[version.writer] = value
         elif type(value) is dict:
             entries = {**value, **entries}
+        elif isinstance(value, Clash):
+            cause = cause or TypeError("by_task adds to a dict, and the input was in conflict already")
         else:
             cause = cause or TypeError(f"by_task adds to a dict, and the input has a value of type {_kind(value)}")
     if cause is not None:

@@ -17,17 +17,24 @@ Order = Callable[[int], int]
 """Where a version stands in the merge order, by its number."""
 
 
+def BY_NUMBER(number: int) -> int:  # noqa: N802 - a constant: the order that most histories are told in
+    """The order in which the numbers are."""
+    return number
+
+
 @dataclass(frozen=True, slots=True)
 class Clash:
     """Stands for a value that isn't one: its writes don't combine.
 
     `path` leads from the key's value to the member at fault; `tops` are the versions that stand there, `values` what
-    they have there. `cause`: the error of a rule, or of a value that can't be rebuilt.
+    they have there, and `base` what was there before. `cause`: the error of a rule, or of a value that can't be
+    rebuilt.
     """
 
     tops: tuple[int, ...] = ()
     values: tuple[Any, ...] = ()
     path: tuple[Any, ...] = ()
+    base: Any = ABSENT
     cause: Exception | None = None
 
 
@@ -50,6 +57,7 @@ class Strand(ABC):
 
     def __init__(self, lineage: Lineage) -> None:
         self.lineage = lineage
+        self._known: dict[Versions, Any] = {}
 
     @abstractmethod
     def wrote(self, number: int) -> Any:
@@ -64,17 +72,23 @@ class Strand(ABC):
         """What writes that stand side by side come to: a value, `ABSENT`, or a `Clash`."""
 
     def at(self, versions: Versions, order: Order) -> Any:
-        """What a set of writes comes to."""
+        """What a set of writes comes to. Joins on joins are made from the earliest on, so that no stack is too short.
+
+        What a set came to is remembered, where its order is that of the numbers: in a row of joins that write nothing
+        each one then goes on from the one before.
+        """
+        known = self._known if order is BY_NUMBER else {}
         joins = []
-        tops = self.lineage.tops(versions)
-        while len(tops) > 1:
+        while versions not in known:
+            tops = self.lineage.tops(versions)
+            if len(tops) <= 1:
+                known[versions] = self.wrote(tops[0]) if tops else ABSENT
+                break
             before = self.lineage.before_all(tops, versions)
-            joins.append((tops, versions & ~before, before))
-            versions, tops = before, self.lineage.tops(before)
-        value = self.wrote(tops[0]) if tops else ABSENT
-        for tops, later, before in reversed(joins):
-            value = self.join(
-                Join(value, before, sorted(tops, key=order), sorted(members(later), key=order)),
-                order,
-            )
+            joins.append((versions, tops, before))
+            versions = before
+        value = known[versions]
+        for joined, tops, before in reversed(joins):
+            later = sorted(members(joined & ~before), key=order)
+            value = known[joined] = self.join(Join(value, before, sorted(tops, key=order), later), order)
         return value

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 from itertools import chain, pairwise
 from typing import Any
 
-from cloaca.equality import equal, fingerprint, same
+from cloaca.equality import equal, fingerprint, is_found_by_hash, same
 from cloaca.merge.change import ABSENT, Absent
 from cloaca.merge.lineage import members, set_of
 from cloaca.merge.rules import OnConflict
@@ -50,9 +50,9 @@ class Structured(Strand):
         if _agree(values):
             return values[0]
         if isinstance(join.base, Clash):
-            return Clash(tuple(join.tops), tuple(values), join.base.path, join.base.cause)
+            return Clash(tuple(join.tops), tuple(values), join.base.path, join.base, join.base.cause)
         kinds = set(map(type, values))
-        if len(kinds) == 1 and kinds <= _DICTS:
+        if len(kinds) == 1 and kinds <= _DICTS and self._have_members(join):
             return self._by_member(join, order, values[0])
         if kinds == {list} and type(join.base) is not list:
             joined = self._concatenated(join, order)
@@ -65,7 +65,7 @@ class Structured(Strand):
             return values[0]
         if self.on_conflict == "last":
             return values[-1]
-        return Clash(tuple(join.tops), tuple(values))
+        return Clash(tuple(join.tops), tuple(values), base=join.base)
 
     def _extensions(self, writers: Sequence[int]) -> list[Any] | None:
         """All that the writes added to the lists that they saw, if none of them did anything else."""
@@ -92,12 +92,17 @@ class Structured(Strand):
             both = [*filter(strand.has_changed, earlier), *writers]
             value = strand.at(set_of(both), order) if len(both) > 1 else strand.wrote(both[0])
             if isinstance(value, Clash):
-                return Clash(value.tops, value.values, (member, *value.path), value.cause)
+                return replace(value, path=(member, *value.path))
             if value is ABSENT:
                 merged.pop(member, None)
             else:
                 merged[member] = value
         return merged
+
+    def _have_members(self, join: Join) -> bool:
+        """Whether the members of one dict are found in the others."""
+        dicts = [_members(join.base), *(_members(self.wrote(number)) for number in join.later)]
+        return all(all(map(is_found_by_hash, members)) for members in dicts)
 
     def _changed(self, number: int) -> list[Any]:
         """The members that the version's writer set, changed or removed."""

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from typing import Any
 
+from cloaca.equality import is_found_by_hash
 from cloaca.merge.change import ABSENT
 from cloaca.merge.lineage import members
 from cloaca.merge.named import kind_of_set
@@ -15,7 +16,10 @@ def united(strand: Strand, join: Join) -> Any:
     Raises `TypeError` where a value is no set.
     """
     written = [strand.wrote(number) for number in join.later]
-    kind = kind_of_set([value for value in (join.base, *written) if value is not ABSENT])
+    sets = [value for value in (join.base, *written) if value is not ABSENT]
+    kind = kind_of_set(sets)
+    if not all(all(map(is_found_by_hash, elements)) for elements in sets):
+        raise TypeError("union needs elements that are equal to their copies: neither NaN nor objects without __eq__")
     result = set(_elements(join.base))
     touched: dict[Any, list[int]] = {}
     for number in join.later:

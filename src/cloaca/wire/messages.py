@@ -21,8 +21,9 @@ class Version(Message, frozen=True):
     """One write of one key: who wrote it, and the encoded value (`None`: the key was removed).
 
     Where several versions of a key travel together, `saw` tells which of them its writer saw, as places among them in
-    the merge order at the writer, and `place` where the writer's function stands (`file.py:12`).
-    `rivals`: the versions of a key that was in conflict when it was given to the run; there is no payload then.
+    the merge order at the writer (or `(-n,)` for the first n, as they stand), and `place` where the writer's function
+    stands (`file.py:12`). `rivals`: the versions of a key that was in conflict when it was given to the run; there is
+    no payload then.
     """
 
     writer: str
@@ -47,14 +48,14 @@ class Slice(Message, frozen=True):
 
     Mostly that is one. Where branches meet it is all since the last one that stands by itself, in the merge order.
     A key without versions is known to be absent. `complete`: every key that is not here is absent too.
-    `met`: branches have met, so that a key which is not here may have several versions.
+    `met`: the keys that may have several versions, where they are not here; `None`: any of them may.
     `outcomes`, where present: how each ancestor ended, by task id.
     """
 
     versions: Mapping[str, tuple[Version, ...]]
     complete: bool = False
     outcomes: Mapping[str, Outcome] | None = None
-    met: bool = False
+    met: tuple[str, ...] | None = ()
 
 
 # ---- down: what an executor is told --------------------------------------------------------------------------------
