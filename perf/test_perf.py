@@ -29,6 +29,14 @@ def test_merge(play: Play) -> None:
     play(workloads.merge())
 
 
+def test_array(play: Play) -> None:
+    play(workloads.array())
+
+
+def test_records(play: Play) -> None:
+    play(workloads.records())
+
+
 def test_cold(play: Play) -> None:
     play(workloads.cold())
 

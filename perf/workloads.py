@@ -71,6 +71,35 @@ def merge() -> Workload:
     )
 
 
+def array() -> Workload:
+    """An array of 200 MB made at run time, and 16 tasks that each sum a sixteenth of it. Figure: seconds for all."""
+    sizes = {"tasks": 16, "size": 25_000_000, "workers": WORKERS}
+    return Workload(
+        "array",
+        {
+            "cloaca": reported("array", "with_cloaca", warmups=1, repeats=3, **sizes),
+            "joblib": reported("array", "with_joblib", warmups=1, repeats=3, **sizes),
+        },
+        (Duel("cloaca", "joblib", Must("ratio", 1.5)),),
+    )
+
+
+def records() -> Workload:
+    """A list of 200,000 dicts of five fields, and 16 tasks that each read all of it. Figure: seconds for all."""
+    sizes = {"tasks": 16, "size": 200_000, "workers": WORKERS}
+    peers = {"ProcessPool": "with_pool", "loky": "with_loky", "joblib": "with_joblib"}
+    return Workload(
+        "records",
+        {
+            "cloaca": reported("records", "with_cloaca", warmups=1, repeats=3, **sizes),
+            **{
+                name: reported("records", contender, warmups=1, repeats=3, **sizes) for name, contender in peers.items()
+            },
+        },
+        tuple(Duel("cloaca", name, Must("ratio", 1.8)) for name in peers),
+    )
+
+
 def cold() -> Workload:
     """From creating a runner (or from its imports) to the first result. Figure: seconds."""
     pools = {

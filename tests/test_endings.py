@@ -8,11 +8,14 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from textwrap import dedent
 
 import pytest
 from tests.support import PATIENCE, Program, environment, run, watched
+
+from cloaca.storage import sweep
 
 EXECUTORS = ("processes", "serial")
 SMALL = """
@@ -43,6 +46,14 @@ assert result.final_context["pid"] != os.getpid()
 print(result.status, flush=True)
 """
 PRINTED = "scaled to 40\nCompleted\n"
+
+
+@pytest.fixture(autouse=True)
+def _sweep() -> Iterator[None]:
+    """A program that was killed leaves its folders for large values. The next one removes them, as is done here."""
+    yield
+    sweep()
+
 
 SPINNING = """
 import os

@@ -11,7 +11,13 @@ import pytest
 
 from cloaca import errors
 
-SAMPLES: dict[Any, Any] = {str: "some text", int: 137, NoneType: None, tuple[str, ...]: ("north", "south")}
+SAMPLES: dict[Any, Any] = {
+    str: "some text",
+    int: 137,
+    NoneType: None,
+    tuple[str, ...]: ("north", "south"),
+    tuple[tuple[str, int], ...]: (("/dev/shm", 5),),
+}
 
 
 def public_exceptions() -> list[type[Exception]]:

@@ -297,7 +297,6 @@ LATER = {
     "trigger_rule": "all_done",
     "timeout": 3,
     "for_each": "rows",
-    "reads": [],
     "writes": [],
     "limit": 1,
 }

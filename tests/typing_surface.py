@@ -169,6 +169,9 @@ def results(result: cloaca.WorkflowResult) -> None:
     assert_type(task.duration, float | None)
     assert_type(task.cpu_seconds, float | None)
     assert_type(task.peak_memory, int | None)
+    assert_type(task.keys_read, tuple[str, ...])
+    assert_type((task.bytes_read, task.bytes_mapped), tuple[int | None, int | None])
+    assert_type(task.bytes_written, int | None)
     if task.usage is not None:
         assert_type((task.usage.started, task.usage.ended, task.usage.cpu), tuple[float, float, float])
 
@@ -179,6 +182,7 @@ def exceptions(
     encode: cloaca.EncodeError,
     decode: cloaca.DecodeError,
     conflict: cloaca.MergeConflict,
+    full: cloaca.StorageFullError,
     task: cloaca.TaskError,
     died: cloaca.WorkerDied,
 ) -> None:
@@ -189,6 +193,8 @@ def exceptions(
     assert_type((decode.key, decode.writer), tuple[str, str])
     assert_type((conflict.key, conflict.writers), tuple[str, tuple[str, ...]])
     assert_type((conflict.places, conflict.path, conflict.reason), tuple[tuple[str, ...], str, str | None])
+    assert_type((full.task, full.key, full.size), tuple[str | None, str | None, int])
+    assert_type(full.folders, tuple[tuple[str, int], ...])
     assert_type(task.type_name, str)
     assert_type((died.task, died.exit_code, died.signal), tuple[str, int | None, str | None])
 

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from cloaca.errors import NotSupportedYetError as NotSupportedYetError
     from cloaca.errors import RemoteTraceback as RemoteTraceback
     from cloaca.errors import RunnerClosedError as RunnerClosedError
+    from cloaca.errors import StorageFullError as StorageFullError
     from cloaca.errors import TaskError as TaskError
     from cloaca.errors import UnknownWorkflowError as UnknownWorkflowError
     from cloaca.errors import WorkerDied as WorkerDied
@@ -57,6 +58,7 @@ _HOME = {
     "NotSupportedYetError": "errors",
     "RemoteTraceback": "errors",
     "RunnerClosedError": "errors",
+    "StorageFullError": "errors",
     "Task": "workflow",
     "TaskError": "errors",
     "TaskNamespace": "namespace",
@@ -93,6 +95,7 @@ __all__ = [
     "NotSupportedYetError",
     "RemoteTraceback",
     "RunnerClosedError",
+    "StorageFullError",
     "Task",
     "TaskError",
     "TaskNamespace",

@@ -88,7 +88,7 @@ class WorkflowBuilder:
         self.namespace = WorkflowContext(tenant or "public", package or "embedded", workflow or name)
         self._description = ""
         self._tags: dict[str, str] = {}
-        self._defined: list[tuple[str, TaskFunction, Sequence[Dependency]]] = []
+        self._defined: list[tuple[str, TaskFunction, Sequence[Dependency], tuple[str, ...] | None]] = []
         self._ids: dict[Hashable, tuple[str, ...]] = {}  # by id, and by function: the ids it was defined under
         self._built: Workflow | None = None
 
@@ -104,11 +104,17 @@ class WorkflowBuilder:
         self._built = None
         return self
 
-    def define(self, task: str, function: TaskFunction, dependencies: Sequence[Dependency] = ()) -> None:
+    def define(
+        self,
+        task: str,
+        function: TaskFunction,
+        dependencies: Sequence[Dependency] = (),
+        reads: tuple[str, ...] | None = None,
+    ) -> None:
         """Add a task under the id `task`: what the `task` decorator calls."""
         if task == INPUT:
             raise ValueError(f"{INPUT!r} stands for what a run is given, and can't be a task's id.")
-        self._defined.append((task, function, dependencies))
+        self._defined.append((task, function, dependencies, reads))
         alone = (task,)
         for key in (task, _identity(function)):
             ids = self._ids.setdefault(key, alone)
@@ -138,7 +144,9 @@ class WorkflowBuilder:
         return self._built
 
     def _build(self) -> Workflow:
-        tasks = tuple([Task(task, function, self._resolved(listed)) for task, function, listed in self._defined])
+        tasks = tuple(
+            [Task(task, function, self._resolved(listed), reads) for task, function, listed, reads in self._defined]
+        )
         unclear = tuple(self._unclear())
         try:
             compiled = plan(self.name, [(task.id, task.dependencies) for task in tasks])
@@ -160,7 +168,7 @@ class WorkflowBuilder:
         return tuple(ids)
 
     def _unclear(self) -> Iterator[str]:
-        for task, _, dependencies in self._defined:
+        for task, _, dependencies, _ in self._defined:
             for dependency in dependencies:
                 if not isinstance(dependency, str):
                     yield from self._finding(task, dependency)

@@ -6,18 +6,20 @@ given part is a slice: what it lacks is asked for when it is needed, and the tas
 """
 
 import json
-from collections.abc import Callable, ItemsView, Iterable, Iterator, KeysView, Mapping, ValuesView
+from collections.abc import Callable, ItemsView, Iterable, Iterator, KeysView, Mapping, Sequence, ValuesView
 from contextlib import suppress
 from difflib import get_close_matches
 from itertools import islice
 from typing import Any, Literal, Self
 
 from cloaca.equality import equal
-from cloaca.errors import INPUT, DecodeError, MergeConflict
+from cloaca.errors import INPUT, DecodeError, MergeConflict, StorageFullError
 from cloaca.merge.conflict import Conflict, shown
 from cloaca.merge.rules import Rules
 from cloaca.merge.settle import Settled, settle
-from cloaca.wire.codec import decode, encode
+from cloaca.shelf import Shelf, Traffic
+from cloaca.wire.blobs import LARGE, Part, blob_of, is_content, is_reference
+from cloaca.wire.codec import decode, encode, inlined
 from cloaca.wire.messages import Outcome, Slice, Version
 
 Ask = Callable[[tuple[str, ...], bool, bool], Slice]
@@ -54,10 +56,13 @@ class Context:
         "_complete",
         "_covered",
         "_known",
+        "_leases",
         "_met",
         "_outcomes",
         "_rules",
         "_settled",
+        "_shelf",
+        "_traffic",
         "_writer",
     )
     __hash__ = None  # type: ignore[assignment]  # mutable, and equal by value
@@ -67,7 +72,16 @@ class Context:
         if data is not None:
             self.update_from_dict(data)
 
-    def _open(self, given: Slice, covered: frozenset[str], ask: Ask, writer: str, rules: Rules) -> None:
+    def _open(
+        self,
+        given: Slice,
+        covered: frozenset[str],
+        ask: Ask,
+        writer: str,
+        rules: Rules,
+        shelf: Shelf | None = None,
+        leases: object = None,
+    ) -> None:
         self._known: Mapping[str, tuple[Version, ...]] = given.versions
         self._complete = given.complete
         self._outcomes = given.outcomes
@@ -76,6 +90,9 @@ class Context:
         self._ask = ask
         self._writer = writer
         self._rules = rules
+        self._shelf = shelf
+        self._leases = leases
+        self._traffic = Traffic()
         self._changes: dict[str, bytes | None] = {}
         self._settled: dict[str, Settled | Conflict] = {}
 
@@ -93,6 +110,7 @@ class Context:
             return default
         if isinstance(held, Conflict):
             raise held.error
+        self._traffic.note(key, held)
         try:
             return decode(held)
         except Exception as error:
@@ -103,11 +121,33 @@ class Context:
 
         Raises:
             EncodeError: the value can't be pickled; the message leads to the culprit inside it.
+            StorageFullError: the value is large, and there is no room for it.
             TypeError: the key is no `str`.
         """
         if type(key) is not str or not key.isascii():
             key = _checked(key)
-        self._changes[key] = encode(value, key)
+        if self._shelf is None:
+            self._changes[key] = encode(value, key)
+            return
+        before = self._changes.get(key)
+        self._changes[key] = encode(value, key, self._store)
+        if before is not None and before != self._changes[key]:
+            self._shelf.drop(before)
+
+    def _store(self, parts: Sequence[Part], is_structure: bool, key: str | None) -> bytes:  # noqa: FBT001 - as in Put
+        """Store a large value; one that has the very bytes of what the task saw is that already."""
+        if self._shelf is None or key is None:
+            raise AssertionError("a value of no task is never stored")
+        versions = self._known.get(key)
+        if versions is None:
+            versions = self._sought(key)
+        seen = versions[0].payload if len(versions) == 1 else None
+        if seen is not None and is_reference(seen) and is_content(blob_of(seen), parts):
+            return seen
+        try:
+            return self._shelf.put(parts, is_structure)
+        except StorageFullError as error:
+            raise StorageFullError(error.size, error.folders, self._writer, key) from None
 
     def insert(self, key: str, value: Any) -> None:
         """Set a key that must be absent; `ValueError` where it is present: `set` and `update` overwrite."""
@@ -200,9 +240,11 @@ class Context:
 
     def copy(self) -> "Context":
         """A context of its own with the same values; changing one doesn't change the other."""
+        if self._shelf is not None:
+            self._shelf.share()
         twin = Context.__new__(Context)
         given = Slice(self._known, self._complete, self._outcomes, self._met)
-        twin._open(given, self._covered, self._ask, self._writer, self._rules)
+        twin._open(given, self._covered, self._ask, self._writer, self._rules, self._shelf, self._leases)
         twin._changes = dict(self._changes)
         twin._settled = self._settled  # what is merged for one of the two is merged for both
         return twin
@@ -220,7 +262,7 @@ class Context:
         return f"Context({{{text if len(text) <= _SHOWN_LENGTH else f'{text[:_SHOWN_LENGTH]}...'}}})"
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return of_versions, ({key: (version,) for key, version in versions_of(self).items()},)
+        return of_versions, ({key: (inlined_version(version),) for key, version in versions_of(self).items()},)
 
     # ---- what branches and tasks left ------------------------------------------------------------------------------
 
@@ -274,7 +316,7 @@ class Context:
         else:
             is_merged = len(versions) > 1 or (versions and versions[0].rivals)
             settled = self._merged(key, versions) if is_merged else None
-        return isinstance(settled, Settled) and settled.payload == payload
+        return isinstance(settled, Settled) and _are_same(settled.payload, payload)
 
     def _sought(self, key: str) -> tuple[Version, ...]:
         """The versions of a key that isn't known: asked for, unless it is known to be absent."""
@@ -340,6 +382,13 @@ def _nearest(name: str, names: Iterable[str]) -> str:
     return f". The nearest names are {', '.join(map(repr, close))}." if close else ""
 
 
+def _are_same(one: bytes | None, other: bytes | None) -> bool:
+    """Whether two payloads have the same bytes, wherever those are."""
+    if one is None or other is None or not is_reference(other):
+        return one == other
+    return is_content(blob_of(other), [inlined(one)])
+
+
 def _alike(one: bytes | Conflict, other: bytes | Conflict) -> bool:
     return one == other or (isinstance(one, bytes) and isinstance(other, bytes) and _agree(one, other))
 
@@ -370,23 +419,45 @@ def _to_json(key: str, value: Any) -> str:
 # ---- for the parts of cloaca that carry contexts -------------------------------------------------------------------
 
 
-def of_versions(known: Mapping[str, tuple[Version, ...]], rules: Rules | None = None) -> Context:
-    """A context that holds exactly these versions."""
+def of_versions(known: Mapping[str, tuple[Version, ...]], rules: Rules | None = None, leases: object = None) -> Context:
+    """A context that holds exactly these versions. `leases` keep what they refer to, for as long as it lives."""
     context = Context.__new__(Context)
-    context._open(Slice(known, complete=True, outcomes={}), frozenset(), _answer_nothing, INPUT, rules or Rules())
+    given = Slice(known, complete=True, outcomes={})
+    context._open(given, frozenset(), _answer_nothing, INPUT, rules or Rules(), leases=leases)
     return context
 
 
-def of_task(given: Slice, covered: frozenset[str], ask: Ask, writer: str, rules: Rules) -> Context:
-    """The context of one attempt: `covered` keys that `given` lacks are absent, others are asked for."""
+def of_task(
+    given: Slice, covered: frozenset[str], ask: Ask, writer: str, rules: Rules, shelf: Shelf | None = None
+) -> Context:
+    """The context of one attempt: `covered` keys that `given` lacks are absent, others are asked for.
+
+    Large values are put on the `shelf`, if there is one.
+    """
     context = Context.__new__(Context)
-    context._open(given, covered, ask, writer, rules)
+    context._open(given, covered, ask, writer, rules, shelf)
     return context
+
+
+def leases_of(context: Context) -> object:
+    """What keeps the files that the context's values refer to."""
+    return context._leases
+
+
+def traffic_of(context: Context) -> Traffic:
+    """What was read so far."""
+    return context._traffic
+
+
+def inlined_version(version: Version) -> Version:
+    """The version with all its bytes, as another program can read it."""
+    payload = None if version.payload is None else inlined(version.payload)
+    return Version(version.writer, payload, rivals=tuple(map(inlined_version, version.rivals)))
 
 
 def unchanged(context: Context) -> Context:
     """The context as it was given, without its changes. What is merged for one of the two is merged for both."""
-    given = of_versions(context._known, context._rules)
+    given = of_versions(context._known, context._rules, context._leases)
     given._settled = context._settled
     return given
 
@@ -416,7 +487,9 @@ def demand_agreement(context: Context, keys: Iterable[str]) -> None:
 
 def adopt(context: Context, other: Context) -> None:
     """Set every key of `other`, as it is encoded there. Raises `MergeConflict` where one is in conflict."""
-    context._changes.update(other._agreed())
+    for key, payload in other._agreed().items():
+        is_large = context._shelf is not None and len(payload) >= LARGE
+        context._changes[key] = context._store([payload], True, key) if is_large else payload  # noqa: FBT003 - as in Put
 
 
 def versions_of(context: Context) -> dict[str, Version]:

@@ -10,14 +10,16 @@ about an attempt that is no longer open belongs to nobody, and is dropped.
 
 from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from time import monotonic
 
 from cloaca.console import Console, ConsoleThread
-from cloaca.engine.events import AttemptEvent, Begin, Cancel, Commands, Ended, Room, RunEvent, Withdraw
+from cloaca.engine.events import AttemptEvent, Begin, Cancel, Commands, Ended, Release, Room, RunEvent, Withdraw
 from cloaca.engine.run import Run
 from cloaca.execution.executor import Executor
-from cloaca.wire.messages import Answer, Assignment, Event, Publish, Said, Started, Surroundings, Wants
+from cloaca.storage import Lease, Leases, Storage, wrote
+from cloaca.wire.blobs import is_reference
+from cloaca.wire.messages import Answer, Assignment, Done, Event, Lost, Publish, Said, Started, Surroundings, Wants
 
 _WITHIN_AN_ATTEMPT = (Started, Wants)
 
@@ -26,8 +28,8 @@ _WITHIN_AN_ATTEMPT = (Started, Wants)
 class Job:
     """A run of the workflow of that name.
 
-    `rules` are the workflow's merge rules for this run. `on_end` is called once, with the error that ended it, if one
-    did.
+    `rules` are the workflow's merge rules for this run. `leases` keep the large values that the run may still need.
+    `on_end` is called once, with the error that ended it, if one did.
     """
 
     workflow: str
@@ -36,13 +38,17 @@ class Job:
     on_end: Callable[[Exception | None], None]
     surroundings: Surroundings
     rules: Publish | None = None
+    leases: Leases = field(default_factory=dict)
 
 
 class Coordinator:
     """Drives runs on one executor. `step` and all it calls stay on one thread; `post` is for every thread."""
 
-    def __init__(self, executor: Executor, console: Console | ConsoleThread | None = None) -> None:
+    def __init__(
+        self, executor: Executor, console: Console | ConsoleThread | None = None, storage: Storage | None = None
+    ) -> None:
         self._executor = executor
+        self._storage = storage
         self._mailbox: deque[tuple[Job, RunEvent]] = deque()
         self._jobs: deque[Job] = deque()
         self._owners: dict[int, Job] = {}
@@ -125,11 +131,21 @@ class Coordinator:
             self._console.show(event.stream, event.text)
             return
         job = self._owners.get(event.attempt)
+        if isinstance(event, Done):
+            self._take_over(event, {} if job is None else job.leases)
+        elif isinstance(event, Lost) and self._storage is not None:
+            self._storage.discard(event.attempt)
         if job is None:
             return
         if not isinstance(event, _WITHIN_AN_ATTEMPT):
             del self._owners[event.attempt]
         self._feed(job, event)
+
+    def _take_over(self, event: Done, leases: Leases) -> None:
+        """Take out leases on what the attempt stored. Where nobody keeps them, the files go at once."""
+        for payload in event.diff.values():
+            if payload is not None and is_reference(payload) and wrote(event.attempt, payload):
+                leases[payload] = Lease(payload)
 
     def _feed(self, job: Job, event: RunEvent | AttemptEvent) -> None:
         try:
@@ -152,6 +168,9 @@ class Coordinator:
                     self._executor.answer(command)
                 case Withdraw():
                     withdrawn.append(command.attempt)
+                case Release():
+                    for payload in command.payloads:
+                        job.leases.pop(payload, None)
                 case Ended():
                     self._close(job, None)
         if assignments:

@@ -45,7 +45,9 @@ def task(function: Any = None, /, **options: Unpack[TaskOptions]) -> Any:
     """Make the decorated function a task of the open `WorkflowBuilder` block; returns the function unchanged.
 
     `id` defaults to the function's name. `dependencies` lists ids of tasks, or functions that are tasks of the same
-    block; they may be defined later. Every other argument raises `NotSupportedYetError` for now.
+    block; they may be defined later. `reads` lists the keys that are sent along with the task; by default those that
+    its code mentions. Others are fetched when it reads them: the task doesn't notice. Every other argument raises
+    `NotSupportedYetError` for now.
 
     Raises `ValueError` outside a block, and for arguments that make no sense: `retry` together with any `retry_*`,
     both trigger rules, a function that can't be called with the context alone, a dependency that is neither id nor
@@ -58,17 +60,20 @@ def task(function: Any = None, /, **options: Unpack[TaskOptions]) -> Any:
         check_name("A task's id", given["id"])
     name = given.pop("id", None)
     dependencies = _listed(given.pop("dependencies", ()))
+    reads = _keys(given.pop("reads", None))
     if given:
         _refuse(given)
 
     def define(function: _F) -> _F:
-        _define(function, name, dependencies)
+        _define(function, name, dependencies, reads)
         return function
 
     return define if function is None else define(function)
 
 
-def _define(function: TaskFunction, name: str | None, dependencies: Sequence[Dependency]) -> None:
+def _define(
+    function: TaskFunction, name: str | None, dependencies: Sequence[Dependency], reads: tuple[str, ...] | None
+) -> None:
     builder = current_builder()
     if builder is None:
         raise ValueError(
@@ -78,7 +83,7 @@ def _define(function: TaskFunction, name: str | None, dependencies: Sequence[Dep
     if known_as is None:
         raise ValueError(f"{function!r} has no name that could be the task's id: write task(id=...).")
     check_signature(known_as, function)
-    builder.define(known_as, function, dependencies)
+    builder.define(known_as, function, dependencies, reads)
 
 
 def _listed(dependencies: Any) -> tuple[Dependency, ...]:
@@ -88,6 +93,14 @@ def _listed(dependencies: Any) -> tuple[Dependency, ...]:
         if not isinstance(dependency, str) and not callable(dependency):
             raise ValueError(f"Dependency {i} must be either a string or a function object with __name__ attribute")
     return tuple(dependencies)
+
+
+def _keys(reads: Any) -> tuple[str, ...] | None:
+    if reads is None:
+        return None
+    if not isinstance(reads, list | tuple | set | frozenset) or not all(isinstance(key, str) for key in reads):
+        raise ValueError(f"task(reads=...) takes a list of keys, not {reads!r}.")
+    return tuple(sorted(reads)) if isinstance(reads, set | frozenset) else tuple(reads)
 
 
 def _refuse(given: Mapping[str, Any]) -> None:

@@ -112,6 +112,28 @@ class EncodeError(CloacaError, TypeError):
         self.type_name = type_name
 
 
+class StorageFullError(CloacaError, OSError):
+    """A large value can't be stored: no folder for large values has room. Raised at `context.set`, in the task.
+
+    `task` and `key` tell whose value it is (`None` where that isn't known), `size` how many bytes it takes; `folders`
+    are pairs of a folder and the bytes that are free there.
+    """
+
+    def __init__(
+        self, size: int, folders: tuple[tuple[str, int], ...], task: str | None = None, key: str | None = None
+    ) -> None:
+        subject = "A value" if key is None else f"The value of key {key!r}, set by {_named(task or INPUT)},"
+        rooms = ", ".join(f"{folder} has {room:,} free" for folder, room in folders)
+        super().__init__(
+            f"{subject} takes {size:,} bytes, and there is no room for it: {rooms}. Set what is needed later, free "
+            "keys that nobody needs any more, or give shared memory (/dev/shm) or the temporary folder more room."
+        )
+        self.task = task
+        self.key = key
+        self.size = size
+        self.folders = folders
+
+
 class DecodeError(CloacaError):
     """A value was sent but can't be rebuilt here: raised where it is read. Names the `key` and its `writer`."""
 

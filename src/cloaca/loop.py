@@ -9,6 +9,7 @@ from cloaca.coordinator import Coordinator, Job
 from cloaca.engine.events import Begin, Cancel
 from cloaca.errors import RunnerClosedError, WorkersUnavailableError
 from cloaca.execution.executor import Executor
+from cloaca.storage import Storage
 
 
 class Inline:
@@ -43,12 +44,16 @@ class Inline:
 
 
 class Loop:
-    """Owns the coordinator's thread and the executor. It knows nothing of the runner, so a runner can be collected."""
+    """Owns the coordinator's thread, the executor and its storage.
 
-    def __init__(self, executor: Executor) -> None:
+    It knows nothing of the runner, so a runner can be collected.
+    """
+
+    def __init__(self, executor: Executor, storage: Storage) -> None:
         self._executor = executor
+        self.storage = storage
         self._console = ConsoleThread()
-        self._coordinator = Coordinator(executor, self._console)
+        self._coordinator = Coordinator(executor, self._console, storage)
         self._lock = Lock()  # a job either comes before the end, and is ended with it, or is refused
         self._end: Exception | None = None
         self._is_stopping = False
@@ -108,4 +113,5 @@ class Loop:
             self._end = end
             self._executor.close()
         self._coordinator.fail(end)
+        self.storage.close()
         self._console.close()

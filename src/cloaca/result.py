@@ -14,8 +14,10 @@ from cloaca.engine.plan import Plan
 from cloaca.engine.run import Run
 from cloaca.errors import MergeConflict, RemoteTraceback, TaskError, WorkerDied, WorkflowFailedError
 from cloaca.merge.rules import Rules
+from cloaca.storage import Leases
+from cloaca.wire.blobs import blob_of, is_reference, preserve
 from cloaca.wire.codec import decode
-from cloaca.wire.messages import Failed, Lost, Outcome, Usage
+from cloaca.wire.messages import Failed, Lost, Outcome, Usage, Version
 
 End = Usage | Failed | Lost | None
 Status = Literal["Completed", "Failed", "Cancelled"]
@@ -80,6 +82,26 @@ class TaskResult:
         return None if self.usage is None else self.usage.cpu
 
     @property
+    def keys_read(self) -> tuple[str, ...]:
+        """The keys whose values the attempt looked at, in that order; none where no attempt reported."""
+        return () if self.usage is None else self.usage.read
+
+    @property
+    def bytes_read(self) -> int | None:
+        """How many bytes those values took, encoded; `None` where none reported."""
+        return None if self.usage is None else self.usage.bytes_read
+
+    @property
+    def bytes_mapped(self) -> int | None:
+        """How many of the bytes read were mapped from shared memory, not sent; `None` where none reported."""
+        return None if self.usage is None else self.usage.bytes_mapped
+
+    @property
+    def bytes_written(self) -> int | None:
+        """How many bytes the values take that the attempt set; `None` where none reported."""
+        return None if self.usage is None else self.usage.bytes_written
+
+    @property
     def peak_memory(self) -> int | None:
         """The highest memory, in bytes, that the worker had ever used when the attempt ended; `None` as above."""
         return None if self.usage is None else self.usage.peak_memory
@@ -141,7 +163,15 @@ class WorkflowResult:
     """
 
     def __init__(
-        self, workflow: str, execution_id: str, run: Run, rules: Rules, started: float, ended: float, clock: float
+        self,
+        workflow: str,
+        execution_id: str,
+        run: Run,
+        rules: Rules,
+        started: float,
+        ended: float,
+        clock: float,
+        leases: tuple[Leases, object] = ({}, None),
     ) -> None:
         self.workflow = workflow
         self.execution_id = execution_id
@@ -153,7 +183,8 @@ class WorkflowResult:
         self.status: Status = _status(run, outcomes)
         self._roots = root_causes(run.plan, outcomes)
         self.error_message = _message(self.status, run.plan, outcomes, self._roots)
-        self.final_context = of_versions(run.history.final(), rules)
+        final = run.history.final()
+        self.final_context = of_versions(final, rules, _held(final, *leases))
 
     @property
     def conflicts(self) -> dict[str, MergeConflict]:
@@ -181,6 +212,19 @@ class WorkflowResult:
 
     def __repr__(self) -> str:
         return f"WorkflowResult({self.workflow!r}, {self.status!r}, {len(self.tasks)} tasks, {self.duration:.3f} s)"
+
+
+def _held(final: Mapping[str, tuple[Version, ...]], leases: Leases, others: object) -> object:
+    """What keeps the large values of a final context, also where their files are removed meanwhile."""
+    payloads = {version.payload for versions in final.values() for version in versions if version.payload is not None}
+    stored = [payload for payload in payloads if is_reference(payload)]
+    if not stored:
+        return None
+    return (
+        [leases[payload] for payload in stored if payload in leases],
+        list(map(preserve, map(blob_of, stored))),
+        others,
+    )
 
 
 def root_causes(plan: Plan, outcomes: Sequence[Outcome]) -> list[str]:

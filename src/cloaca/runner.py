@@ -13,9 +13,11 @@ from threading import Lock
 from types import TracebackType
 from typing import Literal, Self
 
+from msgspec.structs import replace
+
 from cloaca import cores, registry
 from cloaca.config import DefaultRunnerConfig
-from cloaca.context import Context, versions_of
+from cloaca.context import Context, inlined_version, leases_of, versions_of
 from cloaca.coordinator import Job
 from cloaca.database import check_url
 from cloaca.engine.run import Merging, Run, Work
@@ -27,9 +29,13 @@ from cloaca.loop import Inline, Loop
 from cloaca.merge.rules import Rules
 from cloaca.place import place_of
 from cloaca.result import WorkflowResult
+from cloaca.storage import Leases, Storage
+from cloaca.warning import warn
+from cloaca.wire.blobs import LARGE, size_of
+from cloaca.wire.codec import inlined
 from cloaca.wire.functions import Captured, FunctionCache, RuleOf, next_number
 from cloaca.wire.messages import Publish, Version
-from cloaca.workflow import Workflow
+from cloaca.workflow import Task, Workflow
 
 ExecutorName = Literal["processes", "serial"]
 
@@ -44,13 +50,22 @@ class Execution:
     """One execution of a workflow, running or ended. `id` is its own; `status` is "Running" until it ends."""
 
     def __init__(
-        self, runner: "DefaultRunner", workflow: Workflow, rules: Rules, make_job: MakeJob, host: Inline | Loop
+        self,
+        runner: "DefaultRunner",
+        workflow: Workflow,
+        rules: Rules,
+        make_job: MakeJob,
+        host: Inline | Loop,
+        input_leases: object = None,
     ) -> None:
         self._runner: DefaultRunner | None = runner  # one that nobody holds ends, and its executions with it
         self.id = os.urandom(16).hex()
         self._job: Job | None = make_job(self._end)
         self._workflow = workflow
         self._rules = rules
+        self._input_leases = input_leases
+        self._oversized: list[str] = []
+        self._warned = runner._warned
         self._host = host
         self._has_ended = False
         self._bells: list[SimpleQueue[None]] = []
@@ -94,6 +109,8 @@ class Execution:
             raise self._error
         if self._result is None:
             raise InternalError("An execution ended with neither a result nor an error.")
+        while self._oversized:
+            warn(self._oversized.pop())
         return self._result
 
     def _wait(self, timeout: float | None) -> bool:
@@ -107,6 +124,16 @@ class Execution:
                 bell.get(timeout=timeout)
         self._bells.remove(bell)  # a program may ask with short time limits, again and again
         return self._has_ended
+
+    def _told_once(self, run: Run) -> list[str]:
+        """What is to be said of large values, the first at the end; of each key once in a runner's life."""
+        news = {key: found for key, found in run.oversized.items() if key not in self._warned}
+        self._warned.update(news)
+        return [
+            f"Task {task!r} set key {key!r} to a value of {size / 1e6:,.1f} MB. That is fine if it is meant to be; the "
+            "runner's argument warn_above says from which size on to warn."
+            for key, (task, size) in reversed(news.items())
+        ]
 
     def _begin(self) -> "Execution":
         try:
@@ -124,8 +151,16 @@ class Execution:
         job, self._job = self._job, None  # it leads back here, and its run to every value: no circle keeps them
         try:
             if error is None and job is not None:
+                self._oversized = self._told_once(job.run)
                 self._result = WorkflowResult(
-                    self._workflow.name, self.id, job.run, self._rules, self._started, time.time(), self._clock
+                    self._workflow.name,
+                    self.id,
+                    job.run,
+                    self._rules,
+                    self._started,
+                    time.time(),
+                    self._clock,
+                    (job.leases, self._input_leases),
                 )
         except Exception as fault:  # noqa: BLE001 - raised where the result is waited for, not on the coordinator's thread
             error = fault
@@ -147,6 +182,7 @@ class DefaultRunner:
         workers: how many worker processes; by default as many as the cores that this process may use.
         executor: "processes", or "serial" to run every task in the calling thread, for debuggers, profilers and
             coverage. By default what the environment variable `CLOACA_EXECUTOR` says, or else "processes".
+        warn_above: how many bytes a value may take, encoded, before there is a warning, once for each key.
 
     Raises:
         ValueError: an argument makes no sense; the message says which.
@@ -169,11 +205,14 @@ class DefaultRunner:
         *,
         workers: int | None = None,
         executor: ExecutorName | None = None,
+        warn_above: int = 1 << 30,
     ) -> None:
         _check_platform()
         check_url(database_url)
         self._workers = _checked_workers(workers)
         self._executor = _checked_executor(executor or os.environ.get("CLOACA_EXECUTOR") or "processes")
+        self._warn_above = _checked_size(warn_above)
+        self._warned: set[str] = set()
         self._lock = Lock()
         self._loop: Loop | None = None
         self._closed = False
@@ -207,13 +246,20 @@ class DefaultRunner:
         """
         self._check_usable()
         workflow = registry.find(workflow_name)
-        inputs = versions_of(_checked_context(context))
+        given = _checked_context(context)
+        inputs = versions_of(given)
         rules = Rules(workflow.merge, workflow.on_conflict)
         if self._executor == "serial":
             return self._start_here(workflow, rules, inputs)
         captured, blobs = self._capture(workflow)
         rules = rules.packed(blobs)  # what rules use is read now, also for what is merged in this process later
-        functions = [Publish(function.number, function.blob, _read(function, rules.collected)) for function in captured]
+        loop = self._running_loop()
+        leases = _stored(inputs, loop.storage)
+        surroundings = replace(here(), folders=loop.storage.folders)
+        functions = [
+            Publish(function.number, function.blob, _sent_along(task, function, rules.collected))
+            for task, function in zip(_by_rank(workflow), captured, strict=True)
+        ]
         sent = Publish(next_number(), pickle.dumps(rules), ())
         run = Run(
             workflow.plan,
@@ -221,13 +267,14 @@ class DefaultRunner:
             inputs,
             numbers=self._numbers,
             answers=True,
+            limit=self._warn_above,
             merging=_merging(workflow, rules, sent.function),
         )
 
         def job(on_end: OnEnd) -> Job:
-            return Job(workflow.name, run, functions, on_end, here(), sent)
+            return Job(workflow.name, run, functions, on_end, surroundings, sent, leases)
 
-        return Execution(self, workflow, rules, job, self._running_loop())._begin()
+        return Execution(self, workflow, rules, job, loop, leases_of(given))._begin()
 
     def shutdown(self) -> None:
         """End the workers. Executions that are under way end with an error. Idempotent."""
@@ -250,7 +297,8 @@ class DefaultRunner:
         return f"DefaultRunner(workers={self._workers}, executor={self._executor!r}, {state})"
 
     def _start_here(self, workflow: Workflow, rules: Rules, inputs: dict[str, Version]) -> Execution:
-        functions = [workflow.tasks[place].function for place in workflow.plan.defined]
+        inputs = {key: inlined_version(version) for key, version in inputs.items()}
+        functions = [task.function for task in _by_rank(workflow)]
         number = len(functions)
         run = Run(
             workflow.plan,
@@ -271,8 +319,7 @@ class DefaultRunner:
         """The functions of the tasks by rank, and the merge rules by key, as they stand now."""
         with self._lock:
             cache = self._captures.setdefault(workflow, _Captures())
-            tasks = (workflow.tasks[place] for place in workflow.plan.defined)
-            functions = [cache.functions.capture(task.id, task.function) for task in tasks]
+            functions = [cache.functions.capture(task.id, task.function) for task in _by_rank(workflow)]
             rules = workflow.merge.items()
             return functions, {key: cache.rules.capture(RuleOf(key), rule).blob for key, rule in rules}
 
@@ -281,7 +328,7 @@ class DefaultRunner:
             self._check_usable()
             if self._loop is None:
                 environment = {"PYTHONHASHSEED": HASH_SEED, **cores.thread_bounds(self._workers)}
-                self._loop = Loop(Pool(self._workers, environment, cores.usable()))
+                self._loop = Loop(Pool(self._workers, environment, cores.usable()), Storage())
                 weakref.finalize(self, self._loop.stop)
             return self._loop
 
@@ -305,11 +352,14 @@ class _Captures:
         self.rules = FunctionCache()
 
 
-def _read(function: Captured, collected: frozenset[str]) -> tuple[str, ...]:
+def _by_rank(workflow: Workflow) -> list[Task]:
+    return [workflow.tasks[place] for place in workflow.plan.defined]
+
+
+def _sent_along(task: Task, function: Captured, collected: frozenset[str]) -> tuple[str, ...]:
     """The keys that a slice covers. What is kept by task grows with every task: it is sent where it is asked for."""
-    if collected.isdisjoint(function.reads):
-        return function.reads
-    return tuple(key for key in function.reads if key not in collected)
+    reads = function.reads if task.reads is None else task.reads
+    return reads if collected.isdisjoint(reads) else tuple(key for key in reads if key not in collected)
 
 
 def _merging(workflow: Workflow, rules: Rules, number: int) -> Merging:
@@ -318,7 +368,22 @@ def _merging(workflow: Workflow, rules: Rules, number: int) -> Merging:
     def place(rank: int) -> str:
         return place_of(workflow.tasks[workflow.plan.defined[rank]].function, directory)
 
-    return Merging(number, rules.collected, rules.on_conflict == "fail", place)
+    return Merging(number, frozenset(workflow.merge), rules.collected, rules.on_conflict == "fail", place)
+
+
+def _stored(inputs: dict[str, Version], storage: Storage) -> Leases:
+    """Put what is large among the inputs into the storage, in their place; returns the leases."""
+    leases: Leases = {}
+    for key, version in inputs.items():
+        payload = version.payload
+        if version.rivals:
+            inputs[key] = inlined_version(version)
+        if payload is None or size_of(payload) < LARGE or storage.has(payload):
+            continue
+        stored, lease = storage.put(inlined(payload))
+        leases[stored] = lease
+        inputs[key] = Version(version.writer, stored)
+    return leases
 
 
 def _check_platform() -> None:
@@ -332,6 +397,12 @@ def _checked_workers(workers: int | None) -> int:
     if not isinstance(workers, int) or isinstance(workers, bool) or workers < 1:
         raise ValueError(f"workers is a whole number of at least 1, or None for one per core; not {workers!r}")
     return workers
+
+
+def _checked_size(size: int) -> int:
+    if not isinstance(size, int) or isinstance(size, bool) or size < 1:
+        raise ValueError(f"warn_above is a number of bytes, at least 1; not {size!r}")
+    return size
 
 
 def _checked_executor(name: str) -> ExecutorName:

@@ -14,11 +14,15 @@ from cloaca.version import version
 
 @dataclass(frozen=True, slots=True)
 class Task:
-    """One task: its id, the user's function, and the ids of its dependencies as listed."""
+    """One task: its id, the user's function, and the ids of its dependencies as listed.
+
+    `reads`: the keys that it says to read, or `None` where it doesn't say.
+    """
 
     id: str
     function: Callable[..., Any]
     dependencies: tuple[str, ...]
+    reads: tuple[str, ...] | None = None
 
 
 @dataclass(frozen=True, eq=False, repr=False)

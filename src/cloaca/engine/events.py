@@ -35,11 +35,18 @@ class Withdraw:
 
 
 @dataclass(frozen=True, slots=True)
+class Release:
+    """Nobody can read the values of these references any more."""
+
+    payloads: Sequence[bytes]
+
+
+@dataclass(frozen=True, slots=True)
 class Ended:
     """Every task has ended; the run is over."""
 
 
 RunEvent = Begin | Room | Cancel
 AttemptEvent = Started | Wants | Done | Failed | Lost | Unstarted
-Command = Assignment | Answer | Withdraw | Ended
+Command = Assignment | Answer | Withdraw | Release | Ended
 Commands = Sequence[Command]

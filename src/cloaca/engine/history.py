@@ -40,8 +40,8 @@ MANY = 32
 class History:
     """The writes of one run.
 
-    `inputs`: what the run was given. `collected`: the keys whose values are kept by task. `place_of`: where the
-    function of a task stands, by rank.
+    `inputs`: what the run was given. `ruled`: the keys that have merge rules; `collected`: those among them whose
+    values are kept by task. `place_of`: where the function of a task stands, by rank.
     """
 
     def __init__(
@@ -50,12 +50,13 @@ class History:
         inputs: Mapping[str, Version],
         *,
         collected: AbstractSet[str] = frozenset(),
+        ruled: AbstractSet[str] = frozenset(),
         place_of: PlaceOf = lambda _rank: "",
     ) -> None:
         self._plan = plan
         self._ancestry = Ancestry(plan)
         self._order = MergeOrder(plan)
-        self._telling = Telling(self._order, plan.defined, place_of)
+        self._telling = Telling(self._order, plan.defined, place_of, ruled)
         self._collected = collected
         self._inputs = {key: (Write(INPUT_RANK, version, ()),) for key, version in inputs.items()}
         self._writes: list[dict[str, Write]] = [{}] * len(plan.names)
@@ -76,13 +77,14 @@ class History:
 
     # ---- writing ---------------------------------------------------------------------------------------------------
 
-    def record(self, rank: int, diff: Mapping[str, bytes | None]) -> None:
+    def record(self, rank: int, diff: Mapping[str, bytes | None]) -> Mapping[str, Write]:
         """Take over the writes of a completed task. Writing the very bytes that the writer saw is no write.
 
-        Where it saw several versions, only who merges them can tell: then every write of `diff` counts.
+        Where it saw several versions, only who merges them can tell: then every write of `diff` counts. Returns those
+        that do.
         """
         if not diff:
-            return
+            return {}
         name = self._plan.names[rank]
         writes = {}
         for key, payload in diff.items():
@@ -92,6 +94,21 @@ class History:
             writes[key] = write = Write(rank, Version(name, payload), seen)
             self._stand(key, write)
         self._writes[rank] = writes
+        return writes
+
+    def has_written(self, rank: int, key: str) -> bool:
+        """Whether the task has written the key."""
+        return key in self._writes[rank]
+
+    def last_alone(self, key: str) -> Write | None:
+        """The latest write of the key that all other writes so far came before or after, if there is one."""
+        standing = tuple(self._standing.get(key, ()))
+        return self._telling.last_alone(standing) if standing else None
+
+    @property
+    def ancestry(self) -> Ancestry:
+        """What is known of which task comes before which."""
+        return self._ancestry
 
     def _stand(self, key: str, write: Write) -> None:
         standing = self._standing.get(key)
@@ -202,7 +219,7 @@ class History:
         """The versions of `key` from which its value at task `rank` follows; none where the key was never written."""
         candidates = self.candidates(rank, key)
         if key in self._collected and candidates:
-            return self._telling.collected(rank, candidates)
+            return self._telling.collected(rank, key, candidates)
         if len(candidates) == 1:
             return (candidates[0].version,)
         return self._telling.joined(rank, key, candidates) if candidates else ()
@@ -274,8 +291,8 @@ class History:
 
     def _told_at_the_end(self, key: str, writes: Sequence[Write]) -> Told:
         if key in self._collected:
-            return self._telling.collected_at_the_end(writes)
-        return self._telling.joined_at_the_end(writes)
+            return self._telling.collected_at_the_end(key, writes)
+        return self._telling.joined_at_the_end(key, writes)
 
     def _is_value(self, key: str, writes: Sequence[Write]) -> bool:
         return len(writes) == 1 and key not in self._collected

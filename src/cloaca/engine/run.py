@@ -24,13 +24,15 @@ from heapq import heapify, heappop, heappush
 from itertools import islice
 from typing import Any
 
-from cloaca.engine.events import AttemptEvent, Begin, Cancel, Commands, Ended, Room, RunEvent, Withdraw
+from cloaca.engine.events import AttemptEvent, Begin, Cancel, Commands, Ended, Release, Room, RunEvent, Withdraw
 from cloaca.engine.history import History
+from cloaca.engine.lifetimes import Lifetimes
 from cloaca.engine.plan import Plan
 from cloaca.engine.telling import PlaceOf, Told
 from cloaca.engine.view import ContextView, DeferredMapping
 from cloaca.errors import InternalError
 from cloaca.rules import may_start
+from cloaca.wire.blobs import is_reference, size_of
 from cloaca.wire.messages import (
     Answer,
     Assignment,
@@ -81,11 +83,13 @@ class Work:
 class Merging:
     """What a run has to know of merging, which it never does itself.
 
-    `rules` is the number of the published rules; `collected` are the keys whose values are kept by task; `unanimous`:
-    no task begins while a key is in conflict at it; `place_of` tells where the function of a task stands, by rank.
+    `rules` is the number of the published rules; `ruled` are the keys that have one, and `collected` those among them
+    whose values are kept by task; `unanimous`: no task begins while a key is in conflict at it; `place_of` tells where
+    the function of a task stands, by rank.
     """
 
     rules: int = 0
+    ruled: frozenset[str] = frozenset()
     collected: frozenset[str] = frozenset()
     unanimous: bool = False
     place_of: PlaceOf = lambda _rank: ""
@@ -102,7 +106,11 @@ class Attempt:
 
 
 class Run:
-    """The state of one run. `answers`: whether the executor asks for what a slice lacks in the middle of a task."""
+    """The state of one run.
+
+    `answers`: whether the executor asks for what a slice lacks in the middle of a task. `oversized` tells of the values
+    over `limit` bytes who set them and how large they are, by key.
+    """
 
     def __init__(
         self,
@@ -112,15 +120,30 @@ class Run:
         *,
         numbers: Iterator[int],
         answers: bool,
+        limit: int | None = None,
         merging: Merging | None = None,
     ) -> None:
         self.plan = plan
         self._merging = merging or Merging()
-        self.history = History(plan, inputs, collected=self._merging.collected, place_of=self._merging.place_of)
+        self.history = History(
+            plan,
+            inputs,
+            collected=self._merging.collected,
+            ruled=self._merging.ruled,
+            place_of=self._merging.place_of,
+        )
+        self._lifetimes = Lifetimes(
+            plan,
+            self.history,
+            ruled=self._merging.ruled,
+            collected=self._merging.collected,
+        )
         self.states = [State.WAITING] * len(plan.names)
         self.attempts = [0] * len(plan.names)
         self.ends: list[Usage | Failed | Lost | None] = [None] * len(plan.names)
         self.cancelled = False
+        self.oversized: dict[str, tuple[str, int]] = {}
+        self._limit = limit
         self.late = 0
         self._work = work
         self._numbers = numbers
@@ -225,12 +248,26 @@ class Run:
                 self._close(rank, State.CANCELLED)
         return [*(Withdraw(number) for number in self._open), *self._ended()]
 
+    def _current(self) -> Iterator[int]:
+        """The tasks that run or could run now: every other one that hasn't ended comes after one of them."""
+        yield from self._ready
+        for attempt in self._open.values():
+            yield attempt.rank
+
     def _ended(self) -> Commands:
         return () if self._unended else (Ended(),)
 
     def _close(self, rank: int, state: State) -> None:
         self.states[rank] = state
         self._unended -= 1
+        self._lifetimes.ended(rank)
+
+    def _released(self) -> Commands:
+        if self._lifetimes.is_idle:
+            return ()
+        writes = self._lifetimes.released(self._current)
+        payloads = [write.version.payload for write in writes if write.version.payload is not None]
+        return (Release(payloads),) if payloads else ()
 
     def _impossible(self, attempt: Attempt, event: AttemptEvent) -> InternalError:
         name = self.plan.names[attempt.rank]
@@ -289,8 +326,20 @@ class Run:
         return (Answer(attempt.number, Slice(found, event.rest, outcomes)),)
 
     def _complete(self, attempt: Attempt, event: Done) -> Commands:
-        self.history.record(attempt.rank, event.diff)
+        for key, write in self.history.record(attempt.rank, event.diff).items():
+            if write.seen:
+                self._lifetimes.superseded(key, write)
+            if self._limit is not None:
+                self._note_size(key, write.version, self._limit)
         return self._end(attempt, State.COMPLETED, event.usage)
+
+    def _note_size(self, key: str, version: Version, limit: int) -> None:
+        payload = version.payload
+        if payload is None or (len(payload) <= limit and not is_reference(payload)):
+            return
+        size = size_of(payload)
+        if size > limit:
+            self.oversized.setdefault(key, (version.writer, size))
 
     def _fail(self, attempt: Attempt, event: Failed | Lost) -> Commands:
         stopped = self.cancelled and isinstance(event, Lost)
@@ -301,7 +350,8 @@ class Run:
         self.ends[attempt.rank] = end
         self._close(attempt.rank, state)
         self._release(attempt.rank)
-        return self._ended()
+        released = () if self._lifetimes.is_idle else self._released()
+        return (*released, *self._ended()) if released else self._ended()
 
     def _release(self, ended: int) -> None:
         """Count the end at each dependent; those whose dependencies have all ended become ready, or are skipped."""

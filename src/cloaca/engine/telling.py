@@ -9,12 +9,17 @@ were written, for their order.
 """
 
 from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from heapq import heapify, heappop, heappush
 
 from cloaca.engine.order import MergeOrder
 from cloaca.engine.write import INPUT_RANK, Write
 from cloaca.errors import INPUT
+from cloaca.wire.blobs import blob_of, is_reference
 from cloaca.wire.messages import Version
+
+NOTHING_TO_MERGE = b"\xc0"
+"""Told in place of a value that merging can't look into and nobody reads any more: `None`, encoded."""
 
 PlaceOf = Callable[[int], str]
 """Where the function of a task stands, by its rank: `file.py:12`."""
@@ -23,12 +28,18 @@ Told = tuple[Version, ...]
 
 
 class Telling:
-    """Tells of the writes of one run. `defined`: the place of each task in the order of definition."""
+    """Tells of the writes of one run.
 
-    def __init__(self, order: MergeOrder, defined: Sequence[int], place_of: PlaceOf) -> None:
+    `defined`: the place of each task in the order of definition. `ruled`: the keys that have merge rules.
+    """
+
+    def __init__(
+        self, order: MergeOrder, defined: Sequence[int], place_of: PlaceOf, ruled: AbstractSet[str] = frozenset()
+    ) -> None:
         self._order = order
         self._defined = defined
         self._place_of = place_of
+        self._ruled = ruled
         self._views: dict[Write, tuple[Write, ...]] = {}
         self._last: dict[str, tuple[Sequence[Write], Told]] = {}
         self.steps = 0
@@ -38,31 +49,32 @@ class Telling:
         last = self._last.get(key)
         if last is not None and last[0] is candidates:
             return last[1]
-        told = self._told(self._view(rank, candidates), self._what_its_writer_saw)
+        told = self._told(key, self._view(rank, candidates), self._what_its_writer_saw)
         self._last[key] = candidates, told
         return told
 
-    def joined_at_the_end(self, candidates: Sequence[Write]) -> Told:
+    def joined_at_the_end(self, key: str, candidates: Sequence[Write]) -> Told:
         """The versions of a key with several candidates at the end of the run, in the order of definition."""
         writes, _ = self._since_the_last_alone(candidates)
-        return self._told(self._as_defined(writes), self._what_its_writer_saw)
+        return self._told(key, self._as_defined(writes), self._what_its_writer_saw)
 
-    def collected(self, rank: int, candidates: Sequence[Write]) -> Told:
+    def collected(self, rank: int, key: str, candidates: Sequence[Write]) -> Told:
         """All versions of a key that is collected by task."""
-        return self._told(self._in_order(rank, *_since_the_input(candidates)), _seen)
+        return self._told(key, self._in_order(rank, *_since_the_input(candidates)), _seen)
 
-    def collected_at_the_end(self, candidates: Sequence[Write]) -> Told:
+    def collected_at_the_end(self, key: str, candidates: Sequence[Write]) -> Told:
         """All versions of a key that is collected by task, in the order of definition."""
         writes, _ = _since_the_input(candidates)
-        return self._told(self._as_defined(writes), _seen)
+        return self._told(key, self._as_defined(writes), _seen)
 
-    def _told(self, writes: Sequence[Write], saw: Callable[[Write], Sequence[Write]]) -> Told:
+    def _told(self, key: str, writes: Sequence[Write], saw: Callable[[Write], Sequence[Write]]) -> Told:
         places = {write: place for place, write in enumerate(writes)}
+        unneeded = frozenset() if key in self._ruled else _unneeded(writes)
         return tuple(
             [
                 Version(
                     INPUT if write.rank == INPUT_RANK else write.version.writer,
-                    write.version.payload,
+                    NOTHING_TO_MERGE if write in unneeded else write.version.payload,
                     _told_places(saw(write), writes, places),
                     "" if write.rank == INPUT_RANK else self._place_of(write.rank),
                     write.version.rivals,
@@ -90,6 +102,13 @@ class Telling:
     def _as_defined(self, writes: Sequence[Write]) -> list[Write]:
         defined = self._defined
         return sorted(writes, key=lambda write: -1 if write.rank == INPUT_RANK else defined[write.rank])
+
+    def last_alone(self, candidates: Sequence[Write]) -> Write | None:
+        """The latest write that all others came before or after, if there is one."""
+        if len(candidates) == 1:
+            return candidates[0]
+        writes, floor = self._since_the_last_alone(candidates)
+        return writes[-1] if writes[-1].rank < floor else None
 
     def _since_the_last_alone(self, candidates: Sequence[Write]) -> tuple[list[Write], int]:
         """The writes down to the nearest that came before all others met; and the rank from which order matters.
@@ -133,6 +152,20 @@ def _since_the_input(candidates: Sequence[Write]) -> tuple[list[Write], int]:
         met.update(dict.fromkeys(fresh))
         ahead += fresh
     return list(met), min((write.rank for write in met if write.rank != INPUT_RANK), default=0)
+
+
+def _unneeded(writes: Sequence[Write]) -> set[Write]:
+    """The large values of which, without a rule, only their kind matters: opaque ones that one write after superseded.
+
+    What several values came to, where a writer saw them side by side, may depend on each.
+    """
+    superseded = {seen for write in writes for seen in write.seen if len(write.seen) == 1}
+    joined = {seen for write in writes for seen in write.seen if len(write.seen) > 1}
+    return {write for write in superseded - joined if _is_large_and_opaque(write.version.payload)}
+
+
+def _is_large_and_opaque(payload: bytes | None) -> bool:
+    return payload is not None and is_reference(payload) and not blob_of(payload).is_structure
 
 
 def _seen(write: Write) -> Sequence[Write]:

@@ -4,9 +4,10 @@ import traceback
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from cloaca.context import Ask, Context, adopt, demand_agreement, diff_of, of_task
+from cloaca.context import Ask, Context, adopt, demand_agreement, diff_of, of_task, traffic_of
 from cloaca.execution.meter import Meter
 from cloaca.merge.rules import Rules
+from cloaca.shelf import Shelf, Traffic
 from cloaca.wire.codec import encode
 from cloaca.wire.messages import Assignment, Done, Failed, Usage
 
@@ -14,24 +15,39 @@ TaskFunction = Callable[[Context], Any]
 
 
 def run(
-    assignment: Assignment, load: Callable[[int], Any], reads: frozenset[str], ask: Ask, meter: Meter
+    assignment: Assignment,
+    load: Callable[[int], Any],
+    reads: frozenset[str],
+    ask: Ask,
+    meter: Meter,
+    folders: tuple[str, ...] = (),
 ) -> Done | Failed:
     """Run the assignment's function on its slice; whatever it raises becomes a `Failed`.
 
-    `load` gives what was published under a number: the function, or the workflow's rules.
+    `load` gives what was published under a number: the function, or the workflow's rules. Large values are written to
+    files in `folders`, if there are any.
     """
     meter.start()
+    shelf = Shelf(folders, assignment.attempt) if folders else None
+    context = None
     try:
         rules = load(assignment.rules) if assignment.rules else Rules()
-        context = of_task(assignment.slice, reads, ask, assignment.task, rules)
+        context = of_task(assignment.slice, reads, ask, assignment.task, rules, shelf)
         demand_agreement(context, assignment.agreed)
         returned = load(assignment.function)(context)
         if returned is not None and returned is not context:
             _take_over(context, returned)
         diff = diff_of(context)
     except BaseException as error:  # noqa: BLE001 - sys.exit and Ctrl-C of a task end the task, not the worker
-        return _failed(assignment, error, meter.stop())
-    return Done(assignment.attempt, diff, meter.stop())
+        if shelf is not None:
+            shelf.keep(())
+        return _failed(assignment, error, meter.stop(_NO_TRAFFIC if context is None else traffic_of(context)))
+    if shelf is not None:
+        shelf.keep(diff.values())
+    return Done(assignment.attempt, diff, meter.stop(traffic_of(context), diff.values()))
+
+
+_NO_TRAFFIC = Traffic()
 
 
 def _take_over(context: Context, returned: Any) -> None:

@@ -6,10 +6,13 @@ trivial task, and so is left out after attempts that are too short to have moved
 """
 
 import re
+from collections.abc import Iterable
 from pathlib import Path
 from resource import RUSAGE_SELF, getrusage
 from time import monotonic, process_time
 
+from cloaca.shelf import Traffic
+from cloaca.wire.blobs import size_of
 from cloaca.wire.messages import Usage
 
 WORTH_A_READING = 0.001
@@ -30,12 +33,13 @@ class Meter:
         """An attempt begins."""
         self._started, self._cpu = monotonic(), process_time()
 
-    def stop(self) -> Usage:
-        """It has ended; returns what it cost."""
+    def stop(self, traffic: Traffic, written: Iterable[bytes | None] = ()) -> Usage:
+        """It has ended; returns what it cost. `written` are the payloads that it set."""
         ended, cpu = monotonic(), process_time() - self._cpu
         if ended - self._started >= WORTH_A_READING:
             self._peak = high_water()
-        return Usage(self._started, ended, cpu, self._peak)
+        size = sum(size_of(payload) for payload in written if payload is not None)
+        return Usage(self._started, ended, cpu, self._peak, tuple(traffic.keys), traffic.read, traffic.mapped, size)
 
 
 def high_water() -> int:

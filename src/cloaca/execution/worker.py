@@ -107,7 +107,8 @@ class Worker:
         enter(self._surroundings)
         ask = partial(self._ask, assignment.attempt)
         reads = self._reads.get(assignment.function, frozenset())
-        report = attempt.run(assignment, self._load, reads, ask, self._meter)
+        folders = self._surroundings.folders
+        report = attempt.run(assignment, self._load, reads, ask, self._meter, folders)
         self._output.renew()
         if self._is_fork:
             os._exit(0)

@@ -4,13 +4,16 @@ msgpack where a value is exactly plain data, a pickle for the rest. `encode` che
 tuple or a set into a list without a word, write a shared list once per mention, and follow a cycle for ever.
 
 Format: a payload whose first byte is `PICKLED` (a byte that msgpack never uses) holds, after it, the number n of parts,
-their n lengths, and the parts: the pickle and its out-of-band buffers. Any other payload is msgpack.
+their n lengths, and the parts: the pickle, and its out-of-band buffers, each at a multiple of `ALIGNMENT`. With no
+parts it is a reference to a file that holds the payload. Any other payload is msgpack.
 """
 
 import gc
 import struct
+from collections import Counter, OrderedDict, defaultdict
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from io import BytesIO
-from itertools import accumulate, pairwise
 from pickle import PickleBuffer, loads
 from typing import Any
 
@@ -18,6 +21,7 @@ from msgspec import msgpack
 
 from cloaca.errors import EncodeError
 from cloaca.wire import culprit
+from cloaca.wire.blobs import LARGE, Part, blob_of, is_reference, opened
 from cloaca.wire.canonical import canonical
 from cloaca.wire.classes import Pickler
 
@@ -27,40 +31,86 @@ MAX_DEPTH = 500
 LARGEST = 2**32 - 1
 """What one field of a message can carry, in bytes."""
 
+ALIGNMENT = 64
+"""Where buffers begin in a payload, in bytes: what the widest machine instructions like."""
+
+Put = Callable[[Sequence[Part], bool, str | None], bytes]
+"""Stores a large payload, given in parts; returns its reference. It is told if merging may look in, and the key."""
+
 SCALARS = frozenset({type(None), bool, int, float, str, bytes})
 CONTAINERS = frozenset({list, dict})
 PLAIN = SCALARS | CONTAINERS
+
+STRUCTURES = frozenset({list, dict, OrderedDict, defaultdict, Counter})
+"""What merging looks into."""
 
 _head = struct.Struct("<BI")
 _pack = msgpack.Encoder().encode
 _unpack = msgpack.Decoder().decode
 
 
-def encode(value: object, key: str | None = None) -> bytes:
+def encode(value: object, key: str | None = None, put: Put | None = None) -> bytes:
     """The bytes of a value. `key` is the context key that the value is for, if any: errors name it.
+
+    With `put`, a large value is stored: its bytes then are a reference.
 
     Raises:
         EncodeError: the value holds something that can't be pickled, and the error's `path` leads to it; or it takes
-            over 4 GiB.
+            over 4 GiB and isn't stored.
 
     >>> decode(encode({"ids": (1, 2)}))
     {'ids': (1, 2)}
     """
     try:
-        payload = _pack(value) if type(value) in SCALARS or is_plain(value) else _pickle(value, key)
+        packed = _pack(value) if type(value) in SCALARS or is_plain(value) else None
     except (ValueError, OverflowError, RecursionError):  # a lone surrogate, an int beyond 64 bits, no stack left
-        payload = _pickle(value, key)
+        packed = None
+    if packed is not None and (put is None or len(packed) < LARGE):
+        payload = packed
+    else:
+        with _Parts([packed] if packed is not None else _pickle(value, key)) as parts:
+            is_large = put is not None and sum(map(len, parts)) >= LARGE
+            payload = put(parts, type(value) in STRUCTURES, key) if put is not None and is_large else b"".join(parts)
     if len(payload) > LARGEST:
         raise EncodeError(key, key or "value", type(value).__name__, f"it takes {len(payload):,} bytes, over 4 GiB")
     return payload
 
 
-def decode(payload: bytes | memoryview) -> Any:
-    """A value from its bytes. It shares no memory with the payload, and is the caller's own.
+def decode(payload: Part) -> Any:
+    """A value from its bytes. It is the caller's own, and shares no memory with the payload.
 
-    Raises whatever importing or rebuilding the value's classes raises.
+    Raises whatever importing or rebuilding the value's classes raises; `FileNotFoundError` where the payload refers to
+    a file that has been removed.
     """
-    return _unpickle(memoryview(payload)) if payload[0] == PICKLED else _unpack(payload)
+    if payload[0] != PICKLED:
+        return _unpack(payload)
+    if not is_reference(payload):
+        return _unpickle(memoryview(payload), bytearray)
+    return decode_content(opened(blob_of(payload)))
+
+
+def inlined(payload: bytes) -> bytes:
+    """The payload with all its bytes: those of the file, where it is a reference."""
+    return bytes(opened(blob_of(payload))) if is_reference(payload) else payload
+
+
+def decode_content(content: memoryview) -> Any:
+    """A value from a mapped payload, which is the caller's own: arrays share its memory."""
+    with _undisturbed():
+        return _unpack(content) if content[0] != PICKLED else _unpickle(content, _as_it_is)
+
+
+@contextmanager
+def _undisturbed() -> Generator[None, None, None]:
+    """Without the garbage collector, which would look through all that a large value is made of, again and again."""
+    if not gc.isenabled():
+        yield
+        return
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.enable()
 
 
 def is_plain(value: object) -> bool:
@@ -82,7 +132,22 @@ def is_plain(value: object) -> bool:
     return False
 
 
-def _pickle(value: object, key: str | None) -> bytes:
+class _Parts:
+    """The parts of a payload. They are views of the value's own memory, and are let go in the end."""
+
+    def __init__(self, parts: list[Part]) -> None:
+        self._parts = parts
+
+    def __enter__(self) -> list[Part]:
+        return self._parts
+
+    def __exit__(self, *_: object) -> None:
+        for part in self._parts:
+            if isinstance(part, memoryview):
+                part.release()
+
+
+def _pickle(value: object, key: str | None) -> list[Part]:
     buffers: list[PickleBuffer] = []
     with BytesIO() as file:
         try:
@@ -90,20 +155,33 @@ def _pickle(value: object, key: str | None) -> bytes:
         except Exception as error:
             found = culprit.find(value, "value" if key is None else key, error)
             raise EncodeError(key, found.path, found.type_name, found.reason) from error
-        return _frame([file.getbuffer(), *(buffer.raw() for buffer in buffers)])
+        return _framed([file.getvalue(), *(buffer.raw() for buffer in buffers)])
 
 
-def _frame(parts: list[memoryview]) -> bytes:
+def _framed(parts: Sequence[Part]) -> list[Part]:
+    """The parts with what stands before and between them."""
     lengths = struct.pack(f"<{len(parts)}Q", *map(len, parts))
-    frame = b"".join([_head.pack(PICKLED, len(parts)), lengths, *parts])
-    for part in parts:
-        part.release()
-    return frame
+    head, *others = parts
+    framed: list[Part] = [_head.pack(PICKLED, len(parts)) + lengths, head]
+    end = len(framed[0]) + len(head)
+    for part in others:
+        framed += [bytes(-end % ALIGNMENT), part]
+        end += -end % ALIGNMENT + len(part)
+    return framed
 
 
-def _unpickle(payload: memoryview) -> Any:
+def _unpickle(payload: memoryview, buffer: Callable[[memoryview], Any]) -> Any:
     _, count = _head.unpack_from(payload)
     lengths = struct.unpack_from(f"<{count}Q", payload, _head.size)
-    start = _head.size + 8 * count
-    pickled, *buffers = (payload[a:b] for a, b in pairwise(accumulate(lengths, initial=start)))
-    return loads(pickled, buffers=map(bytearray, buffers))
+    pickled, *buffers = _cut(payload, _head.size + 8 * count, lengths)
+    return loads(pickled, buffers=map(buffer, buffers))
+
+
+def _cut(payload: memoryview, start: int, lengths: Iterable[int]) -> Iterator[memoryview]:
+    for length in lengths:
+        yield payload[start : start + length]
+        start += length + -(start + length) % ALIGNMENT
+
+
+def _as_it_is(part: memoryview) -> memoryview:
+    return part

@@ -73,10 +73,14 @@ class Publish(Message, frozen=True, tag="publish"):
 
 
 class Surroundings(Message, frozen=True, tag="surroundings"):
-    """Where tasks run from here on: the program's working directory and `sys.path`."""
+    """Where tasks run from here on: the program's working directory and `sys.path`.
+
+    `folders` are those for large values, the first one with room first; with none, all values are sent.
+    """
 
     directory: str
     path: tuple[str, ...]
+    folders: tuple[str, ...] = ()
 
 
 class Retire(Message, frozen=True, tag="retire"):
@@ -111,12 +115,20 @@ class Answer(Message, frozen=True, tag="answer"):
 
 
 class Usage(Message, frozen=True):
-    """What an attempt cost: `started` and `ended` on the machine's monotonic clock, CPU seconds, peak bytes."""
+    """What an attempt cost: `started` and `ended` on the machine's monotonic clock, CPU seconds, peak bytes.
+
+    `read`: the keys whose values it looked at, and how many bytes those take, of which `mapped` were mapped rather than
+    sent; `written`: how many bytes the values take that it set.
+    """
 
     started: float
     ended: float
     cpu: float
     peak_memory: int
+    read: tuple[str, ...] = ()
+    bytes_read: int = 0
+    bytes_mapped: int = 0
+    bytes_written: int = 0
 
 
 class Ready(Message, frozen=True, tag="ready"):

@@ -1,0 +1,67 @@
+"""What one attempt does with values: where it puts large ones, and what it has looked at."""
+
+import os
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
+
+from cloaca.wire.blobs import Blob, Part, blob_of, is_reference, reference, size_of, write
+
+
+class Shelf:
+    """Where an attempt puts its large values: files in the folders of the runner, under the attempt's number."""
+
+    def __init__(self, folders: Sequence[str], attempt: int) -> None:
+        self._folders = folders
+        self._attempt = attempt
+        self._count = 0
+        self._written: set[bytes] = set()
+        self._is_shared = False
+
+    def put(self, parts: Sequence[Part], is_structure: bool) -> bytes:  # noqa: FBT001 - a fact about the value
+        """Write a value; returns its reference. Raises `StorageFullError` where there is no room."""
+        self._count += 1
+        path, size = write(self._folders, f"{self._attempt}.{os.getpid()}.{self._count}", parts)
+        payload = reference(Blob(path, size, is_structure))
+        self._written.add(payload)
+        return payload
+
+    def drop(self, payload: bytes) -> None:
+        """Remove what this attempt wrote: it has set something else since."""
+        if payload in self._written and not self._is_shared:
+            self._remove(payload)
+
+    def share(self) -> None:
+        """A copy of the context has the same values from here on: nothing is removed before the attempt's end."""
+        self._is_shared = True
+
+    def keep(self, payloads: Iterable[bytes | None]) -> None:
+        """The attempt has ended with these: remove all else that it wrote."""
+        if self._written:
+            for payload in self._written.difference(payloads):
+                self._remove(payload)
+
+    def _remove(self, payload: bytes) -> None:
+        self._written.discard(payload)
+        with suppress(FileNotFoundError):
+            os.unlink(blob_of(payload).path)  # noqa: PTH108 - a string from here to there
+
+
+class Traffic:
+    """What an attempt has read: which keys, and how many bytes, here and in files."""
+
+    __slots__ = ("keys", "mapped", "read")
+
+    def __init__(self) -> None:
+        self.keys: dict[str, None] = {}
+        self.read = 0
+        self.mapped = 0
+
+    def note(self, key: str, payload: bytes) -> None:
+        """A value is read."""
+        self.keys[key] = None
+        if is_reference(payload):
+            size = size_of(payload)
+            self.mapped += size
+            self.read += size
+        else:
+            self.read += len(payload)

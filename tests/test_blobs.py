@@ -1,0 +1,396 @@
+"""Files for large values: what is written, what is mapped, and what becomes of both when there is no room."""
+
+import errno
+import gc
+import os
+import resource
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from tests.reference import deterministic
+from tests.support import run
+
+from cloaca.errors import StorageFullError
+from cloaca.wire import blobs
+from cloaca.wire.blobs import (
+    Blob,
+    blob_of,
+    is_content,
+    is_reference,
+    opened,
+    preserve,
+    reference,
+    same_bytes,
+    size_of,
+    write,
+)
+from cloaca.wire.codec import ALIGNMENT, PICKLED, decode, encode
+
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+
+
+def stored(folder: Path, *parts: bytes, name: str = "value") -> Blob:
+    path, size = write([str(folder)], name, parts)
+    return Blob(path, size, is_structure=False)
+
+
+def two_folders(tmp_path: Path) -> tuple[Path, Path]:
+    first, second = tmp_path / "first", tmp_path / "second"
+    first.mkdir()
+    second.mkdir()
+    return first, second
+
+
+# ---- references ----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "blob", [Blob("/a", 0, is_structure=False), Blob("/dev/shm/cloaca-1-é/7.1", 2**40, is_structure=True)]
+)
+def test_a_reference_says_what_it_was_made_of(blob: Blob) -> None:
+    payload = reference(blob)
+    assert is_reference(payload)
+    assert is_reference(memoryview(payload))
+    assert blob_of(payload) == blob_of(memoryview(payload)) == blob
+    assert size_of(payload) == blob.size
+    assert len(payload) < 100
+
+
+@pytest.mark.parametrize("value", [None, 0, "", b"\xc1\0\0\0\0", [], (), {1}, np.zeros(0), np.zeros(3)], ids=repr)
+def test_no_value_looks_like_a_reference(value: object) -> None:
+    payload = encode(value)
+    assert not is_reference(payload)
+    assert size_of(payload) == len(payload)
+
+
+def test_a_reference_begins_as_pickles_do() -> None:
+    assert reference(Blob("/a", 1, is_structure=False))[0] == PICKLED
+
+
+# ---- writing and reading -------------------------------------------------------------------------------------------
+
+SIZES = [1, 2, 63, 64, 65, 4095, 4096, 4097, 100_001]
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_what_was_written_is_read(tmp_path: Path, size: int) -> None:
+    content = bytes(number % 251 for number in range(size))
+    blob = stored(tmp_path, content)
+    assert blob == Blob(str(tmp_path / "value"), size, is_structure=False)
+    assert Path(blob.path).read_bytes() == content
+    assert bytes(opened(blob)) == content
+    assert not opened(blob).readonly
+
+
+def test_nothing_at_all_is_an_empty_file(tmp_path: Path) -> None:
+    assert stored(tmp_path).size == stored(tmp_path, b"", b"", name="parts").size == 0
+    assert [path.stat().st_size for path in sorted(tmp_path.iterdir())] == [0, 0]
+
+
+@deterministic
+@given(st.lists(st.binary(max_size=200), min_size=1).filter(any))
+def test_parts_follow_each_other(tmp_path_factory: pytest.TempPathFactory, parts: list[bytes]) -> None:
+    folder = tmp_path_factory.mktemp("parts")
+    views = [memoryview(bytearray(part)) if number % 2 else part for number, part in enumerate(parts)]
+    path, size = write([str(folder)], "value", views)
+    blob = Blob(path, size, is_structure=False)
+    assert bytes(opened(blob)) == b"".join(parts)
+    assert is_content(blob, parts)
+    assert is_content(blob, [b"".join(parts)])
+
+
+def test_more_parts_than_one_call_takes(tmp_path: Path) -> None:
+    parts = [number.to_bytes(3, "big") for number in range(2 * os.sysconf("SC_IOV_MAX") + 1)]
+    assert bytes(opened(stored(tmp_path, *parts))) == b"".join(parts)
+
+
+def test_a_call_that_writes_less_than_it_was_given(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    parts = [b"abc", b"", b"defgh", b"i"]
+    monkeypatch.setattr(os, "writev", lambda descriptor, left: os.write(descriptor, b"".join(left)[:2]))
+    assert bytes(opened(stored(tmp_path, *parts))) == b"abcdefghi"
+
+
+def test_a_file_is_for_its_user_alone_and_is_never_written_over(tmp_path: Path) -> None:
+    blob = stored(tmp_path, b"abc")
+    assert Path(blob.path).stat().st_mode & 0o777 == 0o600
+    with pytest.raises(FileExistsError):
+        stored(tmp_path, b"xyz")
+    assert bytes(opened(blob)) == b"abc"
+
+
+# ---- the reader's own ----------------------------------------------------------------------------------------------
+
+
+def test_who_writes_to_a_mapping_is_the_only_one_to_see_it(tmp_path: Path) -> None:
+    array = np.arange(10_000.0)
+    blob = stored(tmp_path, encode(array))
+    payload = reference(blob)
+    mine, other = decode(payload), decode(payload)
+    mine[:] = 7
+    assert (mine == 7).all()
+    assert (other == array).all()
+    assert (decode(payload) == array).all()
+    assert Path(blob.path).read_bytes() == encode(array)
+
+
+def test_a_mapping_outlives_its_file(tmp_path: Path) -> None:
+    array = np.arange(10_000)
+    blob = stored(tmp_path, encode(array))
+    mapped = decode(reference(blob))
+    Path(blob.path).unlink()
+    assert (mapped == array).all()
+    mapped += 1
+    assert (mapped == array + 1).all()
+    with pytest.raises(FileNotFoundError):
+        opened(blob)
+
+
+def test_a_part_of_a_value_keeps_the_mapping(tmp_path: Path) -> None:
+    blob = stored(tmp_path, encode([np.arange(10_000), np.arange(5)]))
+    row = decode(reference(blob))[0][5:8]
+    gc.collect()
+    assert row.tolist() == [5, 6, 7]
+
+
+def test_a_mapping_goes_when_nobody_uses_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    blob = stored(tmp_path, bytes(100_000))
+    undone: list[int] = []
+    libc = blobs._libc()
+
+    class Watched:
+        mmap, memcmp = libc.mmap, libc.memcmp
+
+        @staticmethod
+        def munmap(address: int, size: int) -> int:
+            undone.append(size)
+            return int(libc.munmap(address, size))
+
+    monkeypatch.setattr(blobs, "_libc", Watched)
+    content = opened(blob)
+    part = content[:10]
+    del content
+    assert undone == []
+    del part
+    assert undone == [100_000]
+
+
+@pytest.mark.parametrize("alone", [True, False])
+def test_arrays_are_aligned(tmp_path: Path, *, alone: bool) -> None:
+    arrays = [np.arange(size, dtype="u1") for size in (1, 1000, 63, 64, 65, 4097)]
+    for number, array in enumerate(arrays):
+        blob = stored(tmp_path, encode(array if alone else ["x" * number, *arrays]), name=str(number))
+        read = decode(reference(blob))
+        found = [read] if alone else read[1:]
+        assert [part.ctypes.data % ALIGNMENT for part in found] == [0] * len(found)
+        assert all(part.flags.writeable for part in found)
+
+
+MANY = """
+import resource, sys
+import numpy as np
+from cloaca.wire.blobs import Blob, reference, write
+from cloaca.wire.codec import decode, encode
+
+resource.setrlimit(resource.RLIMIT_NOFILE, (256, 256))
+kept = []
+for number in range(2_000):
+    path, size = write([sys.argv[1]], str(number), [encode(np.full(10, number))])
+    kept.append(decode(reference(Blob(path, size, False))))
+print(sum(int(array[0]) for array in kept))
+"""
+
+
+def test_a_mapping_holds_no_descriptor(tmp_path: Path) -> None:
+    ended = run("-c", MANY, str(tmp_path), cwd=tmp_path)
+    assert (ended.returncode, ended.stdout) == (0, f"{sum(range(2_000))}\n"), ended.stderr
+
+
+def test_what_cannot_be_mapped_tells_the_file(tmp_path: Path) -> None:
+    with pytest.raises(OSError, match="mapping 0 bytes") as caught:
+        opened(stored(tmp_path))
+    assert (caught.value.errno, caught.value.filename) == (errno.EINVAL, str(tmp_path / "value"))
+
+
+# ---- preserved -----------------------------------------------------------------------------------------------------
+
+
+def test_what_is_preserved_stays_readable_as_long_as_it_is_kept(tmp_path: Path) -> None:
+    blob = stored(tmp_path, b"abc" * 1000)
+    kept = preserve(blob)
+    Path(blob.path).unlink()
+    assert bytes(opened(blob)) == b"abc" * 1000
+    del kept
+    with pytest.raises(FileNotFoundError):
+        opened(blob)
+
+
+def test_each_reader_of_what_is_preserved_has_its_own(tmp_path: Path) -> None:
+    blob = stored(tmp_path, b"abc")
+    kept = preserve(blob)
+    opened(blob)[0] = 0
+    Path(blob.path).unlink()
+    mine = opened(blob)
+    mine[0] = 0
+    assert bytes(opened(blob)) == b"abc"
+    assert kept is not None
+
+
+def test_preserving_again_keeps_what_was_preserved(tmp_path: Path) -> None:
+    blob = stored(tmp_path, b"abc")
+    first = preserve(blob)
+    Path(blob.path).unlink()
+    second = preserve(blob)
+    del first
+    assert bytes(opened(blob)) == b"abc"
+    del second
+    with pytest.raises(FileNotFoundError):
+        opened(blob)
+
+
+def test_letting_go_of_one_of_two_keeps_the_other(tmp_path: Path) -> None:
+    blob = stored(tmp_path, b"abc")
+    first, second = preserve(blob), preserve(blob)
+    Path(blob.path).unlink()
+    del second
+    assert bytes(opened(blob)) == b"abc"
+    del first
+
+
+# ---- the same bytes ------------------------------------------------------------------------------------------------
+
+
+@deterministic
+@given(st.binary(min_size=1, max_size=300), st.data())
+def test_one_different_byte_is_seen(
+    tmp_path_factory: pytest.TempPathFactory, content: bytes, data: st.DataObject
+) -> None:
+    place = data.draw(st.integers(0, len(content) - 1))
+    cut = data.draw(st.integers(0, len(content)))
+    other = bytearray(content)
+    other[place] ^= 1 << data.draw(st.integers(0, 7))
+    blob = stored(tmp_path_factory.mktemp("bytes"), content)
+    assert is_content(blob, [content[:cut], content[cut:]])
+    assert not is_content(blob, [bytes(other[:cut]), bytes(other[cut:])])
+    assert same_bytes(content, memoryview(bytearray(content)))
+    assert not same_bytes(memoryview(content), memoryview(other))
+
+
+def test_content_that_is_longer_or_shorter_is_another(tmp_path: Path) -> None:
+    blob = stored(tmp_path, b"abc")
+    assert not is_content(blob, [b"ab"])
+    assert not is_content(blob, [b"abc", b"d"])
+    assert not is_content(blob, [])
+
+
+@pytest.mark.parametrize("part", [b"", memoryview(b""), memoryview(bytearray())], ids=["bytes", "fixed", "writable"])
+def test_a_part_may_be_empty(tmp_path: Path, part: bytes | memoryview) -> None:
+    blob = stored(tmp_path, b"abc")
+    assert is_content(blob, [b"ab", part, b"c"])
+    assert same_bytes(part, b"")
+
+
+# ---- no room -------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def at_most_10_000() -> Iterator[None]:
+    """No file can be longer: the kernel takes the bytes up to there, and then refuses, as a full folder does."""
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, limits[1]))
+    yield
+    resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+
+
+@pytest.mark.usefixtures("at_most_10_000")
+def test_a_write_that_the_system_cuts_short_leaves_nothing(tmp_path: Path) -> None:
+    folders = two_folders(tmp_path)
+    with pytest.raises(StorageFullError) as caught:
+        write([str(folder) for folder in folders], "value", [bytes(6_000), bytes(6_000)])
+    assert caught.value.size == 12_000
+    assert [folder for folder, _ in caught.value.folders] == [str(folder) for folder in folders]
+    assert [list(folder.iterdir()) for folder in folders] == [[], []]
+
+
+def filling(monkeypatch: pytest.MonkeyPatch, folder: Path, number: int) -> None:
+    """Half a write succeeds there, and the next one doesn't."""
+    writev = os.writev
+    begun: set[int] = set()
+
+    def some(descriptor: int, parts: list[memoryview]) -> int:
+        if Path(f"/proc/self/fd/{descriptor}").readlink().parent != folder:
+            return writev(descriptor, parts)
+        if descriptor in begun:
+            raise OSError(number, os.strerror(number))
+        begun.add(descriptor)
+        return os.write(descriptor, parts[0][:3])
+
+    monkeypatch.setattr(os, "writev", some)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="asks /proc where a descriptor leads")
+@pytest.mark.parametrize("number", FULL, ids=errno.errorcode.get)
+def test_a_folder_that_fills_up_half_way_gives_way_to_the_next(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    first, second = two_folders(tmp_path)
+    filling(monkeypatch, first, number)
+    path, size = write([str(first), str(second)], "value", [b"abc", b"defgh"])
+    assert (path, size) == (str(second / "value"), 8)
+    assert Path(path).read_bytes() == b"abcdefgh"
+    assert list(first.iterdir()) == []
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="asks /proc where a descriptor leads")
+def test_any_other_error_is_told_as_it_is_and_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    first, second = two_folders(tmp_path)
+    filling(monkeypatch, first, errno.EIO)
+    with pytest.raises(OSError, match=os.strerror(errno.EIO)) as caught:
+        write([str(first), str(second)], "value", [b"abc", b"defgh"])
+    assert not isinstance(caught.value, StorageFullError)
+    assert [list(folder.iterdir()) for folder in (first, second)] == [[], []]
+
+
+class Room:
+    """What `os.statvfs` tells of a folder with so many bytes free to this user."""
+
+    f_frsize = 1000
+
+    def __init__(self, size: int) -> None:
+        self.f_bavail = size // 1000
+        self.f_bfree = self.f_bavail + 1_000_000
+
+
+@pytest.mark.parametrize(("room", "chosen"), [(7_000, "second"), (8_000, "second"), (9_000, "first")])
+def test_a_folder_that_is_too_full_is_not_even_tried(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, room: int, chosen: str
+) -> None:
+    first, second = two_folders(tmp_path)
+    monkeypatch.setattr(os, "statvfs", lambda folder: Room(room if folder == str(first) else 9_000))
+    path, _ = write([str(first), str(second)], "value", [bytes(8_000)])
+    assert path == str(tmp_path / chosen / "value")
+
+
+def test_without_room_anywhere_the_error_tells_how_much_there_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, second = two_folders(tmp_path)
+    monkeypatch.setattr(os, "statvfs", lambda folder: Room(3_000 if folder == str(first) else 5_000))
+    with pytest.raises(StorageFullError, match="takes 8,000 bytes") as caught:
+        write([str(first), str(second)], "value", [bytes(8_000)])
+    assert caught.value.folders == ((str(first), 3_000), (str(second), 5_000))
+    assert (caught.value.task, caught.value.key) == (None, None)
+    assert [list(folder.iterdir()) for folder in (first, second)] == [[], []]
+
+
+def test_a_folder_that_is_gone_has_no_room(tmp_path: Path) -> None:
+    gone = tmp_path / "gone"
+    path, _ = write([str(gone), str(tmp_path)], "value", [b"abc"])
+    assert path == str(tmp_path / "value")
+    with pytest.raises(StorageFullError) as caught:
+        write([str(gone)], "value", [b"abc"])
+    assert caught.value.folders == ((str(gone), 0),)

@@ -1,0 +1,314 @@
+"""The folders of large values: who may look into them, and that nothing is left of them, however a program ends."""
+
+import fcntl
+import os
+import signal
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from textwrap import dedent
+
+import pytest
+from tests.support import Program, run
+
+from cloaca import storage
+from cloaca.storage import LOCK, PREFIX, Lease, Storage, sweep, wrote
+from cloaca.wire.blobs import Blob, blob_of, opened, preserve, reference
+from cloaca.wire.codec import decode, encode
+
+VALUE = bytes(100_000)
+
+
+@pytest.fixture(autouse=True)
+def places(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[Path, Path]:
+    """Shared memory and temporary folder of each test's own."""
+    shared, temporary = tmp_path / "shared", tmp_path / "temporary"
+    shared.mkdir()
+    temporary.mkdir()
+    monkeypatch.setattr(storage, "SHARED_MEMORY", shared)
+    monkeypatch.setattr(tempfile, "tempdir", str(temporary))
+    return shared, temporary
+
+
+@pytest.fixture
+def opened_storage() -> Iterator[Storage]:
+    here = Storage()
+    yield here
+    here.close()
+
+
+def mode(path: Path) -> int:
+    return path.stat().st_mode & 0o777
+
+
+def descriptors() -> int:
+    return sum(1 for _ in Path("/dev/fd").iterdir())
+
+
+def all_folders(places: tuple[Path, Path]) -> list[Path]:
+    return [folder for place in places for folder in place.iterdir()]
+
+
+# ---- one storage ---------------------------------------------------------------------------------------------------
+
+
+def test_folders_and_files_are_for_this_user_alone(opened_storage: Storage) -> None:
+    payload, lease = opened_storage.put(VALUE)
+    folders = [Path(folder) for folder in opened_storage.folders]
+    assert [mode(folder) for folder in folders] == [0o700, 0o700]
+    files = [path for folder in folders for path in folder.iterdir()]
+    assert len(files) == 3  # a lock each, and the value
+    assert {mode(path) for path in files} == {0o600}
+    assert Path(blob_of(payload).path) in files
+    del lease
+
+
+def test_shared_memory_comes_first_and_names_tell_the_owner(opened_storage: Storage, places: tuple[Path, Path]) -> None:
+    folders = [Path(folder) for folder in opened_storage.folders]
+    assert [folder.parent for folder in folders] == list(places)
+    assert all(folder.name.startswith(f"{PREFIX}{os.getpid()}-") for folder in folders)
+
+
+def test_without_shared_memory_there_is_the_temporary_folder(
+    places: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(storage, "SHARED_MEMORY", places[0] / "missing")
+    here = Storage()
+    assert [Path(folder).parent for folder in here.folders] == [places[1]]
+    here.close()
+
+
+def test_a_payload_of_the_program_is_stored_as_it_is(opened_storage: Storage) -> None:
+    value = {"rows": [1, 2], "more": "x" * 100_000}
+    payload, lease = opened_storage.put(encode(value))
+    assert decode(payload) == value
+    assert blob_of(payload).is_structure
+    assert opened_storage.has(payload)
+    del lease
+
+
+def test_a_storage_has_its_own_files_as_long_as_they_are_there(opened_storage: Storage) -> None:
+    payload, lease = opened_storage.put(VALUE)
+    another = Storage()
+    theirs, their_lease = another.put(VALUE)
+    assert opened_storage.has(payload)
+    assert not opened_storage.has(theirs)
+    assert not opened_storage.has(encode([1]))
+    del lease, their_lease
+    assert not opened_storage.has(payload)
+    another.close()
+
+
+def test_a_file_goes_with_the_last_lease(opened_storage: Storage) -> None:
+    payload, lease = opened_storage.put(VALUE)
+    path = Path(blob_of(payload).path)
+    twin = lease
+    del lease
+    assert path.exists()
+    del twin
+    assert not path.exists()
+
+
+def test_a_lease_on_what_is_gone_is_no_error(opened_storage: Storage) -> None:
+    payload, lease = opened_storage.put(VALUE)
+    Path(blob_of(payload).path).unlink()
+    del lease
+    assert not opened_storage.has(payload)
+
+
+def test_what_a_dead_attempt_wrote_is_removed_and_nothing_else(opened_storage: Storage) -> None:
+    names = ["1.1", "1.2", "11.1", "21.1", "program.1"]
+    for folder in opened_storage.folders:
+        for name in names:
+            Path(folder, name).touch()
+    opened_storage.discard(1)
+    for folder in opened_storage.folders:
+        assert sorted(path.name for path in Path(folder).iterdir()) == ["11.1", "21.1", LOCK, "program.1"]
+
+
+@pytest.mark.parametrize(("name", "expected"), [("1.1", True), ("1.20", True), ("11.1", False), ("program.1", False)])
+def test_the_name_tells_which_attempt_wrote_it(name: str, *, expected: bool) -> None:
+    assert wrote(1, reference(Blob(f"/1.1/{name}", 5, is_structure=False))) is expected
+
+
+def test_what_was_sent_was_not_stored() -> None:
+    assert not wrote(1, encode("1.1"))
+
+
+# ---- the end of a storage ------------------------------------------------------------------------------------------
+
+
+def test_closing_removes_everything_and_may_be_repeated(places: tuple[Path, Path]) -> None:
+    here = Storage()
+    payload, lease = here.put(VALUE)
+    kept = preserve(blob_of(payload))
+    before = descriptors()
+    here.close()
+    assert all_folders(places) == []
+    assert here.folders == ()
+    assert descriptors() == before - 2
+    assert opened(blob_of(payload)) == VALUE
+    here.close()
+    assert descriptors() == before - 2
+    del lease, kept
+
+
+def test_closing_one_leaves_the_others(places: tuple[Path, Path]) -> None:
+    one, other = Storage(), Storage()
+    payload, lease = other.put(VALUE)
+    one.close()
+    assert decode_content(payload) == VALUE
+    assert len(all_folders(places)) == 2
+    del lease
+    other.close()
+
+
+def decode_content(payload: bytes) -> bytes:
+    return bytes(opened(blob_of(payload)))
+
+
+def test_a_forked_child_removes_nothing(opened_storage: Storage) -> None:
+    payload, lease = opened_storage.put(VALUE)
+    child = os.fork()
+    if child == 0:
+        try:
+            lease.__del__()
+            opened_storage.close()
+            sweep()
+        finally:
+            os._exit(0)
+    os.waitpid(child, 0)
+    assert decode_content(payload) == VALUE
+    assert all(Path(folder, LOCK).exists() for folder in opened_storage.folders)
+    del lease
+
+
+# ---- sweeping ------------------------------------------------------------------------------------------------------
+
+OWNER = """
+    import signal, sys, tempfile
+    from pathlib import Path
+    from cloaca import storage
+    storage.SHARED_MEMORY = Path("shared")
+    tempfile.tempdir = "temporary"
+    here = storage.Storage()
+    kept = here.put(bytes(100_000))
+    print("ready", flush=True)
+    signal.pause()
+"""
+
+
+def test_what_a_killed_program_left_is_swept_and_not_before(places: tuple[Path, Path], tmp_path: Path) -> None:
+    with Program(dedent(OWNER), tmp_path) as program:
+        assert program.line() == "ready"
+        sweep()
+        here = Storage()
+        assert len(all_folders(places)) == 4
+        program.send(signal.SIGKILL)
+        program.end()
+        assert len(all_folders(places)) == 4
+        sweep()
+        assert {str(folder) for folder in all_folders(places)} == set(here.folders)
+        here.close()
+
+
+def test_opening_a_storage_sweeps(places: tuple[Path, Path]) -> None:
+    left = [abandoned(place) for place in places]
+    here = Storage()
+    assert not any(folder.exists() for folder in left)
+    here.close()
+
+
+def abandoned(place: Path, name: str = f"{PREFIX}1-x") -> Path:
+    """A folder whose owner is gone."""
+    folder = place / name
+    folder.mkdir()
+    (folder / LOCK).touch()
+    (folder / "1.1").write_bytes(VALUE)
+    return folder
+
+
+def test_only_folders_of_that_name_are_swept(places: tuple[Path, Path]) -> None:
+    other, gone = abandoned(places[1], "other-1-x"), abandoned(places[1])
+    sweep()
+    assert (other.exists(), gone.exists()) == (True, False)
+
+
+def test_a_folder_without_a_lock_is_just_being_made(places: tuple[Path, Path]) -> None:
+    folder = abandoned(places[0])
+    (folder / LOCK).rename(folder / f"{LOCK}.draft")
+    sweep()
+    assert sorted(path.name for path in folder.iterdir()) == ["1.1", f"{LOCK}.draft"]
+
+
+def test_a_lock_that_is_held_keeps_the_folder(places: tuple[Path, Path]) -> None:
+    folder = abandoned(places[0])
+    with (folder / LOCK).open() as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        sweep()
+        assert (folder / "1.1").exists()
+    sweep()
+    assert not folder.exists()
+
+
+def test_sweeping_keeps_no_descriptor(places: tuple[Path, Path], opened_storage: Storage) -> None:
+    before = descriptors()
+    abandoned(places[0])
+    sweep()
+    assert descriptors() == before
+    assert opened_storage.folders
+
+
+# ---- programs ------------------------------------------------------------------------------------------------------
+
+ENDING = """
+    import os, sys, tempfile
+    from pathlib import Path
+    import cloaca
+    from cloaca import storage
+    storage.SHARED_MEMORY = Path("shared").resolve()
+    tempfile.tempdir = str(Path("temporary").resolve())
+
+    with cloaca.WorkflowBuilder("large"):
+
+        @cloaca.task()
+        def make(context):
+            context.set("made", context["given"] * 2)
+
+    runner = cloaca.DefaultRunner(workers=2)
+    result = runner.execute("large", cloaca.Context({{"given": bytes(100_000)}}))
+    files = [path for path in storage.SHARED_MEMORY.rglob("*") if path.stat().st_size >= 100_000]
+    print(result.status, len(result.final_context["made"]), len(files), flush=True)
+    {end}
+"""
+ENDINGS = {
+    "the last line": ("", 0),
+    "sys.exit": ("sys.exit(3)", 3),
+    "an exception": ("raise ValueError('no')", 1),
+    "shutdown": ("runner.shutdown()", 0),
+    "shutdown and a result that is read": ("runner.shutdown(); assert len(result.final_context['made']) == 200_000", 0),
+    "no runner any more": ("del runner, result", 0),
+}
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="workers elsewhere end a moment later")
+@pytest.mark.parametrize(("end", "code"), ENDINGS.values(), ids=ENDINGS)
+def test_a_program_that_ends_leaves_nothing(places: tuple[Path, Path], tmp_path: Path, end: str, code: int) -> None:
+    ended = run("-c", dedent(ENDING).format(end=end), cwd=tmp_path)
+    assert (ended.returncode, ended.stdout) == (code, "Completed 200000 2\n"), ended.stderr
+    assert all_folders(places) == []
+
+
+def test_a_program_that_is_killed_leaves_what_the_next_one_sweeps(places: tuple[Path, Path], tmp_path: Path) -> None:
+    killed = run("-c", dedent(ENDING).format(end="os.kill(os.getpid(), 9)"), cwd=tmp_path)
+    assert killed.returncode == -signal.SIGKILL
+    assert len(all_folders(places)) == 2
+    following = run("-c", dedent(ENDING).format(end=""), cwd=tmp_path)
+    assert (following.returncode, following.stdout) == (0, "Completed 200000 2\n"), following.stderr
+    assert all_folders(places) == []
+
+
+def test_a_lease_is_no_more_than_its_file() -> None:
+    lease = Lease(reference(Blob("/nowhere/at/all", 1, is_structure=False)))
+    del lease
