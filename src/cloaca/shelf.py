@@ -3,6 +3,7 @@
 import os
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
+from itertools import count
 
 from cloaca.wire.blobs import Blob, Part, blob_of, is_reference, reference, size_of, write
 
@@ -13,14 +14,13 @@ class Shelf:
     def __init__(self, folders: Sequence[str], attempt: int) -> None:
         self._folders = folders
         self._attempt = attempt
-        self._count = 0
+        self._numbers = count()  # threads of a task may set values at once
         self._written: set[bytes] = set()
         self._is_shared = False
 
     def put(self, parts: Sequence[Part], is_structure: bool) -> bytes:  # noqa: FBT001 - a fact about the value
         """Write a value; returns its reference. Raises `StorageFullError` where there is no room."""
-        self._count += 1
-        path, size = write(self._folders, f"{self._attempt}.{os.getpid()}.{self._count}", parts)
+        path, size = write(self._folders, f"{self._attempt}.{os.getpid()}.{next(self._numbers)}", parts)
         payload = reference(Blob(path, size, is_structure))
         self._written.add(payload)
         return payload

@@ -13,6 +13,7 @@ import fcntl
 import os
 import shutil
 import tempfile
+import weakref
 from collections.abc import Iterator
 from contextlib import suppress
 from itertools import count
@@ -44,6 +45,9 @@ Leases = dict[bytes, Lease]
 """By reference."""
 
 
+_storages: "weakref.WeakSet[Storage]" = weakref.WeakSet()
+
+
 class Storage:
     """The folders of one runner. Whoever ends without closing it is swept up after."""
 
@@ -54,6 +58,7 @@ class Storage:
         self._numbers = count()
         self._folders = [Path(tempfile.mkdtemp(prefix=f"{PREFIX}{self._owner}-", dir=place)) for place in places]
         self._locks = [_locked(folder) for folder in self._folders]
+        _storages.add(self)
 
     @property
     def folders(self) -> tuple[str, ...]:
@@ -87,6 +92,10 @@ class Storage:
         if self._owner == os.getpid():
             for folder in self._folders:
                 shutil.rmtree(folder, ignore_errors=True)
+        self.abandon()
+
+    def abandon(self) -> None:
+        """Let go of the locks. In a forked child of the program: it must not hold them when the program has gone."""
         for lock in self._locks:
             os.close(lock)
         self._folders, self._locks = [], []
@@ -127,3 +136,11 @@ def _locked(folder: Path) -> int:
     fcntl.flock(lock, fcntl.LOCK_EX)
     draft.rename(folder / LOCK)
     return lock
+
+
+def _abandon_all() -> None:
+    for storage in list(_storages):
+        storage.abandon()
+
+
+os.register_at_fork(after_in_child=_abandon_all)

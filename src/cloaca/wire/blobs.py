@@ -29,6 +29,7 @@ MARK = b"\xc1\0\0\0\0"
 """How a reference begins. A pickled payload begins so too, but never has no parts."""
 
 _PIECES = 512
+_FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 _PROT_READ, _PROT_WRITE = 1, 2
 _MAP_PRIVATE = 2
 _MAP_NORESERVE = 0x4000 if os.uname().sysname == "Linux" else 0x40
@@ -98,14 +99,19 @@ def _room(folder: str) -> int:
 
 def _written(path: str, parts: Sequence[Part]) -> bool:
     """Write a file; `False` where the folder turned out to be full, and nothing is left of it."""
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+    try:
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        if error.errno in _FULL:
+            return False
+        raise
     try:
         left = [memoryview(part) for part in parts if len(part)]
         while left:
             _drop(left, os.writev(descriptor, left[:_PIECES]))
     except OSError as error:
         os.unlink(path)  # noqa: PTH108 - a string from here to there
-        if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+        if error.errno in _FULL:
             return False
         raise
     finally:
