@@ -223,7 +223,7 @@ def test_opening_a_storage_sweeps(places: tuple[Path, Path]) -> None:
 def abandoned(place: Path, name: str = f"{PREFIX}1-x") -> Path:
     """A folder whose owner is gone."""
     folder = place / name
-    folder.mkdir()
+    folder.mkdir(mode=0o700)
     (folder / LOCK).touch()
     (folder / "1.1").write_bytes(VALUE)
     return folder
@@ -233,6 +233,24 @@ def test_only_folders_of_that_name_are_swept(places: tuple[Path, Path]) -> None:
     other, gone = abandoned(places[1], "other-1-x"), abandoned(places[1])
     sweep()
     assert (other.exists(), gone.exists()) == (True, False)
+
+
+def test_a_folder_that_somebody_else_made_is_never_swept(places: tuple[Path, Path], tmp_path: Path) -> None:
+    """Whatever the user keeps under such a name: open to others, another name, or a link to a folder elsewhere."""
+    own = [abandoned(places[0], f"{PREFIX}{name}") for name in ("experiments", "2026-results", "7-open")]
+    own[1].joinpath(LOCK).rename(own[1] / "lock")
+    own[2].chmod(0o755)
+    elsewhere = abandoned(tmp_path, "elsewhere")
+    (places[0] / f"{PREFIX}8-link").symlink_to(elsewhere)
+    sweep()
+    assert all((folder / "1.1").exists() for folder in (*own, elsewhere))
+
+
+def test_a_folder_of_another_user_is_never_swept(places: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = abandoned(places[0])
+    monkeypatch.setattr(os, "geteuid", lambda: folder.stat().st_uid + 1)
+    sweep()
+    assert folder.exists()
 
 
 def test_a_folder_without_a_lock_is_just_being_made(places: tuple[Path, Path]) -> None:

@@ -2,16 +2,19 @@
 
     /dev/shm/cloaca-<process id>-<random>/     shared memory, as long as it has room
     <temporary folder>/cloaca-.../             where it hasn't
-        lock                                   held by the process that owns the folder, as long as it lives
-        <attempt>.<number>                     one value
+        cloaca.lock                            held by the process that owns the folder, as long as it lives
+        <attempt>.<process id>.<number>        one value
 
 A file goes with the last `Lease` on it. If the owner ends without a word, the kernel lets go of its locks, and the next
-storage that any process of this user opens removes what was left.
+storage that any process of this user opens removes what was left. Only what was surely made here is ever removed: a
+folder of this user, closed to all others, with a name and a lock as above.
 """
 
 import fcntl
 import os
+import re
 import shutil
+import stat
 import tempfile
 import weakref
 from collections.abc import Iterator
@@ -23,7 +26,9 @@ from cloaca.wire.blobs import Blob, blob_of, is_reference, reference, write
 
 SHARED_MEMORY = Path("/dev/shm")  # noqa: S108 - folders in it are made for this user alone, under random names
 PREFIX = "cloaca-"
-LOCK = "lock"
+PRIVATE = 0o700
+LOCK = "cloaca.lock"
+_MADE_HERE = re.compile(rf"{PREFIX}\d+-")
 
 
 class Lease:
@@ -115,7 +120,7 @@ def sweep() -> None:
 
 def _abandoned(place: Path) -> Iterator[Path]:
     """This user's folders whose lock nobody holds. One without a lock is just being made, or being removed."""
-    for folder in place.glob(f"{PREFIX}*"):
+    for folder in filter(_is_made_here, place.glob(f"{PREFIX}*")):
         try:
             lock = os.open(folder / LOCK, os.O_RDWR | os.O_CLOEXEC)
         except OSError:
@@ -127,6 +132,15 @@ def _abandoned(place: Path) -> Iterator[Path]:
         finally:
             os.close(lock)
         yield folder
+
+
+def _is_made_here(folder: Path) -> bool:
+    try:
+        found = folder.lstat()
+    except OSError:
+        return False
+    is_private = stat.S_ISDIR(found.st_mode) and stat.S_IMODE(found.st_mode) == PRIVATE
+    return is_private and found.st_uid == os.geteuid() and _MADE_HERE.match(folder.name) is not None
 
 
 def _locked(folder: Path) -> int:
