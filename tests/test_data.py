@@ -49,11 +49,11 @@ def places(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[Pa
 @pytest.fixture
 def files(places: tuple[Path, Path]) -> Callable[[], int]:
     """How many values are in files now. For tests and tasks alike."""
-    folders = [str(place) for place in places]
+    folders, lock = [str(place) for place in places], storage.LOCK
 
     def count() -> int:
         found = [path for folder in folders for path in Path(folder).glob("cloaca-*/*.*")]
-        return sum(path.name != "lock.draft" for path in found)
+        return sum(not path.name.startswith(lock) for path in found)
 
     return count
 

@@ -109,7 +109,7 @@ class Run:
     """The state of one run.
 
     `answers`: whether the executor asks for what a slice lacks in the middle of a task. `oversized` tells of the values
-    over `limit` bytes who set them and how large they are, by key.
+    over `limit` bytes who set them and how large they are, by key. `seed`: what all attempts' seeds come from.
     """
 
     def __init__(
@@ -122,8 +122,10 @@ class Run:
         answers: bool,
         limit: int | None = None,
         merging: Merging | None = None,
+        seed: int = 0,
     ) -> None:
         self.plan = plan
+        self.seed = seed
         self._merging = merging or Merging()
         self.history = History(
             plan,
@@ -140,6 +142,7 @@ class Run:
         )
         self.states = [State.WAITING] * len(plan.names)
         self.attempts = [0] * len(plan.names)
+        self._failures = [0] * len(plan.names)
         self.ends: list[Usage | Failed | Lost | None] = [None] * len(plan.names)
         self.cancelled = False
         self.oversized: dict[str, tuple[str, int]] = {}
@@ -235,7 +238,17 @@ class Run:
             agreed = tuple(self.history.joined_keys(rank))
             reads = (*reads, *agreed)
         slice_ = self._slice(rank, reads) if self._answers else self._whole_slice(rank)
-        return Assignment(number, self.plan.names[rank], work.function, slice_, self._merging.rules, agreed)
+        return Assignment(
+            number,
+            self.plan.names[rank],
+            work.function,
+            slice_,
+            self._merging.rules,
+            agreed,
+            nth=self.attempts[rank] + 1,
+            ended=self._failures[rank],
+            seed=self.seed,
+        )
 
     def _cancel(self, now: float) -> Commands:
         if self.cancelled or not self._unended:
@@ -342,6 +355,7 @@ class Run:
             self.oversized.setdefault(key, (version.writer, size))
 
     def _fail(self, attempt: Attempt, event: Failed | Lost) -> Commands:
+        self._failures[attempt.rank] += isinstance(event, Failed)
         stopped = self.cancelled and isinstance(event, Lost)
         return self._end(attempt, State.CANCELLED if stopped else State.FAILED, event)
 

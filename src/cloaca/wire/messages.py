@@ -93,7 +93,9 @@ class Assignment(Message, frozen=True, tag="assign"):
     """One attempt to run.
 
     `rules` is the number under which the workflow's merge rules were published, 0 where there are none. `agreed`: keys
-    of the slice that must not be in conflict, or the attempt fails before the task begins.
+    of the slice that must not be in conflict, or the attempt fails before the task begins. `nth`: which try of the task
+    this is, from 1. `seed` is the run's; with it, the task's id and `ended` (how many tries the task ended by itself,
+    so without those that were lost) comes the attempt's own.
     """
 
     attempt: int
@@ -102,6 +104,9 @@ class Assignment(Message, frozen=True, tag="assign"):
     slice: Slice
     rules: int = 0
     agreed: tuple[str, ...] = ()
+    nth: int = 1
+    ended: int = 0
+    seed: int = 0
 
 
 class Answer(Message, frozen=True, tag="answer"):
