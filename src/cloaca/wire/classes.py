@@ -29,12 +29,12 @@ import threading
 import weakref
 from dataclasses import dataclass
 from io import BytesIO, TextIOWrapper
-from types import FunctionType, MethodType
+from types import CodeType, FunctionType, MethodType
 from typing import TYPE_CHECKING, Any
 
 from cloudpickle import cloudpickle
 
-from cloaca.wire.code import global_names
+from cloaca.wire.code import global_names, reduce_code
 from cloaca.wire.layouts import layout
 from cloaca.wire.reductions import BY_TYPE, importable, is_dispatcher, reduce_dispatcher, reduce_exception
 
@@ -198,6 +198,7 @@ class Pickler(Base):
             **cloudpickle.Pickler._dispatch_table,
             TextIOWrapper: _reduce_text_file,
             memoryview: _reduce_view,
+            CodeType: reduce_code,
             **BY_TYPE,
         }
         super().__init__(file, protocol=5, buffer_callback=buffer_callback)

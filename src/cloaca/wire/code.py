@@ -1,15 +1,19 @@
-"""Which globals a function's code uses, class bodies inside it included.
+"""What cloudpickle leaves out of a function's code: some globals that it uses, and the file where it stands.
 
 cloudpickle looks for `LOAD_GLOBAL`; a class body loads its globals with `LOAD_NAME`, so that a class defined inside a
-task would arrive without them (the annotations of its methods, for a start).
+task would arrive without them (the annotations of its methods, for a start). And from 3.1.3 on it hides the name of
+the file, so that a traceback of a worker couldn't show the user's lines.
 """
 
 import dis
 from collections.abc import Iterator
 from inspect import CO_OPTIMIZED
 from types import CodeType
+from typing import Any
 
 from cloudpickle import cloudpickle
+
+_HIDDEN = "<dynamic-code>"
 
 
 def global_names(code: CodeType) -> tuple[str, ...]:
@@ -17,6 +21,13 @@ def global_names(code: CodeType) -> tuple[str, ...]:
     names: dict[str, None] = cloudpickle._extract_code_globals(code)
     names.update(dict.fromkeys(_names_in_class_bodies(code)))
     return tuple(names)
+
+
+def reduce_code(code: CodeType) -> tuple[Any, ...]:
+    """Code as cloudpickle reduces it, with the name of its file."""
+    kind, arguments = cloudpickle._code_reduce(code)
+    shown = "".join(code.co_filename)  # a string of its own, as interned ones make for other bytes
+    return kind, tuple(shown if isinstance(part, str) and part == _HIDDEN else part for part in arguments)
 
 
 def _names_in_class_bodies(code: CodeType) -> Iterator[str]:
