@@ -62,6 +62,37 @@ def tasks() -> None:
     cloaca.task(dependencies="x")  # a str is a sequence of them: refused when it runs
 
 
+def retries(policy: cloaca.RetryPolicy, builder: cloaca.RetryPolicyBuilder) -> None:
+    assert_type(cloaca.RetryPolicy.default(), cloaca.RetryPolicy)
+    assert_type(cloaca.RetryPolicy.builder(), cloaca.RetryPolicyBuilder)
+    assert_type(cloaca.RetryPolicy(max_attempts=5), cloaca.RetryPolicy)
+    cloaca.RetryPolicy(5)  # type: ignore[call-arg]
+    assert_type(policy.max_attempts, int)
+    assert_type((policy.initial_delay, policy.max_delay), tuple[float, float])
+    assert_type(policy.with_jitter, bool)
+    assert_type(policy.backoff_strategy, cloaca.BackoffStrategy)
+    assert_type(policy.retry_condition, cloaca.RetryCondition)
+    policy.max_attempts = 5  # type: ignore[misc]
+    assert_type(policy.should_retry(1, "TimeoutError"), bool)
+    assert_type(policy.should_retry(1, TimeoutError), bool)
+    assert_type(policy.should_retry(1, TimeoutError()), bool)
+    assert_type(policy.calculate_delay(1), float)
+    assert_type(builder.max_attempts(5).initial_delay(1).max_delay(2.5), cloaca.RetryPolicyBuilder)
+    assert_type(builder.with_jitter(False), cloaca.RetryPolicyBuilder)
+    assert_type(builder.backoff_strategy(cloaca.BackoffStrategy.fixed()), cloaca.RetryPolicyBuilder)
+    assert_type(builder.retry_condition(cloaca.RetryCondition.never()), cloaca.RetryPolicyBuilder)
+    assert_type(builder.build(), cloaca.RetryPolicy)
+    builder.max_attempts("5")  # type: ignore[arg-type]
+    builder.backoff_strategy("fixed")  # type: ignore[arg-type]
+    assert_type(cloaca.BackoffStrategy.linear(2), cloaca.BackoffStrategy)
+    assert_type(cloaca.BackoffStrategy.exponential(2, multiplier=3), cloaca.BackoffStrategy)
+    assert_type(cloaca.RetryCondition.transient_only(), cloaca.RetryCondition)
+    assert_type(cloaca.RetryCondition.all_errors(), cloaca.RetryCondition)
+    assert_type(cloaca.RetryCondition.error_pattern(["rate limit"]), cloaca.RetryCondition)
+    assert_type(cloaca.RetryCondition.error_types(ConnectionError, cloaca.TaskError), cloaca.RetryCondition)
+    cloaca.RetryCondition.error_types("ConnectionError")  # type: ignore[arg-type]
+
+
 def best(base: int | None, values: Sequence[int]) -> int:
     return max(values)
 

@@ -38,12 +38,17 @@ if TYPE_CHECKING:
     from cloaca.registry import register_workflow_constructor as register_workflow_constructor
     from cloaca.result import TaskResult as TaskResult
     from cloaca.result import WorkflowResult as WorkflowResult
+    from cloaca.retry import BackoffStrategy as BackoffStrategy
+    from cloaca.retry import RetryCondition as RetryCondition
+    from cloaca.retry import RetryPolicy as RetryPolicy
+    from cloaca.retry import RetryPolicyBuilder as RetryPolicyBuilder
     from cloaca.runner import DefaultRunner as DefaultRunner
     from cloaca.runner import Execution as Execution
     from cloaca.workflow import Task as Task
     from cloaca.workflow import Workflow as Workflow
 
 _HOME = {
+    "BackoffStrategy": "retry",
     "CaptureError": "errors",
     "CloacaError": "errors",
     "Context": "context",
@@ -57,6 +62,9 @@ _HOME = {
     "NestedExecutionError": "errors",
     "NotSupportedYetError": "errors",
     "RemoteTraceback": "errors",
+    "RetryCondition": "retry",
+    "RetryPolicy": "retry",
+    "RetryPolicyBuilder": "retry",
     "RunnerClosedError": "errors",
     "StorageFullError": "errors",
     "Task": "workflow",
@@ -81,6 +89,7 @@ _HOME = {
 
 __version__ = "0.1.0"
 __all__ = [
+    "BackoffStrategy",
     "CaptureError",
     "CloacaError",
     "Context",
@@ -94,6 +103,9 @@ __all__ = [
     "NestedExecutionError",
     "NotSupportedYetError",
     "RemoteTraceback",
+    "RetryCondition",
+    "RetryPolicy",
+    "RetryPolicyBuilder",
     "RunnerClosedError",
     "StorageFullError",
     "Task",
