@@ -57,6 +57,10 @@ def tasks() -> None:
 
     assert_type(bare(cloaca.Context()), None)
     assert_type(called(cloaca.Context()), dict[str, int])
+    cloaca.task(retry=cloaca.RetryPolicy.default(), timeout=30)
+    cloaca.task(retry_attempts=3, retry_backoff="fixed", retry_delay_ms=1, retry_max_delay_ms=2.5, retry_jitter=False)
+    cloaca.task(retry=3)  # type: ignore[call-overload]
+    cloaca.task(timeout="30")  # type: ignore[call-overload]
     cloaca.task(name="x")  # type: ignore[call-overload]
     cloaca.task("x")  # type: ignore[call-overload]
     cloaca.task(dependencies="x")  # a str is a sequence of them: refused when it runs
@@ -115,6 +119,9 @@ def workflows(builder: cloaca.WorkflowBuilder) -> None:
     assert_type(workflow.tasks[0].id, str)
     assert_type(workflow.tasks[0].function, Callable[..., Any])
     assert_type(workflow.tasks[0].dependencies, tuple[str, ...])
+    assert_type(workflow.tasks[0].reads, tuple[str, ...] | None)
+    assert_type(workflow.tasks[0].retry, cloaca.RetryPolicy | None)
+    assert_type(workflow.tasks[0].timeout, float | None)
     assert_type(workflow.version, str)
     assert_type(workflow.merge, Mapping[str, Callable[[Any, list[Any]], Any]])
     assert_type(workflow.on_conflict, Literal["first", "last", "fail"] | None)
