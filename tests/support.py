@@ -17,6 +17,7 @@ import cloaca
 from cloaca.errors import INPUT
 from cloaca.execution.attempt import TaskFunction
 from cloaca.execution.executor import Executor
+from cloaca.execution.mark import NONE
 from cloaca.wire.codec import decode, encode
 from cloaca.wire.functions import capture
 from cloaca.wire.messages import (
@@ -28,6 +29,7 @@ from cloaca.wire.messages import (
     Lost,
     Outcome,
     Publish,
+    Said,
     Slice,
     Started,
     Unstarted,
@@ -116,6 +118,8 @@ class Desk:
 
     def _note(self, event: Event) -> None:
         self.events.append(event)
+        if isinstance(event, Said) and event.attempt == NONE:
+            return  # the executor itself said it
         assert event.attempt in self._started, f"{event} is about an attempt that isn't open"
         match event:
             case Started():
@@ -127,6 +131,12 @@ class Desk:
                 self.ends[event.attempt] = event
             case _:
                 assert self._started[event.attempt], f"{event} came before Started"
+
+
+def killer_of(end: End) -> str | None:
+    """The signal that ended the worker of an attempt that was lost."""
+    assert isinstance(end, Lost), end
+    return end.signal
 
 
 def published(*functions: TaskFunction) -> list[Publish]:

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cloaca.errors import MergeConflict, WorkerDied
-from cloaca.retry import BackoffStrategy, RetryCondition, RetryPolicy, RetryPolicyBuilder, kinds_of
+from cloaca.errors import MergeConflict, WorkerDied, kinds_of
+from cloaca.retry import BackoffStrategy, RetryCondition, RetryPolicy, RetryPolicyBuilder
 
 
 class RateLimitError(Exception):

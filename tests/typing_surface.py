@@ -156,7 +156,7 @@ def configurations() -> None:
     assert_type(cloaca.DefaultRunnerConfig.default(), cloaca.DefaultRunnerConfig)
     assert_type(config.max_concurrent_tasks, int)
     assert_type(config.enable_recovery, bool)
-    assert_type(config.workers, int | None)
+    assert_type(config.given("max_concurrent_tasks"), int | None)
     assert_type(config.to_dict(), dict[str, Any])
     config.max_concurrent_tasks = 3
     config.max_concurrent_tasks = "3"  # type: ignore[assignment]

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from cloaca.errors import DecodeError as DecodeError
     from cloaca.errors import EncodeError as EncodeError
     from cloaca.errors import InternalError as InternalError
+    from cloaca.errors import MemoryLimitExceeded as MemoryLimitExceeded
     from cloaca.errors import MergeConflict as MergeConflict
     from cloaca.errors import NestedExecutionError as NestedExecutionError
     from cloaca.errors import NotSupportedYetError as NotSupportedYetError
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from cloaca.errors import RunnerClosedError as RunnerClosedError
     from cloaca.errors import StorageFullError as StorageFullError
     from cloaca.errors import TaskError as TaskError
+    from cloaca.errors import TaskTimeout as TaskTimeout
     from cloaca.errors import UnknownWorkflowError as UnknownWorkflowError
     from cloaca.errors import WorkerDied as WorkerDied
     from cloaca.errors import WorkersUnavailableError as WorkersUnavailableError
@@ -58,6 +60,7 @@ _HOME = {
     "EncodeError": "errors",
     "Execution": "runner",
     "InternalError": "errors",
+    "MemoryLimitExceeded": "errors",
     "MergeConflict": "errors",
     "NestedExecutionError": "errors",
     "NotSupportedYetError": "errors",
@@ -69,6 +72,7 @@ _HOME = {
     "StorageFullError": "errors",
     "Task": "workflow",
     "TaskError": "errors",
+    "TaskTimeout": "errors",
     "TaskNamespace": "namespace",
     "TaskResult": "result",
     "UnknownWorkflowError": "errors",
@@ -99,6 +103,7 @@ __all__ = [
     "EncodeError",
     "Execution",
     "InternalError",
+    "MemoryLimitExceeded",
     "MergeConflict",
     "NestedExecutionError",
     "NotSupportedYetError",
@@ -112,6 +117,7 @@ __all__ = [
     "TaskError",
     "TaskNamespace",
     "TaskResult",
+    "TaskTimeout",
     "UnknownWorkflowError",
     "WorkerDied",
     "WorkersUnavailableError",

@@ -1,8 +1,8 @@
 """Retry policies: whether a task is tried again after a failed try, and how long to wait before that.
 
 Pure values: no clock, no chance. Whoever runs a task brings the facts: which try has failed (`nth`, from 1), the names
-of the exception's classes (`kinds`, see `kinds_of`), its text ("TypeName: message"), and a random number. So the
-decision needs no exception at hand, which the coordinator never opens.
+of the exception's classes (`kinds`, see `cloaca.errors.kinds_of`), its text ("TypeName: message"), and a random number.
+So the decision needs no exception at hand, which the coordinator never opens.
 
 What makes no sense raises `ValueError` where it is given: in the method of the builder, not in `build`.
 """
@@ -132,7 +132,7 @@ class RetryCondition:
         if not types or not all(map(_is_error_type, types)):
             given = ", ".join(map(repr, types)) or "nothing"
             raise ValueError(f"error_types takes classes of exceptions, as in ConnectionError, not {given}.")
-        return cls("error_types", tuple(map(_name, types)))
+        return cls("error_types", tuple(map(errors.kind_of, types)))
 
     def holds(self, kinds: Sequence[str], text: str) -> bool:
         """Tell whether the condition names an error with these kinds and this text."""
@@ -151,19 +151,6 @@ class RetryCondition:
     def __repr__(self) -> str:
         given = repr(list(self._named)) if self._rule == "error_pattern" else ", ".join(self._named)
         return f"RetryCondition.{self._rule}({given})"
-
-
-def kinds_of(error_type: type[BaseException]) -> tuple[str, ...]:
-    """Name the class and all its bases but `object`, the class first: built-in ones plain, others by their module.
-
-    >>> kinds_of(ConnectionError)
-    ('ConnectionError', 'OSError', 'Exception', 'BaseException')
-    """
-    return tuple(map(_name, error_type.__mro__[:-1]))
-
-
-def _name(cls: type) -> str:
-    return cls.__qualname__ if cls.__module__ == "builtins" else f"{cls.__module__}.{cls.__qualname__}"
 
 
 def _is_transient(kinds: Sequence[str], text: str) -> bool:
@@ -188,7 +175,7 @@ def _is_error_type(value: object) -> TypeGuard[type[BaseException]]:
 
 # ---- the policy ----------------------------------------------------------------------------------------------------
 
-_NEVER_RETRIED: Final = _name(errors.MergeConflict)
+_NEVER_RETRIED: Final = errors.kind_of(errors.MergeConflict)
 _DOUBLING: Final = BackoffStrategy.exponential(2)
 _ALL_ERRORS: Final = RetryCondition.all_errors()
 
@@ -302,14 +289,14 @@ class RetryPolicyBuilder:
 def _facts(error: object) -> tuple[Sequence[str], str]:
     """The kinds and the text of an error that is given as itself, as its class, or by name."""
     if isinstance(error, BaseException):
-        return kinds_of(type(error)), f"{type(error).__qualname__}: {error}"
+        return errors.kinds_of(type(error)), f"{type(error).__qualname__}: {error}"
     if _is_error_type(error):
-        return kinds_of(error), error.__qualname__
+        return errors.kinds_of(error), error.__qualname__
     if not isinstance(error, str):
         raise ValueError(f"error_type is an exception, its class or the name of that, not {error!r}.")
     name = error.partition(": ")[0]
     known = getattr(builtins, name, None) or getattr(errors, name.removeprefix("cloaca.errors."), None)
-    return (kinds_of(known) if _is_error_type(known) else (name,)), error
+    return (errors.kinds_of(known) if _is_error_type(known) else (name,)), error
 
 
 def _seconds(name: str, value: object) -> float:

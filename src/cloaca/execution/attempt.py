@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from cloaca.context import Ask, Context, adopt, demand_agreement, diff_of, of_task, traffic_of
+from cloaca.errors import kinds_of
 from cloaca.execution.meter import Meter
 from cloaca.merge.rules import Rules
 from cloaca.shelf import Shelf, Traffic
@@ -71,6 +72,7 @@ def _failed(assignment: Assignment, error: BaseException, usage: Usage) -> Faile
         _encodable("".join(traceback.format_exception(error.with_traceback(_below_this_file(error))))),
         _pickled(error),
         usage,
+        kinds_of(type(error)),
     )
 
 
@@ -85,7 +87,7 @@ def _below_this_file(error: BaseException) -> Any:
 def _text(error: BaseException) -> str:
     try:
         return str(error)
-    except Exception as second:  # noqa: BLE001 - a broken __str__ must not hide the error itself
+    except BaseException as second:  # noqa: BLE001 - a broken __str__ must not hide the error itself, nor end the worker
         return f"(its text can't be shown: {type(second).__name__})"
 
 
@@ -97,5 +99,5 @@ def _encodable(text: str) -> str:
 def _pickled(error: BaseException) -> bytes | None:
     try:
         return encode(error)
-    except Exception:  # noqa: BLE001 - its text and traceback travel all the same
+    except BaseException:  # noqa: BLE001 - its text and traceback travel all the same
         return None

@@ -7,8 +7,8 @@ import subprocess
 import sys
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack
-from socket import socketpair
+from contextlib import ExitStack, suppress
+from socket import SHUT_WR, socketpair
 from threading import Thread
 
 from cloaca.execution.mark import Mark, create
@@ -27,7 +27,9 @@ class Peer:
 
     `queue` holds the assignments that were sent and not yet reported, the running one first; `known` the functions
     that the worker has, `surroundings` where it runs. `is_ready`: it has said so; `has_hung_up`: its socket came to
-    an end before it did; `is_doomed`: it was killed, and is to be given nothing more.
+    an end before it did; `is_doomed`: it is ending, and is to be given nothing more; `kill_at`: when it is to be killed
+    if it hasn't ended by then. `memory` is the last reading of what it has for itself, in bytes; `is_swollen`: that was
+    so much that it is looked at again before it is given more; `limit`: it was stopped as it had more than that.
     """
 
     def __init__(self, environment: Mapping[str, str], surroundings: Surroundings) -> None:
@@ -36,6 +38,10 @@ class Peer:
         self.surroundings: Surroundings | None = None
         self.is_ready = False
         self.is_doomed = False
+        self.kill_at: float | None = None
+        self.memory: int | None = None
+        self.is_swollen = False
+        self.limit: int | None = None
         self.has_hung_up = False
         self.outgoing = bytearray()
         with ExitStack() as undo, ExitStack() as theirs:
@@ -61,8 +67,8 @@ class Peer:
         return self._process.pid
 
     @property
-    def begun(self) -> int:
-        """The number of the attempt that the worker began last."""
+    def begun(self) -> tuple[int, float]:
+        """The number of the attempt that the worker began last, and when that was, on the machine's monotonic clock."""
         return self._mark.read()
 
     def send(self, messages: Sequence[Down]) -> None:
@@ -97,8 +103,9 @@ class Peer:
             return  # a forked child may hold the socket open: then it never comes to its end
 
     def hang_up(self) -> None:
-        """Close the socket: an idle worker then leaves by itself."""
-        self.socket.close()
+        """Say that nothing more will come: an idle worker then leaves by itself. What it still says can be read."""
+        with suppress(OSError):  # it has left already
+            self.socket.shutdown(SHUT_WR)
 
     def signal_group(self, number: signal.Signals) -> None:
         """Send a signal to the worker and whatever it started."""

@@ -7,6 +7,7 @@ the same codec as everywhere. It offers no protection: a task that hangs or kill
 from collections import deque
 from collections.abc import Mapping, Sequence
 from threading import local
+from time import sleep
 from typing import Any
 
 from cloaca.execution import attempt
@@ -65,15 +66,17 @@ class SerialExecutor:
         """Never called: slices are complete."""
         raise AssertionError(f"Attempt {answer.attempt} didn't ask")
 
-    def cancel(self, attempts: Sequence[int]) -> None:
+    def cancel(self, attempts: Sequence[int], grace: float) -> None:  # noqa: ARG002 - there is nobody to be patient with
         """Give back those that are queued; nothing else can be under way."""
         withdrawn = set(attempts)
         self._events += [Unstarted(queued.attempt) for queued in self._queue if queued.attempt in withdrawn]
         self._queue = deque(queued for queued in self._queue if queued.attempt not in withdrawn)
 
-    def wait(self, timeout: float | None) -> Sequence[Event]:  # noqa: ARG002 - work is its own waiting
-        """Run the next assignment."""
+    def wait(self, timeout: float | None) -> Sequence[Event]:
+        """Run the next assignment. With none, time passes: for `timeout` seconds, if any."""
         events, self._events = self._events, []
+        if timeout and not events and not self._queue:
+            sleep(timeout)
         if not events and self._queue:
             assignment = self._queue.popleft()
             _thread.runs_task = True

@@ -13,9 +13,10 @@ from collections import deque
 from functools import partial
 from socket import socket
 from threading import Lock
+from time import monotonic
 from typing import Any
 
-from cloaca.execution import attempt, lifeline
+from cloaca.execution import attempt, lifeline, termination
 from cloaca.execution.mark import NONE, Mark
 from cloaca.execution.meter import Meter
 from cloaca.execution.output import Output
@@ -50,11 +51,14 @@ def main(descriptor: int, lifeline_descriptor: int, mark_descriptor: int) -> Non
     global _is_serving  # noqa: PLW0603 - a process is a worker or not, once and for all
     _is_serving = True
     lifeline.follow(lifeline_descriptor)
+    termination.follow()
     os.set_inheritable(descriptor, False)  # noqa: FBT003 - the argument's only form
     sys.argv[1:] = []
     mark = Mark(mark_descriptor)
     os.close(mark_descriptor)
     Worker(socket(fileno=descriptor), mark).serve()
+    if termination.was_told():
+        termination.end()
 
 
 class Worker:
@@ -81,15 +85,15 @@ class Worker:
         os.register_at_fork(after_in_child=self._lose_socket)
 
     def serve(self) -> None:
-        """Run assignments until the coordinator closes the socket."""
-        self._send(Ready())
+        """Run assignments until the coordinator closes the socket, or this worker is told to end."""
         try:
+            self._send(Ready())
             while True:
                 while not self._queue:
                     spin(self._has_mail)
                     self._receive()
                 self._run(self._queue.popleft())
-        except EOFError:
+        except (EOFError, termination.Terminated):
             return
         except OSError:  # a task closed what isn't its own, or the coordinator has gone
             sys.exit(SOCKET_LOST)
@@ -103,7 +107,7 @@ class Worker:
 
     def _run(self, assignment: Assignment) -> None:
         self._current = assignment.attempt
-        self._mark.write(assignment.attempt)
+        self._mark.write(assignment.attempt, monotonic())
         enter(self._surroundings)
         ask = partial(self._ask, assignment.attempt)
         reads = self._reads.get(assignment.function, frozenset())
@@ -112,6 +116,8 @@ class Worker:
         self._output.renew()
         if self._is_fork:
             os._exit(0)
+        if termination.was_told():
+            raise termination.Terminated
         with self._asking:  # a thread that the task leaves may wait for an answer: it comes before the report goes
             self._current = NONE
         self._send(report)
