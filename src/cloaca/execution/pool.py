@@ -389,7 +389,7 @@ class Pool:
                     monotonic() - moment if first == begun else None,
                     peer.memory,
                     self._memory.available,
-                    is_oom=code == -signal.SIGKILL and not peer.is_doomed and self._memory.has_kernel_killed(),
+                    is_oom=code == -signal.SIGKILL and not peer.is_stopped and self._memory.has_kernel_killed(),
                 ),
                 peer.limit,
             )

@@ -72,7 +72,7 @@ class Workforce:
         elif not peer.is_doomed:
             peer.signal_group(signal.SIGTERM)
             peer.signal_group(signal.SIGCONT)
-        peer.is_doomed = True
+        peer.is_doomed = peer.is_stopped = True
         peer.kill_at = deadline if peer.kill_at is None else min(peer.kill_at, deadline)
 
     def dismiss(self, peer: Peer) -> None:
@@ -87,8 +87,10 @@ class Workforce:
         A worker that is ending closes its socket a moment before.
         """
         self._selector.unregister(peer.socket)
-        peer.has_hung_up = not peer.is_doomed and not peer.has_ended(ENDING_SECONDS)
-        self.stop(peer, 0)
+        was_doomed, peer.is_doomed = peer.is_doomed, True
+        if not peer.has_ended(ENDING_SECONDS):
+            peer.has_hung_up = not was_doomed
+            self.stop(peer, 0)
 
     def kill_overdue(self) -> None:
         """Kill those whose grace is over."""

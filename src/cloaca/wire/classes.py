@@ -260,6 +260,7 @@ class DefinitionPickler(Pickler):
             return super().reduce_class(cls)
         self.defined.append(cls)
         maker, arguments, attributes = layout(cls)
+        attributes["__qualname__"] = cls.__qualname__  # made by its name alone, it would be at home nowhere
         first = [_Assignment(cls, {name: attributes.pop(name)}) for name in REBUILDING if name in attributes]
         making = (cloudpickle._get_or_create_tracker_id(cls), maker, arguments)
         return _Loader.make, making, (first, attributes), None, None, _Loader.complete
