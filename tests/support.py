@@ -233,6 +233,11 @@ class Program:
                 start_new_session=True,
             )
 
+    @property
+    def pid(self) -> int:
+        """Its process id."""
+        return self._process.pid
+
     def line(self) -> str:
         """The next line that it prints."""
         assert self._process.stdout is not None

@@ -336,14 +336,13 @@ def test_a_program_that_is_told_to_end_while_it_waits_ends_in_order(
         print(leaving.result.status, flush=True)
         raise
     """
-    before = folders()
     with Program(spinning(way, rest), tmp_path) as program:
         worker = int(program.line().split()[1])
         with watched([worker]):
             program.send(number)
         told = "cloaca: told to end, stopping workflow 'spinning'\n"
         assert program.end() == (128 + number, "Cancelled\nexit handler\n", told)
-    assert folders() <= before
+        assert folders_of(program.pid) == []
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP], ids=lambda number: number.name)
@@ -371,9 +370,10 @@ def test_signals_act_as_before_when_nothing_is_waited_for(tmp_path: Path) -> Non
         assert program.end() == (-signal.SIGTERM, "", "")
 
 
-def folders() -> set[Path]:
-    """Where large values of any program live now."""
-    return {path for place in (SHARED_MEMORY, Path(tempfile.gettempdir())) for path in place.glob(f"{PREFIX}*")}
+def folders_of(pid: int) -> list[Path]:
+    """Where large values of a program live."""
+    places = (SHARED_MEMORY, Path(tempfile.gettempdir()))
+    return [path for place in places for path in place.glob(f"{PREFIX}{pid}-*")]
 
 
 def test_an_idle_worker_goes_when_its_program_is_killed(tmp_path: Path) -> None:

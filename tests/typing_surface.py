@@ -167,6 +167,8 @@ def configurations() -> None:
 
 def runners(context: cloaca.Context) -> None:
     cloaca.DefaultRunner("sqlite://:memory:", workers=2, executor="serial")
+    cloaca.DefaultRunner(memory_limit=2**30, grace_seconds=0.5)
+    cloaca.DefaultRunner(task_timeout_seconds=30, workflow_timeout_seconds=2.5)
     cloaca.DefaultRunner(executor="threads")  # type: ignore[arg-type]
     cloaca.DefaultRunner("sqlite://:memory:", 2)  # type: ignore[call-arg]
     cloaca.DefaultRunner.with_config("sqlite://:memory:", cloaca.DefaultRunnerConfig())
@@ -174,7 +176,9 @@ def runners(context: cloaca.Context) -> None:
         assert_type(runner, cloaca.DefaultRunner)
         assert_type(runner.execute("w"), cloaca.WorkflowResult)
         assert_type(runner.execute("w", context), cloaca.WorkflowResult)
+        assert_type(runner.execute("w", context, fail_fast=True), cloaca.WorkflowResult)
         runner.execute("w", {"a": 1})  # type: ignore[arg-type]
+        runner.execute("w", context, True)  # type: ignore[misc]
         execution = runner.start("w", context)
         assert_type(execution, cloaca.Execution)
         assert_type(execution.id, str)
@@ -223,6 +227,8 @@ def exceptions(
     full: cloaca.StorageFullError,
     task: cloaca.TaskError,
     died: cloaca.WorkerDied,
+    timeout: cloaca.TaskTimeout,
+    memory: cloaca.MemoryLimitExceeded,
 ) -> None:
     assert_type(workflow.findings, tuple[str, ...])
     assert_type((capture.task, capture.variable, capture.type_name), tuple[str | None, str, str])
@@ -235,6 +241,11 @@ def exceptions(
     assert_type(full.folders, tuple[tuple[str, int], ...])
     assert_type(task.type_name, str)
     assert_type((died.task, died.exit_code, died.signal), tuple[str, int | None, str | None])
+    assert_type((died.attempt, died.seconds, died.is_oom), tuple[int, float | None, bool])
+    assert_type((died.memory, died.available), tuple[int | None, int | None])
+    assert_type((timeout.task, timeout.attempt, timeout.timeout), tuple[str, int, float])
+    assert_type((memory.task, memory.memory, memory.limit), tuple[str, int, int])
+    assert_type((timeout.seconds, memory.seconds), tuple[float | None, float | None])
 
 
 OTHER_EXCEPTIONS: list[type[cloaca.CloacaError]] = [

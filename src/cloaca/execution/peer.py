@@ -28,8 +28,9 @@ class Peer:
     `queue` holds the assignments that were sent and not yet reported, the running one first; `known` the functions
     that the worker has, `surroundings` where it runs. `is_ready`: it has said so; `has_hung_up`: its socket came to
     an end before it did; `is_doomed`: it is ending, and is to be given nothing more; `is_stopped`: it was told to;
-    `kill_at`: when it is to be killed if it hasn't ended by then. `memory` is the last reading of what it has for itself, in bytes; `is_swollen`: that was
-    so much that it is looked at again before it is given more; `limit`: it was stopped as it had more than that.
+    `kill_at`: when it is to be killed if it hasn't ended by then. `memory` is the last reading of what it has for
+    itself, in bytes; `is_swollen`: that was so much that it is looked at again before it is given more; `limit`: it was
+    stopped as it had more than that.
     """
 
     def __init__(self, environment: Mapping[str, str], surroundings: Surroundings) -> None:
