@@ -178,7 +178,7 @@ def runners(context: cloaca.Context) -> None:
         assert_type(runner.execute("w", context), cloaca.WorkflowResult)
         assert_type(runner.execute("w", context, fail_fast=True), cloaca.WorkflowResult)
         runner.execute("w", {"a": 1})  # type: ignore[arg-type]
-        runner.execute("w", context, True)  # type: ignore[misc]
+        runner.execute("w", context, True)  # type: ignore[call-arg]
         execution = runner.start("w", context)
         assert_type(execution, cloaca.Execution)
         assert_type(execution.id, str)
