@@ -19,6 +19,7 @@ from cloaca.execution.attempt import TaskFunction
 from cloaca.execution.batching import LARGEST_BATCH, Batching
 from cloaca.execution.peer import Peer
 from cloaca.execution.pool import Pool
+from cloaca.wire.functions import FunctionCache
 from cloaca.wire.messages import Answer, Assignment, Done, Down, Lost, Publish, Retire, Started, Unstarted
 
 PoolDesk = Callable[..., Desk]
@@ -128,8 +129,7 @@ def pids_of(ends: Sequence[Any]) -> list[int]:
 def test_a_function_is_sent_once_to_each_worker_that_needs_it(desk_of: PoolDesk, frames: list[Sequence[Down]]) -> None:
     desk = desk_of(1, lambda _: None, lambda _: None)
     desk.run([0] * 30)
-    sent = [message.function for frame in frames for message in frame if isinstance(message, Publish)]
-    assert sent == [0]
+    assert sent_functions(frames) == [0]
 
 
 def test_a_function_goes_out_again_to_the_worker_that_replaces_a_dead_one(
@@ -139,8 +139,33 @@ def test_a_function_goes_out_again_to_the_worker_that_replaces_a_dead_one(
     desk.run([0])
     desk.run([1])
     assert isinstance(desk.run([0])[0], Done)
-    sent = [message.function for frame in frames for message in frame if isinstance(message, Publish)]
-    assert sent == [0, 1, 0]
+    assert sent_functions(frames) == [0, 1, 0]
+
+
+def test_a_template_is_sent_once_before_the_first_function_that_needs_it(
+    desk_of: PoolDesk, frames: list[Sequence[Down]]
+) -> None:
+    desk = desk_of(1)
+    cache = FunctionCache()
+    captured = cache.capture_all((str(n), writes(n)) for n in range(4))
+    (template,) = [Publish(9, blob, ()) for _, blob in cache.templates]
+    functions = [Publish(place, one.blob, (), 9 if one.template else 0) for place, one in enumerate(captured)]
+    desk.executor.publish([template, *functions])
+    assert [written(end) for end in desk.run([1, 0, 2, 1])] == [{"n": 1}, {"n": 0}, {"n": 2}, {"n": 1}]
+    assert sent_functions(frames) == [9, 1, 0, 2]
+    desk.executor.retire([9, 1, 2, 3])
+    assert frames[-1] == [Retire([9, 1, 2])]
+    desk.executor.publish([template, *functions])
+    assert written(desk.run([3])[0]) == {"n": 3}
+    assert sent_functions(frames)[4:] == [9, 3]
+
+
+def writes(number: int) -> TaskFunction:
+    return lambda context: context.set("n", number)
+
+
+def sent_functions(frames: list[Sequence[Down]]) -> list[int]:
+    return [message.function for frame in frames for message in frame if isinstance(message, Publish)]
 
 
 def test_a_retired_function_is_retired_where_it_is_known(desk_of: PoolDesk, frames: list[Sequence[Down]]) -> None:

@@ -139,7 +139,9 @@ class WorkflowBuilder:
         return self._built
 
     def _build(self) -> Workflow:
-        tasks = tuple([replace(task, dependencies=self._resolved(listed)) for task, listed in self._defined])
+        tasks = tuple(
+            [replace(task, dependencies=self._resolved(listed)) if listed else task for task, listed in self._defined]
+        )
         unclear = tuple(self._unclear())
         try:
             compiled = plan(self.name, [(task.id, task.dependencies) for task in tasks])

@@ -296,13 +296,13 @@ class DefaultRunner:
         limits = Limits(self._workflow_timeout, fail_fast, self._grace, self._warn_above)
         if self._executor == "serial":
             return self._start_here(workflow, rules, inputs, limits)
-        captured, blobs = self._capture(workflow)
+        captured, templates, blobs = self._capture(workflow)
         rules = rules.packed(blobs)  # what rules use is read now, also for what is merged in this process later
         loop = self._running_loop()
         leases = _stored(inputs, loop.storage)
         surroundings = replace(here(), folders=loop.storage.folders)
         functions = [
-            Publish(function.number, function.blob, _sent_along(task, function, rules.collected))
+            Publish(function.number, function.blob, _sent_along(task, function, rules.collected), function.template)
             for task, function in zip(_by_rank(workflow), captured, strict=True)
         ]
         sent = Publish(next_number(), pickle.dumps(rules), ())
@@ -320,7 +320,7 @@ class DefaultRunner:
         )
 
         def job(on_end: OnEnd) -> Job:
-            return Job(workflow.name, run, functions, on_end, surroundings, sent, leases)
+            return Job(workflow.name, run, [*templates, *functions], on_end, surroundings, sent, leases)
 
         return Execution(self, workflow, rules, job, loop, leases_of(given))._begin()
 
@@ -364,13 +364,14 @@ class DefaultRunner:
 
         return Execution(self, workflow, rules, job, host)._begin()
 
-    def _capture(self, workflow: Workflow) -> tuple[list[Captured], dict[str, bytes]]:
-        """The functions of the tasks by rank, and the merge rules by key, as they stand now."""
+    def _capture(self, workflow: Workflow) -> tuple[list[Captured], list[Publish], dict[str, bytes]]:
+        """The functions of the tasks by rank, their templates, and the merge rules by key, as they stand now."""
         with self._lock:
             cache = self._captures.setdefault(workflow, _Captures())
-            functions = [cache.functions.capture(task.id, task.function) for task in _by_rank(workflow)]
-            rules = workflow.merge.items()
-            return functions, {key: cache.rules.capture(RuleOf(key), rule).blob for key, rule in rules}
+            functions = cache.functions.capture_all((task.id, task.function) for task in _by_rank(workflow))
+            templates = [Publish(number, blob, ()) for number, blob in cache.functions.templates]
+            rules = {key: cache.rules.capture(RuleOf(key), rule).blob for key, rule in workflow.merge.items()}
+            return functions, templates, rules
 
     def _running_loop(self) -> Loop:
         with self._lock:

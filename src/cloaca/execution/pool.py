@@ -236,8 +236,7 @@ class Pool:
             assignment = self._pending.popleft()
             for number in (assignment.rules, assignment.function) if assignment.rules else (assignment.function,):
                 if number not in peer.known:
-                    peer.known.add(number)
-                    messages.append(self._functions[number])
+                    messages += self._made_known(peer, number)
             messages.append(assignment)
             peer.queue.append(assignment)
             self._holder[assignment.attempt] = peer
@@ -245,6 +244,15 @@ class Pool:
         self._send(peer, messages)
         if was_idle:
             self._start_first(peer)
+
+    def _made_known(self, peer: Peer, number: int) -> list[Publish]:
+        """What tells the worker of a function: its template first, if it has one that is news as well."""
+        peer.known.add(number)
+        function = self._functions[number]
+        if not function.template or function.template in peer.known:
+            return [function]
+        peer.known.add(function.template)
+        return [self._functions[function.template], function]
 
     def _send(self, peer: Peer, messages: Sequence[Down]) -> None:
         had_to_wait = bool(peer.outgoing)

@@ -10,7 +10,7 @@ import os
 import select
 import sys
 from collections import deque
-from functools import partial
+from functools import lru_cache, partial
 from socket import socket
 from threading import Lock
 from time import monotonic
@@ -37,8 +37,10 @@ from cloaca.wire.messages import (
     Up,
     Wants,
 )
+from cloaca.wire.templates import fill
 
 _is_serving = False
+_as_set = lru_cache(maxsize=1024)(frozenset[str])  # the functions of a template mostly read the same
 
 
 def is_serving() -> bool:
@@ -73,6 +75,7 @@ class Worker:
         self._asking = Lock()
         self._blobs: dict[int, bytes] = {}
         self._reads: dict[int, frozenset[str]] = {}
+        self._templates: dict[int, int] = {}
         self._functions: dict[int, Any] = {}
         self._queue: deque[Assignment] = deque()
         self._answers: deque[Answer] = deque()
@@ -125,8 +128,14 @@ class Worker:
     def _load(self, number: int) -> Any:
         function = self._functions.get(number)
         if function is None:
-            function = self._functions[number] = load(self._blobs[number])
+            function = self._functions[number] = self._made(number)
         return function
+
+    def _made(self, number: int) -> Any:
+        template, blob = self._templates.get(number), self._blobs[number]
+        made = load(blob) if template is None else fill(self._load(template), blob)
+        del self._blobs[number]
+        return made
 
     def _ask(self, number: int, keys: tuple[str, ...], rest: bool, outcomes: bool) -> Slice:  # noqa: FBT001 - as in Ask
         if self._is_fork:
@@ -155,15 +164,24 @@ class Worker:
                         self._queue.append(message)
                     case Surroundings():
                         self._surroundings = message
-                    case Publish(function=number):
-                        self._blobs[number] = message.blob
-                        self._reads[number] = frozenset(message.reads)
+                    case Publish():
+                        self._learn(message)
                     case Answer():
                         self._answers.append(message)
                     case Retire():
                         for number in message.functions:
-                            del self._blobs[number], self._reads[number]
-                            self._functions.pop(number, None)
+                            self._forget(number)
+
+    def _learn(self, function: Publish) -> None:
+        number = function.function
+        self._blobs[number] = function.blob
+        self._reads[number] = _as_set(function.reads)
+        if function.template:
+            self._templates[number] = function.template
+
+    def _forget(self, number: int) -> None:
+        for table in (self._blobs, self._reads, self._templates, self._functions):
+            table.pop(number, None)
 
     def _lose_socket(self) -> None:
         self._is_fork = True

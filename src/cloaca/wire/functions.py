@@ -4,22 +4,24 @@ Code of importable modules travels by reference, the rest by value with the glob
 names, as they are when it is captured.
 """
 
-import gc
 import inspect
 import pickle
-import sys
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable
 from functools import _lru_cache_wrapper, partial
 from io import BytesIO
 from itertools import count
-from types import CodeType, FunctionType, MethodType
+from types import FunctionType, MethodType
 from typing import Any
+
+from msgspec import Struct
 
 from cloaca.errors import CaptureError
 from cloaca.warning import warn
 from cloaca.wire import culprit
 from cloaca.wire.classes import Pickler, fresh_class
+from cloaca.wire.kinds import Kin, Kinds, are_same
+from cloaca.wire.mentions import held, strings_in
+from cloaca.wire.templates import by_reference
 from cloaca.wire.watch import Watch, watch
 
 LARGE = 1_000_000
@@ -27,13 +29,16 @@ LARGE = 1_000_000
 _numbers = count(1)
 
 
-@dataclass(frozen=True, slots=True)
-class Captured:
-    """A function ready to be sent. `reads`: string constants of its code, which may be keys that it reads."""
+class Captured(Struct, frozen=True, gc=False):
+    """A function ready to be sent. `reads`: string constants of its code, which may be keys that it reads.
+
+    `template`: the number of the template that the blob fills in; 0 where it is the whole function.
+    """
 
     number: int
     blob: bytes
     reads: tuple[str, ...]
+    template: int = 0
 
 
 class RuleOf(str):
@@ -75,6 +80,17 @@ class FunctionCache:
 
     def __init__(self) -> None:
         self._entries: dict[str, _Entry] = {}
+        self._kinds = Kinds(_numbers)
+
+    def capture_all(self, tasks: Iterable[tuple[str, Callable[..., Any]]]) -> list[Captured]:
+        """What `capture` gives for each task, but for functions that have a template in common (see `kinds`)."""
+        self._kinds.begin()
+        return [self._of_a_kind(task_id, function) or self.capture(task_id, function) for task_id, function in tasks]
+
+    @property
+    def templates(self) -> list[tuple[int, bytes]]:
+        """The templates that functions were captured with last time, each with its number."""
+        return [(kind.number, kind.blob) for kind in self._kinds.current]
 
     def capture(self, task_id: str, function: Callable[..., Any]) -> Captured:
         """What `capture` gives; the very same object as before if nothing that it was made of has changed."""
@@ -85,20 +101,46 @@ class FunctionCache:
             return entry.captured
         now = watch(function)
         blob = _blob(task_id, function)
-        same = blob == entry.captured.blob
+        same = blob == entry.captured.blob and not entry.captured.template
         captured = entry.captured if same else Captured(next(_numbers), blob, reads(function))
         return self._keep(task_id, _Entry(function, now, captured))
+
+    def _of_a_kind(self, task_id: str, function: Callable[..., Any]) -> Captured | None:
+        """A function that has a template; `None` for one that travels whole, or did so before."""
+        if type(function) is not FunctionType:
+            return None
+        before = self._entries.get(task_id)
+        if before is not None and before.function is function:
+            return None if before.kin is None else self._filled(task_id, function, before.kin, before)
+        kin = None if by_reference(function) else self._kinds.kin_of(function)
+        return None if kin is None else self._filled(task_id, function, kin)
+
+    def _filled(
+        self, task_id: str, function: FunctionType, kin: Kin, before: "_Entry | None" = None
+    ) -> Captured | None:
+        kind, mine = self._kinds.kind_of(kin, function), held(function)
+        if kind is None:
+            return None
+        if before is not None and kind.number == before.captured.template and are_same(mine, before.held):
+            return before.captured
+        if not kind.may_hold(mine):
+            return None
+        captured = Captured(next(_numbers), kind.contents(mine), kind.reads_of(mine), kind.number)
+        return self._keep(task_id, _Entry(function, None, captured, mine, kin))
 
     def _keep(self, task_id: str, entry: "_Entry") -> Captured:
         self._entries[task_id] = entry
         return entry.captured
 
 
-@dataclass(frozen=True, slots=True)
-class _Entry:
+class _Entry(Struct, frozen=True):
+    """A function as it was captured. `held`: what it held, where it has kin."""
+
     function: Callable[..., Any]
     watch: Watch | None
     captured: Captured
+    held: tuple[object, ...] = ()
+    kin: Kin | None = None
 
 
 # ---- pickling ------------------------------------------------------------------------------------------------------
@@ -145,47 +187,4 @@ def reads(function: object) -> tuple[str, ...]:
     """The strings that a function's own code may pass to its context, in order of appearance, each once."""
     own = isinstance(function, FunctionType | MethodType | partial | _lru_cache_wrapper)
     code: object = function if own else inspect.getattr_static(type(function), "__call__", None)
-    return tuple(dict.fromkeys(_strings_in(code, set())))
-
-
-def _strings_in(value: object, seen: set[int]) -> Iterator[str]:
-    """The strings of a function, through partials, methods and the functions that a decorator closed over."""
-    match value:
-        case str():
-            yield value
-        case _ if id(value) in seen:
-            pass
-        case _:
-            seen.add(id(value))
-            for part in _parts(value):
-                yield from _strings_in(part, seen)
-
-
-def _parts(value: object) -> Iterable[object]:
-    match value:
-        case FunctionType():
-            return value.__code__, value.__defaults__, *(value.__kwdefaults__ or {}).values(), *_contents(value)
-        case CodeType():
-            return value.co_consts[_documented(value) :]
-        case partial():
-            return value.func, value.args, *value.keywords.values()
-        case MethodType():
-            return (value.__func__,)
-        case _lru_cache_wrapper():
-            return (value.__wrapped__,)
-        case tuple():
-            return value
-        case _:
-            return ()
-
-
-def _contents(function: FunctionType) -> Iterator[object]:
-    return (cell.cell_contents for cell in function.__closure__ or () if gc.get_referents(cell))
-
-
-def _documented(code: CodeType) -> bool:
-    """Whether the first constant is a docstring."""
-    if sys.version_info >= (3, 14):
-        return bool(code.co_flags & inspect.CO_HAS_DOCSTRING)
-    of_function = code.co_flags & inspect.CO_OPTIMIZED and not code.co_name.startswith("<")
-    return bool(of_function and code.co_consts and isinstance(code.co_consts[0], str))
+    return tuple(dict.fromkeys(strings_in(code)))

@@ -62,14 +62,16 @@ class Slice(Message, frozen=True):
 
 
 class Publish(Message, frozen=True, tag="publish"):
-    """A function, or a run's merge rules, that assignments will name by number.
+    """A function, or a run's merge rules, that assignments will name by number; or a template of functions.
 
-    `reads`: the keys that a slice for the function always covers.
+    `reads`: the keys that a slice for the function always covers. `template`: the number of the template that the blob
+    fills in (see `wire/templates`), 0 where it says everything itself.
     """
 
     function: int
     blob: bytes
     reads: tuple[str, ...]
+    template: int = 0
 
 
 class Surroundings(Message, frozen=True, tag="surroundings"):

@@ -1,0 +1,64 @@
+"""The strings that the code of a function mentions: they may be keys of the context."""
+
+import gc
+import inspect
+import sys
+from collections.abc import Iterable, Iterator
+from functools import _lru_cache_wrapper, partial
+from types import CodeType, FunctionType, MethodType
+
+
+def strings_in(value: object) -> Iterator[str]:
+    """The strings of a function, through partials, methods and the functions that a decorator closed over."""
+    return _strings_in(value, set())
+
+
+def _strings_in(value: object, seen: set[int]) -> Iterator[str]:
+    match value:
+        case str():
+            yield value
+        case _ if id(value) in seen:
+            pass
+        case _:
+            seen.add(id(value))
+            for part in _parts(value):
+                yield from _strings_in(part, seen)
+
+
+def _parts(value: object) -> Iterable[object]:
+    match value:
+        case FunctionType():
+            return value.__code__, *held(value)
+        case CodeType():
+            return value.co_consts[_documented(value) :]
+        case partial():
+            return value.func, value.args, *value.keywords.values()
+        case MethodType():
+            return (value.__func__,)
+        case _lru_cache_wrapper():
+            return (value.__wrapped__,)
+        case tuple():
+            return value
+        case _:
+            return ()
+
+
+def held(function: FunctionType) -> tuple[object, ...]:
+    """What a function holds for itself, one after the other: defaults, and the contents of its closure cells.
+
+    Cells that are empty are left out.
+    """
+    keywords = function.__kwdefaults__
+    return (
+        *(function.__defaults__ or ()),
+        *(keywords.values() if keywords else ()),
+        *gc.get_referents(*(function.__closure__ or ())),
+    )
+
+
+def _documented(code: CodeType) -> bool:
+    """Whether the first constant is a docstring."""
+    if sys.version_info >= (3, 14):
+        return bool(code.co_flags & inspect.CO_HAS_DOCSTRING)
+    of_function = code.co_flags & inspect.CO_OPTIMIZED and not code.co_name.startswith("<")
+    return bool(of_function and code.co_consts and isinstance(code.co_consts[0], str))

@@ -1,0 +1,430 @@
+"""Functions that share their code: a template, and what each has of its own, make what a function sent whole does."""
+
+import gc
+import json
+import math
+import re
+import sys
+import textwrap
+import threading
+import types
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from tests.test_functions import CHANGES, STABLE
+
+import cloaca
+from cloaca.errors import CaptureError
+from cloaca.wire.classes import Pickler
+from cloaca.wire.functions import Captured, FunctionCache, capture, load
+from cloaca.wire.templates import fill
+
+
+def program(source: str, **names: Any) -> dict[str, Any]:
+    """The globals of a program that no other process can import, after it ran."""
+    namespace = {"__name__": "__main__", **names}
+    exec(textwrap.dedent(source), namespace)
+    return namespace
+
+
+def captured_all(cache: FunctionCache, functions: Iterable[Callable[..., Any]]) -> list[Captured]:
+    return cache.capture_all((f"t{place}", function) for place, function in enumerate(functions))
+
+
+def loaded(cache: FunctionCache, captured: Captured) -> Any:
+    """The function as a worker makes it."""
+    templates = dict(cache.templates)
+    return filled(templates[captured.template], captured) if captured.template else load(captured.blob)
+
+
+def filled(template: bytes, captured: Captured) -> Any:
+    parts: Any = load(template)
+    return fill(parts, captured.blob)
+
+
+def described(function: Any) -> dict[str, Any]:
+    """All that can be told from outside about a function, and what it returns."""
+    names = ("__name__", "__qualname__", "__module__", "__doc__", "__defaults__", "__kwdefaults__", "__annotations__")
+    cells = [gc.get_referents(cell) for cell in function.__closure__ or ()]
+    return {
+        **{name: getattr(function, name) for name in names},
+        "dict": {name: shown(value) for name, value in vars(function).items()},
+        "cells": [[shown(content) for content in cell] for cell in cells],
+        "closure": function.__closure__ is None,
+        "globals": {name: shown(value) for name, value in function.__globals__.items()},
+        "code": function.__code__,
+        "file": function.__code__.co_filename,
+    }
+
+
+def shown(value: Any) -> Any:
+    """By-value functions and instances are other objects on the other side: they are told by their names."""
+    if callable(value) or type(value).__name__ in ("Rate", "module"):
+        return type(value).__name__, getattr(value, "__qualname__", "")
+    return type(value), re.sub(" at 0x[0-9a-f]+", "", repr(value))
+
+
+# ---- kinds of functions, each as what makes three of them: in a program that can't be imported ---------------------
+
+SHARED = {
+    "a cell": "def make(n):\n return lambda: n * 2",
+    "a default": "def make(n):\n return lambda n=n: n + 1",
+    "a default of a function": "def make(n):\n def task(n=n, other='x'): 'Doc.'; return n, other\n return task",
+    "a keyword's default": "def make(n):\n def task(*, n=n, m='m'): return n, m\n return task",
+    "all of them": "def make(n):\n m = -n\n def task(a=n, *, b=str(n)): return a, b, n, m\n return task",
+    "nothing of its own": "def make(n):\n def task(): return FACTOR\n return task",
+    "a string": "def make(n):\n key = f'k{n}'\n return lambda: key",
+    "None, floats, bytes": "def make(n):\n x = [None, 1.5, b'x'][n]\n return lambda: x",
+    "complex, bool, Ellipsis": "def make(n):\n x = [1j, True, ...][n]\n return lambda: x",
+    "globals": "def make(n):\n return lambda: (n, FACTOR, math.pi, json.dumps(n), missing if n > 9 else 0)",
+    "a helper": "def help(n): return n + FACTOR if n else help(1)\ndef make(n):\n return lambda: help(n)",
+    "a common helper in a cell": "def help(n): return n\ndef make(n, h=help):\n return lambda: h(n)",
+    "a common list in a cell": "shared = [1]\ndef make(n, s=shared):\n return lambda: (s, n)",
+    "a global list": "def make(n):\n return lambda: TABLE + [n]",
+    "a class of the program": "def make(n):\n return lambda: Rate().times(n)",
+    "an instance in common": "rate = Rate()\ndef make(n):\n return lambda: rate.times(n)",
+    "annotations": "def make(n):\n def task(x: int = n) -> 'list[int]': return x\n return task",
+    "annotations made anew": "def make(n):\n def task(x: int = n) -> list[int] | None: return [x]\n return task",
+    "a nested function": "def make(n):\n def task():\n  def inner(): return n\n  return inner()\n return task",
+    "a nested class": "def make(n):\n def task():\n  class A:\n   x: int = FACTOR\n  return A.x + n\n return task",
+    "a generator inside": "def make(n):\n return lambda: sum(i for i in range(n))",
+    "async": "def make(n):\n async def task(): return n\n return task",
+    "a generator": "def make(n):\n def task(): yield n\n return task",
+    "the name of its module": "def make(n):\n return lambda: (n, __name__)",
+    "global scratch": "count = 0\ndef make(n):\n def t():\n  global count; count += 1; return n, count\n return t",
+}
+
+WHOLE = {
+    "attributes": "def make(n):\n def task(): return n\n task.note = n\n return task",
+    "wrapped": "from functools import *\ndef f(): return 1\ndef make(n):\n @wraps(f)\n def t(): return n\n return t",
+    "a name of its own": "def make(n):\n def task(): return n\n task.__name__ = f'task{n}'\n return task",
+    "itself": "def make(n):\n def task(m=n): return task(m - 1) if m > 0 else m\n return task",
+    "a list of its own": "def make(n):\n rows = [n]\n return lambda: rows",
+    "a function of its own": "def make(n):\n def help(): return n\n return lambda: help()",
+    "a large text of its own": "def make(n):\n text = str(n) * 5000\n return lambda: text",
+    "an instance of its own": "def make(n):\n rate = Rate()\n return lambda: rate.times(n)",
+    "all of its kind": "tasks = []\ndef make(n):\n tasks.append(lambda: (len(tasks), n))\n return tasks[-1]",
+    "an empty cell": "def make(n):\n def task(): return n if True else late\n if n > 9: late = 1\n return task",
+    "a bound method": "def make(n):\n return Rate().times",
+    "a partial": "from functools import partial\ndef make(n):\n return partial(pow, n, 2)",
+    "a caching wrapper": "from functools import cache\ndef make(n):\n return cache(lambda: n)",
+    "another code each": "def make(n):\n return eval(f'lambda: {n}')",
+}
+
+KINDS = {**SHARED, **WHOLE}
+
+
+def three(source: str) -> list[Any]:
+    names = {"FACTOR": 3, "TABLE": [1, 2], "math": math, "json": json, "Rate": program(RATE)["Rate"]}
+    make = program(source, **names)["make"]
+    return [make(n) for n in range(3)]
+
+
+RATE = """
+    class Rate:
+        value = 5
+        def times(self, number=1): return self.value * number
+"""
+
+
+def outcome(function: Any) -> Any:
+    if function.__code__.co_flags & 0x20:
+        return list(function())
+    result = function()
+    if not hasattr(result, "send"):
+        return result
+    with pytest.raises(StopIteration) as stop:
+        result.send(None)
+    return stop.value.value
+
+
+@pytest.mark.parametrize("source", SHARED.values(), ids=SHARED)
+def test_functions_of_a_kind_have_a_template(source):
+    captured = captured_all(cache := FunctionCache(), three(source))
+    assert [bool(one.template) for one in captured] == [False, True, True]
+    assert len(cache.templates) == 1
+
+
+@pytest.mark.parametrize("source", WHOLE.values(), ids=WHOLE)
+def test_any_other_functions_travel_whole(source):
+    captured = captured_all(FunctionCache(), three(source))
+    assert sum(bool(one.template) for one in captured) == (source == WHOLE["a name of its own"])
+
+
+@pytest.mark.parametrize("source", KINDS.values(), ids=KINDS)
+def test_a_function_is_the_same_whichever_way_it_travels(source):
+    functions = three(source)
+    captured = captured_all(cache := FunctionCache(), functions)
+    for function, one in zip(functions, captured, strict=True):
+        whole, made = load(capture("t", function).blob), loaded(cache, one)
+        assert one.reads == capture("t", function).reads
+        if isinstance(made, types.FunctionType):
+            assert described(made) == described(whole)
+            assert outcome(made) == outcome(whole)
+            assert described(made) == described(whole), "what they leave behind is the same too"
+        else:
+            assert made() == whole()
+
+
+ATOMS = st.none() | st.booleans() | st.integers() | st.floats() | st.text() | st.binary() | st.complex_numbers()
+
+
+@given(st.lists(st.tuples(ATOMS, ATOMS, ATOMS), min_size=2))
+def test_any_atoms_arrive_as_they_were(rows):
+    def make(cell, default, keyword):
+        def task(context, given=default, *, named=keyword):
+            return cell, given, named
+
+        return task
+
+    captured = captured_all(cache := FunctionCache(), [make(*row) for row in rows])
+    found = [loaded(cache, one)(None) for one in captured]
+    assert list(map(repr, found)) == list(map(repr, rows))
+    assert [one.reads for one in captured] == [
+        tuple(dict.fromkeys(part for part in (default, keyword, cell) if type(part) is str))
+        for cell, default, keyword in rows
+    ]
+
+
+# ---- what it costs: counted ----------------------------------------------------------------------------------------
+
+LOOP = """
+    LIMIT, table = 3, [1, 2]
+    def helper(number): return number + LIMIT
+    def make(number, key):
+        def task(context): context.set(key, helper(number) + len(table))
+        return task
+    tasks = [make(number, f"key {number}") for number in range(size)]
+"""
+
+
+@contextmanager
+def pickles() -> Iterator[list[object]]:
+    """What is pickled meanwhile with more than the standard library's pickler."""
+    dumped: list[object] = []
+    dump = Pickler.dump
+
+    def counted(self: Any, obj: object) -> None:
+        dumped.append(obj)
+        dump(self, obj)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Pickler, "dump", counted)
+        yield dumped
+
+
+def test_code_is_pickled_as_often_for_many_functions_as_for_few():
+    def dumped(size: int) -> int:
+        tasks = program(LOOP, size=size)["tasks"]
+        cache = FunctionCache()
+        with pickles() as first:
+            captured_all(cache, tasks)
+        with pickles() as again:
+            captured_all(cache, tasks)
+        assert len(again) <= len(first)  # the table may have changed: the template is written again, once
+        return len(first)
+
+    assert dumped(10) == dumped(1000) <= 4
+
+
+def test_each_function_more_takes_a_few_bytes():
+    captured = captured_all(cache := FunctionCache(), program(LOOP, size=1000)["tasks"])
+    each = [len(one.blob) for one in captured[1:]]
+    assert max(each) < 40
+    assert sum(len(blob) for _, blob in cache.templates) < 2 * len(captured[0].blob)
+
+
+def test_nothing_is_pickled_again_where_nothing_has_changed(monkeypatch):
+    tasks = program(LOOP.replace("[1, 2]", "(1, 2)"), size=100)["tasks"]
+    first = captured_all(cache := FunctionCache(), tasks)
+    templates = cache.templates
+    for name in ("cloaca.wire.functions.Pickler.dump", "cloaca.wire.kinds.watch", "cloaca.wire.kinds.pickle"):
+        monkeypatch.setattr(name, None)
+    assert all(one is before for one, before in zip(captured_all(cache, tasks), first, strict=True))
+    assert cache.templates == templates
+
+
+def test_constants_are_made_once_in_a_process_and_globals_for_each_function():
+    captured = captured_all(cache := FunctionCache(), program(LOOP, size=3)["tasks"])
+    template: Any = load(cache.templates[0][1])
+    one, other = (fill(template, each.blob) for each in captured[1:])
+    assert one.__code__ is other.__code__
+    assert one.__globals__ is not other.__globals__
+    assert one.__globals__["helper"].__globals__ is one.__globals__
+    assert one.__globals__["helper"].__code__ is other.__globals__["helper"].__code__
+    assert one.__globals__["table"] is not other.__globals__["table"]
+
+
+# ---- what changes is seen ------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("change", CHANGES.values(), ids=CHANGES)
+def test_a_change_that_concerns_all_makes_another_template(change):
+    """As for single functions, in `tests/test_functions.py`: each is captured again, and as it would be anew."""
+    source = (
+        STABLE.replace("task", "loop") + "\n    def make(n):\n        def task(context): return loop(n), helper(n)\n"
+    )
+    namespace = program(source + "        return task\n    tasks = [make(n) for n in range(4)]\n")
+    first = captured_all(cache := FunctionCache(), namespace["tasks"])
+    exec(change.replace("task", "loop"), namespace)
+    after = captured_all(cache, namespace["tasks"])
+    assert {one.number for one in first}.isdisjoint(one.number for one in after)
+    assert len({one.template for one in after}) == 2
+    anew = captured_all(other := FunctionCache(), namespace["tasks"])
+    assert [described(loaded(cache, one)) for one in after] == [described(loaded(other, one)) for one in anew]
+
+
+def test_only_the_function_whose_own_value_changed_is_captured_again():
+    def make(number):
+        def change():
+            nonlocal number
+            number += 10
+
+        return lambda: number, change
+
+    tasks, changes = zip(*(make(number) for number in range(4)), strict=True)
+    first = captured_all(cache := FunctionCache(), tasks)
+    changes[2]()
+    after = captured_all(cache, tasks)
+    assert [one is before for one, before in zip(after, first, strict=True)] == [True, True, False, True]
+    assert loaded(cache, after[2])() == 12
+
+
+OWN_CHANGES: dict[str, Callable[[Any], Any]] = {
+    "an attribute": lambda task: setattr(task, "note", "x"),
+    "a default": lambda task: setattr(task, "__defaults__", (7,)),
+    "no default": lambda task: setattr(task, "__defaults__", None),
+    "a keyword": lambda task: task.__kwdefaults__.update(k=7),
+    "another keyword": lambda task: task.__kwdefaults__.update(z=7),
+    "its code": lambda task: setattr(task, "__code__", (lambda n=0, *, k=0: "new").__code__),
+    "its name": lambda task: setattr(task, "__name__", "other"),
+    "an annotation": lambda task: task.__annotations__.update(n=int),
+    "a list": lambda task: setattr(task, "__defaults__", ([],)),
+}
+
+
+@pytest.mark.parametrize("place", [1, 2, 3])
+@pytest.mark.parametrize("change", OWN_CHANGES.values(), ids=OWN_CHANGES)
+def test_a_function_that_leaves_its_kind_travels_as_it_is_now(change, place):
+    def make(number):
+        def task(n=number, *, k=number):
+            return n, k
+
+        return task
+
+    tasks = [make(number) for number in range(4)]
+    first = captured_all(cache := FunctionCache(), tasks)
+    change(tasks[place])
+    after = captured_all(cache, tasks)
+    assert after[place] is not first[place]
+    for task, one in zip(tasks, after, strict=True):
+        assert described(loaded(cache, one)) == described(load(capture("t", task).blob))
+    again = captured_all(cache, tasks)
+    assert all(one is before for one, before in zip(again, after, strict=True))
+
+
+def test_a_cell_that_is_emptied_is_no_trouble():
+    def make(number):
+        def empty():
+            nonlocal number
+            del number
+
+        return (lambda: number), empty
+
+    tasks, emptying = zip(*(make(number) for number in range(3)), strict=True)
+    captured_all(cache := FunctionCache(), tasks)
+    emptying[2]()
+    with pytest.raises(NameError):
+        loaded(cache, captured_all(cache, tasks)[2])()
+
+
+def test_functions_that_are_replaced_are_captured_anew():
+    cache = FunctionCache()
+    for offset in (0, 10):
+        tasks = program(LOOP.replace("number +", f"{offset} + number +"), size=4)["tasks"]
+        context: dict[str, int] = {}
+        for one in captured_all(cache, tasks):
+            loaded(cache, one)(types.SimpleNamespace(set=context.__setitem__))
+        assert context == {f"key {number}": offset + number + 5 for number in range(4)}
+
+
+def test_groups_that_hold_different_objects_have_a_template_each():
+    def make(table, number):
+        return lambda: table[number]
+
+    tasks = [make(table, number) for table in ([1, 2, 3], [4, 5, 6]) for number in range(3)]
+    captured = captured_all(cache := FunctionCache(), tasks)
+    assert [loaded(cache, one)() for one in captured] == [1, 2, 3, 4, 5, 6]
+    assert len({one.template for one in captured}) == 3  # two, and none for the first of each
+
+
+def test_an_importable_function_of_the_same_code_travels_by_reference(monkeypatch):
+    module = types.ModuleType("cloaca_loop")
+    exec("tasks = []\nfor n in range(3):\n    def task(n=n): return n\n    tasks.append(task)", module.__dict__)
+    monkeypatch.setitem(sys.modules, module.__name__, module)
+    captured = captured_all(cache := FunctionCache(), module.tasks)
+    assert [loaded(cache, one)() for one in captured] == [0, 1, 2]
+    assert loaded(cache, captured[2]) is module.task
+
+
+# ---- what can't be captured ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "source", ["def make(n):\n return lambda: (n, lock)", "def make(n, l=lock):\n return lambda: l"]
+)
+def test_what_is_at_fault_is_named_as_ever(source):
+    tasks = [program(source, lock=threading.Lock())["make"](n) for n in range(3)]
+    with pytest.raises(CaptureError) as caught:
+        captured_all(FunctionCache(), tasks)
+    assert (caught.value.task, caught.value.type_name) == ("t0", "_thread.lock")
+
+
+def test_a_fault_that_comes_later_names_the_task():
+    namespace = program("table = [1]\ndef make(n):\n return lambda: (n, table)")
+    tasks = [namespace["make"](n) for n in range(3)]
+    captured_all(cache := FunctionCache(), tasks)
+    namespace["table"].append(threading.Lock())
+    with pytest.raises(CaptureError) as caught:
+        cache.capture_all([("second", tasks[1]), ("third", tasks[2])])
+    assert (caught.value.task, caught.value.variable) == ("second", "table[1]")
+
+
+def test_what_all_have_in_common_is_warned_about_once():
+    tasks = program(LOOP.replace("[1, 2]", "list(range(10**6))"), size=4)["tasks"]
+    cache = FunctionCache()
+    with pytest.warns(UserWarning, match=r"captures table, \d\.\d MB") as caught:
+        captured_all(cache, tasks)
+    assert len(caught) == 1
+    captured_all(cache, tasks)
+
+
+# ---- on workers ----------------------------------------------------------------------------------------------------
+
+
+def test_functions_of_a_kind_run_on_workers_and_keep_their_globals_apart():
+    source = """
+        import cloaca
+        count = 0
+        def define(number):
+            @cloaca.task(id=f"t{number}")
+            def task(context):
+                global count
+                count += 1
+                context.set(f"k{number}", [number + context.get("start"), count])
+        with cloaca.WorkflowBuilder("kinds"):
+            for number in range(50):
+                define(number)
+    """
+    program(source)
+    with cloaca.DefaultRunner(workers=2) as runner:
+        for start in (0, 100):
+            context = runner.execute("kinds", cloaca.Context({"start": start})).final_context
+            assert [context[f"k{number}"][0] for number in range(50)] == list(range(start, start + 50))
+        program(source.replace("range(50)", "range(3)").replace("number +", "-number +"))
+        context = runner.execute("kinds", cloaca.Context({"start": 0})).final_context
+        assert [context[f"k{number}"] for number in range(3)] == [[0, 1], [-1, 1], [-2, 1]]
