@@ -182,6 +182,18 @@ def _reduce_view(_: memoryview) -> Any:
     raise TypeError("a memoryview is a window on another object: use bytes(view)")
 
 
+_REDUCERS = {
+    **cloudpickle.Pickler._dispatch_table,
+    TextIOWrapper: _reduce_text_file,
+    memoryview: _reduce_view,
+    CodeType: reduce_code,
+    **BY_TYPE,
+}
+
+_OF_CLOUDPICKLE = frozenset(value for value in vars(cloudpickle).values() if type(value) is FunctionType)
+"""Every function that is pickled names some of them: that they travel by reference needn't be found out each time."""
+
+
 class Pickler(Base):
     """cloudpickle's pickler, with classes as identity and definition, and without its silent changes of type.
 
@@ -193,14 +205,7 @@ class Pickler(Base):
 
     def __init__(self, file: Any, buffer_callback: "Callable[[pickle.PickleBuffer], Any] | None" = None) -> None:
         # A plain dict: cloudpickle's ChainMap costs every instance that is pickled a microsecond.
-        self.dispatch_table = {
-            **copyreg.dispatch_table,
-            **cloudpickle.Pickler._dispatch_table,
-            TextIOWrapper: _reduce_text_file,
-            memoryview: _reduce_view,
-            CodeType: reduce_code,
-            **BY_TYPE,
-        }
+        self.dispatch_table = copyreg.dispatch_table | _REDUCERS
         super().__init__(file, protocol=5, buffer_callback=buffer_callback)
         self._definitions: dict[type, Definition] = {}
 
@@ -209,7 +214,7 @@ class Pickler(Base):
         if issubclass(kind, type):
             return self.reduce_class(obj) if travels_by_value(obj) else super().reducer_override(obj)
         if kind is FunctionType:
-            return super().reducer_override(obj)
+            return NotImplemented if obj in _OF_CLOUDPICKLE else super().reducer_override(obj)
         if kind.__reduce_ex__ is object.__reduce_ex__ and kind.__reduce__ is object.__reduce__:
             return NotImplemented
         return NotImplemented if kind in self.dispatch_table else self.reduce_its_own_way(obj, kind)

@@ -26,8 +26,19 @@ def global_names(code: CodeType) -> tuple[str, ...]:
 def reduce_code(code: CodeType) -> tuple[Any, ...]:
     """Code as cloudpickle reduces it, with the name of its file."""
     kind, arguments = cloudpickle._code_reduce(code)
+    if _FILE is None:
+        return kind, arguments
     shown = "".join(code.co_filename)  # a string of its own, as interned ones make for other bytes
-    return kind, tuple(shown if isinstance(part, str) and part == _HIDDEN else part for part in arguments)
+    return kind, (*arguments[:_FILE], shown, *arguments[_FILE + 1 :])
+
+
+def _place_of_file() -> int | None:
+    """Where among the arguments that make code the name of its file is hidden, if it is."""
+    arguments: tuple[Any, ...] = cloudpickle._code_reduce(_place_of_file.__code__)[1]
+    return next((place for place, part in enumerate(arguments) if part == _HIDDEN), None)
+
+
+_FILE = _place_of_file()
 
 
 def _names_in_class_bodies(code: CodeType) -> Iterator[str]:

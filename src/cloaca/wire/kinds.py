@@ -3,13 +3,16 @@
     for region in regions:
         define(region)  # a function that closes over the region; or a lambda with `region=region`
 
-Functions of a kind differ in small atoms only, which they hold in closure cells or as defaults. What they have in
-common is pickled once, as a template, and of each function just its atoms. Whatever is of another make travels whole:
-functions with attributes, with objects of their own, such that lead to their own kind.
+Functions of a kind differ in small atoms only, or short tuples of them, which they hold in closure cells or as defaults.
+What they have in common is pickled once, as a template, and of each function just its atoms. Whatever is of another
+make travels whole: functions with attributes, with objects of their own, such that lead to their own kind.
 
-Kinds are looked at once in each pass over the functions of a workflow. Where nothing that a template took along may
-have changed, it stands; otherwise it is written again, and is a new one if that gives other bytes. That a function is
-the same as before then shows by the identity of what it holds.
+Kinds are looked at once in each round of the functions of a workflow. Where nothing that a template took along may have
+changed, it stands; otherwise it is written again, and is a new one if that gives other bytes. That a function is the
+same as before then shows by the identity of what it holds.
+
+Roads not taken: to share globals among the functions of a worker as well. It would save half of the memory, but what
+one task leaves in them another one would find, depending on which worker it runs.
 """
 
 import gc
@@ -27,6 +30,9 @@ from cloaca.wire.watch import ATOMS, Watch, watch
 
 SMALL = 1000
 """How many bytes of memory an atom takes at most of which each function has its own."""
+
+SHORT = 32
+"""How many of them a tuple has at most."""
 
 VARIES = object()
 """A mark in the place of such an atom."""
@@ -73,7 +79,7 @@ class Kind:
 
     def reads_of(self, mine: Sequence[object]) -> tuple[str, ...]:
         """What `functions.reads` finds in that function."""
-        if str not in map(type, self._own(mine)):
+        if {str, tuple}.isdisjoint(map(type, self._own(mine))):
             return self.reads
         code, *places = self.strings
         parts = zip(mine, self.held, places, strict=True)
@@ -155,6 +161,12 @@ class Kinds:
 
 def varies(part: object) -> bool:
     """Whether each function of a kind may have its own."""
+    if type(part) is tuple:
+        return len(part) <= SHORT and all(map(_is_small_atom, part))
+    return _is_small_atom(part)
+
+
+def _is_small_atom(part: object) -> bool:
     return type(part) in ATOMS and getsizeof(part) <= SMALL
 
 
