@@ -3,9 +3,9 @@
     for region in regions:
         define(region)  # a function that closes over the region; or a lambda with `region=region`
 
-Functions of a kind differ in small atoms only, or short tuples of them, which they hold in closure cells or as defaults.
-What they have in common is pickled once, as a template, and of each function just its atoms. Whatever is of another
-make travels whole: functions with attributes, with objects of their own, such that lead to their own kind.
+Functions of a kind differ in small atoms only, or short tuples of them, which they hold in closure cells or as
+defaults. What they have in common is pickled once, as a template, and of each function just its atoms. Whatever is of
+another make travels whole: functions with attributes, with objects of their own, such that lead to their own kind.
 
 Kinds are looked at once in each round of the functions of a workflow. Where nothing that a template took along may have
 changed, it stands; otherwise it is written again, and is a new one if that gives other bytes. That a function is the
