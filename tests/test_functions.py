@@ -397,6 +397,11 @@ def test_reads_are_the_strings_of_the_code():
     assert capture("t", by_reference).reads == ("by_reference",)
 
 
+def test_what_cannot_be_a_key_is_none():
+    """No message could carry it: a task that only mentions it would end the run."""
+    assert reads(lambda context: context["größe"] + "\udc80") == ("größe",)
+
+
 def test_reads_of_a_function_that_mentions_itself_end():
     def again(context):
         return again(context["again"])

@@ -145,7 +145,12 @@ def reads(function: object) -> tuple[str, ...]:
     """The strings that a function's own code may pass to its context, in order of appearance, each once."""
     own = isinstance(function, FunctionType | MethodType | partial | _lru_cache_wrapper)
     code: object = function if own else inspect.getattr_static(type(function), "__call__", None)
-    return tuple(dict.fromkeys(_strings_in(code, set())))
+    return tuple(dict.fromkeys(filter(_may_be_key, _strings_in(code, set()))))
+
+
+def _may_be_key(text: str) -> bool:
+    """Whether UTF-8 can carry the text: no key has lone surrogates, nor does any message."""
+    return text.isascii() or text == text.encode(errors="replace").decode()
 
 
 def _strings_in(value: object, seen: set[int]) -> Iterator[str]:
