@@ -18,10 +18,11 @@ from typing import Any
 from cloaca.execution import attempt, lifeline
 from cloaca.execution.mark import NONE, Mark
 from cloaca.execution.meter import Meter
+from cloaca.execution.outlet import Outlet
 from cloaca.execution.output import Output
 from cloaca.execution.spin import spin
 from cloaca.execution.surroundings import enter, here
-from cloaca.wire.frames import FrameReader, decode_down, frame
+from cloaca.wire.frames import FrameReader, decode_down
 from cloaca.wire.functions import load
 from cloaca.wire.messages import (
     SOCKET_LOST,
@@ -33,7 +34,6 @@ from cloaca.wire.messages import (
     Said,
     Slice,
     Surroundings,
-    Up,
     Wants,
 )
 
@@ -65,7 +65,7 @@ class Worker:
         self._reader = FrameReader(connection)
         self._poll = select.poll()
         self._poll.register(connection, select.POLLIN)
-        self._sending = Lock()  # threads of a task may print and read; no other process ever holds a lock of ours
+        self._send = Outlet(connection).send
         self._asking = Lock()
         self._blobs: dict[int, bytes] = {}
         self._reads: dict[int, frozenset[str]] = {}
@@ -133,10 +133,6 @@ class Worker:
                 spin(self._has_mail)
                 self._receive()
             return self._answers.popleft().slice
-
-    def _send(self, message: Up) -> None:
-        with self._sending:
-            self._socket.sendall(frame(message))
 
     def _has_mail(self) -> bool:
         return bool(self._poll.poll(0))
