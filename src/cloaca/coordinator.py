@@ -19,9 +19,23 @@ from cloaca.engine.run import Run
 from cloaca.execution.executor import Executor
 from cloaca.storage import Lease, Leases, Storage, wrote
 from cloaca.wire.blobs import is_reference
-from cloaca.wire.messages import Answer, Assignment, Done, Event, Lost, Publish, Said, Started, Surroundings, Wants
+from cloaca.wire.messages import (
+    Answer,
+    Assignment,
+    Done,
+    Event,
+    Logged,
+    Lost,
+    Publish,
+    Said,
+    Started,
+    Surroundings,
+    Wants,
+    Warned,
+)
 
 _WITHIN_AN_ATTEMPT = (Started, Wants)
+_TOLD = (Said, Logged, Warned)
 
 
 @dataclass(eq=False, slots=True)
@@ -127,8 +141,8 @@ class Coordinator:
                 room -= len(self._owners) - open_before
 
     def _pass_on(self, event: Event) -> None:
-        if isinstance(event, Said):
-            self._console.show(event.stream, event.text)
+        if isinstance(event, _TOLD):
+            self._console.show(event)
             return
         job = self._owners.get(event.attempt)
         if isinstance(event, Done):

@@ -9,6 +9,7 @@ from cloaca.execution.meter import Meter
 from cloaca.merge.rules import Rules
 from cloaca.shelf import Shelf, Traffic
 from cloaca.wire.codec import encode
+from cloaca.wire.frames import encodable
 from cloaca.wire.messages import Assignment, Done, Failed, Usage
 
 TaskFunction = Callable[[Context], Any]
@@ -67,8 +68,8 @@ def _failed(assignment: Assignment, error: BaseException, usage: Usage) -> Faile
     return Failed(
         assignment.attempt,
         type(error).__name__,
-        _encodable(_text(error)),
-        _encodable("".join(traceback.format_exception(error.with_traceback(_below_this_file(error))))),
+        encodable(_text(error)),
+        encodable("".join(traceback.format_exception(error.with_traceback(_below_this_file(error))))),
         _pickled(error),
         usage,
     )
@@ -87,11 +88,6 @@ def _text(error: BaseException) -> str:
         return str(error)
     except Exception as second:  # noqa: BLE001 - a broken __str__ must not hide the error itself
         return f"(its text can't be shown: {type(second).__name__})"
-
-
-def _encodable(text: str) -> str:
-    """The text with what UTF-8 can't carry (lone surrogates, from file names mostly) written as escapes."""
-    return text.encode(errors="backslashreplace").decode()
 
 
 def _pickled(error: BaseException) -> bytes | None:

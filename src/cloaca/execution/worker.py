@@ -16,8 +16,10 @@ from threading import Lock
 from typing import Any
 
 from cloaca.execution import attempt, lifeline
+from cloaca.execution.logbook import Logbook
 from cloaca.execution.mark import NONE, Mark
 from cloaca.execution.meter import Meter
+from cloaca.execution.notices import Notices
 from cloaca.execution.outlet import Outlet
 from cloaca.execution.output import Output
 from cloaca.execution.spin import spin
@@ -76,6 +78,8 @@ class Worker:
         self._mark = mark
         self._surroundings = here()
         self._output = Output(self.say)
+        self._logbook = Logbook(self._send)
+        self._notices = Notices(self._send)
         self._meter = Meter()
         self._is_fork = False
         os.register_at_fork(after_in_child=self._lose_socket)
@@ -105,6 +109,8 @@ class Worker:
         self._current = assignment.attempt
         self._mark.write(assignment.attempt)
         enter(self._surroundings)
+        self._logbook.begin(assignment, self._surroundings.loggers)
+        self._notices.begin(assignment, self._surroundings.filters)
         ask = partial(self._ask, assignment.attempt)
         reads = self._reads.get(assignment.function, frozenset())
         folders = self._surroundings.folders
@@ -120,6 +126,7 @@ class Worker:
         function = self._functions.get(number)
         if function is None:
             function = self._functions[number] = load(self._blobs[number])
+            self._logbook.restore()  # modules that were imported for it may have configured logging
         return function
 
     def _ask(self, number: int, keys: tuple[str, ...], rest: bool, outcomes: bool) -> Slice:  # noqa: FBT001 - as in Ask
@@ -159,3 +166,5 @@ class Worker:
         self._is_fork = True
         self._socket.close()
         self._output = Output(self.say)  # another thread may have held a lock of the old one, for ever now
+        self._logbook.lose_program()
+        self._notices.lose_program()

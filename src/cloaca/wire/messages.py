@@ -72,15 +72,47 @@ class Publish(Message, frozen=True, tag="publish"):
     reads: tuple[str, ...]
 
 
+class Filter(Message, frozen=True):
+    """One of the program's filters of warnings: what is done with those that match, as in `warnings.filters`.
+
+    `category` is known by its name. `message` and `module` are patterns with their flags, or texts to be met exactly.
+    """
+
+    action: str
+    message: tuple[str, int] | str | None
+    category: str
+    module: tuple[str, int] | str | None
+    line: int
+
+
+class Loggers(Message, frozen=True):
+    """What the program has set of its loggers, by name: levels, which ones are disabled, and which have handlers.
+
+    `custom` are those among them of a class of their own: a worker leaves it to others to make them. `names` are those
+    of levels, `root` is the root's level; nothing up to `threshold` is logged.
+    """
+
+    levels: Mapping[str, int] = {}
+    disabled: tuple[str, ...] = ()
+    handled: tuple[str, ...] = ()
+    custom: tuple[str, ...] = ()
+    names: Mapping[str, int] = {}
+    root: int = 30
+    threshold: int = 0
+
+
 class Surroundings(Message, frozen=True, tag="surroundings"):
     """Where tasks run from here on: the program's working directory and `sys.path`.
 
-    `folders` are those for large values, the first one with room first; with none, all values are sent.
+    `folders` are those for large values, the first one with room first; with none, all values are sent. `loggers` and
+    `filters` are the program's, so that tasks log and warn as it would.
     """
 
     directory: str
     path: tuple[str, ...]
     folders: tuple[str, ...] = ()
+    loggers: Loggers = Loggers()
+    filters: tuple[Filter, ...] = ()
 
 
 class Retire(Message, frozen=True, tag="retire"):
@@ -166,6 +198,28 @@ class Said(Message, frozen=True, tag="said"):
     text: str
 
 
+class Logged(Message, frozen=True, tag="logged"):
+    """What an attempt logged: the record's attributes, as the payload of a dict."""
+
+    attempt: int
+    record: bytes
+
+
+class Warned(Message, frozen=True, tag="warned"):
+    """A warning of an attempt. `warning` is the instance as a payload, where it could be encoded.
+
+    `module` is the name of the module in which `line` stands.
+    """
+
+    attempt: int
+    warning: bytes | None
+    category: str
+    text: str
+    file: str
+    line: int
+    module: str
+
+
 class Done(Message, frozen=True, tag="done"):
     """The attempt ended well. `diff`: the payload of each key that it set, `None` for each that it removed."""
 
@@ -201,5 +255,8 @@ class Unstarted(Message, frozen=True, tag="unstarted"):
 
 
 Down = Surroundings | Publish | Retire | Assignment | Answer
-Up = Ready | Wants | Said | Done | Failed
-Event = Started | Wants | Said | Done | Failed | Lost | Unstarted
+Told = Said | Logged | Warned
+"""What an attempt has for whoever looks at the program: it goes past the engine."""
+
+Up = Ready | Wants | Told | Done | Failed
+Event = Started | Wants | Told | Done | Failed | Lost | Unstarted
