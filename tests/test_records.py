@@ -236,6 +236,19 @@ def test_a_message_that_cannot_be_put_together_is_told_and_breaks_nothing(
         assert "ValueError: no words" in error
 
 
+@on_both
+def test_a_program_that_doesn_t_want_to_know_of_such_messages(
+    on: DefaultRunner, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def work(context):
+        log.warning("%d", "no number")
+
+    monkeypatch.setattr(logging, "raiseExceptions", False)
+    with attached(logging.root, logging.StreamHandler(), alone=True):
+        on.execute(define(work)).raise_for_status()
+    assert capsys.readouterr().err == ""
+
+
 @contextlib.contextmanager
 def attached(logger: logging.Logger, handler: logging.Handler, *, alone: bool = False) -> Iterator[None]:
     before = list(logger.handlers)
@@ -540,6 +553,7 @@ cloaca.DefaultRunner(workers=1).execute("w")
         ("logging.basicConfig(level='INFO', format='%(name)s %(message)s')", "mine info\nmine warning\n"),
         ("logging.getLogger('mine').setLevel('ERROR')", ""),
         ("logging.getLogger('mine').addHandler(logging.NullHandler())", ""),
+        ("logging.addLevelName(30, 'NOTE'); logging.basicConfig()", "NOTE:mine:warning\n"),
     ],
 )
 def test_a_program_sees_what_it_would_see_without_workers(

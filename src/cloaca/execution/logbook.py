@@ -16,7 +16,7 @@ from cloaca.wire.frames import encodable
 from cloaca.wire.messages import Assignment, Logged, Loggers
 from cloaca.wire.records import encode_record
 
-_BUILT_IN = frozenset(logging.getLevelNamesMapping())
+_BUILT_IN = frozenset({"CRITICAL", "FATAL", "ERROR", "WARNING", "WARN", "INFO", "DEBUG", "NOTSET"})
 _LARGEST = 2**63 - 1
 
 
@@ -32,6 +32,7 @@ def loggers_here() -> Loggers:
         {encodable(name): _bounded(level) for name, level in named},
         root=_bounded(logging.root.level),
         threshold=_bounded(logging.root.manager.disable),
+        tells_errors=bool(logging.raiseExceptions),
     )
 
 
@@ -77,7 +78,7 @@ class Logbook:
         if self._relay.was_closed:
             self._enable()
         if logging.root.handlers != self._root_handlers:
-            logging.root.handlers[:] = self._root_handlers
+            logging.root.handlers = list(self._root_handlers)
         if logging.root.manager.disable != self._given.threshold:
             logging.disable(self._given.threshold)
         for logger, level in self._levels:
@@ -87,7 +88,7 @@ class Logbook:
             logger.disabled = True
         for logger in self._handled:
             if logger.handlers or not logger.propagate:
-                logger.handlers.clear()
+                logger.handlers = []
                 logger.propagate = True
 
     def lose_program(self) -> None:
@@ -101,6 +102,7 @@ class Logbook:
             logger.disabled = False
         for name, level in given.names.items():
             logging.addLevelName(level, name)
+        logging.raiseExceptions = given.tells_errors
         self._given = given
         self._resolve()
 

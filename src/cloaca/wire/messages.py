@@ -89,7 +89,8 @@ class Loggers(Message, frozen=True):
     """What the program has set of its loggers, by name: levels, which ones are disabled, and which have handlers.
 
     `custom` are those among them of a class of their own: a worker leaves it to others to make them. `names` are those
-    of levels, `root` is the root's level; nothing up to `threshold` is logged.
+    of levels, `root` is the root's level; nothing up to `threshold` is logged. `tells_errors`: what goes wrong inside
+    `logging` is told on standard error.
     """
 
     levels: Mapping[str, int] = {}
@@ -99,6 +100,7 @@ class Loggers(Message, frozen=True):
     names: Mapping[str, int] = {}
     root: int = 30
     threshold: int = 0
+    tells_errors: bool = True
 
 
 class Surroundings(Message, frozen=True, tag="surroundings"):
