@@ -5,6 +5,7 @@ import io
 import logging
 import logging.config
 import os
+import re
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -561,4 +562,13 @@ def test_a_program_sees_what_it_would_see_without_workers(
 ) -> None:
     (tmp_path / "program.py").write_text(SCRIPT.format(configured=configured))
     ended = run("program.py", cwd=tmp_path, CLOACA_EXECUTOR=executor)
+    assert (ended.returncode, ended.stdout, ended.stderr) == (0, "", expected)
+
+
+@pytest.mark.parametrize("executor", EXECUTORS)
+def test_the_script_in_the_documentation_logs_what_stands_beneath_it(tmp_path: Path, executor: str) -> None:
+    text = (Path(__file__).parents[1] / "docs" / "output.md").read_text(encoding="utf-8")
+    ((script, expected),) = re.findall(r"^```python\n(.*?)^```\n\n^```\n(.*?)^```$", text, re.DOTALL | re.MULTILINE)
+    (tmp_path / "example.py").write_text(script)
+    ended = run("example.py", cwd=tmp_path, CLOACA_EXECUTOR=executor)
     assert (ended.returncode, ended.stdout, ended.stderr) == (0, "", expected)
