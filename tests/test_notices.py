@@ -15,7 +15,7 @@ import pytest
 from tests.support import pipe, run
 
 import cloaca
-from cloaca import DefaultRunner
+from cloaca import Context, DefaultRunner
 from cloaca.console import Console
 from cloaca.execution.notices import filters_here
 from cloaca.execution.pool import Pool
@@ -292,6 +292,25 @@ def test_how_often_a_warning_is_shown_does_not_depend_on_the_workers(
     assert texts(found) == ["again and again"] * times
 
 
+@on_both
+@pytest.mark.parametrize("action", ["default", "module", "once", None])
+def test_a_warning_is_new_where_the_filters_are(on: DefaultRunner, action: Any) -> None:
+    """A worker doesn't know what the program has forgotten by then: it must send it again."""
+
+    def work(context):
+        warnings.warn("new again", stacklevel=1)
+
+    name = define(work, work)
+    for _ in range(2):
+        with caught() as found:
+            warnings.resetwarnings()
+            if action is not None:
+                warnings.simplefilter(action)
+            vars(warnings)["onceregistry"].clear()
+            on.execute(name).raise_for_status()
+        assert texts(found) == ["new again"]
+
+
 def test_the_same_text_elsewhere_is_another_warning(runner: DefaultRunner) -> None:
     def work(context):
         warnings.warn("of two lines", stacklevel=1)
@@ -319,25 +338,39 @@ def test_a_task_may_catch_its_own(on: DefaultRunner) -> None:
     assert texts(found) == ["outside"]
 
 
-def test_what_a_task_changes_ends_with_it(runner: DefaultRunner) -> None:
+def test_what_a_task_changes_ends_with_it(runner: DefaultRunner, caplog: pytest.LogCaptureFixture) -> None:
     def silence(context):
         warnings.simplefilter("ignore")
         warnings.showwarning = lambda *_: None
 
-    def capture(context):
+    def log(context):
         logging.captureWarnings(True)
-        warnings.filters = []
-
-    def once(context):
-        warnings.simplefilter("default")
-        warnings.warn("once per place", stacklevel=1)
+        warnings.warn("logged", stacklevel=1)
+        warnings.filters = ()
 
     def work(context):
         warnings.warn("loud", stacklevel=1)
 
+    tasks = [silence, work, log, work, log, work]
     with caught() as found:
-        runner.execute(define(silence, work, capture, work, capture, work, once, once)).raise_for_status()
-    assert texts(found) == ["loud"] * 3 + ["once per place"] * 2
+        runner.execute(define(*tasks)).raise_for_status()
+    assert texts(found) == ["loud"] * 3
+    logged = [record.getMessage() for record in caplog.records if record.name == "py.warnings"]
+    assert ["UserWarning: logged" in message for message in logged] == [True, True]
+
+
+def test_what_was_warned_of_by_a_task_s_own_filters_is_forgotten_with_them(runner: DefaultRunner) -> None:
+    def work(context):
+        if context["own filters"]:
+            warnings.simplefilter("default")
+        for _ in range(2):
+            warnings.warn("in any case", stacklevel=1)
+
+    name = define(work)
+    with caught() as found:
+        runner.execute(name, Context({"own filters": True})).raise_for_status()
+        runner.execute(name, Context({"own filters": False})).raise_for_status()
+    assert texts(found) == ["in any case"] * 2
 
 
 def test_a_task_that_shows_a_warning_in_a_file_of_its_own(runner: DefaultRunner) -> None:

@@ -4,7 +4,6 @@ What the program's filters ignore isn't sent, and what they make an error is rai
 sent, once per attempt and place: whether it is shown once or always is decided by the program, which sees all workers.
 """
 
-import builtins
 import logging
 import re
 import sys
@@ -59,18 +58,12 @@ class _ByName(type):
 def _rebuilt(given: Filter) -> tuple[Any, ...]:
     """The filter as `warnings` has it. What would depend on what this worker has done before, always holds."""
     action = given.action if given.action in _DECIDED_HERE else "always"
-    return (action, _compiled(given.message), _category(given.category), _compiled(given.module), given.line)
+    category = _ByName(given.category, (Warning,), {"name": given.category})
+    return (action, _compiled(given.message), category, _compiled(given.module), given.line)
 
 
 def _compiled(pattern: tuple[str, int] | str | None) -> Any:
     return re.compile(*pattern) if isinstance(pattern, tuple) else pattern
-
-
-def _category(name: str) -> Any:
-    module, _, own = name.rpartition(".")
-    if module == builtins.__name__ and hasattr(builtins, own):
-        return getattr(builtins, own)
-    return _ByName(own, (Warning,), {"name": name})
 
 
 class Notices:
@@ -136,7 +129,7 @@ class Notices:
                 encodable(str(message)),
                 encodable(filename),
                 lineno,
-                _module(filename, lineno),
+                _module(filename),
             )
         )
 
@@ -148,14 +141,14 @@ def _encoded(message: Warning | str) -> bytes | None:
         return None
 
 
-def _module(filename: str, line: int) -> str:
-    """The name of the module that is at that line now: the hook isn't told, and filters may ask for it.
+def _module(filename: str) -> str:
+    """The name of the module of which code in that file runs: the hook isn't told, and filters may ask for it.
 
-    For a line that doesn't run, it is what Python makes of the file's name.
+    Where none does, it is what Python makes of the file's name.
     """
     frame = sys._getframe()
     while frame.f_back is not None:
         frame = frame.f_back
-        if frame.f_lineno == line and frame.f_code.co_filename == filename:
+        if frame.f_code.co_filename == filename:
             return encodable(str(frame.f_globals.get("__name__")))
     return encodable(filename).removesuffix(".py") or "<unknown>"
