@@ -29,6 +29,8 @@ from math import ceil
 from selectors import EVENT_READ, EVENT_WRITE, DefaultSelector, SelectorKey
 from time import monotonic
 
+from msgspec.structs import replace
+
 from cloaca.execution.batching import Batching
 from cloaca.execution.memory import MemoryWatch
 from cloaca.execution.peer import Peer
@@ -77,7 +79,8 @@ class Pool:
         self.window = size * WINDOW_PER_WORKER
         self._size = size
         self._cores = cores
-        self._surroundings = here()
+        self._environment = {os.fsencode(name): os.fsencode(value) for name, value in environment.items()}
+        self.surround(here())
         self._functions: dict[int, Publish] = {}
         self._pending: deque[Assignment] = deque()
         self._holder: dict[int, Peer] = {}
@@ -87,7 +90,7 @@ class Pool:
         self._batching = Batching()
         self._memory = MemoryWatch(size, memory_limit)
         self._selector = DefaultSelector()
-        self._workforce = Workforce(size, {**os.environ, **environment}, self._selector)
+        self._workforce = Workforce(size, self._selector)
         self._peers = self._workforce.peers
         self._wake_reader, self._wake_writer = os.pipe()
         os.set_blocking(self._wake_writer, False)
@@ -104,7 +107,8 @@ class Pool:
 
     def surround(self, surroundings: Surroundings) -> None:
         """Tell each worker with the next assignments that it is given, where that is news."""
-        self._surroundings = surroundings
+        environment = {**surroundings.environment, **self._environment}
+        self._surroundings = replace(surroundings, environment=environment)
 
     def publish(self, functions: Sequence[Publish]) -> None:
         """Keep the functions; each goes to a worker with the first assignment there that names it."""

@@ -73,14 +73,17 @@ class Publish(Message, frozen=True, tag="publish"):
 
 
 class Surroundings(Message, frozen=True, tag="surroundings"):
-    """Where tasks run from here on: the program's working directory and `sys.path`.
+    """Where tasks run from here on: the program's working directory, `sys.path`, environment and recursion limit.
 
-    `folders` are those for large values, the first one with room first; with none, all values are sent.
+    `folders` are those for large values, the first one with room first; with none, all values are sent. The
+    environment is bytes, as the system has it: names and values needn't be text.
     """
 
     directory: str
     path: tuple[str, ...]
     folders: tuple[str, ...] = ()
+    environment: Mapping[bytes, bytes] = {}
+    recursion_limit: int = 1000
 
 
 class Retire(Message, frozen=True, tag="retire"):
