@@ -65,20 +65,24 @@ class Desk:
         self._given: dict[int, Mapping[str, tuple[Version, ...]]] = {}
         self._numbers = count()
 
-    def submit(self, functions: Iterable[int], **given: Any) -> list[int]:
-        """Submit one attempt for each function at once, all with the values `given`; returns their numbers."""
+    def submit(self, functions: Iterable[int], origin: tuple[int, int] = (0, 0), **given: Any) -> list[int]:
+        """Submit one attempt for each function at once, all with the values `given`; returns their numbers.
+
+        `origin`: the run's seed, and how many tries of the task have ended.
+        """
         at_hand = versions(given)
         part = self._slice(at_hand)
-        assignments = [Assignment(next(self._numbers), f"task {n}", n, part) for n in functions]
+        seed, ended = origin
+        assignments = [Assignment(next(self._numbers), f"task {n}", n, part, seed=seed, ended=ended) for n in functions]
         attempts = [assignment.attempt for assignment in assignments]
         self._started.update(dict.fromkeys(attempts, False))
         self._given.update(dict.fromkeys(attempts, at_hand))
         self.executor.submit(assignments)
         return attempts
 
-    def run(self, functions: Iterable[int], **given: Any) -> list[End]:
+    def run(self, functions: Iterable[int], origin: tuple[int, int] = (0, 0), **given: Any) -> list[End]:
         """Submit, and wait for the ends, in the order of submission."""
-        attempts = self.submit(functions, **given)
+        attempts = self.submit(functions, origin, **given)
         self.collect()
         return [self.ends[attempt] for attempt in attempts]
 

@@ -157,6 +157,7 @@ class WorkflowResult:
     Attributes:
         status: "Completed", "Failed" (a task failed, handled or not) or "Cancelled".
         execution_id: the run's own id.
+        seed: what the random numbers of all its tasks follow from; given to `execute`, it repeats them.
         start_time, end_time: RFC 3339 strings. duration: seconds.
         tasks: a mapping of task id to `TaskResult`, in the order of the workflow.
         final_context: the merge of everything that completed tasks wrote, on top of the input.
@@ -176,6 +177,7 @@ class WorkflowResult:
     ) -> None:
         self.workflow = workflow
         self.execution_id = execution_id
+        self.seed = run.seed
         self.start_time = _rfc3339(started)
         self.end_time = _rfc3339(ended)
         self.duration = ended - started

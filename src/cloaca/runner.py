@@ -29,6 +29,7 @@ from cloaca.loop import Inline, Loop
 from cloaca.merge.rules import Rules
 from cloaca.place import place_of
 from cloaca.result import WorkflowResult
+from cloaca.seed import LIMIT
 from cloaca.storage import Leases, Storage
 from cloaca.warning import warn
 from cloaca.wire.blobs import LARGE, size_of
@@ -267,13 +268,22 @@ class DefaultRunner:
             workflow_timeout_seconds=config.given("workflow_timeout_seconds"),
         )
 
-    def execute(self, workflow_name: str, context: Context | None = None, *, fail_fast: bool = False) -> WorkflowResult:
+    def execute(
+        self,
+        workflow_name: str,
+        context: Context | None = None,
+        *,
+        fail_fast: bool = False,
+        seed: int | None = None,
+    ) -> WorkflowResult:
         """Run the workflow of that name on `context`, and wait for its end. The caller's context doesn't change.
 
         A task that fails doesn't raise here: `result.status` tells, and `result.raise_for_status()` raises. With
-        `fail_fast`, the first failure (after its last try) cancels all that hasn't ended.
+        `fail_fast`, the first failure (after its last try) cancels all that hasn't ended. Random numbers follow from
+        `seed`, from 0 to below 2**63; by default one is drawn, and `result.seed` tells it.
 
         Raises:
+            ValueError: `seed` is no such number.
             UnknownWorkflowError: no workflow of that name is registered.
             CaptureError: the function of a task, or a merge rule, can't be sent to a worker; nothing has run.
             RunnerClosedError: the runner was shut down.
@@ -281,9 +291,16 @@ class DefaultRunner:
             KeyboardInterrupt: Ctrl-C was pressed; the exception's `result` tells how far it got.
             SystemExit: the program was told to end (SIGTERM, SIGHUP); the same applies.
         """
-        return self.start(workflow_name, context, fail_fast=fail_fast).result()
+        return self.start(workflow_name, context, fail_fast=fail_fast, seed=seed).result()
 
-    def start(self, workflow_name: str, context: Context | None = None, *, fail_fast: bool = False) -> Execution:
+    def start(
+        self,
+        workflow_name: str,
+        context: Context | None = None,
+        *,
+        fail_fast: bool = False,
+        seed: int | None = None,
+    ) -> Execution:
         """Start the workflow of that name on `context`; returns at once, with an `Execution`.
 
         With the serial executor it returns when the run has ended. Raises what `execute` raises.
@@ -292,10 +309,11 @@ class DefaultRunner:
         workflow = registry.find(workflow_name)
         given = _checked_context(context)
         inputs = versions_of(given)
+        seed = _chosen_seed(seed)
         rules = Rules(workflow.merge, workflow.on_conflict)
         limits = Limits(self._workflow_timeout, fail_fast, self._grace, self._warn_above)
         if self._executor == "serial":
-            return self._start_here(workflow, rules, inputs, limits)
+            return self._start_here(workflow, rules, inputs, limits, seed)
         captured, blobs = self._capture(workflow)
         rules = rules.packed(blobs)  # what rules use is read now, also for what is merged in this process later
         loop = self._running_loop()
@@ -317,6 +335,7 @@ class DefaultRunner:
             answers=True,
             limits=limits,
             merging=_merging(workflow, rules, sent.function),
+            seed=seed,
         )
 
         def job(on_end: OnEnd) -> Job:
@@ -344,7 +363,9 @@ class DefaultRunner:
         state = "closed" if self._closed else "open"
         return f"DefaultRunner(workers={self._workers}, executor={self._executor!r}, {state})"
 
-    def _start_here(self, workflow: Workflow, rules: Rules, inputs: dict[str, Version], limits: Limits) -> Execution:
+    def _start_here(
+        self, workflow: Workflow, rules: Rules, inputs: dict[str, Version], limits: Limits, seed: int
+    ) -> Execution:
         inputs = {key: inlined_version(version) for key, version in inputs.items()}
         functions = [task.function for task in _by_rank(workflow)]
         number = len(functions)
@@ -356,6 +377,7 @@ class DefaultRunner:
             answers=False,
             limits=limits,
             merging=_merging(workflow, rules, number),
+            seed=seed,
         )
         host = Inline(serial.SerialExecutor({**dict(enumerate(functions)), number: rules}))
 
@@ -461,6 +483,15 @@ def _checked_seconds(name: str, seconds: float | None) -> float | None:
 
 def _checked_grace(seconds: float) -> float:
     return argument.not_negative("grace_seconds", seconds)
+
+
+def _chosen_seed(seed: int | None) -> int:
+    """The seed that was given, or one that the system draws."""
+    if seed is None:
+        return int.from_bytes(os.urandom(8)) % LIMIT
+    if not isinstance(seed, int) or isinstance(seed, bool) or not 0 <= seed < LIMIT:
+        raise ValueError(f"seed is a whole number from 0 to below 2**63, or None for one by chance; not {seed!r}")
+    return seed
 
 
 def _checked_executor(name: str) -> ExecutorName:

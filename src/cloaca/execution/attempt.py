@@ -10,6 +10,7 @@ from typing import Any
 from cloaca.context import Ask, Context, adopt, demand_agreement, diff_of, of_task, traffic_of
 from cloaca.errors import kinds_of
 from cloaca.execution.meter import Meter
+from cloaca.execution.seeding import of_process
 from cloaca.merge.rules import Rules
 from cloaca.shelf import Shelf, Traffic
 from cloaca.wire.codec import encode
@@ -42,9 +43,12 @@ def run(
     context = None
     try:
         rules = load(assignment.rules) if assignment.rules else Rules()
-        context = of_task(assignment.slice, reads, ask, assignment.task, rules, shelf)
+        context = of_task(
+            assignment.slice, reads, ask, assignment.task, rules, shelf, (assignment.seed, assignment.ended)
+        )
         demand_agreement(context, assignment.agreed)
         function = load(assignment.function)
+        of_process().begin(assignment)
         returned = _variables().run(function, context)
         if returned is not None and returned is not context:
             _take_over(context, returned)

@@ -35,6 +35,7 @@ from typing import TYPE_CHECKING, Any
 from cloudpickle import cloudpickle
 
 from cloaca.wire.code import global_names, reduce_code
+from cloaca.wire.generators import is_shared, reduce_shared
 from cloaca.wire.layouts import layout
 from cloaca.wire.reductions import BY_TYPE, importable, is_dispatcher, reduce_dispatcher, reduce_exception
 
@@ -219,6 +220,8 @@ class Pickler(Base):
             return reduce_exception(obj)
         if kind.__name__ == "ndarray" and kind.__module__ == "numpy" and not obj.flags.writeable:
             return obj.copy(order="K").__reduce_ex__(5)
+        if is_shared(obj):
+            return reduce_shared(obj)
         reduced = obj.__reduce_ex__(5)
         return importable(obj, reduced) if isinstance(reduced, str) else reduced
 

@@ -11,12 +11,13 @@ import sys
 from dataclasses import dataclass, field
 from itertools import repeat
 from operator import is_
-from types import BuiltinFunctionType, FunctionType, GenericAlias, ModuleType, UnionType
+from types import BuiltinFunctionType, FunctionType, GenericAlias, MethodType, ModuleType, UnionType
 from typing import Any, get_args, get_origin
 
 from cloudpickle import cloudpickle
 
 from cloaca.wire.code import global_names
+from cloaca.wire.generators import is_shared
 
 ATOMS = frozenset({type(None), bool, int, float, complex, str, bytes, type(Ellipsis)})
 ABSENT = object()
@@ -85,7 +86,9 @@ class _Survey:
             case type():
                 return self.by_reference(value)
             case BuiltinFunctionType():
-                return type(value.__self__) is ModuleType
+                return type(value.__self__) is ModuleType or is_shared(value.__self__)
+            case MethodType():
+                return is_shared(value.__self__)
             case ModuleType():
                 return bool(cloudpickle._should_pickle_by_reference(value))
             case GenericAlias() | UnionType():
