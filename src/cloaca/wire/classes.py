@@ -30,7 +30,7 @@ import weakref
 from dataclasses import dataclass
 from io import BytesIO, TextIOWrapper
 from types import CodeType, FunctionType, MethodType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from cloudpickle import cloudpickle
 
@@ -40,7 +40,7 @@ from cloaca.wire.layouts import layout
 from cloaca.wire.reductions import BY_TYPE, importable, is_dispatcher, reduce_dispatcher, reduce_exception
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     Base = pickle.Pickler
 else:
@@ -191,6 +191,7 @@ class Pickler(Base):
     """
 
     resolve: "Callable[[Identity, Definition], type]" = staticmethod(known_class)
+    by_type: "ClassVar[Mapping[type, Callable[[Any], Any]]]" = BY_TYPE
 
     def __init__(self, file: Any, buffer_callback: "Callable[[pickle.PickleBuffer], Any] | None" = None) -> None:
         # A plain dict: cloudpickle's ChainMap costs every instance that is pickled a microsecond.
@@ -200,7 +201,7 @@ class Pickler(Base):
             TextIOWrapper: _reduce_text_file,
             memoryview: _reduce_view,
             CodeType: reduce_code,
-            **BY_TYPE,
+            **self.by_type,
         }
         super().__init__(file, protocol=5, buffer_callback=buffer_callback)
         self._definitions: dict[type, Definition] = {}

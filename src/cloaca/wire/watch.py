@@ -7,6 +7,7 @@ The watch keeps what it has seen alive, so an identity can't come to mean anothe
 """
 
 import gc
+import os
 import sys
 from dataclasses import dataclass, field
 from itertools import repeat
@@ -78,7 +79,7 @@ class _Survey:
 
     def stable(self, value: object) -> bool:
         kind = type(value)
-        if kind in ATOMS or value is ABSENT:
+        if kind in ATOMS or value is ABSENT or value is os.environ:
             return True
         match value:
             case FunctionType():
