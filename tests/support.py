@@ -17,6 +17,7 @@ import cloaca
 from cloaca.errors import INPUT
 from cloaca.execution.attempt import TaskFunction
 from cloaca.execution.executor import Executor
+from cloaca.execution.mark import NONE
 from cloaca.wire.codec import decode, encode
 from cloaca.wire.functions import capture
 from cloaca.wire.messages import (
@@ -28,6 +29,7 @@ from cloaca.wire.messages import (
     Lost,
     Outcome,
     Publish,
+    Said,
     Slice,
     Started,
     Unstarted,
@@ -63,20 +65,24 @@ class Desk:
         self._given: dict[int, Mapping[str, tuple[Version, ...]]] = {}
         self._numbers = count()
 
-    def submit(self, functions: Iterable[int], **given: Any) -> list[int]:
-        """Submit one attempt for each function at once, all with the values `given`; returns their numbers."""
+    def submit(self, functions: Iterable[int], origin: tuple[int, int] = (0, 0), **given: Any) -> list[int]:
+        """Submit one attempt for each function at once, all with the values `given`; returns their numbers.
+
+        `origin`: the run's seed, and how many tries of the task have ended.
+        """
         at_hand = versions(given)
         part = self._slice(at_hand)
-        assignments = [Assignment(next(self._numbers), f"task {n}", n, part) for n in functions]
+        seed, ended = origin
+        assignments = [Assignment(next(self._numbers), f"task {n}", n, part, seed=seed, ended=ended) for n in functions]
         attempts = [assignment.attempt for assignment in assignments]
         self._started.update(dict.fromkeys(attempts, False))
         self._given.update(dict.fromkeys(attempts, at_hand))
         self.executor.submit(assignments)
         return attempts
 
-    def run(self, functions: Iterable[int], **given: Any) -> list[End]:
+    def run(self, functions: Iterable[int], origin: tuple[int, int] = (0, 0), **given: Any) -> list[End]:
         """Submit, and wait for the ends, in the order of submission."""
-        attempts = self.submit(functions, **given)
+        attempts = self.submit(functions, origin, **given)
         self.collect()
         return [self.ends[attempt] for attempt in attempts]
 
@@ -116,6 +122,8 @@ class Desk:
 
     def _note(self, event: Event) -> None:
         self.events.append(event)
+        if isinstance(event, Said) and event.attempt == NONE:
+            return  # the executor itself said it
         assert event.attempt in self._started, f"{event} is about an attempt that isn't open"
         match event:
             case Started():
@@ -127,6 +135,12 @@ class Desk:
                 self.ends[event.attempt] = event
             case _:
                 assert self._started[event.attempt], f"{event} came before Started"
+
+
+def killer_of(end: End) -> str | None:
+    """The signal that ended the worker of an attempt that was lost."""
+    assert isinstance(end, Lost), end
+    return end.signal
 
 
 def published(*functions: TaskFunction) -> list[Publish]:
@@ -222,6 +236,11 @@ class Program:
                 text=True,
                 start_new_session=True,
             )
+
+    @property
+    def pid(self) -> int:
+        """Its process id."""
+        return self._process.pid
 
     def line(self) -> str:
         """The next line that it prints."""

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from cloaca import DefaultRunner, DefaultRunnerConfig, NotSupportedYetError
+from cloaca import DefaultRunner, DefaultRunnerConfig
 
 DEFAULTS: dict[str, Any] = {
     "max_concurrent_tasks": 4,
@@ -25,7 +25,6 @@ DEFAULTS: dict[str, Any] = {
     "cron_max_recovery_age_seconds": 86400,
     "cron_max_recovery_attempts": 3,
 }
-TIMEOUTS = ["task_timeout_seconds", "workflow_timeout_seconds"]
 MAY_BE_ZERO = ["cron_max_catchup_executions", "cron_max_recovery_age_seconds", "cron_max_recovery_attempts"]
 NUMBERS = [name for name, default in DEFAULTS.items() if type(default) is int]
 SWITCHES = [name for name, default in DEFAULTS.items() if type(default) is bool]
@@ -36,10 +35,10 @@ def test_the_defaults(config: DefaultRunnerConfig) -> None:
     assert config.to_dict() == DEFAULTS
     assert list(config.to_dict()) == list(DEFAULTS)
     assert {name: getattr(config, name) for name in DEFAULTS} == DEFAULTS
-    assert config.workers is None
+    assert [config.given(name) for name in DEFAULTS] == [None] * len(DEFAULTS)
 
 
-@pytest.mark.parametrize("name", DEFAULTS.keys() - TIMEOUTS)
+@pytest.mark.parametrize("name", DEFAULTS)
 def test_a_setting_is_given_by_keyword_or_position_or_written(name: str) -> None:
     value: Any = False if name in SWITCHES else 7
     written = DefaultRunnerConfig()
@@ -59,10 +58,10 @@ def test_none_is_the_default(name: str) -> None:
 
 
 def test_only_what_was_set_acts() -> None:
-    assert DefaultRunnerConfig(4).workers == 4
+    assert DefaultRunnerConfig(4).given("max_concurrent_tasks") == 4
     config = DefaultRunnerConfig(max_concurrent_tasks=2)
     config.max_concurrent_tasks = None
-    assert config.workers is None
+    assert [config.given(name) for name in DEFAULTS] == [None] * len(DEFAULTS)
 
 
 def test_workers_are_as_many_as_concurrent_tasks() -> None:
@@ -101,16 +100,6 @@ def test_a_refused_value_changes_nothing() -> None:
     assert config.db_pool_size == 5
 
 
-@pytest.mark.parametrize("name", TIMEOUTS)
-@pytest.mark.parametrize("value", [1, "the default"])
-def test_a_timeout_that_is_set_is_refused(name: str, value: Any) -> None:
-    given = DEFAULTS[name] if value == "the default" else value
-    with pytest.raises(NotSupportedYetError, match=name):
-        DefaultRunnerConfig(**{name: given})
-    with pytest.raises(NotSupportedYetError, match=name):
-        setattr(DefaultRunnerConfig(), name, given)
-
-
 def test_an_unknown_setting() -> None:
     with pytest.raises(TypeError, match="max_concurrent_task"):
         DefaultRunnerConfig(max_concurrent_task=3)  # type: ignore[call-arg]
@@ -137,7 +126,7 @@ def test_a_copy_goes_its_own_way() -> None:
     for twin in (copy.copy(config), copy.deepcopy(config), pickle.loads(pickle.dumps(config))):
         assert twin == config
         twin.max_concurrent_tasks = 6
-        assert config.workers == 5
+        assert config.max_concurrent_tasks == 5
 
 
 def test_repr_can_be_read() -> None:

@@ -258,7 +258,7 @@ class Expected:
 
 
 def died(how: str) -> Expected:
-    return Expected(WorkerDied, f"WorkerDied: {how}")
+    return Expected(WorkerDied, rf"WorkerDied: The worker that ran task 'bad' \(try 1\) died[^:]*: (killed by )?{how}")
 
 
 CASES: dict[Callable[[Context], Any], Expected] = {
@@ -269,8 +269,8 @@ CASES: dict[Callable[[Context], Any], Expected] = {
     raise_a_text_that_is_not_unicode: Expected(OSError, r"OSError: no such file: .*\.csv"),
     raise_a_group: Expected(ExceptionGroup, "ExceptionGroup: two"),
     leave_by_sys_exit: Expected(SystemExit, "SystemExit: 3"),
-    leave_by_os_exit: died("exit code 7"),
-    leave_quietly: died("exit code 0"),
+    leave_by_os_exit: died("exited with code 7"),
+    leave_quietly: died("exited with code 0"),
     read_from_nowhere: died("SIGSEGV"),
     kill_by(signal.SIGKILL): died("SIGKILL"),
     kill_by(signal.SIGTERM): died("SIGTERM"),
@@ -305,7 +305,7 @@ CASES: dict[Callable[[Context], Any], Expected] = {
 
 MODULES = {
     "leaving_module": ("raise SystemExit('closed')", Expected(SystemExit, "SystemExit: closed")),
-    "dying_module": ("import os; os._exit(5)", died("exit code 5")),
+    "dying_module": ("import os; os._exit(5)", died("exited with code 5")),
     "broken_module": ("def (", Expected(SyntaxError, "SyntaxError")),
     "absent_module": (None, Expected(ModuleNotFoundError, "ModuleNotFoundError: .*'absent_module'")),
     "changed_module": ("", Expected(AttributeError, "AttributeError: .*function")),

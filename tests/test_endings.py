@@ -8,6 +8,7 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from textwrap import dedent
@@ -15,7 +16,7 @@ from textwrap import dedent
 import pytest
 from tests.support import PATIENCE, Program, environment, run, watched
 
-from cloaca.storage import sweep
+from cloaca.storage import PREFIX, SHARED_MEMORY, sweep
 
 EXECUTORS = ("processes", "serial")
 SMALL = """
@@ -76,6 +77,18 @@ def in_a_pattern():
 
 def in_a_wait():
     signal.pause()
+
+def tidying():
+    try:
+        in_python()
+    finally:
+        print("tidied up")
+
+def tidying_for_ever():
+    try:
+        tidying()
+    finally:
+        in_a_wait()
 
 with cloaca.WorkflowBuilder("spinning"):
 
@@ -217,6 +230,7 @@ def late():
 
 # ---- Ctrl-C --------------------------------------------------------------------------------------------------------
 
+INTERRUPTED = "cloaca: stopping workflow 'spinning'; Ctrl-C again stops it at once\n"
 WAYS = ("in_python", "in_c", "in_a_pattern", "in_a_wait")
 CATCHING = """
 runner = cloaca.DefaultRunner(workers=2)
@@ -241,7 +255,7 @@ def test_ctrl_c_raises_keyboard_interrupt_with_the_result(way: str, tmp_path: Pa
     with Program(spinning(way, CATCHING), tmp_path) as program:
         assert program.line().startswith("spinning")
         program.send(signal.SIGINT)
-        assert program.end() == (0, "Cancelled Cancelled Cancelled\nCompleted\n", "")
+        assert program.end() == (0, "Cancelled Cancelled Cancelled\nCompleted\n", INTERRUPTED)
 
 
 @pytest.mark.parametrize("way", ["in_python", "in_a_wait"])
@@ -269,7 +283,26 @@ def test_ctrl_c_while_waiting_with_a_timeout(tmp_path: Path) -> None:
     with Program(spinning("in_c", rest), tmp_path) as program:
         assert program.line().startswith("spinning")
         program.send(signal.SIGINT)
-        assert program.end() == (0, "Cancelled Cancelled Cancelled\nCompleted\n", "")
+        assert program.end() == (0, "Cancelled Cancelled Cancelled\nCompleted\n", INTERRUPTED)
+
+
+def test_ctrl_c_lets_a_task_put_its_things_in_order(tmp_path: Path) -> None:
+    with Program(spinning("tidying", CATCHING), tmp_path) as program:
+        assert program.line().startswith("spinning")
+        program.send(signal.SIGINT)
+        assert program.line() == "tidied up"
+        assert program.end() == (0, "Cancelled Cancelled Cancelled\nCompleted\n", INTERRUPTED)
+
+
+def test_ctrl_c_again_stops_a_task_that_takes_its_time(tmp_path: Path) -> None:
+    """A patient runner: only the second one ends this before the test's patience does."""
+    rest = CATCHING.replace("workers=2", "workers=2, grace_seconds=1000")
+    with Program(spinning("tidying_for_ever", rest), tmp_path) as program:
+        assert program.line().startswith("spinning")
+        program.send(signal.SIGINT)
+        assert program.line() == "tidied up"
+        program.send(signal.SIGINT)
+        assert program.end() == (0, "Cancelled Cancelled Cancelled\nCompleted\n", INTERRUPTED)
 
 
 # ---- a violent end -------------------------------------------------------------------------------------------------
@@ -280,13 +313,67 @@ cloaca.DefaultRunner(workers=1).execute("spinning")
 
 
 @pytest.mark.parametrize("way", WAYS)
-@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGHUP], ids=lambda number: number.name)
-def test_workers_go_when_their_program_is_killed(number: signal.Signals, way: str, tmp_path: Path) -> None:
+def test_workers_go_when_their_program_is_killed(way: str, tmp_path: Path) -> None:
     with Program(spinning(way, EXECUTING), tmp_path) as program:
         worker = int(program.line().split()[1])
         with watched([worker]):
+            program.send(signal.SIGKILL)
+        assert program.end() == (-signal.SIGKILL, "", "")
+
+
+@pytest.mark.parametrize("way", ["in_python", "in_c"])
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP], ids=lambda number: number.name)
+def test_a_program_that_is_told_to_end_while_it_waits_ends_in_order(
+    number: signal.Signals, way: str, tmp_path: Path
+) -> None:
+    rest = """
+    import atexit
+    atexit.register(print, "exit handler")
+    try:
+        with cloaca.DefaultRunner(workers=1, grace_seconds=0.1) as runner:
+            runner.execute("spinning")
+    except SystemExit as leaving:
+        print(leaving.result.status, flush=True)
+        raise
+    """
+    with Program(spinning(way, rest), tmp_path) as program:
+        worker = int(program.line().split()[1])
+        with watched([worker]):
             program.send(number)
-        assert program.end() == (-number, "", "")
+        told = "cloaca: told to end, stopping workflow 'spinning'\n"
+        assert program.end() == (128 + number, "Cancelled\nexit handler\n", told)
+        assert folders_of(program.pid) == []
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP], ids=lambda number: number.name)
+def test_a_program_s_own_handler_is_left_alone(number: signal.Signals, tmp_path: Path) -> None:
+    rest = f"""
+    signal.signal({int(number)}, lambda *_: print("mine", flush=True))
+    execution = cloaca.DefaultRunner(workers=1).start("spinning")
+    try:
+        execution.result(timeout=1000)
+    except KeyboardInterrupt:
+        print(execution.status, flush=True)
+    """
+    with Program(spinning("in_python", rest), tmp_path) as program:
+        assert program.line().startswith("spinning")
+        program.send(number)
+        assert program.line() == "mine"
+        program.send(signal.SIGINT)
+        assert program.end() == (0, "Cancelled\n", INTERRUPTED)
+
+
+def test_signals_act_as_before_when_nothing_is_waited_for(tmp_path: Path) -> None:
+    with Program(SMALL + "input()", tmp_path) as program:
+        assert [program.line(), program.line()] == PRINTED.splitlines()
+        program.send(signal.SIGTERM)
+        assert program.end() == (-signal.SIGTERM, "", "")
+
+
+def folders_of(pid: int) -> list[Path]:
+    """Where large values of a program live."""
+    places = (SHARED_MEMORY, Path(tempfile.gettempdir()))
+    return [path for place in places for path in place.glob(f"{PREFIX}{pid}-*")]
 
 
 def test_an_idle_worker_goes_when_its_program_is_killed(tmp_path: Path) -> None:
@@ -567,8 +654,10 @@ def test_ctrl_c_ends_a_program_whose_output_nobody_reads(tmp_path: Path) -> None
             program.kill()
 
 
-@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
-def test_what_tasks_started_goes_with_a_program_that_is_killed(number: signal.Signals, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("number", "end"), [(signal.SIGKILL, -signal.SIGKILL), (signal.SIGTERM, 143)])
+def test_what_tasks_started_goes_with_a_program_that_is_killed(
+    number: signal.Signals, end: int, tmp_path: Path
+) -> None:
     script = """
     import os, subprocess, cloaca
 
@@ -584,7 +673,7 @@ def test_what_tasks_started_goes_with_a_program_that_is_killed(number: signal.Si
         assert program.line() == "started"
         program.send(number)
         code, rest, _ = program.end()
-    assert (code, rest) == (-number, "")
+    assert (code, rest) == (end, "")
 
 
 @pytest.mark.parametrize("flag", ["-E", "-I", "-O", "-Xdev"])

@@ -14,6 +14,8 @@ from cloaca import errors
 SAMPLES: dict[Any, Any] = {
     str: "some text",
     int: 137,
+    float: 2.5,
+    bool: True,
     NoneType: None,
     tuple[str, ...]: ("north", "south"),
     tuple[tuple[str, int], ...]: (("/dev/shm", 5),),
@@ -94,8 +96,22 @@ SAYS: list[tuple[Exception, list[str]]] = [
         ],
     ),
     (errors.TaskError("shop.Sold", "out"), ["shop.Sold: out"]),
-    (errors.WorkerDied("load", None, "SIGKILL"), ["'load'", "killed by SIGKILL", "memory"]),
+    (errors.WorkerDied("load", None, "SIGKILL"), ["'load' (try 1) died: killed by SIGKILL", "memory"]),
+    (errors.WorkerDied("load", None, "SIGSEGV"), ["SIGSEGV", "PYTHONFAULTHANDLER"]),
+    (errors.WorkerDied("load", None, "SIGTERM"), ["SIGTERM", "told it to end"]),
     (errors.WorkerDied("load", 3, None), ["'load'", "exited with code 3", "os._exit"]),
+    (
+        errors.WorkerDied("load", None, "SIGKILL", attempt=2, seconds=1.25, memory=5 * 10**9, available=0, is_oom=True),
+        ["(try 2) died after 1.25 s", "5,000 MB for itself", "had 0 MB left", "killer struck", "memory_limit="],
+    ),
+    (
+        errors.TaskTimeout("load", 30.0, attempt=3, seconds=30.1),
+        ["'load' (try 3)", "limit of 30 s", "30.1 s", "timeout="],
+    ),
+    (
+        errors.MemoryLimitExceeded("load", 3_000_000_000, 2_000_000_000, seconds=7.0),
+        ["'load' (try 1) was stopped after 7 s", "3,000 MB", "limit of 2,000 MB", "memory_limit="],
+    ),
 ]
 
 
@@ -125,6 +141,8 @@ CAUGHT_AS: list[tuple[type[Exception], type[Exception]]] = [
     (errors.NestedExecutionError, RuntimeError),
     (errors.CaptureError, TypeError),
     (errors.EncodeError, TypeError),
+    (errors.TaskTimeout, TimeoutError),
+    (errors.MemoryLimitExceeded, MemoryError),
 ]
 
 

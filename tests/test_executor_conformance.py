@@ -12,7 +12,7 @@ from threading import Thread
 from typing import Any
 
 import pytest
-from tests.support import Desk, pipe, published, written
+from tests.support import Desk, killer_of, pipe, published, written
 
 from cloaca import Context
 from cloaca.execution.attempt import TaskFunction
@@ -21,7 +21,7 @@ from cloaca.execution.pool import Pool
 from cloaca.execution.serial import SerialExecutor
 from cloaca.testing import ScriptedExecutor, running
 from cloaca.wire.codec import decode
-from cloaca.wire.messages import Done, Failed, Lost, Outcome, Publish, Said, Started, Unstarted, Wants
+from cloaca.wire.messages import Done, Failed, Outcome, Publish, Said, Started, Unstarted, Wants
 
 Functions = Mapping[int, TaskFunction]
 DeskOf = Callable[..., Desk]
@@ -167,7 +167,7 @@ def test_an_answer_for_an_attempt_that_has_ended_is_dropped(desk_of: DeskOf) -> 
     desk = desk_of(lambda context: context["a"], lambda context: context.set("n", 1), world={"a": {}})
     desk.submit([0])
     wants = desk.until(Wants)
-    desk.executor.cancel([wants.attempt])
+    desk.executor.cancel([wants.attempt], 0)
     desk.collect()
     desk.answer(wants)
     assert written(desk.run([1])[0]) == {"n": 1}
@@ -181,7 +181,7 @@ def test_cancelling_what_has_not_started_gives_it_back(desk_of: DeskOf, tmp_path
     trace = tmp_path / "trace"
     desk = desk_of(lambda _: trace.touch(), lambda context: context.set("n", 1))
     attempts = desk.submit([0, 1, 0])
-    desk.executor.cancel([attempts[0], attempts[2]])
+    desk.executor.cancel([attempts[0], attempts[2]], 0)
     desk.collect()
     assert [type(desk.ends[attempt]) for attempt in attempts] == [Unstarted, Done, Unstarted]
     assert not trace.exists()
@@ -200,9 +200,9 @@ def test_cancelling_what_runs_loses_it_and_nothing_else(desk_of: DeskOf, tmp_pat
     hanging, *others = desk.submit([0, *[1] * 20])
     desk.until(Started)
     assert started.read_text() == "I run"
-    desk.executor.cancel([hanging])
+    desk.executor.cancel([hanging], 0)
     desk.collect()
-    assert desk.ends[hanging] == Lost(hanging, None, "SIGKILL")
+    assert killer_of(desk.ends[hanging]) == "SIGKILL"
     assert all(written(desk.ends[attempt]) == {"n": 1} for attempt in others)
 
 
@@ -210,7 +210,7 @@ def test_every_cancelled_attempt_ends_once_however_far_it_was(desk_of: DeskOf) -
     desk = desk_of(lambda context: context.set("n", 1))
     attempts = desk.submit([0] * 100)
     desk.until(Done)
-    desk.executor.cancel(attempts)
+    desk.executor.cancel(attempts, 0)
     desk.collect()
     assert sorted(desk.ends) == attempts
 

@@ -3,6 +3,7 @@
 import json
 import math
 import operator
+import os
 import subprocess
 import sys
 import textwrap
@@ -19,6 +20,7 @@ import pytest
 
 import cloaca
 from cloaca.errors import CaptureError
+from cloaca.wire.codec import decode, encode
 from cloaca.wire.functions import Captured, FunctionCache, capture, load, reads
 
 LOCK = threading.Lock()
@@ -275,6 +277,18 @@ def test_what_a_function_refers_to_must_be_importable():
         del sys.modules[module.__name__]
     with pytest.raises(ModuleNotFoundError, match="cloaca_made_up"):
         load(blob)
+
+
+def test_a_captured_environment_is_that_of_the_process_where_the_function_runs(monkeypatch):
+    task = program("from os import environ\ndef task(): return environ")["task"]
+    cache = FunctionCache()
+    first = cache.capture("t", task)
+    monkeypatch.setenv("NEWS", "today")
+    assert load(first.blob)() is os.environ
+    assert cache.capture("t", task) is first
+    snapshot = decode(encode(os.environ))
+    assert snapshot == os.environ
+    assert snapshot is not os.environ
 
 
 # ---- what can't be captured ----------------------------------------------------------------------------------------

@@ -238,7 +238,7 @@ def test_a_task_whose_worker_died() -> None:
     assert (task.error.task, task.error.signal) == ("b", "SIGKILL")
     assert (task.start_time, task.end_time, task.duration, task.cpu_seconds, task.peak_memory) == (None,) * 5
     assert ended.error_message is not None
-    assert ended.error_message.startswith("Task 'b' failed: WorkerDied: SIGKILL")
+    assert ended.error_message.startswith("Task 'b' failed: WorkerDied: The worker that ran task 'b' (try 1) died: ")
 
 
 def test_skipped_tasks_are_told_and_cost_nothing() -> None:

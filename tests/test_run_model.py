@@ -18,9 +18,11 @@ from tests.reference import KEYS, Diff, Graph, Inputs, Model, Visible, diffs, gr
 from tests.runs import DIAMOND, a_run, answered, candidates_of, done, failed, lost, states, tell
 
 from cloaca.engine import invariants
-from cloaca.engine.events import AttemptEvent, Begin, Cancel, Command, Ended, Room, RunEvent, Withdraw
+from cloaca.engine.events import AttemptEvent, Begin, Cancel, Command, Ended, Room, RunEvent, Tick, Withdraw
 from cloaca.engine.plan import plan
-from cloaca.engine.run import Run, State, Work
+from cloaca.engine.run import GRACE_SECONDS, Run, State, Stop, Work
+from cloaca.engine.timers import Timers
+from cloaca.retry import BackoffStrategy, RetryPolicy
 from cloaca.testing import NO_USAGE
 from cloaca.wire.messages import (
     Assignment,
@@ -40,10 +42,28 @@ def seen(versions: Mapping[str, tuple[Version, ...]]) -> Visible:
     return {key: candidates_of(told) for key, told in versions.items()}
 
 
+DELAY = 5.0
+
+
+def patient(tries: int) -> RetryPolicy | None:
+    """A policy of that many tries, always with the same delay."""
+    if tries == 1:
+        return None
+    builder = RetryPolicy.builder().max_attempts(tries).initial_delay(DELAY).with_jitter(False)
+    return builder.backoff_strategy(BackoffStrategy.fixed()).build()
+
+
 class NaiveRun:
     """Who has ended and how, who is open: everything else is worked out anew each time."""
 
-    def __init__(self, graph: Graph, given: Inputs) -> None:
+    def __init__(self, graph: Graph, given: Inputs, tries: Mapping[str, int], timeouts: Mapping[str, float]) -> None:
+        self.tries = tries
+        self.timeouts = timeouts
+        self.now = 0.0
+        self.attempts = dict.fromkeys(dict(graph), 0)
+        self.backing_off: dict[str, float] = {}
+        self.deadlines: dict[int, float] = {}
+        self.expired: set[int] = set()
         self.dependencies = dict(graph)
         self.names = plan("w", graph).names
         self.context = Model(graph, given)
@@ -56,12 +76,50 @@ class NaiveRun:
         return [
             name
             for name in self.names
-            if name not in self.ended and name not in self.open.values() and self._may_start(name)
+            if name not in self.ended
+            and name not in self.open.values()
+            and name not in self.backing_off
+            and self._may_start(name)
         ]
 
+    def start(self, attempt: int) -> None:
+        name = self.open[attempt]
+        self.started.add(attempt)
+        self.attempts[name] += 1
+        if name in self.timeouts:
+            self.deadlines[attempt] = self.now + self.timeouts[name]
+
+    def close(self, attempt: int) -> str:
+        self.deadlines.pop(attempt, None)
+        return self.open.pop(attempt)
+
     def end(self, attempt: int, how: str) -> None:
-        self.ended[self.open.pop(attempt)] = how
+        self.ended[self.close(attempt)] = how
         self.skip()
+
+    def fail(self, attempt: int) -> None:
+        name = self.open[attempt]
+        if self.is_cancelled or self.attempts[name] >= self.tries[name]:
+            self.end(attempt, "FAILED")
+        else:
+            self.backing_off[self.close(attempt)] = self.now + DELAY
+
+    def lose(self, attempt: int) -> None:
+        if self.is_cancelled and attempt not in self.expired:
+            self.end(attempt, "CANCELLED")
+        else:
+            self.fail(attempt)
+
+    def due(self) -> float | None:
+        return min([*self.backing_off.values(), *self.deadlines.values()], default=None)
+
+    def tick(self) -> list[int]:
+        self.backing_off = {name: moment for name, moment in self.backing_off.items() if moment > self.now}
+        expired = sorted((moment, attempt) for attempt, moment in self.deadlines.items() if moment <= self.now)
+        for _, attempt in expired:
+            del self.deadlines[attempt]
+            self.expired.add(attempt)
+        return [attempt for _, attempt in expired]
 
     def skip(self) -> None:
         for name in self.names:
@@ -70,14 +128,16 @@ class NaiveRun:
 
     def cancel(self) -> None:
         self.is_cancelled = True
+        self.backing_off.clear()
         self.ended |= {
             name: "CANCELLED" for name in self.names if name not in self.ended and name not in self.open.values()
         }
 
     def states(self) -> dict[str, str]:
         ready = dict.fromkeys(self.ready(), "READY")
+        waiting = dict.fromkeys(self.backing_off, "BACKING_OFF")
         opened = {name: "RUNNING" if n in self.started else "SUBMITTED" for n, name in self.open.items()}
-        return dict.fromkeys(self.names, "WAITING") | ready | opened | self.ended
+        return dict.fromkeys(self.names, "WAITING") | ready | waiting | opened | self.ended
 
     def _dependencies_ended(self, name: str) -> bool:
         return all(dependency in self.ended for dependency in self.dependencies[name])
@@ -90,19 +150,22 @@ class NaiveRun:
 class RunAgainstModel(RuleBasedStateMachine):
     """Any events that an executor's contract allows, and late ones, in any order."""
 
-    @initialize(graph=graphs(most=8), given=inputs, answers=st.booleans())
-    def begin(self, graph: Graph, given: Inputs, *, answers: bool) -> None:
+    @initialize(graph=graphs(most=8), given=inputs, answers=st.booleans(), data=st.data())
+    def begin(self, graph: Graph, given: Inputs, data: st.DataObject, *, answers: bool) -> None:
         compiled = plan("w", graph)
-        self.run = Run(compiled, [Work(0, ("a", "b"))] * len(compiled.names), given, numbers=count(), answers=answers)
+        tries = {name: data.draw(st.integers(1, 3)) for name in compiled.names}
+        timeouts = {name: 8.0 for name in compiled.names if data.draw(st.booleans())}
+        work = [Work(0, ("a", "b"), timeouts.get(name), patient(tries[name])) for name in compiled.names]
+        self.run = Run(compiled, work, given, numbers=count(), answers=answers)
         self.answers = answers
-        self.model = NaiveRun(graph, given)
+        self.model = NaiveRun(graph, given, tries, timeouts)
         self.last = -1
         self.late = 0
         self.ends_told = 0
         assert self.tell(Begin()) == []
 
     def tell(self, event: RunEvent | AttemptEvent) -> list[Command]:
-        commands = list(self.run.handle(event, 0.0))
+        commands = list(self.run.handle(event, self.model.now))
         self.ends_told += commands.count(Ended())
         return [command for command in commands if command != Ended()]
 
@@ -147,7 +210,12 @@ class RunAgainstModel(RuleBasedStateMachine):
     def start(self, data: st.DataObject) -> None:
         attempt = self.pick(data, self.held)
         assert self.tell(Started(attempt)) == []
-        self.model.started.add(attempt)
+        self.model.start(attempt)
+
+    @rule(seconds=st.integers(1, 6))
+    def pass_time(self, seconds: int) -> None:
+        self.model.now += seconds
+        assert self.tell(Tick()) == [Withdraw(attempt, GRACE_SECONDS) for attempt in self.model.tick()]
 
     @precondition(lambda self: self.held)
     @rule(data=st.data())
@@ -157,7 +225,7 @@ class RunAgainstModel(RuleBasedStateMachine):
         if self.model.is_cancelled:
             self.model.end(attempt, "CANCELLED")
         else:
-            del self.model.open[attempt]
+            self.model.close(attempt)
 
     @precondition(lambda self: self.running)
     @rule(data=st.data(), diff=diffs)
@@ -172,14 +240,14 @@ class RunAgainstModel(RuleBasedStateMachine):
     def fail(self, data: st.DataObject) -> None:
         attempt = self.pick(data, self.running)
         assert self.tell(failed(attempt)) == []
-        self.model.end(attempt, "FAILED")
+        self.model.fail(attempt)
 
     @precondition(lambda self: self.running)
     @rule(data=st.data())
     def lose(self, data: st.DataObject) -> None:
         attempt = self.pick(data, self.running)
         assert self.tell(lost(attempt)) == []
-        self.model.end(attempt, "CANCELLED" if self.model.is_cancelled else "FAILED")
+        self.model.lose(attempt)
 
     @precondition(lambda self: self.running)
     @rule(data=st.data(), keys=st.sets(st.sampled_from([*KEYS, "z"])), rest=st.booleans(), outcomes=st.booleans())
@@ -212,8 +280,7 @@ class RunAgainstModel(RuleBasedStateMachine):
         """Not too often: most runs should go on for a while."""
         if is_meant:
             return
-        withdrawn = [] if self.model.is_cancelled else [Withdraw(attempt) for attempt in self.model.open]
-        assert self.tell(Cancel()) == withdrawn
+        assert self.tell(Cancel(1.5)) == [Withdraw(attempt, 1.5) for attempt in self.model.open]
         self.model.cancel()
 
     @property
@@ -226,6 +293,8 @@ class RunAgainstModel(RuleBasedStateMachine):
             return
         invariants.check(self.run)
         assert states(self.run) == self.model.states()
+        assert self.run.due == self.model.due()
+        assert self.run.attempts == [self.model.attempts[name] for name in self.model.names]
         assert self.run.late == self.late
         assert self.ends_told == self.run_is_over
         assert seen(self.run.history.final()) == self.model.context.final()
@@ -248,6 +317,12 @@ def test_the_run_agrees_with_the_naive_model() -> None:
 # ---- the audit itself ----------------------------------------------------------------------------------------------
 
 
+def timers(number: int) -> Timers:
+    running = Timers()
+    running.set(number, 1.0)
+    return running
+
+
 def spoil(run: Run, name: str, change: Callable[[object], object]) -> None:
     setattr(run, name, change(getattr(run, name)))
 
@@ -262,7 +337,9 @@ def spoil(run: Run, name: str, change: Callable[[object], object]) -> None:
         ("_well", lambda well: [0, 0, 0, 1], "and 1 completed dependencies"),
         ("attempts", lambda _: [0, 0, 0, 0], "no attempt of it was ever started"),
         ("ends", lambda _: [None] * 4, "its end is None"),
-        ("cancelled", lambda _: True, "the run was cancelled"),
+        ("stopped", lambda _: Stop.CANCELLED, "the run was stopped"),
+        ("_backoffs", lambda _: timers(1), "timers run for [1]"),
+        ("_deadlines", lambda _: timers(9), "Time limits run for [9]"),
         ("states", lambda states: [*states[:3], State.READY], "of its dependencies have not ended"),
         ("states", lambda states: [*states[:3], State.SKIPPED], "of its dependencies have not ended"),
         ("states", lambda states: [State.FAILED, *states[1:]], "its write of 'k' stands"),

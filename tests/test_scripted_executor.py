@@ -62,7 +62,7 @@ def test_the_cancelled_may_be_lost_or_win_the_race() -> None:
     executor = executor_with(telling(lost_attempt))
     executor.start(0)
     assert [move.action.value for move in executor.moves()] == ["go on", "start", "give back"]
-    executor.cancel([0, 1, 7])
+    executor.cancel([0, 1, 7], 0)
     assert [move.action.value for move in executor.moves()] == ["go on", "lose", "start", "give back"]
     executor.perform(Move(Action.LOSE, 0, "t0"))
     executor.start(1)

@@ -3,6 +3,8 @@
 import functools
 import threading
 from collections.abc import Callable, Iterator
+from math import inf, nan
+from typing import Any
 
 import pytest
 
@@ -12,7 +14,8 @@ from cloaca.decorator import task
 from cloaca.errors import NotSupportedYetError, UnknownWorkflowError, WorkflowError
 from cloaca.namespace import TaskNamespace, WorkflowContext
 from cloaca.registry import find, register_workflow_constructor
-from cloaca.workflow import Workflow
+from cloaca.retry import BackoffStrategy, RetryCondition, RetryPolicy
+from cloaca.workflow import Task, Workflow
 
 
 def nothing(context):
@@ -200,10 +203,10 @@ def test_all_faults_are_told_in_one_error() -> None:
         return None
 
     builder = WorkflowBuilder("faulty")
-    builder.define("a", nothing, ["b", stranger])
-    builder.define("b", nothing, ["a", "missing"])
-    builder.define("c", nothing, [nothing])
-    builder.define("c", nothing)
+    builder.define(Task("a", nothing), ["b", stranger])
+    builder.define(Task("b", nothing), ["a", "missing"])
+    builder.define(Task("c", nothing), [nothing])
+    builder.define(Task("c", nothing))
     words = ["'stranger', which is no task", "several ids here ('a', 'b', 'c')", "2 tasks", "'missing'", "a -> b"]
     found = findings(builder)
     assert len(found) == len(words)
@@ -231,7 +234,7 @@ def test_a_function_of_another_block_is_no_dependency() -> None:
     with WorkflowBuilder("first"):
         task()(nothing)
     builder = WorkflowBuilder("second")
-    builder.define("report", diamond, [nothing])
+    builder.define(Task("report", diamond), [nothing])
     (finding,) = findings(builder)
     assert "'report'" in finding
     assert "'nothing'" in finding
@@ -284,18 +287,10 @@ def test_outside_a_block() -> None:
 
 
 LATER = {
-    "retry": object(),
-    "retry_attempts": 3,
-    "retry_backoff": "fixed",
-    "retry_delay_ms": 1,
-    "retry_max_delay_ms": 1,
-    "retry_condition": "all",
-    "retry_jitter": False,
     "on_success": nothing,
     "on_failure": nothing,
     "trigger_rules": object(),
     "trigger_rule": "all_done",
-    "timeout": 3,
     "for_each": "rows",
     "writes": [],
     "limit": 1,
@@ -318,10 +313,37 @@ def test_an_argument_of_the_builder_that_does_nothing_yet_is_refused(name: str) 
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"retry": object(), "retry_attempts": 2, "retry_jitter": True}, "retry_attempts=, retry_jitter=, not both"),
+        (
+            {"retry": RetryPolicy(), "retry_attempts": 2, "retry_jitter": True},
+            "retry_attempts=, retry_jitter=, not both",
+        ),
         ({"trigger_rule": "all_done", "trigger_rules": object()}, "not both"),
+        ({"retry": 3}, r"task\(retry=\.\.\.\) is a RetryPolicy, as in RetryPolicy\.builder\(\).*, not 3"),
+        (
+            {"retry": RetryPolicy.builder()},
+            r"task\(retry=\.\.\.\) is a RetryPolicy, .*build\(\), not RetryPolicyBuilder",
+        ),
+        ({"retry_attempts": -1}, r"task\(retry_attempts=\.\.\.\) is a whole number, 0 or more, not -1"),
+        ({"retry_attempts": 2.0}, "a whole number, 0 or more, not 2.0"),
+        ({"retry_attempts": True}, "a whole number, 0 or more, not True"),
         ({"retry_backoff": "quadratic"}, "'fixed', 'linear', 'exponential'"),
+        ({"retry_backoff": ["fixed"]}, r"task\(retry_backoff=\.\.\.\) is one of .*, not \['fixed'\]"),
+        (
+            {"retry_delay_ms": -5},
+            r"task\(retry_delay_ms=\.\.\.\), in milliseconds, is a finite number, 0 or more, not -5",
+        ),
+        ({"retry_delay_ms": nan}, "a finite number, 0 or more, not nan"),
+        ({"retry_max_delay_ms": inf}, r"task\(retry_max_delay_ms=\.\.\.\), in milliseconds, .*, not inf"),
+        ({"retry_max_delay_ms": 10**400}, "a finite number"),
         ({"retry_condition": "some"}, "'never', 'transient', 'all'"),
+        ({"retry_condition": RetryCondition.never()}, r"not RetryCondition\.never\(\)"),
+        ({"retry_jitter": 1}, r"task\(retry_jitter=\.\.\.\) is True or False, not 1"),
+        ({"timeout": 0}, r"task\(timeout=\.\.\.\), in seconds, is a finite number above 0, not 0"),
+        ({"timeout": -1.5}, "above 0, not -1.5"),
+        ({"timeout": nan}, "above 0, not nan"),
+        ({"timeout": inf}, "above 0, not inf"),
+        ({"timeout": True}, "above 0, not True"),
+        ({"timeout": "30"}, "above 0, not '30'"),
         ({"id": ""}, "id is a string"),
         ({"id": 3}, "id is a string"),
     ],
@@ -329,6 +351,69 @@ def test_an_argument_of_the_builder_that_does_nothing_yet_is_refused(name: str) 
 def test_arguments_that_make_no_sense(options: dict[str, object], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         task(**options)  # type: ignore[call-overload]
+
+
+DEFAULT = RetryPolicy.default()
+
+
+@pytest.mark.parametrize(
+    ("options", "policy"),
+    [
+        ({}, None),
+        ({"timeout": 3}, None),
+        ({"retry": DEFAULT}, DEFAULT),
+        ({"retry_attempts": 0}, RetryPolicy(max_attempts=0)),
+        ({"retry_attempts": 5}, RetryPolicy(max_attempts=5)),
+        ({"retry_backoff": "fixed"}, RetryPolicy(backoff_strategy=BackoffStrategy.fixed())),
+        ({"retry_backoff": "linear"}, RetryPolicy(backoff_strategy=BackoffStrategy.linear(1))),
+        ({"retry_backoff": "exponential"}, DEFAULT),
+        ({"retry_delay_ms": 250}, RetryPolicy(initial_delay=0.25)),
+        ({"retry_max_delay_ms": 0}, RetryPolicy(max_delay=0)),
+        ({"retry_condition": "never"}, RetryPolicy(retry_condition=RetryCondition.never())),
+        ({"retry_condition": "transient"}, RetryPolicy(retry_condition=RetryCondition.transient_only())),
+        ({"retry_condition": "all"}, DEFAULT),
+        ({"retry_jitter": False}, RetryPolicy(with_jitter=False)),
+        (
+            {"retry_attempts": 2, "retry_delay_ms": 1.5, "retry_max_delay_ms": 10, "retry_jitter": False},
+            RetryPolicy(max_attempts=2, initial_delay=0.0015, max_delay=0.01, with_jitter=False),
+        ),
+    ],
+)
+def test_retry_arguments_make_a_policy(options: dict[str, Any], policy: RetryPolicy | None) -> None:
+    with WorkflowBuilder("w") as builder:
+        task(id="t", **options)(nothing)
+    assert builder.build().tasks[0].retry == policy
+
+
+def test_a_timeout_is_in_seconds() -> None:
+    with WorkflowBuilder("w") as builder:
+        task(id="patient", timeout=3)(nothing)
+        task(id="endless")(nothing)
+    patient, endless = builder.build().tasks
+    assert (patient.timeout, type(patient.timeout)) == (3.0, float)
+    assert endless.timeout is None
+
+
+def test_the_version_tells_how_tasks_are_tried() -> None:
+    def version(**options: Any) -> str:
+        with WorkflowBuilder("w") as builder:
+            task(id="t", **options)(nothing)
+        return builder.build().version
+
+    said: list[dict[str, Any]] = [
+        {},
+        {"timeout": 3},
+        {"timeout": 3, "retry_attempts": 3},
+        {"retry_attempts": 3},
+        {"retry_attempts": 4},
+        {"retry_backoff": "linear"},
+        {"retry_condition": "transient"},
+        {"retry": RetryPolicy(retry_condition=RetryCondition.error_types(OSError))},
+        {"retry": RetryPolicy(retry_condition=RetryCondition.error_pattern(["OSError"]))},
+    ]
+    assert len({version(**options) for options in said}) == len(said)
+    assert version(retry_attempts=3) == version(retry=DEFAULT)
+    assert version(timeout=3) == version(timeout=3.0)
 
 
 def test_an_unknown_argument() -> None:

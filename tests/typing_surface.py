@@ -40,6 +40,7 @@ def contexts(context: cloaca.Context) -> None:
     assert_type(context.to_json(), str)
     assert_type(cloaca.Context.from_json("{}"), cloaca.Context)
     assert_type(context.copy(), cloaca.Context)
+    assert_type(context.seed, int | None)
     assert_type(context.conflicts(), dict[str, cloaca.MergeConflict])
     assert_type(context.outcome("load").status, str)
     assert_type(context.outcome("load").error, str | None)
@@ -57,9 +58,44 @@ def tasks() -> None:
 
     assert_type(bare(cloaca.Context()), None)
     assert_type(called(cloaca.Context()), dict[str, int])
+    cloaca.task(retry=cloaca.RetryPolicy.default(), timeout=30)
+    cloaca.task(retry_attempts=3, retry_backoff="fixed", retry_delay_ms=1, retry_max_delay_ms=2.5, retry_jitter=False)
+    cloaca.task(retry=3)  # type: ignore[call-overload]
+    cloaca.task(timeout="30")  # type: ignore[call-overload]
     cloaca.task(name="x")  # type: ignore[call-overload]
     cloaca.task("x")  # type: ignore[call-overload]
     cloaca.task(dependencies="x")  # a str is a sequence of them: refused when it runs
+
+
+def retries(policy: cloaca.RetryPolicy, builder: cloaca.RetryPolicyBuilder) -> None:
+    assert_type(cloaca.RetryPolicy.default(), cloaca.RetryPolicy)
+    assert_type(cloaca.RetryPolicy.builder(), cloaca.RetryPolicyBuilder)
+    assert_type(cloaca.RetryPolicy(max_attempts=5), cloaca.RetryPolicy)
+    cloaca.RetryPolicy(5)  # type: ignore[call-arg]
+    assert_type(policy.max_attempts, int)
+    assert_type((policy.initial_delay, policy.max_delay), tuple[float, float])
+    assert_type(policy.with_jitter, bool)
+    assert_type(policy.backoff_strategy, cloaca.BackoffStrategy)
+    assert_type(policy.retry_condition, cloaca.RetryCondition)
+    policy.max_attempts = 5  # type: ignore[misc]
+    assert_type(policy.should_retry(1, "TimeoutError"), bool)
+    assert_type(policy.should_retry(1, TimeoutError), bool)
+    assert_type(policy.should_retry(1, TimeoutError()), bool)
+    assert_type(policy.calculate_delay(1), float)
+    assert_type(builder.max_attempts(5).initial_delay(1).max_delay(2.5), cloaca.RetryPolicyBuilder)
+    assert_type(builder.with_jitter(False), cloaca.RetryPolicyBuilder)
+    assert_type(builder.backoff_strategy(cloaca.BackoffStrategy.fixed()), cloaca.RetryPolicyBuilder)
+    assert_type(builder.retry_condition(cloaca.RetryCondition.never()), cloaca.RetryPolicyBuilder)
+    assert_type(builder.build(), cloaca.RetryPolicy)
+    builder.max_attempts("5")  # type: ignore[arg-type]
+    builder.backoff_strategy("fixed")  # type: ignore[arg-type]
+    assert_type(cloaca.BackoffStrategy.linear(2), cloaca.BackoffStrategy)
+    assert_type(cloaca.BackoffStrategy.exponential(2, multiplier=3), cloaca.BackoffStrategy)
+    assert_type(cloaca.RetryCondition.transient_only(), cloaca.RetryCondition)
+    assert_type(cloaca.RetryCondition.all_errors(), cloaca.RetryCondition)
+    assert_type(cloaca.RetryCondition.error_pattern(["rate limit"]), cloaca.RetryCondition)
+    assert_type(cloaca.RetryCondition.error_types(ConnectionError, cloaca.TaskError), cloaca.RetryCondition)
+    cloaca.RetryCondition.error_types("ConnectionError")  # type: ignore[arg-type]
 
 
 def best(base: int | None, values: Sequence[int]) -> int:
@@ -84,6 +120,9 @@ def workflows(builder: cloaca.WorkflowBuilder) -> None:
     assert_type(workflow.tasks[0].id, str)
     assert_type(workflow.tasks[0].function, Callable[..., Any])
     assert_type(workflow.tasks[0].dependencies, tuple[str, ...])
+    assert_type(workflow.tasks[0].reads, tuple[str, ...] | None)
+    assert_type(workflow.tasks[0].retry, cloaca.RetryPolicy | None)
+    assert_type(workflow.tasks[0].timeout, float | None)
     assert_type(workflow.version, str)
     assert_type(workflow.merge, Mapping[str, Callable[[Any, list[Any]], Any]])
     assert_type(workflow.on_conflict, Literal["first", "last", "fail"] | None)
@@ -118,7 +157,7 @@ def configurations() -> None:
     assert_type(cloaca.DefaultRunnerConfig.default(), cloaca.DefaultRunnerConfig)
     assert_type(config.max_concurrent_tasks, int)
     assert_type(config.enable_recovery, bool)
-    assert_type(config.workers, int | None)
+    assert_type(config.given("max_concurrent_tasks"), int | None)
     assert_type(config.to_dict(), dict[str, Any])
     config.max_concurrent_tasks = 3
     config.max_concurrent_tasks = "3"  # type: ignore[assignment]
@@ -129,6 +168,8 @@ def configurations() -> None:
 
 def runners(context: cloaca.Context) -> None:
     cloaca.DefaultRunner("sqlite://:memory:", workers=2, executor="serial")
+    cloaca.DefaultRunner(memory_limit=2**30, grace_seconds=0.5)
+    cloaca.DefaultRunner(task_timeout_seconds=30, workflow_timeout_seconds=2.5)
     cloaca.DefaultRunner(executor="threads")  # type: ignore[arg-type]
     cloaca.DefaultRunner("sqlite://:memory:", 2)  # type: ignore[call-arg]
     cloaca.DefaultRunner.with_config("sqlite://:memory:", cloaca.DefaultRunnerConfig())
@@ -136,8 +177,11 @@ def runners(context: cloaca.Context) -> None:
         assert_type(runner, cloaca.DefaultRunner)
         assert_type(runner.execute("w"), cloaca.WorkflowResult)
         assert_type(runner.execute("w", context), cloaca.WorkflowResult)
+        assert_type(runner.execute("w", context, fail_fast=True), cloaca.WorkflowResult)
         runner.execute("w", {"a": 1})  # type: ignore[arg-type]
-        execution = runner.start("w", context)
+        runner.execute("w", context, True)  # type: ignore[call-arg]
+        runner.execute("w", context, seed=7)
+        execution = runner.start("w", context, seed=7)
         assert_type(execution, cloaca.Execution)
         assert_type(execution.id, str)
         assert_type(execution.status, str)
@@ -149,6 +193,7 @@ def runners(context: cloaca.Context) -> None:
 def results(result: cloaca.WorkflowResult) -> None:
     assert_type(result.status, Status)
     assert_type(result.execution_id, str)
+    assert_type(result.seed, int)
     assert_type(result.start_time, str)
     assert_type(result.end_time, str)
     assert_type(result.duration, float)
@@ -185,6 +230,8 @@ def exceptions(
     full: cloaca.StorageFullError,
     task: cloaca.TaskError,
     died: cloaca.WorkerDied,
+    timeout: cloaca.TaskTimeout,
+    memory: cloaca.MemoryLimitExceeded,
 ) -> None:
     assert_type(workflow.findings, tuple[str, ...])
     assert_type((capture.task, capture.variable, capture.type_name), tuple[str | None, str, str])
@@ -197,6 +244,11 @@ def exceptions(
     assert_type(full.folders, tuple[tuple[str, int], ...])
     assert_type(task.type_name, str)
     assert_type((died.task, died.exit_code, died.signal), tuple[str, int | None, str | None])
+    assert_type((died.attempt, died.seconds, died.is_oom), tuple[int, float | None, bool])
+    assert_type((died.memory, died.available), tuple[int | None, int | None])
+    assert_type((timeout.task, timeout.attempt, timeout.timeout), tuple[str, int, float])
+    assert_type((memory.task, memory.memory, memory.limit), tuple[str, int, int])
+    assert_type((timeout.seconds, memory.seconds), tuple[float | None, float | None])
 
 
 OTHER_EXCEPTIONS: list[type[cloaca.CloacaError]] = [

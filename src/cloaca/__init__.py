@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from cloaca.errors import DecodeError as DecodeError
     from cloaca.errors import EncodeError as EncodeError
     from cloaca.errors import InternalError as InternalError
+    from cloaca.errors import MemoryLimitExceeded as MemoryLimitExceeded
     from cloaca.errors import MergeConflict as MergeConflict
     from cloaca.errors import NestedExecutionError as NestedExecutionError
     from cloaca.errors import NotSupportedYetError as NotSupportedYetError
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from cloaca.errors import RunnerClosedError as RunnerClosedError
     from cloaca.errors import StorageFullError as StorageFullError
     from cloaca.errors import TaskError as TaskError
+    from cloaca.errors import TaskTimeout as TaskTimeout
     from cloaca.errors import UnknownWorkflowError as UnknownWorkflowError
     from cloaca.errors import WorkerDied as WorkerDied
     from cloaca.errors import WorkersUnavailableError as WorkersUnavailableError
@@ -38,12 +40,17 @@ if TYPE_CHECKING:
     from cloaca.registry import register_workflow_constructor as register_workflow_constructor
     from cloaca.result import TaskResult as TaskResult
     from cloaca.result import WorkflowResult as WorkflowResult
+    from cloaca.retry import BackoffStrategy as BackoffStrategy
+    from cloaca.retry import RetryCondition as RetryCondition
+    from cloaca.retry import RetryPolicy as RetryPolicy
+    from cloaca.retry import RetryPolicyBuilder as RetryPolicyBuilder
     from cloaca.runner import DefaultRunner as DefaultRunner
     from cloaca.runner import Execution as Execution
     from cloaca.workflow import Task as Task
     from cloaca.workflow import Workflow as Workflow
 
 _HOME = {
+    "BackoffStrategy": "retry",
     "CaptureError": "errors",
     "CloacaError": "errors",
     "Context": "context",
@@ -53,14 +60,19 @@ _HOME = {
     "EncodeError": "errors",
     "Execution": "runner",
     "InternalError": "errors",
+    "MemoryLimitExceeded": "errors",
     "MergeConflict": "errors",
     "NestedExecutionError": "errors",
     "NotSupportedYetError": "errors",
     "RemoteTraceback": "errors",
+    "RetryCondition": "retry",
+    "RetryPolicy": "retry",
+    "RetryPolicyBuilder": "retry",
     "RunnerClosedError": "errors",
     "StorageFullError": "errors",
     "Task": "workflow",
     "TaskError": "errors",
+    "TaskTimeout": "errors",
     "TaskNamespace": "namespace",
     "TaskResult": "result",
     "UnknownWorkflowError": "errors",
@@ -81,6 +93,7 @@ _HOME = {
 
 __version__ = "0.1.0"
 __all__ = [
+    "BackoffStrategy",
     "CaptureError",
     "CloacaError",
     "Context",
@@ -90,16 +103,21 @@ __all__ = [
     "EncodeError",
     "Execution",
     "InternalError",
+    "MemoryLimitExceeded",
     "MergeConflict",
     "NestedExecutionError",
     "NotSupportedYetError",
     "RemoteTraceback",
+    "RetryCondition",
+    "RetryPolicy",
+    "RetryPolicyBuilder",
     "RunnerClosedError",
     "StorageFullError",
     "Task",
     "TaskError",
     "TaskNamespace",
     "TaskResult",
+    "TaskTimeout",
     "UnknownWorkflowError",
     "WorkerDied",
     "WorkersUnavailableError",

@@ -6,6 +6,7 @@ several threads at once and inside one another.
 
 from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from contextvars import ContextVar
+from dataclasses import replace
 from types import MappingProxyType, MethodType, TracebackType
 from typing import Any, Self, TypeAlias
 
@@ -88,7 +89,7 @@ class WorkflowBuilder:
         self.namespace = WorkflowContext(tenant or "public", package or "embedded", workflow or name)
         self._description = ""
         self._tags: dict[str, str] = {}
-        self._defined: list[tuple[str, TaskFunction, Sequence[Dependency], tuple[str, ...] | None]] = []
+        self._defined: list[tuple[Task, Sequence[Dependency]]] = []  # tasks, each with what it lists to depend on
         self._ids: dict[Hashable, tuple[str, ...]] = {}  # by id, and by function: the ids it was defined under
         self._built: Workflow | None = None
 
@@ -104,22 +105,16 @@ class WorkflowBuilder:
         self._built = None
         return self
 
-    def define(
-        self,
-        task: str,
-        function: TaskFunction,
-        dependencies: Sequence[Dependency] = (),
-        reads: tuple[str, ...] | None = None,
-    ) -> None:
-        """Add a task under the id `task`: what the `task` decorator calls."""
-        if task == INPUT:
+    def define(self, task: Task, dependencies: Sequence[Dependency] = ()) -> None:
+        """Add a task: what the `task` decorator calls. Which tasks `dependencies` are is found out by `build`."""
+        if task.id == INPUT:
             raise ValueError(f"{INPUT!r} stands for what a run is given, and can't be a task's id.")
-        self._defined.append((task, function, dependencies, reads))
-        alone = (task,)
-        for key in (task, _identity(function)):
+        self._defined.append((task, dependencies))
+        alone = (task.id,)
+        for key in (task.id, _identity(task.function)):
             ids = self._ids.setdefault(key, alone)
-            if task not in ids:
-                self._ids[key] = (*ids, task)
+            if task.id not in ids:
+                self._ids[key] = (*ids, task.id)
         self._built = None
 
     def add_task(self, task: Dependency) -> Self:
@@ -144,9 +139,7 @@ class WorkflowBuilder:
         return self._built
 
     def _build(self) -> Workflow:
-        tasks = tuple(
-            [Task(task, function, self._resolved(listed), reads) for task, function, listed, reads in self._defined]
-        )
+        tasks = tuple([replace(task, dependencies=self._resolved(listed)) for task, listed in self._defined])
         unclear = tuple(self._unclear())
         try:
             compiled = plan(self.name, [(task.id, task.dependencies) for task in tasks])
@@ -168,10 +161,10 @@ class WorkflowBuilder:
         return tuple(ids)
 
     def _unclear(self) -> Iterator[str]:
-        for task, _, dependencies, _ in self._defined:
+        for task, dependencies in self._defined:
             for dependency in dependencies:
                 if not isinstance(dependency, str):
-                    yield from self._finding(task, dependency)
+                    yield from self._finding(task.id, dependency)
 
     def _finding(self, task: str, dependency: TaskFunction) -> Iterator[str]:
         ids = self._ids.get(_identity(dependency), ())

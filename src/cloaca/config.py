@@ -7,11 +7,8 @@ of database connections) have nothing to act on here: they are checked, kept and
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar, overload
 
-from cloaca.errors import NotSupportedYetError
-
 _T = TypeVar("_T", int, bool)
 _KINDS = {int: "a whole number", bool: "True or False"}
-_NOT_YET = ("task_timeout_seconds", "workflow_timeout_seconds")
 
 
 class _Setting(Generic[_T]):
@@ -44,18 +41,16 @@ class _Setting(Generic[_T]):
             raise ValueError(f"Invalid configuration: {self._name} is {_KINDS[expected]}, not {value!r}")
         if value < self._least and expected is int:
             raise ValueError(f"Invalid configuration: {self._name} is at least {self._least}, not {value!r}")
-        if self._name in _NOT_YET:
-            raise NotSupportedYetError(f"{self._name} is not supported yet, and refused rather than ignored: omit it.")
 
 
 @dataclass
 class DefaultRunnerConfig:
     """Settings of a runner, by keyword or position; each is a property that can be read and written.
 
-    `max_concurrent_tasks` bounds the workers, where it was set. `task_timeout_seconds` and `workflow_timeout_seconds`
-    aren't supported yet, and setting them raises `NotSupportedYetError`. The others have no meaning here: cloaca has no
-    scheduler that polls, no cron and no database pool; they are accepted so that existing scripts run. `None` stands
-    for the default.
+    `max_concurrent_tasks` bounds the workers, `task_timeout_seconds` each try of a task that has no `timeout` of its
+    own, and `workflow_timeout_seconds` an execution, where they were set: without that there is no time limit. The
+    others have no meaning here: cloaca has no scheduler that polls, no cron and no database pool; they are accepted so
+    that existing scripts run. `None` stands for the default.
 
     Raises:
         ValueError: "Invalid configuration: ...".
@@ -86,10 +81,9 @@ class DefaultRunnerConfig:
         """A configuration in which nothing is set."""
         return cls()
 
-    @property
-    def workers(self) -> int | None:
-        """How many workers were asked for; `None` where that was not set."""
-        return vars(self).get("max_concurrent_tasks")
+    def given(self, name: str) -> int | None:
+        """What a setting was set to; `None` where it was not set."""
+        return vars(self).get(name)
 
     def to_dict(self) -> dict[str, Any]:
         """Every setting, those that were not set with their defaults."""

@@ -11,10 +11,12 @@ about an attempt that is no longer open belongs to nobody, and is dropped.
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from itertools import groupby
+from operator import attrgetter
 from time import monotonic
 
 from cloaca.console import Console, ConsoleThread
-from cloaca.engine.events import AttemptEvent, Begin, Cancel, Commands, Ended, Release, Room, RunEvent, Withdraw
+from cloaca.engine.events import AttemptEvent, Begin, Cancel, Commands, Ended, Release, Room, RunEvent, Tick, Withdraw
 from cloaca.engine.run import Run
 from cloaca.execution.executor import Executor
 from cloaca.storage import Lease, Leases, Storage, wrote
@@ -80,12 +82,27 @@ class Coordinator:
         self._executor.wake()
 
     def step(self, timeout: float | None = None) -> None:
-        """Carry on until something has happened, for at most `timeout` seconds."""
+        """Carry on until something has happened, or is due, for at most `timeout` seconds."""
         while self._mailbox:
             self._open(*self._mailbox.popleft())
         self._offer_room()
-        for event in self._executor.wait(timeout):
+        for event in self._executor.wait(self._time_left(timeout)):
             self._pass_on(event)
+        self._ring()
+
+    def _time_left(self, timeout: float | None) -> float | None:
+        """How long to wait: until the first moment that a run has asked for, or for `timeout` seconds."""
+        moments = [due for job in self._jobs if (due := job.run.due) is not None]
+        if not moments:
+            return timeout
+        left = max(0.0, min(moments) - monotonic())
+        return left if timeout is None else min(left, timeout)
+
+    def _ring(self) -> None:
+        """Tell the runs whose moment has come."""
+        now = monotonic()
+        for job in [job for job in self._jobs if (due := job.run.due) is not None and due <= now]:
+            self._feed(job, Tick())
 
     def fail(self, error: Exception) -> None:
         """End every job with `error`: the executor can't go on."""
@@ -95,7 +112,7 @@ class Coordinator:
                 self._jobs.append(job)
         open_attempts = list(self._owners)
         self._owners.clear()
-        self._executor.cancel(open_attempts)
+        self._executor.cancel(open_attempts, 0)
         while self._jobs:
             self._jobs.popleft().on_end(error)
 
@@ -172,7 +189,7 @@ class Coordinator:
 
     def _carry_out(self, job: Job, commands: Commands) -> None:
         assignments: list[Assignment] = []
-        withdrawn: list[int] = []
+        withdrawn: list[Withdraw] = []
         for command in commands:
             match command:
                 case Assignment():
@@ -181,7 +198,7 @@ class Coordinator:
                 case Answer():
                     self._executor.answer(command)
                 case Withdraw():
-                    withdrawn.append(command.attempt)
+                    withdrawn.append(command)
                 case Release():
                     for payload in command.payloads:
                         job.leases.pop(payload, None)
@@ -189,8 +206,8 @@ class Coordinator:
                     self._close(job, None)
         if assignments:
             self._executor.submit(assignments)
-        if withdrawn:
-            self._executor.cancel(withdrawn)
+        for grace, those in groupby(withdrawn, attrgetter("grace")):
+            self._executor.cancel([withdraw.attempt for withdraw in those], grace)
 
     def _close(self, job: Job, error: Exception | None) -> None:
         self._jobs.remove(job)
@@ -198,6 +215,6 @@ class Coordinator:
         for attempt in left:
             del self._owners[attempt]
         if left:
-            self._executor.cancel(left)
+            self._executor.cancel(left, 0)
         self._retire(job)
         job.on_end(error)

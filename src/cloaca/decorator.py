@@ -1,40 +1,14 @@
 """The `task` decorator: it makes a function a task of the innermost open `WorkflowBuilder` block."""
 
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any, TypedDict, TypeVar, Unpack, overload
+from collections.abc import Callable
+from typing import Any, TypeVar, Unpack, overload
 
-from cloaca.builder import Dependency, TaskFunction, check_name, current_builder, refuse_unsupported
+from cloaca.builder import TaskFunction, WorkflowBuilder, current_builder
+from cloaca.options import TaskOptions, dependencies, given, keys, policy, seconds, task_id
 from cloaca.signature import check_signature
+from cloaca.workflow import Task
 
 _F = TypeVar("_F", bound=TaskFunction)
-
-_CHOICES = {"retry_backoff": ("fixed", "linear", "exponential"), "retry_condition": ("never", "transient", "all")}
-
-
-class TaskOptions(TypedDict, total=False):
-    """The keyword arguments of `task`; leaving one out and giving `None` are the same."""
-
-    id: str | None
-    dependencies: Sequence[Dependency] | None
-    retry: object
-    retry_attempts: int | None
-    retry_backoff: str | None
-    retry_delay_ms: int | None
-    retry_max_delay_ms: int | None
-    retry_condition: str | None
-    retry_jitter: bool | None
-    on_success: TaskFunction | None
-    on_failure: TaskFunction | None
-    trigger_rules: object
-    trigger_rule: object
-    timeout: float | None
-    for_each: object
-    reads: Sequence[str] | None
-    writes: Sequence[str] | None
-    limit: object
-
-
-_NAMES = TaskOptions.__annotations__.keys()
 
 
 @overload
@@ -46,72 +20,54 @@ def task(function: Any = None, /, **options: Unpack[TaskOptions]) -> Any:
 
     `id` defaults to the function's name. `dependencies` lists ids of tasks, or functions that are tasks of the same
     block; they may be defined later. `reads` lists the keys that are sent along with the task; by default those that
-    its code mentions. Others are fetched when it reads them: the task doesn't notice. Every other argument raises
-    `NotSupportedYetError` for now.
+    its code mentions. Others are fetched when it reads them: the task doesn't notice.
+
+    A task is tried once, unless a `retry` policy says otherwise, or arguments that make one: `retry_attempts` (how
+    often it is tried in total, 3), `retry_backoff` ("fixed", "linear" or "exponential"), `retry_delay_ms` (1,000) and
+    `retry_max_delay_ms` (60,000), `retry_condition` ("never", "transient" or "all"), `retry_jitter` (True). Any of
+    them alone will do; the others then are as in `RetryPolicy.default()`. `timeout` bounds each try, in seconds.
+
+    Every other argument raises `NotSupportedYetError` for now.
 
     Raises `ValueError` outside a block, and for arguments that make no sense: `retry` together with any `retry_*`,
     both trigger rules, a function that can't be called with the context alone, a dependency that is neither id nor
     function. Whether dependencies exist is checked when the block ends.
+
+    >>> import cloaca
+    >>> with cloaca.WorkflowBuilder("prices") as builder:
+    ...
+    ...     @cloaca.task(retry_attempts=5, retry_condition="transient", timeout=30)
+    ...     def fetch(context): ...
+    >>> builder.build().tasks[0].retry.max_attempts
+    5
     """
     if function is not None and not callable(function):
         raise TypeError(f"task takes keyword arguments only: write task(id={function!r}).")
-    given: dict[str, Any] = {name: value for name, value in options.items() if value is not None}
-    if "id" in given:
-        check_name("A task's id", given["id"])
-    name = given.pop("id", None)
-    dependencies = _listed(given.pop("dependencies", ()))
-    reads = _keys(given.pop("reads", None))
-    if given:
-        _refuse(given)
+    said = given(options)
+    name, listed = task_id(said.get("id")), dependencies(said.get("dependencies"))
+    reads, retry, timeout = keys(said.get("reads")), policy(said), seconds(said.get("timeout"))
 
     def define(function: _F) -> _F:
-        _define(function, name, dependencies, reads)
+        builder, known_as = _open_builder(), _known_as(function, name)
+        builder.define(Task(known_as, function, reads=reads, retry=retry, timeout=timeout), listed)
         return function
 
     return define if function is None else define(function)
 
 
-def _define(
-    function: TaskFunction, name: str | None, dependencies: Sequence[Dependency], reads: tuple[str, ...] | None
-) -> None:
+def _open_builder() -> WorkflowBuilder:
     builder = current_builder()
     if builder is None:
         raise ValueError(
             "No workflow context available. Tasks must be defined within a WorkflowBuilder context manager."
         )
-    known_as = name or getattr(function, "__name__", None)
+    return builder
+
+
+def _known_as(function: TaskFunction, name: str | None) -> str:
+    """The id of the task that the function is, once it is clear that it can be one."""
+    known_as: str | None = name or getattr(function, "__name__", None)
     if known_as is None:
         raise ValueError(f"{function!r} has no name that could be the task's id: write task(id=...).")
     check_signature(known_as, function)
-    builder.define(known_as, function, dependencies, reads)
-
-
-def _listed(dependencies: Any) -> tuple[Dependency, ...]:
-    if not isinstance(dependencies, list | tuple):
-        raise ValueError(f"task(dependencies=...) takes a list of ids or functions, not {dependencies!r}.")
-    for i, dependency in enumerate(dependencies):
-        if not isinstance(dependency, str) and not callable(dependency):
-            raise ValueError(f"Dependency {i} must be either a string or a function object with __name__ attribute")
-    return tuple(dependencies)
-
-
-def _keys(reads: Any) -> tuple[str, ...] | None:
-    if reads is None:
-        return None
-    if not isinstance(reads, list | tuple | set | frozenset) or not all(isinstance(key, str) for key in reads):
-        raise ValueError(f"task(reads=...) takes a list of keys, not {reads!r}.")
-    return tuple(sorted(reads)) if isinstance(reads, set | frozenset) else tuple(reads)
-
-
-def _refuse(given: Mapping[str, Any]) -> None:
-    if unknown := given.keys() - _NAMES:
-        raise TypeError(f"task() got an unexpected keyword argument {min(unknown)!r}; it takes {', '.join(_NAMES)}.")
-    retries = [f"{name}=" for name in given if name.startswith("retry_")]
-    if "retry" in given and retries:
-        raise ValueError(f"task takes either retry= or {', '.join(retries)}, not both: put them into the policy.")
-    if "trigger_rule" in given and "trigger_rules" in given:
-        raise ValueError("task takes either trigger_rule= or trigger_rules=, not both.")
-    for name, choices in _CHOICES.items():
-        if name in given and given[name] not in choices:
-            raise ValueError(f"task({name}=...) is one of {', '.join(map(repr, choices))}, not {given[name]!r}.")
-    refuse_unsupported("task", given)
+    return known_as

@@ -28,6 +28,20 @@ def _rebuild(cls: type["CloacaError"], args: tuple[Any, ...], state: dict[str, A
     return error
 
 
+def kinds_of(error_type: type[BaseException]) -> tuple[str, ...]:
+    """The names of an exception's class and of those that it derives from: built-in ones plain, others in full.
+
+    >>> kinds_of(ConnectionResetError)
+    ('ConnectionResetError', 'ConnectionError', 'OSError', 'Exception', 'BaseException')
+    """
+    return tuple(map(kind_of, error_type.__mro__[:-1]))
+
+
+def kind_of(kind: type) -> str:
+    """The name of one class: plain where it is built in, else in full."""
+    return kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"
+
+
 class CloacaError(Exception):
     """Base of every exception of cloaca."""
 
@@ -229,25 +243,118 @@ class TaskError(CloacaError):
 class WorkerDied(CloacaError):  # noqa: N818 - the name that users know
     """A worker process died while it ran a task. Costs that attempt, and nothing else.
 
-    `task` is the task's id, `exit_code` the process's exit code or `None`, `signal` the name of the signal that
-    ended it or `None`.
+    Not raised where cloaca itself stopped the worker: see `TaskTimeout` and `MemoryLimitExceeded`.
+
+    `task` is the task's id, `attempt` which try it was; `exit_code` the process's exit code or `None`, `signal` the
+    name of the signal that ended it or `None`; `seconds` how long the attempt had run, `memory` how many bytes the
+    worker had for itself and `available` how many the machine had left, at the last reading (`None` where nothing is
+    known); `is_oom` whether the kernel's out-of-memory killer struck at about that time.
     """
 
-    def __init__(self, task: str, exit_code: int | None, signal: str | None, reason: str | None = None) -> None:
-        if reason:
-            how, advice = reason, "Close only what the task has opened itself."
-        elif signal:
-            how = f"killed by {signal}"
-            advice = (
-                "Often the machine ran out of memory, or native code crashed: run it with fewer workers, or with "
-                "executor='serial' under a debugger."
-            )
-        else:
-            how, advice = f"exited with code {exit_code}", "Let the task return or raise instead of calling os._exit."
-        super().__init__(f"The worker that ran task {task!r} died: {how}. {advice}")
+    def __init__(
+        self,
+        task: str,
+        exit_code: int | None,
+        signal: str | None,
+        reason: str | None = None,
+        *,
+        attempt: int = 1,
+        seconds: float | None = None,
+        memory: int | None = None,
+        available: int | None = None,
+        is_oom: bool = False,
+    ) -> None:
+        how = reason or (f"killed by {signal}" if signal else f"exited with code {exit_code}")
+        after = "" if seconds is None else f" after {seconds:.3g} s"
+        parts = [
+            f"The worker that ran task {task!r} (try {attempt}) died{after}: {how}.",
+            _memory_told(memory, available),
+            "The kernel's out-of-memory killer struck at that time." if is_oom else "",
+            _advice(signal, is_oom=is_oom, has_hung_up=reason is not None),
+        ]
+        super().__init__(" ".join(filter(None, parts)))
         self.task = task
+        self.attempt = attempt
         self.exit_code = exit_code
         self.signal = signal
+        self.seconds = seconds
+        self.memory = memory
+        self.available = available
+        self.is_oom = is_oom
+
+
+def _memory_told(memory: int | None, available: int | None) -> str:
+    left = "" if available is None else f"the machine had {_megabytes(available)} left"
+    own = "" if memory is None else f"it had {_megabytes(memory)} for itself"
+    told = " and ".join(filter(None, (own, left)))
+    return f"At the last reading {told}." if told else ""
+
+
+def _megabytes(size: int) -> str:
+    return f"{size / 1e6:,.0f} MB"
+
+
+_CRASHES = frozenset({"SIGSEGV", "SIGBUS", "SIGABRT", "SIGFPE", "SIGILL", "SIGSYS", "SIGTRAP"})
+_REQUESTS = frozenset({"SIGTERM", "SIGINT", "SIGHUP", "SIGQUIT"})
+
+
+def _advice(signal: str | None, *, is_oom: bool, has_hung_up: bool) -> str:
+    if has_hung_up:
+        return "Close only what the task has opened itself."
+    if is_oom:
+        return "Use fewer workers or less memory in a task; memory_limit= stops a task before the kernel has to."
+    if signal in _CRASHES:
+        return (
+            "Native code crashed: set PYTHONFAULTHANDLER=1 to see where, or run it with executor='serial' under a "
+            "debugger."
+        )
+    if signal in _REQUESTS:
+        return "Something told it to end: the task itself, or somebody on this machine."
+    if signal:
+        return "Something outside killed it: often the machine ran out of memory. Then use fewer workers."
+    return "Let the task return or raise instead of calling os._exit."
+
+
+class TaskTimeout(CloacaError, TimeoutError):  # noqa: N818 - the name that users know
+    """An attempt took longer than the task's `timeout`, or the runner's `task_timeout_seconds`, and was stopped.
+
+    Not for a workflow that takes too long: then the result's status is "Failed", and its tasks are cancelled.
+
+    `task` is the task's id, `attempt` which try it was, `timeout` the limit and `seconds` how long the attempt had run
+    when it ended (`None` where that isn't known).
+    """
+
+    def __init__(self, task: str, timeout: float, *, attempt: int = 1, seconds: float | None = None) -> None:
+        ran = "" if seconds is None else f" It had run for {seconds:.3g} s."
+        super().__init__(
+            f"Task {task!r} (try {attempt}) took longer than its time limit of {timeout:g} s, and was stopped.{ran} "
+            "Give it more time (timeout=), or less to do."
+        )
+        self.task = task
+        self.attempt = attempt
+        self.timeout = timeout
+        self.seconds = seconds
+
+
+class MemoryLimitExceeded(MemoryError, CloacaError):  # noqa: N818 - the name that users know
+    """A task's worker had more memory for itself than the runner's `memory_limit`, and was stopped.
+
+    Not for a worker that the kernel killed: that is a `WorkerDied`. `task` is the task's id, `attempt` which try it
+    was, `memory` how many bytes the worker had and `limit` how many it may have, `seconds` how long the attempt had
+    run (`None` where that isn't known).
+    """
+
+    def __init__(self, task: str, memory: int, limit: int, *, attempt: int = 1, seconds: float | None = None) -> None:
+        after = "" if seconds is None else f" after {seconds:.3g} s"
+        super().__init__(
+            f"Task {task!r} (try {attempt}) was stopped{after}: its worker had {_megabytes(memory)} of memory for "
+            f"itself, over the limit of {_megabytes(limit)}. Let it work on less at a time, or raise memory_limit=."
+        )
+        self.task = task
+        self.attempt = attempt
+        self.memory = memory
+        self.limit = limit
+        self.seconds = seconds
 
 
 class WorkflowFailedError(CloacaError):

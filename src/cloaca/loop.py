@@ -31,16 +31,16 @@ class Inline:
         finally:
             self._executor.close()
 
-    def cancel(self, job: Job) -> None:
+    def cancel(self, job: Job, grace: float | None = None) -> None:
         """Cancel the job's run."""
-        self._coordinator.post(job, Cancel())
+        self._coordinator.post(job, Cancel(grace))
 
     def settle(self) -> None:
         """What tasks print here is shown at once."""
 
     def _finish(self) -> None:
         while not self._coordinator.is_idle:
-            self._coordinator.step(0)
+            self._coordinator.step()
 
 
 class Loop:
@@ -65,10 +65,10 @@ class Loop:
         """Start the job's run. Raises `RunnerClosedError` where there is no thread any more to drive it."""
         self._post(job, Begin())
 
-    def cancel(self, job: Job) -> None:
-        """Cancel the job's run, if it hasn't ended with the thread."""
+    def cancel(self, job: Job, grace: float | None = None) -> None:
+        """Cancel the job's run, if it hasn't ended with the thread. Its tasks have `grace` seconds to end, if given."""
         with suppress(RunnerClosedError):
-            self._post(job, Cancel())
+            self._post(job, Cancel(grace))
 
     def stop(self) -> None:
         """End the thread and the executor. Runs that are under way end with an error. Idempotent.

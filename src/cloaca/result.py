@@ -11,8 +11,9 @@ from typing import Any, Literal
 
 from cloaca.context import merges_of, of_versions, unchanged
 from cloaca.engine.plan import Plan
-from cloaca.engine.run import Run
-from cloaca.errors import MergeConflict, RemoteTraceback, TaskError, WorkerDied, WorkflowFailedError
+from cloaca.engine.run import Run, Stop
+from cloaca.errors import MergeConflict, RemoteTraceback, TaskError, WorkflowFailedError
+from cloaca.loss import error_of
 from cloaca.merge.rules import Rules
 from cloaca.storage import Leases
 from cloaca.wire.blobs import blob_of, is_reference, preserve
@@ -47,8 +48,8 @@ class TaskResult:
                 error = _rebuilt(failed)
                 error.__cause__ = RemoteTraceback(failed.traceback)
                 return error
-            case Lost() as lost:
-                return WorkerDied(self.id, lost.exit_code, lost.signal, lost.reason)
+            case Lost() as lost if self.status == "Failed":
+                return error_of(lost, self.id, self.attempts)
             case _:
                 return None
 
@@ -156,6 +157,7 @@ class WorkflowResult:
     Attributes:
         status: "Completed", "Failed" (a task failed, handled or not) or "Cancelled".
         execution_id: the run's own id.
+        seed: what the random numbers of all its tasks follow from; given to `execute`, it repeats them.
         start_time, end_time: RFC 3339 strings. duration: seconds.
         tasks: a mapping of task id to `TaskResult`, in the order of the workflow.
         final_context: the merge of everything that completed tasks wrote, on top of the input.
@@ -175,6 +177,7 @@ class WorkflowResult:
     ) -> None:
         self.workflow = workflow
         self.execution_id = execution_id
+        self.seed = run.seed
         self.start_time = _rfc3339(started)
         self.end_time = _rfc3339(ended)
         self.duration = ended - started
@@ -182,7 +185,7 @@ class WorkflowResult:
         self.tasks: Mapping[str, TaskResult] = _Tasks(run, outcomes, clock)
         self.status: Status = _status(run, outcomes)
         self._roots = root_causes(run.plan, outcomes)
-        self.error_message = _message(self.status, run.plan, outcomes, self._roots)
+        self.error_message = _message(self.status, run, outcomes, self._roots)
         final = run.history.final()
         self.final_context = of_versions(final, rules, _held(final, *leases))
 
@@ -242,20 +245,24 @@ def root_causes(plan: Plan, outcomes: Sequence[Outcome]) -> list[str]:
 
 def _status(run: Run, outcomes: Sequence[Outcome]) -> Status:
     statuses = {outcome.status for outcome in outcomes}
-    if run.cancelled and "Cancelled" in statuses:
-        return "Cancelled"
+    if "Cancelled" in statuses:
+        return "Cancelled" if run.stopped is Stop.CANCELLED else "Failed"
     return "Failed" if "Failed" in statuses else "Completed"
 
 
-def _message(status: str, plan: Plan, outcomes: Sequence[Outcome], roots: Sequence[str]) -> str | None:
+def _message(status: str, run: Run, outcomes: Sequence[Outcome], roots: Sequence[str]) -> str | None:
     if status == "Completed":
         return None
+    plan = run.plan
     by_status: dict[str, list[str]] = {"Failed": [], "Skipped": [], "Cancelled": []}
     for name, outcome in zip(plan.names, outcomes, strict=True):
         if outcome.status in by_status:
             by_status[outcome.status].append(name)
     failed = list(dict.fromkeys([*roots, *by_status["Failed"]]))
-    lines = [f"Task {name!r} failed: {outcomes[plan.rank[name]].error}" for name in failed[:_LISTED]]
+    lines = (
+        [] if run.stopped is not Stop.OUT_OF_TIME else [f"It was stopped after its time limit of {run.timeout:g} s."]
+    )
+    lines += [f"Task {name!r} failed: {outcomes[plan.rank[name]].error}" for name in failed[:_LISTED]]
     if len(failed) > _LISTED:
         lines.append(f"... and {len(failed) - _LISTED} more failed")
     lines += [_listing(by_status["Cancelled"], "cancelled"), _listing(by_status["Skipped"], "skipped")]

@@ -15,12 +15,12 @@ from typing import Literal, Self
 
 from msgspec.structs import replace
 
-from cloaca import cores, registry
+from cloaca import argument, cores, interrupts, registry
 from cloaca.config import DefaultRunnerConfig
 from cloaca.context import Context, inlined_version, leases_of, versions_of
 from cloaca.coordinator import Job
 from cloaca.database import check_url
-from cloaca.engine.run import Merging, Run, Work
+from cloaca.engine.run import GRACE_SECONDS, Limits, Merging, Run, Work
 from cloaca.errors import InternalError, NestedExecutionError, RunnerClosedError
 from cloaca.execution import serial, worker
 from cloaca.execution.pool import Pool
@@ -29,6 +29,7 @@ from cloaca.loop import Inline, Loop
 from cloaca.merge.rules import Rules
 from cloaca.place import place_of
 from cloaca.result import WorkflowResult
+from cloaca.seed import LIMIT
 from cloaca.storage import Leases, Storage
 from cloaca.warning import warn
 from cloaca.wire.blobs import LARGE, size_of
@@ -41,6 +42,9 @@ ExecutorName = Literal["processes", "serial"]
 
 OnEnd = Callable[[Exception | None], None]
 MakeJob = Callable[[OnEnd], Job]
+
+LEAST_MEMORY = 1 << 26
+"""What a worker's limit is at least, in bytes: it takes a fifth of that before it has done anything."""
 
 HASH_SEED = "0"
 """All workers hash alike, so that the order of a set of strings can't depend on which of them ran a task."""
@@ -81,10 +85,17 @@ class Execution:
         return "Running" if self._result is None else self._result.status
 
     def cancel(self) -> None:
-        """Start nothing more, and stop the tasks that run; the result then says "Cancelled"."""
+        """Start nothing more, and stop the tasks that run; the result then says "Cancelled".
+
+        A task that runs gets SIGTERM, which raises `SystemExit` in it, and is killed after the runner's
+        `grace_seconds`.
+        """
+        self._cancel(grace=None)
+
+    def _cancel(self, grace: float | None) -> None:
         job = self._job
         if job is not None:
-            self._host.cancel(job)
+            self._host.cancel(job, grace)
 
     def result(self, timeout: float | None = None) -> WorkflowResult:
         """Wait for the end, for at most `timeout` seconds, and return the result.
@@ -92,15 +103,17 @@ class Execution:
         Raises:
             TimeoutError: it hasn't ended in time; it goes on.
             KeyboardInterrupt: Ctrl-C was pressed; the execution was cancelled, and the exception's `result` tells how
-                far it got.
+                far it got. Pressed again meanwhile, tasks get no time to end in order.
+            SystemExit: the program was told to end (SIGTERM, SIGHUP) while its main thread waited here, and has no
+                handler of its own for that; the same applies.
         """
         try:
-            ended = self._wait(timeout)
-            if ended:
-                self._host.settle()
-        except KeyboardInterrupt as interrupt:
-            self.cancel()
-            self._wait(None)
+            with interrupts.raised():
+                ended = self._wait(timeout)
+                if ended:
+                    self._host.settle()
+        except (KeyboardInterrupt, SystemExit) as interrupt:
+            self._stop(interrupt)
             self._attach(interrupt)
             raise
         if not ended:
@@ -125,6 +138,17 @@ class Execution:
         self._bells.remove(bell)  # a program may ask with short time limits, again and again
         return self._has_ended
 
+    def _stop(self, interrupt: BaseException) -> None:
+        """Cancel, and wait for the end; told so again, hurry."""
+        try:
+            if not self._has_ended:
+                interrupts.tell(interrupt, self._workflow.name)
+            self.cancel()
+            self._wait(None)
+        except KeyboardInterrupt:
+            self._cancel(grace=0)
+            self._wait(None)
+
     def _told_once(self, run: Run) -> list[str]:
         """What is to be said of large values, the first at the end; of each key once in a runner's life."""
         news = {key: found for key, found in run.oversized.items() if key not in self._warned}
@@ -144,7 +168,7 @@ class Execution:
             raise
         return self
 
-    def _attach(self, interrupt: KeyboardInterrupt) -> None:
+    def _attach(self, interrupt: BaseException) -> None:
         interrupt.result = self._result  # type: ignore[attr-defined]
 
     def _end(self, error: Exception | None) -> None:
@@ -183,6 +207,12 @@ class DefaultRunner:
         executor: "processes", or "serial" to run every task in the calling thread, for debuggers, profilers and
             coverage. By default what the environment variable `CLOACA_EXECUTOR` says, or else "processes".
         warn_above: how many bytes a value may take, encoded, before there is a warning, once for each key.
+        memory_limit: how many bytes of memory a worker may have for itself, at least 64 MiB. A task that makes it
+            exceed that is stopped with `MemoryLimitExceeded`. What workers share doesn't count.
+        task_timeout_seconds: how long one try of a task may take that has no `timeout` of its own.
+        workflow_timeout_seconds: how long an execution may take; its tasks are cancelled then, and it has failed.
+        grace_seconds: how long a task that is stopped (it took too long, or was cancelled) gets to put its things in
+            order, before it is killed.
 
     Raises:
         ValueError: an argument makes no sense; the message says which.
@@ -206,12 +236,20 @@ class DefaultRunner:
         workers: int | None = None,
         executor: ExecutorName | None = None,
         warn_above: int = 1 << 30,
+        memory_limit: int | None = None,
+        task_timeout_seconds: float | None = None,
+        workflow_timeout_seconds: float | None = None,
+        grace_seconds: float = GRACE_SECONDS,
     ) -> None:
         _check_platform()
         check_url(database_url)
         self._workers = _checked_workers(workers)
         self._executor = _checked_executor(executor or os.environ.get("CLOACA_EXECUTOR") or "processes")
-        self._warn_above = _checked_size(warn_above)
+        self._warn_above = _checked_size("warn_above", warn_above, 1)
+        self._memory_limit = None if memory_limit is None else _checked_size("memory_limit", memory_limit, LEAST_MEMORY)
+        self._task_timeout = _checked_seconds("task_timeout_seconds", task_timeout_seconds)
+        self._workflow_timeout = _checked_seconds("workflow_timeout_seconds", workflow_timeout_seconds)
+        self._grace = _checked_grace(grace_seconds)
         self._warned: set[str] = set()
         self._lock = Lock()
         self._loop: Loop | None = None
@@ -222,24 +260,47 @@ class DefaultRunner:
 
     @classmethod
     def with_config(cls, database_url: str, config: DefaultRunnerConfig) -> Self:
-        """A runner with `config`: as many workers as its `max_concurrent_tasks`, where that was set."""
-        return cls(database_url, workers=config.workers)
+        """A runner with what was set in `config`: its time limits, and `max_concurrent_tasks` workers."""
+        return cls(
+            database_url,
+            workers=config.given("max_concurrent_tasks"),
+            task_timeout_seconds=config.given("task_timeout_seconds"),
+            workflow_timeout_seconds=config.given("workflow_timeout_seconds"),
+        )
 
-    def execute(self, workflow_name: str, context: Context | None = None) -> WorkflowResult:
+    def execute(
+        self,
+        workflow_name: str,
+        context: Context | None = None,
+        *,
+        fail_fast: bool = False,
+        seed: int | None = None,
+    ) -> WorkflowResult:
         """Run the workflow of that name on `context`, and wait for its end. The caller's context doesn't change.
 
-        A task that fails doesn't raise here: `result.status` tells, and `result.raise_for_status()` raises.
+        A task that fails doesn't raise here: `result.status` tells, and `result.raise_for_status()` raises. With
+        `fail_fast`, the first failure (after its last try) cancels all that hasn't ended. Random numbers follow from
+        `seed`, from 0 to below 2**63; by default one is drawn, and `result.seed` tells it.
 
         Raises:
+            ValueError: `seed` is no such number.
             UnknownWorkflowError: no workflow of that name is registered.
             CaptureError: the function of a task, or a merge rule, can't be sent to a worker; nothing has run.
             RunnerClosedError: the runner was shut down.
             NestedExecutionError: this was called in a worker.
             KeyboardInterrupt: Ctrl-C was pressed; the exception's `result` tells how far it got.
+            SystemExit: the program was told to end (SIGTERM, SIGHUP); the same applies.
         """
-        return self.start(workflow_name, context).result()
+        return self.start(workflow_name, context, fail_fast=fail_fast, seed=seed).result()
 
-    def start(self, workflow_name: str, context: Context | None = None) -> Execution:
+    def start(
+        self,
+        workflow_name: str,
+        context: Context | None = None,
+        *,
+        fail_fast: bool = False,
+        seed: int | None = None,
+    ) -> Execution:
         """Start the workflow of that name on `context`; returns at once, with an `Execution`.
 
         With the serial executor it returns when the run has ended. Raises what `execute` raises.
@@ -248,9 +309,11 @@ class DefaultRunner:
         workflow = registry.find(workflow_name)
         given = _checked_context(context)
         inputs = versions_of(given)
+        seed = _chosen_seed(seed)
         rules = Rules(workflow.merge, workflow.on_conflict)
+        limits = Limits(self._workflow_timeout, fail_fast, self._grace, self._warn_above)
         if self._executor == "serial":
-            return self._start_here(workflow, rules, inputs)
+            return self._start_here(workflow, rules, inputs, limits, seed)
         captured, blobs = self._capture(workflow)
         rules = rules.packed(blobs)  # what rules use is read now, also for what is merged in this process later
         loop = self._running_loop()
@@ -263,12 +326,16 @@ class DefaultRunner:
         sent = Publish(next_number(), pickle.dumps(rules), ())
         run = Run(
             workflow.plan,
-            [Work(function.function, function.reads) for function in functions],
+            [
+                Work(function.function, function.reads, task.timeout or self._task_timeout, task.retry)
+                for task, function in zip(_by_rank(workflow), functions, strict=True)
+            ],
             inputs,
             numbers=self._numbers,
             answers=True,
-            limit=self._warn_above,
+            limits=limits,
             merging=_merging(workflow, rules, sent.function),
+            seed=seed,
         )
 
         def job(on_end: OnEnd) -> Job:
@@ -296,17 +363,21 @@ class DefaultRunner:
         state = "closed" if self._closed else "open"
         return f"DefaultRunner(workers={self._workers}, executor={self._executor!r}, {state})"
 
-    def _start_here(self, workflow: Workflow, rules: Rules, inputs: dict[str, Version]) -> Execution:
+    def _start_here(
+        self, workflow: Workflow, rules: Rules, inputs: dict[str, Version], limits: Limits, seed: int
+    ) -> Execution:
         inputs = {key: inlined_version(version) for key, version in inputs.items()}
         functions = [task.function for task in _by_rank(workflow)]
         number = len(functions)
         run = Run(
             workflow.plan,
-            [Work(rank, ()) for rank in range(number)],
+            [Work(rank, (), retry=task.retry) for rank, task in enumerate(_by_rank(workflow))],
             inputs,
             numbers=count(),
             answers=False,
+            limits=limits,
             merging=_merging(workflow, rules, number),
+            seed=seed,
         )
         host = Inline(serial.SerialExecutor({**dict(enumerate(functions)), number: rules}))
 
@@ -328,7 +399,8 @@ class DefaultRunner:
             self._check_usable()
             if self._loop is None:
                 environment = {"PYTHONHASHSEED": HASH_SEED, **cores.thread_bounds(self._workers)}
-                self._loop = Loop(Pool(self._workers, environment, cores.usable()), Storage())
+                pool = Pool(self._workers, environment, cores.usable(), self._memory_limit)
+                self._loop = Loop(pool, Storage())
                 weakref.finalize(self, self._loop.stop)
             return self._loop
 
@@ -399,10 +471,27 @@ def _checked_workers(workers: int | None) -> int:
     return workers
 
 
-def _checked_size(size: int) -> int:
-    if not isinstance(size, int) or isinstance(size, bool) or size < 1:
-        raise ValueError(f"warn_above is a number of bytes, at least 1; not {size!r}")
+def _checked_size(name: str, size: int, least: int) -> int:
+    if not isinstance(size, int) or isinstance(size, bool) or size < least:
+        raise ValueError(f"{name} is a number of bytes, at least {least:,}; not {size!r}")
     return size
+
+
+def _checked_seconds(name: str, seconds: float | None) -> float | None:
+    return None if seconds is None else argument.positive(f"{name}, in seconds,", seconds)
+
+
+def _checked_grace(seconds: float) -> float:
+    return argument.not_negative("grace_seconds", seconds)
+
+
+def _chosen_seed(seed: int | None) -> int:
+    """The seed that was given, or one that the system draws."""
+    if seed is None:
+        return int.from_bytes(os.urandom(8)) % LIMIT
+    if not isinstance(seed, int) or isinstance(seed, bool) or not 0 <= seed < LIMIT:
+        raise ValueError(f"seed is a whole number from 0 to below 2**63, or None for one by chance; not {seed!r}")
+    return seed
 
 
 def _checked_executor(name: str) -> ExecutorName:

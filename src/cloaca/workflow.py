@@ -1,6 +1,6 @@
 """A workflow: tasks, what each depends on, and the plan compiled from that. Nothing of it ever changes."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from operator import itemgetter
@@ -9,6 +9,7 @@ from typing import Any
 from cloaca import diagram
 from cloaca.engine.plan import Plan, plan
 from cloaca.merge.rules import OnConflict, Rule
+from cloaca.retry import RetryPolicy
 from cloaca.version import version
 
 
@@ -16,13 +17,16 @@ from cloaca.version import version
 class Task:
     """One task: its id, the user's function, and the ids of its dependencies as listed.
 
-    `reads`: the keys that it says to read, or `None` where it doesn't say.
+    `reads`: the keys that it says to read, or `None` where it doesn't say. `retry`: when it is tried again, or `None`
+    where it is tried once. `timeout`: how many seconds each try may take, or `None` where it may take any time.
     """
 
     id: str
     function: Callable[..., Any]
-    dependencies: tuple[str, ...]
+    dependencies: tuple[str, ...] = ()
     reads: tuple[str, ...] | None = None
+    retry: RetryPolicy | None = None
+    timeout: float | None = None
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -45,7 +49,8 @@ class Workflow:
     def version(self) -> str:
         """16 hex digits over structure and code: equal where a run would do the same (see `cloaca.version`)."""
         tasks = ((task.id, task.dependencies, task.function) for task in self.tasks)
-        return version(tasks, sorted(self.merge.items(), key=itemgetter(0)), self.on_conflict)
+        rules = sorted(self.merge.items(), key=itemgetter(0))
+        return version(tasks, rules, self.on_conflict, list(_tries(self.tasks)))
 
     def topological_sort(self) -> list[str]:
         """Return the task ids in the one fixed order in which every task follows its dependencies."""
@@ -82,3 +87,12 @@ class Workflow:
     def __repr__(self) -> str:
         count = len(self.tasks)
         return f"Workflow({self.name!r}, {count} task{'s' if count > 1 else ''})"
+
+
+def _tries(tasks: Iterable[Task]) -> Iterator[tuple[str, str]]:
+    """What tasks say about how they are tried: nothing where they don't say anything."""
+    for task in tasks:
+        if task.retry is not None:
+            yield task.id, repr(task.retry)
+        if task.timeout is not None:
+            yield task.id, f"timeout={task.timeout}"

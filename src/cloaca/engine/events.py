@@ -24,14 +24,28 @@ class Room:
 
 @dataclass(frozen=True, slots=True)
 class Cancel:
-    """Nothing more is to be started, and what runs is to be stopped."""
+    """Nothing more is to be started, and what runs is to be stopped.
+
+    It gets `grace` seconds to end by itself; `None`: as many as the run's limits say.
+    """
+
+    grace: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Tick:
+    """Time has passed: to be sent when `Run.due` has come."""
 
 
 @dataclass(frozen=True, slots=True)
 class Withdraw:
-    """Stop the attempt; exactly one `Done`, `Failed`, `Lost` or `Unstarted` is still to come."""
+    """Stop the attempt; exactly one `Done`, `Failed`, `Lost` or `Unstarted` is still to come.
+
+    Once it has been told to end, it gets `grace` seconds to do so.
+    """
 
     attempt: int
+    grace: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +60,7 @@ class Ended:
     """Every task has ended; the run is over."""
 
 
-RunEvent = Begin | Room | Cancel
+RunEvent = Begin | Room | Cancel | Tick
 AttemptEvent = Started | Wants | Done | Failed | Lost | Unstarted
 Command = Assignment | Answer | Withdraw | Release | Ended
 Commands = Sequence[Command]

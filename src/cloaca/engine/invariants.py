@@ -5,16 +5,18 @@ time from the plan and the states alone, then compared.
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from heapq import heapify
 
 from cloaca.engine.run import ENDED, Run, State
+from cloaca.engine.timers import Timers
 from cloaca.engine.write import unsuperseded
 from cloaca.wire.messages import Failed, Lost, Usage
 
 _OPEN = frozenset({State.SUBMITTED, State.RUNNING})
-_TAKEN_UP = frozenset({State.RUNNING, State.COMPLETED, State.FAILED})
-_RELEASED = frozenset({State.READY, *_OPEN, State.COMPLETED, State.FAILED})
+_TAKEN_UP = frozenset({State.RUNNING, State.BACKING_OFF, State.COMPLETED, State.FAILED})
+_RELEASED = frozenset({State.READY, State.BACKING_OFF, *_OPEN, State.COMPLETED, State.FAILED})
+_IDLE = frozenset({State.WAITING, State.READY, State.BACKING_OFF})
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,11 +27,13 @@ class _Books:
     ready: Sequence[int]
     waiting: Sequence[int]
     well: Sequence[int]
+    backoffs: Timers
+    deadlines: Timers
 
     @classmethod
     def of(cls, run: Run) -> "_Books":
         private = vars(run)
-        return cls(private["_unended"], private["_ready"], private["_waiting"], private["_well"])
+        return cls(*(private[f"_{field.name}"] for field in fields(cls)))
 
 
 def check(run: Run) -> None:
@@ -50,6 +54,11 @@ def _counts(run: Run, books: _Books) -> Iterator[str]:
     ready = _ranks(run, frozenset({State.READY}))
     if sorted(books.ready) != ready:
         yield f"The tasks {ready} are READY, and the heap holds {sorted(books.ready)}."
+    waiting = _ranks(run, frozenset({State.BACKING_OFF}))
+    if sorted(books.backoffs) != waiting:
+        yield f"The tasks {waiting} are BACKING_OFF, and timers run for {[*books.backoffs]}."
+    if not set(books.deadlines) <= set(run.open_attempts):
+        yield f"Time limits run for {[*books.deadlines]}, and the attempts {[*run.open_attempts]} are open."
     heap = list(books.ready)
     heapify(heap)
     if heap != books.ready:
@@ -103,8 +112,8 @@ def _ends(run: Run) -> Iterator[str]:
                 fits = end is None
         if not fits:
             yield _about(run, rank, f"its end is {end}")
-        if run.cancelled != (state is State.CANCELLED) and state in {State.WAITING, State.READY, State.CANCELLED}:
-            yield _about(run, rank, f"the run {'was' if run.cancelled else 'was not'} cancelled")
+        if bool(run.stopped) != (state is State.CANCELLED) and state in {*_IDLE, State.CANCELLED}:
+            yield _about(run, rank, f"the run {'was' if run.stopped else 'was not'} stopped")
 
 
 def _writes(run: Run) -> Iterator[str]:

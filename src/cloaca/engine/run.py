@@ -9,29 +9,38 @@ Rules of this file
 
           dependencies ended            room                 Started
     WAITING ---------------> READY ------------> SUBMITTED ----------> RUNNING
-       |                       ^    Unstarted       |                    |
-       |                       +--------------------+                    |
-       | none ended well                                   Done          | Failed, Lost
-       v                                                     |           |
-    SKIPPED            CANCELLED (by Cancel)            COMPLETED     FAILED
+       |                     ^   ^  Unstarted       |                    |
+       |                     |   +------------------+              Done  |  Failed, Lost
+       | none ended well     |                                       |   |
+       v                     | Tick                                  |   +--> no more tries: FAILED
+    SKIPPED                  +-- BACKING_OFF <-----------------------|---+
+                                                                     +------> COMPLETED
+    What hasn't ended when the run is stopped ends as CANCELLED. A run is stopped by Cancel, by the first failure of a
+    run that is to fail fast, and by its own time limit.
 """
 
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from enum import IntEnum, auto
+from enum import Enum, IntEnum, auto
 from heapq import heapify, heappop, heappush
 from itertools import islice
 from typing import Any
 
-from cloaca.engine.events import AttemptEvent, Begin, Cancel, Commands, Ended, Release, Room, RunEvent, Withdraw
+from msgspec.structs import replace
+
+from cloaca.engine.events import AttemptEvent, Begin, Cancel, Commands, Ended, Release, Room, RunEvent, Tick, Withdraw
 from cloaca.engine.history import History
 from cloaca.engine.lifetimes import Lifetimes
 from cloaca.engine.plan import Plan
 from cloaca.engine.telling import PlaceOf, Told
+from cloaca.engine.timers import Timers
 from cloaca.engine.view import ContextView, DeferredMapping
-from cloaca.errors import InternalError
+from cloaca.errors import InternalError, kinds_of
+from cloaca.loss import error_of
+from cloaca.retry import RetryPolicy
 from cloaca.rules import may_start
+from cloaca.seed import fraction
 from cloaca.wire.blobs import is_reference, size_of
 from cloaca.wire.messages import (
     Answer,
@@ -53,6 +62,7 @@ FIRST_PREFETCH = 16
 
 MOST_PREFETCH = 1 << 20
 STORY_LENGTH = 10_000
+GRACE_SECONDS = 2.0
 
 
 class State(IntEnum):
@@ -62,6 +72,7 @@ class State(IntEnum):
     READY = auto()
     SUBMITTED = auto()
     RUNNING = auto()
+    BACKING_OFF = auto()
     COMPLETED = auto()
     FAILED = auto()
     SKIPPED = auto()
@@ -69,14 +80,42 @@ class State(IntEnum):
 
 
 ENDED = frozenset({State.COMPLETED, State.FAILED, State.SKIPPED, State.CANCELLED})
+_IDLE = frozenset({State.WAITING, State.READY, State.BACKING_OFF})
+
+
+class Stop(Enum):
+    """Why a run was stopped before its end."""
+
+    CANCELLED = "it was cancelled"
+    FAILED_FAST = "a task failed"
+    OUT_OF_TIME = "its time was up"
 
 
 @dataclass(frozen=True, slots=True)
 class Work:
-    """What a task runs: the number of its published function, and the keys that it will probably read."""
+    """What a task runs: the number of its published function, and the keys that it will probably read.
+
+    `timeout`: how many seconds one attempt may take. Without a `retry` policy there is one.
+    """
 
     function: int
     reads: tuple[str, ...]
+    timeout: float | None = None
+    retry: RetryPolicy | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What a run as a whole must keep to.
+
+    It is stopped after `timeout` seconds, and by the first failure where it is to `fail_fast`; a task that is stopped
+    has `grace` seconds to put its things in order. Values over `size` bytes are taken note of.
+    """
+
+    timeout: float | None = None
+    fail_fast: bool = False
+    grace: float = GRACE_SECONDS
+    size: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,10 +136,11 @@ class Merging:
 
 @dataclass(slots=True)
 class Attempt:
-    """An open attempt; `nearby` and `prefetch` serve its on-demand reads."""
+    """An open attempt; `nearby` and `prefetch` serve its on-demand reads. `is_expired`: its time was up."""
 
     number: int
     rank: int
+    is_expired: bool = False
     nearby: Iterator[tuple[str, Told] | None] | None = None
     prefetch: int = FIRST_PREFETCH
 
@@ -108,8 +148,9 @@ class Attempt:
 class Run:
     """The state of one run.
 
-    `answers`: whether the executor asks for what a slice lacks in the middle of a task. `oversized` tells of the values
-    over `limit` bytes who set them and how large they are, by key. `seed`: what all attempts' seeds come from.
+    `answers`: whether the executor asks for what a slice lacks in the middle of a task. `seed`: what all attempts'
+    seeds come from. `stopped` tells why, where it was; `oversized` who set a value that is too large, and how large it
+    is, by key; `due` when the run wants a `Tick`.
     """
 
     def __init__(
@@ -120,7 +161,7 @@ class Run:
         *,
         numbers: Iterator[int],
         answers: bool,
-        limit: int | None = None,
+        limits: Limits | None = None,
         merging: Merging | None = None,
         seed: int = 0,
     ) -> None:
@@ -144,10 +185,14 @@ class Run:
         self.attempts = [0] * len(plan.names)
         self._failures = [0] * len(plan.names)
         self.ends: list[Usage | Failed | Lost | None] = [None] * len(plan.names)
-        self.cancelled = False
+        self.stopped: Stop | None = None
         self.oversized: dict[str, tuple[str, int]] = {}
-        self._limit = limit
         self.late = 0
+        self._limits = limits or Limits()
+        self._deadlines = Timers()
+        self._backoffs = Timers()
+        self._deadline: float | None = None
+        self._now = 0.0
         self._work = work
         self._numbers = numbers
         self._answers = answers
@@ -168,24 +213,38 @@ class Run:
         """The attempts that were submitted and haven't been reported, by number."""
         return self._open
 
+    @property
+    def timeout(self) -> float | None:
+        """How many seconds the run may take."""
+        return self._limits.timeout
+
+    @property
+    def due(self) -> float | None:
+        """When the run is to be told that time has passed; `None`: never, as it is."""
+        moments = (self._deadlines.due, self._backoffs.due, self._deadline)
+        return min((moment for moment in moments if moment is not None), default=None)
+
     def handle(self, event: RunEvent | AttemptEvent, now: float) -> Commands:
         """Take in one event; returns what is to be done, in order."""
+        self._now = now
         match event:
             case Room():
-                return self._submit(event.count, now)
+                return self._submit(event.count)
             case Begin():
                 return self._begin()
             case Cancel():
-                return self._cancel(now)
+                return self._stop(Stop.CANCELLED, event.grace)
+            case Tick():
+                return self._tick()
             case _:
-                return self._report(event, now)
+                return self._report(event)
 
-    def _report(self, event: AttemptEvent, now: float) -> Commands:
+    def _report(self, event: AttemptEvent) -> Commands:
         attempt = self._open.get(event.attempt)
         if attempt is None:
             self.late += 1
             return ()
-        self._log.append((now, attempt.rank, type(event).__name__))
+        self._note(attempt.rank, type(event).__name__)
         transition = _TRANSITIONS.get((self.states[attempt.rank], type(event)))
         if transition is None:
             raise self._impossible(attempt, event)
@@ -201,7 +260,8 @@ class Run:
             return Outcome(self.states[rank].name.capitalize())
         match self.ends[rank]:
             case Lost() as lost:
-                return Outcome("Failed", f"WorkerDied: {lost.reason or lost.signal or f'exit code {lost.exit_code}'}")
+                error = error_of(lost, self.plan.names[rank], self.attempts[rank])
+                return Outcome("Failed", f"{type(error).__name__}: {error}")
             case Failed(type_name=type_name, text=text):
                 return Outcome("Failed", f"{type_name}: {text}")
             case _:
@@ -210,22 +270,24 @@ class Run:
     # ---- the run ---------------------------------------------------------------------------------------------------
 
     def _begin(self) -> Commands:
-        if self.cancelled:
+        if self.stopped:
             return ()
+        if self._limits.timeout is not None:
+            self._deadline = self._now + self._limits.timeout
         self._ready = [rank for rank, waiting in enumerate(self._waiting) if not waiting]
         heapify(self._ready)
         for rank in self._ready:
             self.states[rank] = State.READY
         return ()
 
-    def _submit(self, count: int, now: float) -> Commands:
+    def _submit(self, count: int) -> Commands:
         assignments = []
         while count and self._ready:
             rank = heappop(self._ready)
             attempt = Attempt(next(self._numbers), rank)
             self._open[attempt.number] = attempt
             self.states[rank] = State.SUBMITTED
-            self._log.append((now, rank, "submitted"))
+            self._note(rank, "submitted")
             assignments.append(self._assignment(attempt.number, rank))
             count -= 1
         return assignments
@@ -250,20 +312,48 @@ class Run:
             seed=self.seed,
         )
 
-    def _cancel(self, now: float) -> Commands:
-        if self.cancelled or not self._unended:
+    def _tick(self) -> Commands:
+        for rank in self._backoffs.ring(self._now):
+            self._make_ready(rank)
+        if self._deadline is not None and self._deadline <= self._now:
+            return self._stop(Stop.OUT_OF_TIME)
+        return [self._expire(self._open[number]) for number in self._deadlines.ring(self._now)]
+
+    def _expire(self, attempt: Attempt) -> Withdraw:
+        attempt.is_expired = True
+        self._note(attempt.rank, "out of time")
+        return Withdraw(attempt.number, self._limits.grace)
+
+    def _stop(self, why: Stop, grace: float | None = None) -> Commands:
+        """Cancel what hasn't begun, and withdraw what has. Said again, it may shorten the grace of what still runs."""
+        if not self._unended:
             return ()
-        self.cancelled = True
+        if self.stopped is None:
+            self.stopped = why
+            self._cancel_idle()
+        grace = self._limits.grace if grace is None else grace
+        return [*(Withdraw(number, grace) for number in self._open), *self._ended()]
+
+    def _cancel_idle(self) -> None:
         self._ready.clear()
+        self._backoffs.drop_all()
+        self._deadline = None
         for rank, state in enumerate(self.states):
-            if state is State.WAITING or state is State.READY:
-                self._log.append((now, rank, "cancelled"))
+            if state in _IDLE:
+                self._note(rank, "cancelled")
                 self._close(rank, State.CANCELLED)
-        return [*(Withdraw(number) for number in self._open), *self._ended()]
+
+    def _make_ready(self, rank: int) -> None:
+        self.states[rank] = State.READY
+        heappush(self._ready, rank)
+
+    def _note(self, rank: int, what: str) -> None:
+        self._log.append((self._now, rank, what))
 
     def _current(self) -> Iterator[int]:
-        """The tasks that run or could run now: every other one that hasn't ended comes after one of them."""
+        """The tasks that run, or could run without any other one: all that haven't ended come after one of them."""
         yield from self._ready
+        yield from self._backoffs
         for attempt in self._open.values():
             yield attempt.rank
 
@@ -319,15 +409,17 @@ class Run:
     def _start(self, attempt: Attempt, _event: AttemptEvent) -> Commands:
         self.states[attempt.rank] = State.RUNNING
         self.attempts[attempt.rank] += 1
+        timeout = self._work[attempt.rank].timeout
+        if timeout is not None:
+            self._deadlines.set(attempt.number, self._now + timeout)
         return ()
 
     def _give_back(self, attempt: Attempt, _event: AttemptEvent) -> Commands:
         del self._open[attempt.number]
-        if self.cancelled:
+        if self.stopped:
             self._close(attempt.rank, State.CANCELLED)
             return self._ended()
-        self.states[attempt.rank] = State.READY
-        heappush(self._ready, attempt.rank)
+        self._make_ready(attempt.rank)
         return ()
 
     def _answer(self, attempt: Attempt, event: Wants) -> Commands:
@@ -342,8 +434,8 @@ class Run:
         for key, write in self.history.record(attempt.rank, event.diff).items():
             if write.seen:
                 self._lifetimes.superseded(key, write)
-            if self._limit is not None:
-                self._note_size(key, write.version, self._limit)
+            if self._limits.size is not None:
+                self._note_size(key, write.version, self._limits.size)
         return self._end(attempt, State.COMPLETED, event.usage)
 
     def _note_size(self, key: str, version: Version, limit: int) -> None:
@@ -355,17 +447,49 @@ class Run:
             self.oversized.setdefault(key, (version.writer, size))
 
     def _fail(self, attempt: Attempt, event: Failed | Lost) -> Commands:
-        self._failures[attempt.rank] += isinstance(event, Failed)
-        stopped = self.cancelled and isinstance(event, Lost)
-        return self._end(attempt, State.CANCELLED if stopped else State.FAILED, event)
+        rank = attempt.rank
+        if isinstance(event, Lost):
+            if attempt.is_expired:
+                event = replace(event, timeout=self._work[rank].timeout)
+            elif self.stopped:
+                return self._end(attempt, State.CANCELLED, event)
+        else:
+            self._failures[rank] += 1
+        delay = None if self.stopped else self._delay(rank, event)
+        if delay is None:
+            return self._end(attempt, State.FAILED, event)
+        self._forget(attempt)
+        self.states[rank] = State.BACKING_OFF
+        self._backoffs.set(rank, self._now + delay)
+        return ()
+
+    def _delay(self, rank: int, event: Failed | Lost) -> float | None:
+        """How many seconds to wait before the next try; `None`: there is none."""
+        policy = self._work[rank].retry
+        if policy is None:
+            return None
+        nth, name = self.attempts[rank], self.plan.names[rank]
+        if isinstance(event, Lost):
+            error = error_of(event, name, nth)
+            kinds, text = kinds_of(type(error)), f"{type(error).__name__}: {error}"
+        else:
+            kinds, text = event.kinds, f"{event.type_name}: {event.text}"
+        return policy.delay(nth, fraction(self.seed, name, nth)) if policy.retries(nth, kinds, text) else None
 
     def _end(self, attempt: Attempt, state: State, end: Usage | Failed | Lost) -> Commands:
-        del self._open[attempt.number]
+        self._forget(attempt)
         self.ends[attempt.rank] = end
         self._close(attempt.rank, state)
         self._release(attempt.rank)
         released = () if self._lifetimes.is_idle else self._released()
+        if state is State.FAILED and self._limits.fail_fast and self._unended and not self.stopped:
+            return [*released, *self._stop(Stop.FAILED_FAST)]
         return (*released, *self._ended()) if released else self._ended()
+
+    def _forget(self, attempt: Attempt) -> None:
+        del self._open[attempt.number]
+        if self._work[attempt.rank].timeout is not None:
+            self._deadlines.drop(attempt.number)
 
     def _release(self, ended: int) -> None:
         """Count the end at each dependent; those whose dependencies have all ended become ready, or are skipped."""
@@ -379,8 +503,7 @@ class Run:
                 if self._waiting[dependent] or self.states[dependent] is not State.WAITING:
                     continue
                 if may_start(self._well[dependent]):
-                    self.states[dependent] = State.READY
-                    heappush(self._ready, dependent)
+                    self._make_ready(dependent)
                 else:
                     self._close(dependent, State.SKIPPED)
                     ahead.append(dependent)

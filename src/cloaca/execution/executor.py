@@ -46,8 +46,11 @@ class Executor(Protocol):
         """Pass on what an attempt asked for."""
         ...
 
-    def cancel(self, attempts: Sequence[int]) -> None:
-        """Give back attempts that haven't started (`Unstarted`), stop those that run (`Lost`)."""
+    def cancel(self, attempts: Sequence[int], grace: float) -> None:
+        """Give back attempts that haven't started (`Unstarted`), stop those that run (`Lost`).
+
+        A task that runs is told to end, and has `grace` seconds for it. Said again, it may shorten that.
+        """
         ...
 
     def wait(self, timeout: float | None) -> Sequence[Event]:

@@ -1,4 +1,4 @@
-"""Mark: eight bytes that a worker shares with the coordinator, for the number of the attempt that it begins.
+"""Mark: sixteen bytes that a worker shares with the coordinator: the number of the attempt that it began, and when.
 
 When a worker dies, this tells whether it had begun what was first in its queue: if not, the attempt can go to another
 worker, as nothing of it has run. The memory has no name anywhere, and goes with the two processes.
@@ -7,10 +7,11 @@ worker, as nothing of it has run. The memory has no name anywhere, and goes with
 import os
 import struct
 import sys
-import tempfile
 from mmap import mmap
 
 _NUMBER = struct.Struct("<q")
+_MOMENT = struct.Struct("<d")
+_SIZE = _NUMBER.size + _MOMENT.size
 NONE = -1
 
 
@@ -18,14 +19,18 @@ class Mark:
     """The shared number; `descriptor` is only needed to hand it over."""
 
     def __init__(self, descriptor: int) -> None:
-        self._memory = mmap(descriptor, _NUMBER.size)
+        self._memory = mmap(descriptor, _SIZE)
 
-    def write(self, attempt: int) -> None:
+    def write(self, attempt: int, moment: float) -> None:
+        """The attempt begins, at that moment of the monotonic clock. The number comes last: it is what counts."""
+        _MOMENT.pack_into(self._memory, _NUMBER.size, moment)
         _NUMBER.pack_into(self._memory, 0, attempt)
 
-    def read(self) -> int:
+    def read(self) -> tuple[int, float]:
+        """The number of the attempt that was begun last, and when it was."""
         number: int = _NUMBER.unpack_from(self._memory)[0]
-        return number
+        moment: float = _MOMENT.unpack_from(self._memory, _NUMBER.size)[0]
+        return number, moment
 
     def close(self) -> None:
         self._memory.close()
@@ -36,7 +41,9 @@ def create() -> int:
     if sys.platform == "linux":
         descriptor = os.memfd_create("cloaca-mark")
     else:
+        import tempfile
+
         with tempfile.TemporaryFile() as file:
             descriptor = os.dup(file.fileno())
-    os.write(descriptor, _NUMBER.pack(NONE))
+    os.write(descriptor, _NUMBER.pack(NONE) + _MOMENT.pack(0.0))
     return descriptor

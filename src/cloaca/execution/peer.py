@@ -7,8 +7,8 @@ import subprocess
 import sys
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack
-from socket import socketpair
+from contextlib import ExitStack, suppress
+from socket import SHUT_WR, socketpair
 from threading import Thread
 
 from cloaca.execution.mark import Mark, create
@@ -26,16 +26,24 @@ class Peer:
     """One worker process.
 
     `queue` holds the assignments that were sent and not yet reported, the running one first; `known` the functions
-    that the worker has, `surroundings` where it runs. `is_ready`: it has said so; `has_hung_up`: its socket came to
-    an end before it did; `is_doomed`: it was killed, and is to be given nothing more.
+    that the worker has, `surroundings` where it was told to run. `is_ready`: it has said so; `has_hung_up`: its socket
+    came to an end before it did; `is_doomed`: it is ending, and is to be given nothing more; `is_stopped`: it was told
+    to; `kill_at`: when it is to be killed if it hasn't ended by then. `memory` is the last reading of what it has for
+    itself, in bytes; `is_swollen`: that was so much that it is looked at again before it is given more; `limit`: it was
+    stopped as it had more than that.
     """
 
-    def __init__(self, environment: Mapping[str, str], surroundings: Surroundings) -> None:
+    def __init__(self, surroundings: Surroundings) -> None:
         self.queue: deque[Assignment] = deque()
         self.known: set[int] = set()
         self.surroundings: Surroundings | None = None
         self.is_ready = False
         self.is_doomed = False
+        self.is_stopped = False
+        self.kill_at: float | None = None
+        self.memory: int | None = None
+        self.is_swollen = False
+        self.limit: int | None = None
         self.has_hung_up = False
         self.outgoing = bytearray()
         with ExitStack() as undo, ExitStack() as theirs:
@@ -49,7 +57,7 @@ class Peer:
             theirs.callback(os.close, mark)
             self._mark = Mark(mark)
             undo.callback(self._mark.close)
-            self._process = _spawn((socket.fileno(), lifeline, mark), environment, surroundings)
+            self._process = _spawn((socket.fileno(), lifeline, mark), surroundings)
             self.exit_descriptor = _exit_descriptor(self._process)
             undo.pop_all()
         self.socket.setblocking(False)  # noqa: FBT003 - the argument's only form
@@ -61,8 +69,8 @@ class Peer:
         return self._process.pid
 
     @property
-    def begun(self) -> int:
-        """The number of the attempt that the worker began last."""
+    def begun(self) -> tuple[int, float]:
+        """The number of the attempt that the worker began last, and when that was, on the machine's monotonic clock."""
         return self._mark.read()
 
     def send(self, messages: Sequence[Down]) -> None:
@@ -97,8 +105,9 @@ class Peer:
             return  # a forked child may hold the socket open: then it never comes to its end
 
     def hang_up(self) -> None:
-        """Close the socket: an idle worker then leaves by itself."""
-        self.socket.close()
+        """Say that nothing more will come: an idle worker then leaves by itself. What it still says can be read."""
+        with suppress(OSError):  # it has left already
+            self.socket.shutdown(SHUT_WR)
 
     def signal_group(self, number: signal.Signals) -> None:
         """Send a signal to the worker and whatever it started."""
@@ -130,13 +139,11 @@ class Peer:
             os.close(descriptor)
 
 
-def _spawn(
-    descriptors: tuple[int, ...], environment: Mapping[str, str], surroundings: Surroundings
-) -> subprocess.Popen[bytes]:
+def _spawn(descriptors: tuple[int, ...], surroundings: Surroundings) -> subprocess.Popen[bytes]:
     return subprocess.Popen(
         [sys.executable, *_flags(), "-P", "-c", _BOOT, " ".join(map(str, descriptors)), "\n".join(surroundings.path)],
         cwd=surroundings.directory,
-        env=_seen(environment),
+        env=_seen(surroundings.environment),
         stdin=subprocess.DEVNULL,
         pass_fds=descriptors,
         process_group=0,
@@ -149,11 +156,11 @@ def _flags() -> list[str]:
     return [flag for flag in flags if flag not in ("-E", "-I")] + ["-s"] * bool(sys.flags.isolated)
 
 
-def _seen(environment: Mapping[str, str]) -> Mapping[str, str]:
-    """What a worker sees of the environment: no `PYTHON...` variable that this interpreter was told to ignore."""
+def _seen(environment: Mapping[bytes, bytes]) -> Mapping[bytes, bytes]:
+    """What a worker's interpreter sees as it starts: no `PYTHON...` variable that this one was told to ignore."""
     if not sys.flags.ignore_environment:
         return environment
-    hidden = [name for name in environment if name.startswith("PYTHON") and name != "PYTHONHASHSEED"]
+    hidden = [name for name in environment if name.startswith(b"PYTHON") and name != b"PYTHONHASHSEED"]
     return {name: value for name, value in environment.items() if name not in hidden}
 
 

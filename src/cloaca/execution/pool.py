@@ -1,4 +1,4 @@
-"""Pool: worker processes, started, fed, watched and replaced. The executor of every ordinary run.
+"""Pool: assignments on worker processes: what is given to whom, and what comes back. The executor of ordinary runs.
 
 Data flow, the line in the middle being the border of the process:
 
@@ -15,23 +15,28 @@ Data flow, the line in the middle being the border of the process:
   with full buffers never end.)
 - That a worker died is learnt from the process, never from the end of its socket, which a forked child may hold
   open. It costs the attempt that was running; what was queued behind it goes to others.
+
+Which workers there are, and how they end, is `Workforce`'s business; their memory is read by `MemoryWatch`.
 """
 
 import os
 import signal
 import weakref
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from math import ceil
 from selectors import EVENT_READ, EVENT_WRITE, DefaultSelector, SelectorKey
 from time import monotonic
 
-from cloaca.errors import WorkersUnavailableError
+from msgspec.structs import replace
+
 from cloaca.execution.batching import Batching
+from cloaca.execution.memory import MemoryWatch
 from cloaca.execution.peer import Peer
 from cloaca.execution.spin import spin
 from cloaca.execution.surroundings import here
+from cloaca.execution.workforce import Workforce, signal_name
 from cloaca.wire.messages import (
     SOCKET_LOST,
     Answer,
@@ -48,13 +53,12 @@ from cloaca.wire.messages import (
     Surroundings,
     Unstarted,
     Up,
+    Vitals,
 )
 
 WINDOW_PER_WORKER = 256
-TOLERATED_FAILED_STARTS = 3
-GRACE_SECONDS = 2.0
+TOLERATED_IDLE_DEATHS = 3
 CANCELLED = "it was cancelled"
-ENDING_SECONDS = 0.1
 HUNG_UP = "the worker's connection to the program was closed, and so it was stopped"
 
 _pools: "weakref.WeakSet[Pool]" = weakref.WeakSet()
@@ -63,27 +67,31 @@ _pools: "weakref.WeakSet[Pool]" = weakref.WeakSet()
 class Pool:
     """Runs assignments on up to `size` worker processes, started when there is work for them.
 
-    `environment` is what the workers' environment has beyond the program's own; `cores` how many there are.
+    `environment` is what the workers' environment has beyond the program's own; `cores` how many there are;
+    `memory_limit` how many bytes a worker may have for itself.
     """
 
     answers = True
 
-    def __init__(self, size: int, environment: Mapping[str, str], cores: int = 1) -> None:
+    def __init__(
+        self, size: int, environment: Mapping[str, str], cores: int = 1, memory_limit: int | None = None
+    ) -> None:
         self.window = size * WINDOW_PER_WORKER
         self._size = size
         self._cores = cores
-        self._environment = {**os.environ, **environment}
-        self._surroundings = here()
+        self._environment = {os.fsencode(name): os.fsencode(value) for name, value in environment.items()}
+        self.surround(here())
         self._functions: dict[int, Publish] = {}
         self._pending: deque[Assignment] = deque()
-        self._peers: list[Peer] = []
         self._holder: dict[int, Peer] = {}
-        self._withdrawn: set[int] = set()
+        self._withdrawn: dict[int, float] = {}  # with the seconds of grace
         self._announced: dict[int, int] = {}  # started, as it seemed: how often at a worker that then died idle
         self._events: list[Event] = []
         self._batching = Batching()
-        self._failed_starts = 0
+        self._memory = MemoryWatch(size, memory_limit)
         self._selector = DefaultSelector()
+        self._workforce = Workforce(size, self._selector)
+        self._peers = self._workforce.peers
         self._wake_reader, self._wake_writer = os.pipe()
         os.set_blocking(self._wake_writer, False)
         self._selector.register(self._wake_reader, EVENT_READ)
@@ -99,7 +107,8 @@ class Pool:
 
     def surround(self, surroundings: Surroundings) -> None:
         """Tell each worker with the next assignments that it is given, where that is news."""
-        self._surroundings = surroundings
+        environment = {**surroundings.environment, **self._environment}
+        self._surroundings = replace(surroundings, environment=environment)
 
     def publish(self, functions: Sequence[Publish]) -> None:
         """Keep the functions; each goes to a worker with the first assignment there that names it."""
@@ -125,19 +134,19 @@ class Pool:
         if peer is not None:
             self._send(peer, [answer])
 
-    def cancel(self, attempts: Sequence[int]) -> None:
+    def cancel(self, attempts: Sequence[int], grace: float) -> None:
         """Give back what is pending; in `wait`, stop what runs. What a worker has queued is stopped when it starts."""
         withdrawn = set(attempts)
         self._events += [self._given_back(waiting.attempt) for waiting in self._pending if waiting.attempt in withdrawn]
         self._pending = deque(waiting for waiting in self._pending if waiting.attempt not in withdrawn)
-        self._withdrawn |= withdrawn & self._holder.keys()
+        self._withdrawn.update(dict.fromkeys(withdrawn & self._holder.keys(), grace))
 
     def wait(self, timeout: float | None) -> Sequence[Event]:
-        """Feed the workers, and collect what they report."""
+        """Feed the workers, and collect what they report; may return early, with nothing."""
         self._stop_withdrawn()
         self._feed()
         ended: list[Peer] = []
-        for key, mask in self._look_out(0 if self._events else timeout):
+        for key, mask in self._look_out(0 if self._events else self._time_left(timeout)):
             peer: Peer | None = key.data
             if peer is None:
                 os.read(self._wake_reader, 1 << 16)
@@ -147,16 +156,11 @@ class Pool:
                 self._serve(peer, mask)
         for peer in ended:
             self._bury(peer)
+        self._workforce.kill_overdue()
+        self._read_memory()
         self._feed()
         events, self._events = self._events, []
         return events
-
-    def _look_out(self, timeout: float | None) -> list[tuple[SelectorKey, int]]:
-        if timeout != 0 and 0 < sum(bool(peer.queue) for peer in self._peers) < self._cores:
-            found = spin(partial(self._selector.select, 0))
-            if found:
-                return found
-        return self._selector.select(timeout)
 
     def wake(self) -> None:
         """Make `wait` return."""
@@ -173,39 +177,58 @@ class Pool:
             return
         self._closed = True
         _pools.discard(self)
-        self._end_workers()
+        self._workforce.close()
         self._selector.close()
         os.close(self._wake_reader)
         os.close(self._wake_writer)
 
+    def abandon(self) -> None:
+        """In a forked child of the program: give up every descriptor."""
+        self._closed = True
+        self._workforce.abandon()
+        for descriptor in (self._wake_reader, self._wake_writer):
+            os.close(descriptor)
+        self._selector.close()
+
+    # ---- waiting ---------------------------------------------------------------------------------------------------
+
+    def _time_left(self, timeout: float | None) -> float | None:
+        """How long to wait at most: until a worker is to be killed, or the memory of those that work to be read."""
+        due = self._workforce.due
+        if any(peer.queue for peer in self._peers):
+            due = self._memory.due if due is None else min(due, self._memory.due)
+        if due is None:
+            return timeout
+        left = max(0.0, due - monotonic())
+        return left if timeout is None else min(left, timeout)
+
+    def _look_out(self, timeout: float | None) -> list[tuple[SelectorKey, int]]:
+        if timeout != 0 and 0 < sum(bool(peer.queue) for peer in self._peers) < self._cores:
+            found = spin(partial(self._selector.select, 0))
+            if found:
+                return found
+        return self._selector.select(timeout)
+
     # ---- feeding ---------------------------------------------------------------------------------------------------
 
     def _feed(self) -> None:
-        if not self._pending:
+        if not self._pending or self._holds_back():
             return
-        self._start_workers()
-        ready = [peer for peer in self._peers if peer.is_ready and not peer.is_doomed]
+        idle = sum(not peer.queue for peer in self._peers)
+        self._workforce.start(len(self._pending) - idle, self._surroundings)
+        ready = [peer for peer in self._peers if peer.is_ready and not peer.is_doomed and not peer.is_swollen]
         if not ready:
             return
         batch = self._batching.size(ceil(len(self._pending) / (2 * self._size)))
         for peer in sorted(ready, key=lambda peer: len(peer.queue)):
-            if not self._pending:
+            if not self._pending or self._holds_back():
                 return
             if not peer.queue or len(peer.queue) <= batch // 2:
                 self._hand_over(peer, batch - len(peer.queue))
 
-    def _start_workers(self) -> None:
-        idle = sum(not peer.queue for peer in self._peers)
-        for _ in range(min(self._size - len(self._peers), len(self._pending) - idle)):
-            try:
-                peer = Peer(self._environment, self._surroundings)
-            except OSError as error:
-                if self._peers:
-                    return  # the machine has no room for another process: go on with those that there are
-                raise WorkersUnavailableError(f"No worker process can be started: {error}.") from error
-            self._peers.append(peer)
-            self._selector.register(peer.socket, EVENT_READ, peer)
-            self._selector.register(peer.exit_descriptor, EVENT_READ, peer)
+    def _holds_back(self) -> bool:
+        """Whether the machine is so short of memory that no task is to begin beside those that run."""
+        return self._memory.is_short and any(peer.queue for peer in self._peers)
 
     def _hand_over(self, peer: Peer, count: int) -> None:
         was_idle = not peer.queue
@@ -244,11 +267,7 @@ class Pool:
             try:
                 self._collect(peer)
             except EOFError:
-                # A worker that is ending closes its socket a moment before; one that lives on is of no use without it.
-                self._selector.unregister(peer.socket)
-                peer.is_doomed = True
-                peer.has_hung_up = not peer.has_ended(ENDING_SECONDS)
-                peer.signal_group(signal.SIGKILL)
+                self._workforce.lost_contact(peer)
 
     def _collect(self, peer: Peer) -> None:
         for message in peer.receive():
@@ -257,41 +276,86 @@ class Pool:
     def _take(self, peer: Peer, message: Up) -> None:
         match message:
             case Done() | Failed():
-                peer.queue.popleft()
-                del self._holder[message.attempt]
-                self._withdrawn.discard(message.attempt)
-                if self._announced:
-                    self._announced.pop(message.attempt, None)
+                self._let_go(peer.queue.popleft().attempt)
                 self._batching.measured(message.usage.ended - message.usage.started)
                 self._events.append(message)
                 if peer.queue:
                     self._start_first(peer)
+                elif peer.is_swollen:
+                    self._look_again(peer)
             case Ready():
-                peer.is_ready = True
-                self._failed_starts = 0
+                self._workforce.is_ready(peer)
             case _:
                 self._events.append(message)
+
+    def _let_go(self, attempt: int) -> None:
+        """Forget an attempt that has ended at its worker."""
+        del self._holder[attempt]
+        self._withdrawn.pop(attempt, None)
+        if self._announced:
+            self._announced.pop(attempt, None)
 
     def _start_first(self, peer: Peer) -> None:
         first = peer.queue[0].attempt
         if first not in self._announced:
             self._events.append(Started(first))
 
-    def _stop_withdrawn(self) -> None:
-        """Kill the workers that run a withdrawn attempt.
+    # ---- stopping --------------------------------------------------------------------------------------------------
 
-        A worker may have reported it by now, and run the next one: it is made to stand still, so that what it has
-        reported can be read before it is judged.
-        """
+    def _stop_withdrawn(self) -> None:
+        """Stop the workers that run a withdrawn attempt."""
         if not self._withdrawn:
             return
         for peer in self._peers:
-            if peer.queue and peer.queue[0].attempt in self._withdrawn and not peer.is_doomed:
-                peer.freeze()
-                for message in peer.drain():
-                    self._take(peer, message)
-                peer.is_doomed = bool(peer.queue) and peer.queue[0].attempt in self._withdrawn
-                peer.signal_group(signal.SIGKILL if peer.is_doomed else signal.SIGCONT)
+            if not peer.queue or peer.queue[0].attempt not in self._withdrawn:
+                continue
+            if peer.is_doomed or self._stands_judged(peer, lambda first: first in self._withdrawn):
+                self._workforce.stop(peer, self._withdrawn[peer.queue[0].attempt])
+
+    def _stands_judged(self, peer: Peer, is_guilty: Callable[[int], bool]) -> bool:
+        """Whether what a worker runs now is to be stopped.
+
+        It may have reported one attempt by now, and run the next one: it is made to stand still, so that what it has
+        reported can be read before it is judged.
+        """
+        peer.freeze()
+        for message in peer.drain():
+            self._take(peer, message)
+        if peer.queue and is_guilty(peer.queue[0].attempt):
+            return True
+        peer.signal_group(signal.SIGCONT)
+        return False
+
+    # ---- memory ----------------------------------------------------------------------------------------------------
+
+    def _read_memory(self) -> None:
+        """Read what the workers that are busy have for themselves, from time to time; stop those over the limit."""
+        busy = [peer for peer in self._peers if peer.queue]
+        if not busy or self._memory.due > monotonic():
+            return
+        if self._memory.read_machine():
+            self._events.append(self._memory.notice())
+        for peer in busy:
+            self._memory.read(peer)
+            if self._memory.is_over(peer) and not peer.is_doomed:
+                self._stop_glutton(peer)
+
+    def _stop_glutton(self, peer: Peer) -> None:
+        """Stop a worker that has too much memory. No grace: it would go on growing."""
+
+        def is_guilty(_: int) -> bool:
+            self._memory.read(peer)
+            return self._memory.is_over(peer)
+
+        if self._stands_judged(peer, is_guilty):
+            peer.limit = self._memory.limit
+            self._workforce.stop(peer, 0)
+
+    def _look_again(self, peer: Peer) -> None:
+        """A worker that had much memory has nothing to do now: what it still has, it won't give back."""
+        self._memory.read(peer)
+        if peer.is_swollen and not peer.is_doomed:
+            self._workforce.dismiss(peer)
 
     # ---- endings ---------------------------------------------------------------------------------------------------
 
@@ -299,36 +363,45 @@ class Pool:
         """Take leave of a worker that has ended: its last reports count, the attempt it was running is lost."""
         for message in peer.drain():
             self._take(peer, message)
-        peer.signal_group(signal.SIGKILL)  # what it started must not outlive it
-        code = peer.reap()
-        self._lose_first(peer, code)
-        self._forget(peer)
+        begun, moment = peer.begun
+        code = self._workforce.bury(peer)
+        self._lose_first(peer, code, begun, moment)
         while peer.queue:
             assignment = peer.queue.pop()
             del self._holder[assignment.attempt]
             self._requeue(assignment)
         if not peer.is_ready:
-            self._count_failed_start(code)
+            self._workforce.count_failed_start(code)
 
-    def _lose_first(self, peer: Peer, code: int) -> None:
+    def _lose_first(self, peer: Peer, code: int, begun: int, moment: float) -> None:
         """The attempt that was running is lost. One that was about to run is not: it stays first in line."""
         if not peer.queue:
             return
         first = peer.queue[0].attempt
         times = self._announced.get(first, 0)
-        if first != peer.begun and first not in self._withdrawn and times < TOLERATED_FAILED_STARTS:
+        if first != begun and first not in self._withdrawn and times < TOLERATED_IDLE_DEATHS:
             self._announced[first] = times + 1
             return
-        self._announced.pop(first, None)
-        peer.queue.popleft()
-        del self._holder[first]
-        self._withdrawn.discard(first)
-        self._events.append(_lost(first, code, HUNG_UP if peer.has_hung_up or code == SOCKET_LOST else None))
+        self._let_go(peer.queue.popleft().attempt)
+        self._events.append(
+            Lost(
+                first,
+                None if code < 0 else code,
+                signal_name(-code) if code < 0 else None,
+                HUNG_UP if peer.has_hung_up or code == SOCKET_LOST else None,
+                Vitals(
+                    monotonic() - moment if first == begun else None,
+                    peer.memory,
+                    self._memory.available,
+                    is_oom=code == -signal.SIGKILL and not peer.is_stopped and self._memory.has_kernel_killed(),
+                ),
+                peer.limit,
+            )
+        )
 
     def _requeue(self, assignment: Assignment) -> None:
         """Put it first in line, unless it was withdrawn."""
-        if assignment.attempt in self._withdrawn:
-            self._withdrawn.discard(assignment.attempt)
+        if self._withdrawn.pop(assignment.attempt, None) is not None:
             self._events.append(self._given_back(assignment.attempt))
         else:
             self._pending.appendleft(assignment)
@@ -337,63 +410,6 @@ class Pool:
         if self._announced.pop(attempt, None) is None:
             return Unstarted(attempt)
         return Lost(attempt, None, None, CANCELLED)
-
-    def _forget(self, peer: Peer) -> None:
-        self._peers.remove(peer)
-        for descriptor in (peer.socket, peer.exit_descriptor):
-            if descriptor in self._selector.get_map():
-                self._selector.unregister(descriptor)
-        peer.close()
-
-    def _count_failed_start(self, code: int) -> None:
-        self._failed_starts += 1
-        if self._failed_starts >= TOLERATED_FAILED_STARTS:
-            self._failed_starts, failed = 0, self._failed_starts
-            advice = (
-                "Something outside kills them: often the machine is out of memory."
-                if code < 0
-                else "What they wrote to standard error tells why; often a module on sys.path shadows one of Python's."
-            )
-            how = f"killed by {_signal_name(-code)}" if code < 0 else f"exit code {code}"
-            raise WorkersUnavailableError(
-                f"{failed} worker processes in a row ended before they were ready ({how}). {advice}"
-            )
-
-    def _end_workers(self) -> None:
-        """Hang up, wait, kill, wait: idle workers run their exit handlers, and none outlives this call."""
-        for peer in self._peers:
-            if peer.queue or not peer.is_ready:
-                peer.signal_group(signal.SIGKILL)
-            peer.hang_up()
-        deadline = monotonic() + GRACE_SECONDS
-        for peer in self._peers:
-            peer.has_ended(max(0.0, deadline - monotonic()))
-            peer.signal_group(signal.SIGKILL)
-            peer.reap()
-            peer.close()
-        self._peers.clear()
-
-    def abandon(self) -> None:
-        """In a forked child of the program: give up every descriptor, the life-lines above all."""
-        self._closed = True
-        for peer in self._peers:
-            peer.close()
-        for descriptor in (self._wake_reader, self._wake_writer):
-            os.close(descriptor)
-        self._selector.close()
-
-
-def _lost(attempt: int, code: int, reason: str | None) -> Lost:
-    if code < 0:
-        return Lost(attempt, None, _signal_name(-code), reason)
-    return Lost(attempt, code, None, reason)
-
-
-def _signal_name(number: int) -> str:
-    try:
-        return signal.Signals(number).name
-    except ValueError:
-        return f"signal {number}"  # real-time signals have no names of their own
 
 
 def _abandon_all() -> None:

@@ -7,13 +7,16 @@ the same codec as everywhere. It offers no protection: a task that hangs or kill
 from collections import deque
 from collections.abc import Mapping, Sequence
 from threading import local
+from time import sleep
 from typing import Any
 
 from cloaca.execution import attempt
 from cloaca.execution.meter import Meter
+from cloaca.execution.seeding import of_process
 from cloaca.wire.messages import (
     Answer,
     Assignment,
+    Done,
     Event,
     Failed,
     Lost,
@@ -65,20 +68,22 @@ class SerialExecutor:
         """Never called: slices are complete."""
         raise AssertionError(f"Attempt {answer.attempt} didn't ask")
 
-    def cancel(self, attempts: Sequence[int]) -> None:
+    def cancel(self, attempts: Sequence[int], grace: float) -> None:  # noqa: ARG002 - there is nobody to be patient with
         """Give back those that are queued; nothing else can be under way."""
         withdrawn = set(attempts)
         self._events += [Unstarted(queued.attempt) for queued in self._queue if queued.attempt in withdrawn]
         self._queue = deque(queued for queued in self._queue if queued.attempt not in withdrawn)
 
-    def wait(self, timeout: float | None) -> Sequence[Event]:  # noqa: ARG002 - work is its own waiting
-        """Run the next assignment."""
+    def wait(self, timeout: float | None) -> Sequence[Event]:
+        """Run the next assignment. With none, time passes: for `timeout` seconds, if any."""
         events, self._events = self._events, []
+        if timeout and not events and not self._queue:
+            sleep(timeout)
         if not events and self._queue:
             assignment = self._queue.popleft()
             _thread.runs_task = True
             try:
-                report = attempt.run(assignment, self._functions.__getitem__, _EVERYTHING, _never, self._meter)
+                report = self._run(assignment)
             finally:
                 _thread.runs_task = False
             if isinstance(report, Failed) and report.type_name == KeyboardInterrupt.__name__:
@@ -86,6 +91,11 @@ class SerialExecutor:
                 raise KeyboardInterrupt  # here Ctrl-C is meant for the program, not for the task alone
             return [Started(assignment.attempt), report]
         return events
+
+    def _run(self, assignment: Assignment) -> Done | Failed:
+        """Run it; the program's own random numbers go on afterwards as if it hadn't."""
+        with of_process().kept():
+            return attempt.run(assignment, self._functions.__getitem__, _EVERYTHING, _never, self._meter)
 
     def wake(self) -> None:
         """Nothing to do: `wait` never blocks."""

@@ -6,16 +6,20 @@ While a task waits for an answer it reads on, and keeps the assignments that com
 A process that a task forks from here has no socket; when it returns from the task, it exits.
 """
 
+import atexit
 import os
 import select
 import sys
 from collections import deque
+from contextlib import suppress
 from functools import partial
 from socket import socket
 from threading import Lock
-from typing import Any
+from time import monotonic
+from typing import Any, NoReturn
 
-from cloaca.execution import attempt, lifeline
+from cloaca.execution import attempt, lifeline, termination
+from cloaca.execution.leftovers import Leftovers
 from cloaca.execution.logbook import Logbook
 from cloaca.execution.mark import NONE, Mark
 from cloaca.execution.meter import Meter
@@ -23,7 +27,7 @@ from cloaca.execution.notices import Notices
 from cloaca.execution.outlet import Outlet
 from cloaca.execution.output import Output
 from cloaca.execution.spin import spin
-from cloaca.execution.surroundings import enter, here
+from cloaca.execution.surroundings import enter, here, recognised
 from cloaca.wire.frames import FrameReader, decode_down
 from cloaca.wire.functions import load
 from cloaca.wire.messages import (
@@ -52,6 +56,7 @@ def main(descriptor: int, lifeline_descriptor: int, mark_descriptor: int) -> Non
     global _is_serving  # noqa: PLW0603 - a process is a worker or not, once and for all
     _is_serving = True
     lifeline.follow(lifeline_descriptor)
+    termination.follow()
     os.set_inheritable(descriptor, False)  # noqa: FBT003 - the argument's only form
     sys.argv[1:] = []
     mark = Mark(mark_descriptor)
@@ -81,43 +86,46 @@ class Worker:
         self._logbook = Logbook(self._send)
         self._notices = Notices(self._send)
         self._meter = Meter()
-        self._is_fork = False
+        self._leftovers = Leftovers()
+        self._is_cut_off = False
         os.register_at_fork(after_in_child=self._lose_socket)
 
-    def serve(self) -> None:
-        """Run assignments until the coordinator closes the socket."""
-        self._send(Ready())
+    def serve(self) -> NoReturn:
+        """Run assignments until the coordinator closes the socket, or this worker is told to end; then end."""
         try:
+            self._send(Ready())
             while True:
                 while not self._queue:
                     spin(self._has_mail)
                     self._receive()
                 self._run(self._queue.popleft())
-        except EOFError:
-            return
+        except (EOFError, termination.Terminated):
+            self._leave(0)
         except OSError:  # a task closed what isn't its own, or the coordinator has gone
-            sys.exit(SOCKET_LOST)
+            self._leave(SOCKET_LOST)
 
     def say(self, stream: str, text: str) -> None:
-        """Send what a task printed. A forked child has no socket: it writes for itself."""
-        if self._is_fork:
+        """Send what a task printed. Where there is no socket, in a forked child or at the end, it is written here."""
+        if self._is_cut_off:
             os.write(1 if stream == "stdout" else 2, text.encode(errors="replace"))
             return
         self._send(Said(self._current, stream, text))
 
     def _run(self, assignment: Assignment) -> None:
         self._current = assignment.attempt
-        self._mark.write(assignment.attempt)
+        self._mark.write(assignment.attempt, monotonic())
         enter(self._surroundings)
         self._logbook.begin(assignment, self._surroundings.loggers)
         self._notices.begin(assignment, self._surroundings.filters)
         ask = partial(self._ask, assignment.attempt)
         reads = self._reads.get(assignment.function, frozenset())
         folders = self._surroundings.folders
-        report = attempt.run(assignment, self._load, reads, ask, self._meter, folders)
+        report = attempt.run(assignment, self._load, reads, ask, self._meter, folders, self._leftovers.clear)
         self._output.renew()
-        if self._is_fork:
+        if self._is_cut_off:
             os._exit(0)
+        if termination.was_told():
+            raise termination.Terminated
         with self._asking:  # a thread that the task leaves may wait for an answer: it comes before the report goes
             self._current = NONE
         self._send(report)
@@ -130,7 +138,7 @@ class Worker:
         return function
 
     def _ask(self, number: int, keys: tuple[str, ...], rest: bool, outcomes: bool) -> Slice:  # noqa: FBT001 - as in Ask
-        if self._is_fork:
+        if self._is_cut_off:
             raise RuntimeError("A process that a task forked can't read more of the context: read it before the fork.")
         with self._asking:
             if number != self._current:
@@ -151,7 +159,7 @@ class Worker:
                     case Assignment():
                         self._queue.append(message)
                     case Surroundings():
-                        self._surroundings = message
+                        self._surroundings = recognised(message)
                     case Publish(function=number):
                         self._blobs[number] = message.blob
                         self._reads[number] = frozenset(message.reads)
@@ -162,8 +170,19 @@ class Worker:
                             del self._blobs[number], self._reads[number]
                             self._functions.pop(number, None)
 
+    def _leave(self, code: int) -> NoReturn:
+        """Run the exit handlers and go. An interpreter's own end would wait for the threads that tasks have left."""
+        if termination.was_told():
+            termination.end()
+        if code == 0:
+            self._lose_socket()  # what the handlers print is written here
+        atexit._run_exitfuncs()
+        with suppress(OSError):
+            self._output.renew()
+        os._exit(code)
+
     def _lose_socket(self) -> None:
-        self._is_fork = True
+        self._is_cut_off = True
         self._socket.close()
         self._output = Output(self.say)  # another thread may have held a lock of the old one, for ever now
         self._logbook.lose_program()

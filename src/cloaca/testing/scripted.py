@@ -25,6 +25,7 @@ from msgspec.structs import replace
 
 from cloaca.execution import attempt
 from cloaca.execution.meter import Meter
+from cloaca.execution.seeding import of_process
 from cloaca.wire.messages import (
     Answer,
     Assignment,
@@ -91,7 +92,8 @@ def running(functions: Mapping[int, attempt.TaskFunction]) -> Play:
         given = assignment.slice
         if not given.complete:
             given = yield Wants(assignment.attempt, rest=True, outcomes=True)
-        return attempt.run(replace(assignment, slice=given), functions.__getitem__, frozenset(), _never, meter)
+        with of_process().kept():
+            return attempt.run(replace(assignment, slice=given), functions.__getitem__, frozenset(), _never, meter)
 
     return play
 
@@ -154,6 +156,7 @@ class ScriptedExecutor:
         self._open: dict[int, _Open] = {}
         self._events: list[Event] = []
         self._is_closed = False
+        self.graces: dict[int, float] = {}
 
     # ---- the test's side -------------------------------------------------------------------------------------------
 
@@ -263,11 +266,15 @@ class ScriptedExecutor:
         asking.is_asking = False
         asking.answer = answer.slice
 
-    def cancel(self, attempts: Sequence[int]) -> None:
-        """Offer the moves by which these attempts end early. They may still win the race, and end by themselves."""
+    def cancel(self, attempts: Sequence[int], grace: float) -> None:
+        """Offer the moves by which these attempts end early. They may still win the race, and end by themselves.
+
+        `graces` keeps what each was given last.
+        """
         for number in attempts:
             if number in self._open:
                 self._open[number].is_cancelled = True
+                self.graces[number] = grace
 
     def wait(self, timeout: float | None) -> Sequence[Event]:  # noqa: ARG002 - nothing happens by itself
         """Return what has happened; where that is nothing, make one move if there is somebody to choose it."""

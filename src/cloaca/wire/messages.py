@@ -104,15 +104,18 @@ class Loggers(Message, frozen=True):
 
 
 class Surroundings(Message, frozen=True, tag="surroundings"):
-    """Where tasks run from here on: the program's working directory and `sys.path`.
+    """Where tasks run from here on: the program's working directory, `sys.path`, environment and recursion limit.
 
-    `folders` are those for large values, the first one with room first; with none, all values are sent. `loggers` and
-    `filters` are the program's, so that tasks log and warn as it would.
+    `folders` are those for large values, the first one with room first; with none, all values are sent. The
+    environment is bytes, as the system has it: names and values needn't be text. `loggers` and `filters` are the
+    program's, so that tasks log and warn as it would.
     """
 
     directory: str
     path: tuple[str, ...]
     folders: tuple[str, ...] = ()
+    environment: Mapping[bytes, bytes] = {}
+    recursion_limit: int = 1000
     loggers: Loggers = Loggers()
     filters: tuple[Filter, ...] = ()
 
@@ -231,7 +234,10 @@ class Done(Message, frozen=True, tag="done"):
 
 
 class Failed(Message, frozen=True, tag="failed"):
-    """The task raised. `error` is the pickled exception, where it could be pickled."""
+    """The task raised. `error` is the pickled exception, where it could be pickled.
+
+    `kinds`: the names of its class and of those that it derives from (see `cloaca.errors.kinds_of`).
+    """
 
     attempt: int
     type_name: str
@@ -239,15 +245,36 @@ class Failed(Message, frozen=True, tag="failed"):
     traceback: str
     error: bytes | None
     usage: Usage
+    kinds: tuple[str, ...] = ()
+
+
+class Vitals(Message, frozen=True):
+    """How a worker was when it died: `seconds` into the attempt, and the last readings of memory, in bytes.
+
+    `memory` is what the worker had for itself, `available` what the machine had left. `is_oom`: the kernel's
+    out-of-memory killer struck at about that time.
+    """
+
+    seconds: float | None = None
+    memory: int | None = None
+    available: int | None = None
+    is_oom: bool = False
 
 
 class Lost(Message, frozen=True, tag="lost"):
-    """The attempt was cut off: its worker died, by `signal` or with `exit_code`; `reason`, where one is known."""
+    """The attempt was cut off: its worker died, by `signal` or with `exit_code`; `reason`, where one is known.
+
+    `memory_limit`: the worker was stopped as it had more memory than that. `timeout`: it was stopped as the attempt had
+    taken longer than so many seconds (which the run knows, not the executor).
+    """
 
     attempt: int
     exit_code: int | None
     signal: str | None
     reason: str | None = None
+    vitals: Vitals | None = None
+    memory_limit: int | None = None
+    timeout: float | None = None
 
 
 class Unstarted(Message, frozen=True, tag="unstarted"):

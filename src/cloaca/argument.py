@@ -1,0 +1,65 @@
+"""Arguments that users give, checked where they give them.
+
+Each function takes what the argument is, for the message, and what was given. It returns that, and raises `ValueError`
+telling both what was given and what is expected. A bool is no number here, and neither is NaN or infinity.
+"""
+
+from collections.abc import Mapping
+from math import isfinite
+from typing import Any, TypeVar
+
+_T = TypeVar("_T")
+
+
+def whole(what: str, value: object, least: int = 0) -> int:
+    """A whole number from `least` on."""
+    if not isinstance(value, int) or isinstance(value, bool) or value < least:
+        raise ValueError(f"{what} is a whole number, {least} or more, not {value!r}.")
+    return int(value)
+
+
+def not_negative(what: str, value: object) -> float:
+    """A finite number from 0 on."""
+    number = _finite(value)
+    if number is None or number < 0:
+        raise ValueError(f"{what} is a finite number, 0 or more, not {value!r}.")
+    return number
+
+
+def positive(what: str, value: object) -> float:
+    """A finite number above 0."""
+    number = _finite(value)
+    if number is None or number <= 0:
+        raise ValueError(f"{what} is a finite number above 0, not {value!r}.")
+    return number
+
+
+def _finite(value: object) -> float | None:
+    if not isinstance(value, int | float) or isinstance(value, bool):
+        return None
+    try:
+        number = float(value)
+    except OverflowError:  # an int beyond all floats
+        return None
+    return number if isfinite(number) else None
+
+
+def switch(what: str, value: object) -> bool:
+    """True or False, and nothing that is merely taken for it."""
+    if not isinstance(value, bool):
+        raise ValueError(f"{what} is True or False, not {value!r}.")
+    return value
+
+
+def choice(what: str, value: object, choices: Mapping[str, _T]) -> _T:
+    """What one of the names in `choices` stands for."""
+    if not isinstance(value, str) or value not in choices:
+        raise ValueError(f"{what} is one of {', '.join(map(repr, choices))}, not {value!r}.")
+    return choices[value]
+
+
+def instance(what: str, value: Any, kind: type[_T], example: str) -> _T:
+    """An instance of `kind`; `example` shows how to make one."""
+    if not isinstance(value, kind):
+        raise ValueError(f"{what} is a {kind.__name__}, as in {example}, not {value!r}.")
+    return value

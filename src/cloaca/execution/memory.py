@@ -1,0 +1,142 @@
+"""Memory: what workers have for themselves, what the machine has left, and whether the kernel killed for want of it.
+
+What a worker has for itself is its resident memory without what it shares: mapped values belong to all workers.
+psutil takes a while to load, and short runs end before anything is read: it is imported when first needed.
+"""
+
+from collections.abc import Iterator
+from functools import cached_property
+from pathlib import Path
+from time import monotonic
+
+from cloaca.cgroup import MEMBERSHIP, MOUNT, fields, folders, text
+from cloaca.execution.mark import NONE
+from cloaca.execution.peer import Peer
+from cloaca.wire.messages import Said
+
+READ_SECONDS = 0.1
+"""How often memory is read while workers are busy."""
+
+SHORT = 0.04
+"""Which part of its memory a machine has left when it is short of it."""
+
+_VMSTAT = Path("/proc/vmstat")
+
+
+def private(pid: int) -> int | None:
+    """How many bytes a process has for itself; `None` where it has ended."""
+    import psutil
+
+    try:
+        info = psutil.Process(pid).memory_info()
+    except psutil.Error:
+        return None
+    return int(info.rss) - int(getattr(info, "shared", 0)) or None
+
+
+class Machine:
+    """The memory of this machine, as far as control groups leave it to this process.
+
+    `mount` and `membership`: as `cloaca.cgroup.folders` takes them.
+    """
+
+    def __init__(self, mount: Path = MOUNT, membership: Path = MEMBERSHIP, vmstat: Path = _VMSTAT) -> None:
+        self._folders = folders("memory", mount, membership)
+        self._vmstat = vmstat
+
+    @cached_property
+    def total(self) -> int:
+        """How many bytes there are."""
+        import psutil
+
+        return min([psutil.virtual_memory().total, *(limit for _, limit in self._limits)])
+
+    def available(self) -> int:
+        """How many bytes processes could still get."""
+        import psutil
+
+        rooms = (limit - _used(folder) for folder, limit in self._limits if limit <= self.total)
+        return max(0, min([psutil.virtual_memory().available, *rooms]))
+
+    def kills(self) -> int:
+        """How often the kernel has killed a process for want of memory, so far: what counts is that it grows."""
+        events = [fields(folder / name).get("oom_kill", 0) for folder in self._folders for name in _EVENTS]
+        return sum(events, fields(self._vmstat).get("oom_kill", 0))
+
+    @cached_property
+    def _limits(self) -> list[tuple[Path, int]]:
+        return [(folder, limit) for folder in self._folders for limit in _limits_in(folder)]
+
+
+_EVENTS = ("memory.events", "memory.oom_control")
+_LIMITS = ("memory.max", "memory.limit_in_bytes")
+_USES = ("memory.current", "memory.usage_in_bytes")
+_CACHED = ("inactive_file", "total_inactive_file")
+
+
+def _limits_in(folder: Path) -> Iterator[int]:
+    """The limit of a group. Of no limit, the second version says "max", and the first more than a machine can have."""
+    yield from (int(told) for name in _LIMITS if (told := text(folder / name)).isdecimal())
+
+
+def _used(folder: Path) -> int:
+    """How many bytes the group can't give back: files that were only read can go at any time."""
+    used = max((int(told) for name in _USES if (told := text(folder / name)).isdecimal()), default=0)
+    stat = fields(folder / "memory.stat")
+    return used - max(stat.get(name, 0) for name in _CACHED)
+
+
+# ---- the pool's readings -------------------------------------------------------------------------------------------
+
+
+class MemoryWatch:
+    """What a pool of `size` workers knows of memory. It reads when it is told to, every `READ_SECONDS` while they work.
+
+    `limit`: how many bytes a worker may have for itself.
+    """
+
+    def __init__(self, size: int, limit: int | None) -> None:
+        self.limit = limit
+        self.due = monotonic() + READ_SECONDS
+        self.available: int | None = None
+        self.is_short = False
+        self._size = size
+        self._machine = Machine()
+        self._kills = self._machine.kills()
+
+    def read_machine(self) -> bool:
+        """Read what the machine has left; whether it has become short."""
+        self.due = monotonic() + READ_SECONDS
+        self.available = self._machine.available()
+        was_short, self.is_short = self.is_short, self.available < SHORT * self._machine.total
+        return self.is_short and not was_short
+
+    def notice(self) -> Said:
+        """What is to be told when the machine has become short."""
+        left = 0 if self.available is None else self.available
+        return Said(
+            NONE,
+            "stderr",
+            f"cloaca: the machine has {left / 1e6:,.0f} MB of memory left: until it has more, no task is begun beside "
+            "those that run. Use fewer workers, or less memory in a task.\n",
+        )
+
+    def read(self, peer: Peer) -> None:
+        """Read what a worker has for itself: much is more than half of its share."""
+        memory = private(peer.pid)
+        if memory is not None:
+            peer.memory = memory
+            peer.is_swollen = memory > self._share / 2
+
+    def is_over(self, peer: Peer) -> bool:
+        """Whether a worker had more than the limit at its last reading."""
+        return self.limit is not None and peer.memory is not None and peer.memory > self.limit
+
+    def has_kernel_killed(self) -> bool:
+        """Whether the kernel has killed a process for want of memory since this was asked last."""
+        before, self._kills = self._kills, self._machine.kills()
+        return self._kills > before
+
+    @property
+    def _share(self) -> int:
+        return self._machine.total // self._size if self.limit is None else self.limit

@@ -1,0 +1,46 @@
+"""Termination: a worker that is told to end (SIGTERM) lets the task put its things in order, and ends by that signal.
+
+What runs on the main thread is left by an exception, so that `finally` and `with` do their work. It is raised once, and
+so doesn't disturb what they do. Whoever sent the signal kills the worker if it takes too long.
+"""
+
+import os
+import signal
+from typing import NoReturn
+
+_was_told = False
+
+
+class Terminated(SystemExit):
+    """Raised in the middle of whatever the main thread does."""
+
+
+def follow() -> None:
+    """Be told by SIGTERM, from here on. A process that is forked from here ends by it at once, like any other."""
+    signal.signal(signal.SIGTERM, _leave)
+    os.register_at_fork(after_in_child=_unfollow)
+
+
+def was_told() -> bool:
+    """Whether this worker is to end."""
+    return _was_told
+
+
+def end() -> NoReturn:
+    """End by SIGTERM, as was asked for."""
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
+    os.kill(os.getpid(), signal.SIGTERM)
+    os._exit(128 + signal.SIGTERM)
+
+
+def _leave(_number: int, _frame: object) -> None:
+    global _was_told  # noqa: PLW0603 - a process is told once
+    if not _was_told:
+        _was_told = True
+        raise Terminated(128 + signal.SIGTERM)
+
+
+def _unfollow() -> None:
+    if signal.getsignal(signal.SIGTERM) is _leave:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)

@@ -1,0 +1,159 @@
+"""Workforce: which workers there are. It starts them, tells them to end, and sees to it that they do.
+
+What they are given to do is the pool's business.
+
+    start --> getting ready --> ready --------------------> dismissed: an idle worker leaves by itself
+                  |               |                              |
+                  |               +--> told to end (SIGTERM)     |
+                  |                       |                      |
+                  v                       v                      v
+                 dead <------------- dead, or killed when its grace is over
+"""
+
+import signal
+from selectors import EVENT_READ, BaseSelector
+from time import monotonic
+
+from cloaca.errors import WorkersUnavailableError
+from cloaca.execution.peer import Peer
+from cloaca.wire.messages import Surroundings
+
+GRACE_SECONDS = 2.0
+ENDING_SECONDS = 0.1
+TOLERATED_FAILED_STARTS = 3
+"""In a row, of workers that ended by themselves before they were ready: the next one would, too."""
+
+TOLERATED_KILLED_STARTS = 100
+"""In a row, of workers that something killed before they were ready."""
+
+
+class Workforce:
+    """Up to `size` workers, whose sockets and ends are watched by `selector`."""
+
+    def __init__(self, size: int, selector: BaseSelector) -> None:
+        self.peers: list[Peer] = []
+        self._size = size
+        self._selector = selector
+        self._failed_starts = 0
+        self._killed_starts = 0
+
+    @property
+    def due(self) -> float | None:
+        """When the next one is to be killed, unless it has ended by then."""
+        return min((peer.kill_at for peer in self.peers if peer.kill_at is not None), default=None)
+
+    def start(self, count: int, surroundings: Surroundings) -> None:
+        """Start up to `count` more. Raises `WorkersUnavailableError` where there is none and none can be started."""
+        for _ in range(min(count, self._size - len(self.peers))):
+            try:
+                peer = Peer(surroundings)
+            except OSError as error:
+                if self.peers:
+                    return  # the machine has no room for another process: go on with those that there are
+                raise WorkersUnavailableError(f"No worker process can be started: {error}.") from error
+            self.peers.append(peer)
+            self._selector.register(peer.socket, EVENT_READ, peer)
+            self._selector.register(peer.exit_descriptor, EVENT_READ, peer)
+
+    def is_ready(self, peer: Peer) -> None:
+        """A worker has said so."""
+        peer.is_ready = True
+        self._failed_starts = self._killed_starts = 0
+
+    # ---- endings ---------------------------------------------------------------------------------------------------
+
+    def stop(self, peer: Peer, grace: float) -> None:
+        """Tell a worker and what it started to end, and kill them after `grace` seconds. Said again, it may hurry."""
+        deadline = monotonic() + grace
+        if grace <= 0:
+            peer.signal_group(signal.SIGKILL)
+        elif not peer.is_doomed:
+            peer.signal_group(signal.SIGTERM)
+            peer.signal_group(signal.SIGCONT)
+        peer.is_doomed = peer.is_stopped = True
+        peer.kill_at = deadline if peer.kill_at is None else min(peer.kill_at, deadline)
+
+    def dismiss(self, peer: Peer) -> None:
+        """Let a worker go that has nothing to do."""
+        peer.hang_up()
+        peer.is_doomed = True
+        peer.kill_at = monotonic() + GRACE_SECONDS
+
+    def lost_contact(self, peer: Peer) -> None:
+        """A worker's socket has come to its end. One that lives on is of no use without it.
+
+        A worker that is ending closes its socket a moment before.
+        """
+        self._selector.unregister(peer.socket)
+        was_doomed, peer.is_doomed = peer.is_doomed, True
+        if not peer.has_ended(ENDING_SECONDS):
+            peer.has_hung_up = not was_doomed
+            self.stop(peer, 0)
+
+    def kill_overdue(self) -> None:
+        """Kill those whose grace is over."""
+        now = monotonic()
+        for peer in self.peers:
+            if peer.kill_at is not None and peer.kill_at <= now:
+                peer.signal_group(signal.SIGKILL)
+                peer.kill_at = None
+
+    def bury(self, peer: Peer) -> int:
+        """Take leave of a worker that has ended; returns its exit code, or minus the signal that ended it."""
+        peer.signal_group(signal.SIGKILL)  # what it started must not outlive it
+        code = peer.reap()
+        self.peers.remove(peer)
+        for descriptor in (peer.socket, peer.exit_descriptor):
+            if descriptor in self._selector.get_map():
+                self._selector.unregister(descriptor)
+        peer.close()
+        return code
+
+    def count_failed_start(self, code: int) -> None:
+        """A worker has ended before it was ready. Raises `WorkersUnavailableError` where that is no accident."""
+        if code < 0:
+            self._killed_starts += 1
+        else:
+            self._failed_starts += 1
+        if self._failed_starts < TOLERATED_FAILED_STARTS and self._killed_starts < TOLERATED_KILLED_STARTS:
+            return
+        failed = max(self._failed_starts, self._killed_starts)
+        self._failed_starts = self._killed_starts = 0
+        advice = (
+            "Something outside kills them: often the machine is out of memory."
+            if code < 0
+            else "What they wrote to standard error tells why; often a module on sys.path shadows one of Python's."
+        )
+        how = f"killed by {signal_name(-code)}" if code < 0 else f"exit code {code}"
+        raise WorkersUnavailableError(
+            f"{failed} worker processes in a row ended before they were ready ({how}). {advice}"
+        )
+
+    def close(self) -> None:
+        """Hang up, wait, kill, wait: idle workers run their exit handlers, and none outlives this call."""
+        for peer in self.peers:
+            if peer.queue:
+                self.stop(peer, GRACE_SECONDS)
+            elif not peer.is_ready:
+                self.stop(peer, 0)
+            peer.hang_up()
+        deadline = monotonic() + GRACE_SECONDS
+        for peer in self.peers:
+            peer.has_ended(max(0.0, deadline - monotonic()))
+            peer.signal_group(signal.SIGKILL)
+            peer.reap()
+            peer.close()
+        self.peers.clear()
+
+    def abandon(self) -> None:
+        """In a forked child of the program: give up every descriptor, the life-lines above all."""
+        for peer in self.peers:
+            peer.close()
+
+
+def signal_name(number: int) -> str:
+    """The name of a signal."""
+    try:
+        return signal.Signals(number).name
+    except ValueError:
+        return f"signal {number}"  # real-time signals have no names of their own

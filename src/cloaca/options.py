@@ -1,0 +1,131 @@
+"""The options of `task`, checked when they are given: what makes no sense is a `ValueError` that says what would."""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Final, TypedDict
+
+from cloaca import argument
+from cloaca.builder import Dependency, TaskFunction, check_name, refuse_unsupported
+from cloaca.retry import BackoffStrategy, RetryCondition, RetryPolicy
+
+
+class TaskOptions(TypedDict, total=False):
+    """The keyword arguments of `task`; leaving one out and giving `None` are the same."""
+
+    id: str | None
+    dependencies: Sequence[Dependency] | None
+    retry: RetryPolicy | None
+    retry_attempts: int | None
+    retry_backoff: str | None
+    retry_delay_ms: float | None
+    retry_max_delay_ms: float | None
+    retry_condition: str | None
+    retry_jitter: bool | None
+    on_success: TaskFunction | None
+    on_failure: TaskFunction | None
+    trigger_rules: object
+    trigger_rule: object
+    timeout: float | None
+    for_each: object
+    reads: Sequence[str] | None
+    writes: Sequence[str] | None
+    limit: object
+
+
+_NAMES: Final = TaskOptions.__annotations__.keys()
+_NOT_YET: Final = ("on_success", "on_failure", "trigger_rules", "trigger_rule", "for_each", "writes", "limit")
+
+
+def given(options: Mapping[str, Any]) -> dict[str, Any]:
+    """Those of the options that say something. Raises where one is unknown, excludes another or does nothing yet."""
+    said = {name: value for name, value in options.items() if value is not None}
+    if unknown := said.keys() - _NAMES:
+        raise TypeError(f"task() got an unexpected keyword argument {min(unknown)!r}; it takes {', '.join(_NAMES)}.")
+    retries = [f"{name}=" for name in said if name in _RETRIES]
+    if "retry" in said and retries:
+        raise ValueError(f"task takes either retry= or {', '.join(retries)}, not both: put them into the policy.")
+    if "trigger_rule" in said and "trigger_rules" in said:
+        raise ValueError("task takes either trigger_rule= or trigger_rules=, not both.")
+    refuse_unsupported("task", {name: said[name] for name in _NOT_YET if name in said})
+    return said
+
+
+def task_id(name: str | None) -> str | None:
+    """The id of the task, or `None` where it isn't given: then it is the function's name."""
+    if name is not None:
+        check_name("A task's id", name)
+    return name
+
+
+def dependencies(listed: Any) -> tuple[Dependency, ...]:
+    """What the task depends on, in the order in which it is listed."""
+    if listed is None:
+        return ()
+    if not isinstance(listed, list | tuple):
+        raise ValueError(f"task(dependencies=...) takes a list of ids or functions, not {listed!r}.")
+    for i, dependency in enumerate(listed):
+        if not isinstance(dependency, str) and not callable(dependency):
+            raise ValueError(f"Dependency {i} must be either a string or a function object with __name__ attribute")
+    return tuple(listed)
+
+
+def keys(reads: Any) -> tuple[str, ...] | None:
+    """The keys that the task says to read, or `None` where it doesn't say."""
+    if reads is None:
+        return None
+    if not isinstance(reads, list | tuple | set | frozenset) or not all(isinstance(key, str) for key in reads):
+        raise ValueError(f"task(reads=...) takes a list of keys, not {reads!r}.")
+    return tuple(sorted(reads)) if isinstance(reads, set | frozenset) else tuple(reads)
+
+
+def seconds(timeout: Any) -> float | None:
+    """How long one try may take, or `None` where it may take any time."""
+    return None if timeout is None else argument.positive("task(timeout=...), in seconds,", timeout)
+
+
+# ---- retries -------------------------------------------------------------------------------------------------------
+
+
+def policy(said: Mapping[str, Any]) -> RetryPolicy | None:
+    """The retry policy that `retry` is, or that the `retry_*` options make; `None` without any of them: one try."""
+    if "retry" in said:
+        example = "RetryPolicy.builder().max_attempts(5).build()"
+        return argument.instance("task(retry=...)", said["retry"], RetryPolicy, example)
+    settings = {
+        setting: checked(f"task({name}=...)", said[name])
+        for name, (setting, checked) in _RETRIES.items()
+        if name in said
+    }
+    return RetryPolicy(**settings) if settings else None
+
+
+def _backoff(what: str, name: Any) -> BackoffStrategy:
+    return argument.choice(what, name, _BACKOFFS)
+
+
+def _condition(what: str, name: Any) -> RetryCondition:
+    return argument.choice(what, name, _CONDITIONS)
+
+
+def _milliseconds(what: str, value: Any) -> float:
+    return argument.not_negative(f"{what}, in milliseconds,", value) / 1000
+
+
+_BACKOFFS: Final = {
+    "fixed": BackoffStrategy.fixed(),
+    "linear": BackoffStrategy.linear(),
+    "exponential": BackoffStrategy.exponential(2),
+}
+_CONDITIONS: Final = {
+    "never": RetryCondition.never(),
+    "transient": RetryCondition.transient_only(),
+    "all": RetryCondition.all_errors(),
+}
+_RETRIES: Final[Mapping[str, tuple[str, Callable[[str, Any], Any]]]] = {
+    "retry_attempts": ("max_attempts", argument.whole),
+    "retry_backoff": ("backoff_strategy", _backoff),
+    "retry_delay_ms": ("initial_delay", _milliseconds),
+    "retry_max_delay_ms": ("max_delay", _milliseconds),
+    "retry_condition": ("retry_condition", _condition),
+    "retry_jitter": ("with_jitter", argument.switch),
+}
+"""What each option sets in the policy, and how it is checked."""

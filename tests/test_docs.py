@@ -1,0 +1,90 @@
+"""Every script in docs/, saved as example.py and run by itself, prints what stands beneath it; links lead somewhere."""
+
+import json
+import os
+import re
+import subprocess
+import sys
+from functools import cache
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+PAGES = {path.name: path.read_text(encoding="utf-8") for path in sorted((ROOT / "docs").glob("*.md"))}
+SHOWN = {
+    name: re.findall(r"^```python\n(.*?)^```\n\n^```\n(.*?)^```$", text, re.DOTALL | re.MULTILINE)
+    for name, text in PAGES.items()
+}
+NEEDS_WORKERS = {"failures.md"}
+"""Pages whose scripts stop tasks, or kill their workers."""
+
+RUNS = [
+    (page, executor, number)
+    for page, shown in SHOWN.items()
+    for executor in ("processes", "serial")
+    for number in range(len(shown))
+    if executor == "processes" or page not in NEEDS_WORKERS
+]
+
+RUN_ALL = """
+import contextlib, io, json, sys, traceback
+printed = []
+for script in json.load(sys.stdin):
+    with contextlib.redirect_stdout(io.StringIO()) as output:
+        try:
+            exec(compile(script, "example.py", "exec"), {"__name__": "__main__"})
+        except Exception:
+            traceback.print_exc(file=output)
+    printed.append(output.getvalue())
+json.dump(printed, sys.stdout)
+"""
+
+
+@pytest.mark.parametrize(("page", "executor", "number"), RUNS)
+def test_a_script_prints_what_stands_beneath_it(page: str, executor: str, number: int) -> None:
+    assert _printed(page, executor)[number] == SHOWN[page][number][1]
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_no_script_goes_without_its_output(page: str) -> None:
+    assert len(SHOWN[page]) == PAGES[page].count("```python")
+
+
+@pytest.mark.parametrize("path", [ROOT / "README.md", ROOT / "ARCHITECTURE.md", *(ROOT / "docs").glob("*.md")], ids=str)
+def test_links_lead_somewhere(path: Path) -> None:
+    targets = re.findall(r"\]\(([^)#:]+)\)", path.read_text(encoding="utf-8"))
+    assert [target for target in targets if not (path.parent / target).exists()] == []
+
+
+def test_every_page_is_reached_from_the_readme() -> None:
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    assert [name for name in PAGES if f"(docs/{name})" not in readme] == []
+
+
+def test_merging_has_ten_cases_each_with_one_script() -> None:
+    _, *cases = re.split(r"^### ", PAGES["merging.md"].partition("\n## Which rule?")[0], flags=re.MULTILINE)
+    assert [case.partition(".")[0] for case in cases] == [str(number) for number in range(1, 11)]
+    assert [case.count("```python\n") for case in cases] == [1] * 10
+
+
+def test_pictures_are_there() -> None:
+    pictures = [picture for text in PAGES.values() for picture in re.findall(r'<img src="([^"]+)"', text)]
+    assert pictures
+    assert all((ROOT / "docs" / picture).read_text(encoding="utf-8").startswith("<svg ") for picture in pictures)
+
+
+@cache
+def _printed(page: str, executor: str) -> list[str]:
+    """What each of a page's scripts prints: all run in one process, one after the other."""
+    run = subprocess.run(
+        [sys.executable, "-c", RUN_ALL],
+        env={**os.environ, "CLOACA_EXECUTOR": executor},
+        input=json.dumps([script for script, _ in SHOWN[page]]),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (run.returncode, run.stderr) == (0, "")
+    printed: list[str] = json.loads(run.stdout)
+    return printed

@@ -1,0 +1,284 @@
+"""Memory: readings of processes and of the machine, limits of workers, recycling, holding back."""
+
+import os
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from selectors import DefaultSelector
+from typing import Any
+
+import psutil
+import pytest
+from tests.support import Desk, pipe, published, watched, written
+
+from cloaca import Context, MemoryLimitExceeded
+from cloaca.cgroup import fields
+from cloaca.execution import memory
+from cloaca.execution.attempt import TaskFunction
+from cloaca.execution.memory import Machine, private
+from cloaca.execution.pool import Pool
+from cloaca.loss import error_of
+from cloaca.wire.messages import Lost, Said
+
+MB = 1_000_000
+PLENTY = 1 << 62
+
+# ---- readings ------------------------------------------------------------------------------------------------------
+
+
+def write(path: Path, text: str) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text)
+
+
+def machine(folder: Path, membership: str = "0::/job\n") -> Machine:
+    write(folder / "membership", membership)
+    return Machine(folder / "mount", folder / "membership", folder / "vmstat")
+
+
+def test_what_a_process_has_for_itself_grows_with_what_it_takes() -> None:
+    before = private(os.getpid())
+    taken = bytearray(b"x") * (50 * MB)
+    after = private(os.getpid())
+    assert before is not None
+    assert after is not None
+    assert after - before >= 0.8 * len(taken)
+
+
+def test_what_is_mapped_from_a_file_counts_for_nobody(tmp_path: Path) -> None:
+    import mmap
+
+    path = tmp_path / "shared"
+    path.write_bytes(b"x" * (50 * MB))
+    before = private(os.getpid())
+    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as mapped:
+        assert sum(mapped[:: mmap.PAGESIZE]) > 0
+        after = private(os.getpid())
+    assert before is not None
+    assert after is not None
+    assert after - before < 25 * MB
+
+
+def test_a_process_that_has_gone_has_nothing() -> None:
+    child = os.fork()
+    if child == 0:
+        os._exit(0)
+    os.waitpid(child, 0)
+    assert private(child) is None
+
+
+def test_without_limits_the_machine_is_what_counts(tmp_path: Path) -> None:
+    alone = machine(tmp_path)
+    assert alone.total == psutil.virtual_memory().total
+    assert 0 < alone.available() <= alone.total
+    assert alone.kills() == 0
+
+
+def test_a_group_of_the_second_version_bounds_it(tmp_path: Path) -> None:
+    group = tmp_path / "mount" / "job"
+    write(group / "memory.max", f"{100 * MB}\n")
+    write(group / "memory.current", f"{90 * MB}\n")
+    write(group / "memory.stat", f"anon {50 * MB}\ninactive_file {20 * MB}\n")
+    write(group / "memory.events", "low 0\noom 4\noom_kill 3\n")
+    bounded = machine(tmp_path)
+    assert (bounded.total, bounded.available(), bounded.kills()) == (100 * MB, 30 * MB, 3)
+
+
+def test_a_group_of_the_first_version_bounds_it(tmp_path: Path) -> None:
+    group = tmp_path / "mount" / "memory" / "job"
+    write(group / "memory.limit_in_bytes", f"{100 * MB}\n")
+    write(group / "memory.usage_in_bytes", f"{95 * MB}\n")
+    write(group / "memory.stat", f"total_inactive_file {1 * MB}\n")
+    write(group / "memory.oom_control", "oom_kill_disable 0\nunder_oom 0\noom_kill 2\n")
+    bounded = machine(tmp_path, "4:memory:/job\n")
+    assert (bounded.total, bounded.available(), bounded.kills()) == (100 * MB, 6 * MB, 2)
+
+
+def test_the_tightest_group_counts(tmp_path: Path) -> None:
+    write(tmp_path / "mount" / "memory.max", f"{80 * MB}\n")
+    write(tmp_path / "mount" / "job" / "memory.max", "max\n")
+    assert machine(tmp_path).total == 80 * MB
+
+
+def test_the_kernel_counts_too(tmp_path: Path) -> None:
+    write(tmp_path / "vmstat", "pgpgin 5\noom_kill 7\n")
+    assert machine(tmp_path).kills() == 7
+
+
+def test_a_file_of_fields_that_makes_no_sense(tmp_path: Path) -> None:
+    write(tmp_path / "stat", "one 1\ntwo\nthree 3 3\nfour x\n")
+    assert fields(tmp_path / "stat") == {"one": 1}
+    assert fields(tmp_path / "nowhere") == {}
+
+
+# ---- limits --------------------------------------------------------------------------------------------------------
+
+PoolDesk = Callable[..., Desk]
+
+
+@pytest.fixture
+def desk_of() -> Iterator[PoolDesk]:
+    with ExitStack() as stack:
+
+        def make(size: int, *functions: TaskFunction, limit: int | None = None) -> Desk:
+            pool = Pool(size, {}, memory_limit=limit)
+            stack.callback(pool.close)
+            pool.publish(published(*functions))
+            return Desk(pool)
+
+        yield make
+
+
+def grow(_: Context) -> None:
+    import signal
+
+    hoard = bytearray(b"x") * (150 * MB)
+    signal.pause()
+    assert hoard
+
+
+def tell_pid(context: Context) -> None:
+    context.set("pid", os.getpid())
+
+
+def test_a_task_over_the_limit_is_stopped_and_nothing_else(desk_of: PoolDesk) -> None:
+    desk = desk_of(2, grow, tell_pid, limit=100 * MB)
+    lost, *others = desk.run([0, 1, 1, 1])
+    assert isinstance(lost, Lost)
+    error = error_of(lost, "greedy", 1)
+    assert isinstance(error, MemoryLimitExceeded)
+    assert error.limit == 100 * MB < error.memory
+    assert all("pid" in written(end) for end in others)
+
+
+def test_memory_within_the_limit_is_left_alone(
+    desk_of: PoolDesk, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The task ends only after it has been read, twice."""
+    gate = pipe(tmp_path / "gate")
+    desk = desk_of(1, lambda _: gate.read_text(), limit=100 * MB)
+    readings = counted(monkeypatch)
+    desk.submit([0])
+    while len(readings) < 2:
+        desk.step()
+    gate.write_text("go")
+    desk.collect()
+    assert not any(isinstance(end, Lost) for end in desk.ends.values())
+
+
+def counted(monkeypatch: pytest.MonkeyPatch) -> list[int | None]:
+    """Every reading of a worker's memory from here on."""
+    readings: list[int | None] = []
+
+    def read(pid: int) -> int | None:
+        readings.append(private(pid))
+        return readings[-1]
+
+    monkeypatch.setattr(memory, "private", read)
+    return readings
+
+
+def test_a_worker_that_does_not_give_memory_back_is_replaced_between_tasks(desk_of: PoolDesk, tmp_path: Path) -> None:
+    """It has more than half of what it may have, and still has it when its task is done."""
+    gate = pipe(tmp_path / "gate")
+
+    def hoard(context: Context) -> None:
+        import builtins
+
+        builtins.hoard = bytearray(b"x") * (80 * MB)  # type: ignore[attr-defined]
+        gate.read_text()
+        context.set("pid", os.getpid())
+
+    desk = desk_of(1, hoard, tell_pid, limit=120 * MB)
+    (hoarding,) = desk.submit([0])
+    (after,) = desk.submit([1])
+    pool = desk.executor
+    assert isinstance(pool, Pool)
+    while not any(peer.is_swollen for peer in vars(pool)["_peers"]):
+        desk.step()
+    with watched(pool.pids):
+        gate.write_text("go")
+        desk.collect()
+    assert written(desk.ends[hoarding])["pid"] != written(desk.ends[after])["pid"]
+
+
+def test_a_worker_that_gives_memory_back_stays(desk_of: PoolDesk, tmp_path: Path) -> None:
+    gate = pipe(tmp_path / "gate")
+
+    def borrow(context: Context) -> None:
+        borrowed = bytearray(b"x") * (80 * MB)
+        gate.read_text()
+        context.set("pid", os.getpid())
+        assert borrowed
+
+    desk = desk_of(1, borrow, tell_pid, limit=120 * MB)
+    (borrowing,) = desk.submit([0])
+    (after,) = desk.submit([1])
+    pool = desk.executor
+    assert isinstance(pool, Pool)
+    while not any(peer.is_swollen for peer in vars(pool)["_peers"]):
+        desk.step()
+    gate.write_text("go")
+    desk.collect()
+    assert written(desk.ends[borrowing]) == written(desk.ends[after])
+
+
+# ---- a machine that is short of memory -----------------------------------------------------------------------------
+
+
+def test_a_machine_short_of_memory_begins_no_task_beside_one_that_runs_and_says_so(
+    desk_of: PoolDesk, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Machine, "available", lambda _: 0)
+    gate = pipe(tmp_path / "gate")
+    desk = desk_of(2, lambda _: gate.read_text(), tell_pid)
+    (running,) = desk.submit([0])
+    while not any(isinstance(event, Said) for event in desk.events):
+        desk.step()
+    (said,) = [event for event in desk.events if isinstance(event, Said)]
+    assert "0 MB of memory left" in said.text
+    waiting = desk.submit([1, 1])
+    for _ in range(5):
+        desk.step(0)
+    assert desk.ends == {}
+    pool = desk.executor
+    assert isinstance(pool, Pool)
+    assert len(pool.pids) == 1
+    gate.write_text("go")
+    desk.collect()
+    assert set(desk.ends) == {running, *waiting}, "one by one they still run"
+
+
+def test_when_there_is_memory_again_the_others_begin(
+    desk_of: PoolDesk, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    left = [0]
+    monkeypatch.setattr(Machine, "available", lambda _: left[0])
+    gate = pipe(tmp_path / "gate")
+    desk = desk_of(2, lambda _: gate.read_text(), tell_pid)
+    desk.submit([0])
+    while not any(isinstance(event, Said) for event in desk.events):
+        desk.step()
+    (waiting,) = desk.submit([1])
+    left[0] = PLENTY
+    while waiting not in desk.ends:
+        desk.step()
+    gate.write_text("go")
+    desk.collect()
+
+
+def test_an_idle_pool_reads_nothing_and_sleeps(desk_of: PoolDesk, monkeypatch: pytest.MonkeyPatch) -> None:
+    desk = desk_of(1, tell_pid)
+    desk.run([0])
+    readings = counted(monkeypatch)
+    slept: list[float | None] = []
+    select = DefaultSelector.select
+
+    def noting(selector: DefaultSelector, timeout: float | None = None) -> Any:
+        slept.append(timeout)
+        return select(selector, timeout)
+
+    monkeypatch.setattr(DefaultSelector, "select", noting)
+    desk.executor.wake()
+    assert desk.step(3600) == []
+    assert (slept, readings) == ([3600], [])
