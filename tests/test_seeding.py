@@ -1,7 +1,9 @@
 """Random numbers: the same seed gives the same ones, wherever they are drawn, and whenever what draws is imported."""
 
+import os
 import pickle
 import random
+import signal
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -180,6 +182,31 @@ def test_a_retry_draws_anew_and_a_lost_attempt_the_same_again(
     assert first == again
     assert len({str(first), str(retry), str(other_run)}) == 3
     assert first[1] == derived(5, "task 0", 0)
+
+
+@pytest.mark.parametrize(("end", "is_same"), [("raise", False), ("die", True)])
+def test_a_run_tries_again_with_other_numbers_unless_the_first_try_was_lost(
+    tmp_path: Path,
+    end: str,
+    is_same: bool,  # noqa: FBT001 - a column of the table
+) -> None:
+    draw, trace = DRAWS["random"], tmp_path / "trace"
+
+    def draw_twice(context: Context) -> None:
+        drawn = repr(draw())
+        if trace.exists():
+            context.set("both", (trace.read_text(), drawn))
+            return
+        trace.write_text(drawn)
+        if end == "die":
+            os.kill(os.getpid(), signal.SIGKILL)
+        raise LookupError
+
+    with cloaca.WorkflowBuilder("twice"):
+        cloaca.task(id="draw", retry_attempts=2, retry_delay_ms=0)(draw_twice)
+    with DefaultRunner(workers=1, executor="processes") as runner:
+        first, second = runner.execute("twice").final_context["both"]
+    assert (first == second) is is_same
 
 
 @each_way
