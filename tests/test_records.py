@@ -226,11 +226,11 @@ def test_a_message_that_cannot_be_put_together_is_told_and_breaks_nothing(
 
     listener = Listener()
     with attached(logging.root, listener, alone=True):
-        if on._executor == "serial":
+        if on._settings.executor == "serial":
             listener.addFilter(lambda record: record.msg == "and on")
         on.execute(define(work)).raise_for_status()
     assert listener.messages == ["and on"]
-    if on._executor == "processes":
+    if on._settings.executor == "processes":
         error = capsys.readouterr().err
         assert error.count("--- Logging error ---") == 2
         assert "TypeError: %d format" in error
