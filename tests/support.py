@@ -26,10 +26,10 @@ from cloaca.wire.messages import (
     Done,
     Event,
     Failed,
+    Logged,
     Lost,
     Outcome,
     Publish,
-    Said,
     Slice,
     Started,
     Unstarted,
@@ -122,7 +122,7 @@ class Desk:
 
     def _note(self, event: Event) -> None:
         self.events.append(event)
-        if isinstance(event, Said) and event.attempt == NONE:
+        if isinstance(event, Logged) and event.attempt == NONE:
             return  # the executor itself said it
         assert event.attempt in self._started, f"{event} is about an attempt that isn't open"
         match event:
