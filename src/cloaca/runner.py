@@ -3,6 +3,7 @@
 import os
 import pickle
 import weakref
+from array import array
 from itertools import count
 from threading import Lock
 from types import TracebackType
@@ -109,6 +110,7 @@ class DefaultRunner:
         self._closed = False
         self._process = os.getpid()
         self._numbers = count()
+        self._durations: weakref.WeakKeyDictionary[Workflow, array[float]] = weakref.WeakKeyDictionary()
         self._captures: weakref.WeakKeyDictionary[Workflow, _Captures] = weakref.WeakKeyDictionary()
 
     @classmethod
@@ -189,6 +191,7 @@ class DefaultRunner:
             limits=limits,
             merging=_merging(workflow, rules, sent.function),
             seed=seed,
+            durations=self._durations.setdefault(workflow, array("d", bytes(8 * len(functions)))),
         )
 
         def job(on_end: OnEnd) -> Job:
