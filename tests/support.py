@@ -65,15 +65,20 @@ class Desk:
         self._given: dict[int, Mapping[str, tuple[Version, ...]]] = {}
         self._numbers = count()
 
-    def submit(self, functions: Iterable[int], origin: tuple[int, int] = (0, 0), **given: Any) -> list[int]:
+    def submit(
+        self, functions: Iterable[int], origin: tuple[int, int] = (0, 0), place: int = 0, **given: Any
+    ) -> list[int]:
         """Submit one attempt for each function at once, all with the values `given`; returns their numbers.
 
-        `origin`: the run's seed, and how many tries of the task have ended.
+        `origin`: the run's seed, and how many tries of the task have ended; `place`: how urgent they are.
         """
         at_hand = versions(given)
         part = self._slice(at_hand)
         seed, ended = origin
-        assignments = [Assignment(next(self._numbers), f"task {n}", n, part, seed=seed, ended=ended) for n in functions]
+        assignments = [
+            Assignment(next(self._numbers), f"task {n}", n, part, seed=seed, ended=ended, place=place)
+            for n in functions
+        ]
         attempts = [assignment.attempt for assignment in assignments]
         self._started.update(dict.fromkeys(attempts, False))
         self._given.update(dict.fromkeys(attempts, at_hand))
@@ -131,7 +136,8 @@ class Desk:
                 self._started[event.attempt] = True
             case Done() | Failed() | Lost() | Unstarted():
                 has_started = self._started.pop(event.attempt)
-                assert has_started is not isinstance(event, Unstarted), f"{event}, and Started: {has_started}"
+                may_be = {Unstarted: (False,), Lost: (True,)}.get(type(event), (True, False))
+                assert has_started in may_be, f"{event}, and Started: {has_started}"
                 self.ends[event.attempt] = event
             case _:
                 assert self._started[event.attempt], f"{event} came before Started"

@@ -317,6 +317,7 @@ class Run:
             nth=self.attempts[rank] + 1,
             ended=self._failures[rank],
             seed=self.seed,
+            place=self.priority.places[rank],
         )
 
     def _tick(self) -> Commands:

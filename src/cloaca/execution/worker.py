@@ -18,7 +18,7 @@ from threading import Lock
 from time import monotonic
 from typing import Any, NoReturn
 
-from cloaca.execution import attempt, lifeline, termination
+from cloaca.execution import attempt, lifeline, permits, termination
 from cloaca.execution.leftovers import Leftovers
 from cloaca.execution.logbook import Logbook
 from cloaca.execution.mark import NONE, Mark
@@ -36,6 +36,7 @@ from cloaca.wire.messages import (
     Assignment,
     Publish,
     Ready,
+    Recall,
     Retire,
     Said,
     Slice,
@@ -51,7 +52,7 @@ def is_serving() -> bool:
     return _is_serving
 
 
-def main(descriptor: int, lifeline_descriptor: int, mark_descriptor: int) -> None:
+def main(descriptor: int, lifeline_descriptor: int, mark_descriptor: int, permits_descriptor: int) -> None:
     """Serve on an inherited socket until it is closed."""
     global _is_serving  # noqa: PLW0603 - a process is a worker or not, once and for all
     _is_serving = True
@@ -61,13 +62,14 @@ def main(descriptor: int, lifeline_descriptor: int, mark_descriptor: int) -> Non
     sys.argv[1:] = []
     mark = Mark(mark_descriptor)
     os.close(mark_descriptor)
-    Worker(socket(fileno=descriptor), mark).serve()
+    os.set_inheritable(permits_descriptor, False)  # noqa: FBT003 - the argument's only form
+    Worker(socket(fileno=descriptor), mark, permits_descriptor).serve()
 
 
 class Worker:
     """The state of a worker: its socket, the functions it knows, and the assignments that wait."""
 
-    def __init__(self, connection: socket, mark: Mark) -> None:
+    def __init__(self, connection: socket, mark: Mark, permits_descriptor: int) -> None:
         self._socket = connection
         self._reader = FrameReader(connection)
         self._poll = select.poll()
@@ -81,6 +83,7 @@ class Worker:
         self._answers: deque[Answer] = deque()
         self._current = NONE
         self._mark = mark
+        self._permits = permits_descriptor
         self._surroundings = here()
         self._output = Output(self.say)
         self._logbook = Logbook(self._send)
@@ -98,7 +101,10 @@ class Worker:
                 while not self._queue:
                     spin(self._has_mail)
                     self._receive()
-                self._run(self._queue.popleft())
+                if permits.take(self._permits):
+                    self._run(self._queue.popleft())
+                else:
+                    self._receive()  # the word that it was recalled is on its way
         except (EOFError, termination.Terminated):
             self._leave(0)
         except OSError:  # a task closed what isn't its own, or the coordinator has gone
@@ -165,10 +171,20 @@ class Worker:
                         self._reads[number] = frozenset(message.reads)
                     case Answer():
                         self._answers.append(message)
+                    case Recall():
+                        self._drop(message.count)
                     case Retire():
-                        for number in message.functions:
-                            del self._blobs[number], self._reads[number]
-                            self._functions.pop(number, None)
+                        self._forget(message.functions)
+
+    def _drop(self, count: int) -> None:
+        for _ in range(count):
+            self._queue.pop()
+        self._send(Ready())
+
+    def _forget(self, functions: list[int]) -> None:
+        for number in functions:
+            del self._blobs[number], self._reads[number]
+            self._functions.pop(number, None)
 
     def _leave(self, code: int) -> NoReturn:
         """Run the exit handlers and go. An interpreter's own end would wait for the threads that tasks have left."""

@@ -131,8 +131,9 @@ class Assignment(Message, frozen=True, tag="assign"):
 
     `rules` is the number under which the workflow's merge rules were published, 0 where there are none. `agreed`: keys
     of the slice that must not be in conflict, or the attempt fails before the task begins. `nth`: which try of the task
-    this is, from 1. `seed` is the run's; with it, the task's id and `ended` (how many tries the task ended by itself,
-    so without those that were lost) comes the attempt's own.
+    this is, from 1. `place`: how urgent it is among those of its run, the smallest number first. `seed` is the run's;
+    with it, the task's id and `ended` (how many tries the task ended by itself, so without those that were lost) comes
+    the attempt's own.
     """
 
     attempt: int
@@ -144,6 +145,13 @@ class Assignment(Message, frozen=True, tag="assign"):
     nth: int = 1
     ended: int = 0
     seed: int = 0
+    place: int = 0
+
+
+class Recall(Message, frozen=True, tag="recall"):
+    """The last `count` assignments that a worker has queued are not to be run there."""
+
+    count: int
 
 
 class Answer(Message, frozen=True, tag="answer"):
@@ -174,7 +182,7 @@ class Usage(Message, frozen=True):
 
 
 class Ready(Message, frozen=True, tag="ready"):
-    """A worker process has started and waits for its first assignment."""
+    """A worker process has started and waits for its first assignment; or has dropped what was recalled."""
 
 
 class Started(Message, frozen=True, tag="started"):
@@ -283,7 +291,7 @@ class Unstarted(Message, frozen=True, tag="unstarted"):
     attempt: int
 
 
-Down = Surroundings | Publish | Retire | Assignment | Answer
+Down = Surroundings | Publish | Retire | Assignment | Recall | Answer
 Told = Said | Logged | Warned
 """What an attempt has for whoever looks at the program: it goes past the engine."""
 
