@@ -36,9 +36,6 @@ from cloaca.wire.messages import (
     Warned,
 )
 
-_WITHIN_AN_ATTEMPT = (Started, Wants)
-_TOLD = (Said, Logged, Warned)
-
 
 @dataclass(eq=False, slots=True)
 class Job:
@@ -158,19 +155,20 @@ class Coordinator:
                 room -= len(self._owners) - open_before
 
     def _pass_on(self, event: Event) -> None:
-        if isinstance(event, _TOLD):
+        if isinstance(event, Done):  # first, as there is one for each task
+            job = self._owners.pop(event.attempt, None)
+            self._take_over(event, {} if job is None else job.leases)
+        elif isinstance(event, Said | Logged | Warned):
             self._console.show(event)
             return
-        job = self._owners.get(event.attempt)
-        if isinstance(event, Done):
-            self._take_over(event, {} if job is None else job.leases)
-        elif isinstance(event, Lost) and self._storage is not None:
-            self._storage.discard(event.attempt)
-        if job is None:
-            return
-        if not isinstance(event, _WITHIN_AN_ATTEMPT):
-            del self._owners[event.attempt]
-        self._feed(job, event)
+        elif isinstance(event, Started | Wants):
+            job = self._owners.get(event.attempt)
+        else:
+            job = self._owners.pop(event.attempt, None)
+            if isinstance(event, Lost) and self._storage is not None:
+                self._storage.discard(event.attempt)
+        if job is not None:
+            self._feed(job, event)
 
     def _take_over(self, event: Done, leases: Leases) -> None:
         """Take out leases on what the attempt stored. Where nobody keeps them, the files go at once."""

@@ -219,8 +219,8 @@ class WorkflowResult:
 
 def _held(final: Mapping[str, tuple[Version, ...]], leases: Leases, others: object) -> object:
     """What keeps the large values of a final context, also where their files are removed meanwhile."""
-    payloads = {version.payload for versions in final.values() for version in versions if version.payload is not None}
-    stored = [payload for payload in payloads if is_reference(payload)]
+    payloads = (version.payload for versions in final.values() for version in versions)
+    stored = {payload for payload in payloads if payload is not None and is_reference(payload)}
     if not stored:
         return None
     return (
@@ -232,6 +232,8 @@ def _held(final: Mapping[str, tuple[Version, ...]], leases: Leases, others: obje
 
 def root_causes(plan: Plan, outcomes: Sequence[Outcome]) -> list[str]:
     """The failed tasks that no failed task precedes, in the order of the workflow."""
+    if not any(outcome.status == "Failed" for outcome in outcomes):
+        return []
     follows_failure = [False] * len(outcomes)
     roots = []
     for rank, dependencies in enumerate(plan.predecessors):

@@ -82,6 +82,7 @@ class State(IntEnum):
 
 
 ENDED = frozenset({State.COMPLETED, State.FAILED, State.SKIPPED, State.CANCELLED})
+_OUTCOMES = {state: Outcome(state.name.capitalize()) for state in State}
 _IDLE = frozenset({State.WAITING, State.READY, State.BACKING_OFF})
 
 
@@ -207,7 +208,7 @@ class Run:
         self._unended = len(plan.names)
         self._waiting = [len(dependencies) for dependencies in plan.predecessors]
         self._well = [0] * len(plan.names)
-        self._log: deque[tuple[float, int, str]] = deque(maxlen=STORY_LENGTH)
+        self._log: deque[float | int | str] = deque(maxlen=3 * STORY_LENGTH)  # flat: less for the garbage collector
 
     @property
     def ready(self) -> int:
@@ -258,12 +259,14 @@ class Run:
 
     def story(self, rank: int) -> str:
         """The ordered events of one task, one a line."""
-        return "\n".join(f"  {now:.6f} {what}" for now, task, what in self._log if task == rank)
+        entries = iter(self._log)
+        return "\n".join(f"  {now:.6f} {what}" for now, task, what in zip(*[entries] * 3, strict=True) if task == rank)
 
     def outcome(self, rank: int) -> Outcome:
         """How a task ended, as `context.outcome` tells it."""
-        if self.states[rank] is not State.FAILED:
-            return Outcome(self.states[rank].name.capitalize())
+        state = self.states[rank]
+        if state is not State.FAILED:
+            return _OUTCOMES[state]
         match self.ends[rank]:
             case Lost() as lost:
                 error = error_of(lost, self.plan.names[rank], self.attempts[rank])
@@ -356,7 +359,7 @@ class Run:
         heappush(self._ready, self.priority.places[rank])
 
     def _note(self, rank: int, what: str) -> None:
-        self._log.append((self._now, rank, what))
+        self._log.extend((self._now, rank, what))
 
     def _current(self) -> Iterator[int]:
         """The tasks that run, or could run without any other one: all that haven't ended come after one of them."""
@@ -390,9 +393,7 @@ class Run:
     # ---- what a task sees ------------------------------------------------------------------------------------------
 
     def _slice(self, rank: int, reads: tuple[str, ...]) -> Slice:
-        versions = self.history.versions
-        found = {key: told for key in reads if (told := versions(rank, key))}
-        return Slice(found, met=self.history.met(rank))
+        return Slice(self.history.told(rank, reads), met=self.history.met(rank))
 
     def _whole_slice(self, rank: int) -> Slice:
         return Slice(
