@@ -279,7 +279,7 @@ def test_an_execution_that_comes_when_the_runner_has_just_been_shut_down_is_refu
     """After the check, and before the start, another thread may have done it."""
     runner, begin = processes(1), Loop.begin
 
-    def begin_late(self: Loop, job: Job) -> None:
+    def begin_late(self: Loop, job: Job[Any]) -> None:
         runner.shutdown()
         begin(self, job)
 

@@ -178,6 +178,8 @@ def runners(context: cloaca.Context) -> None:
         assert_type(runner.execute("w"), cloaca.WorkflowResult)
         assert_type(runner.execute("w", context), cloaca.WorkflowResult)
         assert_type(runner.execute("w", context, fail_fast=True), cloaca.WorkflowResult)
+        assert_type(runner.map(len, ["a", "b"], chunksize=2, seed=5), Iterator[int])
+        runner.map(len, [1, 2])  # type: ignore[arg-type]
         runner.execute("w", {"a": 1})  # type: ignore[arg-type]
         runner.execute("w", context, True)  # type: ignore[call-arg]
         runner.execute("w", context, seed=7)

@@ -19,7 +19,7 @@ from cloaca.merge.rules import Rules
 from cloaca.merge.settle import Settled, settle
 from cloaca.shelf import Shelf, Traffic
 from cloaca.wire.blobs import LARGE, Part, blob_of, is_content, is_reference
-from cloaca.wire.codec import decode, encode, inlined
+from cloaca.wire.codec import decode, encode, encode_unseen, inlined
 from cloaca.wire.messages import Outcome, Slice, Version
 
 Ask = Callable[[tuple[str, ...], bool, bool], Slice]
@@ -515,6 +515,13 @@ def adopt(context: Context, other: Context) -> None:
     for key, payload in other._agreed().items():
         is_large = context._shelf is not None and len(payload) >= LARGE
         context._changes[key] = context._store([payload], True, key) if is_large else payload  # noqa: FBT003 - as in Put
+
+
+def set_unseen(context: Context, key: str, value: Any) -> None:
+    """Set a value that nobody merges or compares: its bytes are those of a pickle."""
+    payload = encode_unseen(value)
+    is_large = context._shelf is not None and len(payload) >= LARGE
+    context._changes[key] = context._store([payload], False, key) if is_large else payload  # noqa: FBT003 - as in Put
 
 
 def versions_of(context: Context) -> dict[str, Version]:

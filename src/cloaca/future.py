@@ -17,7 +17,7 @@ from cloaca.warning import warn
 from cloaca.workflow import Workflow
 
 OnEnd = Callable[[Exception | None], None]
-MakeJob = Callable[[OnEnd], Job]
+MakeJob = Callable[[OnEnd], Job[Run]]
 
 
 class Execution:
@@ -35,7 +35,7 @@ class Execution:
     ) -> None:
         self._owner: object = owner  # a runner that nobody holds ends, and its executions with it
         self.id = os.urandom(16).hex()
-        self._job: Job | None = make_job(self._end)
+        self._job: Job[Run] | None = make_job(self._end)
         self._workflow = workflow
         self._rules = rules
         self._input_leases = input_leases

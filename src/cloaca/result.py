@@ -12,12 +12,12 @@ from typing import Any, Literal
 from cloaca.context import merges_of, of_versions, unchanged
 from cloaca.engine.plan import Plan
 from cloaca.engine.run import Run, Stop
-from cloaca.errors import MergeConflict, RemoteTraceback, TaskError, WorkflowFailedError
+from cloaca.errors import MergeConflict, WorkflowFailedError
+from cloaca.failure import raised
 from cloaca.loss import error_of
 from cloaca.merge.rules import Rules
 from cloaca.storage import Leases
 from cloaca.wire.blobs import blob_of, is_reference, preserve
-from cloaca.wire.codec import decode
 from cloaca.wire.messages import Failed, Lost, Outcome, Usage, Version
 
 End = Usage | Failed | Lost | None
@@ -45,9 +45,7 @@ class TaskResult:
         """The exception that the task raised, with the worker's traceback as its cause; `None` where it didn't fail."""
         match self._end:
             case Failed() as failed:
-                error = _rebuilt(failed)
-                error.__cause__ = RemoteTraceback(failed.traceback)
-                return error
+                return raised(failed)
             case Lost() as lost if self.status == "Failed":
                 return error_of(lost, self.id, self.attempts)
             case _:
@@ -282,17 +280,6 @@ def _unknown(id: object, names: Sequence[str]) -> str:
     close = get_close_matches(id, names) if isinstance(id, str) else ()
     advice = f" The nearest ids are {', '.join(map(repr, close))}." if close else ""
     return f"No task of this workflow has the id {id!r}.{advice}"
-
-
-def _rebuilt(failed: Failed) -> BaseException:
-    stand_in = TaskError(failed.type_name, failed.text)
-    if failed.error is None:
-        return stand_in
-    try:
-        error = decode(failed.error)
-    except Exception:  # noqa: BLE001 - unpickling runs user code; its text and traceback are told all the same
-        return stand_in
-    return error if isinstance(error, BaseException) else stand_in
 
 
 def _rfc3339(seconds: float) -> str:

@@ -4,10 +4,11 @@ import os
 import pickle
 import weakref
 from array import array
+from collections.abc import Callable, Iterable, Iterator
 from itertools import count
 from threading import Lock
 from types import TracebackType
-from typing import Self
+from typing import Self, TypeVar
 
 from msgspec.structs import replace
 
@@ -16,13 +17,17 @@ from cloaca.config import DefaultRunnerConfig
 from cloaca.context import Context, inlined_version, leases_of, versions_of
 from cloaca.coordinator import Job
 from cloaca.database import check_url
+from cloaca.engine.batches import BatchRun
+from cloaca.engine.events import Deliver
 from cloaca.engine.run import GRACE_SECONDS, Limits, Merging, Run, Work
 from cloaca.errors import NestedExecutionError, RunnerClosedError
 from cloaca.execution import serial, worker
+from cloaca.execution.batch import Batch
 from cloaca.execution.pool import Pool
 from cloaca.execution.surroundings import here
 from cloaca.future import Execution, OnEnd, begun
 from cloaca.loop import Inline, Loop
+from cloaca.mapping import Sizes, mapped
 from cloaca.merge.rules import Rules
 from cloaca.place import place_of
 from cloaca.result import WorkflowResult
@@ -39,9 +44,12 @@ from cloaca.settings import (
 from cloaca.storage import Leases, Storage
 from cloaca.wire.blobs import LARGE, size_of
 from cloaca.wire.codec import inlined
-from cloaca.wire.functions import Captured, FunctionCache, RuleOf, next_number
-from cloaca.wire.messages import Publish, Version
+from cloaca.wire.functions import Captured, FunctionCache, RuleOf, capture, next_number
+from cloaca.wire.messages import ITEMS, Publish, Version
 from cloaca.workflow import Task, Workflow
+
+Item = TypeVar("Item")
+Value = TypeVar("Value")
 
 HASH_SEED = "0"
 """All workers hash alike, so that the order of a set of strings can't depend on which of them ran a task."""
@@ -194,10 +202,54 @@ class DefaultRunner:
             durations=self._durations.setdefault(workflow, array("d", bytes(8 * len(functions)))),
         )
 
-        def job(on_end: OnEnd) -> Job:
+        def job(on_end: OnEnd) -> Job[Run]:
             return Job(workflow.name, run, functions, on_end, surroundings, sent, leases)
 
         return begun(self, self._warned, workflow, rules, job, loop, leases_of(given))
+
+    def map(
+        self,
+        function: Callable[[Item], Value],
+        items: Iterable[Item],
+        *,
+        chunksize: int | None = None,
+        seed: int | None = None,
+    ) -> Iterator[Value]:
+        """Call the function with each of the items, on the workers; yield what it returns, in the order of the items.
+
+        Items are taken as results are asked for, a few batches ahead. `chunksize` is how many make up a batch; by
+        default that follows from how long they take. A batch is encoded, sent and run as one, and what a worker's death
+        costs. Random numbers that the function draws follow from `seed` and the item's number, wherever it runs.
+
+        What the function raises is raised where its result would come, with a note that names the item; nothing more
+        comes then. Who stops iterating ends the call: what runs is stopped. There are no retries and no time limits.
+
+        Raises:
+            ValueError: `chunksize` or `seed` makes no sense, or the runner was shut down.
+            CaptureError: the function can't be sent to a worker.
+            NestedExecutionError: this was called in a worker.
+            EncodeError: an item can't be sent; raised while iterating.
+
+        >>> import cloaca
+        >>> with cloaca.DefaultRunner(workers=1) as runner:
+        ...     list(runner.map(lambda number: number**2, range(5)))
+        [0, 1, 4, 9, 16]
+        """
+        self._check_usable()
+        size = None if chunksize is None else argument.whole("chunksize", chunksize, least=1)
+        batch = Batch(function, chosen_seed(seed))
+        if self._settings.executor == "serial":
+            return serial.each(batch, items)
+        captured = capture("map", batch)
+        sent = Publish(captured.number, captured.blob, (ITEMS,))
+        loop = self._running_loop()
+        surroundings = replace(here(), folders=loop.storage.folders)
+        run = BatchRun(captured.number, numbers=self._numbers, grace=self._settings.grace)
+
+        def job(on_delivery: Callable[[Deliver], None], on_end: OnEnd) -> Job[BatchRun]:
+            return Job("", run, (), on_end, surroundings, sent, on_delivery=on_delivery)
+
+        return mapped(loop, job, items, Sizes(size), self._settings.workers)
 
     def shutdown(self) -> None:
         """End the workers. Executions that are under way end with an error. Idempotent."""
@@ -237,7 +289,7 @@ class DefaultRunner:
         )
         host = Inline(serial.SerialExecutor({**dict(enumerate(functions)), number: rules}))
 
-        def job(on_end: OnEnd) -> Job:
+        def job(on_end: OnEnd) -> Job[Run]:
             return Job(workflow.name, run, (), on_end, here())
 
         return begun(self, self._warned, workflow, rules, job, host)

@@ -5,14 +5,19 @@ never draws pays nothing. This is about the functions of those modules; generato
 `random.Random()` or `numpy.random.default_rng()`, draw theirs from the system.
 """
 
-from collections.abc import Callable, Generator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cache, partial
+from itertools import chain
 from threading import Lock
-from typing import Any
+from typing import Any, TypeVar
 
 from cloaca.execution.imports import when_imported
-from cloaca.wire.messages import Assignment
+from cloaca.execution.mark import NONE
+from cloaca.wire.messages import Assignment, Slice
+
+Item = TypeVar("Item")
+_EMPTY = Slice({})
 
 
 @cache
@@ -30,6 +35,10 @@ class Seeding:
         self._before: dict[str, Any] = {}
         self._assignment: Assignment | None = None
         self._modules: dict[str, Any] = {}
+        self._seed_of_items: int | None = None
+        self._rest: Iterator[Any] = iter(())
+        self._left: tuple[Any, ...] = ()
+        self.number = 0
         for name in _SEED:
             when_imported(name, partial(self._found, name))
 
@@ -38,6 +47,35 @@ class Seeding:
         self._assignment = assignment
         if self._modules:
             self._seed(list(self._modules), assignment)
+
+    def each(self, items: Sequence[Item], first: int, seed: int) -> Iterator[tuple[int, Item]]:
+        """The items with their numbers, from `first` on; what is drawn for each follows from its number.
+
+        The caller keeps `number` at that of the item in hand. As long as nothing is loaded that could be seeded,
+        nothing is done; when it is, in the middle of an item, that one and the rest are.
+        """
+        self._seed_of_items = seed
+        self._rest = iter(items)
+        return chain(enumerate(self._rest, first), self._seeded(seed)) if not self._modules else self._from(first, seed)
+
+    def done(self) -> None:
+        """There are no more items."""
+        self._seed_of_items = None
+        self._rest = iter(())
+
+    def _from(self, first: int, seed: int) -> Iterator[tuple[int, Any]]:
+        for number, item in enumerate(self._rest, first):
+            self.number = number
+            self._begin_item(seed)
+            yield number, item
+
+    def _seeded(self, seed: int) -> Iterator[tuple[int, Any]]:
+        """Those that were left when something was loaded."""
+        self._rest, self._left = iter(self._left), ()
+        yield from self._from(self.number + 1, seed)
+
+    def _begin_item(self, seed: int) -> None:
+        self.begin(Assignment(NONE, f"item {self.number}", 0, _EMPTY, seed=seed))
 
     @contextmanager
     def kept(self) -> Generator[None, None, None]:
@@ -65,7 +103,10 @@ class Seeding:
 
     def _found(self, name: str, module: Any) -> None:
         self._modules[name] = module
-        if self._assignment is not None:
+        if self._seed_of_items is not None:
+            self._begin_item(self._seed_of_items)
+            self._left = (*self._left, *self._rest)  # the iteration over them ends there
+        elif self._assignment is not None:
             self._seed([name], self._assignment)
 
     def _seed(self, names: list[str], assignment: Assignment) -> None:

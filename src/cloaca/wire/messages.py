@@ -13,6 +13,12 @@ class Message(Struct, frozen=True, array_like=True, gc=False):
     """Base of all that travels. Nothing in a message refers back to it: the garbage collector needn't look."""
 
 
+ITEMS = "items"
+"""The key under which a batch of `map` finds the number of its first item, and its items."""
+
+RESULTS = "results"
+"""The key under which it leaves their results."""
+
 SOCKET_LOST = 74
 """The exit code of a worker whose socket was closed under it (`os.EX_IOERR`)."""
 
