@@ -43,12 +43,12 @@ def reported(
     return play
 
 
-def clocked(program: str) -> Play:
-    """A contender that is a whole process: `python -c program`, from its start to its end."""
+def clocked(*arguments: str) -> Play:
+    """A contender that is a whole process, `python` with these arguments, from its start to its end."""
 
     def play() -> Outcome:
         start = perf_counter()
-        _python("-c", program)
+        _python(*arguments)
         return Outcome(perf_counter() - start)
 
     return play
