@@ -1,12 +1,14 @@
 """Contest: the contenders of a workload, each in a fresh process, in turn, round by round."""
 
 import json
+import os
 import statistics
 import subprocess
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from time import perf_counter
 
 ROOT = Path(__file__).parents[1]
@@ -55,7 +57,16 @@ def clocked(*arguments: str) -> Play:
 
 
 def _python(*arguments: str) -> str:
-    run = subprocess.run([sys.executable, *arguments], cwd=ROOT, capture_output=True, text=True, check=False)
+    """Run Python to its end, and take away what it leaves in the folder for temporary files."""
+    with TemporaryDirectory(prefix="perf-", ignore_cleanup_errors=True) as folder:
+        run = subprocess.run(
+            [sys.executable, *arguments],
+            cwd=ROOT,
+            env={**os.environ, "TMPDIR": folder},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
     if run.returncode:
         raise RuntimeError(f"python {' '.join(arguments)} ended with {run.returncode}, and wrote:\n{run.stderr}")
     return run.stdout

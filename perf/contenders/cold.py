@@ -2,6 +2,7 @@
 
 from time import perf_counter
 
+from perf.contenders.pools import start_ray
 from perf.stopwatch import Figures, main
 
 
@@ -110,13 +111,10 @@ def with_dask(workers: int) -> Figures:
 
 
 def with_ray(workers: int) -> Figures:
-    import os
-
-    os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
     import ray
 
     start = perf_counter()
-    ray.init(num_cpus=workers, include_dashboard=False, log_to_driver=False, logging_level="error")
+    start_ray(workers)
     assert ray.get(ray.remote(the_answer).remote()) == 42
     yield perf_counter() - start
     ray.shutdown()

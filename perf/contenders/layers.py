@@ -1,6 +1,7 @@
 """Layers of tasks that do next to nothing; each task needs three of the layer before, drawn at random, always the same.
 
-Tools that know dependencies are given all of them at once. Pools have none: they map one layer after the other.
+Tools that know dependencies are given all of them at once. Pools have none: they map one layer after the other. cloaca
+is told which keys a task reads (`reads`), as names that are put together at run time can't be seen in the task's code.
 """
 
 import random
@@ -32,7 +33,9 @@ def with_cloaca(layers: int, width: int, workers: int) -> Figures:
         for layer, wires in enumerate(wiring):
             for place, read in enumerate(wires):
                 names = [f"{layer}:{number}" for number in read]
-                cloaca.task(id=f"{layer + 1}:{place}", dependencies=names)(combiner(f"{layer + 1}:{place}", names))
+                cloaca.task(id=f"{layer + 1}:{place}", dependencies=names, reads=names)(
+                    combiner(f"{layer + 1}:{place}", names)
+                )
         last = [f"{layers - 1}:{place}" for place in range(width)]
 
         @cloaca.task(dependencies=last)

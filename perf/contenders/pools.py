@@ -1,5 +1,6 @@
 """How each peer is started with so many workers, and ended. When one is handed out, its workers have run some tasks."""
 
+import os
 from contextlib import contextmanager
 
 STARTERS = range(20)
@@ -77,14 +78,17 @@ def dask(workers):
 
 @contextmanager
 def ray(workers):
-    """Without its dashboard; what it would say about itself, and send home, stays unsaid."""
-    import os
-
-    os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
-    import ray
-
-    ray.init(num_cpus=workers, include_dashboard=False, log_to_driver=False, logging_level="error")
+    ray = start_ray(workers)
     start = ray.remote(nothing)
     ray.get([start.remote(number) for number in STARTERS])
     yield ray
     ray.shutdown()
+
+
+def start_ray(workers):
+    """Without its dashboard, and without sending home what it did."""
+    os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
+    import ray
+
+    ray.init(num_cpus=workers, include_dashboard=False, log_to_driver=False, logging_level="error")
+    return ray
