@@ -21,9 +21,20 @@ from cloaca.engine.run import Run
 from cloaca.execution.executor import Executor
 from cloaca.storage import Lease, Leases, Storage, wrote
 from cloaca.wire.blobs import is_reference
-from cloaca.wire.messages import Answer, Assignment, Done, Event, Lost, Publish, Said, Started, Surroundings, Wants
-
-_WITHIN_AN_ATTEMPT = (Started, Wants)
+from cloaca.wire.messages import (
+    Answer,
+    Assignment,
+    Done,
+    Event,
+    Logged,
+    Lost,
+    Publish,
+    Said,
+    Started,
+    Surroundings,
+    Wants,
+    Warned,
+)
 
 
 @dataclass(eq=False, slots=True)
@@ -144,19 +155,20 @@ class Coordinator:
                 room -= len(self._owners) - open_before
 
     def _pass_on(self, event: Event) -> None:
-        if isinstance(event, Said):
-            self._console.show(event.stream, event.text)
-            return
-        job = self._owners.get(event.attempt)
-        if isinstance(event, Done):
+        if isinstance(event, Done):  # first, as there is one for each task
+            job = self._owners.pop(event.attempt, None)
             self._take_over(event, {} if job is None else job.leases)
-        elif isinstance(event, Lost) and self._storage is not None:
-            self._storage.discard(event.attempt)
-        if job is None:
+        elif isinstance(event, Said | Logged | Warned):
+            self._console.show(event)
             return
-        if not isinstance(event, _WITHIN_AN_ATTEMPT):
-            del self._owners[event.attempt]
-        self._feed(job, event)
+        elif isinstance(event, Started | Wants):
+            job = self._owners.get(event.attempt)
+        else:
+            job = self._owners.pop(event.attempt, None)
+            if isinstance(event, Lost) and self._storage is not None:
+                self._storage.discard(event.attempt)
+        if job is not None:
+            self._feed(job, event)
 
     def _take_over(self, event: Done, leases: Leases) -> None:
         """Take out leases on what the attempt stored. Where nobody keeps them, the files go at once."""

@@ -157,6 +157,7 @@ class WorkflowResult:
     Attributes:
         status: "Completed", "Failed" (a task failed, handled or not) or "Cancelled".
         execution_id: the run's own id.
+        seed: what the random numbers of all its tasks follow from; given to `execute`, it repeats them.
         start_time, end_time: RFC 3339 strings. duration: seconds.
         tasks: a mapping of task id to `TaskResult`, in the order of the workflow.
         final_context: the merge of everything that completed tasks wrote, on top of the input.
@@ -176,6 +177,7 @@ class WorkflowResult:
     ) -> None:
         self.workflow = workflow
         self.execution_id = execution_id
+        self.seed = run.seed
         self.start_time = _rfc3339(started)
         self.end_time = _rfc3339(ended)
         self.duration = ended - started
@@ -217,8 +219,8 @@ class WorkflowResult:
 
 def _held(final: Mapping[str, tuple[Version, ...]], leases: Leases, others: object) -> object:
     """What keeps the large values of a final context, also where their files are removed meanwhile."""
-    payloads = {version.payload for versions in final.values() for version in versions if version.payload is not None}
-    stored = [payload for payload in payloads if is_reference(payload)]
+    payloads = (version.payload for versions in final.values() for version in versions)
+    stored = {payload for payload in payloads if payload is not None and is_reference(payload)}
     if not stored:
         return None
     return (
@@ -230,6 +232,8 @@ def _held(final: Mapping[str, tuple[Version, ...]], leases: Leases, others: obje
 
 def root_causes(plan: Plan, outcomes: Sequence[Outcome]) -> list[str]:
     """The failed tasks that no failed task precedes, in the order of the workflow."""
+    if not any(outcome.status == "Failed" for outcome in outcomes):
+        return []
     follows_failure = [False] * len(outcomes)
     roots = []
     for rank, dependencies in enumerate(plan.predecessors):

@@ -12,9 +12,11 @@ from typing import Any
 
 from cloaca.execution import attempt
 from cloaca.execution.meter import Meter
+from cloaca.execution.seeding import of_process
 from cloaca.wire.messages import (
     Answer,
     Assignment,
+    Done,
     Event,
     Failed,
     Lost,
@@ -81,7 +83,7 @@ class SerialExecutor:
             assignment = self._queue.popleft()
             _thread.runs_task = True
             try:
-                report = attempt.run(assignment, self._functions.__getitem__, _EVERYTHING, _never, self._meter)
+                report = self._run(assignment)
             finally:
                 _thread.runs_task = False
             if isinstance(report, Failed) and report.type_name == KeyboardInterrupt.__name__:
@@ -89,6 +91,11 @@ class SerialExecutor:
                 raise KeyboardInterrupt  # here Ctrl-C is meant for the program, not for the task alone
             return [Started(assignment.attempt), report]
         return events
+
+    def _run(self, assignment: Assignment) -> Done | Failed:
+        """Run it; the program's own random numbers go on afterwards as if it hadn't."""
+        with of_process().kept():
+            return attempt.run(assignment, self._functions.__getitem__, _EVERYTHING, _never, self._meter)
 
     def wake(self) -> None:
         """Nothing to do: `wait` never blocks."""

@@ -6,6 +6,7 @@ names, as they are when it is captured.
 
 import gc
 import inspect
+import os
 import pickle
 import sys
 from collections.abc import Callable, Iterable, Iterator
@@ -14,12 +15,13 @@ from functools import _lru_cache_wrapper, partial
 from io import BytesIO
 from itertools import count
 from types import CodeType, FunctionType, MethodType
-from typing import Any
+from typing import Any, ClassVar
 
 from cloaca.errors import CaptureError
 from cloaca.warning import warn
 from cloaca.wire import culprit
 from cloaca.wire.classes import Pickler, fresh_class
+from cloaca.wire.reductions import BY_TYPE
 from cloaca.wire.watch import Watch, watch
 
 LARGE = 1_000_000
@@ -104,8 +106,14 @@ class _Entry:
 # ---- pickling ------------------------------------------------------------------------------------------------------
 
 
+def _reduce_environment(variables: Any) -> Any:
+    """A function that captured `os.environ` means that of the process that it runs in; as a value it is a snapshot."""
+    return (getattr, (os, "environ")) if variables is os.environ else variables.__reduce_ex__(5)
+
+
 class _FunctionPickler(Pickler):
     resolve = staticmethod(fresh_class)
+    by_type: ClassVar = {**BY_TYPE, type(os.environ): _reduce_environment}
 
 
 def _blob(task_id: str, function: object) -> bytes:
@@ -145,7 +153,12 @@ def reads(function: object) -> tuple[str, ...]:
     """The strings that a function's own code may pass to its context, in order of appearance, each once."""
     own = isinstance(function, FunctionType | MethodType | partial | _lru_cache_wrapper)
     code: object = function if own else inspect.getattr_static(type(function), "__call__", None)
-    return tuple(dict.fromkeys(_strings_in(code, set())))
+    return tuple(dict.fromkeys(filter(_may_be_key, _strings_in(code, set()))))
+
+
+def _may_be_key(text: str) -> bool:
+    """Whether UTF-8 can carry the text: no key has lone surrogates, nor does any message."""
+    return text.isascii() or text == text.encode(errors="replace").decode()
 
 
 def _strings_in(value: object, seen: set[int]) -> Iterator[str]:
