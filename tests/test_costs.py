@@ -86,8 +86,8 @@ def count(patch: Callable[[Any, str, Any], None], counted: Counter[str]) -> None
 
 
 def test_a_tasks_assignment_is_of_few_bytes(calls: Counter[str]) -> None:
-    """Now 35: the attempt, the task's name, the function's number, an empty slice, the run's seed."""
-    assert calls["bytes of send"] / TASKS < 40
+    """Now 46: the attempt, the task's name, the function's number, an empty slice, and nine for the run's seed."""
+    assert calls["bytes of send"] / TASKS < 50
 
 
 def test_a_tasks_report_is_of_few_bytes(calls: Counter[str]) -> None:
@@ -112,21 +112,24 @@ def test_the_coordinator_reads_no_more_often_than_there_are_reports(calls: Count
     assert calls["select"] <= 2 * calls["recv_into"] + 10
 
 
-def test_the_coordinators_thread_is_woken_once_for_an_execution(calls: Counter[str]) -> None:
-    assert calls["write"] == 1
+def test_permits_are_issued_for_a_batch_at_once_and_the_coordinator_is_woken_once(calls: Counter[str]) -> None:
+    """Each frame with assignments has its permits; the last frame only retires the execution's merge rules."""
+    frames_with_assignments, wake_ups = calls["send"] - 1, 1
+    assert calls["write"] == frames_with_assignments + wake_ups
     assert calls["read"] <= 1
 
 
 # ---- the worker ----------------------------------------------------------------------------------------------------
 
 
-def test_a_worker_sends_each_report_at_once_and_reads_whole_batches(desk: Desk) -> None:
-    """One call sends a report, now of 64 bytes; one reads as many assignments as have come."""
+def test_a_worker_makes_three_calls_for_a_task_and_reads_whole_batches(desk: Desk) -> None:
+    """One takes the permit, one asks for the working directory, one sends the report, now of 64 bytes, at once."""
     start, work, tell = range(3)
     desk.run([start])
     desk.run([work] * TASKS)
     (counted,) = (written(end)["counted"] for end in desk.run([tell]))
     assert counted["sendall"] == TASKS + 1  # with the report of what started to count
+    assert counted["read"] == counted["getcwd"] == TASKS + 1  # with those of what tells
     assert counted["recv_into"] <= TASKS / 32 + 20
     assert counted["bytes"] / TASKS < 75
 
@@ -142,7 +145,7 @@ def desk() -> Iterator[Desk]:
 
 def start_to_count(_: Context) -> None:
     counted: Counter[str] = Counter()
-    sendall, recv_into = socket.socket.sendall, socket.socket.recv_into
+    sendall, recv_into, read, getcwd = socket.socket.sendall, socket.socket.recv_into, os.read, os.getcwd
 
     def counting_sendall(self: socket.socket, data: bytes) -> None:
         counted["sendall"] += 1
@@ -153,6 +156,15 @@ def start_to_count(_: Context) -> None:
         counted["recv_into"] += 1
         return recv_into(self, buffer)
 
+    def counting_read(descriptor: int, size: int) -> bytes:
+        counted["read"] += 1
+        return read(descriptor, size)
+
+    def counting_getcwd() -> str:
+        counted["getcwd"] += 1
+        return getcwd()
+
+    os.read, os.getcwd = counting_read, counting_getcwd
     socket.socket.sendall = counting_sendall  # type: ignore[method-assign, assignment]
     socket.socket.recv_into = counting_recv_into  # type: ignore[method-assign, assignment]
     socket.counted = counted  # type: ignore[attr-defined]  # a module outlives the task
