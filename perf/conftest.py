@@ -7,13 +7,15 @@ from pathlib import Path
 import msgspec
 import pytest
 from perf import page
-from perf.contest import Round, play_round
+from perf.contest import Round, compile_package, play_round
 from perf.peers import PEERS, absent, named
 from perf.record import Record, changes, conditions, load, save
 from perf.score import score
 from perf.table import change_table, score_table
 from perf.workloads import Workload
 from pytest_benchmark.fixture import BenchmarkFixture
+
+import cloaca
 
 RECORD = pytest.StashKey[Record]()
 BEFORE = pytest.StashKey[Record]()
@@ -31,6 +33,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    compile_package(Path(cloaca.__file__).parent)
     config.stash[ABSENT] = absent(_asked(config))
     config.stash[RECORD] = Record(conditions(), [], left_out=config.stash[ABSENT].copy())
     path = config.getoption("compare")

@@ -1,5 +1,6 @@
 """Contest: the contenders of a workload, each in a fresh process, in turn, round by round."""
 
+import compileall
 import json
 import os
 import statistics
@@ -54,6 +55,14 @@ def clocked(*arguments: str) -> Play:
         return Outcome(perf_counter() - start)
 
     return play
+
+
+def compile_package(package: Path) -> None:
+    """Compile a package, as pip does when it installs one.
+
+    From a source tree every process would compile it anew, where `PYTHONDONTWRITEBYTECODE` is set: peers don't have to.
+    """
+    compileall.compile_dir(package, quiet=1)
 
 
 def _python(*arguments: str) -> str:

@@ -10,7 +10,7 @@ from pathlib import Path
 import msgspec
 import pytest
 from perf import page, peers
-from perf.contest import ROOT, Outcome, Round, clocked, play_round, reported
+from perf.contest import ROOT, Outcome, Round, clocked, compile_package, play_round, reported
 from perf.record import Change, Record, changes, conditions, load, save
 from perf.score import Duel, Figure, Must, Score, score
 from perf.stopwatch import peak_memory, timed, timed_anew
@@ -247,6 +247,12 @@ def test_what_is_made_anew_is_made_off_the_clock_and_once_for_each_time() -> Non
     seconds = list(islice(timed_anew(lambda: next(numbers), ran.append, lambda answer: answer is None), 3))
     assert ran == [0, 1, 2]
     assert len(seconds) == 3
+
+
+def test_a_package_is_compiled_before_it_is_measured(tmp_path: Path) -> None:
+    (tmp_path / "module.py").write_text("number = 1\n")
+    compile_package(tmp_path)
+    assert [path.suffix for path in (tmp_path / "__pycache__").iterdir()] == [".pyc"]
 
 
 def test_a_contender_that_breaks_tells_what_it_wrote() -> None:
