@@ -1,12 +1,15 @@
 """Contest: the contenders of a workload, each in a fresh process, in turn, round by round."""
 
+import compileall
 import json
+import os
 import statistics
 import subprocess
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from time import perf_counter
 
 ROOT = Path(__file__).parents[1]
@@ -43,19 +46,36 @@ def reported(
     return play
 
 
-def clocked(program: str) -> Play:
-    """A contender that is a whole process: `python -c program`, from its start to its end."""
+def clocked(*arguments: str) -> Play:
+    """A contender that is a whole process, `python` with these arguments, from its start to its end."""
 
     def play() -> Outcome:
         start = perf_counter()
-        _python("-c", program)
+        _python(*arguments)
         return Outcome(perf_counter() - start)
 
     return play
 
 
+def compile_package(package: Path) -> None:
+    """Compile a package, as pip does when it installs one.
+
+    From a source tree every process would compile it anew, where `PYTHONDONTWRITEBYTECODE` is set: peers don't have to.
+    """
+    compileall.compile_dir(package, quiet=1)
+
+
 def _python(*arguments: str) -> str:
-    run = subprocess.run([sys.executable, *arguments], cwd=ROOT, capture_output=True, text=True, check=False)
+    """Run Python to its end, and take away what it leaves in the folder for temporary files."""
+    with TemporaryDirectory(prefix="perf-", ignore_cleanup_errors=True) as folder:
+        run = subprocess.run(
+            [sys.executable, *arguments],
+            cwd=ROOT,
+            env={**os.environ, "TMPDIR": folder},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
     if run.returncode:
         raise RuntimeError(f"python {' '.join(arguments)} ended with {run.returncode}, and wrote:\n{run.stderr}")
     return run.stdout

@@ -3,21 +3,23 @@
 import json
 import sys
 from collections.abc import Callable, Generator
+from contextlib import suppress
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from time import perf_counter
 from typing import TypeVar
 
 Answer = TypeVar("Answer")
+Made = TypeVar("Made")
 Figures = Generator[float, None, None]
 """The seconds of one repeat after the other; workers live until it is closed."""
 
 
-def main(*contenders: Callable[..., Figures]) -> None:
-    """Run the contender that the command line names: NAME WARMUPS REPEATS ARGUMENTS, the last one in JSON."""
+def main() -> None:
+    """Run the function of the program that the command line names: NAME WARMUPS REPEATS ARGUMENTS (in JSON)."""
     name, warmups, repeats, arguments = sys.argv[1:]
-    chosen = {contender.__name__: contender for contender in contenders}[name]
-    figures = chosen(**json.loads(arguments))
+    figures: Figures = getattr(sys.modules["__main__"], name)(**json.loads(arguments))
     seconds = list(islice(figures, int(warmups) + int(repeats)))[int(warmups) :]
     peak = peak_memory()
     figures.close()
@@ -30,12 +32,20 @@ def timed(run: Callable[[], Answer], is_right: Callable[[Answer], bool]) -> Figu
         yield _once(run, is_right)
 
 
+def timed_anew(
+    prepare: Callable[[], Made], run: Callable[[Made], Answer], is_right: Callable[[Answer], bool]
+) -> Figures:
+    """The same for what is remembered once it has run: each time, another one is made off the clock."""
+    while True:
+        yield _once(partial(run, prepare()), is_right)
+
+
 def _once(run: Callable[[], Answer], is_right: Callable[[Answer], bool]) -> float:
     start = perf_counter()
     answer = run()
     seconds = perf_counter() - start
     if not is_right(answer):
-        raise ValueError(f"A contender came to a wrong answer: {answer!r}")
+        raise ValueError(f"A contender came to a wrong answer: {repr(answer)[:1000]}")
     return seconds
 
 
@@ -48,14 +58,22 @@ def peak_memory() -> int:
     import psutil  # after the measuring: a contender's imports are its own
 
     me = psutil.Process()
-    return sum(_peak(process.pid) for process in (me, *me.children(recursive=True)))
+    peak = _peak if Path("/proc/self/status").exists() else _memory_now
+    total = 0
+    for process in (me, *me.children(recursive=True)):
+        with suppress(psutil.NoSuchProcess, FileNotFoundError, ProcessLookupError):  # it has just gone
+            total += peak(process.pid)
+    return total
 
 
 def _peak(pid: int) -> int:
-    status = Path(f"/proc/{pid}/status")
-    if not status.exists():
-        import psutil
+    """A process that has ended, and that nobody has waited for, has no memory."""
+    status = Path(f"/proc/{pid}/status").read_text()
+    return sum(int(line.split()[1]) * 1024 for line in status.splitlines() if line.startswith("VmHWM:"))
 
-        return int(psutil.Process(pid).memory_info().rss)  # no peak to be had here: what it holds now
-    (kibibytes,) = (line.split()[1] for line in status.read_text().splitlines() if line.startswith("VmHWM:"))
-    return int(kibibytes) * 1024
+
+def _memory_now(pid: int) -> int:
+    """Where there is no peak to be had."""
+    import psutil
+
+    return int(psutil.Process(pid).memory_info().rss)

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 
-from perf.record import NOTABLE, Change
+from perf.record import Change
 from perf.score import Figure, Must, Score
 
 SCORE_HEAD = (
@@ -27,31 +27,35 @@ def _score_row(score: Score) -> tuple[str, ...]:
         score.workload,
         score.duel.contender,
         duration(score.time.median),
-        _span(score.time),
+        span(score.time),
         score.duel.peer,
         duration(score.peer_time.median),
-        _span(score.peer_time),
+        span(score.peer_time),
         f"{score.ratio.median:.2f}",
         f"{score.ratio.low:.2f}-{score.ratio.high:.2f}",
         duration(score.difference.median),
-        _must(score.duel.must),
-        {None: "", True: "met", False: "missed"}[score.is_met],
-        _memory(score.peak),
-        _memory(score.peer_peak),
+        bound(score.duel.must),
+        verdict(score),
+        memory(score.peak),
+        memory(score.peer_peak),
         str(score.rounds),
     )
 
 
 def _change_row(change: Change) -> tuple[str, ...]:
-    return change.name, _ratio(change.old), _ratio(change.new), *_change(change.relative)
+    told = "-" if change.relative is None else f"{change.relative:+.0%}"
+    return change.name, _ratio(change.old), _ratio(change.new), told, _mark(change)
 
 
-def _change(relative: float | None) -> tuple[str, str]:
-    if relative is None:
-        return "-", ""
-    if abs(relative) <= NOTABLE:
-        return f"{relative:+.0%}", ""
-    return f"{relative:+.0%}", "<-- faster" if relative > 0 else "<-- SLOWER"
+def _mark(change: Change) -> str:
+    if not change.is_notable:
+        return ""
+    return "<-- SLOWER" if change.is_loss else "<-- faster"
+
+
+def verdict(score: Score) -> str:
+    """Whether a score reaches what it must."""
+    return {None: "", True: "met", False: "missed"}[score.is_met]
 
 
 def duration(seconds: float) -> str:
@@ -69,27 +73,37 @@ def duration(seconds: float) -> str:
             return f"{seconds:.2f} s"
 
 
-def _span(figure: Figure) -> str:
-    """The low one without its unit where both have the same."""
+def span(figure: Figure) -> str:
+    """The lowest and the highest; the low one without its unit where both have the same.
+
+    >>> span(Figure(2.0, 1.0, 3.0)), span(Figure(0.5, 0.002, 1.0))
+    ('1.00-3.00 s', '2.0 ms-1.00 s')
+    """
     low, high = duration(figure.low), duration(figure.high)
     return f"{low.split()[0] if low.split()[1] == high.split()[1] else low}-{high}"
 
 
-def _must(must: Must | None) -> str:
+def bound(must: Must | None) -> str:
+    """What a score must reach.
+
+    >>> bound(Must("ratio", 1 / 1.3)), bound(Must("time", 0.1)), bound(None)
+    ('ratio >= 0.77', 'time <= 100.0 ms', '-')
+    """
     match must:
         case None:
             return "-"
-        case Must("ratio", bound):
-            return f"ratio >= {bound:g}"
-        case Must(figure, bound):
-            return f"{figure} <= {duration(bound)}"
+        case Must("ratio", least):
+            return f"ratio >= {least:.2g}"
+        case Must(figure, most):
+            return f"{figure} <= {duration(most)}"
 
 
 def _ratio(ratio: float | None) -> str:
     return "-" if ratio is None else f"{ratio:.2f}"
 
 
-def _memory(size: float | None) -> str:
+def memory(size: float | None) -> str:
+    """Bytes in MiB."""
     return "-" if size is None else f"{size / 2**20:.0f} MiB"
 
 

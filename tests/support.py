@@ -26,10 +26,10 @@ from cloaca.wire.messages import (
     Done,
     Event,
     Failed,
+    Logged,
     Lost,
     Outcome,
     Publish,
-    Said,
     Slice,
     Started,
     Unstarted,
@@ -65,20 +65,29 @@ class Desk:
         self._given: dict[int, Mapping[str, tuple[Version, ...]]] = {}
         self._numbers = count()
 
-    def submit(self, functions: Iterable[int], **given: Any) -> list[int]:
-        """Submit one attempt for each function at once, all with the values `given`; returns their numbers."""
+    def submit(
+        self, functions: Iterable[int], origin: tuple[int, int] = (0, 0), place: int = 0, **given: Any
+    ) -> list[int]:
+        """Submit one attempt for each function at once, all with the values `given`; returns their numbers.
+
+        `origin`: the run's seed, and how many tries of the task have ended; `place`: how urgent they are.
+        """
         at_hand = versions(given)
         part = self._slice(at_hand)
-        assignments = [Assignment(next(self._numbers), f"task {n}", n, part) for n in functions]
+        seed, ended = origin
+        assignments = [
+            Assignment(next(self._numbers), f"task {n}", n, part, seed=seed, ended=ended, place=place)
+            for n in functions
+        ]
         attempts = [assignment.attempt for assignment in assignments]
         self._started.update(dict.fromkeys(attempts, False))
         self._given.update(dict.fromkeys(attempts, at_hand))
         self.executor.submit(assignments)
         return attempts
 
-    def run(self, functions: Iterable[int], **given: Any) -> list[End]:
+    def run(self, functions: Iterable[int], origin: tuple[int, int] = (0, 0), **given: Any) -> list[End]:
         """Submit, and wait for the ends, in the order of submission."""
-        attempts = self.submit(functions, **given)
+        attempts = self.submit(functions, origin, **given)
         self.collect()
         return [self.ends[attempt] for attempt in attempts]
 
@@ -118,7 +127,7 @@ class Desk:
 
     def _note(self, event: Event) -> None:
         self.events.append(event)
-        if isinstance(event, Said) and event.attempt == NONE:
+        if isinstance(event, Logged) and event.attempt == NONE:
             return  # the executor itself said it
         assert event.attempt in self._started, f"{event} is about an attempt that isn't open"
         match event:
@@ -127,7 +136,8 @@ class Desk:
                 self._started[event.attempt] = True
             case Done() | Failed() | Lost() | Unstarted():
                 has_started = self._started.pop(event.attempt)
-                assert has_started is not isinstance(event, Unstarted), f"{event}, and Started: {has_started}"
+                may_be = {Unstarted: (False,), Lost: (True,)}.get(type(event), (True, False))
+                assert has_started in may_be, f"{event}, and Started: {has_started}"
                 self.ends[event.attempt] = event
             case _:
                 assert self._started[event.attempt], f"{event} came before Started"

@@ -8,15 +8,16 @@ from contextlib import redirect_stderr, redirect_stdout
 import pytest
 
 from cloaca.console import Console
+from cloaca.wire.messages import Said
 
 
 def test_text_goes_to_the_streams_of_the_moment(capsys: pytest.CaptureFixture[str]) -> None:
     console = Console()
-    console.show("stdout", "one\n")
+    console.show(Said(0, "stdout", "one\n"))
     with redirect_stdout(io.StringIO()) as out, redirect_stderr(io.StringIO()) as error:
-        console.show("stdout", "two\n")
-        console.show("stderr", "three\n")
-    console.show("stderr", "four\n")
+        console.show(Said(0, "stdout", "two\n"))
+        console.show(Said(0, "stderr", "three\n"))
+    console.show(Said(0, "stderr", "four\n"))
     assert (out.getvalue(), error.getvalue()) == ("two\n", "three\n")
     assert capsys.readouterr() == ("one\n", "four\n")
 
@@ -24,14 +25,14 @@ def test_text_goes_to_the_streams_of_the_moment(capsys: pytest.CaptureFixture[st
 def test_text_is_flushed() -> None:
     raw = io.BytesIO()
     with redirect_stdout(io.TextIOWrapper(raw, "utf-8", write_through=False)):
-        Console().show("stdout", "größe\n")
+        Console().show(Said(0, "stdout", "größe\n"))
         assert raw.getvalue().decode() == "größe\n"
 
 
 @pytest.mark.parametrize("stream", ["stdout", "stderr"])
 def test_a_program_without_streams(stream: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, stream, None)
-    Console().show(stream, "text\n")
+    Console().show(Said(0, stream, "text\n"))
 
 
 class Stream(io.StringIO):
@@ -52,10 +53,10 @@ class Stream(io.StringIO):
 def test_a_stream_that_raises_is_given_up_and_no_other(error: Exception) -> None:
     console = Console()
     with redirect_stdout(Stream(error)) as broken:
-        console.show("stdout", "one\n")
-        console.show("stdout", "two\n")
+        console.show(Said(0, "stdout", "one\n"))
+        console.show(Said(0, "stdout", "two\n"))
     with redirect_stdout(io.StringIO()) as fresh:
-        console.show("stdout", "three\n")
+        console.show(Said(0, "stdout", "three\n"))
     assert (broken.getvalue(), fresh.getvalue()) == ("", "three\n")
 
 
@@ -64,8 +65,8 @@ def test_a_pipe_that_nobody_reads() -> None:
     os.close(reading)
     console = Console()
     with redirect_stdout(os.fdopen(writing, "w")) as pipe:
-        console.show("stdout", "one\n")
-        console.show("stdout", "two\n")
+        console.show(Said(0, "stdout", "one\n"))
+        console.show(Said(0, "stdout", "two\n"))
     with pytest.raises(BrokenPipeError):
         pipe.close()
 
@@ -75,9 +76,9 @@ def test_streams_that_come_after_a_broken_one_in_its_place() -> None:
     console = Console()
     for _ in range(100):
         with redirect_stdout(Stream(OSError())):
-            console.show("stdout", "lost\n")
+            console.show(Said(0, "stdout", "lost\n"))
         with redirect_stdout(io.StringIO()) as fresh:
-            console.show("stdout", "text\n")
+            console.show(Said(0, "stdout", "text\n"))
         assert fresh.getvalue() == "text\n"
         del fresh
 
@@ -87,6 +88,6 @@ def test_characters_that_the_stream_lacks_are_escaped(encoding: str, expected: b
     raw = io.BytesIO()
     console = Console()
     with redirect_stdout(io.TextIOWrapper(raw, encoding)):
-        console.show("stdout", "grö€\n")
-        console.show("stdout", "plain\n")
+        console.show(Said(0, "stdout", "grö€\n"))
+        console.show(Said(0, "stdout", "plain\n"))
         assert raw.getvalue() == expected + b"plain\n"

@@ -65,7 +65,7 @@ def a_task(name: str, seed: int) -> TaskFunction:
 
 def jobs_of(
     seeds: Sequence[int], numbers: Iterator[int], *, answers: bool
-) -> tuple[list[Job], dict[int, TaskFunction], list[tuple[int, Exception | None]]]:
+) -> tuple[list[Job[Run]], dict[int, TaskFunction], list[tuple[int, Exception | None]]]:
     """A job for each seed; the list tells which of them ended, in that order."""
     ends: list[tuple[int, Exception | None]] = []
     functions: dict[int, TaskFunction] = {}
@@ -86,7 +86,7 @@ def _noting(ends: list[tuple[int, Exception | None]], seed: int) -> Callable[[Ex
     return lambda error: ends.append((seed, error))
 
 
-def drive(executor: Executor, jobs: Sequence[Job]) -> None:
+def drive(executor: Executor, jobs: Sequence[Job[Run]]) -> None:
     coordinator = Coordinator(executor)
     for job in jobs:
         coordinator.post(job, Begin())

@@ -31,7 +31,7 @@ RUN_ALL = """
 import contextlib, io, json, sys, traceback
 printed = []
 for script in json.load(sys.stdin):
-    with contextlib.redirect_stdout(io.StringIO()) as output:
+    with contextlib.redirect_stdout(io.StringIO()) as output, contextlib.redirect_stderr(output):
         try:
             exec(compile(script, "example.py", "exec"), {"__name__": "__main__"})
         except Exception:

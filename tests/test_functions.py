@@ -3,6 +3,7 @@
 import json
 import math
 import operator
+import os
 import subprocess
 import sys
 import textwrap
@@ -19,6 +20,7 @@ import pytest
 
 import cloaca
 from cloaca.errors import CaptureError
+from cloaca.wire.codec import decode, encode
 from cloaca.wire.functions import Captured, FunctionCache, capture, load, reads
 
 LOCK = threading.Lock()
@@ -277,6 +279,18 @@ def test_what_a_function_refers_to_must_be_importable():
         load(blob)
 
 
+def test_a_captured_environment_is_that_of_the_process_where_the_function_runs(monkeypatch):
+    task = program("from os import environ\ndef task(): return environ")["task"]
+    cache = FunctionCache()
+    first = cache.capture("t", task)
+    monkeypatch.setenv("NEWS", "today")
+    assert load(first.blob)() is os.environ
+    assert cache.capture("t", task) is first
+    snapshot = decode(encode(os.environ))
+    assert snapshot == os.environ
+    assert snapshot is not os.environ
+
+
 # ---- what can't be captured ----------------------------------------------------------------------------------------
 
 
@@ -395,6 +409,11 @@ def test_reads_are_the_strings_of_the_code():
     assert reads(decorated(by_reference)) == ("by_reference",)
     assert reads(math.sqrt) == ()
     assert capture("t", by_reference).reads == ("by_reference",)
+
+
+def test_what_cannot_be_a_key_is_none():
+    """No message could carry it: a task that only mentions it would end the run."""
+    assert reads(lambda context: context["größe"] + "\udc80") == ("größe",)
 
 
 def test_reads_of_a_function_that_mentions_itself_end():

@@ -3,6 +3,8 @@
 import gc
 import json
 import math
+import os
+import random
 import re
 import sys
 import textwrap
@@ -96,6 +98,7 @@ SHARED = {
     "async": "def make(n):\n async def task(): return n\n return task",
     "a generator": "def make(n):\n def task(): yield n\n return task",
     "the name of its module": "def make(n):\n return lambda: (n, __name__)",
+    "of the process": "def make(n):\n return lambda: (n, randint.__self__ is _inst, environ is os.environ)",
     "global scratch": "count = 0\ndef make(n):\n def t():\n  global count; count += 1; return n, count\n return t",
 }
 
@@ -122,7 +125,8 @@ KINDS = {**SHARED, **WHOLE}
 
 
 def three(source: str) -> list[Any]:
-    names = {"FACTOR": 3, "TABLE": [1, 2], "math": math, "json": json, "Rate": program(RATE)["Rate"]}
+    shared = {"os": os, "environ": os.environ, "randint": random.randint, "_inst": random._inst}
+    names = {**shared, "FACTOR": 3, "TABLE": [1, 2], "math": math, "json": json, "Rate": program(RATE)["Rate"]}
     make = program(source, **names)["make"]
     return [make(n) for n in range(3)]
 

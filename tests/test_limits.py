@@ -333,7 +333,7 @@ def test_a_kill_by_the_kernel_is_told(kills: int, monkeypatch: pytest.MonkeyPatc
     ("arguments", "said"),
     [
         *[
-            ({"memory_limit": size}, "memory_limit is a number of bytes, at least 67,108,864")
+            ({"memory_limit": size}, "memory_limit, a number of bytes, is a whole number, 67108864 or more")
             for size in (0, 1.5, True)
         ],
         *[({"task_timeout_seconds": n}, "task_timeout_seconds, in seconds, is a") for n in (0, -1, float("nan"), "1")],

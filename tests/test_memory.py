@@ -18,7 +18,8 @@ from cloaca.execution.attempt import TaskFunction
 from cloaca.execution.memory import Machine, private
 from cloaca.execution.pool import Pool
 from cloaca.loss import error_of
-from cloaca.wire.messages import Lost, Said
+from cloaca.wire.messages import Logged, Lost
+from cloaca.wire.records import decode_record
 
 MB = 1_000_000
 PLENTY = 1 << 62
@@ -233,10 +234,10 @@ def test_a_machine_short_of_memory_begins_no_task_beside_one_that_runs_and_says_
     gate = pipe(tmp_path / "gate")
     desk = desk_of(2, lambda _: gate.read_text(), tell_pid)
     (running,) = desk.submit([0])
-    while not any(isinstance(event, Said) for event in desk.events):
+    while not any(isinstance(event, Logged) for event in desk.events):
         desk.step()
-    (said,) = [event for event in desk.events if isinstance(event, Said)]
-    assert "0 MB of memory left" in said.text
+    (logged,) = [event for event in desk.events if isinstance(event, Logged)]
+    assert "has 0 MB of memory left" in decode_record(logged.record).getMessage()
     waiting = desk.submit([1, 1])
     for _ in range(5):
         desk.step(0)
@@ -257,7 +258,7 @@ def test_when_there_is_memory_again_the_others_begin(
     gate = pipe(tmp_path / "gate")
     desk = desk_of(2, lambda _: gate.read_text(), tell_pid)
     desk.submit([0])
-    while not any(isinstance(event, Said) for event in desk.events):
+    while not any(isinstance(event, Logged) for event in desk.events):
         desk.step()
     (waiting,) = desk.submit([1])
     left[0] = PLENTY

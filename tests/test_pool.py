@@ -20,7 +20,7 @@ from cloaca.execution.batching import LARGEST_BATCH, Batching
 from cloaca.execution.peer import Peer
 from cloaca.execution.pool import Pool
 from cloaca.wire.functions import FunctionCache
-from cloaca.wire.messages import Answer, Assignment, Done, Down, Lost, Publish, Retire, Started, Unstarted
+from cloaca.wire.messages import Answer, Assignment, Done, Down, Lost, Publish, Recall, Retire, Started, Unstarted
 
 PoolDesk = Callable[..., Desk]
 
@@ -575,3 +575,64 @@ def test_a_worker_that_dies_while_it_has_nothing_to_do_costs_nothing(desk_of: Po
     for _ in range(20):
         os.kill(pids(desk)[0], signal.SIGKILL)
         assert [type(end) for end in desk.run([0, 0])] == [Done, Done]
+
+
+# ---- work behind a task that turned out long -----------------------------------------------------------------------
+
+
+@pytest.mark.usefixtures("large_batches")
+def test_what_waits_behind_a_long_task_goes_to_an_idle_worker_and_runs_once(desk_of: PoolDesk, tmp_path: Path) -> None:
+    """The gate opens when all others have ended: that they do shows that none was left behind."""
+    gate, trace = pipe(tmp_path / "gate"), tmp_path / "trace"
+    desk = desk_of(2, nothing, lambda _: gate.read_text(), appending(trace))
+    desk.run([0, 0])
+    warm(desk, 0)
+    (long,) = desk.submit([1], name="long")
+    others = [attempt for number in range(40) for attempt in desk.submit([2], name=number)]
+    while not set(others) <= desk.ends.keys():
+        desk.step()
+    assert long not in desk.ends
+    gate.write_text("go")
+    desk.collect()
+    assert sorted(map(int, trace.read_text().split())) == list(range(40))
+
+
+@pytest.mark.usefixtures("large_batches")
+def test_recalling_again_and_again_runs_each_attempt_once(
+    desk_of: PoolDesk, frames: list[Sequence[Down]], tmp_path: Path
+) -> None:
+    """A long task with others behind it, five times on the same workers."""
+    trace = tmp_path / "trace"
+    gates = [pipe(tmp_path / f"gate {n}") for n in range(5)]
+    desk = desk_of(2, nothing, appending(trace), *(lambda _, gate=gate: gate.read_text() for gate in gates))
+    desk.run([0, 0])
+    warm(desk, 0)
+    frames.clear()
+    for number, gate in enumerate(gates):
+        desk.submit([2 + number])
+        others = [attempt for n in range(30) for attempt in desk.submit([1], name=f"{number}.{n}")]
+        while not set(others) <= desk.ends.keys():
+            desk.step()
+        gate.write_text("go")
+    desk.collect()
+    lines = trace.read_text().split()
+    assert len(lines) == len(set(lines)) == 150
+    recalls = sum(isinstance(message, Recall) for frame in frames for message in frame)
+    assert recalls >= len(gates)
+
+
+def test_the_most_urgent_goes_first_whenever_it_was_submitted(
+    desk_of: PoolDesk, frames: list[Sequence[Down]], tmp_path: Path
+) -> None:
+    gate = pipe(tmp_path / "gate")
+    desk = desk_of(1, lambda _: gate.read_text(), nothing)
+    desk.submit([0])
+    desk.step(0)
+    places = [5, 6, 1, 7, 0]
+    attempts = dict(zip(places, [desk.submit([1], place=place)[0] for place in places], strict=True))
+    while not any(assigned(frame) for frame in frames):
+        desk.step()
+    gate.write_text("go")
+    desk.collect()
+    order = [attempt for frame in frames for attempt in assigned(frame)]
+    assert order[1:] == [attempts[place] for place in sorted(places)]

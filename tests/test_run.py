@@ -60,6 +60,13 @@ def test_what_is_given_back_is_submitted_again_under_a_new_number() -> None:
     assert run.attempts == [1, 0, 0]
 
 
+def test_an_end_that_is_known_as_soon_as_the_start_comes_alone() -> None:
+    run = a_run([("a", []), ("b", [])])
+    tell(run, Begin(), Room(2))
+    assert tell(run, done(0, k=b"1"), failed(1)) == [Ended()]
+    assert (states(run), run.attempts) == ({"a": "COMPLETED", "b": "FAILED"}, [1, 1])
+
+
 # ---- failure -------------------------------------------------------------------------------------------------------
 
 
@@ -195,7 +202,7 @@ def test_an_attempt_that_starts_after_the_cancel_may_still_be_answered() -> None
 
 
 IMPOSSIBLE = [
-    *[([], event) for event in (Wants(0), done(0), failed(0), lost(0))],
+    *[([], event) for event in (Wants(0), lost(0))],
     *[([Started(0)], event) for event in (Started(0), Unstarted(0))],
 ]
 

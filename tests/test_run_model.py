@@ -56,7 +56,15 @@ def patient(tries: int) -> RetryPolicy | None:
 class NaiveRun:
     """Who has ended and how, who is open: everything else is worked out anew each time."""
 
-    def __init__(self, graph: Graph, given: Inputs, tries: Mapping[str, int], timeouts: Mapping[str, float]) -> None:
+    def __init__(
+        self,
+        graph: Graph,
+        given: Inputs,
+        tries: Mapping[str, int],
+        timeouts: Mapping[str, float],
+        durations: Mapping[str, float],
+    ) -> None:
+        self.durations = durations
         self.tries = tries
         self.timeouts = timeouts
         self.now = 0.0
@@ -72,10 +80,15 @@ class NaiveRun:
         self.started: set[int] = set()
         self.is_cancelled = False
 
+    def way(self, name: str) -> float:
+        after = [self.way(other) for other in self.names if name in self.dependencies[other]]
+        return self.durations.get(name, 1.0) + max(after, default=0.0)
+
     def ready(self) -> list[str]:
+        """Those with the longest way to the end first; of equal ones as they stand."""
         return [
             name
-            for name in self.names
+            for name in sorted(self.names, key=self.way, reverse=True)
             if name not in self.ended
             and name not in self.open.values()
             and name not in self.backing_off
@@ -156,9 +169,11 @@ class RunAgainstModel(RuleBasedStateMachine):
         tries = {name: data.draw(st.integers(1, 3)) for name in compiled.names}
         timeouts = {name: 8.0 for name in compiled.names if data.draw(st.booleans())}
         work = [Work(0, ("a", "b"), timeouts.get(name), patient(tries[name])) for name in compiled.names]
-        self.run = Run(compiled, work, given, numbers=count(), answers=answers)
+        durations = {name: float(data.draw(st.integers(1, 4))) for name in compiled.names} if answers else {}
+        known = [durations[name] for name in compiled.names] if durations else None
+        self.run = Run(compiled, work, given, numbers=count(), answers=answers, durations=known)
         self.answers = answers
-        self.model = NaiveRun(graph, given, tries, timeouts)
+        self.model = NaiveRun(graph, given, tries, timeouts, durations)
         self.last = -1
         self.late = 0
         self.ends_told = 0
@@ -171,6 +186,13 @@ class RunAgainstModel(RuleBasedStateMachine):
 
     def pick(self, data: st.DataObject, attempts: Sequence[int]) -> int:
         return data.draw(st.sampled_from(sorted(attempts)))
+
+    def pick_ending(self, data: st.DataObject) -> int:
+        """One that ends, whether or not its start was told."""
+        attempt = self.pick(data, list(self.model.open))
+        if attempt not in self.model.started:
+            self.model.start(attempt)
+        return attempt
 
     @property
     def held(self) -> list[int]:
@@ -227,18 +249,18 @@ class RunAgainstModel(RuleBasedStateMachine):
         else:
             self.model.close(attempt)
 
-    @precondition(lambda self: self.running)
+    @precondition(lambda self: self.model.open)
     @rule(data=st.data(), diff=diffs)
     def complete(self, data: st.DataObject, diff: Diff) -> None:
-        attempt = self.pick(data, self.running)
+        attempt = self.pick_ending(data)
         self.model.context.record(self.model.open[attempt], diff)
         assert self.tell(Done(attempt, dict(diff), NO_USAGE)) == []
         self.model.end(attempt, "COMPLETED")
 
-    @precondition(lambda self: self.running)
+    @precondition(lambda self: self.model.open)
     @rule(data=st.data())
     def fail(self, data: st.DataObject) -> None:
-        attempt = self.pick(data, self.running)
+        attempt = self.pick_ending(data)
         assert self.tell(failed(attempt)) == []
         self.model.fail(attempt)
 

@@ -34,6 +34,7 @@ from cloaca import (
 from cloaca.console import Console
 from cloaca.coordinator import Job
 from cloaca.loop import Loop
+from cloaca.wire.messages import Said
 
 EXECUTORS = ("processes", "serial")
 
@@ -278,7 +279,7 @@ def test_an_execution_that_comes_when_the_runner_has_just_been_shut_down_is_refu
     """After the check, and before the start, another thread may have done it."""
     runner, begin = processes(1), Loop.begin
 
-    def begin_late(self: Loop, job: Job) -> None:
+    def begin_late(self: Loop, job: Job[Any]) -> None:
         runner.shutdown()
         begin(self, job)
 
@@ -536,7 +537,7 @@ def test_a_key_that_is_not_unicode_is_refused_where_it_is_set() -> None:
 
 @pytest.mark.parametrize("workers", [0, -1, 1.5, "2", True])
 def test_a_number_of_workers_that_makes_no_sense_is_refused(workers: Any) -> None:
-    with pytest.raises(ValueError, match="workers is a whole number of at least 1"):
+    with pytest.raises(ValueError, match="workers is a whole number, 1 or more"):
         DefaultRunner(workers=workers)
 
 
@@ -791,10 +792,10 @@ def test_a_stream_that_was_closed_does_not_silence_the_ones_after_it() -> None:
         closed = io.StringIO()
         closed.close()
         with contextlib.redirect_stdout(closed):
-            console.show("stdout", "lost\n")
+            console.show(Said(0, "stdout", "lost\n"))
         del closed
         with contextlib.redirect_stdout(io.StringIO()) as fresh:
-            console.show("stdout", "kept\n")
+            console.show(Said(0, "stdout", "kept\n"))
         assert fresh.getvalue() == "kept\n", f"stream {n}"
         del fresh
 
@@ -803,8 +804,8 @@ def test_a_character_that_the_stream_cannot_show_does_not_silence_it(monkeypatch
     raw = io.BytesIO()
     monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(raw, encoding="ascii"))
     console = Console()
-    console.show("stdout", "déjà vu\n")
-    console.show("stdout", "plain\n")
+    console.show(Said(0, "stdout", "déjà vu\n"))
+    console.show(Said(0, "stdout", "plain\n"))
     assert raw.getvalue().endswith(b"plain\n")
 
 

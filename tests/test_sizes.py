@@ -44,7 +44,7 @@ def test_values_up_to_the_limit_are_not_told_of(runner: DefaultRunner) -> None:
 
 @pytest.mark.parametrize("size", [0, -1, 1.5, True, "1 GB"])
 def test_a_limit_that_makes_no_sense(size: Any) -> None:
-    with pytest.raises(ValueError, match="warn_above is a number of bytes"):
+    with pytest.raises(ValueError, match="warn_above, a number of bytes, is a whole number, 1 or more"):
         DefaultRunner(warn_above=size)
 
 

@@ -40,6 +40,7 @@ def contexts(context: cloaca.Context) -> None:
     assert_type(context.to_json(), str)
     assert_type(cloaca.Context.from_json("{}"), cloaca.Context)
     assert_type(context.copy(), cloaca.Context)
+    assert_type(context.seed, int | None)
     assert_type(context.conflicts(), dict[str, cloaca.MergeConflict])
     assert_type(context.outcome("load").status, str)
     assert_type(context.outcome("load").error, str | None)
@@ -177,9 +178,12 @@ def runners(context: cloaca.Context) -> None:
         assert_type(runner.execute("w"), cloaca.WorkflowResult)
         assert_type(runner.execute("w", context), cloaca.WorkflowResult)
         assert_type(runner.execute("w", context, fail_fast=True), cloaca.WorkflowResult)
+        assert_type(runner.map(len, ["a", "b"], chunksize=2, seed=5), Iterator[int])
+        runner.map(len, [1, 2])  # type: ignore[arg-type]
         runner.execute("w", {"a": 1})  # type: ignore[arg-type]
         runner.execute("w", context, True)  # type: ignore[call-arg]
-        execution = runner.start("w", context)
+        runner.execute("w", context, seed=7)
+        execution = runner.start("w", context, seed=7)
         assert_type(execution, cloaca.Execution)
         assert_type(execution.id, str)
         assert_type(execution.status, str)
@@ -191,6 +195,7 @@ def runners(context: cloaca.Context) -> None:
 def results(result: cloaca.WorkflowResult) -> None:
     assert_type(result.status, Status)
     assert_type(result.execution_id, str)
+    assert_type(result.seed, int)
     assert_type(result.start_time, str)
     assert_type(result.end_time, str)
     assert_type(result.duration, float)

@@ -1,13 +1,16 @@
-"""Tasks of which each needs the one before: nothing to run in parallel, every round trip counts."""
+"""Tasks of which each needs the one before: nothing to run in parallel, every round trip counts.
 
-from concurrent.futures import ProcessPoolExecutor
+Pools submit and wait, one after another; tools that know dependencies are given all of them at once. joblib can do
+neither.
+"""
 
-from perf.stopwatch import Figures, main, timed
-
-import cloaca
+from perf.contenders import pools
+from perf.stopwatch import Figures, main, timed, timed_anew
 
 
 def with_cloaca(tasks: int, workers: int) -> Figures:
+    import cloaca
+
     with cloaca.WorkflowBuilder("chain"):
         for number in range(tasks):
             cloaca.task(id=f"step {number}", dependencies=[f"step {number - 1}"] if number else [])(step)
@@ -22,21 +25,62 @@ def step(context):
     context.set("count", context["count"] + 1)
 
 
-def with_pool(tasks: int, workers: int) -> Figures:
-    with ProcessPoolExecutor(workers) as executor:
-        yield from timed(lambda: count_to(executor, tasks), lambda count: count == tasks)
-
-
-def count_to(executor, tasks):
-    count = 0
-    for _ in range(tasks):
-        count = executor.submit(successor, count).result()
-    return count
-
-
 def successor(count):
     return count + 1
 
 
+def with_processpool(tasks: int, workers: int) -> Figures:
+    with pools.processpool(workers) as executor:
+        yield from timed_count(tasks, lambda count: executor.submit(successor, count).result())
+
+
+def with_pool(tasks: int, workers: int) -> Figures:
+    with pools.pool(workers) as pool:
+        yield from timed_count(tasks, lambda count: pool.apply(successor, (count,)))
+
+
+def with_loky(tasks: int, workers: int) -> Figures:
+    with pools.loky(workers) as executor:
+        yield from timed_count(tasks, lambda count: executor.submit(successor, count).result())
+
+
+def with_mpire(tasks: int, workers: int) -> Figures:
+    with pools.mpire(workers) as pool:
+        yield from timed_count(tasks, lambda count: pool.apply(successor, (count,)))
+
+
+def with_pebble(tasks: int, workers: int) -> Figures:
+    with pools.pebble(workers) as pool:
+        yield from timed_count(tasks, lambda count: pool.submit(successor, None, count).result())
+
+
+def timed_count(tasks, next_after):
+    yield from timed(lambda: counted(tasks, next_after), lambda count: count == tasks)
+
+
+def counted(tasks, next_after):
+    count = 0
+    for _ in range(tasks):
+        count = next_after(count)
+    return count
+
+
+def with_dask(tasks: int, workers: int) -> Figures:
+    """One graph, which is made before the clock starts, as cloaca's workflow is."""
+    from dask import delayed
+
+    with pools.dask(workers):
+        yield from timed_anew(
+            lambda: counted(tasks, delayed(successor)), lambda last: last.compute(), lambda count: count == tasks
+        )
+
+
+def with_ray(tasks: int, workers: int) -> Figures:
+    """Each task is given the reference to the result of the one before."""
+    with pools.ray(workers) as ray:
+        remote = ray.remote(successor)
+        yield from timed(lambda: ray.get(counted(tasks, remote.remote)), lambda count: count == tasks)
+
+
 if __name__ == "__main__":
-    main(with_cloaca, with_pool)
+    main()

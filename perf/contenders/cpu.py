@@ -1,11 +1,9 @@
-"""Independent tasks of pure Python that each keep a core busy for a while."""
+"""Independent tasks of pure Python that each keep a core busy for a while: they are handed out one at a time."""
 
-from concurrent.futures import ProcessPoolExecutor
 from time import perf_counter
 
+from perf.contenders import pools
 from perf.stopwatch import Figures, main, timed
-
-import cloaca
 
 
 def burn(loops: int) -> int:
@@ -28,6 +26,8 @@ def _seconds_of(loops: int) -> float:
 
 
 def with_cloaca(tasks: int, workers: int, loops: int) -> Figures:
+    import cloaca
+
     with cloaca.WorkflowBuilder("cpu"):
         for number in range(tasks):
             cloaca.task(id=f"burn {number}")(burner(number, loops))
@@ -44,21 +44,57 @@ def burner(number, loops):
     return work
 
 
-def with_pool(tasks: int, workers: int, loops: int) -> Figures:
-    expected = [burn(loops)] * tasks
-    with ProcessPoolExecutor(workers) as executor:
-        yield from timed(lambda: burnt(executor, tasks, loops), lambda values: values == expected)
-
-
-def burnt(executor, tasks, loops):
-    futures = [executor.submit(burn, loops) for _ in range(tasks)]
-    return [future.result() for future in futures]
-
-
 def in_a_loop(tasks: int, loops: int) -> Figures:
+    yield from timed_burning(tasks, loops, lambda: [burn(loops) for _ in range(tasks)])
+
+
+def with_processpool(tasks: int, workers: int, loops: int) -> Figures:
+    with pools.processpool(workers) as executor:
+        yield from timed_burning(tasks, loops, lambda: list(executor.map(burn, [loops] * tasks)))
+
+
+def with_loky(tasks: int, workers: int, loops: int) -> Figures:
+    with pools.loky(workers) as executor:
+        yield from timed_burning(tasks, loops, lambda: list(executor.map(burn, [loops] * tasks)))
+
+
+def with_pool(tasks: int, workers: int, loops: int) -> Figures:
+    with pools.pool(workers) as pool:
+        yield from timed_burning(tasks, loops, lambda: pool.map(burn, [loops] * tasks, chunksize=1))
+
+
+def with_mpire(tasks: int, workers: int, loops: int) -> Figures:
+    with pools.mpire(workers) as pool:
+        yield from timed_burning(tasks, loops, lambda: pool.map(burn, [loops] * tasks, chunk_size=1))
+
+
+def with_pebble(tasks: int, workers: int, loops: int) -> Figures:
+    with pools.pebble(workers) as pool:
+        yield from timed_burning(tasks, loops, lambda: list(pool.map(burn, [loops] * tasks).result()))
+
+
+def with_joblib(tasks: int, workers: int, loops: int) -> Figures:
+    from joblib import delayed
+
+    with pools.joblib(workers) as parallel:
+        yield from timed_burning(tasks, loops, lambda: parallel(delayed(burn)(loops) for _ in range(tasks)))
+
+
+def with_dask(tasks: int, workers: int, loops: int) -> Figures:
+    with pools.dask(workers) as client:
+        yield from timed_burning(tasks, loops, lambda: client.gather(client.map(burn, [loops] * tasks, pure=False)))
+
+
+def with_ray(tasks: int, workers: int, loops: int) -> Figures:
+    with pools.ray(workers) as ray:
+        remote = ray.remote(burn)
+        yield from timed_burning(tasks, loops, lambda: ray.get([remote.remote(loops) for _ in range(tasks)]))
+
+
+def timed_burning(tasks, loops, run):
     expected = [burn(loops)] * tasks
-    yield from timed(lambda: [burn(loops) for _ in range(tasks)], lambda values: values == expected)
+    yield from timed(run, lambda values: values == expected)
 
 
 if __name__ == "__main__":
-    main(with_cloaca, with_pool, in_a_loop)
+    main()

@@ -29,4 +29,4 @@ def by_decoding(branches: int) -> Figures:
 
 
 if __name__ == "__main__":
-    main(with_cloaca, by_decoding)
+    main()

@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from cloaca.errors import WorkersUnavailableError as WorkersUnavailableError
     from cloaca.errors import WorkflowError as WorkflowError
     from cloaca.errors import WorkflowFailedError as WorkflowFailedError
+    from cloaca.future import Execution as Execution
     from cloaca.namespace import TaskNamespace as TaskNamespace
     from cloaca.namespace import WorkflowContext as WorkflowContext
     from cloaca.registry import register_workflow_constructor as register_workflow_constructor
@@ -45,7 +46,6 @@ if TYPE_CHECKING:
     from cloaca.retry import RetryPolicy as RetryPolicy
     from cloaca.retry import RetryPolicyBuilder as RetryPolicyBuilder
     from cloaca.runner import DefaultRunner as DefaultRunner
-    from cloaca.runner import Execution as Execution
     from cloaca.workflow import Task as Task
     from cloaca.workflow import Workflow as Workflow
 
@@ -58,7 +58,7 @@ _HOME = {
     "DefaultRunner": "runner",
     "DefaultRunnerConfig": "config",
     "EncodeError": "errors",
-    "Execution": "runner",
+    "Execution": "future",
     "InternalError": "errors",
     "MemoryLimitExceeded": "errors",
     "MergeConflict": "errors",

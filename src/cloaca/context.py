@@ -19,7 +19,7 @@ from cloaca.merge.rules import Rules
 from cloaca.merge.settle import Settled, settle
 from cloaca.shelf import Shelf, Traffic
 from cloaca.wire.blobs import LARGE, Part, blob_of, is_content, is_reference
-from cloaca.wire.codec import decode, encode, inlined
+from cloaca.wire.codec import decode, encode, encode_unseen, inlined
 from cloaca.wire.messages import Outcome, Slice, Version
 
 Ask = Callable[[tuple[str, ...], bool, bool], Slice]
@@ -58,6 +58,7 @@ class Context:
         "_known",
         "_leases",
         "_met",
+        "_origin",
         "_outcomes",
         "_rules",
         "_settled",
@@ -81,6 +82,7 @@ class Context:
         rules: Rules,
         shelf: Shelf | None = None,
         leases: object = None,
+        origin: tuple[int, int] | None = None,
     ) -> None:
         self._known: Mapping[str, tuple[Version, ...]] = given.versions
         self._complete = given.complete
@@ -92,6 +94,7 @@ class Context:
         self._rules = rules
         self._shelf = shelf
         self._leases = leases
+        self._origin = origin
         self._traffic = Traffic()
         self._changes: dict[str, bytes | None] = {}
         self._settled: dict[str, Settled | Conflict] = {}
@@ -244,7 +247,7 @@ class Context:
             self._shelf.share()
         twin = Context.__new__(Context)
         given = Slice(self._known, self._complete, self._outcomes, self._met)
-        twin._open(given, self._covered, self._ask, self._writer, self._rules, self._shelf, self._leases)
+        twin._open(given, self._covered, self._ask, self._writer, self._rules, self._shelf, self._leases, self._origin)
         twin._changes = dict(self._changes)
         twin._settled = self._settled  # what is merged for one of the two is merged for both
         return twin
@@ -263,6 +266,21 @@ class Context:
 
     def __reduce__(self) -> tuple[Any, ...]:
         return of_versions, ({key: (inlined_version(version),) for key, version in versions_of(self).items()},)
+
+    # ---- the attempt -----------------------------------------------------------------------------------------------
+
+    @property
+    def seed(self) -> int | None:
+        """The seed of this attempt, from 0 to below 2**63: for `numpy.random.default_rng(context.seed)` and the like.
+
+        It follows from the run's seed, the task and how many of its tries have ended. Outside a task it is `None`.
+        """
+        if self._origin is None:
+            return None
+        from cloaca.seed import derived
+
+        seed, ended = self._origin
+        return derived(seed, self._writer, ended)
 
     # ---- what branches and tasks left ------------------------------------------------------------------------------
 
@@ -428,14 +446,21 @@ def of_versions(known: Mapping[str, tuple[Version, ...]], rules: Rules | None = 
 
 
 def of_task(
-    given: Slice, covered: frozenset[str], ask: Ask, writer: str, rules: Rules, shelf: Shelf | None = None
+    given: Slice,
+    covered: frozenset[str],
+    ask: Ask,
+    writer: str,
+    rules: Rules,
+    shelf: Shelf | None = None,
+    origin: tuple[int, int] | None = None,
 ) -> Context:
     """The context of one attempt: `covered` keys that `given` lacks are absent, others are asked for.
 
-    Large values are put on the `shelf`, if there is one.
+    Large values are put on the `shelf`, if there is one. `origin` is what the attempt's seed follows from beside the
+    task's id: the run's seed, and how many tries of the task have ended.
     """
     context = Context.__new__(Context)
-    context._open(given, covered, ask, writer, rules, shelf)
+    context._open(given, covered, ask, writer, rules, shelf, origin=origin)
     return context
 
 
@@ -490,6 +515,13 @@ def adopt(context: Context, other: Context) -> None:
     for key, payload in other._agreed().items():
         is_large = context._shelf is not None and len(payload) >= LARGE
         context._changes[key] = context._store([payload], True, key) if is_large else payload  # noqa: FBT003 - as in Put
+
+
+def set_unseen(context: Context, key: str, value: Any) -> None:
+    """Set a value that nobody merges or compares: its bytes are those of a pickle."""
+    payload = encode_unseen(value)
+    is_large = context._shelf is not None and len(payload) >= LARGE
+    context._changes[key] = context._store([payload], False, key) if is_large else payload  # noqa: FBT003 - as in Put
 
 
 def versions_of(context: Context) -> dict[str, Version]:

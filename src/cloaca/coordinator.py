@@ -14,33 +14,66 @@ from dataclasses import dataclass, field
 from itertools import groupby
 from operator import attrgetter
 from time import monotonic
+from typing import Any, Generic, TypeAlias, TypeVar
 
 from cloaca.console import Console, ConsoleThread
-from cloaca.engine.events import AttemptEvent, Begin, Cancel, Commands, Ended, Release, Room, RunEvent, Tick, Withdraw
+from cloaca.engine.batches import BatchRun
+from cloaca.engine.events import (
+    AttemptEvent,
+    BatchEvent,
+    Begin,
+    Cancel,
+    Commands,
+    Deliver,
+    Ended,
+    Release,
+    Room,
+    Supply,
+    Tick,
+    Withdraw,
+)
 from cloaca.engine.run import Run
 from cloaca.execution.executor import Executor
 from cloaca.storage import Lease, Leases, Storage, wrote
 from cloaca.wire.blobs import is_reference
-from cloaca.wire.messages import Answer, Assignment, Done, Event, Lost, Publish, Said, Started, Surroundings, Wants
+from cloaca.wire.messages import (
+    Answer,
+    Assignment,
+    Done,
+    Event,
+    Logged,
+    Lost,
+    Publish,
+    Said,
+    Started,
+    Surroundings,
+    Wants,
+    Warned,
+)
 
-_WITHIN_AN_ATTEMPT = (Started, Wants)
+AnyRun = TypeVar("AnyRun", bound=Run | BatchRun)
 
 
 @dataclass(eq=False, slots=True)
-class Job:
-    """A run of the workflow of that name.
+class Job(Generic[AnyRun]):
+    """A run of the workflow of that name, or a call of `map`.
 
-    `rules` are the workflow's merge rules for this run. `leases` keep the large values that the run may still need.
-    `on_end` is called once, with the error that ended it, if one did.
+    `rules` are the workflow's merge rules for this run, or the function of the call: what goes with the job. `leases`
+    keep the large values that the run may still need. `on_end` is called once, with the error that ended it, if one
+    did; `on_delivery` with each batch of results. Both on the coordinator's thread.
     """
 
     workflow: str
-    run: Run
+    run: AnyRun
     functions: Sequence[Publish]
     on_end: Callable[[Exception | None], None]
     surroundings: Surroundings
     rules: Publish | None = None
     leases: Leases = field(default_factory=dict)
+    on_delivery: Callable[[Deliver], None] = lambda _: None
+
+
+AnyJob: TypeAlias = Job[Any]
 
 
 class Coordinator:
@@ -51,9 +84,9 @@ class Coordinator:
     ) -> None:
         self._executor = executor
         self._storage = storage
-        self._mailbox: deque[tuple[Job, RunEvent]] = deque()
-        self._jobs: deque[Job] = deque()
-        self._owners: dict[int, Job] = {}
+        self._mailbox: deque[tuple[AnyJob, BatchEvent]] = deque()
+        self._jobs: deque[AnyJob] = deque()
+        self._owners: dict[int, AnyJob] = {}
         self._published: dict[str, set[int]] = {}
         self._console = console or Console()
 
@@ -62,7 +95,7 @@ class Coordinator:
         """Whether no run is under way, and none was posted."""
         return not self._jobs and not self._mailbox
 
-    def post(self, job: Job, event: Begin | Cancel) -> None:
+    def post(self, job: AnyJob, event: Begin | Cancel | Supply) -> None:
         """Hand an event to a job's run; `Begin` makes the job known."""
         self._mailbox.append((job, event))
         self._executor.wake()
@@ -81,7 +114,7 @@ class Coordinator:
         moments = [due for job in self._jobs if (due := job.run.due) is not None]
         if not moments:
             return timeout
-        left = max(0.0, min(moments) - monotonic())
+        left: float = max(0.0, min(moments) - monotonic())
         return left if timeout is None else min(left, timeout)
 
     def _ring(self) -> None:
@@ -102,21 +135,21 @@ class Coordinator:
         while self._jobs:
             self._jobs.popleft().on_end(error)
 
-    def _open(self, job: Job, event: RunEvent) -> None:
+    def _open(self, job: AnyJob, event: BatchEvent) -> None:
         if isinstance(event, Begin):
             self._jobs.append(job)
             self._publish(job)
         if job in self._jobs:
             self._feed(job, event)
 
-    def _publish(self, job: Job) -> None:
+    def _publish(self, job: AnyJob) -> None:
         self._executor.surround(job.surroundings)
         published = self._published.setdefault(job.workflow, set())
         unknown = [function for function in job.functions if function.function not in published]
         published.update(function.function for function in unknown)
         self._executor.publish(unknown if job.rules is None else [*unknown, job.rules])
 
-    def _retire(self, job: Job) -> None:
+    def _retire(self, job: AnyJob) -> None:
         """Forget the run's rules and what they merged, and functions that only earlier executions of the workflow ran.
 
         Those were pickled anew, or replaced.
@@ -144,19 +177,20 @@ class Coordinator:
                 room -= len(self._owners) - open_before
 
     def _pass_on(self, event: Event) -> None:
-        if isinstance(event, Said):
-            self._console.show(event.stream, event.text)
-            return
-        job = self._owners.get(event.attempt)
-        if isinstance(event, Done):
+        if isinstance(event, Done):  # first, as there is one for each task
+            job = self._owners.pop(event.attempt, None)
             self._take_over(event, {} if job is None else job.leases)
-        elif isinstance(event, Lost) and self._storage is not None:
-            self._storage.discard(event.attempt)
-        if job is None:
+        elif isinstance(event, Said | Logged | Warned):
+            self._console.show(event)
             return
-        if not isinstance(event, _WITHIN_AN_ATTEMPT):
-            del self._owners[event.attempt]
-        self._feed(job, event)
+        elif isinstance(event, Started | Wants):
+            job = self._owners.get(event.attempt)
+        else:
+            job = self._owners.pop(event.attempt, None)
+            if isinstance(event, Lost) and self._storage is not None:
+                self._storage.discard(event.attempt)
+        if job is not None:
+            self._feed(job, event)
 
     def _take_over(self, event: Done, leases: Leases) -> None:
         """Take out leases on what the attempt stored. Where nobody keeps them, the files go at once."""
@@ -164,7 +198,7 @@ class Coordinator:
             if payload is not None and is_reference(payload) and wrote(event.attempt, payload):
                 leases[payload] = Lease(payload)
 
-    def _feed(self, job: Job, event: RunEvent | AttemptEvent) -> None:
+    def _feed(self, job: AnyJob, event: BatchEvent | AttemptEvent) -> None:
         try:
             commands = job.run.handle(event, monotonic())
         except Exception as error:  # noqa: BLE001 - a fault in one run must not take the others along
@@ -173,7 +207,7 @@ class Coordinator:
         if commands:
             self._carry_out(job, commands)
 
-    def _carry_out(self, job: Job, commands: Commands) -> None:
+    def _carry_out(self, job: AnyJob, commands: Commands) -> None:
         assignments: list[Assignment] = []
         withdrawn: list[Withdraw] = []
         for command in commands:
@@ -181,21 +215,28 @@ class Coordinator:
                 case Assignment():
                     self._owners[command.attempt] = job
                     assignments.append(command)
-                case Answer():
-                    self._executor.answer(command)
                 case Withdraw():
                     withdrawn.append(command)
-                case Release():
-                    for payload in command.payloads:
-                        job.leases.pop(payload, None)
-                case Ended():
-                    self._close(job, None)
+                case _:
+                    self._carry_out_one(job, command)
         if assignments:
             self._executor.submit(assignments)
         for grace, those in groupby(withdrawn, attrgetter("grace")):
             self._executor.cancel([withdraw.attempt for withdraw in those], grace)
 
-    def _close(self, job: Job, error: Exception | None) -> None:
+    def _carry_out_one(self, job: AnyJob, command: Answer | Release | Deliver | Ended) -> None:
+        match command:
+            case Answer():
+                self._executor.answer(command)
+            case Release():
+                for payload in command.payloads:
+                    job.leases.pop(payload, None)
+            case Deliver():
+                job.on_delivery(command)
+            case Ended():
+                self._close(job, None)
+
+    def _close(self, job: AnyJob, error: Exception | None) -> None:
         self._jobs.remove(job)
         left = [attempt for attempt, owner in self._owners.items() if owner is job] if error else []
         for attempt in left:

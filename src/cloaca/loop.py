@@ -5,8 +5,8 @@ from contextlib import suppress
 from threading import Lock, Thread, current_thread
 
 from cloaca.console import ConsoleThread
-from cloaca.coordinator import Coordinator, Job
-from cloaca.engine.events import Begin, Cancel
+from cloaca.coordinator import AnyJob, Coordinator
+from cloaca.engine.events import Begin, Cancel, Supply
 from cloaca.errors import RunnerClosedError, WorkersUnavailableError
 from cloaca.execution.executor import Executor
 from cloaca.storage import Storage
@@ -19,7 +19,7 @@ class Inline:
         self._executor = executor
         self._coordinator = Coordinator(executor)
 
-    def begin(self, job: Job) -> None:
+    def begin(self, job: AnyJob) -> None:
         """Run the job; it has ended on return. After Ctrl-C it has, too: as cancelled."""
         self._coordinator.post(job, Begin())
         try:
@@ -31,7 +31,7 @@ class Inline:
         finally:
             self._executor.close()
 
-    def cancel(self, job: Job, grace: float | None = None) -> None:
+    def cancel(self, job: AnyJob, grace: float | None = None) -> None:
         """Cancel the job's run."""
         self._coordinator.post(job, Cancel(grace))
 
@@ -61,14 +61,18 @@ class Loop:
         self._thread = Thread(target=self._work, name="cloaca coordinator", daemon=True)
         self._thread.start()
 
-    def begin(self, job: Job) -> None:
+    def begin(self, job: AnyJob) -> None:
         """Start the job's run. Raises `RunnerClosedError` where there is no thread any more to drive it."""
         self._post(job, Begin())
 
-    def cancel(self, job: Job, grace: float | None = None) -> None:
+    def cancel(self, job: AnyJob, grace: float | None = None) -> None:
         """Cancel the job's run, if it hasn't ended with the thread. Its tasks have `grace` seconds to end, if given."""
         with suppress(RunnerClosedError):
             self._post(job, Cancel(grace))
+
+    def supply(self, job: AnyJob, batch: Supply) -> None:
+        """Hand a batch of items to the job's call of `map`."""
+        self._post(job, batch)
 
     def stop(self) -> None:
         """End the thread and the executor. Runs that are under way end with an error. Idempotent.
@@ -88,7 +92,7 @@ class Loop:
         """Wait until what tasks have printed so far is shown."""
         self._console.settle()
 
-    def _post(self, job: Job, event: Begin | Cancel) -> None:
+    def _post(self, job: AnyJob, event: Begin | Cancel | Supply) -> None:
         if self._process != os.getpid():
             raise RunnerClosedError("This runner belongs to the process that forked this one. Create a new one here.")
         with self._lock:

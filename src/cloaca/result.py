@@ -12,12 +12,12 @@ from typing import Any, Literal
 from cloaca.context import merges_of, of_versions, unchanged
 from cloaca.engine.plan import Plan
 from cloaca.engine.run import Run, Stop
-from cloaca.errors import MergeConflict, RemoteTraceback, TaskError, WorkflowFailedError
+from cloaca.errors import MergeConflict, WorkflowFailedError
+from cloaca.failure import raised
 from cloaca.loss import error_of
 from cloaca.merge.rules import Rules
 from cloaca.storage import Leases
 from cloaca.wire.blobs import blob_of, is_reference, preserve
-from cloaca.wire.codec import decode
 from cloaca.wire.messages import Failed, Lost, Outcome, Usage, Version
 
 End = Usage | Failed | Lost | None
@@ -45,9 +45,7 @@ class TaskResult:
         """The exception that the task raised, with the worker's traceback as its cause; `None` where it didn't fail."""
         match self._end:
             case Failed() as failed:
-                error = _rebuilt(failed)
-                error.__cause__ = RemoteTraceback(failed.traceback)
-                return error
+                return raised(failed)
             case Lost() as lost if self.status == "Failed":
                 return error_of(lost, self.id, self.attempts)
             case _:
@@ -157,6 +155,7 @@ class WorkflowResult:
     Attributes:
         status: "Completed", "Failed" (a task failed, handled or not) or "Cancelled".
         execution_id: the run's own id.
+        seed: what the random numbers of all its tasks follow from; given to `execute`, it repeats them.
         start_time, end_time: RFC 3339 strings. duration: seconds.
         tasks: a mapping of task id to `TaskResult`, in the order of the workflow.
         final_context: the merge of everything that completed tasks wrote, on top of the input.
@@ -176,6 +175,7 @@ class WorkflowResult:
     ) -> None:
         self.workflow = workflow
         self.execution_id = execution_id
+        self.seed = run.seed
         self.start_time = _rfc3339(started)
         self.end_time = _rfc3339(ended)
         self.duration = ended - started
@@ -217,8 +217,8 @@ class WorkflowResult:
 
 def _held(final: Mapping[str, tuple[Version, ...]], leases: Leases, others: object) -> object:
     """What keeps the large values of a final context, also where their files are removed meanwhile."""
-    payloads = {version.payload for versions in final.values() for version in versions if version.payload is not None}
-    stored = [payload for payload in payloads if is_reference(payload)]
+    payloads = (version.payload for versions in final.values() for version in versions)
+    stored = {payload for payload in payloads if payload is not None and is_reference(payload)}
     if not stored:
         return None
     return (
@@ -230,6 +230,8 @@ def _held(final: Mapping[str, tuple[Version, ...]], leases: Leases, others: obje
 
 def root_causes(plan: Plan, outcomes: Sequence[Outcome]) -> list[str]:
     """The failed tasks that no failed task precedes, in the order of the workflow."""
+    if not any(outcome.status == "Failed" for outcome in outcomes):
+        return []
     follows_failure = [False] * len(outcomes)
     roots = []
     for rank, dependencies in enumerate(plan.predecessors):
@@ -278,17 +280,6 @@ def _unknown(id: object, names: Sequence[str]) -> str:
     close = get_close_matches(id, names) if isinstance(id, str) else ()
     advice = f" The nearest ids are {', '.join(map(repr, close))}." if close else ""
     return f"No task of this workflow has the id {id!r}.{advice}"
-
-
-def _rebuilt(failed: Failed) -> BaseException:
-    stand_in = TaskError(failed.type_name, failed.text)
-    if failed.error is None:
-        return stand_in
-    try:
-        error = decode(failed.error)
-    except Exception:  # noqa: BLE001 - unpickling runs user code; its text and traceback are told all the same
-        return stand_in
-    return error if isinstance(error, BaseException) else stand_in
 
 
 def _rfc3339(seconds: float) -> str:

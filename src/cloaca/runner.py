@@ -2,196 +2,57 @@
 
 import os
 import pickle
-import sys
-import time
 import weakref
-from collections.abc import Callable
-from contextlib import suppress
+from array import array
+from collections.abc import Callable, Iterable, Iterator
 from itertools import count
-from queue import Empty, SimpleQueue
 from threading import Lock
 from types import TracebackType
-from typing import Literal, Self
+from typing import Self, TypeVar
 
 from msgspec.structs import replace
 
-from cloaca import argument, cores, interrupts, registry
+from cloaca import argument, cores, registry
 from cloaca.config import DefaultRunnerConfig
 from cloaca.context import Context, inlined_version, leases_of, versions_of
 from cloaca.coordinator import Job
 from cloaca.database import check_url
+from cloaca.engine.batches import BatchRun
+from cloaca.engine.events import Deliver
 from cloaca.engine.run import GRACE_SECONDS, Limits, Merging, Run, Work
-from cloaca.errors import InternalError, NestedExecutionError, RunnerClosedError
+from cloaca.errors import NestedExecutionError, RunnerClosedError
 from cloaca.execution import serial, worker
+from cloaca.execution.batch import Batch
 from cloaca.execution.pool import Pool
 from cloaca.execution.surroundings import here
+from cloaca.future import Execution, OnEnd, begun
 from cloaca.loop import Inline, Loop
+from cloaca.mapping import Sizes, mapped
 from cloaca.merge.rules import Rules
 from cloaca.place import place_of
 from cloaca.result import WorkflowResult
+from cloaca.settings import (
+    ExecutorName,
+    Settings,
+    check_platform,
+    checked_executor,
+    checked_memory,
+    checked_seconds,
+    checked_workers,
+    chosen_seed,
+)
 from cloaca.storage import Leases, Storage
-from cloaca.warning import warn
 from cloaca.wire.blobs import LARGE, size_of
 from cloaca.wire.codec import inlined
-from cloaca.wire.functions import Captured, FunctionCache, RuleOf, next_number
-from cloaca.wire.messages import Publish, Version
+from cloaca.wire.functions import Captured, FunctionCache, RuleOf, capture, next_number
+from cloaca.wire.messages import ITEMS, Publish, Version
 from cloaca.workflow import Task, Workflow
 
-ExecutorName = Literal["processes", "serial"]
-
-OnEnd = Callable[[Exception | None], None]
-MakeJob = Callable[[OnEnd], Job]
-
-LEAST_MEMORY = 1 << 26
-"""What a worker's limit is at least, in bytes: it takes a fifth of that before it has done anything."""
+Item = TypeVar("Item")
+Value = TypeVar("Value")
 
 HASH_SEED = "0"
 """All workers hash alike, so that the order of a set of strings can't depend on which of them ran a task."""
-
-
-class Execution:
-    """One execution of a workflow, running or ended. `id` is its own; `status` is "Running" until it ends."""
-
-    def __init__(
-        self,
-        runner: "DefaultRunner",
-        workflow: Workflow,
-        rules: Rules,
-        make_job: MakeJob,
-        host: Inline | Loop,
-        input_leases: object = None,
-    ) -> None:
-        self._runner: DefaultRunner | None = runner  # one that nobody holds ends, and its executions with it
-        self.id = os.urandom(16).hex()
-        self._job: Job | None = make_job(self._end)
-        self._workflow = workflow
-        self._rules = rules
-        self._input_leases = input_leases
-        self._oversized: list[str] = []
-        self._warned = runner._warned
-        self._host = host
-        self._has_ended = False
-        self._bells: list[SimpleQueue[None]] = []
-        self._process = os.getpid()
-        self._error: Exception | None = None
-        self._result: WorkflowResult | None = None
-        self._started = time.time()
-        self._clock = self._started - time.monotonic()
-
-    @property
-    def status(self) -> str:
-        """What the result says, or "Running" while there is none."""
-        return "Running" if self._result is None else self._result.status
-
-    def cancel(self) -> None:
-        """Start nothing more, and stop the tasks that run; the result then says "Cancelled".
-
-        A task that runs gets SIGTERM, which raises `SystemExit` in it, and is killed after the runner's
-        `grace_seconds`.
-        """
-        self._cancel(grace=None)
-
-    def _cancel(self, grace: float | None) -> None:
-        job = self._job
-        if job is not None:
-            self._host.cancel(job, grace)
-
-    def result(self, timeout: float | None = None) -> WorkflowResult:
-        """Wait for the end, for at most `timeout` seconds, and return the result.
-
-        Raises:
-            TimeoutError: it hasn't ended in time; it goes on.
-            KeyboardInterrupt: Ctrl-C was pressed; the execution was cancelled, and the exception's `result` tells how
-                far it got. Pressed again meanwhile, tasks get no time to end in order.
-            SystemExit: the program was told to end (SIGTERM, SIGHUP) while its main thread waited here, and has no
-                handler of its own for that; the same applies.
-        """
-        try:
-            with interrupts.raised():
-                ended = self._wait(timeout)
-                if ended:
-                    self._host.settle()
-        except (KeyboardInterrupt, SystemExit) as interrupt:
-            self._stop(interrupt)
-            self._attach(interrupt)
-            raise
-        if not ended:
-            raise TimeoutError(f"Workflow {self._workflow.name!r} hasn't ended within {timeout} s. It goes on.")
-        if self._error is not None:
-            raise self._error
-        if self._result is None:
-            raise InternalError("An execution ended with neither a result nor an error.")
-        while self._oversized:
-            warn(self._oversized.pop())
-        return self._result
-
-    def _wait(self, timeout: float | None) -> bool:
-        """Wait for the end. Not by a `threading.Event`: Ctrl-C at the wrong moment would leave its lock taken."""
-        if self._process != os.getpid():
-            raise RunnerClosedError("This execution belongs to the process that forked this one: wait for it there.")
-        bell: SimpleQueue[None] = SimpleQueue()
-        self._bells.append(bell)
-        if not self._has_ended:
-            with suppress(Empty):
-                bell.get(timeout=timeout)
-        self._bells.remove(bell)  # a program may ask with short time limits, again and again
-        return self._has_ended
-
-    def _stop(self, interrupt: BaseException) -> None:
-        """Cancel, and wait for the end; told so again, hurry."""
-        try:
-            if not self._has_ended:
-                interrupts.tell(interrupt, self._workflow.name)
-            self.cancel()
-            self._wait(None)
-        except KeyboardInterrupt:
-            self._cancel(grace=0)
-            self._wait(None)
-
-    def _told_once(self, run: Run) -> list[str]:
-        """What is to be said of large values, the first at the end; of each key once in a runner's life."""
-        news = {key: found for key, found in run.oversized.items() if key not in self._warned}
-        self._warned.update(news)
-        return [
-            f"Task {task!r} set key {key!r} to a value of {size / 1e6:,.1f} MB. That is fine if it is meant to be; the "
-            "runner's argument warn_above says from which size on to warn."
-            for key, (task, size) in reversed(news.items())
-        ]
-
-    def _begin(self) -> "Execution":
-        try:
-            if self._job is not None:
-                self._host.begin(self._job)
-        except KeyboardInterrupt as interrupt:
-            self._attach(interrupt)
-            raise
-        return self
-
-    def _attach(self, interrupt: BaseException) -> None:
-        interrupt.result = self._result  # type: ignore[attr-defined]
-
-    def _end(self, error: Exception | None) -> None:
-        job, self._job = self._job, None  # it leads back here, and its run to every value: no circle keeps them
-        try:
-            if error is None and job is not None:
-                self._oversized = self._told_once(job.run)
-                self._result = WorkflowResult(
-                    self._workflow.name,
-                    self.id,
-                    job.run,
-                    self._rules,
-                    self._started,
-                    time.time(),
-                    self._clock,
-                    (job.leases, self._input_leases),
-                )
-        except Exception as fault:  # noqa: BLE001 - raised where the result is waited for, not on the coordinator's thread
-            error = fault
-        self._error = error
-        self._runner = None
-        self._has_ended = True
-        for bell in list(self._bells):
-            bell.put(None)
 
 
 class DefaultRunner:
@@ -240,21 +101,24 @@ class DefaultRunner:
         workflow_timeout_seconds: float | None = None,
         grace_seconds: float = GRACE_SECONDS,
     ) -> None:
-        _check_platform()
+        check_platform()
         check_url(database_url)
-        self._workers = _checked_workers(workers)
-        self._executor = _checked_executor(executor or os.environ.get("CLOACA_EXECUTOR") or "processes")
-        self._warn_above = _checked_size("warn_above", warn_above, 1)
-        self._memory_limit = None if memory_limit is None else _checked_size("memory_limit", memory_limit, LEAST_MEMORY)
-        self._task_timeout = _checked_seconds("task_timeout_seconds", task_timeout_seconds)
-        self._workflow_timeout = _checked_seconds("workflow_timeout_seconds", workflow_timeout_seconds)
-        self._grace = _checked_grace(grace_seconds)
+        self._settings = Settings(
+            workers=checked_workers(workers),
+            executor=checked_executor(executor or os.environ.get("CLOACA_EXECUTOR") or "processes"),
+            warn_above=argument.whole("warn_above, a number of bytes,", warn_above, least=1),
+            memory_limit=checked_memory(memory_limit),
+            task_timeout=checked_seconds("task_timeout_seconds", task_timeout_seconds),
+            workflow_timeout=checked_seconds("workflow_timeout_seconds", workflow_timeout_seconds),
+            grace=argument.not_negative("grace_seconds", grace_seconds),
+        )
         self._warned: set[str] = set()
         self._lock = Lock()
         self._loop: Loop | None = None
         self._closed = False
         self._process = os.getpid()
         self._numbers = count()
+        self._durations: weakref.WeakKeyDictionary[Workflow, array[float]] = weakref.WeakKeyDictionary()
         self._captures: weakref.WeakKeyDictionary[Workflow, _Captures] = weakref.WeakKeyDictionary()
 
     @classmethod
@@ -267,13 +131,22 @@ class DefaultRunner:
             workflow_timeout_seconds=config.given("workflow_timeout_seconds"),
         )
 
-    def execute(self, workflow_name: str, context: Context | None = None, *, fail_fast: bool = False) -> WorkflowResult:
+    def execute(
+        self,
+        workflow_name: str,
+        context: Context | None = None,
+        *,
+        fail_fast: bool = False,
+        seed: int | None = None,
+    ) -> WorkflowResult:
         """Run the workflow of that name on `context`, and wait for its end. The caller's context doesn't change.
 
         A task that fails doesn't raise here: `result.status` tells, and `result.raise_for_status()` raises. With
-        `fail_fast`, the first failure (after its last try) cancels all that hasn't ended.
+        `fail_fast`, the first failure (after its last try) cancels all that hasn't ended. Random numbers follow from
+        `seed`, from 0 to below 2**63; by default one is drawn, and `result.seed` tells it.
 
         Raises:
+            ValueError: `seed` is no such number.
             UnknownWorkflowError: no workflow of that name is registered.
             CaptureError: the function of a task, or a merge rule, can't be sent to a worker; nothing has run.
             RunnerClosedError: the runner was shut down.
@@ -281,9 +154,16 @@ class DefaultRunner:
             KeyboardInterrupt: Ctrl-C was pressed; the exception's `result` tells how far it got.
             SystemExit: the program was told to end (SIGTERM, SIGHUP); the same applies.
         """
-        return self.start(workflow_name, context, fail_fast=fail_fast).result()
+        return self.start(workflow_name, context, fail_fast=fail_fast, seed=seed).result()
 
-    def start(self, workflow_name: str, context: Context | None = None, *, fail_fast: bool = False) -> Execution:
+    def start(
+        self,
+        workflow_name: str,
+        context: Context | None = None,
+        *,
+        fail_fast: bool = False,
+        seed: int | None = None,
+    ) -> Execution:
         """Start the workflow of that name on `context`; returns at once, with an `Execution`.
 
         With the serial executor it returns when the run has ended. Raises what `execute` raises.
@@ -292,10 +172,11 @@ class DefaultRunner:
         workflow = registry.find(workflow_name)
         given = _checked_context(context)
         inputs = versions_of(given)
+        seed = chosen_seed(seed)
         rules = Rules(workflow.merge, workflow.on_conflict)
-        limits = Limits(self._workflow_timeout, fail_fast, self._grace, self._warn_above)
-        if self._executor == "serial":
-            return self._start_here(workflow, rules, inputs, limits)
+        limits = Limits(self._settings.workflow_timeout, fail_fast, self._settings.grace, self._settings.warn_above)
+        if self._settings.executor == "serial":
+            return self._start_here(workflow, rules, inputs, limits, seed)
         captured, templates, blobs = self._capture(workflow)
         rules = rules.packed(blobs)  # what rules use is read now, also for what is merged in this process later
         loop = self._running_loop()
@@ -309,7 +190,7 @@ class DefaultRunner:
         run = Run(
             workflow.plan,
             [
-                Work(function.function, function.reads, task.timeout or self._task_timeout, task.retry)
+                Work(function.function, function.reads, task.timeout or self._settings.task_timeout, task.retry)
                 for task, function in zip(_by_rank(workflow), functions, strict=True)
             ],
             inputs,
@@ -317,12 +198,58 @@ class DefaultRunner:
             answers=True,
             limits=limits,
             merging=_merging(workflow, rules, sent.function),
+            seed=seed,
+            durations=self._durations.setdefault(workflow, array("d", bytes(8 * len(functions)))),
         )
 
-        def job(on_end: OnEnd) -> Job:
+        def job(on_end: OnEnd) -> Job[Run]:
             return Job(workflow.name, run, [*templates, *functions], on_end, surroundings, sent, leases)
 
-        return Execution(self, workflow, rules, job, loop, leases_of(given))._begin()
+        return begun(self, self._warned, workflow, rules, job, loop, leases_of(given))
+
+    def map(
+        self,
+        function: Callable[[Item], Value],
+        items: Iterable[Item],
+        *,
+        chunksize: int | None = None,
+        seed: int | None = None,
+    ) -> Iterator[Value]:
+        """Call the function with each of the items, on the workers; yield what it returns, in the order of the items.
+
+        Items are taken as results are asked for, a few batches ahead. `chunksize` is how many make up a batch; by
+        default that follows from how long they take. A batch is encoded, sent and run as one, and what a worker's death
+        costs. Random numbers that the function draws follow from `seed` and the item's number, wherever it runs.
+
+        What the function raises is raised where its result would come, with a note that names the item; nothing more
+        comes then. Who stops iterating ends the call: what runs is stopped. There are no retries and no time limits.
+
+        Raises:
+            ValueError: `chunksize` or `seed` makes no sense, or the runner was shut down.
+            CaptureError: the function can't be sent to a worker.
+            NestedExecutionError: this was called in a worker.
+            EncodeError: an item can't be sent; raised while iterating.
+
+        >>> import cloaca
+        >>> with cloaca.DefaultRunner(workers=1) as runner:
+        ...     list(runner.map(lambda number: number**2, range(5)))
+        [0, 1, 4, 9, 16]
+        """
+        self._check_usable()
+        size = None if chunksize is None else argument.whole("chunksize", chunksize, least=1)
+        batch = Batch(function, chosen_seed(seed))
+        if self._settings.executor == "serial":
+            return serial.each(batch, items)
+        captured = capture("map", batch)
+        sent = Publish(captured.number, captured.blob, (ITEMS,))
+        loop = self._running_loop()
+        surroundings = replace(here(), folders=loop.storage.folders)
+        run = BatchRun(captured.number, numbers=self._numbers, grace=self._settings.grace)
+
+        def job(on_delivery: Callable[[Deliver], None], on_end: OnEnd) -> Job[BatchRun]:
+            return Job("", run, (), on_end, surroundings, sent, on_delivery=on_delivery)
+
+        return mapped(loop, job, items, Sizes(size), self._settings.workers)
 
     def shutdown(self) -> None:
         """End the workers. Executions that are under way end with an error. Idempotent."""
@@ -342,9 +269,11 @@ class DefaultRunner:
 
     def __repr__(self) -> str:
         state = "closed" if self._closed else "open"
-        return f"DefaultRunner(workers={self._workers}, executor={self._executor!r}, {state})"
+        return f"DefaultRunner(workers={self._settings.workers}, executor={self._settings.executor!r}, {state})"
 
-    def _start_here(self, workflow: Workflow, rules: Rules, inputs: dict[str, Version], limits: Limits) -> Execution:
+    def _start_here(
+        self, workflow: Workflow, rules: Rules, inputs: dict[str, Version], limits: Limits, seed: int
+    ) -> Execution:
         inputs = {key: inlined_version(version) for key, version in inputs.items()}
         functions = [task.function for task in _by_rank(workflow)]
         number = len(functions)
@@ -356,13 +285,14 @@ class DefaultRunner:
             answers=False,
             limits=limits,
             merging=_merging(workflow, rules, number),
+            seed=seed,
         )
         host = Inline(serial.SerialExecutor({**dict(enumerate(functions)), number: rules}))
 
-        def job(on_end: OnEnd) -> Job:
+        def job(on_end: OnEnd) -> Job[Run]:
             return Job(workflow.name, run, (), on_end, here())
 
-        return Execution(self, workflow, rules, job, host)._begin()
+        return begun(self, self._warned, workflow, rules, job, host)
 
     def _capture(self, workflow: Workflow) -> tuple[list[Captured], list[Publish], dict[str, bytes]]:
         """The functions of the tasks by rank, their templates, and the merge rules by key, as they stand now."""
@@ -377,8 +307,8 @@ class DefaultRunner:
         with self._lock:
             self._check_usable()
             if self._loop is None:
-                environment = {"PYTHONHASHSEED": HASH_SEED, **cores.thread_bounds(self._workers)}
-                pool = Pool(self._workers, environment, cores.usable(), self._memory_limit)
+                environment = {"PYTHONHASHSEED": HASH_SEED, **cores.thread_bounds(self._settings.workers)}
+                pool = Pool(self._settings.workers, environment, cores.usable(), self._settings.memory_limit)
                 self._loop = Loop(pool, Storage())
                 weakref.finalize(self, self._loop.stop)
             return self._loop
@@ -435,41 +365,6 @@ def _stored(inputs: dict[str, Version], storage: Storage) -> Leases:
         leases[stored] = lease
         inputs[key] = Version(version.writer, stored)
     return leases
-
-
-def _check_platform() -> None:
-    if sys.platform == "win32":
-        raise RuntimeError("cloaca runs on Linux and macOS. On Windows, run it in WSL 2.")
-
-
-def _checked_workers(workers: int | None) -> int:
-    if workers is None:
-        return cores.usable()
-    if not isinstance(workers, int) or isinstance(workers, bool) or workers < 1:
-        raise ValueError(f"workers is a whole number of at least 1, or None for one per core; not {workers!r}")
-    return workers
-
-
-def _checked_size(name: str, size: int, least: int) -> int:
-    if not isinstance(size, int) or isinstance(size, bool) or size < least:
-        raise ValueError(f"{name} is a number of bytes, at least {least:,}; not {size!r}")
-    return size
-
-
-def _checked_seconds(name: str, seconds: float | None) -> float | None:
-    return None if seconds is None else argument.positive(f"{name}, in seconds,", seconds)
-
-
-def _checked_grace(seconds: float) -> float:
-    return argument.not_negative("grace_seconds", seconds)
-
-
-def _checked_executor(name: str) -> ExecutorName:
-    if name == "processes":
-        return "processes"
-    if name == "serial":
-        return "serial"
-    raise ValueError(f'executor (or CLOACA_EXECUTOR) is "processes" or "serial", not {name!r}')
 
 
 def _checked_context(context: Context | None) -> Context:

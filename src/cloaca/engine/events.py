@@ -38,6 +38,24 @@ class Tick:
 
 
 @dataclass(frozen=True, slots=True)
+class Supply:
+    """A batch of items for a call of `map`: its place, a name for messages, and the items as a payload."""
+
+    index: int
+    name: str
+    payload: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Deliver:
+    """What came of that batch."""
+
+    index: int
+    name: str
+    end: Done | Failed | Lost
+
+
+@dataclass(frozen=True, slots=True)
 class Withdraw:
     """Stop the attempt; exactly one `Done`, `Failed`, `Lost` or `Unstarted` is still to come.
 
@@ -61,6 +79,7 @@ class Ended:
 
 
 RunEvent = Begin | Room | Cancel | Tick
+BatchEvent = RunEvent | Supply
 AttemptEvent = Started | Wants | Done | Failed | Lost | Unstarted
-Command = Assignment | Answer | Withdraw | Release | Ended
+Command = Assignment | Answer | Withdraw | Release | Deliver | Ended
 Commands = Sequence[Command]

@@ -224,6 +224,12 @@ class History:
             return (candidates[0].version,)
         return self._telling.joined(rank, key, candidates) if candidates else ()
 
+    def told(self, rank: int, keys: Iterable[str]) -> dict[str, Told]:
+        """The versions of each of the keys that were written."""
+        standing, inputs, versions = self._standing, self._inputs, self.versions
+        written = (key for key in keys if key in standing or key in inputs)
+        return {key: told for key in written if (told := versions(rank, key))}
+
     def joined_keys(self, rank: int) -> list[str]:
         """The keys of which the task sees several candidates, in the order of the alphabet."""
         return sorted(key for key in self._met if len(self.candidates(rank, key)) > 1)
@@ -280,10 +286,26 @@ class History:
 
     def final(self) -> dict[str, Told]:
         """Every key at the end of the run; where several writes stand, in the writers' order of definition."""
+        if not self._met and not self._collected:
+            return self._final_alone()
         return {
             key: (writes[0].version,) if self._is_value(key, writes) else self._told_at_the_end(key, writes)
             for key, writes in self._in_order(self.standing(), range(len(self._writes))).items()
         }
+
+    def _final_alone(self) -> dict[str, Told]:
+        """The same where one write of each key stands, as mostly: without asking how they go together."""
+        standing = self._standing
+        final: dict[str, Told] = {
+            key: (writes[0].version,) for key, writes in self._inputs.items() if key not in standing
+        }
+        final.update(
+            (key, (write.version,))
+            for writes in self._writes
+            for key, write in writes.items()
+            if write in standing[key]
+        )
+        return final
 
     def standing(self) -> dict[str, tuple[Write, ...]]:
         """Every key at the end of the run, with the writes that stand, in no particular order."""

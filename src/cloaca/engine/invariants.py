@@ -52,8 +52,9 @@ def _counts(run: Run, books: _Books) -> Iterator[str]:
     if books.unended != unended:
         yield f"{unended} tasks have not ended, and the run counts {books.unended}."
     ready = _ranks(run, frozenset({State.READY}))
-    if sorted(books.ready) != ready:
-        yield f"The tasks {ready} are READY, and the heap holds {sorted(books.ready)}."
+    held = sorted(run.priority.ranks[place] for place in books.ready)
+    if held != ready:
+        yield f"The tasks {ready} are READY, and the heap holds {held}."
     waiting = _ranks(run, frozenset({State.BACKING_OFF}))
     if sorted(books.backoffs) != waiting:
         yield f"The tasks {waiting} are BACKING_OFF, and timers run for {[*books.backoffs]}."

@@ -7,7 +7,7 @@ Rules of this file
     - An attempt has a number that is never reused. A report about an attempt that is no longer open is late: dropped.
     - Commands come out in an order that depends on the events alone.
 
-          dependencies ended            room                 Started
+          dependencies ended            room                 Started (or its end, at once)
     WAITING ---------------> READY ------------> SUBMITTED ----------> RUNNING
        |                     ^   ^  Unstarted       |                    |
        |                     |   +------------------+              Done  |  Failed, Lost
@@ -19,8 +19,9 @@ Rules of this file
     run that is to fail fast, and by its own time limit.
 """
 
+from array import array
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, MutableSequence, Sequence
 from dataclasses import dataclass
 from enum import Enum, IntEnum, auto
 from heapq import heapify, heappop, heappush
@@ -33,6 +34,7 @@ from cloaca.engine.events import AttemptEvent, Begin, Cancel, Commands, Ended, R
 from cloaca.engine.history import History
 from cloaca.engine.lifetimes import Lifetimes
 from cloaca.engine.plan import Plan
+from cloaca.engine.priority import Priority
 from cloaca.engine.telling import PlaceOf, Told
 from cloaca.engine.timers import Timers
 from cloaca.engine.view import ContextView, DeferredMapping
@@ -80,6 +82,7 @@ class State(IntEnum):
 
 
 ENDED = frozenset({State.COMPLETED, State.FAILED, State.SKIPPED, State.CANCELLED})
+_OUTCOMES = {state: Outcome(state.name.capitalize()) for state in State}
 _IDLE = frozenset({State.WAITING, State.READY, State.BACKING_OFF})
 
 
@@ -150,7 +153,8 @@ class Run:
 
     `answers`: whether the executor asks for what a slice lacks in the middle of a task. `seed`: what all attempts'
     seeds come from. `stopped` tells why, where it was; `oversized` who set a value that is too large, and how large it
-    is, by key; `due` when the run wants a `Tick`.
+    is, by key; `due` when the run wants a `Tick`. `durations`: how many seconds tasks took in earlier runs, by
+    rank, and 0 where that isn't known; it is brought up to date.
     """
 
     def __init__(
@@ -164,8 +168,11 @@ class Run:
         limits: Limits | None = None,
         merging: Merging | None = None,
         seed: int = 0,
+        durations: MutableSequence[float] | None = None,
     ) -> None:
         self.plan = plan
+        self._durations = array("d", bytes(8 * len(plan.names))) if durations is None else durations
+        self.priority = Priority(plan, self._durations)
         self.seed = seed
         self._merging = merging or Merging()
         self.history = History(
@@ -196,12 +203,12 @@ class Run:
         self._work = work
         self._numbers = numbers
         self._answers = answers
-        self._ready: list[int] = []
+        self._ready: list[int] = []  # places by priority: a heap
         self._open: dict[int, Attempt] = {}
         self._unended = len(plan.names)
         self._waiting = [len(dependencies) for dependencies in plan.predecessors]
         self._well = [0] * len(plan.names)
-        self._log: deque[tuple[float, int, str]] = deque(maxlen=STORY_LENGTH)
+        self._log: deque[float | int | str] = deque(maxlen=3 * STORY_LENGTH)  # flat: less for the garbage collector
 
     @property
     def ready(self) -> int:
@@ -252,12 +259,14 @@ class Run:
 
     def story(self, rank: int) -> str:
         """The ordered events of one task, one a line."""
-        return "\n".join(f"  {now:.6f} {what}" for now, task, what in self._log if task == rank)
+        entries = iter(self._log)
+        return "\n".join(f"  {now:.6f} {what}" for now, task, what in zip(*[entries] * 3, strict=True) if task == rank)
 
     def outcome(self, rank: int) -> Outcome:
         """How a task ended, as `context.outcome` tells it."""
-        if self.states[rank] is not State.FAILED:
-            return Outcome(self.states[rank].name.capitalize())
+        state = self.states[rank]
+        if state is not State.FAILED:
+            return _OUTCOMES[state]
         match self.ends[rank]:
             case Lost() as lost:
                 error = error_of(lost, self.plan.names[rank], self.attempts[rank])
@@ -274,16 +283,17 @@ class Run:
             return ()
         if self._limits.timeout is not None:
             self._deadline = self._now + self._limits.timeout
-        self._ready = [rank for rank, waiting in enumerate(self._waiting) if not waiting]
-        heapify(self._ready)
-        for rank in self._ready:
+        ready = [rank for rank, waiting in enumerate(self._waiting) if not waiting]
+        for rank in ready:
             self.states[rank] = State.READY
+        self._ready = [self.priority.places[rank] for rank in ready]
+        heapify(self._ready)
         return ()
 
     def _submit(self, count: int) -> Commands:
         assignments = []
         while count and self._ready:
-            rank = heappop(self._ready)
+            rank = self.priority.ranks[heappop(self._ready)]
             attempt = Attempt(next(self._numbers), rank)
             self._open[attempt.number] = attempt
             self.states[rank] = State.SUBMITTED
@@ -310,6 +320,7 @@ class Run:
             nth=self.attempts[rank] + 1,
             ended=self._failures[rank],
             seed=self.seed,
+            place=self.priority.places[rank],
         )
 
     def _tick(self) -> Commands:
@@ -345,14 +356,14 @@ class Run:
 
     def _make_ready(self, rank: int) -> None:
         self.states[rank] = State.READY
-        heappush(self._ready, rank)
+        heappush(self._ready, self.priority.places[rank])
 
     def _note(self, rank: int, what: str) -> None:
-        self._log.append((self._now, rank, what))
+        self._log.extend((self._now, rank, what))
 
     def _current(self) -> Iterator[int]:
         """The tasks that run, or could run without any other one: all that haven't ended come after one of them."""
-        yield from self._ready
+        yield from (self.priority.ranks[place] for place in self._ready)
         yield from self._backoffs
         for attempt in self._open.values():
             yield attempt.rank
@@ -382,9 +393,7 @@ class Run:
     # ---- what a task sees ------------------------------------------------------------------------------------------
 
     def _slice(self, rank: int, reads: tuple[str, ...]) -> Slice:
-        versions = self.history.versions
-        found = {key: told for key in reads if (told := versions(rank, key))}
-        return Slice(found, met=self.history.met(rank))
+        return Slice(self.history.told(rank, reads), met=self.history.met(rank))
 
     def _whole_slice(self, rank: int) -> Slice:
         return Slice(
@@ -436,6 +445,7 @@ class Run:
                 self._lifetimes.superseded(key, write)
             if self._limits.size is not None:
                 self._note_size(key, write.version, self._limits.size)
+        self._durations[attempt.rank] = event.usage.ended - event.usage.started
         return self._end(attempt, State.COMPLETED, event.usage)
 
     def _note_size(self, key: str, version: Version, limit: int) -> None:
@@ -476,6 +486,14 @@ class Run:
             kinds, text = event.kinds, f"{event.type_name}: {event.text}"
         return policy.delay(nth, fraction(self.seed, name, nth)) if policy.retries(nth, kinds, text) else None
 
+    def _start_and_complete(self, attempt: Attempt, event: Done) -> Commands:
+        self._start(attempt, event)
+        return self._complete(attempt, event)
+
+    def _start_and_fail(self, attempt: Attempt, event: Failed) -> Commands:
+        self._start(attempt, event)
+        return self._fail(attempt, event)
+
     def _end(self, attempt: Attempt, state: State, end: Usage | Failed | Lost) -> Commands:
         self._forget(attempt)
         self.ends[attempt.rank] = end
@@ -512,6 +530,8 @@ class Run:
 _TRANSITIONS: dict[tuple[State, type[AttemptEvent]], Callable[[Run, Attempt, Any], Commands]] = {
     (State.SUBMITTED, Started): Run._start,
     (State.SUBMITTED, Unstarted): Run._give_back,
+    (State.SUBMITTED, Done): Run._start_and_complete,
+    (State.SUBMITTED, Failed): Run._start_and_fail,
     (State.RUNNING, Wants): Run._answer,
     (State.RUNNING, Done): Run._complete,
     (State.RUNNING, Failed): Run._fail,

@@ -2,17 +2,26 @@
 
 import traceback
 from collections.abc import Callable, Mapping
+from contextvars import Context as Variables
+from contextvars import copy_context
+from decimal import getcontext, setcontext
 from typing import Any
 
 from cloaca.context import Ask, Context, adopt, demand_agreement, diff_of, of_task, traffic_of
 from cloaca.errors import kinds_of
 from cloaca.execution.meter import Meter
+from cloaca.execution.seeding import of_process
 from cloaca.merge.rules import Rules
 from cloaca.shelf import Shelf, Traffic
 from cloaca.wire.codec import encode
+from cloaca.wire.frames import encodable
 from cloaca.wire.messages import Assignment, Done, Failed, Usage
 
 TaskFunction = Callable[[Context], Any]
+
+
+def _leave_it() -> None:
+    """Put nothing back."""
 
 
 def run(
@@ -22,24 +31,35 @@ def run(
     ask: Ask,
     meter: Meter,
     folders: tuple[str, ...] = (),
+    clear: Callable[[], None] = _leave_it,
 ) -> Done | Failed:
     """Run the assignment's function on its slice; whatever it raises becomes a `Failed`.
 
     `load` gives what was published under a number: the function, or the workflow's rules. Large values are written to
-    files in `folders`, if there are any.
+    files in `folders`, if there are any. `clear` puts back what the function left changed: it is called before anything
+    else is done for the report, as alarms that a task has set must not go off in what follows.
     """
     meter.start()
     shelf = Shelf(folders, assignment.attempt) if folders else None
     context = None
     try:
         rules = load(assignment.rules) if assignment.rules else Rules()
-        context = of_task(assignment.slice, reads, ask, assignment.task, rules, shelf)
+        context = of_task(
+            assignment.slice, reads, ask, assignment.task, rules, shelf, (assignment.seed, assignment.ended)
+        )
         demand_agreement(context, assignment.agreed)
-        returned = load(assignment.function)(context)
+        function = load(assignment.function)
+        of_process().begin(assignment)
+        returned = _variables().run(function, context)
         if returned is not None and returned is not context:
             _take_over(context, returned)
         diff = diff_of(context)
+        clear()
     except BaseException as error:  # noqa: BLE001 - sys.exit and Ctrl-C of a task end the task, not the worker
+        try:
+            clear()
+        except BaseException:  # noqa: BLE001 - an alarm of the task went off on the way there: the last one
+            clear()
         if shelf is not None:
             shelf.keep(())
         return _failed(assignment, error, meter.stop(_NO_TRAFFIC if context is None else traffic_of(context)))
@@ -49,6 +69,19 @@ def run(
 
 
 _NO_TRAFFIC = Traffic()
+
+
+def _variables() -> Variables:
+    """Context variables for one attempt: what it sets in them, as the precision of `decimal`, ends with it."""
+    variables = copy_context()
+    if variables:
+        variables.run(_copy_decimal)
+    return variables
+
+
+def _copy_decimal() -> None:
+    """Make a context of `decimal` that may be changed in place."""
+    setcontext(getcontext().copy())
 
 
 def _take_over(context: Context, returned: Any) -> None:
@@ -68,8 +101,8 @@ def _failed(assignment: Assignment, error: BaseException, usage: Usage) -> Faile
     return Failed(
         assignment.attempt,
         type(error).__name__,
-        _encodable(_text(error)),
-        _encodable("".join(traceback.format_exception(error.with_traceback(_below_this_file(error))))),
+        encodable(_text(error)),
+        encodable("".join(traceback.format_exception(error.with_traceback(_below_this_file(error))))),
         _pickled(error),
         usage,
         kinds_of(type(error)),
@@ -89,11 +122,6 @@ def _text(error: BaseException) -> str:
         return str(error)
     except BaseException as second:  # noqa: BLE001 - a broken __str__ must not hide the error itself, nor end the worker
         return f"(its text can't be shown: {type(second).__name__})"
-
-
-def _encodable(text: str) -> str:
-    """The text with what UTF-8 can't carry (lone surrogates, from file names mostly) written as escapes."""
-    return text.encode(errors="backslashreplace").decode()
 
 
 def _pickled(error: BaseException) -> bytes | None:

@@ -7,7 +7,6 @@ worker, as nothing of it has run. The memory has no name anywhere, and goes with
 import os
 import struct
 import sys
-import tempfile
 from mmap import mmap
 
 _NUMBER = struct.Struct("<q")
@@ -42,6 +41,8 @@ def create() -> int:
     if sys.platform == "linux":
         descriptor = os.memfd_create("cloaca-mark")
     else:
+        import tempfile
+
         with tempfile.TemporaryFile() as file:
             descriptor = os.dup(file.fileno())
     os.write(descriptor, _NUMBER.pack(NONE) + _MOMENT.pack(0.0))

@@ -2,7 +2,8 @@
 
 The peak is the kernel's high-water mark of this process's memory. `getrusage` can't be asked: what it says survives
 `exec`, so that a worker would report the memory of the program that started it. Reading the mark takes as long as a
-trivial task, and so is left out after attempts that are too short to have moved it much.
+trivial task, and so is left out after attempts that are too short to have moved it much. The clock of CPU time takes a
+call of the system, up to a microsecond: within a millisecond, a worker is taken to have been busy.
 """
 
 import re
@@ -16,7 +17,7 @@ from cloaca.wire.blobs import size_of
 from cloaca.wire.messages import Usage
 
 WORTH_A_READING = 0.001
-"""Seconds of an attempt after which the high-water mark is read again."""
+"""Seconds after which the high-water mark and the clock of CPU time are read again."""
 
 _STATUS = Path("/proc/self/status")
 _HIGH_WATER = re.compile(r"VmHWM:\s*(\d+) kB")
@@ -27,19 +28,29 @@ class Meter:
 
     def __init__(self) -> None:
         self._peak = high_water()
-        self._started = self._cpu = 0.0
+        self._started = self._looked = self._cpu = 0.0
 
     def start(self) -> None:
         """An attempt begins."""
-        self._started, self._cpu = monotonic(), process_time()
+        self._started = monotonic()
+        if self._started - self._looked >= WORTH_A_READING:
+            self._look(self._started)
 
     def stop(self, traffic: Traffic, written: Iterable[bytes | None] = ()) -> Usage:
         """It has ended; returns what it cost. `written` are the payloads that it set."""
-        ended, cpu = monotonic(), process_time() - self._cpu
-        if ended - self._started >= WORTH_A_READING:
+        ended = monotonic()
+        cpu = ended - self._started
+        if cpu >= WORTH_A_READING:
+            busy = self._cpu + (self._started - self._looked)
+            self._look(ended)
+            cpu = max(0.0, self._cpu - busy)
             self._peak = high_water()
         size = sum(size_of(payload) for payload in written if payload is not None)
         return Usage(self._started, ended, cpu, self._peak, tuple(traffic.keys), traffic.read, traffic.mapped, size)
+
+    def _look(self, now: float) -> None:
+        """Read the clock of CPU time."""
+        self._looked, self._cpu = now, process_time()
 
 
 def high_water() -> int:

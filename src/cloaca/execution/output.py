@@ -7,7 +7,7 @@ what libraries expect. A task may close or replace them: for the next one they a
 import io
 import sys
 from collections.abc import Callable
-from threading import Lock
+from threading import RLock
 from typing import TYPE_CHECKING, TextIO
 
 if TYPE_CHECKING:
@@ -53,7 +53,7 @@ class _Sink(io.RawIOBase):
         self._stream = name
         self._say = say
         self._line = b""
-        self._lock = Lock()
+        self._lock = RLock()  # the garbage collector may call a finalizer that prints, in the middle of a write
 
     def writable(self) -> bool:
         return True

@@ -11,7 +11,8 @@ from contextlib import ExitStack, suppress
 from socket import SHUT_WR, socketpair
 from threading import Thread
 
-from cloaca.execution.mark import Mark, create
+from cloaca.execution.mark import NONE, Mark, create
+from cloaca.execution.permits import Permits
 from cloaca.wire.frames import FrameReader, decode_up, frame
 from cloaca.wire.messages import Assignment, Down, Surroundings, Up
 
@@ -25,19 +26,24 @@ _BOOT = (
 class Peer:
     """One worker process.
 
-    `queue` holds the assignments that were sent and not yet reported, the running one first; `known` the functions
-    that the worker has, `surroundings` where it runs. `is_ready`: it has said so; `has_hung_up`: its socket came to
-    an end before it did; `is_doomed`: it is ending, and is to be given nothing more; `is_stopped`: it was told to;
-    `kill_at`: when it is to be killed if it hasn't ended by then. `memory` is the last reading of what it has for
-    itself, in bytes; `is_swollen`: that was so much that it is looked at again before it is given more; `limit`: it was
-    stopped as it had more than that.
+    `queue` holds the assignments that were sent and not yet reported, the running one first; `told`: the one of which
+    its start was told last. `permits` are the right to start what is queued, `known` the functions that the worker has,
+    `surroundings` where it was told to run.
+
+    `is_ready`: it has said so; `knows_recalls`: of all that was recalled; `has_hung_up`: its socket came to an end
+    before it did; `is_doomed`: it is ending, and is to be given nothing more; `is_stopped`: it was told to; `kill_at`:
+    when it is to be killed if it hasn't ended by then. `memory` is the last reading of what it has for itself, in
+    bytes; `is_swollen`: that was so much that it is looked at again before it is given more; `limit`: it was stopped as
+    it had more than that.
     """
 
-    def __init__(self, environment: Mapping[str, str], surroundings: Surroundings) -> None:
+    def __init__(self, surroundings: Surroundings) -> None:
         self.queue: deque[Assignment] = deque()
         self.known: set[int] = set()
         self.surroundings: Surroundings | None = None
+        self.told = NONE
         self.is_ready = False
+        self.knows_recalls = True
         self.is_doomed = False
         self.is_stopped = False
         self.kill_at: float | None = None
@@ -53,11 +59,13 @@ class Peer:
             lifeline, self._lifeline = os.pipe()
             undo.callback(os.close, self._lifeline)
             theirs.callback(os.close, lifeline)
+            self.permits = Permits()
+            undo.callback(self.permits.close)
             mark = create()
             theirs.callback(os.close, mark)
             self._mark = Mark(mark)
             undo.callback(self._mark.close)
-            self._process = _spawn((socket.fileno(), lifeline, mark), environment, surroundings)
+            self._process = _spawn((socket.fileno(), lifeline, mark, self.permits.reader), surroundings)
             self.exit_descriptor = _exit_descriptor(self._process)
             undo.pop_all()
         self.socket.setblocking(False)  # noqa: FBT003 - the argument's only form
@@ -135,17 +143,16 @@ class Peer:
         """Give up every descriptor."""
         self.socket.close()
         self._mark.close()
+        self.permits.close()
         for descriptor in (self._lifeline, self.exit_descriptor):
             os.close(descriptor)
 
 
-def _spawn(
-    descriptors: tuple[int, ...], environment: Mapping[str, str], surroundings: Surroundings
-) -> subprocess.Popen[bytes]:
+def _spawn(descriptors: tuple[int, ...], surroundings: Surroundings) -> subprocess.Popen[bytes]:
     return subprocess.Popen(
         [sys.executable, *_flags(), "-P", "-c", _BOOT, " ".join(map(str, descriptors)), "\n".join(surroundings.path)],
         cwd=surroundings.directory,
-        env=_seen(environment),
+        env=_seen(surroundings.environment),
         stdin=subprocess.DEVNULL,
         pass_fds=descriptors,
         process_group=0,
@@ -158,11 +165,11 @@ def _flags() -> list[str]:
     return [flag for flag in flags if flag not in ("-E", "-I")] + ["-s"] * bool(sys.flags.isolated)
 
 
-def _seen(environment: Mapping[str, str]) -> Mapping[str, str]:
-    """What a worker sees of the environment: no `PYTHON...` variable that this interpreter was told to ignore."""
+def _seen(environment: Mapping[bytes, bytes]) -> Mapping[bytes, bytes]:
+    """What a worker's interpreter sees as it starts: no `PYTHON...` variable that this one was told to ignore."""
     if not sys.flags.ignore_environment:
         return environment
-    hidden = [name for name in environment if name.startswith("PYTHON") and name != "PYTHONHASHSEED"]
+    hidden = [name for name in environment if name.startswith(b"PYTHON") and name != b"PYTHONHASHSEED"]
     return {name: value for name, value in environment.items() if name not in hidden}
 
 

@@ -25,9 +25,13 @@ import weakref
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
+from heapq import merge
 from math import ceil
+from operator import attrgetter
 from selectors import EVENT_READ, EVENT_WRITE, DefaultSelector, SelectorKey
 from time import monotonic
+
+from msgspec.structs import replace
 
 from cloaca.execution.batching import Batching
 from cloaca.execution.memory import MemoryWatch
@@ -46,6 +50,7 @@ from cloaca.wire.messages import (
     Lost,
     Publish,
     Ready,
+    Recall,
     Retire,
     Started,
     Surroundings,
@@ -56,6 +61,9 @@ from cloaca.wire.messages import (
 
 WINDOW_PER_WORKER = 256
 TOLERATED_IDLE_DEATHS = 3
+RECALL_SECONDS = 0.002
+"""How long a task may run, while others wait behind it and a worker has nothing to do."""
+
 CANCELLED = "it was cancelled"
 HUNG_UP = "the worker's connection to the program was closed, and so it was stopped"
 
@@ -77,7 +85,8 @@ class Pool:
         self.window = size * WINDOW_PER_WORKER
         self._size = size
         self._cores = cores
-        self._surroundings = here()
+        self._environment = {os.fsencode(name): os.fsencode(value) for name, value in environment.items()}
+        self.surround(here())
         self._functions: dict[int, Publish] = {}
         self._pending: deque[Assignment] = deque()
         self._holder: dict[int, Peer] = {}
@@ -87,7 +96,7 @@ class Pool:
         self._batching = Batching()
         self._memory = MemoryWatch(size, memory_limit)
         self._selector = DefaultSelector()
-        self._workforce = Workforce(size, {**os.environ, **environment}, self._selector)
+        self._workforce = Workforce(size, self._selector)
         self._peers = self._workforce.peers
         self._wake_reader, self._wake_writer = os.pipe()
         os.set_blocking(self._wake_writer, False)
@@ -104,7 +113,8 @@ class Pool:
 
     def surround(self, surroundings: Surroundings) -> None:
         """Tell each worker with the next assignments that it is given, where that is news."""
-        self._surroundings = surroundings
+        environment = {**surroundings.environment, **self._environment}
+        self._surroundings = replace(surroundings, environment=environment)
 
     def publish(self, functions: Sequence[Publish]) -> None:
         """Keep the functions; each goes to a worker with the first assignment there that names it."""
@@ -121,8 +131,11 @@ class Pool:
                 self._send(peer, [Retire(known)])
 
     def submit(self, assignments: Sequence[Assignment]) -> None:
-        """Take on attempts; they go to workers in `wait`."""
-        self._pending.extend(assignments)
+        """Take on attempts; they go to workers in `wait`, the most urgent first."""
+        if self._pending and assignments and assignments[0].place < self._pending[-1].place:
+            self._pending = deque(merge(self._pending, assignments, key=attrgetter("place")))
+        else:
+            self._pending.extend(assignments)
 
     def answer(self, answer: Answer) -> None:
         """Pass the answer on to the worker that asked, if it is still there."""
@@ -154,7 +167,9 @@ class Pool:
             self._bury(peer)
         self._workforce.kill_overdue()
         self._read_memory()
+        self._recall()
         self._feed()
+        self._tell_starts()
         events, self._events = self._events, []
         return events
 
@@ -189,14 +204,19 @@ class Pool:
     # ---- waiting ---------------------------------------------------------------------------------------------------
 
     def _time_left(self, timeout: float | None) -> float | None:
-        """How long to wait at most: until a worker is to be killed, or the memory of those that work to be read."""
+        """How long to wait at most: until a worker is to be killed, memory to be read, or a look at queues is due."""
         due = self._workforce.due
         if any(peer.queue for peer in self._peers):
             due = self._memory.due if due is None else min(due, self._memory.due)
         if due is None:
             return timeout
         left = max(0.0, due - monotonic())
+        if self._has_idle_worker() and any(len(peer.queue) > 1 for peer in self._peers):
+            left = min(left, RECALL_SECONDS)
         return left if timeout is None else min(left, timeout)
+
+    def _has_idle_worker(self) -> bool:
+        return any(not peer.queue and _takes_more(peer) for peer in self._peers)
 
     def _look_out(self, timeout: float | None) -> list[tuple[SelectorKey, int]]:
         if timeout != 0 and 0 < sum(bool(peer.queue) for peer in self._peers) < self._cores:
@@ -212,7 +232,7 @@ class Pool:
             return
         idle = sum(not peer.queue for peer in self._peers)
         self._workforce.start(len(self._pending) - idle, self._surroundings)
-        ready = [peer for peer in self._peers if peer.is_ready and not peer.is_doomed and not peer.is_swollen]
+        ready = [peer for peer in self._peers if _takes_more(peer) and not peer.is_swollen]
         if not ready:
             return
         batch = self._batching.size(ceil(len(self._pending) / (2 * self._size)))
@@ -226,13 +246,36 @@ class Pool:
         """Whether the machine is so short of memory that no task is to begin beside those that run."""
         return self._memory.is_short and any(peer.queue for peer in self._peers)
 
+    def _recall(self) -> None:
+        """Take back what waits behind a task that turned out long, where another worker has nothing to do."""
+        if self._pending or not self._has_idle_worker() or self._holds_back():
+            return
+        for peer in self._peers:
+            if len(peer.queue) > 1 and self._is_long(peer):
+                count = peer.permits.recall(len(peer.queue) - 1)
+                self._take_back(peer, count)
+                if count:
+                    peer.knows_recalls = False
+                    self._send(peer, [Recall(count)])
+
+    def _is_long(self, peer: Peer) -> bool:
+        begun, moment = peer.begun
+        return begun == peer.queue[0].attempt and monotonic() - moment >= RECALL_SECONDS
+
+    def _take_back(self, peer: Peer, count: int) -> None:
+        """The last `count` assignments that a worker has queued are for others."""
+        for _ in range(count):
+            assignment = peer.queue.pop()
+            del self._holder[assignment.attempt]
+            self._requeue(assignment)
+
     def _hand_over(self, peer: Peer, count: int) -> None:
-        was_idle = not peer.queue
         messages: list[Down] = []
         if peer.surroundings != self._surroundings:
             peer.surroundings = self._surroundings
             messages.append(self._surroundings)
-        while count > 0 and self._pending:
+        handed = 0
+        while handed < count and self._pending:
             assignment = self._pending.popleft()
             for number in (assignment.rules, assignment.function) if assignment.rules else (assignment.function,):
                 if number not in peer.known:
@@ -240,10 +283,9 @@ class Pool:
             messages.append(assignment)
             peer.queue.append(assignment)
             self._holder[assignment.attempt] = peer
-            count -= 1
+            handed += 1
+        peer.permits.issue(handed)
         self._send(peer, messages)
-        if was_idle:
-            self._start_first(peer)
 
     def _made_known(self, peer: Peer, number: int) -> list[Publish]:
         """What tells the worker of a function: its template first, if it has one that is news as well."""
@@ -283,13 +325,13 @@ class Pool:
                 self._let_go(peer.queue.popleft().attempt)
                 self._batching.measured(message.usage.ended - message.usage.started)
                 self._events.append(message)
-                if peer.queue:
-                    self._start_first(peer)
-                elif peer.is_swollen:
+                if peer.is_swollen and not peer.queue:
                     self._look_again(peer)
             case Ready():
                 self._workforce.is_ready(peer)
+                peer.knows_recalls = True
             case _:
+                self._tell_start(peer)
                 self._events.append(message)
 
     def _let_go(self, attempt: int) -> None:
@@ -299,10 +341,17 @@ class Pool:
         if self._announced:
             self._announced.pop(attempt, None)
 
-    def _start_first(self, peer: Peer) -> None:
-        first = peer.queue[0].attempt
-        if first not in self._announced:
-            self._events.append(Started(first))
+    def _tell_starts(self) -> None:
+        """Tell what workers run now. What has begun and ended meanwhile needs no telling."""
+        for peer in self._peers:
+            self._tell_start(peer)
+
+    def _tell_start(self, peer: Peer) -> None:
+        if not peer.queue or peer.queue[0].attempt == peer.told:
+            return
+        peer.told = peer.queue[0].attempt
+        if peer.told not in self._announced:
+            self._events.append(Started(peer.told))
 
     # ---- stopping --------------------------------------------------------------------------------------------------
 
@@ -370,10 +419,7 @@ class Pool:
         begun, moment = peer.begun
         code = self._workforce.bury(peer)
         self._lose_first(peer, code, begun, moment)
-        while peer.queue:
-            assignment = peer.queue.pop()
-            del self._holder[assignment.attempt]
-            self._requeue(assignment)
+        self._take_back(peer, len(peer.queue))
         if not peer.is_ready:
             self._workforce.count_failed_start(code)
 
@@ -381,6 +427,7 @@ class Pool:
         """The attempt that was running is lost. One that was about to run is not: it stays first in line."""
         if not peer.queue:
             return
+        self._tell_start(peer)
         first = peer.queue[0].attempt
         times = self._announced.get(first, 0)
         if first != begun and first not in self._withdrawn and times < TOLERATED_IDLE_DEATHS:
@@ -414,6 +461,10 @@ class Pool:
         if self._announced.pop(attempt, None) is None:
             return Unstarted(attempt)
         return Lost(attempt, None, None, CANCELLED)
+
+
+def _takes_more(peer: Peer) -> bool:
+    return peer.is_ready and peer.knows_recalls and not peer.is_doomed
 
 
 def _abandon_all() -> None:

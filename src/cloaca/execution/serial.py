@@ -5,16 +5,20 @@ the same codec as everywhere. It offers no protection: a task that hangs or kill
 """
 
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from threading import local
 from time import sleep
 from typing import Any
 
 from cloaca.execution import attempt
+from cloaca.execution.batch import Batch
 from cloaca.execution.meter import Meter
+from cloaca.execution.seeding import of_process
+from cloaca.wire.codec import decode, encode
 from cloaca.wire.messages import (
     Answer,
     Assignment,
+    Done,
     Event,
     Failed,
     Lost,
@@ -81,7 +85,7 @@ class SerialExecutor:
             assignment = self._queue.popleft()
             _thread.runs_task = True
             try:
-                report = attempt.run(assignment, self._functions.__getitem__, _EVERYTHING, _never, self._meter)
+                report = self._run(assignment)
             finally:
                 _thread.runs_task = False
             if isinstance(report, Failed) and report.type_name == KeyboardInterrupt.__name__:
@@ -90,11 +94,29 @@ class SerialExecutor:
             return [Started(assignment.attempt), report]
         return events
 
+    def _run(self, assignment: Assignment) -> Done | Failed:
+        """Run it; the program's own random numbers go on afterwards as if it hadn't."""
+        with of_process().kept():
+            return attempt.run(assignment, self._functions.__getitem__, _EVERYTHING, _never, self._meter)
+
     def wake(self) -> None:
         """Nothing to do: `wait` never blocks."""
 
     def close(self) -> None:
         """Nothing was started."""
+
+
+def each(batch: Batch, items: Iterable[Any]) -> Iterator[Any]:
+    """What a batch's function makes of each item, here. Items and results go through the codec, as everywhere."""
+    for number, item in enumerate(items):
+        own = [decode(encode(item))]
+        _thread.runs_task = True
+        try:
+            with of_process().kept():
+                (result,) = batch.run(number, own)
+        finally:
+            _thread.runs_task = False
+        yield decode(encode(result))
 
 
 def _never(_keys: tuple[str, ...], _rest: bool, _outcomes: bool) -> Slice:  # noqa: FBT001 - the shape of Ask

@@ -1,18 +1,36 @@
-"""Where tasks run: the program's working directory and `sys.path`, as they are when an execution starts.
+"""Where tasks run: the program's working directory, `sys.path`, environment and so on, as an execution finds them.
 
-Workers live longer than either, and a task may change both for itself: each attempt starts where the program was.
+Workers live longer than any of these, and a task may change them for itself: each attempt starts where the program was.
+What the program has set of logging and warnings travels along; `logbook` and `notices` see to that.
 """
 
+import gc
 import os
 import sys
+import time
+from collections.abc import Mapping
 
+from msgspec.structs import replace
+
+from cloaca.execution.logbook import loggers_here
+from cloaca.execution.notices import filters_here
 from cloaca.wire.messages import Surroundings
+
+_variables: dict[bytes, bytes] = os.environ._data  # type: ignore[attr-defined]  # as the system has them: compared by C
 
 
 def here() -> Surroundings:
     """Those of this process as they are now."""
     directory = _directory() or os.sep  # where the program's directory was removed under it
-    return Surroundings(directory, tuple(entry or directory for entry in sys.path if isinstance(entry, str)))
+    path = tuple(entry or directory for entry in sys.path if isinstance(entry, str))
+    return Surroundings(
+        directory,
+        path,
+        environment=dict(_variables),
+        recursion_limit=sys.getrecursionlimit(),
+        loggers=loggers_here(),
+        filters=filters_here(),
+    )
 
 
 def enter(surroundings: Surroundings) -> None:
@@ -24,6 +42,28 @@ def enter(surroundings: Surroundings) -> None:
             os.chdir(os.sep)
     if tuple(sys.path) != surroundings.path:
         sys.path[:] = surroundings.path
+    if _variables != surroundings.environment:
+        _set_variables(surroundings.environment)
+    if sys.getrecursionlimit() != surroundings.recursion_limit:
+        sys.setrecursionlimit(surroundings.recursion_limit)
+    if not gc.isenabled():
+        gc.enable()
+
+
+def recognised(surroundings: Surroundings) -> Surroundings:
+    """The same, made of the very objects that this process's environment holds: `enter` then compares identities."""
+    own = {variable: variable for variable in _variables.items()}
+    return replace(surroundings, environment=dict(own.get(item, item) for item in surroundings.environment.items()))
+
+
+def _set_variables(environment: Mapping[bytes, bytes]) -> None:
+    changed = dict(environment.items() - _variables.items())
+    surplus = _variables.keys() - environment.keys()
+    for name in surplus:
+        del os.environb[name]
+    os.environb.update(changed)
+    if b"TZ" in surplus or b"TZ" in changed:
+        time.tzset()
 
 
 def _directory() -> str | None:

@@ -6,23 +6,29 @@ While a task waits for an answer it reads on, and keeps the assignments that com
 A process that a task forks from here has no socket; when it returns from the task, it exits.
 """
 
+import atexit
 import os
 import select
 import sys
 from collections import deque
+from contextlib import suppress
 from functools import lru_cache, partial
 from socket import socket
 from threading import Lock
 from time import monotonic
-from typing import Any
+from typing import Any, NoReturn
 
-from cloaca.execution import attempt, lifeline, termination
+from cloaca.execution import attempt, lifeline, permits, termination
+from cloaca.execution.leftovers import Leftovers
+from cloaca.execution.logbook import Logbook
 from cloaca.execution.mark import NONE, Mark
 from cloaca.execution.meter import Meter
+from cloaca.execution.notices import Notices
+from cloaca.execution.outlet import Outlet
 from cloaca.execution.output import Output
 from cloaca.execution.spin import spin
-from cloaca.execution.surroundings import enter, here
-from cloaca.wire.frames import FrameReader, decode_down, frame
+from cloaca.execution.surroundings import enter, here, recognised
+from cloaca.wire.frames import FrameReader, decode_down
 from cloaca.wire.functions import load
 from cloaca.wire.messages import (
     SOCKET_LOST,
@@ -30,11 +36,11 @@ from cloaca.wire.messages import (
     Assignment,
     Publish,
     Ready,
+    Recall,
     Retire,
     Said,
     Slice,
     Surroundings,
-    Up,
     Wants,
 )
 from cloaca.wire.templates import fill
@@ -48,7 +54,7 @@ def is_serving() -> bool:
     return _is_serving
 
 
-def main(descriptor: int, lifeline_descriptor: int, mark_descriptor: int) -> None:
+def main(descriptor: int, lifeline_descriptor: int, mark_descriptor: int, permits_descriptor: int) -> None:
     """Serve on an inherited socket until it is closed."""
     global _is_serving  # noqa: PLW0603 - a process is a worker or not, once and for all
     _is_serving = True
@@ -58,20 +64,19 @@ def main(descriptor: int, lifeline_descriptor: int, mark_descriptor: int) -> Non
     sys.argv[1:] = []
     mark = Mark(mark_descriptor)
     os.close(mark_descriptor)
-    Worker(socket(fileno=descriptor), mark).serve()
-    if termination.was_told():
-        termination.end()
+    os.set_inheritable(permits_descriptor, False)  # noqa: FBT003 - the argument's only form
+    Worker(socket(fileno=descriptor), mark, permits_descriptor).serve()
 
 
 class Worker:
     """The state of a worker: its socket, the functions it knows, and the assignments that wait."""
 
-    def __init__(self, connection: socket, mark: Mark) -> None:
+    def __init__(self, connection: socket, mark: Mark, permits_descriptor: int) -> None:
         self._socket = connection
         self._reader = FrameReader(connection)
         self._poll = select.poll()
         self._poll.register(connection, select.POLLIN)
-        self._sending = Lock()  # threads of a task may print and read; no other process ever holds a lock of ours
+        self._send = Outlet(connection).send
         self._asking = Lock()
         self._blobs: dict[int, bytes] = {}
         self._reads: dict[int, frozenset[str]] = {}
@@ -81,29 +86,36 @@ class Worker:
         self._answers: deque[Answer] = deque()
         self._current = NONE
         self._mark = mark
+        self._permits = permits_descriptor
         self._surroundings = here()
         self._output = Output(self.say)
+        self._logbook = Logbook(self._send)
+        self._notices = Notices(self._send)
         self._meter = Meter()
-        self._is_fork = False
+        self._leftovers = Leftovers()
+        self._is_cut_off = False
         os.register_at_fork(after_in_child=self._lose_socket)
 
-    def serve(self) -> None:
-        """Run assignments until the coordinator closes the socket, or this worker is told to end."""
+    def serve(self) -> NoReturn:
+        """Run assignments until the coordinator closes the socket, or this worker is told to end; then end."""
         try:
             self._send(Ready())
             while True:
                 while not self._queue:
                     spin(self._has_mail)
                     self._receive()
-                self._run(self._queue.popleft())
+                if permits.take(self._permits):
+                    self._run(self._queue.popleft())
+                else:
+                    self._receive()  # the word that it was recalled is on its way
         except (EOFError, termination.Terminated):
-            return
+            self._leave(0)
         except OSError:  # a task closed what isn't its own, or the coordinator has gone
-            sys.exit(SOCKET_LOST)
+            self._leave(SOCKET_LOST)
 
     def say(self, stream: str, text: str) -> None:
-        """Send what a task printed. A forked child has no socket: it writes for itself."""
-        if self._is_fork:
+        """Send what a task printed. Where there is no socket, in a forked child or at the end, it is written here."""
+        if self._is_cut_off:
             os.write(1 if stream == "stdout" else 2, text.encode(errors="replace"))
             return
         self._send(Said(self._current, stream, text))
@@ -112,12 +124,14 @@ class Worker:
         self._current = assignment.attempt
         self._mark.write(assignment.attempt, monotonic())
         enter(self._surroundings)
+        self._logbook.begin(assignment, self._surroundings.loggers)
+        self._notices.begin(assignment, self._surroundings.filters)
         ask = partial(self._ask, assignment.attempt)
         reads = self._reads.get(assignment.function, frozenset())
         folders = self._surroundings.folders
-        report = attempt.run(assignment, self._load, reads, ask, self._meter, folders)
+        report = attempt.run(assignment, self._load, reads, ask, self._meter, folders, self._leftovers.clear)
         self._output.renew()
-        if self._is_fork:
+        if self._is_cut_off:
             os._exit(0)
         if termination.was_told():
             raise termination.Terminated
@@ -129,6 +143,7 @@ class Worker:
         function = self._functions.get(number)
         if function is None:
             function = self._functions[number] = self._made(number)
+            self._logbook.restore()  # modules that were imported for it may have configured logging
         return function
 
     def _made(self, number: int) -> Any:
@@ -138,7 +153,7 @@ class Worker:
         return made
 
     def _ask(self, number: int, keys: tuple[str, ...], rest: bool, outcomes: bool) -> Slice:  # noqa: FBT001 - as in Ask
-        if self._is_fork:
+        if self._is_cut_off:
             raise RuntimeError("A process that a task forked can't read more of the context: read it before the fork.")
         with self._asking:
             if number != self._current:
@@ -148,10 +163,6 @@ class Worker:
                 spin(self._has_mail)
                 self._receive()
             return self._answers.popleft().slice
-
-    def _send(self, message: Up) -> None:
-        with self._sending:
-            self._socket.sendall(frame(message))
 
     def _has_mail(self) -> bool:
         return bool(self._poll.poll(0))
@@ -163,14 +174,20 @@ class Worker:
                     case Assignment():
                         self._queue.append(message)
                     case Surroundings():
-                        self._surroundings = message
+                        self._surroundings = recognised(message)
                     case Publish():
                         self._learn(message)
                     case Answer():
                         self._answers.append(message)
+                    case Recall():
+                        self._drop(message.count)
                     case Retire():
-                        for number in message.functions:
-                            self._forget(number)
+                        self._forget(message.functions)
+
+    def _drop(self, count: int) -> None:
+        for _ in range(count):
+            self._queue.pop()
+        self._send(Ready())
 
     def _learn(self, function: Publish) -> None:
         number = function.function
@@ -179,11 +196,25 @@ class Worker:
         if function.template:
             self._templates[number] = function.template
 
-    def _forget(self, number: int) -> None:
+    def _forget(self, functions: list[int]) -> None:
         for table in (self._blobs, self._reads, self._templates, self._functions):
-            table.pop(number, None)
+            for number in functions:
+                table.pop(number, None)
+
+    def _leave(self, code: int) -> NoReturn:
+        """Run the exit handlers and go. An interpreter's own end would wait for the threads that tasks have left."""
+        if termination.was_told():
+            termination.end()
+        if code == 0:
+            self._lose_socket()  # what the handlers print is written here
+        atexit._run_exitfuncs()
+        with suppress(OSError):
+            self._output.renew()
+        os._exit(code)
 
     def _lose_socket(self) -> None:
-        self._is_fork = True
+        self._is_cut_off = True
         self._socket.close()
         self._output = Output(self.say)  # another thread may have held a lock of the old one, for ever now
+        self._logbook.lose_program()
+        self._notices.lose_program()

@@ -11,7 +11,6 @@ What they are given to do is the pool's business.
 """
 
 import signal
-from collections.abc import Mapping
 from selectors import EVENT_READ, BaseSelector
 from time import monotonic
 
@@ -29,12 +28,11 @@ TOLERATED_KILLED_STARTS = 100
 
 
 class Workforce:
-    """Up to `size` workers, with `environment`, whose sockets and ends are watched by `selector`."""
+    """Up to `size` workers, whose sockets and ends are watched by `selector`."""
 
-    def __init__(self, size: int, environment: Mapping[str, str], selector: BaseSelector) -> None:
+    def __init__(self, size: int, selector: BaseSelector) -> None:
         self.peers: list[Peer] = []
         self._size = size
-        self._environment = environment
         self._selector = selector
         self._failed_starts = 0
         self._killed_starts = 0
@@ -48,7 +46,7 @@ class Workforce:
         """Start up to `count` more. Raises `WorkersUnavailableError` where there is none and none can be started."""
         for _ in range(min(count, self._size - len(self.peers))):
             try:
-                peer = Peer(self._environment, surroundings)
+                peer = Peer(surroundings)
             except OSError as error:
                 if self.peers:
                     return  # the machine has no room for another process: go on with those that there are

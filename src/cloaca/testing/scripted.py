@@ -25,6 +25,7 @@ from msgspec.structs import replace
 
 from cloaca.execution import attempt
 from cloaca.execution.meter import Meter
+from cloaca.execution.seeding import of_process
 from cloaca.wire.messages import (
     Answer,
     Assignment,
@@ -91,7 +92,8 @@ def running(functions: Mapping[int, attempt.TaskFunction]) -> Play:
         given = assignment.slice
         if not given.complete:
             given = yield Wants(assignment.attempt, rest=True, outcomes=True)
-        return attempt.run(replace(assignment, slice=given), functions.__getitem__, frozenset(), _never, meter)
+        with of_process().kept():
+            return attempt.run(replace(assignment, slice=given), functions.__getitem__, frozenset(), _never, meter)
 
     return play
 

@@ -30,16 +30,17 @@ import weakref
 from dataclasses import dataclass
 from io import BytesIO, TextIOWrapper
 from types import CodeType, FunctionType, MethodType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from cloudpickle import cloudpickle
 
 from cloaca.wire.code import global_names, reduce_code
+from cloaca.wire.generators import is_shared, reduce_shared
 from cloaca.wire.layouts import layout
 from cloaca.wire.reductions import BY_TYPE, importable, is_dispatcher, reduce_dispatcher, reduce_exception
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     Base = pickle.Pickler
 else:
@@ -187,7 +188,6 @@ _REDUCERS = {
     TextIOWrapper: _reduce_text_file,
     memoryview: _reduce_view,
     CodeType: reduce_code,
-    **BY_TYPE,
 }
 
 _OF_CLOUDPICKLE = frozenset(value for value in vars(cloudpickle).values() if type(value) is FunctionType)
@@ -202,10 +202,11 @@ class Pickler(Base):
     """
 
     resolve: "Callable[[Identity, Definition], type]" = staticmethod(known_class)
+    by_type: "ClassVar[Mapping[type, Callable[[Any], Any]]]" = BY_TYPE
 
     def __init__(self, file: Any, buffer_callback: "Callable[[pickle.PickleBuffer], Any] | None" = None) -> None:
         # A plain dict: cloudpickle's ChainMap costs every instance that is pickled a microsecond.
-        self.dispatch_table = copyreg.dispatch_table | _REDUCERS
+        self.dispatch_table = {**copyreg.dispatch_table, **_REDUCERS, **self.by_type}
         super().__init__(file, protocol=5, buffer_callback=buffer_callback)
         self._definitions: dict[type, Definition] = {}
 
@@ -224,6 +225,8 @@ class Pickler(Base):
             return reduce_exception(obj)
         if kind.__name__ == "ndarray" and kind.__module__ == "numpy" and not obj.flags.writeable:
             return obj.copy(order="K").__reduce_ex__(5)
+        if is_shared(obj):
+            return reduce_shared(obj)
         reduced = obj.__reduce_ex__(5)
         return importable(obj, reduced) if isinstance(reduced, str) else reduced
 

@@ -76,6 +76,11 @@ def encode(value: object, key: str | None = None, put: Put | None = None) -> byt
     return payload
 
 
+def encode_unseen(value: object) -> bytes:
+    """The bytes of a value that nobody compares with another's: always a pickle, without looking through it first."""
+    return b"".join(_pickle(value, None, lambda given, _: given))
+
+
 def decode(payload: Part) -> Any:
     """A value from its bytes. It is the caller's own, and shares no memory with the payload.
 
@@ -147,11 +152,13 @@ class _Parts:
                 part.release()
 
 
-def _pickle(value: object, key: str | None) -> list[Part]:
+def _pickle(
+    value: object, key: str | None, ordered: Callable[[object, Callable[[object], bytes]], object] = canonical
+) -> list[Part]:
     buffers: list[PickleBuffer] = []
     with BytesIO() as file:
         try:
-            Pickler(file, buffers.append).dump(canonical(value, encode))
+            Pickler(file, buffers.append).dump(ordered(value, encode))
         except Exception as error:
             found = culprit.find(value, "value" if key is None else key, error)
             raise EncodeError(key, found.path, found.type_name, found.reason) from error

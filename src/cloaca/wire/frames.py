@@ -22,6 +22,11 @@ def frame(message: Up | list[Down]) -> bytes:
     return _LENGTH.pack(len(body)) + body
 
 
+def encodable(text: str) -> str:
+    """The text with what UTF-8 can't carry (lone surrogates, from file names mostly) written as escapes."""
+    return text.encode(errors="backslashreplace").decode()
+
+
 class FrameReader:
     """Cuts what a socket delivers into the bodies of frames."""
 

@@ -21,6 +21,7 @@ from cloaca.wire import culprit
 from cloaca.wire.classes import Pickler, fresh_class
 from cloaca.wire.kinds import Kin, Kinds, are_same
 from cloaca.wire.mentions import held, strings_in
+from cloaca.wire.reductions import FOR_FUNCTIONS
 from cloaca.wire.templates import by_reference
 from cloaca.wire.watch import Watch, watch
 
@@ -148,6 +149,7 @@ class _Entry(Struct, frozen=True):
 
 class _FunctionPickler(Pickler):
     resolve = staticmethod(fresh_class)
+    by_type = FOR_FUNCTIONS
 
 
 def _blob(task_id: str, function: object) -> bytes:

@@ -15,7 +15,7 @@ def strings_in(value: object) -> Iterator[str]:
 
 def _strings_in(value: object, seen: set[int]) -> Iterator[str]:
     match value:
-        case str():
+        case str() if _may_be_key(value):
             yield value
         case _ if id(value) in seen:
             pass
@@ -23,6 +23,11 @@ def _strings_in(value: object, seen: set[int]) -> Iterator[str]:
             seen.add(id(value))
             for part in _parts(value):
                 yield from _strings_in(part, seen)
+
+
+def _may_be_key(text: str) -> bool:
+    """Whether UTF-8 can carry the text: no key has lone surrogates, nor does any message."""
+    return text.isascii() or text == text.encode(errors="replace").decode()
 
 
 def _parts(value: object) -> Iterable[object]:

@@ -13,6 +13,12 @@ class Message(Struct, frozen=True, array_like=True, gc=False):
     """Base of all that travels. Nothing in a message refers back to it: the garbage collector needn't look."""
 
 
+ITEMS = "items"
+"""The key under which a batch of `map` finds the number of its first item, and its items."""
+
+RESULTS = "results"
+"""The key under which it leaves their results."""
+
 SOCKET_LOST = 74
 """The exit code of a worker whose socket was closed under it (`os.EX_IOERR`)."""
 
@@ -74,15 +80,52 @@ class Publish(Message, frozen=True, tag="publish"):
     template: int = 0
 
 
-class Surroundings(Message, frozen=True, tag="surroundings"):
-    """Where tasks run from here on: the program's working directory and `sys.path`.
+class Filter(Message, frozen=True):
+    """One of the program's filters of warnings: what is done with those that match, as in `warnings.filters`.
 
-    `folders` are those for large values, the first one with room first; with none, all values are sent.
+    `category` is known by its name. `message` and `module` are patterns with their flags, or texts to be met exactly.
+    """
+
+    action: str
+    message: tuple[str, int] | str | None
+    category: str
+    module: tuple[str, int] | str | None
+    line: int
+
+
+class Loggers(Message, frozen=True):
+    """What the program has set of its loggers, by name: levels, which ones are disabled, and which have handlers.
+
+    `custom` are those among them of a class of their own: a worker leaves it to others to make them. `names` are those
+    of levels, `root` is the root's level; nothing up to `threshold` is logged. `tells_errors`: what goes wrong inside
+    `logging` is told on standard error.
+    """
+
+    levels: Mapping[str, int] = {}
+    disabled: tuple[str, ...] = ()
+    handled: tuple[str, ...] = ()
+    custom: tuple[str, ...] = ()
+    names: Mapping[str, int] = {}
+    root: int = 30
+    threshold: int = 0
+    tells_errors: bool = True
+
+
+class Surroundings(Message, frozen=True, tag="surroundings"):
+    """Where tasks run from here on: the program's working directory, `sys.path`, environment and recursion limit.
+
+    `folders` are those for large values, the first one with room first; with none, all values are sent. The
+    environment is bytes, as the system has it: names and values needn't be text. `loggers` and `filters` are the
+    program's, so that tasks log and warn as it would.
     """
 
     directory: str
     path: tuple[str, ...]
     folders: tuple[str, ...] = ()
+    environment: Mapping[bytes, bytes] = {}
+    recursion_limit: int = 1000
+    loggers: Loggers = Loggers()
+    filters: tuple[Filter, ...] = ()
 
 
 class Retire(Message, frozen=True, tag="retire"):
@@ -96,8 +139,9 @@ class Assignment(Message, frozen=True, tag="assign"):
 
     `rules` is the number under which the workflow's merge rules were published, 0 where there are none. `agreed`: keys
     of the slice that must not be in conflict, or the attempt fails before the task begins. `nth`: which try of the task
-    this is, from 1. `seed` is the run's; with it, the task's id and `ended` (how many tries the task ended by itself,
-    so without those that were lost) comes the attempt's own.
+    this is, from 1. `place`: how urgent it is among those of its run, the smallest number first. `seed` is the run's;
+    with it, the task's id and `ended` (how many tries the task ended by itself, so without those that were lost) comes
+    the attempt's own.
     """
 
     attempt: int
@@ -109,6 +153,13 @@ class Assignment(Message, frozen=True, tag="assign"):
     nth: int = 1
     ended: int = 0
     seed: int = 0
+    place: int = 0
+
+
+class Recall(Message, frozen=True, tag="recall"):
+    """The last `count` assignments that a worker has queued are not to be run there."""
+
+    count: int
 
 
 class Answer(Message, frozen=True, tag="answer"):
@@ -139,7 +190,7 @@ class Usage(Message, frozen=True):
 
 
 class Ready(Message, frozen=True, tag="ready"):
-    """A worker process has started and waits for its first assignment."""
+    """A worker process has started and waits for its first assignment; or has dropped what was recalled."""
 
 
 class Started(Message, frozen=True, tag="started"):
@@ -166,6 +217,28 @@ class Said(Message, frozen=True, tag="said"):
     attempt: int
     stream: str
     text: str
+
+
+class Logged(Message, frozen=True, tag="logged"):
+    """What an attempt logged: the record's attributes, as the payload of a dict."""
+
+    attempt: int
+    record: bytes
+
+
+class Warned(Message, frozen=True, tag="warned"):
+    """A warning of an attempt. `warning` is the instance as a payload, where it could be encoded.
+
+    `module` is the name of the module in which `line` stands.
+    """
+
+    attempt: int
+    warning: bytes | None
+    category: str
+    text: str
+    file: str
+    line: int
+    module: str
 
 
 class Done(Message, frozen=True, tag="done"):
@@ -226,6 +299,9 @@ class Unstarted(Message, frozen=True, tag="unstarted"):
     attempt: int
 
 
-Down = Surroundings | Publish | Retire | Assignment | Answer
-Up = Ready | Wants | Said | Done | Failed
-Event = Started | Wants | Said | Done | Failed | Lost | Unstarted
+Down = Surroundings | Publish | Retire | Assignment | Recall | Answer
+Told = Said | Logged | Warned
+"""What an attempt has for whoever looks at the program: it goes past the engine."""
+
+Up = Ready | Wants | Told | Done | Failed
+Event = Started | Wants | Told | Done | Failed | Lost | Unstarted

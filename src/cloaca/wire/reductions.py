@@ -7,6 +7,7 @@ the outer one is dropped when it loads.
 """
 
 import functools
+import os
 import pickle
 import typing
 from collections.abc import Callable
@@ -80,6 +81,14 @@ BY_TYPE: dict[type, Callable[[Any], Any]] = {
     functools.singledispatchmethod: _reduce_dispatching_method,
     typing.NewType: _reduce_new_type,
 }
+
+
+def _reduce_environment(variables: Any) -> Any:
+    """A function that captured `os.environ` means that of the process that it runs in; as a value it is a snapshot."""
+    return (getattr, (os, "environ")) if variables is os.environ else variables.__reduce_ex__(5)
+
+
+FOR_FUNCTIONS = {**BY_TYPE, type(os.environ): _reduce_environment}
 
 _dispatching = typing.cast("FunctionType", functools.singledispatch(len)).__code__
 

@@ -19,6 +19,7 @@ from typing import Any, TypeAlias
 from cloudpickle import cloudpickle
 
 from cloaca.wire.classes import Pickler, fresh_class
+from cloaca.wire.reductions import FOR_FUNCTIONS
 
 Template: TypeAlias = tuple[tuple[Any, ...], bytes]
 """Constants and steps, as they were loaded."""
@@ -92,6 +93,7 @@ class _TemplatePickler(Pickler):
     """Writes the steps for one function, and collects the constants."""
 
     resolve = staticmethod(fresh_class)
+    by_type = FOR_FUNCTIONS
 
     def __init__(self, file: Any, function: FunctionType, contents: Sequence[object]) -> None:
         super().__init__(file)

@@ -7,16 +7,18 @@ The watch keeps what it has seen alive, so an identity can't come to mean anothe
 """
 
 import gc
+import os
 import sys
 from dataclasses import dataclass, field
 from itertools import repeat
 from operator import is_
-from types import BuiltinFunctionType, FunctionType, GenericAlias, ModuleType, UnionType
+from types import BuiltinFunctionType, FunctionType, GenericAlias, MethodType, ModuleType, UnionType
 from typing import Any, get_args, get_origin
 
 from cloudpickle import cloudpickle
 
 from cloaca.wire.code import global_names
+from cloaca.wire.generators import is_shared
 
 ATOMS = frozenset({type(None), bool, int, float, complex, str, bytes, type(Ellipsis)})
 ABSENT = object()
@@ -77,7 +79,7 @@ class _Survey:
 
     def stable(self, value: object) -> bool:
         kind = type(value)
-        if kind in ATOMS or value is ABSENT:
+        if kind in ATOMS or value is ABSENT or value is os.environ:
             return True
         match value:
             case FunctionType():
@@ -85,7 +87,9 @@ class _Survey:
             case type():
                 return self.by_reference(value)
             case BuiltinFunctionType():
-                return type(value.__self__) is ModuleType
+                return type(value.__self__) is ModuleType or is_shared(value.__self__)
+            case MethodType():
+                return is_shared(value.__self__)
             case ModuleType():
                 return bool(cloudpickle._should_pickle_by_reference(value))
             case GenericAlias() | UnionType():

@@ -1,0 +1,180 @@
+"""Execution: a run that was started, and the result that is to come of it."""
+
+import os
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from queue import Empty, SimpleQueue
+
+from cloaca import interrupts
+from cloaca.coordinator import Job
+from cloaca.engine.run import Run
+from cloaca.errors import InternalError, RunnerClosedError
+from cloaca.loop import Inline, Loop
+from cloaca.merge.rules import Rules
+from cloaca.result import WorkflowResult
+from cloaca.warning import warn
+from cloaca.workflow import Workflow
+
+OnEnd = Callable[[Exception | None], None]
+MakeJob = Callable[[OnEnd], Job[Run]]
+
+
+class Execution:
+    """One execution of a workflow, running or ended. `id` is its own; `status` is "Running" until it ends."""
+
+    def __init__(
+        self,
+        owner: object,
+        warned: set[str],
+        workflow: Workflow,
+        rules: Rules,
+        make_job: MakeJob,
+        host: Inline | Loop,
+        input_leases: object = None,
+    ) -> None:
+        self._owner: object = owner  # a runner that nobody holds ends, and its executions with it
+        self.id = os.urandom(16).hex()
+        self._job: Job[Run] | None = make_job(self._end)
+        self._workflow = workflow
+        self._rules = rules
+        self._input_leases = input_leases
+        self._oversized: list[str] = []
+        self._warned = warned
+        self._host = host
+        self._has_ended = False
+        self._bells: list[SimpleQueue[None]] = []
+        self._process = os.getpid()
+        self._error: Exception | None = None
+        self._result: WorkflowResult | None = None
+        self._started = time.time()
+        self._clock = self._started - time.monotonic()
+
+    @property
+    def status(self) -> str:
+        """What the result says, or "Running" while there is none."""
+        return "Running" if self._result is None else self._result.status
+
+    def cancel(self) -> None:
+        """Start nothing more, and stop the tasks that run; the result then says "Cancelled".
+
+        A task that runs gets SIGTERM, which raises `SystemExit` in it, and is killed after the runner's
+        `grace_seconds`.
+        """
+        self._cancel(grace=None)
+
+    def _cancel(self, grace: float | None) -> None:
+        job = self._job
+        if job is not None:
+            self._host.cancel(job, grace)
+
+    def result(self, timeout: float | None = None) -> WorkflowResult:
+        """Wait for the end, for at most `timeout` seconds, and return the result.
+
+        Raises:
+            TimeoutError: it hasn't ended in time; it goes on.
+            KeyboardInterrupt: Ctrl-C was pressed; the execution was cancelled, and the exception's `result` tells how
+                far it got. Pressed again meanwhile, tasks get no time to end in order.
+            SystemExit: the program was told to end (SIGTERM, SIGHUP) while its main thread waited here, and has no
+                handler of its own for that; the same applies.
+        """
+        try:
+            with interrupts.raised():
+                ended = self._wait(timeout)
+                if ended:
+                    self._host.settle()
+        except (KeyboardInterrupt, SystemExit) as interrupt:
+            self._stop(interrupt)
+            self._attach(interrupt)
+            raise
+        if not ended:
+            raise TimeoutError(f"Workflow {self._workflow.name!r} hasn't ended within {timeout} s. It goes on.")
+        if self._error is not None:
+            raise self._error
+        if self._result is None:
+            raise InternalError("An execution ended with neither a result nor an error.")
+        while self._oversized:
+            warn(self._oversized.pop())
+        return self._result
+
+    def _wait(self, timeout: float | None) -> bool:
+        """Wait for the end. Not by a `threading.Event`: Ctrl-C at the wrong moment would leave its lock taken."""
+        if self._process != os.getpid():
+            raise RunnerClosedError("This execution belongs to the process that forked this one: wait for it there.")
+        bell: SimpleQueue[None] = SimpleQueue()
+        self._bells.append(bell)
+        if not self._has_ended:
+            with suppress(Empty):
+                bell.get(timeout=timeout)
+        self._bells.remove(bell)  # a program may ask with short time limits, again and again
+        return self._has_ended
+
+    def _stop(self, interrupt: BaseException) -> None:
+        """Cancel, and wait for the end; told so again, hurry."""
+        try:
+            if not self._has_ended:
+                interrupts.tell(interrupt, self._workflow.name)
+            self.cancel()
+            self._wait(None)
+        except KeyboardInterrupt:
+            self._cancel(grace=0)
+            self._wait(None)
+
+    def _told_once(self, run: Run) -> list[str]:
+        """What is to be said of large values, the first at the end; of each key once in a runner's life."""
+        news = {key: found for key, found in run.oversized.items() if key not in self._warned}
+        self._warned.update(news)
+        return [
+            f"Task {task!r} set key {key!r} to a value of {size / 1e6:,.1f} MB. That is fine if it is meant to be; the "
+            "runner's argument warn_above says from which size on to warn."
+            for key, (task, size) in reversed(news.items())
+        ]
+
+    def _attach(self, interrupt: BaseException) -> None:
+        interrupt.result = self._result  # type: ignore[attr-defined]
+
+    def _end(self, error: Exception | None) -> None:
+        job, self._job = self._job, None  # it leads back here, and its run to every value: no circle keeps them
+        try:
+            if error is None and job is not None:
+                self._oversized = self._told_once(job.run)
+                self._result = WorkflowResult(
+                    self._workflow.name,
+                    self.id,
+                    job.run,
+                    self._rules,
+                    self._started,
+                    time.time(),
+                    self._clock,
+                    (job.leases, self._input_leases),
+                )
+        except Exception as fault:  # noqa: BLE001 - raised where the result is waited for, not on the coordinator's thread
+            error = fault
+        self._error = error
+        self._owner = None
+        self._has_ended = True
+        for bell in list(self._bells):
+            bell.put(None)
+
+
+def begun(
+    owner: object,
+    warned: set[str],
+    workflow: Workflow,
+    rules: Rules,
+    make_job: MakeJob,
+    host: Inline | Loop,
+    input_leases: object = None,
+) -> Execution:
+    """An execution whose run has been handed to its host.
+
+    `owner` is kept while it runs; `warned` are the keys of large values that the user has been told of.
+    """
+    execution = Execution(owner, warned, workflow, rules, make_job, host, input_leases)
+    try:
+        if execution._job is not None:
+            host.begin(execution._job)
+    except KeyboardInterrupt as interrupt:
+        execution._attach(interrupt)
+        raise
+    return execution

@@ -1,0 +1,220 @@
+"""What a trivial task costs where time doesn't matter: frames, bytes and system calls, counted, in a warm pool.
+
+Each bound stands a little above what was counted when it was written, or is what the protocol allows at most. Nothing
+here depends on the machine's speed: every task counts as tiny, and nobody spins (see `unhurried`).
+"""
+
+import os
+import socket
+import threading
+from collections import Counter
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from selectors import DefaultSelector
+from typing import Any
+
+import psutil
+import pytest
+from tests.support import PATIENCE, Desk, published, written
+
+import cloaca
+from cloaca import Context, DefaultRunner
+from cloaca.execution import batching, pool, spin
+from cloaca.execution.pool import Pool
+
+TASKS = 1000
+
+
+@pytest.fixture(autouse=True)
+def unhurried(monkeypatch: pytest.MonkeyPatch) -> None:
+    """However long a task takes here, it counts as tiny; and the coordinator never looks more than twice."""
+    monkeypatch.setattr(batching, "BATCH_SECONDS", 3600.0)
+    monkeypatch.setattr(spin, "SPIN_SECONDS", 0.0)
+
+
+@pytest.fixture
+def runner() -> Iterator[DefaultRunner]:
+    """With one worker, so that there is one way only for every message."""
+    with DefaultRunner(workers=1) as runner:
+        yield runner
+
+
+@pytest.fixture
+def calls(runner: DefaultRunner, monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
+    """What the coordinator's process asks of the kernel in the third execution of many trivial tasks, and the bytes."""
+    define_trivial()
+    for _ in range(2):
+        runner.execute("trivial")
+    counted: Counter[str] = Counter()
+    with monkeypatch.context() as patch:
+        count(patch.setattr, counted)
+        assert runner.execute("trivial").status == "Completed"
+    return counted
+
+
+def define_trivial() -> None:
+    with cloaca.WorkflowBuilder("trivial"):
+        for number in range(TASKS):
+            cloaca.task(id=f"task {number}")(setter(number))
+
+
+def setter(number: int) -> Callable[[Context], None]:
+    return lambda context: context.set(f"value {number}", number)
+
+
+def count(patch: Callable[[Any, str, Any], None], counted: Counter[str]) -> None:
+    """Count the calls of sockets, pipes and selectors, and the bytes that sockets take and give."""
+
+    def counting(place: Any, name: str, call: Callable[..., Any], *, is_transfer: bool = False) -> None:
+        def counted_call(*arguments: Any) -> Any:
+            counted[name] += 1
+            returned = call(*arguments)
+            if is_transfer:
+                counted[f"bytes of {name}"] += returned
+            return returned
+
+        patch(place, name, counted_call)
+
+    counting(socket.socket, "send", socket.socket.send, is_transfer=True)
+    counting(socket.socket, "recv_into", socket.socket.recv_into, is_transfer=True)
+    counting(DefaultSelector, "select", DefaultSelector.select)
+    counting(os, "read", os.read)
+    counting(os, "write", os.write)
+
+
+# ---- the coordinator -----------------------------------------------------------------------------------------------
+
+
+def test_a_tasks_assignment_is_of_few_bytes(calls: Counter[str]) -> None:
+    """Now 46: the attempt, the task's name, the function's number, an empty slice, and nine for the run's seed."""
+    assert calls["bytes of send"] / TASKS < 50
+
+
+def test_a_tasks_report_is_of_few_bytes(calls: Counter[str]) -> None:
+    """Now 70, of which 37 tell what the attempt cost, and 13 what it wrote, with the key."""
+    assert calls["bytes of recv_into"] / TASKS < 80
+
+
+def test_many_assignments_go_out_at_once(calls: Counter[str]) -> None:
+    """Now mostly 24. A worker is given more when half of its 64 have been reported: at most 1,000 / 32 frames.
+
+    Some 20 come on top of that for the end, where batches shrink.
+    """
+    assert calls["send"] <= TASKS / 32 + 20
+
+
+def test_the_coordinator_reads_no_more_often_than_there_are_reports(calls: Counter[str]) -> None:
+    """Now mostly 26 times: what has come meanwhile is read at once. Where each report is waited for, it is 1,000 times.
+
+    One look that doesn't wait may come before each that does.
+    """
+    assert calls["recv_into"] <= TASKS
+    assert calls["select"] <= 2 * calls["recv_into"] + 10
+
+
+def test_permits_are_issued_for_a_batch_at_once_and_the_coordinator_is_woken_once(calls: Counter[str]) -> None:
+    """Each frame with assignments has its permits; the last frame only retires the execution's merge rules."""
+    frames_with_assignments, wake_ups = calls["send"] - 1, 1
+    assert calls["write"] == frames_with_assignments + wake_ups
+    assert calls["read"] <= 1
+
+
+# ---- the worker ----------------------------------------------------------------------------------------------------
+
+
+def test_a_worker_makes_three_calls_for_a_task_and_reads_whole_batches(desk: Desk) -> None:
+    """One takes the permit, one asks for the working directory, one sends the report, now of 64 bytes, at once."""
+    start, work, tell = range(3)
+    desk.run([start])
+    desk.run([work] * TASKS)
+    (counted,) = (written(end)["counted"] for end in desk.run([tell]))
+    assert counted["sendall"] == TASKS + 1  # with the report of what started to count
+    assert counted["read"] == counted["getcwd"] == TASKS + 1  # with those of what tells
+    assert counted["recv_into"] <= TASKS / 32 + 20
+    assert counted["bytes"] / TASKS < 75
+
+
+@pytest.fixture
+def desk() -> Iterator[Desk]:
+    """At a pool of one worker, which counts its own calls."""
+    executor = Pool(1, {})
+    executor.publish(published(start_to_count, lambda context: context.set("value", 1), tell_what_was_counted))
+    yield Desk(executor)
+    executor.close()
+
+
+def start_to_count(_: Context) -> None:
+    counted: Counter[str] = Counter()
+    sendall, recv_into, read, getcwd = socket.socket.sendall, socket.socket.recv_into, os.read, os.getcwd
+
+    def counting_sendall(self: socket.socket, data: bytes) -> None:
+        counted["sendall"] += 1
+        counted["bytes"] += len(data)
+        sendall(self, data)
+
+    def counting_recv_into(self: socket.socket, buffer: memoryview) -> int:
+        counted["recv_into"] += 1
+        return recv_into(self, buffer)
+
+    def counting_read(descriptor: int, size: int) -> bytes:
+        counted["read"] += 1
+        return read(descriptor, size)
+
+    def counting_getcwd() -> str:
+        counted["getcwd"] += 1
+        return getcwd()
+
+    os.read, os.getcwd = counting_read, counting_getcwd
+    socket.socket.sendall = counting_sendall  # type: ignore[method-assign, assignment]
+    socket.socket.recv_into = counting_recv_into  # type: ignore[method-assign, assignment]
+    socket.counted = counted  # type: ignore[attr-defined]  # a module outlives the task
+
+
+def tell_what_was_counted(context: Context) -> None:
+    context.set("counted", dict(socket.counted))  # type: ignore[attr-defined]
+
+
+# ---- idle ----------------------------------------------------------------------------------------------------------
+
+
+def test_an_idle_coordinator_waits_without_a_limit(runner: DefaultRunner, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is woken once more, finds nothing, and what it then does is to wait for ever."""
+    define_trivial()
+    runner.execute("trivial")
+    waits: list[float | None] = []
+    asleep = threading.Event()
+    select = DefaultSelector.select
+
+    def noting(selector: DefaultSelector, timeout: float | None = None) -> Any:
+        waits.append(timeout)
+        if timeout is None:
+            asleep.set()
+        return select(selector, timeout)
+
+    monkeypatch.setattr(DefaultSelector, "select", noting)
+    (executor,) = pool._pools
+    executor.wake()
+    assert asleep.wait(PATIENCE)
+    assert set(waits) == {None}
+
+
+def test_nothing_of_an_idle_runner_wakes_up(runner: DefaultRunner) -> None:
+    """While another runner works, the kernel never switches to a thread of the idle one, nor to its workers."""
+    define_trivial()
+    runner.execute("trivial")
+    idle = [
+        Path("/proc/self/task", str(thread.native_id)) for thread in threading.enumerate() if "cloaca" in thread.name
+    ]
+    idle += [path for child in psutil.Process().children() for path in Path("/proc", str(child.pid), "task").iterdir()]
+    assert len(idle) >= 2
+    with DefaultRunner(workers=1) as other:
+        other.execute("trivial")
+        before = [_switches(path) for path in idle]
+        other.execute("trivial")
+        assert [_switches(path) for path in idle] == before
+
+
+def _switches(thread: Path) -> list[str]:
+    """How often it gave up a core by itself, and how often it was made to."""
+    lines = (thread / "status").read_text(encoding="utf-8").splitlines()
+    return [line for line in lines if "ctxt_switches" in line]

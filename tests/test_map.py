@@ -1,0 +1,335 @@
+"""`runner.map`: one function over many items, in order, lazily, with errors that name the item."""
+
+import os
+import random
+import signal
+import sys
+from collections.abc import Callable, Iterator
+from itertools import count
+from operator import length_hint
+from pathlib import Path
+from typing import Any
+
+import cloudpickle
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from tests.runs import done, failed, lost
+from tests.support import pipe
+
+import cloaca
+from cloaca import CaptureError, DefaultRunner, EncodeError, NestedExecutionError, WorkerDied
+from cloaca.engine.batches import BatchRun
+from cloaca.engine.events import Begin, Cancel, Command, Deliver, Ended, Room, Supply, Tick, Withdraw
+from cloaca.errors import RemoteTraceback
+from cloaca.mapping import AHEAD_PER_WORKER, Sizes
+from cloaca.wire.messages import Answer, Assignment, Started, Unstarted, Wants
+
+cloudpickle.register_pickle_by_value(sys.modules[__name__])  # as if all this stood in the user's script
+
+
+@pytest.fixture(scope="module")
+def processes() -> Iterator[DefaultRunner]:
+    with DefaultRunner(workers=2, executor="processes") as runner:
+        list(runner.map(abs, range(10)))
+        yield runner
+
+
+@pytest.fixture(params=["processes", "serial"])
+def on(request: pytest.FixtureRequest, processes: DefaultRunner) -> DefaultRunner:
+    return processes if request.param == "processes" else DefaultRunner(executor="serial")
+
+
+def square(number: int) -> int:
+    return number * number
+
+
+# ---- what comes out ------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("chunksize", [None, 1, 7, 5000])
+@pytest.mark.parametrize("number", [0, 1, 2, 1000])
+def test_results_come_in_the_order_of_the_items(on: DefaultRunner, number: int, chunksize: int | None) -> None:
+    assert list(on.map(square, range(number), chunksize=chunksize)) == [square(n) for n in range(number)]
+
+
+@pytest.mark.parametrize("value", [None, (1, (2,)), {3, 4}, {"a": [1]}, 10**100, float("inf")], ids=str)
+def test_values_keep_their_types(on: DefaultRunner, value: Any) -> None:
+    assert list(on.map(lambda item: (item, type(item)), [value] * 3)) == [(value, type(value))] * 3
+
+
+def test_instances_of_the_program_s_classes_go_both_ways(on: DefaultRunner) -> None:
+    class Point:
+        def __init__(self, x: int) -> None:
+            self.x = x
+
+    results = list(on.map(lambda point: Point(point.x + 1), [Point(1), Point(2)]))
+    assert [type(result) for result in results] == [Point, Point]
+    assert [result.x for result in results] == [2, 3]
+
+
+def test_large_items_and_results_pass_and_their_files_go(processes: DefaultRunner) -> None:
+    blobs = [bytes([n]) * 200_000 for n in range(20)]
+    assert list(processes.map(lambda blob: blob[::-1] + b"x", blobs)) == [blob + b"x" for blob in blobs]
+    loop = vars(processes)["_loop"]
+    assert [path for folder in loop.storage.folders for path in Path(folder).glob("[0-9p]*.*")] == []
+
+
+def test_both_workers_take_part(processes: DefaultRunner, tmp_path: Path) -> None:
+    meeting = pipe(tmp_path / "meeting")
+
+    def meet(place: int) -> str:
+        return meeting.read_text() if place else str(meeting.write_text("here"))
+
+    assert list(processes.map(meet, [0, 1], chunksize=1)) == ["4", "here"]
+
+
+def test_a_map_beside_an_execution(processes: DefaultRunner) -> None:
+    with cloaca.WorkflowBuilder("beside"):
+        cloaca.task(id="a")(lambda context: context.set("a", 1))
+    results = processes.map(square, range(100))
+    first = next(results)
+    assert processes.execute("beside").status == "Completed"
+    assert [first, *results] == [square(n) for n in range(100)]
+
+
+# ---- laziness ------------------------------------------------------------------------------------------------------
+
+
+def test_input_may_be_endless_and_is_taken_as_results_are_asked_for(on: DefaultRunner) -> None:
+    taken: list[int] = []
+
+    def numbers() -> Iterator[int]:
+        for number in count():
+            taken.append(number)
+            yield number
+
+    results = on.map(square, numbers(), chunksize=5)
+    assert [next(results) for _ in range(12)] == [square(n) for n in range(12)]
+    assert len(taken) <= 5 * (AHEAD_PER_WORKER * 2 + 3), "some batches ahead, and no more"
+
+
+def test_nothing_is_taken_before_the_first_result_is_asked_for(on: DefaultRunner) -> None:
+    items = iter(range(5))
+    results = on.map(square, items)
+    assert length_hint(items) == 5
+    assert list(results) == [0, 1, 4, 9, 16]
+
+
+def test_letting_go_of_the_results_ends_the_call(tmp_path: Path) -> None:
+    started = pipe(tmp_path / "started")
+
+    def hang(number: int) -> int:
+        if number:
+            started.write_text("I hang")
+            signal.pause()
+        return number
+
+    with DefaultRunner(workers=1) as runner:
+        results = runner.map(hang, range(3), chunksize=1)
+        assert next(results) == 0
+        assert started.read_text() == "I hang"
+        del results
+        assert list(runner.map(square, range(3))) == [0, 1, 4], "the worker that hung was replaced"
+
+
+# ---- errors --------------------------------------------------------------------------------------------------------
+
+
+def test_an_error_names_the_item_and_comes_in_its_place(on: DefaultRunner) -> None:
+    def check(number: int) -> int:
+        if number == 5:
+            raise LookupError("five")
+        return number
+
+    results = on.map(check, range(100), chunksize=1)
+    assert [next(results) for _ in range(5)] == [0, 1, 2, 3, 4]
+    with pytest.raises(LookupError, match="five") as caught:
+        next(results)
+    assert caught.value.__notes__ == ["This was item 5 of map: 5"]
+    assert next(results, "no more") == "no more"
+
+
+def test_an_error_brings_the_traceback_of_the_worker(processes: DefaultRunner) -> None:
+    with pytest.raises(ZeroDivisionError) as caught:
+        list(processes.map(lambda number: 1 // number, [1, 0]))
+    assert isinstance(caught.value.__cause__, RemoteTraceback)
+    assert "1 // number" in str(caught.value.__cause__)
+
+
+def test_a_death_names_the_items_of_the_batch() -> None:
+    def die(number: int) -> int:
+        if number == 12:
+            os._exit(3)
+        return number
+
+    with DefaultRunner(workers=2) as runner:
+        with pytest.raises(WorkerDied, match="items 10 to 14") as caught:
+            list(runner.map(die, range(100), chunksize=5))
+        assert caught.value.exit_code == 3
+        assert list(runner.map(square, range(3))) == [0, 1, 4]
+
+
+def test_what_cannot_be_sent_is_told(on: DefaultRunner) -> None:
+    with pytest.raises(EncodeError, match="lock"):
+        list(on.map(square, [__import__("threading").Lock()]))
+    with pytest.raises(EncodeError, match="lock"):
+        list(on.map(lambda _: __import__("threading").Lock(), [1]))
+
+
+def test_an_error_in_the_input_passes_through(on: DefaultRunner) -> None:
+    def items() -> Iterator[int]:
+        yield 1
+        raise LookupError("no more input")
+
+    with pytest.raises(LookupError, match="no more input"):
+        list(on.map(square, items()))
+
+
+def test_a_function_that_cannot_be_sent_is_told_at_once(processes: DefaultRunner) -> None:
+    lock = __import__("threading").Lock()
+    with pytest.raises(CaptureError, match="lock"):
+        processes.map(lambda number: (lock, number), [1])
+
+
+@pytest.mark.parametrize("chunksize", [0, -1, 1.5, True, "2"])
+def test_a_chunk_size_that_makes_no_sense(on: DefaultRunner, chunksize: Any) -> None:
+    with pytest.raises(ValueError, match="chunksize is a whole number, 1 or more"):
+        on.map(square, [1], chunksize=chunksize)
+
+
+def test_a_task_cannot_map(on: DefaultRunner) -> None:
+    def nested(_: int) -> None:
+        list(DefaultRunner().map(square, [1]))
+
+    with pytest.raises(NestedExecutionError):
+        list(on.map(nested, [1]))
+
+
+# ---- random numbers ------------------------------------------------------------------------------------------------
+
+
+def draw(_: int) -> float:
+    return random.random()
+
+
+def draw_late(number: int) -> float:
+    import random as late
+
+    return late.random() + 0 * number
+
+
+@pytest.mark.parametrize("function", [draw, draw_late])
+def test_what_is_drawn_follows_from_the_seed_and_the_item(
+    on: DefaultRunner, processes: DefaultRunner, function: Callable[[int], float]
+) -> None:
+    drawn = list(processes.map(function, range(50), seed=5))
+    assert len(set(drawn)) == 50
+    assert list(on.map(function, range(50), seed=5, chunksize=3)) == drawn
+    assert list(on.map(function, range(50), seed=6)) != drawn
+    assert list(on.map(function, range(50))) != list(on.map(function, range(50)))
+
+
+def test_a_module_that_is_imported_in_the_middle_of_a_batch_is_seeded_for_its_item() -> None:
+    def late(number: int) -> float:
+        if number < 3:
+            return 0.0
+        import random as late
+
+        return late.random()
+
+    def drawn(chunksize: int) -> list[float]:
+        with DefaultRunner(workers=1) as runner:
+            return list(runner.map(late, range(8), seed=5, chunksize=chunksize))
+
+    assert drawn(1) == drawn(8)
+
+
+# ---- sizes of batches ----------------------------------------------------------------------------------------------
+
+
+@given(st.floats(1e-7, 10.0), st.integers(1, 30))
+def test_batches_come_to_take_the_time_that_they_should(seconds_per_item: float, rounds: int) -> None:
+    sizes = Sizes(None)
+    before = sizes.next
+    for _ in range(rounds):
+        before = sizes.next
+        sizes.measured(before, before * seconds_per_item)
+        assert 1 <= sizes.next <= 8 * before
+    assert sizes.next * seconds_per_item <= 0.021 or sizes.next == 1
+
+
+# ---- the state machine ---------------------------------------------------------------------------------------------
+
+
+def a_call(*supplies: Supply) -> BatchRun:
+    run = BatchRun(9, numbers=count(), grace=1.5)
+    tell(run, Begin(), *supplies)
+    return run
+
+
+def tell(run: BatchRun, *events: Any) -> list[Command]:
+    return [command for event in events for command in run.handle(event, 0.0)]
+
+
+def supply(index: int) -> Supply:
+    return Supply(index, f"items {index}", b"%d" % index)
+
+
+def test_batches_are_submitted_in_order_as_there_is_room() -> None:
+    run = a_call(supply(0), supply(1), supply(2))
+    assert run.ready == 3
+    commands = tell(run, Room(2))
+    assert [(command.attempt, command.task) for command in commands if isinstance(command, Assignment)] == [
+        (0, "items 0"),
+        (1, "items 1"),
+    ]
+    assert (run.ready, run.due) == (1, None)
+
+
+@pytest.mark.parametrize("end", [done(0), failed(0), lost(0)])
+def test_every_end_is_delivered_with_its_place(end: Any) -> None:
+    run = a_call(supply(7))
+    tell(run, Room(1), Started(0))
+    assert tell(run, end) == [Deliver(7, "items 7", end)]
+    assert tell(run, end) == [], "a late report is dropped"
+
+
+def test_what_was_given_back_is_submitted_again() -> None:
+    run = a_call(supply(0), supply(1))
+    tell(run, Room(1), Unstarted(0))
+    (again,) = tell(run, Room(1))
+    assert isinstance(again, Assignment)
+    assert (again.attempt, again.task) == (1, "items 0")
+
+
+def test_cancelling_withdraws_what_is_open_and_ends_when_it_has_ended() -> None:
+    run = a_call(supply(0), supply(1))
+    tell(run, Room(1), Started(0))
+    assert tell(run, Cancel()) == []
+    assert tell(run, supply(2), Room(5)) == []
+    assert (run.due, tell(run, Tick())) == (1.5, [])
+    assert run.handle(Tick(), 1.5) == [Withdraw(0, 1.5)]
+    assert run.due is None
+    assert tell(run, lost(0))[-1:] == [Ended()]
+
+
+def test_cancelling_takes_back_what_has_not_begun_and_lets_the_rest_come_to_its_end() -> None:
+    run = a_call(supply(0), supply(1))
+    tell(run, Room(2), Started(0))
+    assert tell(run, Cancel()) == [Withdraw(1, 1.5)]
+    assert tell(run, Unstarted(1)) == []
+    assert tell(run, done(0))[-1:] == [Ended()]
+    assert run.due is None
+
+
+def test_cancelling_with_nothing_open_ends_at_once() -> None:
+    assert tell(a_call(supply(0)), Cancel(0.0)) == [Ended()]
+
+
+def test_a_batch_that_asks_for_more_is_told_that_there_is_none() -> None:
+    run = a_call(supply(0))
+    tell(run, Room(1), Started(0))
+    (answer,) = tell(run, Wants(0, ("other",)))
+    assert isinstance(answer, Answer)
+    assert (answer.slice.versions, answer.slice.complete) == ({}, True)

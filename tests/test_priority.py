@@ -1,0 +1,121 @@
+"""Which of the ready tasks goes first: in virtual time, schedules come close to the best that there is."""
+
+from collections.abc import Mapping, Sequence
+from heapq import heappop, heappush
+from itertools import count
+from random import Random
+
+import pytest
+from tests.reference import Graph
+from tests.runs import done
+
+from cloaca.engine.events import Begin, Ended, Room
+from cloaca.engine.plan import Plan, plan
+from cloaca.engine.priority import Priority
+from cloaca.engine.run import Run, Work
+from cloaca.wire.messages import Assignment, Started
+
+
+def scheduled(graph: Graph, durations: Mapping[str, float], workers: int, *, known: bool = True) -> float:
+    """When the last task ends, with so many workers and no time lost between tasks."""
+    compiled = plan("w", graph)
+    given = [durations[name] for name in compiled.names] if known else None
+    work = [Work(rank, ()) for rank in range(len(compiled.names))]
+    run = Run(compiled, work, {}, numbers=count(), answers=True, durations=given)
+    run.handle(Begin(), 0.0)
+    now, running, is_over = 0.0, list[tuple[float, int]](), False
+    while not is_over:
+        for command in run.handle(Room(workers - len(running)), now):
+            assert isinstance(command, Assignment)
+            run.handle(Started(command.attempt), now)
+            heappush(running, (now + durations[command.task], command.attempt))
+        now, attempt = heappop(running)
+        is_over = Ended() in run.handle(done(attempt), now)
+    return now
+
+
+def bound(graph: Graph, durations: Mapping[str, float], workers: int) -> float:
+    """No schedule ends sooner: all work on all workers, and the longest way through."""
+    compiled = plan("w", graph)
+    ways: dict[str, float] = {}
+    for name in reversed(compiled.names):
+        after = [ways[compiled.names[rank]] for rank in compiled.successors[compiled.rank[name]]]
+        ways[name] = durations[name] + max(after, default=0.0)
+    return max(sum(durations.values()) / workers, *ways.values())
+
+
+CHAIN_LENGTH = 20
+
+
+def a_chain_beside_many(short: float, link: float, number: int) -> tuple[Graph, dict[str, float]]:
+    """The short ones are defined first: by rank alone, the chain would begin when they have ended."""
+    chain = [(f"link {n}", [f"link {n - 1}"] if n else []) for n in range(CHAIN_LENGTH)]
+    graph: Graph = [*((f"short {n}", []) for n in range(number)), *chain]
+    return graph, {name: short if name.startswith("short") else link for name, _ in graph}
+
+
+@pytest.mark.parametrize("workers", [2, 4, 16])
+@pytest.mark.parametrize(("short", "link"), [(1.0, 10.0), (1.0, 1.0), (0.1, 5.0)])
+@pytest.mark.parametrize("known", [True, False])
+def test_a_long_chain_beside_many_short_tasks_never_waits(
+    workers: int, short: float, link: float, *, known: bool
+) -> None:
+    number = round(CHAIN_LENGTH * link * (workers - 1) / short)
+    graph, durations = a_chain_beside_many(short, link, number)
+    assert scheduled(graph, durations, workers, known=known) <= 1.05 * bound(graph, durations, workers)
+
+
+def test_known_durations_tell_a_short_way_of_long_tasks_from_a_long_way_of_short_ones() -> None:
+    graph: Graph = [("a", []), ("b", ["a"]), ("c", ["b"]), ("slow", [])]
+    durations = {"a": 1.0, "b": 1.0, "c": 1.0, "slow": 10.0}
+    assert scheduled(graph, durations, 1, known=True) == 13.0
+    assert first_of(graph, durations) == "slow"
+    assert first_of(graph, {}) == "a"
+
+
+def first_of(graph: Graph, durations: Mapping[str, float]) -> str:
+    compiled = plan("w", graph)
+    priority = Priority(compiled, [durations.get(name, 0.0) for name in compiled.names])
+    return compiled.names[priority.ranks[0]]
+
+
+@pytest.mark.parametrize("seed", range(20))
+@pytest.mark.parametrize("workers", [2, 8])
+def test_random_workflows_come_close_to_the_bound(seed: int, workers: int) -> None:
+    """Within the guarantee of list scheduling, and nearly always much closer."""
+    chance = Random(seed)
+    graph: Graph = [
+        (f"t{n}", [f"t{m}" for m in {chance.randrange(max(0, n - 30), n) for _ in range(2)}] if n > 10 else [])
+        for n in range(200)
+    ]
+    durations = {name: chance.choice([0.1, 1.0, 5.0]) for name, _ in graph}
+    assert scheduled(graph, durations, workers) <= (2 - 1 / workers) * bound(graph, durations, workers)
+
+
+def compiled(graph: Graph) -> Plan:
+    return plan("w", graph)
+
+
+@pytest.mark.parametrize(
+    ("graph", "durations", "expected"),
+    [
+        ([("a", []), ("b", [])], [], ["a", "b"]),
+        ([("a", []), ("b", []), ("c", ["b"])], [], ["b", "a", "c"]),
+        ([("a", []), ("b", []), ("c", ["b"])], [9.0, 1.0, 1.0], ["a", "b", "c"]),
+        ([("a", []), ("b", [])], [0.0, 2.0], ["a", "b"]),
+        ([("a", []), ("b", []), ("c", [])], [0.0, 3.0, 1.0], ["b", "a", "c"]),
+    ],
+)
+def test_the_longest_way_goes_first_and_ties_by_rank(
+    graph: Graph, durations: Sequence[float], expected: list[str]
+) -> None:
+    priority = Priority(compiled(graph), durations)
+    names = compiled(graph).names
+    assert [names[rank] for rank in priority.ranks] == expected
+    assert [priority.places[rank] for rank in priority.ranks] == list(range(len(names)))
+
+
+def test_where_nothing_is_to_be_sorted_nothing_is_kept() -> None:
+    priority = Priority(compiled([(f"t{n}", []) for n in range(1000)]))
+    assert isinstance(priority.ranks, range)
+    assert priority.places is priority.ranks
