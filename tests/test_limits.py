@@ -238,13 +238,18 @@ def test_a_timeout_is_retried_as_transient(tmp_path: Path) -> None:
 
 
 def test_an_execution_that_takes_too_long_is_stopped_and_has_failed() -> None:
-    with DefaultRunner(workers=1, workflow_timeout_seconds=0.3) as runner:
-        result = runner.execute(workflow(quick=(quick, {}), slow=(hang, {}), after=(quick, {"dependencies": ["slow"]})))
+    tasks = {
+        "first": (quick, {}),
+        "slow": (hang, {"dependencies": ["first"]}),
+        "after": (quick, {"dependencies": ["slow"]}),
+    }
+    with DefaultRunner(workers=1, workflow_timeout_seconds=1.5) as runner:
+        result = runner.execute(workflow(**tasks))
         assert (result.status, result.final_context["done"]) == ("Failed", True)
         assert [task.status for task in result.tasks.values()] == ["Completed", "Cancelled", "Cancelled"]
         assert [task.error for task in result.tasks.values()] == [None, None, None]
         first, *_ = (result.error_message or "").splitlines()
-        assert first == "It was stopped after its time limit of 0.3 s."
+        assert first == "It was stopped after its time limit of 1.5 s."
         with pytest.raises(cloaca.WorkflowFailedError, match="time limit"):
             result.raise_for_status()
         assert runner.execute(workflow(quick=(quick, {}))).status == "Completed"

@@ -228,8 +228,12 @@ class Run:
     @property
     def due(self) -> float | None:
         """When the run is to be told that time has passed; `None`: never, as it is."""
-        moments = (self._deadlines.due, self._backoffs.due, self._deadline)
-        return min((moment for moment in moments if moment is not None), default=None)
+        due = self._deadline
+        for timers in (self._deadlines, self._backoffs):
+            moment = timers.due
+            if moment is not None and (due is None or moment < due):
+                due = moment
+        return due
 
     def handle(self, event: RunEvent | AttemptEvent, now: float) -> Commands:
         """Take in one event; returns what is to be done, in order."""

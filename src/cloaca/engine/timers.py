@@ -30,6 +30,8 @@ class Timers:
     @property
     def due(self) -> float | None:
         """When the next one rings; `None` where there is none."""
+        if not self._heap:
+            return None
         self._clear()
         return self._heap[0][0] if self._heap else None
 

@@ -36,7 +36,7 @@ from msgspec.structs import replace
 from cloaca.execution.batching import Batching
 from cloaca.execution.memory import MemoryWatch
 from cloaca.execution.peer import Peer
-from cloaca.execution.spin import spin
+from cloaca.execution.spin import Lookout
 from cloaca.execution.surroundings import here
 from cloaca.execution.workforce import Workforce, signal_name
 from cloaca.wire.messages import (
@@ -47,6 +47,7 @@ from cloaca.wire.messages import (
     Down,
     Event,
     Failed,
+    Free,
     Lost,
     Publish,
     Ready,
@@ -66,6 +67,8 @@ RECALL_SECONDS = 0.002
 
 CANCELLED = "it was cancelled"
 HUNG_UP = "the worker's connection to the program was closed, and so it was stopped"
+
+_FREE = Free()
 
 _pools: "weakref.WeakSet[Pool]" = weakref.WeakSet()
 
@@ -94,6 +97,7 @@ class Pool:
         self._announced: dict[int, int] = {}  # started, as it seemed: how often at a worker that then died idle
         self._events: list[Event] = []
         self._batching = Batching()
+        self._lookout = Lookout()
         self._memory = MemoryWatch(size, memory_limit)
         self._selector = DefaultSelector()
         self._workforce = Workforce(size, self._selector)
@@ -220,7 +224,7 @@ class Pool:
 
     def _look_out(self, timeout: float | None) -> list[tuple[SelectorKey, int]]:
         if timeout != 0 and 0 < sum(bool(peer.queue) for peer in self._peers) < self._cores:
-            found = spin(partial(self._selector.select, 0))
+            found = self._lookout.look(partial(self._selector.select, 0))
             if found:
                 return found
         return self._selector.select(timeout)
@@ -270,7 +274,8 @@ class Pool:
             self._requeue(assignment)
 
     def _hand_over(self, peer: Peer, count: int) -> None:
-        messages: list[Down] = []
+        is_idle = not peer.queue
+        messages: list[Down] = [_FREE] if is_idle else []
         if peer.surroundings != self._surroundings:
             peer.surroundings = self._surroundings
             messages.append(self._surroundings)
@@ -284,7 +289,7 @@ class Pool:
             peer.queue.append(assignment)
             self._holder[assignment.attempt] = peer
             handed += 1
-        peer.permits.issue(handed)
+        peer.permits.issue(handed - is_idle)
         self._send(peer, messages)
 
     def _made_known(self, peer: Peer, number: int) -> list[Publish]:

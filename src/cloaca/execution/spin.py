@@ -1,7 +1,12 @@
 """A short look-out before blocking: falling asleep and being woken takes longer than a trivial task.
 
 Whoever spins takes a core. So the coordinator spins only while workers leave one free, and a worker only when it has
-nothing to do, for as long as an answer usually takes.
+nothing to do, for as long as an answer usually takes. And whoever has looked out in vain many times in a row leaves it
+for many waits: while tasks are long nothing comes soon, and on a busy machine the look-out keeps off the core just the
+process that is waited for.
+
+Looking out pays where both sides do: one that has fallen asleep answers too late. Both fail at the same time, leave it
+for as many waits, and so try again together.
 """
 
 from collections.abc import Callable
@@ -9,19 +14,38 @@ from time import monotonic
 from typing import TypeVar
 
 SPIN_SECONDS = 0.0002
+TOLERATED = 16
+TRIES_AGAIN = 8
+OMITTED = 256
 
 Found = TypeVar("Found")
 
 
-def spin(look: Callable[[], Found]) -> Found:
-    """Look until something is there, for at most `SPIN_SECONDS`; returns what the last look found.
+class Lookout:
+    """Looks out for a while, where that has been worth it.
 
     >>> looks = iter([[], [], ["an event"]])
-    >>> spin(lambda: next(looks))
+    >>> Lookout().look(lambda: next(looks))
     ['an event']
     """
-    until = monotonic() + SPIN_SECONDS
-    found = look()
-    while not found and monotonic() < until:
+
+    def __init__(self) -> None:
+        self._tries = TOLERATED
+        self._to_omit = 0
+
+    def look(self, look: Callable[[], Found]) -> Found:
+        """Look until something is there, for at most `SPIN_SECONDS`; returns what the last look found."""
+        if self._to_omit:
+            self._to_omit -= 1
+            return look()
+        until = monotonic() + SPIN_SECONDS
         found = look()
-    return found
+        while not found and monotonic() < until:
+            found = look()
+        if found:
+            self._tries = TOLERATED
+            return found
+        self._tries -= 1
+        if not self._tries:
+            self._tries, self._to_omit = TRIES_AGAIN, OMITTED
+        return found

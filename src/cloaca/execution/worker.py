@@ -26,7 +26,7 @@ from cloaca.execution.meter import Meter
 from cloaca.execution.notices import Notices
 from cloaca.execution.outlet import Outlet
 from cloaca.execution.output import Output
-from cloaca.execution.spin import spin
+from cloaca.execution.spin import Lookout
 from cloaca.execution.surroundings import enter, here, recognised
 from cloaca.wire.frames import FrameReader, decode_down
 from cloaca.wire.functions import load
@@ -34,6 +34,7 @@ from cloaca.wire.messages import (
     SOCKET_LOST,
     Answer,
     Assignment,
+    Free,
     Publish,
     Ready,
     Recall,
@@ -87,11 +88,13 @@ class Worker:
         self._current = NONE
         self._mark = mark
         self._permits = permits_descriptor
+        self._is_free = False
         self._surroundings = here()
         self._output = Output(self.say)
         self._logbook = Logbook(self._send)
         self._notices = Notices(self._send)
         self._meter = Meter()
+        self._lookout = Lookout()
         self._leftovers = Leftovers()
         self._is_cut_off = False
         os.register_at_fork(after_in_child=self._lose_socket)
@@ -102,9 +105,9 @@ class Worker:
             self._send(Ready())
             while True:
                 while not self._queue:
-                    spin(self._has_mail)
-                    self._receive()
-                if permits.take(self._permits):
+                    self._await_mail()
+                if self._is_free or permits.take(self._permits):
+                    self._is_free = False
                     self._run(self._queue.popleft())
                 else:
                     self._receive()  # the word that it was recalled is on its way
@@ -160,9 +163,12 @@ class Worker:
                 raise RuntimeError("The task has ended: a thread that it left behind can't read more of its context.")
             self._send(Wants(number, keys, rest, outcomes))
             while not self._answers:
-                spin(self._has_mail)
-                self._receive()
+                self._await_mail()
             return self._answers.popleft().slice
+
+    def _await_mail(self) -> None:
+        self._lookout.look(self._has_mail)
+        self._receive()
 
     def _has_mail(self) -> bool:
         return bool(self._poll.poll(0))
@@ -179,6 +185,8 @@ class Worker:
                         self._learn(message)
                     case Answer():
                         self._answers.append(message)
+                    case Free():
+                        self._is_free = True
                     case Recall():
                         self._drop(message.count)
                     case Retire():

@@ -156,6 +156,10 @@ class Assignment(Message, frozen=True, tag="assign"):
     place: int = 0
 
 
+class Free(Message, frozen=True, tag="free"):
+    """The next assignment needs no permit: the worker has nothing else to do, and it won't be recalled."""
+
+
 class Recall(Message, frozen=True, tag="recall"):
     """The last `count` assignments that a worker has queued are not to be run there."""
 
@@ -299,7 +303,7 @@ class Unstarted(Message, frozen=True, tag="unstarted"):
     attempt: int
 
 
-Down = Surroundings | Publish | Retire | Assignment | Recall | Answer
+Down = Surroundings | Publish | Retire | Assignment | Free | Recall | Answer
 Told = Said | Logged | Warned
 """What an attempt has for whoever looks at the program: it goes past the engine."""
 

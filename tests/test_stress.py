@@ -1,0 +1,25 @@
+"""The storm and the soak of `perf/stress`, small enough for every day: what counts is that nothing but time is lost."""
+
+import pytest
+from perf.stress import soak, storm
+
+from cloaca import registry
+
+
+@pytest.fixture(autouse=True)
+def own_registry(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(registry, "_workflows", {})
+
+
+def test_a_storm_costs_nothing_but_time() -> None:
+    storm.define(150)
+    quiet, stormy = storm.weather(None), storm.weather(0.05)
+    assert (quiet.lost, quiet.kills) == (0, 0)
+    assert stormy.kills > 0
+    storm.check(quiet, stormy)
+    assert stormy.result.final_context["total"] == 150
+
+
+def test_a_soak_leaves_no_descriptor() -> None:
+    readings = list(soak.soak(300, 6))
+    assert soak.growth(readings).descriptors == 0
