@@ -74,6 +74,10 @@ def keys(reads: Any) -> tuple[str, ...] | None:
         return None
     if not isinstance(reads, list | tuple | set | frozenset) or not all(isinstance(key, str) for key in reads):
         raise ValueError(f"task(reads=...) takes a list of keys, not {reads!r}.")
+    if unspeakable := [key for key in reads if key != key.encode(errors="replace").decode()]:
+        raise ValueError(
+            f"task(reads=...) takes keys that UTF-8 can carry, and {unspeakable[0]!r} has lone surrogates."
+        )
     return tuple(sorted(reads)) if isinstance(reads, set | frozenset) else tuple(reads)
 
 
