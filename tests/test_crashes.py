@@ -9,6 +9,7 @@ import os
 import re
 import resource
 import signal
+import stat
 import sys
 from collections import deque
 from collections.abc import Callable, Iterator
@@ -148,6 +149,26 @@ def close_every_descriptor_and_stay(_: Context) -> None:
     signal.pause()
 
 
+def write_to_every_socket(_: Context) -> None:
+    for descriptor in range(3, 64):
+        try:
+            if stat.S_ISSOCK(os.fstat(descriptor).st_mode):
+                os.write(descriptor, bytes(range(256)))
+        except OSError:
+            pass
+    signal.pause()
+
+
+def write_a_frame_of_nonsense(_: Context) -> None:
+    for descriptor in range(3, 64):
+        try:
+            if stat.S_ISSOCK(os.fstat(descriptor).st_mode):
+                os.write(descriptor, b"\x03" + bytes(7) + b"abc")
+        except OSError:
+            pass
+    signal.pause()
+
+
 def fork_and_return_twice(context: Context) -> None:
     child = os.fork()
     if child == 0:
@@ -283,6 +304,8 @@ CASES: dict[Callable[[Context], Any], Expected] = {
     run_out_of_memory: Expected(MemoryError, "MemoryError"),
     close_every_descriptor: died(".*connection.*closed"),
     close_every_descriptor_and_stay: died(".*connection.*closed"),
+    write_to_every_socket: died(".*connection.*closed"),
+    write_a_frame_of_nonsense: died(".*connection.*closed"),
     fork_and_return_twice: Expected(who="parent"),
     fork_and_raise_twice: Expected(ValueError, "ValueError: parent"),
     fork_and_die: died("SIGKILL"),

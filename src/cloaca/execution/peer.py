@@ -11,6 +11,8 @@ from contextlib import ExitStack, suppress
 from socket import SHUT_WR, socketpair
 from threading import Thread
 
+from msgspec import MsgspecError
+
 from cloaca.execution.mark import NONE, Mark, create
 from cloaca.execution.permits import Permits
 from cloaca.wire.frames import FrameReader, decode_up, frame
@@ -97,11 +99,14 @@ class Peer:
             self.outgoing.clear()  # the worker is going; its end is learnt from the process
 
     def receive(self) -> Iterator[Up]:
-        """Receive once, and yield what the worker has reported. Raises `EOFError` at the end of its socket."""
+        """Receive once, and yield what the worker has reported. Raises `EOFError` at the end of its socket.
+
+        What makes no sense counts as the end: a task has written to what isn't its own.
+        """
         try:
             for body in self._reader.receive():
                 yield decode_up(body)
-        except ConnectionError as error:
+        except (ConnectionError, MsgspecError) as error:
             raise EOFError from error
 
     def drain(self) -> Iterator[Up]:

@@ -10,6 +10,7 @@ from cloaca.wire.messages import Down, Up
 
 _LENGTH = struct.Struct("<Q")
 _CAPACITY = 1 << 18
+_LARGEST = 1 << 40
 
 _encode = msgspec.msgpack.Encoder().encode
 decode_down = msgspec.msgpack.Decoder(list[Down]).decode
@@ -39,7 +40,7 @@ class FrameReader:
         """Receive once, and yield the bodies that are complete; each is valid until the next call.
 
         Raises:
-            EOFError: the other side has closed the stream.
+            EOFError: the other side has closed the stream, or sends what is no frame.
             BlockingIOError: the socket doesn't block, and has nothing.
         """
         received = self._socket.recv_into(self._view[self._end :])
@@ -48,6 +49,8 @@ class FrameReader:
         self._end += received
         while (body := self._start + _LENGTH.size) <= self._end:
             past = body + _LENGTH.unpack_from(self._view, self._start)[0]
+            if past - body > _LARGEST:
+                raise EOFError
             if past > self._end:
                 break
             self._start = past
