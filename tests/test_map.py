@@ -133,6 +133,10 @@ def test_letting_go_of_the_results_ends_the_call(tmp_path: Path) -> None:
         assert list(runner.map(square, range(3))) == [0, 1, 4], "the worker that hung was replaced"
 
 
+def test_results_keep_their_runner_going() -> None:
+    assert list(DefaultRunner(workers=1, executor="processes").map(square, range(5))) == [0, 1, 4, 9, 16]
+
+
 # ---- errors --------------------------------------------------------------------------------------------------------
 
 

@@ -9,7 +9,7 @@ under way is bounded. Batches are sized by what earlier ones have taken.
 from collections.abc import Callable, Generator, Iterable, Iterator
 from itertools import chain, islice
 from queue import SimpleQueue
-from typing import Any, TypeVar
+from typing import Any
 
 from cloaca.coordinator import Job
 from cloaca.engine.batches import BatchRun
@@ -22,7 +22,6 @@ from cloaca.wire.blobs import LARGE
 from cloaca.wire.codec import decode, encode_unseen
 from cloaca.wire.messages import RESULTS, Done, Failed, Lost
 
-Item = TypeVar("Item")
 Arrival = Deliver | Exception | None
 MakeJob = Callable[[Callable[[Deliver], None], Callable[[Exception | None], None]], Job[BatchRun]]
 
@@ -54,13 +53,18 @@ class Sizes:
             self.next = max(1, min(fitting, MOST_GROWTH * items, LARGEST_BATCH))
 
 
-def mapped(loop: Loop, make_job: MakeJob, items: Iterable[Any], sizes: Sizes, workers: int) -> Iterator[Any]:
-    """The results of a call of `map`, one by one. Whoever lets go of them ends the call."""
-    return chain.from_iterable(_lists(loop, make_job, items, sizes, workers))
+def mapped(
+    owner: object, loop: Loop, make_job: MakeJob, items: Iterable[Any], sizes: Sizes, workers: int
+) -> Iterator[Any]:
+    """The results of a call of `map`, one by one. Whoever lets go of them ends the call.
+
+    `owner` is kept until then: a runner that nobody holds ends.
+    """
+    return chain.from_iterable(_lists(owner, loop, make_job, items, sizes, workers))
 
 
 def _lists(
-    loop: Loop, make_job: MakeJob, items: Iterable[Any], sizes: Sizes, workers: int
+    _owner: object, loop: Loop, make_job: MakeJob, items: Iterable[Any], sizes: Sizes, workers: int
 ) -> Generator[list[Any], None, None]:
     arrivals: SimpleQueue[Arrival] = SimpleQueue()
     job = make_job(arrivals.put, arrivals.put)

@@ -249,7 +249,7 @@ class DefaultRunner:
         def job(on_delivery: Callable[[Deliver], None], on_end: OnEnd) -> Job[BatchRun]:
             return Job("", run, (), on_end, surroundings, sent, on_delivery=on_delivery)
 
-        return mapped(loop, job, items, Sizes(size), self._settings.workers)
+        return mapped(self, loop, job, items, Sizes(size), self._settings.workers)
 
     def shutdown(self) -> None:
         """End the workers. Executions that are under way end with an error. Idempotent."""
