@@ -16,6 +16,7 @@ from cloaca.errors import INPUT, NotSupportedYetError, WorkflowError
 from cloaca.merge.given import checked_on_conflict, checked_rules
 from cloaca.merge.rules import OnConflict, Rule
 from cloaca.namespace import WorkflowContext
+from cloaca.wire.frames import is_encodable
 from cloaca.workflow import Task, Workflow
 
 TaskFunction: TypeAlias = Callable[..., Any]
@@ -34,7 +35,7 @@ def check_name(what: str, name: object) -> None:
     """Raise `ValueError` where `name` is no string, an empty one, or one that UTF-8 can't carry."""
     if not isinstance(name, str) or not name:
         raise ValueError(f"{what} is a string that isn't empty, and {name!r} is not.")
-    if not name.isascii() and name != name.encode(errors="replace").decode():
+    if not is_encodable(name):
         raise ValueError(f"{what} is a string that UTF-8 can carry, and {name!r} is not: it has lone surrogates.")
 
 

@@ -20,6 +20,7 @@ from cloaca.merge.settle import Settled, settle
 from cloaca.shelf import Shelf, Traffic
 from cloaca.wire.blobs import LARGE, Part, blob_of, is_content, is_reference
 from cloaca.wire.codec import decode, encode, encode_unseen, inlined
+from cloaca.wire.frames import is_encodable
 from cloaca.wire.messages import Outcome, Slice, Version
 
 Ask = Callable[[tuple[str, ...], bool, bool], Slice]
@@ -193,7 +194,7 @@ class Context:
         self._changes[_checked(key)] = None
 
     def __contains__(self, key: object) -> bool:
-        return isinstance(key, str) and _is_text(key) and self._held(key) is not None
+        return isinstance(key, str) and is_encodable(key) and self._held(key) is not None
 
     # ---- all keys --------------------------------------------------------------------------------------------------
 
@@ -388,11 +389,6 @@ def _checked(key: Any) -> str:
     except UnicodeEncodeError as error:
         raise ValueError(f"A context key is valid text, and {key!r} is not: {error.reason}") from error
     return str.__str__(key)
-
-
-def _is_text(key: str) -> bool:
-    """Whether UTF-8 can carry the key: without lone surrogates."""
-    return key.isascii() or key == key.encode(errors="replace").decode()
 
 
 def _nearest(name: str, names: Iterable[str]) -> str:

@@ -21,7 +21,10 @@ MakeJob = Callable[[OnEnd], Job[Run]]
 
 
 class Execution:
-    """One execution of a workflow, running or ended. `id` is its own; `status` is "Running" until it ends."""
+    """One execution of a workflow, running or ended. `id` is its own; `status` is "Running" until it ends.
+
+    Made by a runner, which it keeps going: a runner that nobody holds ends, and its executions with it.
+    """
 
     def __init__(
         self,
@@ -33,7 +36,7 @@ class Execution:
         host: Inline | Loop,
         input_leases: object = None,
     ) -> None:
-        self._owner: object = owner  # a runner that nobody holds ends, and its executions with it
+        self._owner: object = owner
         self.id = os.urandom(16).hex()
         self._job: Job[Run] | None = make_job(self._end)
         self._workflow = workflow
@@ -157,23 +160,11 @@ class Execution:
             bell.put(None)
 
 
-def begun(
-    owner: object,
-    warned: set[str],
-    workflow: Workflow,
-    rules: Rules,
-    make_job: MakeJob,
-    host: Inline | Loop,
-    input_leases: object = None,
-) -> Execution:
-    """An execution whose run has been handed to its host.
-
-    `owner` is kept while it runs; `warned` are the keys of large values that the user has been told of.
-    """
-    execution = Execution(owner, warned, workflow, rules, make_job, host, input_leases)
+def begun(execution: Execution) -> Execution:
+    """The execution, with its run handed to its host."""
     try:
         if execution._job is not None:
-            host.begin(execution._job)
+            execution._host.begin(execution._job)
     except KeyboardInterrupt as interrupt:
         execution._attach(interrupt)
         raise

@@ -6,6 +6,7 @@ from typing import Any, Final, TypedDict
 from cloaca import argument
 from cloaca.builder import Dependency, TaskFunction, check_name, refuse_unsupported
 from cloaca.retry import BackoffStrategy, RetryCondition, RetryPolicy
+from cloaca.wire.frames import is_encodable
 
 
 class TaskOptions(TypedDict, total=False):
@@ -74,7 +75,7 @@ def keys(reads: Any) -> tuple[str, ...] | None:
         return None
     if not isinstance(reads, list | tuple | set | frozenset) or not all(isinstance(key, str) for key in reads):
         raise ValueError(f"task(reads=...) takes a list of keys, not {reads!r}.")
-    if unspeakable := [key for key in reads if key != key.encode(errors="replace").decode()]:
+    if unspeakable := [key for key in reads if not is_encodable(key)]:
         raise ValueError(
             f"task(reads=...) takes keys that UTF-8 can carry, and {unspeakable[0]!r} has lone surrogates."
         )

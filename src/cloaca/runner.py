@@ -182,17 +182,15 @@ class DefaultRunner:
         loop = self._running_loop()
         leases = _stored(inputs, loop.storage)
         surroundings = replace(here(), folders=loop.storage.folders)
+        tasks = _by_rank(workflow)
         functions = [
             Publish(function.number, function.blob, _sent_along(task, function, rules.collected), function.template)
-            for task, function in zip(_by_rank(workflow), captured, strict=True)
+            for task, function in zip(tasks, captured, strict=True)
         ]
         sent = Publish(next_number(), pickle.dumps(rules), ())
         run = Run(
             workflow.plan,
-            [
-                Work(function.function, function.reads, task.timeout or self._settings.task_timeout, task.retry)
-                for task, function in zip(_by_rank(workflow), functions, strict=True)
-            ],
+            _work(tasks, functions, self._settings.task_timeout),
             inputs,
             numbers=self._numbers,
             answers=True,
@@ -205,7 +203,7 @@ class DefaultRunner:
         def job(on_end: OnEnd) -> Job[Run]:
             return Job(workflow.name, run, [*templates, *functions], on_end, surroundings, sent, leases)
 
-        return begun(self, self._warned, workflow, rules, job, loop, leases_of(given))
+        return begun(Execution(self, self._warned, workflow, rules, job, loop, leases_of(given)))
 
     def map(
         self,
@@ -292,7 +290,7 @@ class DefaultRunner:
         def job(on_end: OnEnd) -> Job[Run]:
             return Job(workflow.name, run, (), on_end, here())
 
-        return begun(self, self._warned, workflow, rules, job, host)
+        return begun(Execution(self, self._warned, workflow, rules, job, host))
 
     def _capture(self, workflow: Workflow) -> tuple[list[Captured], list[Publish], dict[str, bytes]]:
         """The functions of the tasks by rank, their templates, and the merge rules by key, as they stand now."""
@@ -335,6 +333,14 @@ class _Captures:
 
 def _by_rank(workflow: Workflow) -> list[Task]:
     return [workflow.tasks[place] for place in workflow.plan.defined]
+
+
+def _work(tasks: list[Task], functions: list[Publish], timeout: float | None) -> list[Work]:
+    """What the tasks run; `timeout` is for those that have none of their own."""
+    return [
+        Work(function.function, function.reads, task.timeout or timeout, task.retry)
+        for task, function in zip(tasks, functions, strict=True)
+    ]
 
 
 def _sent_along(task: Task, function: Captured, collected: frozenset[str]) -> tuple[str, ...]:

@@ -28,6 +28,11 @@ def encodable(text: str) -> str:
     return text.encode(errors="backslashreplace").decode()
 
 
+def is_encodable(text: str) -> bool:
+    """Whether UTF-8 can carry the text: without lone surrogates. No key, name or message has any."""
+    return text.isascii() or text == text.encode(errors="replace").decode()
+
+
 class FrameReader:
     """Cuts what a socket delivers into the bodies of frames."""
 

@@ -7,6 +7,8 @@ from collections.abc import Iterable, Iterator
 from functools import _lru_cache_wrapper, partial
 from types import CodeType, FunctionType, MethodType
 
+from cloaca.wire.frames import is_encodable
+
 
 def strings_in(value: object) -> Iterator[str]:
     """The strings of a function, through partials, methods and the functions that a decorator closed over."""
@@ -15,7 +17,7 @@ def strings_in(value: object) -> Iterator[str]:
 
 def _strings_in(value: object, seen: set[int]) -> Iterator[str]:
     match value:
-        case str() if _may_be_key(value):
+        case str() if is_encodable(value):
             yield value
         case _ if id(value) in seen:
             pass
@@ -23,11 +25,6 @@ def _strings_in(value: object, seen: set[int]) -> Iterator[str]:
             seen.add(id(value))
             for part in _parts(value):
                 yield from _strings_in(part, seen)
-
-
-def _may_be_key(text: str) -> bool:
-    """Whether UTF-8 can carry the text: no key has lone surrogates, nor does any message."""
-    return text.isascii() or text == text.encode(errors="replace").decode()
 
 
 def _parts(value: object) -> Iterable[object]:
