@@ -31,11 +31,10 @@ def read_back(texts: Sequence[str], cuts: Sequence[int]) -> list[str]:
     sender.start()
     found: list[str] = []
     with theirs:
-        reader = FrameReader(theirs)
+        reader = FrameReader(theirs, decode_up)
         with suppress(EOFError):
             while True:
-                for body in reader.receive():
-                    message = decode_up(body)
+                for message in reader.receive():
                     assert isinstance(message, Said)
                     found.append(message.text)
     sender.join()

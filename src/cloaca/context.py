@@ -495,6 +495,8 @@ def diff_of(context: Context) -> dict[str, bytes | None]:
         if unknown and not context._complete:
             answer = context._ask(unknown, False, False)  # noqa: FBT003 - positions of Ask
             context._known = {**context._known, **answer.versions}
+    if not context._known and not context._rules.collected:
+        return changes  # nothing was seen, so nothing is as it was seen
     kept = {key: payload for key, payload in changes.items() if not context._is_as_seen(key, payload)}
     return changes if len(kept) == len(changes) else kept
 

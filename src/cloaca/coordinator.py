@@ -87,7 +87,7 @@ class Coordinator:
         self._mailbox: deque[tuple[AnyJob, BatchEvent]] = deque()
         self._jobs: deque[AnyJob] = deque()
         self._owners: dict[int, AnyJob] = {}
-        self._published: dict[str, set[int]] = {}
+        self._published: dict[str, Sequence[Publish]] = {}
         self._console = console or Console()
 
     @property
@@ -105,9 +105,11 @@ class Coordinator:
         while self._mailbox:
             self._open(*self._mailbox.popleft())
         self._offer_room()
-        for event in self._executor.wait(self._time_left(timeout)):
-            self._pass_on(event)
-        self._ring()
+        events = self._executor.wait(self._time_left(timeout))
+        now = monotonic()
+        for event in events:
+            self._pass_on(event, now)
+        self._ring(now)
 
     def _time_left(self, timeout: float | None) -> float | None:
         """How long to wait: until the first moment that a run has asked for, or for `timeout` seconds."""
@@ -117,11 +119,10 @@ class Coordinator:
         left: float = max(0.0, min(moments) - monotonic())
         return left if timeout is None else min(left, timeout)
 
-    def _ring(self) -> None:
+    def _ring(self, now: float) -> None:
         """Tell the runs whose moment has come."""
-        now = monotonic()
         for job in [job for job in self._jobs if (due := job.run.due) is not None and due <= now]:
-            self._feed(job, Tick())
+            self._feed(job, Tick(), now)
 
     def fail(self, error: Exception) -> None:
         """End every job with `error`: the executor can't go on."""
@@ -140,14 +141,18 @@ class Coordinator:
             self._jobs.append(job)
             self._publish(job)
         if job in self._jobs:
-            self._feed(job, event)
+            self._feed(job, event, monotonic())
 
     def _publish(self, job: AnyJob) -> None:
         self._executor.surround(job.surroundings)
-        published = self._published.setdefault(job.workflow, set())
-        unknown = [function for function in job.functions if function.function not in published]
-        published.update(function.function for function in unknown)
-        self._executor.publish(unknown if job.rules is None else [*unknown, job.rules])
+        published = self._published.get(job.workflow, ())
+        if job.functions is not published:
+            known = {function.function for function in published}
+            unknown = [function for function in job.functions if function.function not in known]
+            self._executor.publish(unknown)
+            self._published[job.workflow] = [*published, *unknown] if published else job.functions
+        if job.rules is not None:
+            self._executor.publish([job.rules])
 
     def _retire(self, job: AnyJob) -> None:
         """Forget the run's rules and what they merged, and functions that only earlier executions of the workflow ran.
@@ -158,11 +163,11 @@ class Coordinator:
             self._executor.retire([job.rules.function])
         if any(other.workflow == job.workflow for other in self._jobs):
             return
-        current = {function.function for function in job.functions}
-        stale = self._published[job.workflow] - current
-        if stale:
-            self._published[job.workflow] = current
-            self._executor.retire(sorted(stale))
+        published = self._published.get(job.workflow, ())
+        if published is not job.functions:
+            self._published[job.workflow] = job.functions
+            current = {function.function for function in job.functions}
+            self._executor.retire([known.function for known in published if known.function not in current])
 
     def _offer_room(self) -> None:
         room = self._executor.window - len(self._owners)
@@ -173,13 +178,15 @@ class Coordinator:
             self._jobs.rotate(-1)
             if job.run.ready:
                 open_before = len(self._owners)
-                self._feed(job, Room(room))
+                self._feed(job, Room(room), monotonic())
                 room -= len(self._owners) - open_before
 
-    def _pass_on(self, event: Event) -> None:
+    def _pass_on(self, event: Event, now: float) -> None:
         if isinstance(event, Done):  # first, as there is one for each task
             job = self._owners.pop(event.attempt, None)
-            self._take_over(event, {} if job is None else job.leases)
+            for payload in event.diff.values():
+                if payload is not None and is_reference(payload):
+                    self._take_over(event.attempt, payload, job)
         elif isinstance(event, Said | Logged | Warned):
             self._console.show(event)
             return
@@ -190,17 +197,18 @@ class Coordinator:
             if isinstance(event, Lost) and self._storage is not None:
                 self._storage.discard(event.attempt)
         if job is not None:
-            self._feed(job, event)
+            self._feed(job, event, now)
 
-    def _take_over(self, event: Done, leases: Leases) -> None:
-        """Take out leases on what the attempt stored. Where nobody keeps them, the files go at once."""
-        for payload in event.diff.values():
-            if payload is not None and is_reference(payload) and wrote(event.attempt, payload):
-                leases[payload] = Lease(payload)
+    def _take_over(self, attempt: int, payload: bytes, job: AnyJob | None) -> None:
+        """Take out a lease on what the attempt stored. Where nobody keeps it, the file goes at once."""
+        if wrote(attempt, payload):
+            lease = Lease(payload)
+            if job is not None:
+                job.leases[payload] = lease
 
-    def _feed(self, job: AnyJob, event: BatchEvent | AttemptEvent) -> None:
+    def _feed(self, job: AnyJob, event: BatchEvent | AttemptEvent, now: float) -> None:
         try:
-            commands = job.run.handle(event, monotonic())
+            commands = job.run.handle(event, now)
         except Exception as error:  # noqa: BLE001 - a fault in one run must not take the others along
             self._close(job, error)
             return

@@ -179,7 +179,7 @@ class WorkflowResult:
         self.start_time = _rfc3339(started)
         self.end_time = _rfc3339(ended)
         self.duration = ended - started
-        outcomes = [run.outcome(rank) for rank in range(len(run.plan.names))]
+        outcomes = run.outcomes()
         self.tasks: Mapping[str, TaskResult] = _Tasks(run, outcomes, clock)
         self.status: Status = _status(run, outcomes)
         self._roots = root_causes(run.plan, outcomes)
@@ -217,6 +217,8 @@ class WorkflowResult:
 
 def _held(final: Mapping[str, tuple[Version, ...]], leases: Leases, others: object) -> object:
     """What keeps the large values of a final context, also where their files are removed meanwhile."""
+    if not leases and others is None:
+        return None
     payloads = (version.payload for versions in final.values() for version in versions)
     stored = {payload for payload in payloads if payload is not None and is_reference(payload)}
     if not stored:
@@ -230,7 +232,7 @@ def _held(final: Mapping[str, tuple[Version, ...]], leases: Leases, others: obje
 
 def root_causes(plan: Plan, outcomes: Sequence[Outcome]) -> list[str]:
     """The failed tasks that no failed task precedes, in the order of the workflow."""
-    if not any(outcome.status == "Failed" for outcome in outcomes):
+    if "Failed" not in {outcome.status for outcome in outcomes}:
         return []
     follows_failure = [False] * len(outcomes)
     roots = []

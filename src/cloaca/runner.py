@@ -13,6 +13,7 @@ from typing import Self, TypeVar
 from msgspec.structs import replace
 
 from cloaca import argument, cores, registry
+from cloaca.captures import Capture, Captures
 from cloaca.config import DefaultRunnerConfig
 from cloaca.context import Context, inlined_version, leases_of, versions_of
 from cloaca.coordinator import Job
@@ -44,9 +45,9 @@ from cloaca.settings import (
 from cloaca.storage import Leases, Storage
 from cloaca.wire.blobs import LARGE, size_of
 from cloaca.wire.codec import inlined
-from cloaca.wire.functions import Captured, FunctionCache, RuleOf, capture, next_number
+from cloaca.wire.functions import capture, next_number
 from cloaca.wire.messages import ITEMS, Publish, Version
-from cloaca.workflow import Task, Workflow
+from cloaca.workflow import Workflow
 
 Item = TypeVar("Item")
 Value = TypeVar("Value")
@@ -119,7 +120,7 @@ class DefaultRunner:
         self._process = os.getpid()
         self._numbers = count()
         self._durations: weakref.WeakKeyDictionary[Workflow, array[float]] = weakref.WeakKeyDictionary()
-        self._captures: weakref.WeakKeyDictionary[Workflow, _Captures] = weakref.WeakKeyDictionary()
+        self._captures: weakref.WeakKeyDictionary[Workflow, Captures] = weakref.WeakKeyDictionary()
 
     @classmethod
     def with_config(cls, database_url: str, config: DefaultRunnerConfig) -> Self:
@@ -177,31 +178,26 @@ class DefaultRunner:
         limits = Limits(self._settings.workflow_timeout, fail_fast, self._settings.grace, self._settings.warn_above)
         if self._settings.executor == "serial":
             return self._start_here(workflow, rules, inputs, limits, seed)
-        captured, templates, blobs = self._capture(workflow)
-        rules = rules.packed(blobs)  # what rules use is read now, also for what is merged in this process later
+        captured = self._capture(workflow, rules.collected)
+        rules = rules.packed(captured.rules)  # what they use is read now, also for what is merged here later
         loop = self._running_loop()
         leases = _stored(inputs, loop.storage)
         surroundings = replace(here(), folders=loop.storage.folders)
-        tasks = _by_rank(workflow)
-        functions = [
-            Publish(function.number, function.blob, _sent_along(task, function, rules.collected), function.template)
-            for task, function in zip(tasks, captured, strict=True)
-        ]
         sent = Publish(next_number(), pickle.dumps(rules), ())
         run = Run(
             workflow.plan,
-            _work(tasks, functions, self._settings.task_timeout),
+            captured.work,
             inputs,
             numbers=self._numbers,
             answers=True,
             limits=limits,
             merging=_merging(workflow, rules, sent.function),
             seed=seed,
-            durations=self._durations.setdefault(workflow, array("d", bytes(8 * len(functions)))),
+            durations=self._durations.setdefault(workflow, array("d", bytes(8 * len(captured.work)))),
         )
 
         def job(on_end: OnEnd) -> Job[Run]:
-            return Job(workflow.name, run, [*templates, *functions], on_end, surroundings, sent, leases)
+            return Job(workflow.name, run, captured.functions, on_end, surroundings, sent, leases)
 
         return begun(Execution(self, self._warned, workflow, rules, job, loop, leases_of(given)))
 
@@ -273,11 +269,11 @@ class DefaultRunner:
         self, workflow: Workflow, rules: Rules, inputs: dict[str, Version], limits: Limits, seed: int
     ) -> Execution:
         inputs = {key: inlined_version(version) for key, version in inputs.items()}
-        functions = [task.function for task in _by_rank(workflow)]
+        functions = [task.function for task in workflow.by_rank]
         number = len(functions)
         run = Run(
             workflow.plan,
-            [Work(rank, (), retry=task.retry) for rank, task in enumerate(_by_rank(workflow))],
+            [Work(rank, (), retry=task.retry) for rank, task in enumerate(workflow.by_rank)],
             inputs,
             numbers=count(),
             answers=False,
@@ -292,14 +288,14 @@ class DefaultRunner:
 
         return begun(Execution(self, self._warned, workflow, rules, job, host))
 
-    def _capture(self, workflow: Workflow) -> tuple[list[Captured], list[Publish], dict[str, bytes]]:
-        """The functions of the tasks by rank, their templates, and the merge rules by key, as they stand now."""
+    def _capture(self, workflow: Workflow, collected: frozenset[str]) -> Capture:
+        """What the workflow runs, as it stands now; `collected` are the keys that its rules keep by task."""
         with self._lock:
-            cache = self._captures.setdefault(workflow, _Captures())
-            functions = cache.functions.capture_all((task.id, task.function) for task in _by_rank(workflow))
-            templates = [Publish(number, blob, ()) for number, blob in cache.functions.templates]
-            rules = {key: cache.rules.capture(RuleOf(key), rule).blob for key, rule in workflow.merge.items()}
-            return functions, templates, rules
+            captures = self._captures.get(workflow)
+            if captures is None:
+                captures = Captures(workflow.by_rank, workflow.merge, collected, self._settings.task_timeout)
+                self._captures[workflow] = captures
+            return captures.now()
 
     def _running_loop(self) -> Loop:
         with self._lock:
@@ -321,32 +317,6 @@ class DefaultRunner:
             raise RunnerClosedError("This runner was shut down. Create a new DefaultRunner.")
         if self._process != os.getpid():
             raise RunnerClosedError("This runner belongs to the process that forked this one. Create a new one here.")
-
-
-class _Captures:
-    """What of one workflow was pickled: its tasks' functions, and its merge rules."""
-
-    def __init__(self) -> None:
-        self.functions = FunctionCache()
-        self.rules = FunctionCache()
-
-
-def _by_rank(workflow: Workflow) -> list[Task]:
-    return [workflow.tasks[place] for place in workflow.plan.defined]
-
-
-def _work(tasks: list[Task], functions: list[Publish], timeout: float | None) -> list[Work]:
-    """What the tasks run; `timeout` is for those that have none of their own."""
-    return [
-        Work(function.function, function.reads, task.timeout or timeout, task.retry)
-        for task, function in zip(tasks, functions, strict=True)
-    ]
-
-
-def _sent_along(task: Task, function: Captured, collected: frozenset[str]) -> tuple[str, ...]:
-    """The keys that a slice covers. What is kept by task grows with every task: it is sent where it is asked for."""
-    reads = function.reads if task.reads is None else task.reads
-    return reads if collected.isdisjoint(reads) else tuple(key for key in reads if key not in collected)
 
 
 def _merging(workflow: Workflow, rules: Rules, number: int) -> Merging:

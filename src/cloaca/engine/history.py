@@ -60,8 +60,9 @@ class History:
         self._collected = collected
         self._inputs = {key: (Write(INPUT_RANK, version, ()),) for key, version in inputs.items()}
         self._writes: list[dict[str, Write]] = [{}] * len(plan.names)
-        self._standing: dict[str, dict[Write, None]] = {}
-        self._lowest: dict[str, int] = {}
+        self._alone: dict[str, Write] = {}  # of each key the one write that stands, as mostly
+        self._standing: dict[str, dict[Write, None]] = {}  # and where several stand, those
+        self._lowest: dict[str, int] = {}  # the first rank that wrote a key, where it was written more than once
         self._remembered: dict[str, dict[int, tuple[Write, ...]]] = {}
         self._has_rivals = any(version.rivals for version in inputs.values())
         self._met_names: tuple[str, ...] = ()
@@ -102,7 +103,7 @@ class History:
 
     def last_alone(self, key: str) -> Write | None:
         """The latest write of the key that all other writes so far came before or after, if there is one."""
-        standing = tuple(self._standing.get(key, ()))
+        standing = self._stands(key)
         return self._telling.last_alone(standing) if standing else None
 
     @property
@@ -111,17 +112,25 @@ class History:
         return self._ancestry
 
     def _stand(self, key: str, write: Write) -> None:
-        standing = self._standing.get(key)
-        if standing is None:
-            self._standing[key] = {write: None}
-            self._lowest[key] = write.rank
+        alone = self._alone.get(key)
+        if alone is None and key not in self._standing:
+            self._alone[key] = write
             return
+        before = self._standing.pop(key) if alone is None else {self._alone.pop(key): None}
+        self._lowest[key] = min(write.rank, self._lowest.get(key, write.rank if alone is None else alone.rank))
         for superseded in write.seen:
-            standing.pop(superseded, None)
-        standing[write] = None
-        if len(standing) > 1:
-            self._met.add(key)
-        self._lowest[key] = min(self._lowest[key], write.rank)
+            before.pop(superseded, None)
+        if not before:
+            self._alone[key] = write
+            return
+        before[write] = None
+        self._standing[key] = before
+        self._met.add(key)
+
+    def _stands(self, key: str) -> tuple[Write, ...]:
+        """The writes of the key that stand, in no particular order."""
+        alone = self._alone.get(key)
+        return tuple(self._standing.get(key, ())) if alone is None else (alone,)
 
     def _is_unchanged(self, key: str, seen: Sequence[Write], payload: bytes | None) -> bool:
         if not seen:
@@ -133,19 +142,18 @@ class History:
 
     def candidates(self, rank: int, key: str) -> tuple[Write, ...]:
         """The writes of `key` that stand at task `rank`, in the merge order; empty where the key was never written."""
-        standing = self._standing.get(key)
-        if standing is None:
-            return self._inputs.get(key, ())
-        if len(standing) == 1:
-            (write,) = standing
-            if self._ancestry.is_surely_above(write.rank, rank):
-                return (write,)
+        alone = self._alone.get(key)
+        if alone is None:
+            if key not in self._standing:
+                return self._inputs.get(key, ())
+        elif self._ancestry.is_surely_above(alone.rank, rank):
+            return (alone,)
         remembered = self._remembered.setdefault(key, {})
         if rank not in remembered:
             start = self._climb(rank, key)
             if start not in remembered:
-                alone = self._alone(start, standing)
-                remembered[start] = self._walk(start, key) if alone is None else (alone,)
+                only = self._only(start, self._stands(key))
+                remembered[start] = self._walk(start, key) if only is None else (only,)
             remembered[rank] = remembered[start]
         return remembered[rank]
 
@@ -160,7 +168,7 @@ class History:
             self._walked += 1
         return rank
 
-    def _alone(self, rank: int, standing: Iterable[Write]) -> Write | None:
+    def _only(self, rank: int, standing: Iterable[Write]) -> Write | None:
         """The one write that the task sees, if a few questions settle that there is just one."""
         ahead = list(islice(standing, FEW))
         seen: list[Write] = []
@@ -180,9 +188,8 @@ class History:
         """Back from the task to the nearest writers, dependencies in the order in which they are listed."""
         predecessors, writes = self._plan.predecessors, self._writes
         remembered = self._remembered[key]
-        standing = self._standing[key]
-        only = next(iter(standing)) if len(standing) == 1 else None
-        lowest = self._lowest[key]
+        only = self._alone.get(key)
+        lowest = only.rank if only is not None and key not in self._lowest else self._lowest[key]
         found: dict[Write, None] = {}
         visited: set[int] = set()
         ahead = list(reversed(predecessors[rank]))
@@ -226,9 +233,13 @@ class History:
 
     def told(self, rank: int, keys: Iterable[str]) -> dict[str, Told]:
         """The versions of each of the keys that were written."""
-        standing, inputs, versions = self._standing, self._inputs, self.versions
-        written = (key for key in keys if key in standing or key in inputs)
-        return {key: told for key in written if (told := versions(rank, key))}
+        found: dict[str, Told] = {}
+        for key in keys:
+            if key in self._alone or key in self._standing or key in self._inputs:
+                told = self.versions(rank, key)
+                if told:
+                    found[key] = told
+        return found
 
     def joined_keys(self, rank: int) -> list[str]:
         """The keys of which the task sees several candidates, in the order of the alphabet."""
@@ -257,10 +268,15 @@ class History:
             if task in visited:
                 continue
             visited.add(task)
-            fresh = [key for key in self._writes[task] if key not in given]
-            given.update(fresh)
-            yield from (self._alone_at(rank, key) for key in fresh)
-            if not fresh:
+            is_barren = True
+            for key, write in self._writes[task].items():
+                if key in given:
+                    continue
+                given.add(key)
+                is_barren = False
+                is_alone = self._alone.get(key) is write and key not in self._collected
+                yield (key, (write.version,)) if is_alone else self._alone_at(rank, key)
+            if is_barren:
                 yield None
             ahead.extend(self._plan.predecessors[task])
         yield from (self._alone_at(rank, key) for key in self._inputs if key not in given)
@@ -295,21 +311,20 @@ class History:
 
     def _final_alone(self) -> dict[str, Told]:
         """The same where one write of each key stands, as mostly: without asking how they go together."""
-        standing = self._standing
-        final: dict[str, Told] = {
-            key: (writes[0].version,) for key, writes in self._inputs.items() if key not in standing
+        alone = self._alone
+        final: dict[str, Told] = {key: (writes[0].version,) for key, writes in self._inputs.items() if key not in alone}
+        final |= {
+            key: (write.version,) for writes in self._writes for key, write in writes.items() if alone[key] is write
         }
-        final.update(
-            (key, (write.version,))
-            for writes in self._writes
-            for key, write in writes.items()
-            if write in standing[key]
-        )
         return final
 
     def standing(self) -> dict[str, tuple[Write, ...]]:
         """Every key at the end of the run, with the writes that stand, in no particular order."""
-        return {**self._inputs, **{key: tuple(standing) for key, standing in self._standing.items()}}
+        return {
+            **self._inputs,
+            **{key: (write,) for key, write in self._alone.items()},
+            **{key: tuple(standing) for key, standing in self._standing.items()},
+        }
 
     def _told_at_the_end(self, key: str, writes: Sequence[Write]) -> Told:
         if key in self._collected:

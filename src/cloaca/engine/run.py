@@ -28,6 +28,7 @@ from heapq import heapify, heappop, heappush
 from itertools import islice
 from typing import Any
 
+from msgspec import Struct
 from msgspec.structs import replace
 
 from cloaca.engine.events import AttemptEvent, Begin, Cancel, Commands, Ended, Release, Room, RunEvent, Tick, Withdraw
@@ -94,8 +95,7 @@ class Stop(Enum):
     OUT_OF_TIME = "its time was up"
 
 
-@dataclass(frozen=True, slots=True)
-class Work:
+class Work(Struct, frozen=True, gc=False):
     """What a task runs: the number of its published function, and the keys that it will probably read.
 
     `timeout`: how many seconds one attempt may take. Without a `retry` policy there is one.
@@ -137,8 +137,7 @@ class Merging:
     place_of: PlaceOf = lambda _rank: ""
 
 
-@dataclass(slots=True)
-class Attempt:
+class Attempt(Struct, gc=False):
     """An open attempt; `nearby` and `prefetch` serve its on-demand reads. `is_expired`: its time was up."""
 
     number: int
@@ -239,6 +238,8 @@ class Run:
         """Take in one event; returns what is to be done, in order."""
         self._now = now
         match event:
+            case Done():  # first, as there is one for each task
+                return self._report(event)
             case Room():
                 return self._submit(event.count)
             case Begin():
@@ -255,8 +256,9 @@ class Run:
         if attempt is None:
             self.late += 1
             return ()
-        self._note(attempt.rank, type(event).__name__)
-        transition = _TRANSITIONS.get((self.states[attempt.rank], type(event)))
+        kind = type(event)
+        self._log.extend((self._now, attempt.rank, kind.__name__))
+        transition = _TRANSITIONS.get((self.states[attempt.rank], kind))
         if transition is None:
             raise self._impossible(attempt, event)
         return transition(self, attempt, event)
@@ -265,6 +267,12 @@ class Run:
         """The ordered events of one task, one a line."""
         entries = iter(self._log)
         return "\n".join(f"  {now:.6f} {what}" for now, task, what in zip(*[entries] * 3, strict=True) if task == rank)
+
+    def outcomes(self) -> list[Outcome]:
+        """How each task ended, by rank."""
+        return [
+            self.outcome(rank) if state is State.FAILED else _OUTCOMES[state] for rank, state in enumerate(self.states)
+        ]
 
     def outcome(self, rank: int) -> Outcome:
         """How a task ended, as `context.outcome` tells it."""

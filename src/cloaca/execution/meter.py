@@ -45,7 +45,7 @@ class Meter:
             self._look(ended)
             cpu = max(0.0, self._cpu - busy)
             self._peak = high_water()
-        size = sum(size_of(payload) for payload in written if payload is not None)
+        size = sum([size_of(payload) for payload in written if payload is not None])
         return Usage(self._started, ended, cpu, self._peak, tuple(traffic.keys), traffic.read, traffic.mapped, size)
 
     def _look(self, now: float) -> None:

@@ -8,7 +8,7 @@ import io
 import sys
 from collections.abc import Callable
 from threading import RLock
-from typing import TYPE_CHECKING, TextIO
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from typing_extensions import Buffer
@@ -23,25 +23,28 @@ class Output:
 
     def __init__(self, say: Say) -> None:
         self._say = say
-        self._streams: dict[str, TextIO] = {}
+        self._streams: dict[str, io.TextIOWrapper] = {}
         self._sinks: dict[str, _Sink] = {}
+        for name in _DESCRIPTORS:
+            self._open(name)
         self.renew()
 
     def renew(self) -> None:
         """Send the lines that a task left unfinished, and put the streams where it found them."""
-        for name in _DESCRIPTORS:
-            stream = self._streams.get(name)
-            if stream is not None and not stream.closed:
-                stream.flush()
-                self._sinks[name].finish()
-            else:
+        for name, stream in self._streams.items():
+            if stream.closed:
                 self._open(name)
-            if getattr(sys, name) is not self._streams[name]:
-                setattr(sys, name, self._streams[name])
+                continue
+            if not stream.write_through:  # a task has reconfigured it
+                stream.flush()
+            if self._sinks[name].has_rest:
+                self._sinks[name].finish()
+        if sys.stdout is not self._streams["stdout"] or sys.stderr is not self._streams["stderr"]:
+            sys.stdout, sys.stderr = self._streams["stdout"], self._streams["stderr"]
 
     def _open(self, name: str) -> None:
         sink = self._sinks[name] = _Sink(name, self._say)
-        self._streams[name] = io.TextIOWrapper(sink, "utf-8", "backslashreplace", line_buffering=True)
+        self._streams[name] = io.TextIOWrapper(sink, "utf-8", "backslashreplace", write_through=True)
 
 
 class _Sink(io.RawIOBase):
@@ -54,6 +57,11 @@ class _Sink(io.RawIOBase):
         self._say = say
         self._line = b""
         self._lock = RLock()  # the garbage collector may call a finalizer that prints, in the middle of a write
+
+    @property
+    def has_rest(self) -> bool:
+        """Whether there is a line that is still unfinished."""
+        return bool(self._line)
 
     def writable(self) -> bool:
         return True

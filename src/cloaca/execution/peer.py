@@ -11,8 +11,6 @@ from contextlib import ExitStack, suppress
 from socket import SHUT_WR, socketpair
 from threading import Thread
 
-from msgspec import MsgspecError
-
 from cloaca.execution.mark import NONE, Mark, create
 from cloaca.execution.permits import Permits
 from cloaca.wire.frames import FrameReader, decode_up, frame
@@ -71,7 +69,7 @@ class Peer:
             self.exit_descriptor = _exit_descriptor(self._process)
             undo.pop_all()
         self.socket.setblocking(False)  # noqa: FBT003 - the argument's only form
-        self._reader = FrameReader(self.socket)
+        self._reader = FrameReader(self.socket, decode_up)
 
     @property
     def pid(self) -> int:
@@ -99,22 +97,19 @@ class Peer:
             self.outgoing.clear()  # the worker is going; its end is learnt from the process
 
     def receive(self) -> Iterator[Up]:
-        """Receive once, and yield what the worker has reported. Raises `EOFError` at the end of its socket.
+        """Receive once, and yield what the worker has reported.
 
-        What makes no sense counts as the end: a task has written to what isn't its own.
+        At the end of its socket this raises `EOFError` or `ConnectionError`. What makes no sense counts as the end: a
+        task has written to what isn't its own.
         """
-        try:
-            for body in self._reader.receive():
-                yield decode_up(body)
-        except (ConnectionError, MsgspecError) as error:
-            raise EOFError from error
+        return self._reader.receive()
 
     def drain(self) -> Iterator[Up]:
         """The last reports of a worker that has ended."""
         try:
             while True:
                 yield from self.receive()
-        except (BlockingIOError, EOFError):
+        except (BlockingIOError, EOFError, ConnectionError):
             return  # a forked child may hold the socket open: then it never comes to its end
 
     def hang_up(self) -> None:

@@ -92,7 +92,6 @@ class Pool:
         self.surround(here())
         self._functions: dict[int, Publish] = {}
         self._pending: deque[Assignment] = deque()
-        self._holder: dict[int, Peer] = {}
         self._withdrawn: dict[int, float] = {}  # with the seconds of grace
         self._announced: dict[int, int] = {}  # started, as it seemed: how often at a worker that then died idle
         self._events: list[Event] = []
@@ -143,20 +142,22 @@ class Pool:
 
     def answer(self, answer: Answer) -> None:
         """Pass the answer on to the worker that asked, if it is still there."""
-        peer = self._holder.get(answer.attempt)
-        if peer is not None:
-            self._send(peer, [answer])
+        for peer in self._peers:
+            if peer.queue and peer.queue[0].attempt == answer.attempt:
+                self._send(peer, [answer])
 
     def cancel(self, attempts: Sequence[int], grace: float) -> None:
         """Give back what is pending; in `wait`, stop what runs. What a worker has queued is stopped when it starts."""
         withdrawn = set(attempts)
         self._events += [self._given_back(waiting.attempt) for waiting in self._pending if waiting.attempt in withdrawn]
         self._pending = deque(waiting for waiting in self._pending if waiting.attempt not in withdrawn)
-        self._withdrawn.update(dict.fromkeys(withdrawn & self._holder.keys(), grace))
+        queued = (assignment.attempt for peer in self._peers for assignment in peer.queue)
+        self._withdrawn.update(dict.fromkeys(withdrawn.intersection(queued), grace))
 
     def wait(self, timeout: float | None) -> Sequence[Event]:
         """Feed the workers, and collect what they report; may return early, with nothing."""
-        self._stop_withdrawn()
+        if self._withdrawn:
+            self._stop_withdrawn()
         self._feed()
         ended: list[Peer] = []
         for key, mask in self._look_out(0 if self._events else self._time_left(timeout)):
@@ -170,7 +171,8 @@ class Pool:
         for peer in ended:
             self._bury(peer)
         self._workforce.kill_overdue()
-        self._read_memory()
+        if self._memory.due <= monotonic():
+            self._read_memory()
         self._recall()
         self._feed()
         self._tell_starts()
@@ -210,7 +212,7 @@ class Pool:
     def _time_left(self, timeout: float | None) -> float | None:
         """How long to wait at most: until a worker is to be killed, memory to be read, or a look at queues is due."""
         due = self._workforce.due
-        if any(peer.queue for peer in self._peers):
+        if self._busy():
             due = self._memory.due if due is None else min(due, self._memory.due)
         if due is None:
             return timeout
@@ -219,11 +221,14 @@ class Pool:
             left = min(left, RECALL_SECONDS)
         return left if timeout is None else min(left, timeout)
 
+    def _busy(self) -> list[Peer]:
+        return [peer for peer in self._peers if peer.queue]
+
     def _has_idle_worker(self) -> bool:
         return any(not peer.queue and _takes_more(peer) for peer in self._peers)
 
     def _look_out(self, timeout: float | None) -> list[tuple[SelectorKey, int]]:
-        if timeout != 0 and 0 < sum(bool(peer.queue) for peer in self._peers) < self._cores:
+        if timeout != 0 and 0 < len(self._busy()) < self._cores:
             found = self._lookout.look(partial(self._selector.select, 0))
             if found:
                 return found
@@ -234,21 +239,19 @@ class Pool:
     def _feed(self) -> None:
         if not self._pending or self._holds_back():
             return
-        idle = sum(not peer.queue for peer in self._peers)
-        self._workforce.start(len(self._pending) - idle, self._surroundings)
-        ready = [peer for peer in self._peers if _takes_more(peer) and not peer.is_swollen]
-        if not ready:
-            return
+        if len(self._peers) < self._size:
+            self._workforce.start(len(self._pending) - len(self._peers) + len(self._busy()), self._surroundings)
         batch = self._batching.size(ceil(len(self._pending) / (2 * self._size)))
-        for peer in sorted(ready, key=lambda peer: len(peer.queue)):
+        hungry = [peer for peer in self._peers if len(peer.queue) <= batch // 2 and _takes_more(peer)]
+        for peer in sorted(hungry, key=_queued):
             if not self._pending or self._holds_back():
                 return
-            if not peer.queue or len(peer.queue) <= batch // 2:
+            if not peer.is_swollen:
                 self._hand_over(peer, batch - len(peer.queue))
 
     def _holds_back(self) -> bool:
         """Whether the machine is so short of memory that no task is to begin beside those that run."""
-        return self._memory.is_short and any(peer.queue for peer in self._peers)
+        return self._memory.is_short and bool(self._busy())
 
     def _recall(self) -> None:
         """Take back what waits behind a task that turned out long, where another worker has nothing to do."""
@@ -269,9 +272,7 @@ class Pool:
     def _take_back(self, peer: Peer, count: int) -> None:
         """The last `count` assignments that a worker has queued are for others."""
         for _ in range(count):
-            assignment = peer.queue.pop()
-            del self._holder[assignment.attempt]
-            self._requeue(assignment)
+            self._requeue(peer.queue.pop())
 
     def _hand_over(self, peer: Peer, count: int) -> None:
         is_idle = not peer.queue
@@ -282,12 +283,12 @@ class Pool:
         handed = 0
         while handed < count and self._pending:
             assignment = self._pending.popleft()
-            for number in (assignment.rules, assignment.function) if assignment.rules else (assignment.function,):
-                if number not in peer.known:
-                    messages += self._made_known(peer, number)
+            if assignment.rules and assignment.rules not in peer.known:
+                messages += self._made_known(peer, assignment.rules)
+            if assignment.function not in peer.known:
+                messages += self._made_known(peer, assignment.function)
             messages.append(assignment)
             peer.queue.append(assignment)
-            self._holder[assignment.attempt] = peer
             handed += 1
         peer.permits.issue(handed - is_idle)
         self._send(peer, messages)
@@ -317,7 +318,7 @@ class Pool:
         if mask & EVENT_READ:
             try:
                 self._collect(peer)
-            except EOFError:
+            except (EOFError, ConnectionError):
                 self._workforce.lost_contact(peer)
 
     def _collect(self, peer: Peer) -> None:
@@ -327,7 +328,9 @@ class Pool:
     def _take(self, peer: Peer, message: Up) -> None:
         match message:
             case Done() | Failed():
-                self._let_go(peer.queue.popleft().attempt)
+                ended = peer.queue.popleft().attempt
+                if self._withdrawn or self._announced:
+                    self._let_go(ended)
                 self._batching.measured(message.usage.ended - message.usage.started)
                 self._events.append(message)
                 if peer.is_swollen and not peer.queue:
@@ -341,10 +344,8 @@ class Pool:
 
     def _let_go(self, attempt: int) -> None:
         """Forget an attempt that has ended at its worker."""
-        del self._holder[attempt]
         self._withdrawn.pop(attempt, None)
-        if self._announced:
-            self._announced.pop(attempt, None)
+        self._announced.pop(attempt, None)
 
     def _tell_starts(self) -> None:
         """Tell what workers run now. What has begun and ended meanwhile needs no telling."""
@@ -362,8 +363,6 @@ class Pool:
 
     def _stop_withdrawn(self) -> None:
         """Stop the workers that run a withdrawn attempt."""
-        if not self._withdrawn:
-            return
         for peer in self._peers:
             if not peer.queue or peer.queue[0].attempt not in self._withdrawn:
                 continue
@@ -388,8 +387,8 @@ class Pool:
 
     def _read_memory(self) -> None:
         """Read what the workers that are busy have for themselves, from time to time; stop those over the limit."""
-        busy = [peer for peer in self._peers if peer.queue]
-        if not busy or self._memory.due > monotonic():
+        busy = self._busy()
+        if not busy:
             return
         if self._memory.read_machine():
             self._events.append(self._memory.notice())
@@ -466,6 +465,10 @@ class Pool:
         if self._announced.pop(attempt, None) is None:
             return Unstarted(attempt)
         return Lost(attempt, None, None, CANCELLED)
+
+
+def _queued(peer: Peer) -> int:
+    return len(peer.queue)
 
 
 def _takes_more(peer: Peer) -> bool:

@@ -74,7 +74,7 @@ class Worker:
 
     def __init__(self, connection: socket, mark: Mark, permits_descriptor: int) -> None:
         self._socket = connection
-        self._reader = FrameReader(connection)
+        self._reader = FrameReader(connection, decode_down)
         self._poll = select.poll()
         self._poll.register(connection, select.POLLIN)
         self._send = Outlet(connection).send
@@ -174,8 +174,8 @@ class Worker:
         return bool(self._poll.poll(0))
 
     def _receive(self) -> None:
-        for body in self._reader.receive():
-            for message in decode_down(body):
+        for messages in self._reader.receive():
+            for message in messages:
                 match message:
                     case Assignment():
                         self._queue.append(message)

@@ -40,7 +40,7 @@ class Workforce:
     @property
     def due(self) -> float | None:
         """When the next one is to be killed, unless it has ended by then."""
-        return min((peer.kill_at for peer in self.peers if peer.kill_at is not None), default=None)
+        return min([peer.kill_at for peer in self.peers if peer.kill_at is not None], default=None)
 
     def start(self, count: int, surroundings: Surroundings) -> None:
         """Start up to `count` more. Raises `WorkersUnavailableError` where there is none and none can be started."""
@@ -92,9 +92,8 @@ class Workforce:
 
     def kill_overdue(self) -> None:
         """Kill those whose grace is over."""
-        now = monotonic()
         for peer in self.peers:
-            if peer.kill_at is not None and peer.kill_at <= now:
+            if peer.kill_at is not None and peer.kill_at <= monotonic():
                 peer.signal_group(signal.SIGKILL)
                 peer.kill_at = None
 

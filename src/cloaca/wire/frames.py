@@ -1,8 +1,9 @@
 """Messages on a byte stream: eight bytes of length, then MessagePack. Both ends of a worker's socket use it."""
 
 import struct
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from socket import socket
+from typing import Generic, TypeVar
 
 import msgspec
 
@@ -11,6 +12,8 @@ from cloaca.wire.messages import Down, Up
 _LENGTH = struct.Struct("<Q")
 _CAPACITY = 1 << 18
 _LARGEST = 1 << 40
+
+Message = TypeVar("Message")
 
 _encode = msgspec.msgpack.Encoder().encode
 decode_down = msgspec.msgpack.Decoder(list[Down]).decode
@@ -33,33 +36,39 @@ def is_encodable(text: str) -> bool:
     return text.isascii() or text == text.encode(errors="replace").decode()
 
 
-class FrameReader:
-    """Cuts what a socket delivers into the bodies of frames."""
+class FrameReader(Generic[Message]):
+    """Cuts what a socket delivers into frames, and reads their bodies with `decode`."""
 
-    def __init__(self, socket: socket) -> None:
+    def __init__(self, socket: socket, decode: Callable[[memoryview], Message]) -> None:
         self._socket = socket
+        self._decode = decode
         self._view = memoryview(bytearray(_CAPACITY))
         self._start = self._end = 0
 
-    def receive(self) -> Iterator[memoryview]:
-        """Receive once, and yield the bodies that are complete; each is valid until the next call.
+    def receive(self) -> Iterator[Message]:
+        """Receive once, and yield what is complete.
 
         Raises:
-            EOFError: the other side has closed the stream, or sends what is no frame.
+            EOFError: the other side has closed the stream, or sends what makes no sense.
             BlockingIOError: the socket doesn't block, and has nothing.
         """
         received = self._socket.recv_into(self._view[self._end :])
         if not received:
             raise EOFError
         self._end += received
-        while (body := self._start + _LENGTH.size) <= self._end:
-            past = body + _LENGTH.unpack_from(self._view, self._start)[0]
+        decode, view, start, end = self._decode, self._view, self._start, self._end
+        while (body := start + _LENGTH.size) <= end:
+            past = body + _LENGTH.unpack_from(view, start)[0]
             if past - body > _LARGEST:
                 raise EOFError
-            if past > self._end:
+            if past > end:
                 break
-            self._start = past
-            yield self._view[body:past]
+            self._start = start = past
+            try:
+                message = decode(view[body:past])
+            except msgspec.MsgspecError as error:
+                raise EOFError from error
+            yield message
         self._make_room()
 
     def _make_room(self) -> None:

@@ -1,0 +1,69 @@
+"""Captures: what of one workflow was pickled for workers, kept for its next execution.
+
+Most executions find everything as it was. Then they get the very lists that the one before had, by which the
+coordinator sees that there is nothing to publish.
+"""
+
+from collections.abc import Mapping, Sequence
+from operator import is_
+
+from msgspec import Struct
+
+from cloaca.engine.run import Work
+from cloaca.merge.rules import Rule
+from cloaca.wire.functions import Captured, FunctionCache, RuleOf
+from cloaca.wire.messages import Publish
+from cloaca.workflow import Task
+
+
+class Capture(Struct, frozen=True):
+    """A workflow as workers are to know it: `functions` with their templates, the `work` by rank, the rules by key."""
+
+    functions: Sequence[Publish]
+    work: Sequence[Work]
+    rules: Mapping[str, bytes]
+
+
+class Captures:
+    """The captures of one workflow, to which nothing here leads back.
+
+    `tasks` by rank; `collected` are the keys that are kept by task; `timeout` is for tasks that have none of their own.
+    """
+
+    def __init__(
+        self, tasks: Sequence[Task], merge: Mapping[str, Rule], collected: frozenset[str], timeout: float | None
+    ) -> None:
+        self._tasks = tasks
+        self._merge = merge
+        self._collected = collected
+        self._timeout = timeout
+        self._functions = FunctionCache()
+        self._rules = FunctionCache()
+        self._captured: list[Captured] = []
+        self._last = Capture((), (), {})
+
+    def now(self) -> Capture:
+        """The functions and rules as they stand now. Raises `CaptureError` where one can't be sent."""
+        captured = self._functions.capture_all((task.id, task.function) for task in self._tasks)
+        rules = {key: self._rules.capture(RuleOf(key), rule).blob for key, rule in self._merge.items()}
+        if len(captured) != len(self._captured) or not all(map(is_, captured, self._captured)):
+            self._last = self._made(captured)
+            self._captured = captured
+        return Capture(self._last.functions, self._last.work, rules)
+
+    def _made(self, captured: list[Captured]) -> Capture:
+        functions = [
+            Publish(function.number, function.blob, self._sent_along(task, function), function.template)
+            for task, function in zip(self._tasks, captured, strict=True)
+        ]
+        work = [
+            Work(function.function, function.reads, task.timeout or self._timeout, task.retry)
+            for task, function in zip(self._tasks, functions, strict=True)
+        ]
+        templates = [Publish(number, blob, ()) for number, blob in self._functions.templates]
+        return Capture([*templates, *functions], work, {})
+
+    def _sent_along(self, task: Task, function: Captured) -> tuple[str, ...]:
+        """The keys that a slice covers. What is kept by task grows with every task: it is sent when asked for."""
+        reads, collected = function.reads if task.reads is None else task.reads, self._collected
+        return reads if collected.isdisjoint(reads) else tuple(key for key in reads if key not in collected)
