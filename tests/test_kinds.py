@@ -10,7 +10,7 @@ import sys
 import textwrap
 import threading
 import types
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -33,8 +33,11 @@ def program(source: str, **names: Any) -> dict[str, Any]:
     return namespace
 
 
-def captured_all(cache: FunctionCache, functions: Iterable[Callable[..., Any]]) -> list[Captured]:
-    return cache.capture_all((f"t{place}", function) for place, function in enumerate(functions))
+def captured_all(cache: FunctionCache, functions: Sequence[Callable[..., Any]], times: int = 1) -> list[Captured]:
+    """As in that many executions, one after the other."""
+    for _ in range(times):
+        captured = cache.capture_all([f"t{place}" for place in range(len(functions))], functions)
+    return captured
 
 
 def loaded(cache: FunctionCache, captured: Captured) -> Any:
@@ -255,6 +258,13 @@ def test_nothing_is_pickled_again_where_nothing_has_changed(monkeypatch):
     assert cache.templates == templates
 
 
+def test_what_was_settled_once_is_asked_of_all_functions_at_once(monkeypatch):
+    tasks = program(LOOP.replace("[1, 2]", "(1, 2)"), size=100)["tasks"]
+    settled = captured_all(cache := FunctionCache(), tasks, times=2)
+    monkeypatch.setattr("cloaca.wire.functions.Kinds.begin", None)
+    assert captured_all(cache, tasks) is settled
+
+
 def test_constants_are_made_once_in_a_process_and_globals_for_each_function():
     captured = captured_all(cache := FunctionCache(), program(LOOP, size=3)["tasks"])
     template: Any = load(cache.templates[0][1])
@@ -270,13 +280,14 @@ def test_constants_are_made_once_in_a_process_and_globals_for_each_function():
 
 
 @pytest.mark.parametrize("change", CHANGES.values(), ids=CHANGES)
-def test_a_change_that_concerns_all_makes_another_template(change):
+@pytest.mark.parametrize("times", [1, 3])
+def test_a_change_that_concerns_all_makes_another_template(change, times):
     """As for single functions, in `tests/test_functions.py`: each is captured again, and as it would be anew."""
     source = (
         STABLE.replace("task", "loop") + "\n    def make(n):\n        def task(context): return loop(n), helper(n)\n"
     )
     namespace = program(source + "        return task\n    tasks = [make(n) for n in range(4)]\n")
-    first = captured_all(cache := FunctionCache(), namespace["tasks"])
+    first = captured_all(cache := FunctionCache(), namespace["tasks"], times)
     exec(change.replace("task", "loop"), namespace)
     after = captured_all(cache, namespace["tasks"])
     assert {one.number for one in first}.isdisjoint(one.number for one in after)
@@ -285,7 +296,8 @@ def test_a_change_that_concerns_all_makes_another_template(change):
     assert [described(loaded(cache, one)) for one in after] == [described(loaded(other, one)) for one in anew]
 
 
-def test_only_the_function_whose_own_value_changed_is_captured_again():
+@pytest.mark.parametrize("times", [1, 3])
+def test_only_the_function_whose_own_value_changed_is_captured_again(times):
     def make(number):
         def change():
             nonlocal number
@@ -294,19 +306,25 @@ def test_only_the_function_whose_own_value_changed_is_captured_again():
         return lambda: number, change
 
     tasks, changes = zip(*(make(number) for number in range(4)), strict=True)
-    first = captured_all(cache := FunctionCache(), tasks)
+    first = captured_all(cache := FunctionCache(), tasks, times)
     changes[2]()
     after = captured_all(cache, tasks)
     assert [one is before for one, before in zip(after, first, strict=True)] == [True, True, False, True]
     assert loaded(cache, after[2])() == 12
 
 
+def set_keyword(task: Any, **default: int) -> None:
+    if task.__kwdefaults__ is None:
+        task.__kwdefaults__ = {}
+    task.__kwdefaults__.update(default)
+
+
 OWN_CHANGES: dict[str, Callable[[Any], Any]] = {
     "an attribute": lambda task: setattr(task, "note", "x"),
     "a default": lambda task: setattr(task, "__defaults__", (7,)),
     "no default": lambda task: setattr(task, "__defaults__", None),
-    "a keyword": lambda task: task.__kwdefaults__.update(k=7),
-    "another keyword": lambda task: task.__kwdefaults__.update(z=7),
+    "a keyword": lambda task: set_keyword(task, k=7),
+    "another keyword": lambda task: set_keyword(task, z=7),
     "its code": lambda task: setattr(task, "__code__", (lambda n=0, *, k=0: "new").__code__),
     "its name": lambda task: setattr(task, "__name__", "other"),
     "an annotation": lambda task: task.__annotations__.update(n=int),
@@ -314,17 +332,26 @@ OWN_CHANGES: dict[str, Callable[[Any], Any]] = {
 }
 
 
+@pytest.mark.parametrize("times", [1, 3])
+@pytest.mark.parametrize("keyword", [True, False])
 @pytest.mark.parametrize("place", [1, 2, 3])
 @pytest.mark.parametrize("change", OWN_CHANGES.values(), ids=OWN_CHANGES)
-def test_a_function_that_leaves_its_kind_travels_as_it_is_now(change, place):
+def test_a_function_that_leaves_its_kind_travels_as_it_is_now(change, place, keyword, times):
     def make(number):
-        def task(n=number, *, k=number):
+        def with_keyword(n=number, *, k=number):
             return n, k
+
+        def without(n=number):
+            return n
+
+        task = with_keyword if keyword else without
+        if not keyword:
+            task.__kwdefaults__ = None
 
         return task
 
     tasks = [make(number) for number in range(4)]
-    first = captured_all(cache := FunctionCache(), tasks)
+    first = captured_all(cache := FunctionCache(), tasks, times)
     change(tasks[place])
     after = captured_all(cache, tasks)
     assert after[place] is not first[place]
@@ -334,7 +361,8 @@ def test_a_function_that_leaves_its_kind_travels_as_it_is_now(change, place):
     assert all(one is before for one, before in zip(again, after, strict=True))
 
 
-def test_a_cell_that_is_emptied_is_no_trouble():
+@pytest.mark.parametrize("times", [1, 3])
+def test_a_cell_that_is_emptied_is_no_trouble(times):
     def make(number):
         def empty():
             nonlocal number
@@ -343,7 +371,7 @@ def test_a_cell_that_is_emptied_is_no_trouble():
         return (lambda: number), empty
 
     tasks, emptying = zip(*(make(number) for number in range(3)), strict=True)
-    captured_all(cache := FunctionCache(), tasks)
+    captured_all(cache := FunctionCache(), tasks, times)
     emptying[2]()
     with pytest.raises(NameError):
         loaded(cache, captured_all(cache, tasks)[2])()
@@ -397,7 +425,7 @@ def test_a_fault_that_comes_later_names_the_task():
     captured_all(cache := FunctionCache(), tasks)
     namespace["table"].append(threading.Lock())
     with pytest.raises(CaptureError) as caught:
-        cache.capture_all([("second", tasks[1]), ("third", tasks[2])])
+        cache.capture_all(["second", "third"], tasks[1:])
     assert (caught.value.task, caught.value.variable) == ("second", "table[1]")
 
 

@@ -147,7 +147,7 @@ def test_a_template_is_sent_once_before_the_first_function_that_needs_it(
 ) -> None:
     desk = desk_of(1)
     cache = FunctionCache()
-    captured = cache.capture_all((str(n), writes(n)) for n in range(4))
+    captured = cache.capture_all(list(map(str, range(4))), list(map(writes, range(4))))
     (template,) = [Publish(9, blob, ()) for _, blob in cache.templates]
     functions = [Publish(place, one.blob, (), 9 if one.template else 0) for place, one in enumerate(captured)]
     desk.executor.publish([template, *functions])

@@ -5,7 +5,6 @@ coordinator sees that there is nothing to publish.
 """
 
 from collections.abc import Mapping, Sequence
-from operator import is_
 
 from msgspec import Struct
 
@@ -34,6 +33,8 @@ class Captures:
         self, tasks: Sequence[Task], merge: Mapping[str, Rule], collected: frozenset[str], timeout: float | None
     ) -> None:
         self._tasks = tasks
+        self._ids = [task.id for task in tasks]
+        self._called = [task.function for task in tasks]
         self._merge = merge
         self._collected = collected
         self._timeout = timeout
@@ -44,9 +45,9 @@ class Captures:
 
     def now(self) -> Capture:
         """The functions and rules as they stand now. Raises `CaptureError` where one can't be sent."""
-        captured = self._functions.capture_all((task.id, task.function) for task in self._tasks)
+        captured = self._functions.capture_all(self._ids, self._called)
         rules = {key: self._rules.capture(RuleOf(key), rule).blob for key, rule in self._merge.items()}
-        if len(captured) != len(self._captured) or not all(map(is_, captured, self._captured)):
+        if captured is not self._captured:
             self._last = self._made(captured)
             self._captured = captured
         return Capture(self._last.functions, self._last.work, rules)

@@ -6,10 +6,11 @@ names, as they are when it is captured.
 
 import inspect
 import pickle
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Sequence
 from functools import _lru_cache_wrapper, partial
 from io import BytesIO
 from itertools import count
+from operator import is_
 from types import FunctionType, MethodType
 from typing import Any
 
@@ -22,6 +23,7 @@ from cloaca.wire.classes import Pickler, fresh_class
 from cloaca.wire.kinds import Kin, Kinds, are_same
 from cloaca.wire.mentions import held, strings_in
 from cloaca.wire.reductions import FOR_FUNCTIONS
+from cloaca.wire.roll import Roll
 from cloaca.wire.templates import by_reference
 from cloaca.wire.watch import Watch, watch
 
@@ -82,11 +84,28 @@ class FunctionCache:
     def __init__(self) -> None:
         self._entries: dict[str, _Entry] = {}
         self._kinds = Kinds(_numbers)
+        self._roll: Roll | None = None
+        self._called: Sequence[Callable[..., Any]] = ()
+        self._last: list[Captured] = []
 
-    def capture_all(self, tasks: Iterable[tuple[str, Callable[..., Any]]]) -> list[Captured]:
-        """What `capture` gives for each task, but for functions that have a template in common (see `kinds`)."""
+    def capture_all(self, ids: Sequence[str], functions: Sequence[Callable[..., Any]]) -> list[Captured]:
+        """What `capture` gives for each task, but for functions that have a template in common (see `kinds`).
+
+        The very same list as before if nothing has changed.
+        """
+        is_known = len(functions) == len(self._called) and all(map(is_, functions, self._called))
+        if is_known and self._roll is not None and self._roll.unchanged():
+            return self._last
+        roll = self._as_they_are()
         self._kinds.begin()
-        return [self._of_a_kind(task_id, function) or self.capture(task_id, function) for task_id, function in tasks]
+        captured = [
+            self._of_a_kind(task_id, function) or self.capture(task_id, function)
+            for task_id, function in zip(ids, functions, strict=True)
+        ]
+        is_settled = is_known and all(map(is_, captured, self._last))
+        self._roll = roll if is_settled else None
+        self._called, self._last = functions, captured
+        return captured
 
     @property
     def templates(self) -> list[tuple[int, bytes]]:
@@ -105,6 +124,16 @@ class FunctionCache:
         same = blob == entry.captured.blob and not entry.captured.template
         captured = entry.captured if same else Captured(next(_numbers), blob, reads(function))
         return self._keep(task_id, _Entry(function, now, captured))
+
+    def _as_they_are(self) -> Roll | None:
+        """The roll of all functions, where none has to be pickled to know whether it has changed."""
+        watches = [entry.watch for entry in self._entries.values() if entry.kin is None]
+        watches += [kind.watch for kind in self._kinds.current]
+        known = [watch for watch in watches if watch is not None]
+        if len(known) < len(watches):
+            return None
+        functions = [entry.function for entry in self._entries.values() if entry.kin is not None]
+        return Roll([function for function in functions if isinstance(function, FunctionType)], known)
 
     def _of_a_kind(self, task_id: str, function: Callable[..., Any]) -> Captured | None:
         """A function that has a template; `None` for one that travels whole, or did so before."""
