@@ -120,6 +120,7 @@ class DefaultRunner:
         self._process = os.getpid()
         self._numbers = count()
         self._durations: weakref.WeakKeyDictionary[Workflow, array[float]] = weakref.WeakKeyDictionary()
+        self._habits: weakref.WeakKeyDictionary[Workflow, dict[int, tuple[str, ...]]] = weakref.WeakKeyDictionary()
         self._captures: weakref.WeakKeyDictionary[Workflow, Captures] = weakref.WeakKeyDictionary()
 
     @classmethod
@@ -194,6 +195,7 @@ class DefaultRunner:
             merging=_merging(workflow, rules, sent.function),
             seed=seed,
             durations=self._durations.setdefault(workflow, array("d", bytes(8 * len(captured.work)))),
+            habits=self._habits.setdefault(workflow, {}),
         )
 
         def job(on_end: OnEnd) -> Job[Run]:

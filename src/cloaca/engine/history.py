@@ -36,6 +36,9 @@ from cloaca.wire.messages import Version
 MANY = 32
 """How many names of keys that branches met in are worth telling to each task."""
 
+LITTLE = 256
+"""How many bytes a value takes at most that is sent along only because a task may well read it."""
+
 
 class History:
     """The writes of one run.
@@ -239,6 +242,18 @@ class History:
                 told = self.versions(rank, key)
                 if told:
                     found[key] = told
+        return found
+
+    def left_by_dependencies(self, rank: int) -> dict[str, Told]:
+        """What the task's few dependencies wrote, where that is little and stands by itself."""
+        dependencies = self._plan.predecessors[rank]
+        found: dict[str, Told] = {}
+        for task in dependencies if len(dependencies) <= FEW else ():
+            for key, write in islice(self._writes[task].items(), FEW):
+                payload = write.version.payload
+                is_little = payload is not None and len(payload) <= LITTLE
+                if is_little and self._alone.get(key) is write and key not in self._collected:
+                    found[key] = (write.version,)
         return found
 
     def joined_keys(self, rank: int) -> list[str]:

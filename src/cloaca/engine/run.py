@@ -21,7 +21,7 @@ Rules of this file
 
 from array import array
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping, MutableSequence, Sequence
+from collections.abc import Callable, Iterator, Mapping, MutableMapping, MutableSequence, Sequence
 from dataclasses import dataclass
 from enum import Enum, IntEnum, auto
 from heapq import heapify, heappop, heappush
@@ -153,7 +153,8 @@ class Run:
     `answers`: whether the executor asks for what a slice lacks in the middle of a task. `seed`: what all attempts'
     seeds come from. `stopped` tells why, where it was; `oversized` who set a value that is too large, and how large it
     is, by key; `due` when the run wants a `Tick`. `durations`: how many seconds tasks took in earlier runs, by
-    rank, and 0 where that isn't known; it is brought up to date.
+    rank, and 0 where that isn't known; `habits`: the keys that tasks read there for which they had to ask, by rank.
+    Both are brought up to date.
     """
 
     def __init__(
@@ -168,9 +169,11 @@ class Run:
         merging: Merging | None = None,
         seed: int = 0,
         durations: MutableSequence[float] | None = None,
+        habits: MutableMapping[int, tuple[str, ...]] | None = None,
     ) -> None:
         self.plan = plan
         self._durations = array("d", bytes(8 * len(plan.names))) if durations is None else durations
+        self._habits = {} if habits is None else habits
         self.priority = Priority(plan, self._durations)
         self.seed = seed
         self._merging = merging or Merging()
@@ -405,7 +408,17 @@ class Run:
     # ---- what a task sees ------------------------------------------------------------------------------------------
 
     def _slice(self, rank: int, reads: tuple[str, ...]) -> Slice:
-        return Slice(self.history.told(rank, reads), met=self.history.met(rank))
+        found = self.history.told(rank, reads)
+        if rank in self._habits:
+            for key in self._habits[rank]:
+                found.setdefault(key, self.history.versions(rank, key))
+        elif self.plan.predecessors[rank] and not found:
+            found = self.history.left_by_dependencies(rank)
+        return Slice(found, met=self.history.met(rank))
+
+    def _learn(self, rank: int, read: tuple[str, ...]) -> None:
+        """A task had to ask for what it read. What is kept by task grows with every task: that it asks for again."""
+        self._habits[rank] = tuple([key for key in read if key not in self._merging.collected])
 
     def _whole_slice(self, rank: int) -> Slice:
         return Slice(
@@ -457,6 +470,8 @@ class Run:
                 self._lifetimes.superseded(key, write)
             if self._limits.size is not None:
                 self._note_size(key, write.version, self._limits.size)
+        if attempt.nearby is not None:
+            self._learn(attempt.rank, event.usage.read)
         self._durations[attempt.rank] = event.usage.ended - event.usage.started
         return self._end(attempt, State.COMPLETED, event.usage)
 
