@@ -86,6 +86,11 @@ SHARED = {
     "None, floats, bytes": "def make(n):\n x = [None, 1.5, b'x'][n]\n return lambda: x",
     "complex, bool, Ellipsis": "def make(n):\n x = [1j, True, ...][n]\n return lambda: x",
     "a tuple": "def make(n):\n row = (n, f'k{n}', None)\n return lambda: row",
+    "a list": "def make(n):\n rows = [n, f'k{n}']\n return lambda: (rows.append(1), rows)",
+    "a list twice": "def make(n):\n one = other = [n]\n return lambda: (one is other, one)",
+    "a list and a global one": "def make(n):\n rows = [n]\n return lambda: rows + TABLE",
+    "a dict": "def make(n):\n row = {'n': n, n: None}\n return lambda: list(row.items())",
+    "a set": "def make(n):\n row = {n}\n return lambda: row",
     "globals": "def make(n):\n return lambda: (n, FACTOR, math.pi, json.dumps(n), missing if n > 9 else 0)",
     "a helper": "def help(n): return n + FACTOR if n else help(1)\ndef make(n):\n return lambda: help(n)",
     "a common helper in a cell": "def help(n): return n\ndef make(n, h=help):\n return lambda: h(n)",
@@ -111,8 +116,10 @@ WHOLE = {
     "a name of its own": "def make(n):\n def task(): return n\n task.__name__ = f'task{n}'\n return task",
     "itself": "def make(n):\n def task(m=n): return task(m - 1) if m > 0 else m\n return task",
     "a tuple of more than atoms": "def make(n):\n row = (n, [])\n return lambda: row",
+    "a long list": "def make(n):\n rows = [n] * 100\n return lambda: rows",
+    "a list of more than atoms": "def make(n):\n rows = [[n]]\n return lambda: rows",
+    "a list of its own that a global holds": "rows = [1]\ndef make(n):\n own = rows\n return lambda: (own is rows, n)",
     "a long tuple": "def make(n):\n row = (n,) * 100\n return lambda: row",
-    "a list of its own": "def make(n):\n rows = [n]\n return lambda: rows",
     "a function of its own": "def make(n):\n def help(): return n\n return lambda: help()",
     "a large text of its own": "def make(n):\n text = str(n) * 5000\n return lambda: text",
     "an instance of its own": "def make(n):\n rate = Rate()\n return lambda: rate.times(n)",
@@ -313,6 +320,33 @@ def test_only_the_function_whose_own_value_changed_is_captured_again(times):
     assert loaded(cache, after[2])() == 12
 
 
+INNER_CHANGES: dict[str, tuple[Callable[[int], Any], Callable[[Any], Any]]] = {
+    "a list": (lambda number: [number], lambda rows: rows.append(7)),
+    "an item of a list": (lambda number: [number], lambda rows: rows.__setitem__(0, 7)),
+    "an equal item": (lambda number: [number], lambda rows: rows.__setitem__(0, float(rows[0]))),
+    "a dict": (lambda number: {"n": number}, lambda row: row.update(n=7)),
+    "a key of a dict": (lambda number: {"n": number}, lambda row: row.update(m=row.pop("n"))),
+    "a set": (lambda number: {number}, lambda found: found.add(7)),
+}
+
+
+def holding(part: Any) -> Callable[..., Any]:
+    return lambda given=part: (given, part)
+
+
+@pytest.mark.parametrize("times", [1, 3])
+@pytest.mark.parametrize(("make", "change"), INNER_CHANGES.values(), ids=INNER_CHANGES)
+def test_a_change_inside_what_a_function_holds_is_seen(make, change, times):
+    held = [make(number) for number in range(4)]
+    tasks = list(map(holding, held))
+    first = captured_all(cache := FunctionCache(), tasks, times)
+    change(held[2])
+    after = captured_all(cache, tasks)
+    assert [one is before for one, before in zip(after, first, strict=True)] == [True, True, False, True]
+    assert repr(loaded(cache, after[2])()) == repr((held[2], held[2]))
+    assert captured_all(cache, tasks, times) == after
+
+
 def set_keyword(task: Any, **default: int) -> None:
     if task.__kwdefaults__ is None:
         task.__kwdefaults__ = {}
@@ -389,9 +423,9 @@ def test_functions_that_are_replaced_are_captured_anew():
 
 def test_groups_that_hold_different_objects_have_a_template_each():
     def make(table, number):
-        return lambda: table[number]
+        return lambda: table[number][0]
 
-    tasks = [make(table, number) for table in ([1, 2, 3], [4, 5, 6]) for number in range(3)]
+    tasks = [make(table, number) for table in ([[1], [2], [3]], [[4], [5], [6]]) for number in range(3)]
     captured = captured_all(cache := FunctionCache(), tasks)
     assert [loaded(cache, one)() for one in captured] == [1, 2, 3, 4, 5, 6]
     assert len({one.template for one in captured}) == 3  # two, and none for the first of each

@@ -20,7 +20,7 @@ from cloaca.errors import CaptureError
 from cloaca.warning import warn
 from cloaca.wire import culprit
 from cloaca.wire.classes import Pickler, fresh_class
-from cloaca.wire.kinds import Kin, Kinds, are_same
+from cloaca.wire.kinds import Kin, Kinds, are_same, seen
 from cloaca.wire.mentions import held, strings_in
 from cloaca.wire.reductions import FOR_FUNCTIONS
 from cloaca.wire.roll import Roll
@@ -151,12 +151,13 @@ class FunctionCache:
         kind, mine = self._kinds.kind_of(kin, function), held(function)
         if kind is None:
             return None
-        if before is not None and kind.number == before.captured.template and are_same(mine, before.held):
+        now = seen(mine)
+        if before is not None and kind.number == before.captured.template and are_same(now, before.held):
             return before.captured
         if not kind.may_hold(mine):
             return None
         captured = Captured(next(_numbers), kind.contents(mine), kind.reads_of(mine), kind.number)
-        return self._keep(task_id, _Entry(function, None, captured, mine, kin))
+        return self._keep(task_id, _Entry(function, None, captured, now, kin))
 
     def _keep(self, task_id: str, entry: "_Entry") -> Captured:
         self._entries[task_id] = entry
@@ -164,7 +165,7 @@ class FunctionCache:
 
 
 class _Entry(Struct, frozen=True):
-    """A function as it was captured. `held`: what it held, where it has kin."""
+    """A function as it was captured. `held`: what it held, as in `kinds.seen`, where it has kin."""
 
     function: Callable[..., Any]
     watch: Watch | None

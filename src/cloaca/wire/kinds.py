@@ -3,13 +3,14 @@
     for region in regions:
         define(region)  # a function that closes over the region; or a lambda with `region=region`
 
-Functions of a kind differ in small atoms only, or short tuples of them, which they hold in closure cells or as
-defaults. What they have in common is pickled once, as a template, and of each function just its atoms. Whatever is of
-another make travels whole: functions with attributes, with objects of their own, such that lead to their own kind.
+Functions of a kind differ in small atoms only, or short tuples, lists and the like of them, which they hold in closure
+cells or as defaults. What they have in common is pickled once, as a template, and of each function just its atoms.
+Whatever is of another make travels whole: functions with attributes, with objects of their own, such that lead to their
+own kind, or hold a list that their globals hold as well.
 
 Kinds are looked at once in each round of the functions of a workflow. Where nothing that a template took along may have
 changed, it stands; otherwise it is written again, and is a new one if that gives other bytes. That a function is the
-same as before then shows by the identity of what it holds.
+same as before then shows by the identity of what it holds, and of what is in there.
 
 Roads not taken: to share globals among the functions of a worker as well. It would save half of the memory, but what
 one task leaves in them another one would find, depending on which worker it runs.
@@ -17,7 +18,7 @@ one task leaves in them another one would find, depending on which worker it run
 
 import gc
 import pickle
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain, count
 from operator import attrgetter, is_
@@ -34,6 +35,10 @@ SMALL = 1000
 SHORT = 32
 """How many of them a tuple has at most."""
 
+CHANGEABLE = frozenset({list, set, dict})
+
+_TELLING = frozenset({str, tuple, list})
+
 VARIES = object()
 """A mark in the place of such an atom."""
 
@@ -45,7 +50,8 @@ class Kind:
     """The functions of one template, which is published as `number`.
 
     `held` is what they hold, place by place, and `strings` are those of the code, and of each place; `reads`: the
-    strings of a function none of whose own atoms is one. The rest is what they have in common otherwise.
+    strings of a function none of whose own atoms is one. `inside` are the identities of what is in the template. The
+    rest is what they have in common otherwise.
     """
 
     number: int
@@ -58,6 +64,7 @@ class Kind:
     layout: tuple[object, ...]
     namespace: dict[str, object]
     annotations: dict[str, object]
+    inside: frozenset[int]
 
     def is_like(self, function: FunctionType) -> bool:
         """Whether it may be of this kind, but for what it holds."""
@@ -71,7 +78,9 @@ class Kind:
 
     def may_hold(self, mine: Sequence[object]) -> bool:
         """Whether a function of this kind may hold that."""
-        return len(mine) == len(self.held) and all(map(_may_be, mine, self.held))
+        is_fitting = len(mine) == len(self.held) and all(map(_may_be, mine, self.held))
+        own = self._own(mine) if is_fitting else ()
+        return is_fitting and self.inside.isdisjoint([id(part) for part in own if type(part) in CHANGEABLE])
 
     def contents(self, mine: Sequence[object]) -> bytes:
         """What fills the template for a function of this kind that holds `mine`."""
@@ -79,7 +88,7 @@ class Kind:
 
     def reads_of(self, mine: Sequence[object]) -> tuple[str, ...]:
         """What `functions.reads` finds in that function."""
-        if {str, tuple}.isdisjoint(map(type, self._own(mine))):
+        if _TELLING.isdisjoint(map(type, self._own(mine))):
             return self.reads
         code, *places = self.strings
         parts = zip(mine, self.held, places, strict=True)
@@ -137,10 +146,10 @@ class Kinds:
         """The kind of a function; under the number that it has if nothing about its template has changed."""
         if function.__dict__ or not all(map(gc.get_referents, function.__closure__ or ())):
             return None
-        now = watch(function)
+        now = watch(function, varies)
         common = tuple([VARIES if varies(part) else part for part in held(function)])
         try:
-            blob = write(function, _with_holes(common))
+            blob, inside = write(function, _with_holes(common))
         except Exception:  # noqa: BLE001 - it travels whole; if that fails too, there is more to say about why
             return None
         is_same = before is not None and before.blob == blob and are_same(before.held, common)
@@ -156,14 +165,32 @@ class Kinds:
             layout=_layout(function),
             namespace=function.__globals__,
             annotations=dict(function.__annotations__),
+            inside=inside,
         )
 
 
 def varies(part: object) -> bool:
     """Whether each function of a kind may have its own."""
-    if type(part) is tuple:
-        return len(part) <= SHORT and all(map(_is_small_atom, part))
+    kind = type(part)
+    if kind is tuple or kind in CHANGEABLE:
+        items = [part] if not isinstance(part, Collection) else inner(part)
+        return len(items) <= SHORT and all(map(_is_small_atom, items))
     return _is_small_atom(part)
+
+
+def inner(part: Collection[object]) -> list[object]:
+    """What is in a tuple, list, set or dict, in order."""
+    return [*part, *part.values()] if isinstance(part, dict) else list(part)
+
+
+def seen(mine: Sequence[object]) -> tuple[object, ...]:
+    """What a function holds, and what is in there now, where that may change."""
+    if CHANGEABLE.isdisjoint(map(type, mine)):
+        return tuple(mine)
+    return (
+        *mine,
+        *[item for part in mine if isinstance(part, list | set | dict) for item in (len(part), *inner(part))],
+    )
 
 
 def _is_small_atom(part: object) -> bool:

@@ -9,6 +9,9 @@ from types import CodeType, FunctionType, MethodType
 
 from cloaca.wire.frames import is_encodable
 
+MANY = 1000
+"""How many strings of a list are taken for keys at most."""
+
 
 def strings_in(value: object) -> Iterator[str]:
     """The strings of a function, through partials, methods and the functions that a decorator closed over."""
@@ -40,6 +43,8 @@ def _parts(value: object) -> Iterable[object]:
         case _lru_cache_wrapper():
             return (value.__wrapped__,)
         case tuple():
+            return value
+        case list() if len(value) <= MANY:
             return value
         case _:
             return ()

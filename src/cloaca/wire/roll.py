@@ -1,4 +1,4 @@
-"""Roll: whether the functions of a whole workflow are as they were, asked at once.
+"""Roll: whether the functions of a whole workflow are as they were, asked of all at once.
 
 To look at each function by itself takes longer than to run a trivial task. Most executions find nothing changed, and
 for functions of a few kinds that shows by comparing columns: what all cells hold, what all functions have.
@@ -10,6 +10,7 @@ from itertools import chain
 from operator import attrgetter, is_
 from types import FunctionType
 
+from cloaca.wire.kinds import CHANGEABLE, are_same, seen
 from cloaca.wire.watch import Watch
 
 _KEPT = tuple(map(attrgetter, ("__code__", "__defaults__", "__name__", "__qualname__", "__module__", "__doc__")))
@@ -20,7 +21,7 @@ _EMPTY = tuple(map(attrgetter, ("__kwdefaults__", "__annotations__", "__dict__")
 
 
 class Roll:
-    """Functions as they are now, all of which hold nothing but what can't change inside; and watches over others."""
+    """Functions as they are now, all of a kind that others are of too; and watches over the rest."""
 
     def __init__(self, functions: Sequence[FunctionType], watches: Iterable[Watch]) -> None:
         self._functions = functions
@@ -28,6 +29,9 @@ class Roll:
         self._cells = list(chain.from_iterable(function.__closure__ or () for function in functions))
         self._contents = gc.get_referents(*self._cells)
         self._columns = [list(map(of, functions)) for of in _KEPT]
+        held = chain(self._contents, *[function.__defaults__ or () for function in functions])
+        self._changeable = [part for part in held if type(part) in CHANGEABLE]
+        self._inner = seen(self._changeable)
         self._is_telling = len(self._contents) == len(self._cells) and self._are_bare()
 
     def unchanged(self) -> bool:
@@ -38,6 +42,7 @@ class Roll:
         return (
             len(contents) == len(self._contents)
             and all(map(is_, contents, self._contents))
+            and are_same(seen(self._changeable), self._inner)
             and all(self._kept())
             and self._are_bare()
             and all(watch.unchanged() for watch in self._watches)

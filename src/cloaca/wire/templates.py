@@ -77,8 +77,10 @@ class SelfReferenceError(Exception):
     """A function leads to itself, or to another one of its kind: they can't have a template."""
 
 
-def write(function: FunctionType, contents: Sequence[object]) -> bytes:
-    """The template of a function. `contents` is what it holds, as in `mentions.held`, with holes in it.
+def write(function: FunctionType, contents: Sequence[object]) -> tuple[bytes, frozenset[int]]:
+    """The template of a function, and the identities of the objects in it.
+
+    `contents` is what the function holds, as in `mentions.held`, with holes in it.
 
     Raises whatever pickling it raises; `SelfReferenceError` where it can't have one.
     """
@@ -86,7 +88,7 @@ def write(function: FunctionType, contents: Sequence[object]) -> bytes:
         pickler = _TemplatePickler(steps, function, contents)
         pickler.dump(function)
         Pickler(file).dump((tuple(pickler.constants), steps.getvalue()))
-        return file.getvalue()
+        return file.getvalue(), frozenset(pickler.memo.copy())
 
 
 class _TemplatePickler(Pickler):

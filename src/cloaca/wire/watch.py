@@ -9,8 +9,9 @@ The watch keeps what it has seen alive, so an identity can't come to mean anothe
 import gc
 import os
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from itertools import repeat
+from itertools import filterfalse, repeat
 from operator import is_
 from types import BuiltinFunctionType, FunctionType, GenericAlias, MethodType, ModuleType, UnionType
 from typing import Any, get_args, get_origin
@@ -64,17 +65,22 @@ class Watch:
         return value
 
 
-def watch(function: object) -> Watch | None:
-    """A watch over what a function captures; `None` if something among it may change unseen."""
-    survey = _Survey()
+def watch(function: object, is_apart: Callable[[object], bool] = lambda _: False) -> Watch | None:
+    """A watch over what a function captures; `None` if something among it may change unseen.
+
+    What the function itself holds and `is_apart` is the caller's to compare.
+    """
+    survey = _Survey(function, is_apart)
     return survey.watch if survey.stable(function) else None
 
 
 class _Survey:
     """Walks through what a function captures, and puts it under watch."""
 
-    def __init__(self) -> None:
+    def __init__(self, top: object, is_apart: Callable[[object], bool]) -> None:
         self.watch = Watch()
+        self._top = top
+        self._is_apart = is_apart
         self._seen: set[int] = set()
 
     def stable(self, value: object) -> bool:
@@ -118,11 +124,14 @@ class _Survey:
         if own or not all(map(gc.get_referents, cells)):
             return [own]  # a dict: not stable
         names = global_names(self.watch.attribute(function, "__code__"))
-        return [
-            self.watch.attribute(function, "__defaults__"),
+        held = [
+            *(self.watch.attribute(function, "__defaults__") or ()),
             *(self.watch.attribute(cell, "cell_contents") for cell in cells),
-            *(self.watch.entry(function.__globals__, name) for name in names),
             *self.entries(self.watch.attribute(function, "__kwdefaults__") or {}),
+        ]
+        return [
+            *(held if function is not self._top else filterfalse(self._is_apart, held)),
+            *(self.watch.entry(function.__globals__, name) for name in names),
             *self.entries(self.watch.attribute(function, "__annotations__")),
         ]
 
