@@ -8,7 +8,7 @@ from tests.reference import Graph
 from cloaca.engine import invariants
 from cloaca.engine.events import AttemptEvent, Command, RunEvent
 from cloaca.engine.plan import plan
-from cloaca.engine.run import Run, Work
+from cloaca.engine.run import Merging, Run, Work
 from cloaca.errors import INPUT
 from cloaca.testing import NO_USAGE
 from cloaca.wire.messages import (
@@ -40,12 +40,20 @@ def candidates_of(told: tuple[Version, ...]) -> tuple[Version, ...]:
     )
 
 
-def a_run(graph: Graph, given: Mapping[str, bytes] | None = None, *, answers: bool = True, reads: str = "") -> Run:
+def a_run(
+    graph: Graph,
+    given: Mapping[str, bytes] | None = None,
+    *,
+    answers: bool = True,
+    reads: str = "",
+    habits: dict[int, tuple[str, ...]] | None = None,
+    merging: Merging | None = None,
+) -> Run:
     """`given` is the input; `reads` are the keys that every task reads, a letter each."""
     known = {key: Version(INPUT, payload) for key, payload in (given or {}).items()}
     compiled = plan("w", graph)
     work = [Work(rank, tuple(reads)) for rank in range(len(compiled.names))]
-    return Run(compiled, work, known, numbers=count(), answers=answers)
+    return Run(compiled, work, known, numbers=count(), answers=answers, habits=habits, merging=merging)
 
 
 def tell(run: Run, *events: RunEvent | AttemptEvent) -> list[Command]:

@@ -3,14 +3,18 @@
 from collections.abc import Callable
 
 import pytest
+from msgspec.structs import replace
 from tests.runs import CHAIN, DIAMOND, a_run, answered, assigned, done, failed, lost, states, tell
 
 from cloaca.engine.events import AttemptEvent, Begin, Cancel, Ended, Room, Withdraw
-from cloaca.engine.run import FIRST_PREFETCH, GRACE_SECONDS
+from cloaca.engine.history import LITTLE
+from cloaca.engine.run import FIRST_PREFETCH, GRACE_SECONDS, Merging
 from cloaca.errors import INPUT, InternalError
+from cloaca.testing import NO_USAGE
 from cloaca.wire.messages import (
     Answer,
     Assignment,
+    Done,
     Failed,
     Lost,
     Outcome,
@@ -272,3 +276,48 @@ def test_outcomes_alone_bring_no_keys() -> None:
     run = a_run(CHAIN, {"x": b"0"})
     tell(run, Begin(), Room(1), Started(0), done(0), Room(1), Started(1))
     assert answered(tell(run, Wants(1, outcomes=True))) == Slice({}, outcomes={"a": Outcome("Completed")})
+
+
+def done_after_reading(*keys: str) -> Done:
+    return replace(done(0), usage=replace(NO_USAGE, read=keys))
+
+
+def test_a_task_is_sent_what_it_had_to_ask_for_in_an_earlier_run() -> None:
+    habits: dict[int, tuple[str, ...]] = {}
+    run = a_run(CHAIN, {"x": b"0", "far": b"1"}, habits=habits)
+    tell(run, Begin(), Room(1), Started(0), Wants(0, ("x",)), done_after_reading("x", "y"))
+    again = a_run(CHAIN, {"x": b"2", "far": b"1"}, habits=habits)
+    (assignment,) = tell(again, Begin(), Room(1))
+    assert isinstance(assignment, Assignment)
+    assert assignment.slice.versions == {"x": (Version(INPUT, b"2"),), "y": ()}, "y is known to be absent"
+
+
+def test_what_is_kept_by_task_is_not_learnt() -> None:
+    habits: dict[int, tuple[str, ...]] = {}
+    by_task = Merging(collected=frozenset({"log"}), ruled=frozenset({"log"}))
+    run = a_run(CHAIN, {"x": b"0"}, habits=habits, merging=by_task)
+    tell(
+        run,
+        Begin(),
+        Room(1),
+        Started(0),
+        Wants(0, ("log",)),
+        done_after_reading("log", "x"),
+    )
+    assert habits == {0: ("x",)}
+
+
+def test_a_task_whose_code_names_no_key_is_sent_the_little_that_its_dependencies_left() -> None:
+    run = a_run(CHAIN, {"x": b"0"})
+    tell(run, Begin(), Room(1), Started(0), done(0, y=b"1", long=b"1" * (LITTLE + 1), gone=None))
+    (assignment,) = tell(run, Room(1))
+    assert isinstance(assignment, Assignment)
+    assert assignment.slice == Slice({"y": (Version("a", b"1"),)})
+
+
+def test_where_the_code_names_keys_nothing_else_is_sent() -> None:
+    run = a_run(CHAIN, {"x": b"0"}, reads="x")
+    tell(run, Begin(), Room(1), Started(0), done(0, y=b"1"))
+    (assignment,) = tell(run, Room(1))
+    assert isinstance(assignment, Assignment)
+    assert assignment.slice == Slice({"x": (Version(INPUT, b"0"),)})
