@@ -12,7 +12,7 @@ from cloaca.engine.run import Work
 from cloaca.merge.rules import Rule
 from cloaca.wire.functions import Captured, FunctionCache, RuleOf
 from cloaca.wire.messages import Publish
-from cloaca.workflow import Task
+from cloaca.workflow import Task, Workflow
 
 
 class Capture(Struct, frozen=True):
@@ -68,3 +68,8 @@ class Captures:
         """The keys that a slice covers. What is kept by task grows with every task: it is sent when asked for."""
         reads, collected = function.reads if task.reads is None else task.reads, self._collected
         return reads if collected.isdisjoint(reads) else tuple(key for key in reads if key not in collected)
+
+
+def by_rank(workflow: Workflow) -> list[Task]:
+    """The tasks in the order of `topological_sort`."""
+    return [workflow.tasks[place] for place in workflow.plan.defined]

@@ -13,7 +13,7 @@ from typing import Self, TypeVar
 from msgspec.structs import replace
 
 from cloaca import argument, cores, registry
-from cloaca.captures import Capture, Captures
+from cloaca.captures import Capture, Captures, by_rank
 from cloaca.config import DefaultRunnerConfig
 from cloaca.context import Context, inlined_version, leases_of, versions_of
 from cloaca.coordinator import Job
@@ -271,11 +271,11 @@ class DefaultRunner:
         self, workflow: Workflow, rules: Rules, inputs: dict[str, Version], limits: Limits, seed: int
     ) -> Execution:
         inputs = {key: inlined_version(version) for key, version in inputs.items()}
-        functions = [task.function for task in workflow.by_rank]
+        functions = [task.function for task in by_rank(workflow)]
         number = len(functions)
         run = Run(
             workflow.plan,
-            [Work(rank, (), retry=task.retry) for rank, task in enumerate(workflow.by_rank)],
+            [Work(rank, (), retry=task.retry) for rank, task in enumerate(by_rank(workflow))],
             inputs,
             numbers=count(),
             answers=False,
@@ -295,7 +295,7 @@ class DefaultRunner:
         with self._lock:
             captures = self._captures.get(workflow)
             if captures is None:
-                captures = Captures(workflow.by_rank, workflow.merge, collected, self._settings.task_timeout)
+                captures = Captures(by_rank(workflow), workflow.merge, collected, self._settings.task_timeout)
                 self._captures[workflow] = captures
             return captures.now()
 

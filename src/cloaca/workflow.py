@@ -52,11 +52,6 @@ class Workflow:
         rules = sorted(self.merge.items(), key=itemgetter(0))
         return version(tasks, rules, self.on_conflict, list(_tries(self.tasks)))
 
-    @property
-    def by_rank(self) -> list[Task]:
-        """The tasks in the order of `topological_sort`."""
-        return [self.tasks[place] for place in self.plan.defined]
-
     def topological_sort(self) -> list[str]:
         """Return the task ids in the one fixed order in which every task follows its dependencies."""
         return list(self.plan.names)
