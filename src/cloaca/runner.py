@@ -4,7 +4,7 @@ import os
 import pickle
 import weakref
 from array import array
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from itertools import count
 from threading import Lock
 from types import TracebackType
@@ -13,6 +13,7 @@ from typing import Self, TypeVar
 from msgspec.structs import replace
 
 from cloaca import argument, cores, registry
+from cloaca.condition import Condition
 from cloaca.config import DefaultRunnerConfig
 from cloaca.context import Context, inlined_version, leases_of, versions_of
 from cloaca.coordinator import Job
@@ -42,6 +43,7 @@ from cloaca.settings import (
     chosen_seed,
 )
 from cloaca.storage import Leases, Storage
+from cloaca.trigger import asked_in_attempts, trigger_of
 from cloaca.wire.blobs import LARGE, size_of
 from cloaca.wire.codec import inlined
 from cloaca.wire.functions import Captured, FunctionCache, RuleOf, capture, next_number
@@ -178,6 +180,7 @@ class DefaultRunner:
         if self._settings.executor == "serial":
             return self._start_here(workflow, rules, inputs, limits, seed)
         captured, templates, blobs = self._capture(workflow)
+        conditions = self._conditions(workflow)
         rules = rules.packed(blobs)  # what rules use is read now, also for what is merged in this process later
         loop = self._running_loop()
         leases = _stored(inputs, loop.storage)
@@ -190,7 +193,7 @@ class DefaultRunner:
         sent = Publish(next_number(), pickle.dumps(rules), ())
         run = Run(
             workflow.plan,
-            _work(tasks, functions, self._settings.task_timeout),
+            _work(tasks, functions, conditions, self._settings.task_timeout),
             inputs,
             numbers=self._numbers,
             answers=True,
@@ -201,7 +204,8 @@ class DefaultRunner:
         )
 
         def job(on_end: OnEnd) -> Job[Run]:
-            return Job(workflow.name, run, [*templates, *functions], on_end, surroundings, sent, leases)
+            published = [*templates, *functions, *conditions.values()]
+            return Job(workflow.name, run, published, on_end, surroundings, sent, leases)
 
         return begun(Execution(self, self._warned, workflow, rules, job, loop, leases_of(given)))
 
@@ -273,11 +277,15 @@ class DefaultRunner:
         self, workflow: Workflow, rules: Rules, inputs: dict[str, Version], limits: Limits, seed: int
     ) -> Execution:
         inputs = {key: inlined_version(version) for key, version in inputs.items()}
-        functions = [task.function for task in _by_rank(workflow)]
-        number = len(functions)
+        tasks = _by_rank(workflow)
+        number = len(tasks)
+        conditions = {condition: number + n for n, condition in enumerate(asked_in_attempts(tasks), 1)}
         run = Run(
             workflow.plan,
-            [Work(rank, (), retry=task.retry) for rank, task in enumerate(_by_rank(workflow))],
+            [
+                Work(rank, (), retry=task.retry, trigger=trigger_of(task), condition=_number(task, conditions))
+                for rank, task in enumerate(tasks)
+            ],
             inputs,
             numbers=count(),
             answers=False,
@@ -285,7 +293,9 @@ class DefaultRunner:
             merging=_merging(workflow, rules, number),
             seed=seed,
         )
-        host = Inline(serial.SerialExecutor({**dict(enumerate(functions)), number: rules}))
+        functions = {rank: task.function for rank, task in enumerate(tasks)}
+        asked = {number: condition for condition, number in conditions.items()}
+        host = Inline(serial.SerialExecutor({**functions, number: rules, **asked}))
 
         def job(on_end: OnEnd) -> Job[Run]:
             return Job(workflow.name, run, (), on_end, here())
@@ -300,6 +310,14 @@ class DefaultRunner:
             templates = [Publish(number, blob, ()) for number, blob in cache.functions.templates]
             rules = {key: cache.rules.capture(RuleOf(key), rule).blob for key, rule in workflow.merge.items()}
             return functions, templates, rules
+
+    def _conditions(self, workflow: Workflow) -> Mapping[Condition, Publish]:
+        """The conditions that are asked in attempts, ready to be sent. They never change."""
+        with self._lock:
+            known = self._captures.setdefault(workflow, _Captures()).conditions
+            for condition in asked_in_attempts(workflow.tasks) if not known else ():
+                known[condition] = Publish(next_number(), pickle.dumps(condition), ())
+            return known
 
     def _running_loop(self) -> Loop:
         with self._lock:
@@ -324,23 +342,43 @@ class DefaultRunner:
 
 
 class _Captures:
-    """What of one workflow was pickled: its tasks' functions, and its merge rules."""
+    """What of one workflow was pickled: its tasks' functions, its merge rules, and conditions."""
 
     def __init__(self) -> None:
         self.functions = FunctionCache()
         self.rules = FunctionCache()
+        self.conditions: dict[Condition, Publish] = {}
 
 
 def _by_rank(workflow: Workflow) -> list[Task]:
     return [workflow.tasks[place] for place in workflow.plan.defined]
 
 
-def _work(tasks: list[Task], functions: list[Publish], timeout: float | None) -> list[Work]:
+def _work(
+    tasks: list[Task], functions: list[Publish], conditions: Mapping[Condition, Publish], timeout: float | None
+) -> list[Work]:
     """What the tasks run; `timeout` is for those that have none of their own."""
+    numbers = {condition: sent.function for condition, sent in conditions.items()}
     return [
-        Work(function.function, function.reads, task.timeout or timeout, task.retry)
+        Work(
+            function.function,
+            function.reads if task.trigger_rules is None else _with_keys(function.reads, task.trigger_rules),
+            task.timeout or timeout,
+            task.retry,
+            trigger_of(task),
+            _number(task, numbers),
+        )
         for task, function in zip(tasks, functions, strict=True)
     ]
+
+
+def _number(task: Task, numbers: Mapping[Condition, int]) -> int:
+    """The number of the task's condition, or 0 where it has none that is asked in its attempts."""
+    return 0 if task.trigger_rules is None else numbers.get(task.trigger_rules, 0)
+
+
+def _with_keys(reads: tuple[str, ...], condition: Condition) -> tuple[str, ...]:
+    return tuple(dict.fromkeys((*reads, *condition.keys)))
 
 
 def _sent_along(task: Task, function: Captured, collected: frozenset[str]) -> tuple[str, ...]:

@@ -53,6 +53,7 @@ from cloaca.wire.messages import (
     Ready,
     Recall,
     Retire,
+    Skipped,
     Started,
     Surroundings,
     Unstarted,
@@ -285,6 +286,8 @@ class Pool:
             for number in (assignment.rules, assignment.function) if assignment.rules else (assignment.function,):
                 if number not in peer.known:
                     messages += self._made_known(peer, number)
+            if assignment.condition and assignment.condition not in peer.known:
+                messages += self._made_known(peer, assignment.condition)
             messages.append(assignment)
             peer.queue.append(assignment)
             self._holder[assignment.attempt] = peer
@@ -326,7 +329,7 @@ class Pool:
 
     def _take(self, peer: Peer, message: Up) -> None:
         match message:
-            case Done() | Failed():
+            case Done() | Failed() | Skipped():
                 self._let_go(peer.queue.popleft().attempt)
                 self._batching.measured(message.usage.ended - message.usage.started)
                 self._events.append(message)
