@@ -39,7 +39,7 @@ _OPERATORS: Final[dict[str, Operator]] = {
     "exists": "exists",
     "not_exists": "not_exists",
 }
-_BY_SPELLING: Final = {name.replace("_", ""): operator for name, operator in _OPERATORS.items()}
+_BY_SPELLING: Final[dict[str, Operator]] = {name.replace("_", ""): operator for name, operator in _OPERATORS.items()}
 _PRESENCE: Final = frozenset({"exists", "not_exists"})
 _MAKERS: Final = {"Completed": "task_success", "Failed": "task_failed", "Skipped": "task_skipped"}
 _DEEPEST: Final = 100

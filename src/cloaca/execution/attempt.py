@@ -9,7 +9,6 @@ from typing import Any
 
 from cloaca.context import Ask, Context, adopt, demand_agreement, diff_of, of_task, traffic_of
 from cloaca.errors import kinds_of
-from cloaca.execution import gate
 from cloaca.execution.meter import Meter
 from cloaca.execution.seeding import of_process
 from cloaca.merge.rules import Rules
@@ -77,6 +76,8 @@ _NO_TRAFFIC = Traffic()
 
 def _refusal(assignment: Assignment, load: Callable[[int], Any], context: Context) -> str | None:
     """Why the task's condition doesn't hold; `None`: it does. Values run their own code, seeded like a task's."""
+    from cloaca.execution import gate
+
     condition = load(assignment.condition)
     of_process().begin(assignment)
     reason = _variables().run(gate.refusal, assignment, condition, context)
