@@ -1,7 +1,7 @@
 """The contract of `cloaca.execution.executor`, checked on every executor.
 
-`Desk` checks the order of events in each of these tests: one end per attempt, `Started` before `Done`, `Failed` and
-`Lost`, and never with `Unstarted`.
+`Desk` checks the order of events in each of these tests: one end per attempt, `Started` before `Done`, `Failed`,
+`Skipped` and `Lost`, and never with `Unstarted`.
 """
 
 import os
