@@ -138,6 +138,11 @@ def test_what_makes_no_sense_is_refused(make: Callable[[], object], message: str
         make()
 
 
+def test_conditions_are_made_by_functions_only() -> None:
+    with pytest.raises(TypeError, match="made by a function"):
+        Condition()
+
+
 def test_a_value_that_can_not_be_sent_is_refused_at_once() -> None:
     with pytest.raises(cloaca.EncodeError, match="key 'lock'"):
         context_value("lock", "equals", Lock())

@@ -261,6 +261,8 @@ def test_pictures_show_the_rules() -> None:
     workflow = with_rule(trigger_rules=context_value("score", ">", 10))
     assert "    t1[\"report<br>context_value('score', 'greater_than', 10)\"]" in workflow.to_mermaid().splitlines()
     assert "    t1 [label=\"report\\ncontext_value('score', 'greater_than', 10)\"];" in workflow.to_dot().splitlines()
+    long = any_of(*(context_value(f"key {n}", "exists") for n in range(100)))
+    assert len(with_rule(trigger_rules=long).to_mermaid()) < 250
     assert '    t1["report<br>all_done"]' in with_rule(trigger_rule="all_done").to_mermaid().splitlines()
     assert '    t1["report"]' in with_rule(trigger_rule=DEFAULT).to_mermaid().splitlines()
 

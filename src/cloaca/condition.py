@@ -61,6 +61,9 @@ class Condition:
 
     __slots__ = ()
 
+    def __init__(self) -> None:
+        raise TypeError("A condition is made by a function, as in cloaca.task_success('load') or cloaca.always().")
+
     @property
     def keys(self) -> tuple[str, ...]:
         """The keys that it looks at."""

@@ -13,6 +13,9 @@ _DOT_ESCAPES = str.maketrans(
 )
 
 
+_LONGEST_NOTE = 120
+
+
 def to_mermaid(plan: Plan, notes: Mapping[str, str]) -> str:
     """Return the plan as a Mermaid flowchart, from top to bottom."""
 
@@ -34,7 +37,10 @@ def to_dot(name: str, plan: Plan, notes: Mapping[str, str]) -> str:
 
 def _lines(task: str, notes: Mapping[str, str]) -> tuple[str, ...]:
     """The task's name, and what there is to note of it."""
-    return (task, notes[task]) if task in notes else (task,)
+    if task not in notes:
+        return (task,)
+    note = notes[task]
+    return task, note if len(note) <= _LONGEST_NOTE else f"{note[:_LONGEST_NOTE]}..."
 
 
 def _nodes(plan: Plan, label: Callable[[str], str]) -> Iterator[str]:

@@ -99,26 +99,31 @@ def _dependencies(run: Run, books: _Books) -> Iterator[str]:
             yield _about(run, rank, "nothing is left to wait for")
         if state in _RELEASED and unended:
             yield _about(run, rank, f"{unended} of its dependencies have not ended")
-        yield from _released(run, books.work[rank], rank) if not unended else ()
+        if not unended:
+            yield from _released(run, books, rank)
         if state is State.SKIPPED and unended:
             yield _about(run, rank, f"{unended} of its dependencies have not ended")
 
 
-def _released(run: Run, work: Work, rank: int) -> Iterator[str]:
+def _released(run: Run, books: _Books, rank: int) -> Iterator[str]:
     """Of a task whose dependencies have all ended: it was released or skipped as its rule says."""
     state = run.states[rank]
-    may_start = bool(work.condition) or not run.plan.predecessors[rank] or _holds(run, work.trigger or DEFAULT, rank)
+    may_start = not run.plan.predecessors[rank] or _lets_start(run, books.work[rank], rank)
     if state in _RELEASED and not may_start:
         yield _about(run, rank, "its rule does not let it start")
     if state is State.SKIPPED and may_start and not isinstance(run.ends[rank], Skipped):
         yield _about(run, rank, "its rule lets it start")
 
 
-def _holds(run: Run, trigger: str | Condition, rank: int) -> bool:
+def _lets_start(run: Run, work: Work, rank: int) -> bool:
     statuses = [state.name.capitalize() for state in run.states]
-    if isinstance(trigger, Condition):
-        return judge(trigger, Statuses(lambda task: statuses[run.plan.rank[task]])).holds
-    return RULES[trigger].holds(Ends.of(statuses[dependency] for dependency in run.plan.predecessors[rank]))
+    if work.condition:
+        return True
+    if isinstance(work.trigger, Condition):
+        return judge(work.trigger, Statuses(lambda task: statuses[run.plan.rank[task]])).holds
+    return RULES[work.trigger or DEFAULT].holds(
+        Ends.of(statuses[dependency] for dependency in run.plan.predecessors[rank])
+    )
 
 
 def _ends(run: Run) -> Iterator[str]:
