@@ -266,14 +266,16 @@ def _message(status: str, run: Run, outcomes: Sequence[Outcome], roots: Sequence
         [] if run.stopped is not Stop.OUT_OF_TIME else [f"It was stopped after its time limit of {run.timeout:g} s."]
     )
     lines += [f"Task {name!r} failed: {outcomes[plan.rank[name]].error}" for name in failed[:_LISTED]]
-    if len(failed) > _LISTED:
-        lines.append(f"... and {len(failed) - _LISTED} more failed")
+    lines.append(_rest(failed, "failed"))
     lines.append(_listing(by_status["Cancelled"], "cancelled"))
     skipped = by_status["Skipped"]
     lines += [f"Task {name!r} was skipped: {outcomes[plan.rank[name]].reason}" for name in skipped[:_LISTED]]
-    if len(skipped) > _LISTED:
-        lines.append(f"... and {len(skipped) - _LISTED} more were skipped")
+    lines.append(_rest(skipped, "were skipped"))
     return "\n".join(filter(None, lines))
+
+
+def _rest(names: Sequence[str], what: str) -> str:
+    return f"... and {len(names) - _LISTED} more {what}" if len(names) > _LISTED else ""
 
 
 def _listing(names: Sequence[str], what: str) -> str:
