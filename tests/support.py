@@ -30,6 +30,7 @@ from cloaca.wire.messages import (
     Lost,
     Outcome,
     Publish,
+    Skipped,
     Slice,
     Started,
     Unstarted,
@@ -39,7 +40,7 @@ from cloaca.wire.messages import (
 
 PATIENCE = 20.0  # seconds after which something that should come is given up: never what a test measures
 
-End = Done | Failed | Lost | Unstarted
+End = Done | Failed | Skipped | Lost | Unstarted
 Kind = TypeVar("Kind", bound=Event)
 
 
@@ -66,17 +67,25 @@ class Desk:
         self._numbers = count()
 
     def submit(
-        self, functions: Iterable[int], origin: tuple[int, int] = (0, 0), place: int = 0, **given: Any
+        self,
+        functions: Iterable[int],
+        origin: tuple[int, int] = (0, 0),
+        place: int = 0,
+        condition: int = 0,
+        **given: Any,
     ) -> list[int]:
         """Submit one attempt for each function at once, all with the values `given`; returns their numbers.
 
-        `origin`: the run's seed, and how many tries of the task have ended; `place`: how urgent they are.
+        `origin`: the run's seed, and how many tries of the task have ended; `place`: how urgent they are; `condition`:
+        the number of the one that is asked first.
         """
         at_hand = versions(given)
         part = self._slice(at_hand)
         seed, ended = origin
         assignments = [
-            Assignment(next(self._numbers), f"task {n}", n, part, seed=seed, ended=ended, place=place)
+            Assignment(
+                next(self._numbers), f"task {n}", n, part, seed=seed, ended=ended, place=place, condition=condition
+            )
             for n in functions
         ]
         attempts = [assignment.attempt for assignment in assignments]
@@ -122,7 +131,7 @@ class Desk:
 
     def _slice(self, given: Mapping[str, tuple[Version, ...]]) -> Slice:
         if self.executor.answers:
-            return Slice(given)
+            return Slice(given, outcomes=self._outcomes or None)
         return Slice({**self._world, **given}, complete=True, outcomes=self._outcomes)
 
     def _note(self, event: Event) -> None:
@@ -134,7 +143,7 @@ class Desk:
             case Started():
                 assert not self._started[event.attempt], f"{event} came twice"
                 self._started[event.attempt] = True
-            case Done() | Failed() | Lost() | Unstarted():
+            case Done() | Failed() | Skipped() | Lost() | Unstarted():
                 has_started = self._started.pop(event.attempt)
                 may_be = {Unstarted: (False,), Lost: (True,)}.get(type(event), (True, False))
                 assert has_started in may_be, f"{event}, and Started: {has_started}"

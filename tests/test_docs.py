@@ -74,13 +74,25 @@ def test_pictures_are_there() -> None:
     assert all((ROOT / "docs" / picture).read_text(encoding="utf-8").startswith("<svg ") for picture in pictures)
 
 
+@pytest.mark.parametrize("page", [page for page, text in PAGES.items() if "```mermaid" in text])
+def test_a_picture_is_that_of_the_workflow_of_the_first_script(page: str) -> None:
+    (picture,) = re.findall(r"^```mermaid\n(.*?)^```$", PAGES[page], re.DOTALL | re.MULTILINE)
+    script, output = SHOWN[page][0]
+    assert _run_all([f"{script}\nprint(builder.build().to_mermaid(), end='')"], "serial") == [output + picture]
+
+
 @cache
 def _printed(page: str, executor: str) -> list[str]:
-    """What each of a page's scripts prints: all run in one process, one after the other."""
+    """What each of a page's scripts prints."""
+    return _run_all([script for script, _ in SHOWN[page]], executor)
+
+
+def _run_all(scripts: list[str], executor: str) -> list[str]:
+    """What scripts print that are run in one process, one after the other."""
     run = subprocess.run(
         [sys.executable, "-c", RUN_ALL],
         env={**os.environ, "CLOACA_EXECUTOR": executor},
-        input=json.dumps([script for script, _ in SHOWN[page]]),
+        input=json.dumps(scripts),
         capture_output=True,
         text=True,
         check=False,

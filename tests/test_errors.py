@@ -95,6 +95,10 @@ SAYS: list[tuple[Exception, list[str]]] = [
             "context.set('total', ...)",
         ],
     ),
+    (
+        errors.ConditionError("pay", "context_value('score', 'greater_than', 10)", "score", "TypeError: no"),
+        ["'pay'", "context_value('score', 'greater_than', 10)", "key 'score'", "TypeError: no", "Let the tasks before"],
+    ),
     (errors.TaskError("shop.Sold", "out"), ["shop.Sold: out"]),
     (errors.WorkerDied("load", None, "SIGKILL"), ["'load' (try 1) died: killed by SIGKILL", "memory"]),
     (errors.WorkerDied("load", None, "SIGSEGV"), ["SIGSEGV", "PYTHONFAULTHANDLER"]),

@@ -1,10 +1,11 @@
 """The contract of `cloaca.execution.executor`, checked on every executor.
 
-`Desk` checks the order of events in each of these tests: one end per attempt, `Started` before `Done`, `Failed` and
-`Lost`, and never with `Unstarted`.
+`Desk` checks the order of events in each of these tests: one end per attempt, `Started` before `Done`, `Failed`,
+`Skipped` and `Lost`, and never with `Unstarted`.
 """
 
 import os
+import pickle
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
@@ -15,13 +16,14 @@ import pytest
 from tests.support import Desk, killer_of, pipe, published, written
 
 from cloaca import Context
+from cloaca.condition import Condition, all_of, context_value, task_skipped, task_success
 from cloaca.execution.attempt import TaskFunction
 from cloaca.execution.executor import Executor
 from cloaca.execution.pool import Pool
 from cloaca.execution.serial import SerialExecutor
 from cloaca.testing import ScriptedExecutor, running
 from cloaca.wire.codec import decode
-from cloaca.wire.messages import Done, Failed, Outcome, Publish, Said, Started, Unstarted, Wants
+from cloaca.wire.messages import Done, Failed, Outcome, Publish, Said, Skipped, Started, Unstarted, Wants
 
 Functions = Mapping[int, TaskFunction]
 DeskOf = Callable[..., Desk]
@@ -128,6 +130,66 @@ def test_a_diff_holds_what_was_set_and_removed_and_nothing_else(desk_of: DeskOf)
 
     (end,) = desk_of(change, world={"read": [1], "old": 1, "untouched": 0}).run([0])
     assert written(end) == {"new": (1, 2), "old": None}
+
+
+# ---- conditions ----------------------------------------------------------------------------------------------------
+
+
+def desk_with(desk_of: DeskOf, condition: Condition, *functions: TaskFunction, **facts: Any) -> Desk:
+    """A desk at which the condition has the number after those of the functions."""
+    sent = Publish(len(functions), pickle.dumps(condition), ())
+    known: Any = (*functions, condition)
+    return desk_of(*known, publish=[*published(*functions), sent], **facts)
+
+
+def test_an_attempt_begins_only_if_its_condition_holds(desk_of: DeskOf, tmp_path: Path) -> None:
+    trace = tmp_path / "trace"
+
+    def leave_a_trace(context: Context) -> None:
+        with trace.open("a") as file:
+            file.write(f"{context['n']} ")
+
+    desk = desk_with(desk_of, context_value("n", ">", 1), leave_a_trace)
+    attempts = [desk.submit([0], condition=1, n=n)[0] for n in (0, 2, 1)]
+    desk.collect()
+    assert [type(desk.ends[attempt]) for attempt in attempts] == [Skipped, Done, Skipped]
+    assert trace.read_text() == "2 "
+
+
+def test_an_attempt_that_is_skipped_tells_why(desk_of: DeskOf) -> None:
+    condition = all_of(task_success("before"), context_value("n", "equals", 1))
+    desk = desk_with(desk_of, condition, lambda _: None, outcomes={"before": Outcome("Completed")})
+    (attempt,) = desk.submit([0], condition=1, n=2)
+    desk.collect()
+    end = desk.ends[attempt]
+    assert isinstance(end, Skipped)
+    assert end.reason == f"its rule {condition} doesn't hold: 'n' is 2"
+    assert end.usage.read == ("n",)
+
+
+def test_a_condition_is_told_how_tasks_ended(desk_of: DeskOf) -> None:
+    desk = desk_with(desk_of, task_skipped("before"), setting(1), outcomes={"before": Outcome("Skipped")})
+    (attempt,) = desk.submit([0], condition=1)
+    desk.collect()
+    assert written(desk.ends[attempt]) == {"n": 1}
+
+
+def test_a_key_that_a_condition_names_and_that_was_not_sent_is_absent(desk_of: DeskOf) -> None:
+    desk = desk_with(desk_of, context_value("n", "not_exists"), setting(1))
+    (attempt,) = desk.submit([0], condition=1)
+    desk.collect()
+    assert written(desk.ends[attempt]) == {"n": 1}
+    assert all(wants.rest for wants in desk.answered), "nothing was asked for but by executors that ask for all"
+
+
+def test_a_condition_that_can_not_be_evaluated_fails_its_attempt(desk_of: DeskOf) -> None:
+    desk = desk_with(desk_of, context_value("n", "less_than", 3), setting(1))
+    wrong, right = desk.submit([0], condition=1, n="two"), desk.submit([0], condition=1, n=2)
+    desk.collect()
+    end = desk.ends[wrong[0]]
+    assert isinstance(end, Failed)
+    assert end.type_name == "ConditionError"
+    assert written(desk.ends[right[0]]) == {"n": 1}
 
 
 # ---- reading on demand ---------------------------------------------------------------------------------------------

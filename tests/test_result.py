@@ -243,9 +243,15 @@ def test_a_task_whose_worker_died() -> None:
 
 def test_skipped_tasks_are_told_and_cost_nothing() -> None:
     ended = result(CHAIN, {"a": ValueError("no rows")})
-    assert ended.error_message == "Task 'a' failed: ValueError: no rows\n2 tasks were skipped: 'b', 'c'"
+    assert ended.error_message == (
+        "Task 'a' failed: ValueError: no rows\n"
+        "Task 'b' was skipped: none of its dependencies ended well: 'a' failed\n"
+        "Task 'c' was skipped: none of its dependencies ended well: 'b' was skipped"
+    )
     skipped = ended.tasks["c"]
     assert (skipped.status, skipped.attempts, skipped.error, skipped.usage) == ("Skipped", 0, None, None)
+    assert skipped.reason == "none of its dependencies ended well: 'b' was skipped"
+    assert (skipped.error_message, ended.tasks["a"].reason) == (None, None)
 
 
 def test_root_causes_come_first() -> None:
@@ -274,8 +280,10 @@ def test_many_skipped_tasks_are_counted_rather_than_listed() -> None:
     graph: list[tuple[str, list[str]]] = [("root", []), *((f"t{n}", ["root"]) for n in range(12))]
     message = result(graph, {"root": ValueError("no")}).error_message
     assert message is not None
-    assert message.splitlines()[1].startswith("12 tasks were skipped: 't0', 't1', ")
-    assert message.endswith("'t9', ...")
+    assert message.splitlines()[10:] == [
+        "Task 't9' was skipped: none of its dependencies ended well: 'root' failed",
+        "... and 2 more were skipped",
+    ]
 
 
 def test_raise_for_status_raises_from_the_first_root_cause() -> None:

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cloaca.errors import MergeConflict, WorkerDied, kinds_of
+from cloaca.errors import ConditionError, MergeConflict, WorkerDied, kinds_of
 from cloaca.retry import BackoffStrategy, RetryCondition, RetryPolicy, RetryPolicyBuilder
 
 
@@ -100,6 +100,12 @@ def test_a_conflict_is_never_retried(policy: RetryPolicy) -> None:
     assert not policy.should_retry(1, MergeConflict)
     assert not policy.should_retry(1, "MergeConflict")
     assert not policy.should_retry(1, "cloaca.errors.MergeConflict")
+
+
+@given(policies)
+def test_a_condition_that_can_not_be_evaluated_is_never_retried(policy: RetryPolicy) -> None:
+    assert not policy.retries(1, kinds_of(ConditionError), "ConditionError: no")
+    assert not policy.should_retry(1, ConditionError)
 
 
 @given(policies)

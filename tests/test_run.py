@@ -82,7 +82,7 @@ def test_a_failing_task_skips_all_that_wait_for_it_alone(end: Callable[[int], Fa
     assert (run.outcome(0).error or "").startswith(
         "ValueError: no" if end is failed else "WorkerDied: The worker that "
     )
-    assert run.outcome(1) == Outcome("Skipped")
+    assert run.outcome(1) == Outcome("Skipped", reason="none of its dependencies ended well: 'a' failed")
 
 
 def test_a_join_with_one_failed_dependency_runs() -> None:

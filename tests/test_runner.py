@@ -364,7 +364,7 @@ def test_the_error_message_leads_with_root_causes(on: DefaultRunner) -> None:
         "Task 'early' failed: ValueError: early cause\n"
         "Task 'late' failed: ValueError: late cause\n"
         "Task 'consequence' failed: KeyError: 'no input'\n"
-        "1 task was skipped: 'idle'"
+        "Task 'idle' was skipped: none of its dependencies ended well: 'late' failed"
     )
 
 
@@ -422,7 +422,7 @@ def test_a_task_learns_how_its_ancestors_ended(on: DefaultRunner) -> None:
 
     def judge(context):
         outcomes = {name: context.outcome(name) for name in ("fail", "skipped", "fine")}
-        context.set("outcomes", {name: (outcome.status, outcome.error) for name, outcome in outcomes.items()})
+        context.set("outcomes", {name: (one.status, one.error, one.reason) for name, one in outcomes.items()})
         try:
             context.outcome("judge")
         except KeyError as error:
@@ -432,9 +432,9 @@ def test_a_task_learns_how_its_ancestors_ended(on: DefaultRunner) -> None:
     dependencies = {"skipped": ["fail"], "judge": ["skipped", "fine"]}
     final = on.execute(define("judging", *tasks, **dependencies)).final_context
     assert final["outcomes"] == {
-        "fail": ("Failed", "ValueError: boom"),
-        "skipped": ("Skipped", None),
-        "fine": ("Completed", None),
+        "fail": ("Failed", "ValueError: boom", None),
+        "skipped": ("Skipped", None, "none of its dependencies ended well: 'fail' failed"),
+        "fine": ("Completed", None, None),
     }
     assert "'judge'" in final["unknown"]
 

@@ -289,8 +289,6 @@ def test_outside_a_block() -> None:
 LATER = {
     "on_success": nothing,
     "on_failure": nothing,
-    "trigger_rules": object(),
-    "trigger_rule": "all_done",
     "for_each": "rows",
     "writes": [],
     "limit": 1,
@@ -302,12 +300,6 @@ def test_an_argument_that_does_nothing_yet_is_refused(name: str) -> None:
     with pytest.raises(NotSupportedYetError, match=rf"task\({name}="):
         task(**{name: LATER[name]})  # type: ignore[call-overload]
     task(**{name: None})
-
-
-@pytest.mark.parametrize("name", ["trigger_rule"])
-def test_an_argument_of_the_builder_that_does_nothing_yet_is_refused(name: str) -> None:
-    with pytest.raises(NotSupportedYetError, match=rf"WorkflowBuilder\({name}="):
-        WorkflowBuilder("w", **{name: "first"})  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(

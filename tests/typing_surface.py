@@ -44,6 +44,7 @@ def contexts(context: cloaca.Context) -> None:
     assert_type(context.conflicts(), dict[str, cloaca.MergeConflict])
     assert_type(context.outcome("load").status, str)
     assert_type(context.outcome("load").error, str | None)
+    assert_type(context.outcome("load").reason, str | None)
 
 
 def tasks() -> None:
@@ -65,6 +66,25 @@ def tasks() -> None:
     cloaca.task(name="x")  # type: ignore[call-overload]
     cloaca.task("x")  # type: ignore[call-overload]
     cloaca.task(dependencies="x")  # a str is a sequence of them: refused when it runs
+
+
+def rules() -> None:
+    condition = cloaca.context_value("score", ">", 10)
+    assert_type(condition, cloaca.Condition)
+    assert_type(cloaca.context_value("score", "exists"), cloaca.Condition)
+    assert_type(cloaca.task_success("load"), cloaca.Condition)
+    assert_type(cloaca.all_of(condition, cloaca.none_of(cloaca.task_failed(tasks))), cloaca.Condition)
+    assert_type(cloaca.any_of(cloaca.task_skipped("load"), cloaca.always()), cloaca.Condition)
+    assert_type(condition.keys, tuple[str, ...])
+    cloaca.task(trigger_rules=condition)
+    cloaca.task(trigger_rule="all_done")
+    cloaca.task(trigger_rules="all_done")  # type: ignore[call-overload]
+    cloaca.task(trigger_rule="sometimes")  # type: ignore[call-overload]
+    cloaca.task_success(1)  # type: ignore[arg-type]
+    cloaca.all_of("load")  # type: ignore[arg-type]
+    cloaca.context_value(1, "exists")  # type: ignore[arg-type]
+    cloaca.WorkflowBuilder("w", trigger_rule="all_success")
+    cloaca.WorkflowBuilder("w", trigger_rule="sometimes")  # type: ignore[arg-type]
 
 
 def retries(policy: cloaca.RetryPolicy, builder: cloaca.RetryPolicyBuilder) -> None:
@@ -123,6 +143,8 @@ def workflows(builder: cloaca.WorkflowBuilder) -> None:
     assert_type(workflow.tasks[0].reads, tuple[str, ...] | None)
     assert_type(workflow.tasks[0].retry, cloaca.RetryPolicy | None)
     assert_type(workflow.tasks[0].timeout, float | None)
+    assert_type(workflow.tasks[0].trigger_rule, str | None)
+    assert_type(workflow.tasks[0].trigger_rules, cloaca.Condition | None)
     assert_type(workflow.version, str)
     assert_type(workflow.merge, Mapping[str, Callable[[Any, list[Any]], Any]])
     assert_type(workflow.on_conflict, Literal["first", "last", "fail"] | None)
@@ -211,6 +233,7 @@ def results(result: cloaca.WorkflowResult) -> None:
     assert_type(task.attempts, int)
     assert_type(task.error, BaseException | None)
     assert_type(task.error_message, str | None)
+    assert_type(task.reason, str | None)
     assert_type(task.start_time, str | None)
     assert_type(task.end_time, str | None)
     assert_type(task.duration, float | None)
@@ -229,6 +252,7 @@ def exceptions(
     encode: cloaca.EncodeError,
     decode: cloaca.DecodeError,
     conflict: cloaca.MergeConflict,
+    condition: cloaca.ConditionError,
     full: cloaca.StorageFullError,
     task: cloaca.TaskError,
     died: cloaca.WorkerDied,
@@ -242,6 +266,7 @@ def exceptions(
     assert_type((decode.key, decode.writer), tuple[str, str])
     assert_type((conflict.key, conflict.writers), tuple[str, tuple[str, ...]])
     assert_type((conflict.places, conflict.path, conflict.reason), tuple[tuple[str, ...], str, str | None])
+    assert_type((condition.task, condition.condition, condition.key), tuple[str, str, str])
     assert_type((full.task, full.key, full.size), tuple[str | None, str | None, int])
     assert_type(full.folders, tuple[tuple[str, int], ...])
     assert_type(task.type_name, str)

@@ -13,11 +13,21 @@ if TYPE_CHECKING:
     from cloaca import merge as merge
     from cloaca import testing as testing
     from cloaca.builder import WorkflowBuilder as WorkflowBuilder
+    from cloaca.condition import Condition as Condition
+    from cloaca.condition import all_of as all_of
+    from cloaca.condition import always as always
+    from cloaca.condition import any_of as any_of
+    from cloaca.condition import context_value as context_value
+    from cloaca.condition import none_of as none_of
+    from cloaca.condition import task_failed as task_failed
+    from cloaca.condition import task_skipped as task_skipped
+    from cloaca.condition import task_success as task_success
     from cloaca.config import DefaultRunnerConfig as DefaultRunnerConfig
     from cloaca.context import Context as Context
     from cloaca.decorator import task as task
     from cloaca.errors import CaptureError as CaptureError
     from cloaca.errors import CloacaError as CloacaError
+    from cloaca.errors import ConditionError as ConditionError
     from cloaca.errors import DecodeError as DecodeError
     from cloaca.errors import EncodeError as EncodeError
     from cloaca.errors import InternalError as InternalError
@@ -53,6 +63,8 @@ _HOME = {
     "BackoffStrategy": "retry",
     "CaptureError": "errors",
     "CloacaError": "errors",
+    "Condition": "condition",
+    "ConditionError": "errors",
     "Context": "context",
     "DecodeError": "errors",
     "DefaultRunner": "runner",
@@ -72,9 +84,9 @@ _HOME = {
     "StorageFullError": "errors",
     "Task": "workflow",
     "TaskError": "errors",
-    "TaskTimeout": "errors",
     "TaskNamespace": "namespace",
     "TaskResult": "result",
+    "TaskTimeout": "errors",
     "UnknownWorkflowError": "errors",
     "WorkerDied": "errors",
     "WorkersUnavailableError": "errors",
@@ -84,9 +96,17 @@ _HOME = {
     "WorkflowError": "errors",
     "WorkflowFailedError": "errors",
     "WorkflowResult": "result",
+    "all_of": "condition",
+    "always": "condition",
+    "any_of": "condition",
+    "context_value": "condition",
     "merge": "",
+    "none_of": "condition",
     "register_workflow_constructor": "registry",
     "task": "decorator",
+    "task_failed": "condition",
+    "task_skipped": "condition",
+    "task_success": "condition",
     "testing": "",
 }
 """The module that defines each name; modules stand for themselves."""
@@ -96,6 +116,8 @@ __all__ = [
     "BackoffStrategy",
     "CaptureError",
     "CloacaError",
+    "Condition",
+    "ConditionError",
     "Context",
     "DecodeError",
     "DefaultRunner",
@@ -127,9 +149,17 @@ __all__ = [
     "WorkflowError",
     "WorkflowFailedError",
     "WorkflowResult",
+    "all_of",
+    "always",
+    "any_of",
+    "context_value",
     "merge",
+    "none_of",
     "register_workflow_constructor",
     "task",
+    "task_failed",
+    "task_skipped",
+    "task_success",
     "testing",
 ]
 

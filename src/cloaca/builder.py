@@ -10,12 +10,14 @@ from dataclasses import replace
 from types import MappingProxyType, MethodType, TracebackType
 from typing import Any, Self, TypeAlias
 
-from cloaca import registry
-from cloaca.engine.plan import plan
+from cloaca import precedence, registry
+from cloaca.condition import renamed
+from cloaca.engine.plan import Plan, plan
 from cloaca.errors import INPUT, NotSupportedYetError, WorkflowError
 from cloaca.merge.given import checked_on_conflict, checked_rules
 from cloaca.merge.rules import OnConflict, Rule
 from cloaca.namespace import WorkflowContext
+from cloaca.rules import TriggerRule, checked_rule
 from cloaca.wire.frames import is_encodable
 from cloaca.workflow import Task, Workflow
 
@@ -59,7 +61,10 @@ class WorkflowBuilder:
     the merge order, "fail" fails the task in which such branches meet. Otherwise the key is in conflict until a task
     sets it, and reading it raises `MergeConflict`.
 
-    Raises `ValueError` where a rule is no function of the base and the values.
+    `trigger_rule` is the rule by which the tasks start that say nothing of it themselves (see `task`).
+
+    Raises `ValueError` where a merge rule is no function of the base and the values, and for other arguments that make
+    no sense.
 
     >>> import cloaca
     >>> with cloaca.WorkflowBuilder("greet") as builder:
@@ -80,10 +85,10 @@ class WorkflowBuilder:
         workflow: str | None = None,
         merge: Mapping[str, Rule] | None = None,
         on_conflict: OnConflict | None = None,
-        trigger_rule: object = None,
+        trigger_rule: TriggerRule | None = None,
     ) -> None:
         check_name("A workflow's name", name)
-        refuse_unsupported("WorkflowBuilder", {"trigger_rule": trigger_rule})
+        self._trigger_rule = checked_rule("WorkflowBuilder(trigger_rule=...)", trigger_rule)
         self._merge = MappingProxyType(checked_rules(merge))
         self._on_conflict: OnConflict | None = checked_on_conflict(on_conflict)
         self.name = name
@@ -133,7 +138,8 @@ class WorkflowBuilder:
     def build(self) -> Workflow:
         """Return the workflow with every task defined so far; works inside the block and after it.
 
-        Raises `WorkflowError` with every fault: an empty workflow, duplicate ids, missing dependencies, cycles.
+        Raises `WorkflowError` with every fault: an empty workflow, duplicate ids, missing dependencies, cycles, and
+        rules that name tasks which don't exist or don't come before.
         """
         if self._built is None:
             self._built = self._build()
@@ -143,15 +149,33 @@ class WorkflowBuilder:
         tasks = tuple(
             [replace(task, dependencies=self._resolved(listed)) if listed else task for task, listed in self._defined]
         )
-        unclear = tuple(self._unclear())
+        if self._trigger_rule is not None or any(task.trigger_rules is not None for task in tasks):
+            tasks = tuple(map(self._with_rule, tasks))
+        compiled = self._compiled(tasks)
+        tags = MappingProxyType(dict(self._tags))
+        return Workflow(self.name, self._description, tags, tasks, compiled, self._merge, self._on_conflict)
+
+    def _compiled(self, tasks: Sequence[Task]) -> Plan:
+        conditions = [(task.id, task.trigger_rules) for task in tasks if task.trigger_rules is not None]
+        unclear = (*self._unclear(), *precedence.unknown(conditions, [task.id for task in tasks]))
         try:
             compiled = plan(self.name, [(task.id, task.dependencies) for task in tasks])
         except WorkflowError as error:
             raise WorkflowError(self.name, unclear + error.findings) from None
-        if unclear:
-            raise WorkflowError(self.name, unclear)
-        tags = MappingProxyType(dict(self._tags))
-        return Workflow(self.name, self._description, tags, tasks, compiled, self._merge, self._on_conflict)
+        if findings := unclear or tuple(precedence.unordered(conditions, compiled)):
+            raise WorkflowError(self.name, findings)
+        return compiled
+
+    def _with_rule(self, task: Task) -> Task:
+        """The task with the rule by which it starts, in which ids stand for functions."""
+        if task.trigger_rules is not None:
+            return replace(task, trigger_rules=renamed(task.trigger_rules, self._id_of))
+        return task if task.trigger_rule is not None else replace(task, trigger_rule=self._trigger_rule)
+
+    def _id_of(self, named: Dependency) -> Dependency:
+        """The id of a task; a function stays what it is where `_unclear` reports it."""
+        known = self._ids.get(_identity(named), ())
+        return known[0] if len(known) == 1 and not isinstance(named, str) else named
 
     def _resolved(self, dependencies: Sequence[Dependency]) -> tuple[str, ...]:
         """Turn functions into ids, leaving out what `_unclear` reports."""
@@ -167,11 +191,14 @@ class WorkflowBuilder:
         for task, dependencies in self._defined:
             for dependency in dependencies:
                 if not isinstance(dependency, str):
-                    yield from self._finding(task.id, dependency)
+                    yield from self._finding(f"Task {task.id!r} depends on", dependency)
+            for named in () if task.trigger_rules is None else task.trigger_rules.tasks:
+                if not isinstance(named, str):
+                    yield from self._finding(f"The rule of task {task.id!r} names", named)
 
-    def _finding(self, task: str, dependency: TaskFunction) -> Iterator[str]:
+    def _finding(self, lead: str, dependency: TaskFunction) -> Iterator[str]:
         ids = self._ids.get(_identity(dependency), ())
-        lead = f"Task {task!r} depends on the function {getattr(dependency, '__name__', dependency)!r}"
+        lead = f"{lead} the function {getattr(dependency, '__name__', dependency)!r}"
         if not ids:
             yield f"{lead}, which is no task of this block: decorate it here with @task, or give the id of a task."
         if len(ids) > 1:

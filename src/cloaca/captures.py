@@ -4,19 +4,25 @@ Most executions find everything as it was. Then they get the very lists that the
 coordinator sees that there is nothing to publish.
 """
 
+import pickle
 from collections.abc import Mapping, Sequence
 
 from msgspec import Struct
 
+from cloaca.condition import Condition
 from cloaca.engine.run import Work
 from cloaca.merge.rules import Rule
-from cloaca.wire.functions import Captured, FunctionCache, RuleOf
+from cloaca.trigger import asked_in_attempts, trigger_of
+from cloaca.wire.functions import Captured, FunctionCache, RuleOf, next_number
 from cloaca.wire.messages import Publish
 from cloaca.workflow import Task, Workflow
 
 
 class Capture(Struct, frozen=True):
-    """A workflow as workers are to know it: `functions` with their templates, the `work` by rank, the rules by key."""
+    """A workflow as workers are to know it.
+
+    `functions` with their templates, and conditions; the `work` by rank; the merge `rules` by key.
+    """
 
     functions: Sequence[Publish]
     work: Sequence[Work]
@@ -40,6 +46,9 @@ class Captures:
         self._timeout = timeout
         self._functions = FunctionCache()
         self._rules = FunctionCache()
+        self._conditions = {
+            condition: Publish(next_number(), pickle.dumps(condition), ()) for condition in asked_in_attempts(tasks)
+        }
         self._captured: list[Captured] = []
         self._last = Capture((), (), {})
 
@@ -57,12 +66,20 @@ class Captures:
             Publish(function.number, function.blob, self._sent_along(task, function), function.template)
             for task, function in zip(self._tasks, captured, strict=True)
         ]
+        numbers = {condition: sent.function for condition, sent in self._conditions.items()}
         work = [
-            Work(function.function, function.reads, task.timeout or self._timeout, task.retry)
+            Work(
+                function.function,
+                function.reads if task.trigger_rules is None else _with_keys(function.reads, task.trigger_rules),
+                task.timeout or self._timeout,
+                task.retry,
+                trigger_of(task),
+                condition_number(task, numbers),
+            )
             for task, function in zip(self._tasks, functions, strict=True)
         ]
         templates = [Publish(number, blob, ()) for number, blob in self._functions.templates]
-        return Capture([*templates, *functions], work, {})
+        return Capture([*templates, *functions, *self._conditions.values()], work, {})
 
     def _sent_along(self, task: Task, function: Captured) -> tuple[str, ...]:
         """The keys that a slice covers. What is kept by task grows with every task: it is sent when asked for."""
@@ -73,3 +90,12 @@ class Captures:
 def by_rank(workflow: Workflow) -> list[Task]:
     """The tasks in the order of `topological_sort`."""
     return [workflow.tasks[place] for place in workflow.plan.defined]
+
+
+def condition_number(task: Task, numbers: Mapping[Condition, int]) -> int:
+    """The number of the task's condition, or 0 where it has none that is asked in its attempts."""
+    return 0 if task.trigger_rules is None else numbers.get(task.trigger_rules, 0)
+
+
+def _with_keys(reads: tuple[str, ...], condition: Condition) -> tuple[str, ...]:
+    return tuple(dict.fromkeys((*reads, *condition.keys)))

@@ -87,7 +87,7 @@ class Context:
     ) -> None:
         self._known: Mapping[str, tuple[Version, ...]] = given.versions
         self._complete = given.complete
-        self._outcomes = given.outcomes
+        self._outcomes = given.outcomes if given.complete else None  # else those that the condition names, not all
         self._met = given.met
         self._covered = covered
         self._ask = ask
@@ -249,6 +249,7 @@ class Context:
         twin = Context.__new__(Context)
         given = Slice(self._known, self._complete, self._outcomes, self._met)
         twin._open(given, self._covered, self._ask, self._writer, self._rules, self._shelf, self._leases, self._origin)
+        twin._outcomes = self._outcomes
         twin._changes = dict(self._changes)
         twin._settled = self._settled  # what is merged for one of the two is merged for both
         return twin
@@ -290,7 +291,7 @@ class Context:
         return {conflict.key: conflict.error for conflict in self._split()[1]}
 
     def outcome(self, task: str) -> Outcome:
-        """How an ancestor of this task ended: `.status` and, where it failed, `.error`.
+        """How an ancestor of this task ended: `.status`, `.error` where it failed, `.reason` where it was skipped.
 
         Raises:
             KeyError: no ancestor of this task has that id.
@@ -499,6 +500,16 @@ def diff_of(context: Context) -> dict[str, bytes | None]:
         return changes  # nothing was seen, so nothing is as it was seen
     kept = {key: payload for key, payload in changes.items() if not context._is_as_seen(key, payload)}
     return changes if len(kept) == len(changes) else kept
+
+
+def cover(context: Context, keys: Iterable[str]) -> None:
+    """Take it that those of `keys` that the context wasn't given are absent."""
+    context._covered = context._covered.union(keys)
+
+
+def is_in_conflict(context: Context, key: str) -> bool:
+    """Whether reading the key would raise a `MergeConflict`."""
+    return isinstance(context._held(key), Conflict)
 
 
 def demand_agreement(context: Context, keys: Iterable[str]) -> None:

@@ -4,7 +4,8 @@ from collections.abc import Callable
 from typing import Any, TypeVar, Unpack, overload
 
 from cloaca.builder import TaskFunction, WorkflowBuilder, current_builder
-from cloaca.options import TaskOptions, dependencies, given, keys, policy, seconds, task_id
+from cloaca.options import TaskOptions, condition, dependencies, given, keys, policy, seconds, task_id
+from cloaca.rules import checked_rule
 from cloaca.signature import check_signature
 from cloaca.workflow import Task
 
@@ -27,6 +28,12 @@ def task(function: Any = None, /, **options: Unpack[TaskOptions]) -> Any:
     `retry_max_delay_ms` (60,000), `retry_condition` ("never", "transient" or "all"), `retry_jitter` (True). Any of
     them alone will do; the others then are as in `RetryPolicy.default()`. `timeout` bounds each try, in seconds.
 
+    When all of its dependencies have ended, a task starts if at least one of them ended well. `trigger_rule` names
+    another rule: "all_success", "all_done", "one_success", "one_failed", "all_failed", "none_failed", "none_skipped",
+    "none_failed_min_one_success"; the default is "all_done_min_one_success". In its place, `trigger_rules` takes a
+    condition, made by `context_value`, `task_success`, `all_of` and the like. Where the answer is no, the task is
+    skipped, and `result.tasks[id].reason` says why.
+
     Every other argument raises `NotSupportedYetError` for now.
 
     Raises `ValueError` outside a block, and for arguments that make no sense: `retry` together with any `retry_*`,
@@ -46,10 +53,14 @@ def task(function: Any = None, /, **options: Unpack[TaskOptions]) -> Any:
     said = given(options)
     name, listed = task_id(said.get("id")), dependencies(said.get("dependencies"))
     reads, retry, timeout = keys(said.get("reads")), policy(said), seconds(said.get("timeout"))
+    rule, rules = checked_rule("task(trigger_rule=...)", said.get("trigger_rule")), condition(said.get("trigger_rules"))
 
     def define(function: _F) -> _F:
         builder, known_as = _open_builder(), _known_as(function, name)
-        builder.define(Task(known_as, function, reads=reads, retry=retry, timeout=timeout), listed)
+        defined = Task(
+            known_as, function, reads=reads, retry=retry, timeout=timeout, trigger_rule=rule, trigger_rules=rules
+        )
+        builder.define(defined, listed)
         return function
 
     return define if function is None else define(function)

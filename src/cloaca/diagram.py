@@ -1,9 +1,10 @@
 """A plan as a picture, in the languages of Mermaid and Graphviz.
 
 Nodes are called `t0`, `t1` and so on, by rank; the author's ids appear in labels only, where any text can be escaped.
+Beneath them stand the notes on tasks, if there are any.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 
 from cloaca.engine.plan import Plan
 
@@ -12,15 +13,34 @@ _DOT_ESCAPES = str.maketrans(
 )
 
 
-def to_mermaid(plan: Plan) -> str:
+_LONGEST_NOTE = 120
+
+
+def to_mermaid(plan: Plan, notes: Mapping[str, str]) -> str:
     """Return the plan as a Mermaid flowchart, from top to bottom."""
-    return "\n".join(["flowchart TD", *_nodes(plan, lambda name: f'["{_mermaid(name)}"]'), *_edges(plan, "-->")]) + "\n"
+
+    def label(name: str) -> str:
+        return '["' + "<br>".join(map(_mermaid, _lines(name, notes))) + '"]'
+
+    return "\n".join(["flowchart TD", *_nodes(plan, label), *_edges(plan, "-->")]) + "\n"
 
 
-def to_dot(name: str, plan: Plan) -> str:
+def to_dot(name: str, plan: Plan, notes: Mapping[str, str]) -> str:
     """Return the plan as a Graphviz digraph called `name`."""
-    lines = [*_nodes(plan, lambda task: f' [label="{_dot(task)}"];'), *(f"{edge};" for edge in _edges(plan, "->"))]
+
+    def label(task: str) -> str:
+        return ' [label="' + "\\n".join(map(_dot, _lines(task, notes))) + '"];'
+
+    lines = [*_nodes(plan, label), *(f"{edge};" for edge in _edges(plan, "->"))]
     return "\n".join([f'digraph "{_dot(name)}" {{', *lines, "}"]) + "\n"
+
+
+def _lines(task: str, notes: Mapping[str, str]) -> tuple[str, ...]:
+    """The task's name, and what there is to note of it."""
+    if task not in notes:
+        return (task,)
+    note = notes[task]
+    return task, note if len(note) <= _LONGEST_NOTE else f"{note[:_LONGEST_NOTE]}..."
 
 
 def _nodes(plan: Plan, label: Callable[[str], str]) -> Iterator[str]:
@@ -37,7 +57,7 @@ def _edges(plan: Plan, arrow: str) -> Iterator[str]:
 
 def _mermaid(text: str) -> str:
     """Write all but letters, digits and a few harmless marks as Mermaid's character codes."""
-    return "".join(mark if mark.isalnum() or mark in " _-." else f"#{ord(mark)};" for mark in text)
+    return "".join(mark if mark.isalnum() or mark in " _-.,()'" else f"#{ord(mark)};" for mark in text)
 
 
 def _dot(text: str) -> str:

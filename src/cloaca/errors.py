@@ -219,6 +219,23 @@ class MergeConflict(CloacaError):  # noqa: N818 - a conflict is a value of the c
         return error
 
 
+class ConditionError(CloacaError):
+    """A task's condition can't be evaluated: it asks for a value that can't be read or compared. The task fails.
+
+    Not for a condition that doesn't hold: then the task is skipped. `task` is the task's id, `condition` the part of
+    its rule that is at fault, as text, `key` the key that this asks for. Never retried.
+    """
+
+    def __init__(self, task: str, condition: str, key: str, reason: str) -> None:
+        super().__init__(
+            f"Task {task!r} can't begin: nobody can tell whether {condition} holds. Looking at key {key!r} raised "
+            f"{reason}. Let the tasks before it set {key!r} to something that can be compared so, or change the rule."
+        )
+        self.task = task
+        self.condition = condition
+        self.key = key
+
+
 # ---- while a run goes on -------------------------------------------------------------------------------------------
 
 

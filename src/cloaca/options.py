@@ -5,7 +5,9 @@ from typing import Any, Final, TypedDict
 
 from cloaca import argument
 from cloaca.builder import Dependency, TaskFunction, check_name, refuse_unsupported
+from cloaca.condition import Condition
 from cloaca.retry import BackoffStrategy, RetryCondition, RetryPolicy
+from cloaca.rules import TriggerRule
 from cloaca.wire.frames import is_encodable
 
 
@@ -23,8 +25,8 @@ class TaskOptions(TypedDict, total=False):
     retry_jitter: bool | None
     on_success: TaskFunction | None
     on_failure: TaskFunction | None
-    trigger_rules: object
-    trigger_rule: object
+    trigger_rules: Condition | None
+    trigger_rule: TriggerRule | None
     timeout: float | None
     for_each: object
     reads: Sequence[str] | None
@@ -33,7 +35,7 @@ class TaskOptions(TypedDict, total=False):
 
 
 _NAMES: Final = TaskOptions.__annotations__.keys()
-_NOT_YET: Final = ("on_success", "on_failure", "trigger_rules", "trigger_rule", "for_each", "writes", "limit")
+_NOT_YET: Final = ("on_success", "on_failure", "for_each", "writes", "limit")
 
 
 def given(options: Mapping[str, Any]) -> dict[str, Any]:
@@ -85,6 +87,18 @@ def keys(reads: Any) -> tuple[str, ...] | None:
 def seconds(timeout: Any) -> float | None:
     """How long one try may take, or `None` where it may take any time."""
     return None if timeout is None else argument.positive("task(timeout=...), in seconds,", timeout)
+
+
+def condition(trigger_rules: Any) -> Condition | None:
+    """The condition on which the task starts, or `None` where it is given none."""
+    if trigger_rules is None or isinstance(trigger_rules, Condition):
+        return trigger_rules
+    if isinstance(trigger_rules, list | tuple):
+        raise ValueError("task(trigger_rules=...) takes one condition: combine several by all_of(...) or any_of(...).")
+    advice = f"; a rule by name is trigger_rule={trigger_rules!r}" if isinstance(trigger_rules, str) else ""
+    raise ValueError(
+        f"task(trigger_rules=...) is a condition, as in cloaca.task_success('load'), not {trigger_rules!r}{advice}."
+    )
 
 
 # ---- retries -------------------------------------------------------------------------------------------------------

@@ -18,9 +18,9 @@ from cloaca.loss import error_of
 from cloaca.merge.rules import Rules
 from cloaca.storage import Leases
 from cloaca.wire.blobs import blob_of, is_reference, preserve
-from cloaca.wire.messages import Failed, Lost, Outcome, Usage, Version
+from cloaca.wire.messages import Failed, Lost, Outcome, Skipped, Usage, Version
 
-End = Usage | Failed | Lost | None
+End = Usage | Failed | Lost | Skipped | None
 Status = Literal["Completed", "Failed", "Cancelled"]
 _LISTED = 10
 
@@ -30,12 +30,15 @@ class TaskResult:
 
     `status` is "Completed", "Failed", "Skipped" or "Cancelled"; `attempts` counts the tries that the coordinator
     holds to have started: sent to a worker that was idle, or next in the queue of one that had just reported.
+    `error_message` says how it failed, `reason` why it was skipped. (A rule that looks at values is asked in a worker:
+    that counts as a try.)
     """
 
     def __init__(self, id: str, outcome: Outcome, attempts: int, end: End, clock: float) -> None:
         self.id = id
         self.status = outcome.status
         self.error_message = outcome.error
+        self.reason = outcome.reason
         self.attempts = attempts
         self._end = end
         self._clock = clock
@@ -55,7 +58,7 @@ class TaskResult:
     def usage(self) -> Usage | None:
         """Times on the monotonic clock, CPU seconds and peak memory; `None` where no attempt reported."""
         match self._end:
-            case Failed(usage=usage) | (Usage() as usage):
+            case Failed(usage=usage) | Skipped(usage=usage) | (Usage() as usage):
                 return usage
             case _:
                 return None
@@ -265,10 +268,16 @@ def _message(status: str, run: Run, outcomes: Sequence[Outcome], roots: Sequence
         [] if run.stopped is not Stop.OUT_OF_TIME else [f"It was stopped after its time limit of {run.timeout:g} s."]
     )
     lines += [f"Task {name!r} failed: {outcomes[plan.rank[name]].error}" for name in failed[:_LISTED]]
-    if len(failed) > _LISTED:
-        lines.append(f"... and {len(failed) - _LISTED} more failed")
-    lines += [_listing(by_status["Cancelled"], "cancelled"), _listing(by_status["Skipped"], "skipped")]
+    lines.append(_rest(failed, "failed"))
+    lines.append(_listing(by_status["Cancelled"], "cancelled"))
+    skipped = by_status["Skipped"]
+    lines += [f"Task {name!r} was skipped: {outcomes[plan.rank[name]].reason}" for name in skipped[:_LISTED]]
+    lines.append(_rest(skipped, "were skipped"))
     return "\n".join(filter(None, lines))
+
+
+def _rest(names: Sequence[str], what: str) -> str:
+    return f"... and {len(names) - _LISTED} more {what}" if len(names) > _LISTED else ""
 
 
 def _listing(names: Sequence[str], what: str) -> str:

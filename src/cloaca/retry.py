@@ -85,7 +85,7 @@ _TRANSIENT_WORDS: Final = ("timeout", "connection", "network", "temporary", "una
 class RetryCondition:
     """Which errors are worth another try; made by `never`, `transient_only`, `all_errors` and so on.
 
-    A `MergeConflict` never is, whatever the condition: the same values would meet again.
+    A `MergeConflict` and a `ConditionError` never are, whatever the condition: the same values would meet again.
 
     >>> RetryCondition.error_pattern(["rate limit", "HTTPError"])
     RetryCondition.error_pattern(['rate limit', 'HTTPError'])
@@ -175,7 +175,7 @@ def _is_error_type(value: object) -> TypeGuard[type[BaseException]]:
 
 # ---- the policy ----------------------------------------------------------------------------------------------------
 
-_NEVER_RETRIED: Final = errors.kind_of(errors.MergeConflict)
+_NEVER_RETRIED: Final = frozenset(map(errors.kind_of, (errors.MergeConflict, errors.ConditionError)))
 _DOUBLING: Final = BackoffStrategy.exponential(2)
 _ALL_ERRORS: Final = RetryCondition.all_errors()
 
@@ -231,7 +231,7 @@ class RetryPolicy:
 
     def retries(self, nth: int, kinds: Sequence[str], text: str) -> bool:
         """Tell whether there is another try after failed try `nth` (from 1), given what is known of the error."""
-        return nth < self.max_attempts and _NEVER_RETRIED not in kinds and self.retry_condition.holds(kinds, text)
+        return nth < self.max_attempts and _NEVER_RETRIED.isdisjoint(kinds) and self.retry_condition.holds(kinds, text)
 
     def delay(self, nth: int, jitter: float) -> float:
         """Return the seconds to wait after failed try `nth` (from 1); `jitter`, in [0, 1), is the place in the range.

@@ -1,8 +1,86 @@
-"""Trigger rules: whether a task may start, once all of its dependencies have ended.
+"""Trigger rules by name: whether a task may start, once all of its dependencies have ended.
 
-A rule is evaluated exactly once, when the last dependency has ended, so its answer can't depend on timing. A task
-without dependencies starts without being asked.
+A rule is asked exactly once, when the last dependency has ended, so its answer can't depend on timing. It is a test on
+how many of them ended well, failed and were skipped. A task without dependencies starts without being asked.
 """
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from itertools import islice
+from typing import Final, Literal, NamedTuple
+
+from cloaca import argument
+
+TriggerRule = Literal[
+    "all_success",
+    "all_done",
+    "one_success",
+    "one_failed",
+    "all_failed",
+    "none_failed",
+    "none_skipped",
+    "none_failed_min_one_success",
+    "all_done_min_one_success",
+]
+DEFAULT: Final = "all_done_min_one_success"
+
+_SHOWN: Final = 10
+_TOLD: Final = {"Completed": "ended well", "Failed": "failed", "Skipped": "was skipped", "Cancelled": "was cancelled"}
+
+
+class Ends(NamedTuple):
+    """How many of a task's dependencies ended well, failed and were skipped.
+
+    >>> Ends.of(["Completed", "Failed", "Completed"])
+    Ends(succeeded=2, failed=1, skipped=0)
+    """
+
+    succeeded: int
+    failed: int
+    skipped: int
+
+    @classmethod
+    def of(cls, statuses: Iterable[str]) -> "Ends":
+        """Count tasks that ended so."""
+        listed = list(statuses)
+        return cls(listed.count("Completed"), listed.count("Failed"), listed.count("Skipped"))
+
+
+@dataclass(frozen=True, slots=True)
+class NamedRule:
+    """A test on counts. Where it says no, `otherwise` is why, and it is up to the dependencies of these `statuses`."""
+
+    holds: Callable[[Ends], bool]
+    otherwise: str
+    statuses: tuple[str, ...]
+
+
+RULES: Final[Mapping[str, NamedRule]] = {
+    "all_success": NamedRule(
+        lambda ends: ends.failed == 0 and ends.skipped == 0,
+        "not all of its dependencies ended well",
+        ("Failed", "Skipped"),
+    ),
+    "all_done": NamedRule(lambda _: True, "", ()),
+    "one_success": NamedRule(
+        lambda ends: ends.succeeded >= 1, "none of its dependencies ended well", ("Failed", "Skipped")
+    ),
+    "one_failed": NamedRule(lambda ends: ends.failed >= 1, "none of its dependencies failed", ("Completed", "Skipped")),
+    "all_failed": NamedRule(
+        lambda ends: ends.failed >= 1 and ends.succeeded == 0 and ends.skipped == 0,
+        "not all of its dependencies failed",
+        ("Completed", "Skipped"),
+    ),
+    "none_failed": NamedRule(lambda ends: ends.failed == 0, "some of its dependencies failed", ("Failed",)),
+    "none_skipped": NamedRule(lambda ends: ends.skipped == 0, "some of its dependencies were skipped", ("Skipped",)),
+    "none_failed_min_one_success": NamedRule(
+        lambda ends: ends.failed == 0 and ends.succeeded >= 1,
+        "some of its dependencies failed, or none ended well",
+        ("Failed", "Skipped"),
+    ),
+    DEFAULT: NamedRule(lambda ends: ends.succeeded >= 1, "none of its dependencies ended well", ("Failed", "Skipped")),
+}
+"""What each name stands for."""
 
 
 def may_start(completed: int) -> bool:
@@ -12,3 +90,35 @@ def may_start(completed: int) -> bool:
     task by task.
     """
     return completed > 0
+
+
+def refusal(rule: str, dependencies: Mapping[str, str]) -> str | None:
+    """Why a task with that rule isn't to start, given how each of its dependencies ended; `None`: it is to start.
+
+    >>> refusal("all_success", {"load": "Completed", "check": "Failed"})
+    "not all of its dependencies ended well: 'check' failed"
+    >>> refusal("all_done", {"load": "Failed"})
+    """
+    named = RULES[rule]
+    if not dependencies or named.holds(Ends.of(dependencies.values())):
+        return None
+    at_fault = (told(task, status) for task, status in dependencies.items() if status in named.statuses)
+    shown = list(islice(at_fault, _SHOWN + 1))
+    return f"{named.otherwise}: {', '.join(shown[:_SHOWN])}{', ...' if len(shown) > _SHOWN else ''}"
+
+
+def told(task: str, status: str) -> str:
+    """How a task ended, in words.
+
+    >>> told("load", "Skipped")
+    "'load' was skipped"
+    """
+    return f"{task!r} {_TOLD[status]}"
+
+
+def checked_rule(what: str, name: object) -> str | None:
+    """The name of a rule, or `None` where none is given. Raises `ValueError`, listing the names, for any other."""
+    if name is None:
+        return None
+    argument.choice(what, name, RULES)
+    return str(name)

@@ -13,7 +13,7 @@ from typing import Self, TypeVar
 from msgspec.structs import replace
 
 from cloaca import argument, cores, registry
-from cloaca.captures import Capture, Captures, by_rank
+from cloaca.captures import Capture, Captures, by_rank, condition_number
 from cloaca.config import DefaultRunnerConfig
 from cloaca.context import Context, inlined_version, leases_of, versions_of
 from cloaca.coordinator import Job
@@ -43,6 +43,7 @@ from cloaca.settings import (
     chosen_seed,
 )
 from cloaca.storage import Leases, Storage
+from cloaca.trigger import asked_in_attempts, trigger_of
 from cloaca.wire.blobs import LARGE, size_of
 from cloaca.wire.codec import inlined
 from cloaca.wire.functions import capture, next_number
@@ -271,11 +272,15 @@ class DefaultRunner:
         self, workflow: Workflow, rules: Rules, inputs: dict[str, Version], limits: Limits, seed: int
     ) -> Execution:
         inputs = {key: inlined_version(version) for key, version in inputs.items()}
-        functions = [task.function for task in by_rank(workflow)]
-        number = len(functions)
+        tasks = by_rank(workflow)
+        number = len(tasks)
+        conditions = {condition: number + n for n, condition in enumerate(asked_in_attempts(tasks), 1)}
         run = Run(
             workflow.plan,
-            [Work(rank, (), retry=task.retry) for rank, task in enumerate(by_rank(workflow))],
+            [
+                Work(rank, (), retry=task.retry, trigger=trigger_of(task), condition=condition_number(task, conditions))
+                for rank, task in enumerate(tasks)
+            ],
             inputs,
             numbers=count(),
             answers=False,
@@ -283,7 +288,9 @@ class DefaultRunner:
             merging=_merging(workflow, rules, number),
             seed=seed,
         )
-        host = Inline(serial.SerialExecutor({**dict(enumerate(functions)), number: rules}))
+        functions = {rank: task.function for rank, task in enumerate(tasks)}
+        asked = {number: condition for condition, number in conditions.items()}
+        host = Inline(serial.SerialExecutor({**functions, number: rules, **asked}))
 
         def job(on_end: OnEnd) -> Job[Run]:
             return Job(workflow.name, run, (), on_end, here())

@@ -7,9 +7,11 @@ from operator import itemgetter
 from typing import Any
 
 from cloaca import diagram
+from cloaca.condition import Condition, described
 from cloaca.engine.plan import Plan, plan
 from cloaca.merge.rules import OnConflict, Rule
 from cloaca.retry import RetryPolicy
+from cloaca.rules import DEFAULT
 from cloaca.version import version
 
 
@@ -19,6 +21,8 @@ class Task:
 
     `reads`: the keys that it says to read, or `None` where it doesn't say. `retry`: when it is tried again, or `None`
     where it is tried once. `timeout`: how many seconds each try may take, or `None` where it may take any time.
+    `trigger_rule`: the name of the rule by which it starts, or `trigger_rules`: the condition in its place; where both
+    are `None`, the default rule applies.
     """
 
     id: str
@@ -27,6 +31,8 @@ class Task:
     reads: tuple[str, ...] | None = None
     retry: RetryPolicy | None = None
     timeout: float | None = None
+    trigger_rule: str | None = None
+    trigger_rules: Condition | None = None
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -50,7 +56,7 @@ class Workflow:
         """16 hex digits over structure and code: equal where a run would do the same (see `cloaca.version`)."""
         tasks = ((task.id, task.dependencies, task.function) for task in self.tasks)
         rules = sorted(self.merge.items(), key=itemgetter(0))
-        return version(tasks, rules, self.on_conflict, list(_tries(self.tasks)))
+        return version(tasks, rules, self.on_conflict, list(_tries(self.tasks)), list(_triggers(self.tasks)))
 
     def topological_sort(self) -> list[str]:
         """Return the task ids in the one fixed order in which every task follows its dependencies."""
@@ -77,12 +83,12 @@ class Workflow:
         plan(self.name, [(task.id, task.dependencies) for task in self.tasks])
 
     def to_mermaid(self) -> str:
-        """Return the graph as the text of a Mermaid flowchart."""
-        return diagram.to_mermaid(self.plan)
+        """Return the graph as the text of a Mermaid flowchart. Rules stand beneath the names of their tasks."""
+        return diagram.to_mermaid(self.plan, _rules(self.tasks))
 
     def to_dot(self) -> str:
-        """Return the graph as the text of a Graphviz file."""
-        return diagram.to_dot(self.name, self.plan)
+        """Return the graph as the text of a Graphviz file. Rules stand beneath the names of their tasks."""
+        return diagram.to_dot(self.name, self.plan, _rules(self.tasks))
 
     def __repr__(self) -> str:
         count = len(self.tasks)
@@ -96,3 +102,18 @@ def _tries(tasks: Iterable[Task]) -> Iterator[tuple[str, str]]:
             yield task.id, repr(task.retry)
         if task.timeout is not None:
             yield task.id, f"timeout={task.timeout}"
+
+
+def _triggers(tasks: Iterable[Task]) -> Iterator[tuple[str, Any]]:
+    """What tasks say about when they start: nothing where the default rule applies."""
+    for task in tasks:
+        if task.trigger_rules is not None:
+            yield task.id, described(task.trigger_rules)
+        elif task.trigger_rule not in (None, DEFAULT):
+            yield task.id, task.trigger_rule
+
+
+def _rules(tasks: Iterable[Task]) -> dict[str, str]:
+    """The rules as texts, by task, where the default rule doesn't apply."""
+    rules = ((task.id, task.trigger_rules or task.trigger_rule) for task in tasks)
+    return {task: str(rule) for task, rule in rules if rule not in (None, DEFAULT)}

@@ -7,7 +7,7 @@ the wire; here are the rest.
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from cloaca.wire.messages import Answer, Assignment, Done, Failed, Lost, Started, Unstarted, Wants
+from cloaca.wire.messages import Answer, Assignment, Done, Failed, Lost, Skipped, Started, Unstarted, Wants
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +57,7 @@ class Deliver:
 
 @dataclass(frozen=True, slots=True)
 class Withdraw:
-    """Stop the attempt; exactly one `Done`, `Failed`, `Lost` or `Unstarted` is still to come.
+    """Stop the attempt; exactly one `Done`, `Failed`, `Skipped`, `Lost` or `Unstarted` is still to come.
 
     Once it has been told to end, it gets `grace` seconds to do so.
     """
@@ -80,6 +80,6 @@ class Ended:
 
 RunEvent = Begin | Room | Cancel | Tick
 BatchEvent = RunEvent | Supply
-AttemptEvent = Started | Wants | Done | Failed | Lost | Unstarted
+AttemptEvent = Started | Wants | Done | Failed | Skipped | Lost | Unstarted
 Command = Assignment | Answer | Withdraw | Release | Deliver | Ended
 Commands = Sequence[Command]

@@ -8,10 +8,14 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields
 from heapq import heapify
 
-from cloaca.engine.run import ENDED, Run, State
+from cloaca.condition import Condition
+from cloaca.engine.run import ENDED, Run, State, Work
+from cloaca.engine.statuses import Statuses
 from cloaca.engine.timers import Timers
 from cloaca.engine.write import unsuperseded
-from cloaca.wire.messages import Failed, Lost, Usage
+from cloaca.rules import DEFAULT, RULES, Ends
+from cloaca.verdict import judge
+from cloaca.wire.messages import Failed, Lost, Skipped, Usage
 
 _OPEN = frozenset({State.SUBMITTED, State.RUNNING})
 _TAKEN_UP = frozenset({State.RUNNING, State.BACKING_OFF, State.COMPLETED, State.FAILED})
@@ -29,6 +33,7 @@ class _Books:
     well: Sequence[int]
     backoffs: Timers
     deadlines: Timers
+    work: Sequence[Work]
 
     @classmethod
     def of(cls, run: Run) -> "_Books":
@@ -94,10 +99,31 @@ def _dependencies(run: Run, books: _Books) -> Iterator[str]:
             yield _about(run, rank, "nothing is left to wait for")
         if state in _RELEASED and unended:
             yield _about(run, rank, f"{unended} of its dependencies have not ended")
-        if state in _RELEASED and dependencies and not completed:
-            yield _about(run, rank, "none of its dependencies completed")
-        if state is State.SKIPPED and (unended or completed or not dependencies):
-            yield _about(run, rank, f"{unended} of its dependencies have not ended, and {completed} completed")
+        if not unended:
+            yield from _released(run, books, rank)
+        if state is State.SKIPPED and unended:
+            yield _about(run, rank, f"{unended} of its dependencies have not ended")
+
+
+def _released(run: Run, books: _Books, rank: int) -> Iterator[str]:
+    """Of a task whose dependencies have all ended: it was released or skipped as its rule says."""
+    state = run.states[rank]
+    may_start = not run.plan.predecessors[rank] or _lets_start(run, books.work[rank], rank)
+    if state in _RELEASED and not may_start:
+        yield _about(run, rank, "its rule does not let it start")
+    if state is State.SKIPPED and may_start and not isinstance(run.ends[rank], Skipped):
+        yield _about(run, rank, "its rule lets it start")
+
+
+def _lets_start(run: Run, work: Work, rank: int) -> bool:
+    statuses = [state.name.capitalize() for state in run.states]
+    if work.condition:
+        return True
+    if isinstance(work.trigger, Condition):
+        return judge(work.trigger, Statuses(lambda task: statuses[run.plan.rank[task]])).holds
+    return RULES[work.trigger or DEFAULT].holds(
+        Ends.of(statuses[dependency] for dependency in run.plan.predecessors[rank])
+    )
 
 
 def _ends(run: Run) -> Iterator[str]:
@@ -109,6 +135,8 @@ def _ends(run: Run) -> Iterator[str]:
                 fits = isinstance(end, Failed | Lost)
             case State.CANCELLED:
                 fits = end is None or isinstance(end, Lost)
+            case State.SKIPPED:
+                fits = end is None or isinstance(end, Skipped)
             case _:
                 fits = end is None
         if not fits:

@@ -11,10 +11,12 @@ Rules of this file
     WAITING ---------------> READY ------------> SUBMITTED ----------> RUNNING
        |                     ^   ^  Unstarted       |                    |
        |                     |   +------------------+              Done  |  Failed, Lost
-       | none ended well     |                                       |   |
+       | its rule says no    |                                       |   |
        v                     | Tick                                  |   +--> no more tries: FAILED
     SKIPPED                  +-- BACKING_OFF <-----------------------|---+
-                                                                     +------> COMPLETED
+       ^                                                             +------> COMPLETED
+       |     Skipped: its condition on values doesn't hold           |
+       +-------------------------------------------------------------+
     What hasn't ended when the run is stopped ends as CANCELLED. A run is stopped by Cancel, by the first failure of a
     run that is to fail fast, and by its own time limit.
 """
@@ -31,11 +33,14 @@ from typing import Any
 from msgspec import Struct
 from msgspec.structs import replace
 
+from cloaca import rules, verdict
+from cloaca.condition import Condition
 from cloaca.engine.events import AttemptEvent, Begin, Cancel, Commands, Ended, Release, Room, RunEvent, Tick, Withdraw
 from cloaca.engine.history import History
 from cloaca.engine.lifetimes import Lifetimes
 from cloaca.engine.plan import Plan
 from cloaca.engine.priority import Priority
+from cloaca.engine.statuses import Statuses
 from cloaca.engine.telling import PlaceOf, Told
 from cloaca.engine.timers import Timers
 from cloaca.engine.view import ContextView, DeferredMapping
@@ -52,6 +57,7 @@ from cloaca.wire.messages import (
     Failed,
     Lost,
     Outcome,
+    Skipped,
     Slice,
     Started,
     Unstarted,
@@ -84,6 +90,7 @@ class State(IntEnum):
 
 ENDED = frozenset({State.COMPLETED, State.FAILED, State.SKIPPED, State.CANCELLED})
 _OUTCOMES = {state: Outcome(state.name.capitalize()) for state in State}
+_EXPLAINED = frozenset({State.FAILED, State.SKIPPED})
 _IDLE = frozenset({State.WAITING, State.READY, State.BACKING_OFF})
 
 
@@ -98,13 +105,17 @@ class Stop(Enum):
 class Work(Struct, frozen=True, gc=False):
     """What a task runs: the number of its published function, and the keys that it will probably read.
 
-    `timeout`: how many seconds one attempt may take. Without a `retry` policy there is one.
+    `timeout`: how many seconds one attempt may take. Without a `retry` policy there is one. `trigger` is when it may
+    start, a rule by name or a condition; `None`: the default rule. `condition`: the number under which that was
+    published, where it is asked in the attempt; 0 where the run decides.
     """
 
     function: int
     reads: tuple[str, ...]
     timeout: float | None = None
     retry: RetryPolicy | None = None
+    trigger: str | Condition | None = None
+    condition: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -193,7 +204,7 @@ class Run:
         self.states = [State.WAITING] * len(plan.names)
         self.attempts = [0] * len(plan.names)
         self._failures = [0] * len(plan.names)
-        self.ends: list[Usage | Failed | Lost | None] = [None] * len(plan.names)
+        self.ends: list[Usage | Failed | Lost | Skipped | None] = [None] * len(plan.names)
         self.stopped: Stop | None = None
         self.oversized: dict[str, tuple[str, int]] = {}
         self.late = 0
@@ -274,12 +285,14 @@ class Run:
     def outcomes(self) -> list[Outcome]:
         """How each task ended, by rank."""
         return [
-            self.outcome(rank) if state is State.FAILED else _OUTCOMES[state] for rank, state in enumerate(self.states)
+            self.outcome(rank) if state in _EXPLAINED else _OUTCOMES[state] for rank, state in enumerate(self.states)
         ]
 
     def outcome(self, rank: int) -> Outcome:
         """How a task ended, as `context.outcome` tells it."""
         state = self.states[rank]
+        if state is State.SKIPPED:
+            return Outcome("Skipped", reason=self.reason(rank))
         if state is not State.FAILED:
             return _OUTCOMES[state]
         match self.ends[rank]:
@@ -290,6 +303,30 @@ class Run:
                 return Outcome("Failed", f"{type_name}: {text}")
             case _:
                 raise InternalError(f"Task {self.plan.names[rank]!r} failed and nothing tells why")
+
+    def reason(self, rank: int) -> str:
+        """Why a task was skipped."""
+        end = self.ends[rank]
+        reason = end.reason if isinstance(end, Skipped) else self._refusal(rank)
+        if reason is None:
+            raise InternalError(f"Task {self.plan.names[rank]!r} was skipped and nothing tells why")
+        return reason
+
+    def _refusal(self, rank: int) -> str | None:
+        """Why the task isn't to start now that all before it has ended; `None`: it is to start."""
+        work = self._work[rank]
+        if work.condition:
+            return None
+        if isinstance(work.trigger, Condition):
+            return verdict.refusal(work.trigger, Statuses(self._status))
+        names = self.plan.names
+        ends = {
+            names[dependency]: _OUTCOMES[self.states[dependency]].status for dependency in self.plan.predecessors[rank]
+        }
+        return rules.refusal(work.trigger or rules.DEFAULT, ends)
+
+    def _status(self, task: str) -> str:
+        return _OUTCOMES[self.states[self.plan.rank[task]]].status
 
     # ---- the run ---------------------------------------------------------------------------------------------------
 
@@ -325,6 +362,8 @@ class Run:
             agreed = tuple(self.history.joined_keys(rank))
             reads = (*reads, *agreed)
         slice_ = self._slice(rank, reads) if self._answers else self._whole_slice(rank)
+        if work.condition and self._answers:
+            slice_ = replace(slice_, outcomes=self._named_outcomes(work.trigger))
         return Assignment(
             number,
             self.plan.names[rank],
@@ -336,6 +375,7 @@ class Run:
             ended=self._failures[rank],
             seed=self.seed,
             place=self.priority.places[rank],
+            condition=work.condition,
         )
 
     def _tick(self) -> Commands:
@@ -438,6 +478,10 @@ class Run:
     def _outcomes(self, rank: int) -> dict[str, Outcome]:
         return {self.plan.names[task]: self.outcome(task) for task in self.history.ancestors(rank)}
 
+    def _named_outcomes(self, trigger: str | Condition | None) -> dict[str, Outcome]:
+        tasks = trigger.tasks if isinstance(trigger, Condition) else ()
+        return {task: Outcome(self._status(task)) for task in tasks if isinstance(task, str)}
+
     # ---- transitions -----------------------------------------------------------------------------------------------
 
     def _start(self, attempt: Attempt, _event: AttemptEvent) -> Commands:
@@ -513,6 +557,13 @@ class Run:
             kinds, text = event.kinds, f"{event.type_name}: {event.text}"
         return policy.delay(nth, fraction(self.seed, name, nth)) if policy.retries(nth, kinds, text) else None
 
+    def _skip(self, attempt: Attempt, event: Skipped) -> Commands:
+        return self._end(attempt, State.SKIPPED, event)
+
+    def _start_and_skip(self, attempt: Attempt, event: Skipped) -> Commands:
+        self._start(attempt, event)
+        return self._skip(attempt, event)
+
     def _start_and_complete(self, attempt: Attempt, event: Done) -> Commands:
         self._start(attempt, event)
         return self._complete(attempt, event)
@@ -521,7 +572,7 @@ class Run:
         self._start(attempt, event)
         return self._fail(attempt, event)
 
-    def _end(self, attempt: Attempt, state: State, end: Usage | Failed | Lost) -> Commands:
+    def _end(self, attempt: Attempt, state: State, end: Usage | Failed | Lost | Skipped) -> Commands:
         self._forget(attempt)
         self.ends[attempt.rank] = end
         self._close(attempt.rank, state)
@@ -547,7 +598,8 @@ class Run:
                 self._well[dependent] += well
                 if self._waiting[dependent] or self.states[dependent] is not State.WAITING:
                     continue
-                if may_start(self._well[dependent]):
+                trigger = self._work[dependent].trigger
+                if may_start(self._well[dependent]) if trigger is None else self._refusal(dependent) is None:
                     self._make_ready(dependent)
                 else:
                     self._close(dependent, State.SKIPPED)
@@ -559,8 +611,10 @@ _TRANSITIONS: dict[tuple[State, type[AttemptEvent]], Callable[[Run, Attempt, Any
     (State.SUBMITTED, Unstarted): Run._give_back,
     (State.SUBMITTED, Done): Run._start_and_complete,
     (State.SUBMITTED, Failed): Run._start_and_fail,
+    (State.SUBMITTED, Skipped): Run._start_and_skip,
     (State.RUNNING, Wants): Run._answer,
     (State.RUNNING, Done): Run._complete,
     (State.RUNNING, Failed): Run._fail,
+    (State.RUNNING, Skipped): Run._skip,
     (State.RUNNING, Lost): Run._fail,
 }

@@ -15,7 +15,7 @@ from cloaca.merge.rules import Rules
 from cloaca.shelf import Shelf, Traffic
 from cloaca.wire.codec import encode
 from cloaca.wire.frames import encodable
-from cloaca.wire.messages import Assignment, Done, Failed, Usage
+from cloaca.wire.messages import Assignment, Done, Failed, Skipped, Usage
 
 TaskFunction = Callable[[Context], Any]
 
@@ -32,12 +32,12 @@ def run(
     meter: Meter,
     folders: tuple[str, ...] = (),
     clear: Callable[[], None] = _leave_it,
-) -> Done | Failed:
+) -> Done | Failed | Skipped:
     """Run the assignment's function on its slice; whatever it raises becomes a `Failed`.
 
-    `load` gives what was published under a number: the function, or the workflow's rules. Large values are written to
-    files in `folders`, if there are any. `clear` puts back what the function left changed: it is called before anything
-    else is done for the report, as alarms that a task has set must not go off in what follows.
+    `load` gives what was published under a number: the function, its condition, or the workflow's rules. Large values
+    are written to files in `folders`, if there are any. `clear` puts back what the function left changed: it is called
+    before anything else is done for the report, as alarms that a task has set must not go off in what follows.
     """
     meter.start()
     shelf = Shelf(folders, assignment.attempt) if folders else None
@@ -47,6 +47,9 @@ def run(
         context = of_task(
             assignment.slice, reads, ask, assignment.task, rules, shelf, (assignment.seed, assignment.ended)
         )
+        if assignment.condition and (reason := _refusal(assignment, load, context)) is not None:
+            clear()
+            return Skipped(assignment.attempt, reason, meter.stop(traffic_of(context)))
         demand_agreement(context, assignment.agreed)
         function = load(assignment.function)
         of_process().begin(assignment)
@@ -69,6 +72,16 @@ def run(
 
 
 _NO_TRAFFIC = Traffic()
+
+
+def _refusal(assignment: Assignment, load: Callable[[int], Any], context: Context) -> str | None:
+    """Why the task's condition doesn't hold; `None`: it does. Values run their own code, seeded like a task's."""
+    from cloaca.execution import gate
+
+    condition = load(assignment.condition)
+    of_process().begin(assignment)
+    reason = _variables().run(gate.refusal, assignment, condition, context)
+    return None if reason is None else encodable(reason)
 
 
 def _variables() -> Variables:

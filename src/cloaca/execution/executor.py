@@ -1,9 +1,9 @@
 """The executor protocol: a completion queue between the coordinator and whatever runs assignments.
 
 The contract, which one conformance suite checks on every executor:
-    - For every submitted attempt exactly one of `Done`, `Failed`, `Lost`, `Unstarted` comes out of `wait`, sooner or
-      later; `Started` comes before `Lost`, and before `Done` and `Failed` unless these are known as soon; never with
-      `Unstarted`.
+    - For every submitted attempt exactly one of `Done`, `Failed`, `Skipped`, `Lost`, `Unstarted` comes out of `wait`,
+      sooner or later; `Started` comes before `Lost`, and before `Done`, `Failed` and `Skipped` unless these are known
+      as soon; never with `Unstarted`.
     - `Said`, `Logged` and `Warned` come in the order in which a worker told them, before the report of their attempt;
       those of a thread that a task has left behind may come later.
     - An attempt runs at most once. An executor never retries.

@@ -53,6 +53,7 @@ from cloaca.wire.messages import (
     Ready,
     Recall,
     Retire,
+    Skipped,
     Started,
     Surroundings,
     Unstarted,
@@ -287,6 +288,8 @@ class Pool:
                 messages += self._made_known(peer, assignment.rules)
             if assignment.function not in peer.known:
                 messages += self._made_known(peer, assignment.function)
+            if assignment.condition and assignment.condition not in peer.known:
+                messages += self._made_known(peer, assignment.condition)
             messages.append(assignment)
             peer.queue.append(assignment)
             handed += 1
@@ -327,7 +330,7 @@ class Pool:
 
     def _take(self, peer: Peer, message: Up) -> None:
         match message:
-            case Done() | Failed():
+            case Done() | Failed() | Skipped():
                 ended = peer.queue.popleft().attempt
                 if self._withdrawn or self._announced:
                     self._let_go(ended)

@@ -23,6 +23,7 @@ from cloaca.wire.messages import (
     Failed,
     Lost,
     Publish,
+    Skipped,
     Slice,
     Started,
     Surroundings,
@@ -94,7 +95,7 @@ class SerialExecutor:
             return [Started(assignment.attempt), report]
         return events
 
-    def _run(self, assignment: Assignment) -> Done | Failed:
+    def _run(self, assignment: Assignment) -> Done | Failed | Skipped:
         """Run it; the program's own random numbers go on afterwards as if it hadn't."""
         with of_process().kept():
             return attempt.run(assignment, self._functions.__getitem__, _EVERYTHING, _never, self._meter)

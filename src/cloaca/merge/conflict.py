@@ -69,7 +69,7 @@ def conflict(
 
     `base` is the value before them.
     """
-    where = "".join(f"[{_short(member)}]" for member in path)
+    where = "".join(f"[{short(member)}]" for member in path)
     rule = "" if cause is not None or path else _suggested(values, base)
     return Conflict(key, versions, writers, tuple(map(_shown_value, values)), where, rule, cause)
 
@@ -79,7 +79,7 @@ def shown(payload: bytes | None) -> str:
     if payload is None:
         return _REMOVED
     try:
-        return _short(decode(payload))
+        return short(decode(payload))
     except Exception as error:  # noqa: BLE001 - rebuilding runs user code, and the rest must be told
         return _unshown(error)
 
@@ -89,14 +89,15 @@ def _shown_value(value: Any) -> str:
         return _REMOVED
     if isinstance(value, Clash):
         return "what was in conflict already" if value.cause is None else _unshown(value.cause.__cause__ or value.cause)
-    return _short(value)
+    return short(value)
 
 
 def _unshown(error: BaseException) -> str:
     return f"a value that can't be shown here ({type(error).__name__}: {error})"
 
 
-def _short(value: Any) -> str:
+def short(value: Any) -> str:
+    """What a message shows of a value: the same."""
     try:
         text = _SHORT.repr(value).replace("\n", " ")
     except Exception as error:  # noqa: BLE001 - showing runs user code

@@ -34,6 +34,7 @@ from cloaca.wire.messages import (
     Failed,
     Lost,
     Publish,
+    Skipped,
     Slice,
     Started,
     Surroundings,
@@ -43,7 +44,7 @@ from cloaca.wire.messages import (
 )
 
 Diff = Mapping[str, bytes | None]
-Report = Done | Failed | Lost
+Report = Done | Failed | Skipped | Lost
 Play = Callable[[Assignment], Generator[Wants, Slice, Diff | Report]]
 
 NO_USAGE = Usage(0.0, 0.0, 0.0, 0)

@@ -42,11 +42,12 @@ class Version(Message, frozen=True):
 class Outcome(Message, frozen=True):
     """How a task ended: `status` is "Completed", "Failed", "Skipped" or "Cancelled"; `error` says why, where it failed.
 
-    What `context.outcome(task)` returns.
+    `reason` says why it was skipped. What `context.outcome(task)` returns.
     """
 
     status: str
     error: str | None = None
+    reason: str | None = None
 
 
 class Slice(Message, frozen=True):
@@ -55,7 +56,8 @@ class Slice(Message, frozen=True):
     Mostly that is one. Where branches meet it is all since the last one that stands by itself, in the merge order.
     A key without versions is known to be absent. `complete`: every key that is not here is absent too.
     `met`: the keys that may have several versions, where they are not here; `None`: any of them may.
-    `outcomes`, where present: how each ancestor ended, by task id.
+    `outcomes`, where present: how each ancestor ended, by task id; of a slice that isn't `complete`, those alone that
+    the task's condition names.
     """
 
     versions: Mapping[str, tuple[Version, ...]]
@@ -68,7 +70,7 @@ class Slice(Message, frozen=True):
 
 
 class Publish(Message, frozen=True, tag="publish"):
-    """A function, or a run's merge rules, that assignments will name by number; or a template of functions.
+    """A function, merge rules or a condition, that assignments will name by number; or a template of functions.
 
     `reads`: the keys that a slice for the function always covers. `template`: the number of the template that the blob
     fills in (see `wire/templates`), 0 where it says everything itself.
@@ -141,7 +143,8 @@ class Assignment(Message, frozen=True, tag="assign"):
     of the slice that must not be in conflict, or the attempt fails before the task begins. `nth`: which try of the task
     this is, from 1. `place`: how urgent it is among those of its run, the smallest number first. `seed` is the run's;
     with it, the task's id and `ended` (how many tries the task ended by itself, so without those that were lost) comes
-    the attempt's own.
+    the attempt's own. `condition` is the number under which the task's condition was published, where it is asked in
+    the attempt: the task begins only if it holds.
     """
 
     attempt: int
@@ -154,6 +157,7 @@ class Assignment(Message, frozen=True, tag="assign"):
     ended: int = 0
     seed: int = 0
     place: int = 0
+    condition: int = 0
 
 
 class Free(Message, frozen=True, tag="free"):
@@ -268,6 +272,14 @@ class Failed(Message, frozen=True, tag="failed"):
     kinds: tuple[str, ...] = ()
 
 
+class Skipped(Message, frozen=True, tag="skipped"):
+    """The task's condition doesn't hold: nothing of it ran. `usage` is what asking cost."""
+
+    attempt: int
+    reason: str
+    usage: Usage
+
+
 class Vitals(Message, frozen=True):
     """How a worker was when it died: `seconds` into the attempt, and the last readings of memory, in bytes.
 
@@ -307,5 +319,5 @@ Down = Surroundings | Publish | Retire | Assignment | Free | Recall | Answer
 Told = Said | Logged | Warned
 """What an attempt has for whoever looks at the program: it goes past the engine."""
 
-Up = Ready | Wants | Told | Done | Failed
-Event = Started | Wants | Told | Done | Failed | Lost | Unstarted
+Up = Ready | Wants | Told | Done | Failed | Skipped
+Event = Started | Wants | Told | Done | Failed | Skipped | Lost | Unstarted

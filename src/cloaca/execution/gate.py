@@ -1,0 +1,54 @@
+"""Gate: asks a task's condition in its attempt, before the task begins.
+
+Values are looked at here and not in the coordinator, as that is user code: a comparison that hangs, or kills its
+process, costs this attempt and nothing else.
+"""
+
+from collections.abc import Mapping
+
+from cloaca import verdict
+from cloaca.comparison import compares, of_absent
+from cloaca.condition import Condition, ContextValue
+from cloaca.context import Context, cover, is_in_conflict
+from cloaca.errors import ConditionError
+from cloaca.merge.conflict import short
+from cloaca.wire.messages import Assignment, Outcome
+
+
+def refusal(assignment: Assignment, condition: Condition, context: Context) -> str | None:
+    """Why the task isn't to begin; `None`: it is. Raises `ConditionError` where nobody can tell."""
+    cover(context, condition.keys)
+    return verdict.refusal(condition, _Facts(assignment.task, context, assignment.slice.outcomes or {}))
+
+
+class _Facts:
+    """What an attempt knows: its context, and how the tasks ended that its condition names."""
+
+    def __init__(self, task: str, context: Context, outcomes: Mapping[str, Outcome]) -> None:
+        self._task = task
+        self._context = context
+        self._outcomes = outcomes
+
+    def status(self, task: str) -> str:
+        return self._outcomes[task].status
+
+    def holds(self, asked: ContextValue) -> bool:
+        try:
+            return self._compares(asked)
+        except Exception as error:
+            reason = f"{type(error).__name__}: {error}"
+            raise ConditionError(self._task, repr(asked), asked.key, reason) from error
+
+    def _compares(self, asked: ContextValue) -> bool:
+        if asked.key not in self._context:
+            return of_absent(asked.operator)
+        if asked.payload is None:
+            return compares(None, asked.operator, None)  # whether it is there, and not what
+        return compares(self._context[asked.key], asked.operator, asked.value)
+
+    def told(self, asked: ContextValue) -> str:
+        if asked.key not in self._context:
+            return f"{asked.key!r} is absent"
+        if is_in_conflict(self._context, asked.key):
+            return f"{asked.key!r} is in conflict"
+        return f"{asked.key!r} is {short(self._context[asked.key])}"

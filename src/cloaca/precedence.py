@@ -1,0 +1,64 @@
+"""Precedence: whether the tasks that conditions name come before the task that has the condition.
+
+Otherwise they might or might not have ended when it is asked, and the answer would depend on timing.
+"""
+
+from collections.abc import Iterator, Sequence
+from difflib import get_close_matches
+from itertools import islice
+
+from cloaca.condition import Condition
+from cloaca.engine.ancestry import Ancestry
+from cloaca.engine.plan import Plan
+
+_LISTED = 20  # findings of one kind
+_COMPARED = 10_000  # names that a missing one is compared with
+
+Named = Sequence[tuple[str, Condition]]
+"""The tasks that have conditions, each with its own."""
+
+
+def unknown(conditions: Named, tasks: Sequence[str]) -> Iterator[str]:
+    """One finding for each task that a condition names and that doesn't exist."""
+    known = set(tasks)
+    missing = ((owner, name) for owner, name in _named(conditions) if name not in known)
+    for owner, name in islice(missing, _LISTED):
+        matches = get_close_matches(name, tasks[:_COMPARED])
+        advice = f": did you mean {' or '.join(map(repr, matches))}?" if matches else "."
+        yield f"The rule of task {owner!r} names {name!r}, which is no task of this workflow{advice}"
+
+
+def unordered(conditions: Named, plan: Plan) -> Iterator[str]:
+    """One finding for each task that a condition names and that needn't have ended when it is asked."""
+    ancestry = Ancestry(plan)
+    faulty = (
+        (owner, name)
+        for owner, name in _named(conditions)
+        if not _comes_before(plan.rank[name], plan.rank[owner], plan, ancestry)
+    )
+    for owner, name in islice(faulty, _LISTED):
+        if owner == name:
+            yield f"The rule of task {owner!r} names the task itself, which can't have ended before it starts."
+        else:
+            yield (
+                f"The rule of task {owner!r} names {name!r}, which needn't have ended when it is asked: "
+                f"add {name!r} to the dependencies of {owner!r}."
+            )
+
+
+def _named(conditions: Named) -> Iterator[tuple[str, str]]:
+    return ((owner, name) for owner, rule in conditions for name in rule.tasks if isinstance(name, str))
+
+
+def _comes_before(earlier: int, task: int, plan: Plan, ancestry: Ancestry) -> bool:
+    if ancestry.is_surely_above(earlier, task):
+        return True
+    if ancestry.is_surely_not_above(earlier, task):
+        return False
+    seen = {task}
+    ahead = [task]
+    while ahead:
+        above = [other for other in plan.predecessors[ahead.pop()] if other >= earlier and other not in seen]
+        seen.update(above)
+        ahead += above
+    return earlier in seen
