@@ -287,8 +287,6 @@ def test_outside_a_block() -> None:
 
 
 LATER = {
-    "on_success": nothing,
-    "on_failure": nothing,
     "trigger_rules": object(),
     "trigger_rule": "all_done",
     "for_each": "rows",

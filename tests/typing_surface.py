@@ -46,6 +46,9 @@ def contexts(context: cloaca.Context) -> None:
     assert_type(context.outcome("load").error, str | None)
 
 
+def print_progress(task: str, context: cloaca.Context) -> None: ...
+
+
 def tasks() -> None:
     @cloaca.task
     def bare(context: cloaca.Context) -> None: ...
@@ -60,6 +63,8 @@ def tasks() -> None:
     assert_type(called(cloaca.Context()), dict[str, int])
     cloaca.task(retry=cloaca.RetryPolicy.default(), timeout=30)
     cloaca.task(retry_attempts=3, retry_backoff="fixed", retry_delay_ms=1, retry_max_delay_ms=2.5, retry_jitter=False)
+    cloaca.task(on_success=print_progress, on_failure=lambda task, error, context: print(task, error.upper()))
+    cloaca.task(on_failure=print_progress)  # type: ignore[arg-type]
     cloaca.task(retry=3)  # type: ignore[call-overload]
     cloaca.task(timeout="30")  # type: ignore[call-overload]
     cloaca.task(name="x")  # type: ignore[call-overload]
@@ -108,6 +113,8 @@ def workflows(builder: cloaca.WorkflowBuilder) -> None:
     cloaca.WorkflowBuilder("w", merge={"total": cloaca.merge.sum, "best": best}, on_conflict="first")
     cloaca.WorkflowBuilder("w", merge={"total": "sum"})  # type: ignore[dict-item]
     cloaca.WorkflowBuilder("w", on_conflict="never")  # type: ignore[arg-type]
+    cloaca.WorkflowBuilder("w", on_complete=lambda result: print(result.status))
+    cloaca.WorkflowBuilder("w", on_complete=print_progress)  # type: ignore[arg-type]
     assert_type(cloaca.testing.check_merge_rule(best, [1, 2, 3]), tuple[str, ...])
     assert_type(builder.description("text").tag("key", "value"), cloaca.WorkflowBuilder)
     assert_type(builder.add_task("load"), cloaca.WorkflowBuilder)
@@ -123,9 +130,12 @@ def workflows(builder: cloaca.WorkflowBuilder) -> None:
     assert_type(workflow.tasks[0].reads, tuple[str, ...] | None)
     assert_type(workflow.tasks[0].retry, cloaca.RetryPolicy | None)
     assert_type(workflow.tasks[0].timeout, float | None)
+    assert_type(workflow.tasks[0].on_success, Callable[..., object] | None)
+    assert_type(workflow.tasks[0].on_failure, Callable[..., object] | None)
     assert_type(workflow.version, str)
     assert_type(workflow.merge, Mapping[str, Callable[[Any, list[Any]], Any]])
     assert_type(workflow.on_conflict, Literal["first", "last", "fail"] | None)
+    assert_type(workflow.on_complete, Callable[..., object] | None)
     assert_type(workflow.topological_sort(), list[str])
     assert_type(workflow.get_execution_levels(), list[list[str]])
     assert_type(workflow.get_roots(), list[str])

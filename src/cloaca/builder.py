@@ -10,12 +10,13 @@ from dataclasses import replace
 from types import MappingProxyType, MethodType, TracebackType
 from typing import Any, Self, TypeAlias
 
-from cloaca import registry
+from cloaca import argument, registry
 from cloaca.engine.plan import plan
 from cloaca.errors import INPUT, NotSupportedYetError, WorkflowError
 from cloaca.merge.given import checked_on_conflict, checked_rules
 from cloaca.merge.rules import OnConflict, Rule
 from cloaca.namespace import WorkflowContext
+from cloaca.result import WorkflowResult
 from cloaca.wire.frames import is_encodable
 from cloaca.workflow import Task, Workflow
 
@@ -59,7 +60,10 @@ class WorkflowBuilder:
     the merge order, "fail" fails the task in which such branches meet. Otherwise the key is in conflict until a task
     sets it, and reading it raises `MergeConflict`.
 
-    Raises `ValueError` where a rule is no function of the base and the values.
+    `on_complete(result)` is called in the program once an execution has ended, however it did, before `execute`
+    returns. What it raises is logged.
+
+    Raises `ValueError` where a rule is no function of the base and the values, or `on_complete` none of the result.
 
     >>> import cloaca
     >>> with cloaca.WorkflowBuilder("greet") as builder:
@@ -80,12 +84,18 @@ class WorkflowBuilder:
         workflow: str | None = None,
         merge: Mapping[str, Rule] | None = None,
         on_conflict: OnConflict | None = None,
+        on_complete: Callable[[WorkflowResult], object] | None = None,
         trigger_rule: object = None,
     ) -> None:
         check_name("A workflow's name", name)
         refuse_unsupported("WorkflowBuilder", {"trigger_rule": trigger_rule})
         self._merge = MappingProxyType(checked_rules(merge))
         self._on_conflict: OnConflict | None = checked_on_conflict(on_conflict)
+        self._on_complete = (
+            None
+            if on_complete is None
+            else argument.callback("WorkflowBuilder(on_complete=...)", on_complete, "result")
+        )
         self.name = name
         self.namespace = WorkflowContext(tenant or "public", package or "embedded", workflow or name)
         self._description = ""
@@ -151,7 +161,9 @@ class WorkflowBuilder:
         if unclear:
             raise WorkflowError(self.name, unclear)
         tags = MappingProxyType(dict(self._tags))
-        return Workflow(self.name, self._description, tags, tasks, compiled, self._merge, self._on_conflict)
+        return Workflow(
+            self.name, self._description, tags, tasks, compiled, self._merge, self._on_conflict, self._on_complete
+        )
 
     def _resolved(self, dependencies: Sequence[Dependency]) -> tuple[str, ...]:
         """Turn functions into ids, leaving out what `_unclear` reports."""

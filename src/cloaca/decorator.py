@@ -4,7 +4,7 @@ from collections.abc import Callable
 from typing import Any, TypeVar, Unpack, overload
 
 from cloaca.builder import TaskFunction, WorkflowBuilder, current_builder
-from cloaca.options import TaskOptions, dependencies, given, keys, policy, seconds, task_id
+from cloaca.options import TaskOptions, callbacks, dependencies, given, keys, policy, seconds, task_id
 from cloaca.signature import check_signature
 from cloaca.workflow import Task
 
@@ -46,10 +46,14 @@ def task(function: Any = None, /, **options: Unpack[TaskOptions]) -> Any:
     said = given(options)
     name, listed = task_id(said.get("id")), dependencies(said.get("dependencies"))
     reads, retry, timeout = keys(said.get("reads")), policy(said), seconds(said.get("timeout"))
+    success, failure = callbacks(said)
 
     def define(function: _F) -> _F:
         builder, known_as = _open_builder(), _known_as(function, name)
-        builder.define(Task(known_as, function, reads=reads, retry=retry, timeout=timeout), listed)
+        defined = Task(
+            known_as, function, reads=reads, retry=retry, timeout=timeout, on_success=success, on_failure=failure
+        )
+        builder.define(defined, listed)
         return function
 
     return define if function is None else define(function)

@@ -4,7 +4,8 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final, TypedDict
 
 from cloaca import argument
-from cloaca.builder import Dependency, TaskFunction, check_name, refuse_unsupported
+from cloaca.builder import Dependency, check_name, refuse_unsupported
+from cloaca.context import Context
 from cloaca.retry import BackoffStrategy, RetryCondition, RetryPolicy
 from cloaca.wire.frames import is_encodable
 
@@ -21,8 +22,8 @@ class TaskOptions(TypedDict, total=False):
     retry_max_delay_ms: float | None
     retry_condition: str | None
     retry_jitter: bool | None
-    on_success: TaskFunction | None
-    on_failure: TaskFunction | None
+    on_success: Callable[[str, Context], object] | None
+    on_failure: Callable[[str, str, Context], object] | None
     trigger_rules: object
     trigger_rule: object
     timeout: float | None
@@ -33,7 +34,7 @@ class TaskOptions(TypedDict, total=False):
 
 
 _NAMES: Final = TaskOptions.__annotations__.keys()
-_NOT_YET: Final = ("on_success", "on_failure", "trigger_rules", "trigger_rule", "for_each", "writes", "limit")
+_NOT_YET: Final = ("trigger_rules", "trigger_rule", "for_each", "writes", "limit")
 
 
 def given(options: Mapping[str, Any]) -> dict[str, Any]:
@@ -85,6 +86,17 @@ def keys(reads: Any) -> tuple[str, ...] | None:
 def seconds(timeout: Any) -> float | None:
     """How long one try may take, or `None` where it may take any time."""
     return None if timeout is None else argument.positive("task(timeout=...), in seconds,", timeout)
+
+
+def callbacks(said: Mapping[str, Any]) -> tuple[Callable[..., object] | None, Callable[..., object] | None]:
+    """What to call when a try of the task has ended well, and when it has failed; `None` where it isn't said."""
+    return _callback(said, "on_success", "task_id", "context"), _callback(
+        said, "on_failure", "task_id", "error", "context"
+    )
+
+
+def _callback(said: Mapping[str, Any], name: str, *given: str) -> Callable[..., object] | None:
+    return argument.callback(f"task({name}=...)", said[name], *given) if name in said else None
 
 
 # ---- retries -------------------------------------------------------------------------------------------------------

@@ -277,7 +277,7 @@ class DefaultRunner:
         number = len(functions)
         run = Run(
             workflow.plan,
-            [Work(rank, (), retry=task.retry) for rank, task in enumerate(_by_rank(workflow))],
+            [Work(rank, (), retry=task.retry, **_told(task)) for rank, task in enumerate(_by_rank(workflow))],
             inputs,
             numbers=count(),
             answers=False,
@@ -338,9 +338,14 @@ def _by_rank(workflow: Workflow) -> list[Task]:
 def _work(tasks: list[Task], functions: list[Publish], timeout: float | None) -> list[Work]:
     """What the tasks run; `timeout` is for those that have none of their own."""
     return [
-        Work(function.function, function.reads, task.timeout or timeout, task.retry)
+        Work(function.function, function.reads, task.timeout or timeout, task.retry, **_told(task))
         for task, function in zip(tasks, functions, strict=True)
     ]
+
+
+def _told(task: Task) -> dict[str, bool]:
+    """Which ends of the task the program wants to be told of."""
+    return {"tells_success": task.on_success is not None, "tells_failure": task.on_failure is not None}
 
 
 def _sent_along(task: Task, function: Captured, collected: frozenset[str]) -> tuple[str, ...]:

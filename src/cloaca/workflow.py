@@ -19,6 +19,7 @@ class Task:
 
     `reads`: the keys that it says to read, or `None` where it doesn't say. `retry`: when it is tried again, or `None`
     where it is tried once. `timeout`: how many seconds each try may take, or `None` where it may take any time.
+    `on_success` and `on_failure` are called in the program, if given, when tries of it have ended.
     """
 
     id: str
@@ -27,6 +28,8 @@ class Task:
     reads: tuple[str, ...] | None = None
     retry: RetryPolicy | None = None
     timeout: float | None = None
+    on_success: Callable[..., object] | None = None
+    on_failure: Callable[..., object] | None = None
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -35,6 +38,7 @@ class Workflow:
 
     `tasks` is in order of definition; `plan` is the same graph in the engine's terms. `merge` holds the merge rules by
     key, and `on_conflict` says what becomes of values that don't combine: "first", "last", "fail", or `None`.
+    `on_complete`, if given, is called with the result of each execution.
     """
 
     name: str
@@ -44,6 +48,7 @@ class Workflow:
     plan: Plan
     merge: Mapping[str, Rule] = field(default_factory=dict)
     on_conflict: OnConflict | None = None
+    on_complete: Callable[..., object] | None = None
 
     @cached_property
     def version(self) -> str:
