@@ -503,11 +503,9 @@ class Waits:
 )
 def test_a_callback_that_makes_no_sense_is_refused(callback: Any, said: str) -> None:
     for name, form in [("on_success", "task_id, context"), ("on_failure", "task_id, error, context")]:
-        with pytest.raises(ValueError, match=rf"task\({name}=\.\.\.\) is a function .* \({form}\),.*{said}"):
+        with pytest.raises(ValueError, match=rf"task\({name}=\.\.\.\) is (called|a .* with \({form}\)),.*{said}"):
             cloaca.task(**{name: callback})
-    with pytest.raises(
-        ValueError, match=rf"WorkflowBuilder\(on_complete=\.\.\.\) is a function .* \(result\),.*{said}"
-    ):
+    with pytest.raises(ValueError, match=rf"Builder\(on_complete=\.\.\.\) is (called|a .* with \(result\)),.*{said}"):
         cloaca.WorkflowBuilder("w", on_complete=callback)
 
 

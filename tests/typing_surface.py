@@ -3,7 +3,7 @@
 Each `type: ignore` marks what a checker has to refuse: one that isn't needed is an error too.
 """
 
-from collections.abc import Callable, ItemsView, Iterator, KeysView, Mapping, Sequence, ValuesView
+from collections.abc import Awaitable, Callable, ItemsView, Iterator, KeysView, Mapping, Sequence, ValuesView
 from typing import Any, Literal, assert_type
 
 import cloaca
@@ -70,6 +70,16 @@ def tasks() -> None:
     cloaca.task(name="x")  # type: ignore[call-overload]
     cloaca.task("x")  # type: ignore[call-overload]
     cloaca.task(dependencies="x")  # a str is a sequence of them: refused when it runs
+
+
+def handles(handle: cloaca.TaskHandle) -> None:
+    assert_type(handle.defer_until(lambda: True), Awaitable[None])
+    handle.defer_until(lambda: True, poll_interval_ms=0.5)
+    handle.defer_until(True)  # type: ignore[arg-type]
+    assert_type(handle.is_slot_held(), bool)
+
+    @cloaca.task()
+    def waits(context: cloaca.Context, handle: cloaca.TaskHandle) -> None: ...
 
 
 def retries(policy: cloaca.RetryPolicy, builder: cloaca.RetryPolicyBuilder) -> None:

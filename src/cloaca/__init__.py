@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from cloaca.errors import WorkflowError as WorkflowError
     from cloaca.errors import WorkflowFailedError as WorkflowFailedError
     from cloaca.future import Execution as Execution
+    from cloaca.handle import TaskHandle as TaskHandle
     from cloaca.namespace import TaskNamespace as TaskNamespace
     from cloaca.namespace import WorkflowContext as WorkflowContext
     from cloaca.registry import register_workflow_constructor as register_workflow_constructor
@@ -72,6 +73,7 @@ _HOME = {
     "StorageFullError": "errors",
     "Task": "workflow",
     "TaskError": "errors",
+    "TaskHandle": "handle",
     "TaskTimeout": "errors",
     "TaskNamespace": "namespace",
     "TaskResult": "result",
@@ -115,6 +117,7 @@ __all__ = [
     "StorageFullError",
     "Task",
     "TaskError",
+    "TaskHandle",
     "TaskNamespace",
     "TaskResult",
     "TaskTimeout",

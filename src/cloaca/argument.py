@@ -66,13 +66,11 @@ def instance(what: str, value: Any, kind: type[_T], example: str) -> _T:
     return value
 
 
-def callback(what: str, value: object, *given: str) -> Callable[..., object]:
-    """A function that can be called with what is `given`; none that would have to be awaited, as nobody does."""
+def function(what: str, value: object, *given: str) -> Callable[..., object]:
+    """Something that can be called with what is `given`."""
     form = f"{what} is a function that can be called with ({', '.join(given)})"
     if not callable(value):
         raise ValueError(f"{form}, not {value!r}.")
-    if inspect.iscoroutinefunction(value) or inspect.iscoroutinefunction(type(value).__call__):
-        raise ValueError(f"{form}, and nobody would await {value!r}: make it a plain `def`.")
     try:
         signature = inspect.signature(value)
     except ValueError:  # some builtins don't tell
@@ -82,3 +80,11 @@ def callback(what: str, value: object, *given: str) -> Callable[..., object]:
     except TypeError as error:
         raise ValueError(f"{form}, and {value!r} takes {signature}.") from error
     return value
+
+
+def callback(what: str, value: object, *given: str) -> Callable[..., object]:
+    """A function that can be called with what is `given`, and needn't be awaited, as nobody does."""
+    called = function(what, value, *given)
+    if inspect.iscoroutinefunction(called) or inspect.iscoroutinefunction(type(called).__call__):
+        raise ValueError(f"{what} is called, and nobody would await {value!r}: make it a plain `def`.")
+    return called

@@ -5,7 +5,7 @@ from typing import Any, TypeVar, Unpack, overload
 
 from cloaca.builder import TaskFunction, WorkflowBuilder, current_builder
 from cloaca.options import TaskOptions, callbacks, dependencies, given, keys, policy, seconds, task_id
-from cloaca.signature import check_signature
+from cloaca.signature import form_of
 from cloaca.workflow import Task
 
 _F = TypeVar("_F", bound=TaskFunction)
@@ -51,7 +51,14 @@ def task(function: Any = None, /, **options: Unpack[TaskOptions]) -> Any:
     def define(function: _F) -> _F:
         builder, known_as = _open_builder(), _known_as(function, name)
         defined = Task(
-            known_as, function, reads=reads, retry=retry, timeout=timeout, on_success=success, on_failure=failure
+            known_as,
+            function,
+            reads=reads,
+            retry=retry,
+            timeout=timeout,
+            on_success=success,
+            on_failure=failure,
+            form=form_of(known_as, function),
         )
         builder.define(defined, listed)
         return function
@@ -69,9 +76,8 @@ def _open_builder() -> WorkflowBuilder:
 
 
 def _known_as(function: TaskFunction, name: str | None) -> str:
-    """The id of the task that the function is, once it is clear that it can be one."""
+    """The id of the task that the function is."""
     known_as: str | None = name or getattr(function, "__name__", None)
     if known_as is None:
         raise ValueError(f"{function!r} has no name that could be the task's id: write task(id=...).")
-    check_signature(known_as, function)
     return known_as

@@ -26,6 +26,7 @@ from cloaca.execution.batch import Batch
 from cloaca.execution.pool import Pool
 from cloaca.execution.surroundings import here
 from cloaca.future import Execution, OnEnd, begun
+from cloaca.handle import with_handle
 from cloaca.loop import Inline, Loop
 from cloaca.mapping import Sizes, mapped
 from cloaca.merge.rules import Rules
@@ -184,7 +185,13 @@ class DefaultRunner:
         surroundings = replace(here(), folders=loop.storage.folders)
         tasks = _by_rank(workflow)
         functions = [
-            Publish(function.number, function.blob, _sent_along(task, function, rules.collected), function.template)
+            Publish(
+                function.number,
+                function.blob,
+                _sent_along(task, function, rules.collected),
+                function.template,
+                task.form.takes_handle,
+            )
             for task, function in zip(tasks, captured, strict=True)
         ]
         sent = Publish(next_number(), pickle.dumps(rules), ())
@@ -273,7 +280,7 @@ class DefaultRunner:
         self, workflow: Workflow, rules: Rules, inputs: dict[str, Version], limits: Limits, seed: int
     ) -> Execution:
         inputs = {key: inlined_version(version) for key, version in inputs.items()}
-        functions = [task.function for task in _by_rank(workflow)]
+        functions = [_called_here(task) for task in _by_rank(workflow)]
         number = len(functions)
         run = Run(
             workflow.plan,
@@ -341,6 +348,11 @@ def _work(tasks: list[Task], functions: list[Publish], timeout: float | None) ->
         Work(function.function, function.reads, task.timeout or timeout, task.retry, **_told(task))
         for task, function in zip(tasks, functions, strict=True)
     ]
+
+
+def _called_here(task: Task) -> Callable[..., object]:
+    """What runs where the functions themselves are called."""
+    return with_handle(task.function) if task.form.takes_handle else task.function
 
 
 def _told(task: Task) -> dict[str, bool]:

@@ -10,6 +10,7 @@ from cloaca import diagram
 from cloaca.engine.plan import Plan, plan
 from cloaca.merge.rules import OnConflict, Rule
 from cloaca.retry import RetryPolicy
+from cloaca.signature import PLAIN, Form
 from cloaca.version import version
 
 
@@ -19,7 +20,8 @@ class Task:
 
     `reads`: the keys that it says to read, or `None` where it doesn't say. `retry`: when it is tried again, or `None`
     where it is tried once. `timeout`: how many seconds each try may take, or `None` where it may take any time.
-    `on_success` and `on_failure` are called in the program, if given, when tries of it have ended.
+    `on_success` and `on_failure` are called in the program, if given, when tries of it have ended. `form`:
+    what the function is called with.
     """
 
     id: str
@@ -30,6 +32,7 @@ class Task:
     timeout: float | None = None
     on_success: Callable[..., object] | None = None
     on_failure: Callable[..., object] | None = None
+    form: Form = PLAIN
 
 
 @dataclass(frozen=True, eq=False, repr=False)
