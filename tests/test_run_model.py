@@ -275,7 +275,13 @@ class RunAgainstModel(RuleBasedStateMachine):
     @precondition(lambda self: self.looks)
     @rule(data=st.data())
     def look(self, data: st.DataObject) -> None:
-        name, given = self.looks.pop(data.draw(st.integers(0, len(self.looks) - 1)))
+        self.look_at(*self.looks.pop(data.draw(st.integers(0, len(self.looks) - 1))))
+
+    def teardown(self) -> None:
+        for name, given in getattr(self, "looks", ()):
+            self.look_at(name, given)
+
+    def look_at(self, name: str, given: Slice) -> None:
         assert seen(given.versions) == self.model.context.whole(name)
         assert given.outcomes is not None
         assert dict(given.outcomes) == self.outcomes(name)
