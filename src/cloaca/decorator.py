@@ -27,11 +27,18 @@ def task(function: Any = None, /, **options: Unpack[TaskOptions]) -> Any:
     `retry_max_delay_ms` (60,000), `retry_condition` ("never", "transient" or "all"), `retry_jitter` (True). Any of
     them alone will do; the others then are as in `RetryPolicy.default()`. `timeout` bounds each try, in seconds.
 
+    `on_success(task_id, context)` is called when the task has ended well, with what it saw and set, and
+    `on_failure(task_id, error, context)` for each try that failed: in the program, on the thread that waits for the
+    result, while the run goes on. What they raise is logged.
+
+    The function may be anything that can be called with the context: a lambda (with an `id`), a closure, a partial, a
+    method, an object, an `async def`. A second parameter named `handle` or `task_handle` is given a `TaskHandle`.
+
     Every other argument raises `NotSupportedYetError` for now.
 
     Raises `ValueError` outside a block, and for arguments that make no sense: `retry` together with any `retry_*`,
-    both trigger rules, a function that can't be called with the context alone, a dependency that is neither id nor
-    function. Whether dependencies exist is checked when the block ends.
+    both trigger rules, a class, a function that wants more than the context and a handle, a dependency that is neither
+    id nor function, a callback that can't be called so. Whether dependencies exist is checked when the block ends.
 
     >>> import cloaca
     >>> with cloaca.WorkflowBuilder("prices") as builder:
