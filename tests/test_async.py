@@ -79,6 +79,21 @@ def test_coroutines_of_a_task_run_beside_each_other(runner: DefaultRunner) -> No
     assert found.to_dict() == {"x": 3, "met": ["waited", "opened"], "squares": [0, 1, 4, 9]}
 
 
+def test_they_may_start_processes_and_threads(runner: DefaultRunner) -> None:
+    async def start(context: Context) -> None:
+        process = await asyncio.create_subprocess_exec("echo", "hello", stdout=asyncio.subprocess.PIPE)
+        said, _ = await process.communicate()
+        context.set("said", said)
+        context.set("worked", await asyncio.to_thread(sum, [1, 2]))
+
+    async def program() -> WorkflowResult:
+        return run(runner, start)
+
+    for result in (run(runner, start), asyncio.run(program())):
+        assert (result.error_message, result.final_context.get("said")) == (None, b"hello\n")
+        assert result.final_context["worked"] == 3
+
+
 def test_what_they_return_counts_as_of_any_task(runner: DefaultRunner) -> None:
     async def the_context(context: Context) -> Context:
         context.set("a", 1)
@@ -299,8 +314,8 @@ def test_a_cancel_ends_them(pool: DefaultRunner, tmp_path: Path) -> None:
     started = pipe(tmp_path / "started")
 
     async def hang(context: Context) -> None:
-        started.write_text("")
         try:
+            started.write_text("")
             await asyncio.Event().wait()
         finally:
             (tmp_path / "clean").touch()

@@ -228,6 +228,8 @@ class Handled:
         (logged(with_handle), WITH_HANDLE),
         (logged(logged(with_handle)), WITH_HANDLE),
         (logged(double), PLAIN),
+        (logged(type.__call__), PLAIN),
+        (logged(dict.pop), PLAIN),
         (lambda *given: None, PLAIN),
         (lambda context, handle, more: None, None),
         (lambda context, *, handle: None, None),

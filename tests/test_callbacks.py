@@ -482,6 +482,15 @@ def test_what_a_run_held_goes_with_its_last_callback() -> None:
 # ---- what makes no sense -------------------------------------------------------------------------------------------
 
 
+def test_a_callback_is_no_part_of_what_a_workflow_does() -> None:
+    versions = set()
+    for options in ({}, {"on_success": print}, {"on_failure": lambda *_: None}):
+        with cloaca.WorkflowBuilder("version", on_complete=print if options else None) as builder:
+            cloaca.task(id="a", **options)(failing)
+        versions.add(builder.build().version)
+    assert len(versions) == 1
+
+
 async def waits(*_: Any) -> None: ...
 
 

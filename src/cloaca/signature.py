@@ -5,6 +5,7 @@ Plain functions are judged by their code object: `inspect.signature` costs more 
 
 import inspect
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from types import FunctionType
 from typing import Final
@@ -80,6 +81,7 @@ def _refuse_kind(task: str, function: Callable[..., object]) -> None:
 def _asks_for_handle(function: Callable[..., object], signature: inspect.Signature) -> bool:
     """Whether its second parameter is one for a handle, or that of the function which a decorator passes it on to."""
     if any(parameter.kind is inspect.Parameter.VAR_POSITIONAL for parameter in signature.parameters.values()):
-        signature = inspect.signature(function)
+        with suppress(ValueError):  # what it passes them on to is a builtin that doesn't tell
+            signature = inspect.signature(function)
     second = list(signature.parameters.values())[1:2]
     return any(parameter.name in _HANDLES and parameter.kind in _POSITIONAL for parameter in second)

@@ -9,7 +9,6 @@ from collections.abc import Awaitable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from contextvars import copy_context
-from queue import SimpleQueue
 from typing import Any
 
 
@@ -28,24 +27,34 @@ async def _awaiting(awaitable: Awaitable[Any]) -> Any:
 
 
 def _run_beside(awaitable: Awaitable[Any]) -> Any:
-    """Run it in a thread, and wait. What interrupts the waiting cancels it."""
-    begun: SimpleQueue[tuple[asyncio.AbstractEventLoop, asyncio.Task[Any] | None]] = SimpleQueue()
-
-    async def main() -> Any:
-        begun.put((asyncio.get_running_loop(), asyncio.current_task()))
-        return await awaitable
-
+    """Run it in a thread, and wait. What interrupts the waiting cancels it, whether or not it has begun by then."""
+    beside = _Beside(awaitable)
     with ThreadPoolExecutor(1, "cloaca async task") as thread:
-        running = thread.submit(copy_context().run, _run, main())
         try:
-            return running.result()
+            return thread.submit(copy_context().run, _run, beside.main()).result()
         except BaseException:
-            if not running.done():
-                _cancel(*begun.get())
+            beside.cancel()
             raise
 
 
-def _cancel(loop: asyncio.AbstractEventLoop, task: "asyncio.Task[Any] | None") -> None:
-    if task is not None:
-        with suppress(RuntimeError):  # it has just ended, and its loop is closed
-            loop.call_soon_threadsafe(task.cancel)
+class _Beside:
+    """Something to be awaited in another thread, unless it is cancelled."""
+
+    def __init__(self, awaitable: Awaitable[Any]) -> None:
+        self._awaitable = awaitable
+        self._task: asyncio.Task[Any] | None = None
+        self._is_cancelled = False
+
+    async def main(self) -> Any:
+        """Await it. One of the two sees what the other one has done, whoever comes first."""
+        self._task = asyncio.current_task()
+        if self._is_cancelled and self._task is not None:
+            self._task.cancel()
+        return await self._awaitable
+
+    def cancel(self) -> None:
+        """Cancel it, from the thread that waits for it. If it has ended, nothing happens."""
+        self._is_cancelled = True
+        if self._task is not None:
+            with suppress(RuntimeError):  # its loop is closed
+                self._task.get_loop().call_soon_threadsafe(self._task.cancel)
