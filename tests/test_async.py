@@ -16,7 +16,7 @@ from tests.support import PATIENCE, pipe
 
 import cloaca
 from cloaca import Context, DefaultRunner, TaskTimeout, WorkflowResult
-from cloaca.execution.coroutines import finish
+from cloaca.execution.coroutines import _Beside, finish
 
 cloudpickle.register_pickle_by_value(sys.modules[__name__])  # as if all this stood in the user's script
 
@@ -267,6 +267,17 @@ def test_what_interrupts_a_program_inside_a_loop_cancels_the_task() -> None:
         loop.run_until_complete(program())
     loop.close()
     assert ended == [True]
+
+
+def test_a_cancel_counts_also_before_the_task_has_begun_and_after_its_end() -> None:
+    async def hang() -> None:
+        await asyncio.Event().wait()
+
+    beside = _Beside(hang())
+    beside.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        asyncio.run(beside.main())
+    beside.cancel()
 
 
 def test_they_cannot_run_a_workflow_of_their_own(runner: DefaultRunner) -> None:
