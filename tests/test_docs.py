@@ -12,10 +12,8 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 PAGES = {path.name: path.read_text(encoding="utf-8") for path in sorted((ROOT / "docs").glob("*.md"))}
-SHOWN = {
-    name: re.findall(r"^```python\n(.*?)^```\n\n^```\n(.*?)^```$", text, re.DOTALL | re.MULTILINE)
-    for name, text in PAGES.items()
-}
+SCRIPT = re.compile(r"^```python\n(.*?)^```\n\n^```\n(.*?)^```$", re.DOTALL | re.MULTILINE)
+SHOWN = {name: SCRIPT.findall(text) for name, text in PAGES.items()}
 NEEDS_WORKERS = {"failures.md"}
 """Pages whose scripts stop tasks, or kill their workers."""
 
@@ -75,10 +73,13 @@ def test_pictures_are_there() -> None:
 
 
 @pytest.mark.parametrize("page", [page for page, text in PAGES.items() if "```mermaid" in text])
-def test_a_picture_is_that_of_the_workflow_of_the_first_script(page: str) -> None:
-    (picture,) = re.findall(r"^```mermaid\n(.*?)^```$", PAGES[page], re.DOTALL | re.MULTILINE)
-    script, output = SHOWN[page][0]
-    assert _run_all([f"{script}\nprint(builder.build().to_mermaid(), end='')"], "serial") == [output + picture]
+def test_each_picture_is_that_of_the_workflow_of_the_script_before_it(page: str) -> None:
+    before, *pictures = re.split(r"^```mermaid\n", PAGES[page], flags=re.MULTILINE)
+    for picture in pictures:
+        *_, (script, output) = SCRIPT.findall(before)
+        shown = _run_all([f"{script}\nprint(builder.build().to_mermaid(), end='')"], "serial")
+        assert shown == [output + picture.partition("```\n")[0]]
+        before += picture
 
 
 @cache

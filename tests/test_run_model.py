@@ -15,13 +15,15 @@ from hypothesis.stateful import (
     rule,
     run_state_machine_as_test,
 )
+from msgspec.structs import replace
 from tests.reference import KEYS, Diff, Graph, Inputs, Model, Visible, deterministic, diffs, graphs, inputs
 from tests.runs import DIAMOND, a_run, answered, candidates_of, done, failed, lost, states, tell
 
 from cloaca.condition import Condition, all_of, any_of, context_value, none_of, task_failed, task_skipped, task_success
 from cloaca.engine import invariants
-from cloaca.engine.events import AttemptEvent, Begin, Cancel, Command, Ended, Room, RunEvent, Tick, Withdraw
+from cloaca.engine.events import AttemptEvent, Begin, Cancel, Command, Ended, Room, RunEvent, Tell, Tick, Withdraw
 from cloaca.engine.plan import plan
+from cloaca.engine.replica import Replica
 from cloaca.engine.run import GRACE_SECONDS, Run, State, Stop, Work
 from cloaca.engine.timers import Timers
 from cloaca.retry import BackoffStrategy, RetryPolicy
@@ -31,6 +33,7 @@ from cloaca.wire.messages import (
     Done,
     Outcome,
     Skipped,
+    Slice,
     Started,
     Unstarted,
     Version,
@@ -116,6 +119,7 @@ class NaiveRun:
         durations: Mapping[str, float],
         triggers: Mapping[str, Trigger],
     ) -> None:
+        self.failures: dict[str, int] = {}
         self.durations = durations
         self.triggers = triggers
         self.tries = tries
@@ -230,12 +234,22 @@ class RunAgainstModel(RuleBasedStateMachine):
         timeouts = {name: 8.0 for name in compiled.names if data.draw(st.booleans())}
         above = Model(graph, given).orders
         rules = {name: data.draw(triggers(above[name])) for name in compiled.names}
-        work = [work_of(name, rules[name], above[name], tries[name], timeouts.get(name)) for name in compiled.names]
+        self.told = {name: (data.draw(st.booleans()), data.draw(st.booleans())) for name in compiled.names}
+        work = [
+            replace(
+                work_of(name, rules[name], above[name], tries[name], timeouts.get(name)),
+                tells_success=self.told[name][0],
+                tells_failure=self.told[name][1],
+            )
+            for name in compiled.names
+        ]
         durations = {name: float(data.draw(st.integers(1, 4))) for name in compiled.names} if answers else {}
         known = [durations[name] for name in compiled.names] if durations else None
         self.run = Run(compiled, work, given, numbers=count(), answers=answers, durations=known)
         self.answers = answers
         self.model = NaiveRun(graph, given, tries, timeouts, durations, rules)
+        self.replica = Replica(self.run)
+        self.looks: list[tuple[str, Slice]] = []
         self.last = -1
         self.late = 0
         self.ends_told = 0
@@ -325,15 +339,40 @@ class RunAgainstModel(RuleBasedStateMachine):
     @rule(data=st.data(), diff=diffs)
     def complete(self, data: st.DataObject, diff: Diff) -> None:
         attempt = self.pick_ending(data)
-        self.model.context.record(self.model.open[attempt], diff)
-        assert self.tell(Done(attempt, dict(diff), NO_USAGE)) == []
+        name = self.model.open[attempt]
+        self.model.context.record(name, diff)
+        told = self.tell(Done(attempt, dict(diff), NO_USAGE))
+        assert told == self.expected(name, Tell(self.run.plan.rank[name], diff, None, self.model.failures.get(name, 0)))
         self.model.end(attempt, "COMPLETED")
+
+    def expected(self, name: str, tell: Tell) -> list[Tell]:
+        """What the program is told of an end. What the task saw is looked at, now or later."""
+        self.looks.append((name, self.replica.slice(tell.rank)))
+        return [tell] if self.told[name][tell.error is not None] else []
+
+    @precondition(lambda self: self.looks)
+    @rule(data=st.data())
+    def look(self, data: st.DataObject) -> None:
+        self.look_at(*self.looks.pop(data.draw(st.integers(0, len(self.looks) - 1))))
+
+    def teardown(self) -> None:
+        for name, slice_ in getattr(self, "looks", ()):
+            self.look_at(name, slice_)
+
+    def look_at(self, name: str, given: Slice) -> None:
+        assert seen(given.versions) == self.model.context.whole(name)
+        assert given.outcomes is not None
+        assert dict(given.outcomes) == self.outcomes(name)
 
     @precondition(lambda self: self.model.open)
     @rule(data=st.data())
     def fail(self, data: st.DataObject) -> None:
         attempt = self.pick_ending(data)
-        assert self.tell(failed(attempt)) == []
+        name = self.model.open[attempt]
+        before = self.model.failures.get(name, 0)
+        tell = Tell(self.run.plan.rank[name], {}, "ValueError: no", before)
+        assert self.tell(failed(attempt)) == self.expected(name, tell)
+        self.model.failures[name] = before + 1
         self.model.fail(attempt)
 
     @precondition(lambda self: self.asked)
@@ -350,7 +389,15 @@ class RunAgainstModel(RuleBasedStateMachine):
     @rule(data=st.data())
     def lose(self, data: st.DataObject) -> None:
         attempt = self.pick(data, self.running)
-        assert self.tell(lost(attempt)) == []
+        name = self.model.open[attempt]
+        commands = self.tell(lost(attempt))
+        if self.model.is_cancelled and attempt not in self.model.expired:
+            assert commands == [], "what was cancelled has not failed"
+        else:
+            error = "TaskTimeout: " if attempt in self.model.expired else "WorkerDied: "
+            texts = [command.error or "" for command in commands if isinstance(command, Tell)]
+            assert [text.startswith(error) for text in texts] == [True] * self.told[name][1]
+            assert len(commands) == len(texts)
         self.model.lose(attempt)
 
     @precondition(lambda self: self.running)

@@ -287,8 +287,6 @@ def test_outside_a_block() -> None:
 
 
 LATER = {
-    "on_success": nothing,
-    "on_failure": nothing,
     "for_each": "rows",
     "writes": [],
     "limit": 1,
@@ -449,6 +447,15 @@ def yields(context):
     yield 1
 
 
+async def yields_asynchronously(context):
+    yield 1
+
+
+class Yielding:
+    def __call__(self, context):
+        yield 1
+
+
 @pytest.mark.parametrize(
     "function",
     [
@@ -463,7 +470,13 @@ def yields(context):
         Callable1().__call__,
         wrapper,
         print,
-        dict,
+        waits,
+        Callable2().wait,
+        AsyncCallable(),
+        functools.partial(waits),
+        lambda context, handle: None,
+        lambda context, task_handle=None: None,
+        functools.partial(lambda n, context, handle: None, 3),
     ],
 )
 def test_what_can_be_called_with_the_context_is_a_task(function: Callable[..., object]) -> None:
@@ -482,7 +495,10 @@ def test_what_can_be_called_with_the_context_is_a_task(function: Callable[..., o
         functools.partial(nothing, None),
         Callable2(),
         Callable2().__call__,
+        lambda context, *, handle: None,
         yields,
+        yields_asynchronously,
+        Yielding(),
         7,
     ],
 )
@@ -491,23 +507,6 @@ def test_what_can_not_be_called_with_the_context_is_refused(function: Callable[.
         pytest.raises(ValueError, match=r"Task 't': a task function takes the context as its only argument"),
         WorkflowBuilder("w"),
     ):
-        task(id="t")(function)
-
-
-@pytest.mark.parametrize(
-    "function",
-    [
-        waits,
-        Callable2().wait,
-        AsyncCallable(),
-        functools.partial(waits),
-        lambda context, handle: None,
-        lambda context, task_handle=None: None,
-        functools.partial(lambda n, context, handle: None, 3),
-    ],
-)
-def test_coroutines_and_handles_are_refused_for_now(function: Callable[..., object]) -> None:
-    with pytest.raises(NotSupportedYetError, match="Task 't'"), WorkflowBuilder("w"):
         task(id="t")(function)
 
 

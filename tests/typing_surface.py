@@ -3,7 +3,7 @@
 Each `type: ignore` marks what a checker has to refuse: one that isn't needed is an error too.
 """
 
-from collections.abc import Callable, ItemsView, Iterator, KeysView, Mapping, Sequence, ValuesView
+from collections.abc import Awaitable, Callable, ItemsView, Iterator, KeysView, Mapping, Sequence, ValuesView
 from typing import Any, Literal, assert_type
 
 import cloaca
@@ -47,6 +47,9 @@ def contexts(context: cloaca.Context) -> None:
     assert_type(context.outcome("load").reason, str | None)
 
 
+def print_progress(task: str, context: cloaca.Context) -> None: ...
+
+
 def tasks() -> None:
     @cloaca.task
     def bare(context: cloaca.Context) -> None: ...
@@ -61,6 +64,8 @@ def tasks() -> None:
     assert_type(called(cloaca.Context()), dict[str, int])
     cloaca.task(retry=cloaca.RetryPolicy.default(), timeout=30)
     cloaca.task(retry_attempts=3, retry_backoff="fixed", retry_delay_ms=1, retry_max_delay_ms=2.5, retry_jitter=False)
+    cloaca.task(on_success=print_progress, on_failure=lambda task, error, context: print(task, error.upper()))
+    cloaca.task(on_failure=print_progress)  # type: ignore[arg-type]
     cloaca.task(retry=3)  # type: ignore[call-overload]
     cloaca.task(timeout="30")  # type: ignore[call-overload]
     cloaca.task(name="x")  # type: ignore[call-overload]
@@ -85,6 +90,16 @@ def rules() -> None:
     cloaca.context_value(1, "exists")  # type: ignore[arg-type]
     cloaca.WorkflowBuilder("w", trigger_rule="all_success")
     cloaca.WorkflowBuilder("w", trigger_rule="sometimes")  # type: ignore[arg-type]
+
+
+def handles(handle: cloaca.TaskHandle) -> None:
+    assert_type(handle.defer_until(lambda: True), Awaitable[None])
+    handle.defer_until(lambda: True, poll_interval_ms=0.5)
+    handle.defer_until(True)  # type: ignore[arg-type]
+    assert_type(handle.is_slot_held(), bool)
+
+    @cloaca.task()
+    def waits(context: cloaca.Context, handle: cloaca.TaskHandle) -> None: ...
 
 
 def retries(policy: cloaca.RetryPolicy, builder: cloaca.RetryPolicyBuilder) -> None:
@@ -128,6 +143,8 @@ def workflows(builder: cloaca.WorkflowBuilder) -> None:
     cloaca.WorkflowBuilder("w", merge={"total": cloaca.merge.sum, "best": best}, on_conflict="first")
     cloaca.WorkflowBuilder("w", merge={"total": "sum"})  # type: ignore[dict-item]
     cloaca.WorkflowBuilder("w", on_conflict="never")  # type: ignore[arg-type]
+    cloaca.WorkflowBuilder("w", on_complete=lambda result: print(result.status))
+    cloaca.WorkflowBuilder("w", on_complete=print_progress)  # type: ignore[arg-type]
     assert_type(cloaca.testing.check_merge_rule(best, [1, 2, 3]), tuple[str, ...])
     assert_type(builder.description("text").tag("key", "value"), cloaca.WorkflowBuilder)
     assert_type(builder.add_task("load"), cloaca.WorkflowBuilder)
@@ -145,9 +162,12 @@ def workflows(builder: cloaca.WorkflowBuilder) -> None:
     assert_type(workflow.tasks[0].timeout, float | None)
     assert_type(workflow.tasks[0].trigger_rule, str | None)
     assert_type(workflow.tasks[0].trigger_rules, cloaca.Condition | None)
+    assert_type(workflow.tasks[0].on_success, Callable[..., object] | None)
+    assert_type(workflow.tasks[0].on_failure, Callable[..., object] | None)
     assert_type(workflow.version, str)
     assert_type(workflow.merge, Mapping[str, Callable[[Any, list[Any]], Any]])
     assert_type(workflow.on_conflict, Literal["first", "last", "fail"] | None)
+    assert_type(workflow.on_complete, Callable[..., object] | None)
     assert_type(workflow.topological_sort(), list[str])
     assert_type(workflow.get_execution_levels(), list[list[str]])
     assert_type(workflow.get_roots(), list[str])

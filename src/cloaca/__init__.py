@@ -46,6 +46,7 @@ if TYPE_CHECKING:
     from cloaca.errors import WorkflowError as WorkflowError
     from cloaca.errors import WorkflowFailedError as WorkflowFailedError
     from cloaca.future import Execution as Execution
+    from cloaca.handle import TaskHandle as TaskHandle
     from cloaca.namespace import TaskNamespace as TaskNamespace
     from cloaca.namespace import WorkflowContext as WorkflowContext
     from cloaca.registry import register_workflow_constructor as register_workflow_constructor
@@ -84,6 +85,7 @@ _HOME = {
     "StorageFullError": "errors",
     "Task": "workflow",
     "TaskError": "errors",
+    "TaskHandle": "handle",
     "TaskNamespace": "namespace",
     "TaskResult": "result",
     "TaskTimeout": "errors",
@@ -137,6 +139,7 @@ __all__ = [
     "StorageFullError",
     "Task",
     "TaskError",
+    "TaskHandle",
     "TaskNamespace",
     "TaskResult",
     "TaskTimeout",

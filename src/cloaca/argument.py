@@ -4,7 +4,8 @@ Each function takes what the argument is, for the message, and what was given. I
 telling both what was given and what is expected. A bool is no number here, and neither is NaN or infinity.
 """
 
-from collections.abc import Mapping
+import inspect
+from collections.abc import Callable, Mapping
 from math import isfinite
 from typing import Any, TypeVar
 
@@ -63,3 +64,27 @@ def instance(what: str, value: Any, kind: type[_T], example: str) -> _T:
     if not isinstance(value, kind):
         raise ValueError(f"{what} is a {kind.__name__}, as in {example}, not {value!r}.")
     return value
+
+
+def function(what: str, value: object, *given: str) -> Callable[..., object]:
+    """Something that can be called with what is `given`."""
+    form = f"{what} is a function that can be called with ({', '.join(given)})"
+    if not callable(value):
+        raise ValueError(f"{form}, not {value!r}.")
+    try:
+        signature = inspect.signature(value)
+    except ValueError:  # some builtins don't tell
+        return value
+    try:
+        signature.bind(*given)
+    except TypeError as error:
+        raise ValueError(f"{form}, and {value!r} takes {signature}.") from error
+    return value
+
+
+def callback(what: str, value: object, *given: str) -> Callable[..., object]:
+    """A function that can be called with what is `given`, and needn't be awaited, as nobody does."""
+    called = function(what, value, *given)
+    if inspect.iscoroutinefunction(called) or inspect.iscoroutinefunction(type(called).__call__):
+        raise ValueError(f"{what} is called, and nobody would await {value!r}: make it a plain `def`.")
+    return called

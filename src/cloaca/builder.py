@@ -10,13 +10,14 @@ from dataclasses import replace
 from types import MappingProxyType, MethodType, TracebackType
 from typing import Any, Self, TypeAlias
 
-from cloaca import precedence, registry
+from cloaca import argument, precedence, registry
 from cloaca.condition import renamed
 from cloaca.engine.plan import Plan, plan
 from cloaca.errors import INPUT, NotSupportedYetError, WorkflowError
 from cloaca.merge.given import checked_on_conflict, checked_rules
 from cloaca.merge.rules import OnConflict, Rule
 from cloaca.namespace import WorkflowContext
+from cloaca.result import WorkflowResult
 from cloaca.rules import TriggerRule, checked_rule
 from cloaca.wire.frames import is_encodable
 from cloaca.workflow import Task, Workflow
@@ -63,8 +64,11 @@ class WorkflowBuilder:
 
     `trigger_rule` is the rule by which the tasks start that say nothing of it themselves (see `task`).
 
-    Raises `ValueError` where a merge rule is no function of the base and the values, and for other arguments that make
-    no sense.
+    `on_complete(result)` is called in the program once an execution has ended, however it did, before `execute`
+    returns. What it raises is logged.
+
+    Raises `ValueError` where a merge rule is no function of the base and the values, `on_complete` none of the result,
+    and for other arguments that make no sense.
 
     >>> import cloaca
     >>> with cloaca.WorkflowBuilder("greet") as builder:
@@ -86,11 +90,17 @@ class WorkflowBuilder:
         merge: Mapping[str, Rule] | None = None,
         on_conflict: OnConflict | None = None,
         trigger_rule: TriggerRule | None = None,
+        on_complete: Callable[[WorkflowResult], object] | None = None,
     ) -> None:
         check_name("A workflow's name", name)
         self._trigger_rule = checked_rule("WorkflowBuilder(trigger_rule=...)", trigger_rule)
         self._merge = MappingProxyType(checked_rules(merge))
         self._on_conflict: OnConflict | None = checked_on_conflict(on_conflict)
+        self._on_complete = (
+            None
+            if on_complete is None
+            else argument.callback("WorkflowBuilder(on_complete=...)", on_complete, "result")
+        )
         self.name = name
         self.namespace = WorkflowContext(tenant or "public", package or "embedded", workflow or name)
         self._description = ""
@@ -153,7 +163,9 @@ class WorkflowBuilder:
             tasks = tuple(map(self._with_rule, tasks))
         compiled = self._compiled(tasks)
         tags = MappingProxyType(dict(self._tags))
-        return Workflow(self.name, self._description, tags, tasks, compiled, self._merge, self._on_conflict)
+        return Workflow(
+            self.name, self._description, tags, tasks, compiled, self._merge, self._on_conflict, self._on_complete
+        )
 
     def _compiled(self, tasks: Sequence[Task]) -> Plan:
         conditions = [(task.id, task.trigger_rules) for task in tasks if task.trigger_rules is not None]

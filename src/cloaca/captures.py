@@ -63,7 +63,13 @@ class Captures:
 
     def _made(self, captured: list[Captured]) -> Capture:
         functions = [
-            Publish(function.number, function.blob, self._sent_along(task, function), function.template)
+            Publish(
+                function.number,
+                function.blob,
+                self._sent_along(task, function),
+                function.template,
+                task.form.takes_handle,
+            )
             for task, function in zip(self._tasks, captured, strict=True)
         ]
         numbers = {condition: sent.function for condition, sent in self._conditions.items()}
@@ -75,6 +81,8 @@ class Captures:
                 task.retry,
                 trigger_of(task),
                 condition_number(task, numbers),
+                tells_success=task.on_success is not None,
+                tells_failure=task.on_failure is not None,
             )
             for task, function in zip(self._tasks, functions, strict=True)
         ]

@@ -461,6 +461,21 @@ def of_task(
     return context
 
 
+def of_ended(
+    given: Slice,
+    writer: str,
+    diff: Mapping[str, bytes | None],
+    rules: Rules,
+    leases: object,
+    origin: tuple[int, int],
+) -> Context:
+    """What an attempt saw, with what it has set: for a look at it afterwards. `leases` and `origin` are as above."""
+    context = Context.__new__(Context)
+    context._open(given, frozenset(), _answer_nothing, writer, rules, leases=leases, origin=origin)
+    context._changes = dict(diff)
+    return context
+
+
 def leases_of(context: Context) -> object:
     """What keeps the files that the context's values refer to."""
     return context._leases

@@ -29,6 +29,7 @@ from cloaca.engine.events import (
     Release,
     Room,
     Supply,
+    Tell,
     Tick,
     Withdraw,
 )
@@ -60,7 +61,9 @@ class Job(Generic[AnyRun]):
 
     `rules` are the workflow's merge rules for this run, or the function of the call: what goes with the job. `leases`
     keep the large values that the run may still need. `on_end` is called once, with the error that ended it, if one
-    did; `on_delivery` with each batch of results. Both on the coordinator's thread.
+    did; `on_delivery` with each batch of results; `on_tell` with each end of which the program wants to be told, and
+    `on_release` with leases that the run doesn't need any more. All on the coordinator's thread. Where that is the
+    caller's own, `catch_up` is called between two steps.
     """
 
     workflow: str
@@ -71,6 +74,9 @@ class Job(Generic[AnyRun]):
     rules: Publish | None = None
     leases: Leases = field(default_factory=dict)
     on_delivery: Callable[[Deliver], None] = lambda _: None
+    on_tell: Callable[[Tell], None] = lambda _: None
+    on_release: Callable[[list[Lease]], None] = lambda _: None
+    catch_up: Callable[[], None] = lambda: None
 
 
 AnyJob: TypeAlias = Job[Any]
@@ -232,15 +238,17 @@ class Coordinator:
         for grace, those in groupby(withdrawn, attrgetter("grace")):
             self._executor.cancel([withdraw.attempt for withdraw in those], grace)
 
-    def _carry_out_one(self, job: AnyJob, command: Answer | Release | Deliver | Ended) -> None:
+    def _carry_out_one(self, job: AnyJob, command: Answer | Release | Deliver | Tell | Ended) -> None:
         match command:
             case Answer():
                 self._executor.answer(command)
             case Release():
-                for payload in command.payloads:
-                    job.leases.pop(payload, None)
+                leases = [job.leases.pop(payload, None) for payload in command.payloads]
+                job.on_release([lease for lease in leases if lease is not None])
             case Deliver():
                 job.on_delivery(command)
+            case Tell():
+                job.on_tell(command)
             case Ended():
                 self._close(job, None)
 

@@ -4,9 +4,9 @@ from collections.abc import Callable
 from typing import Any, TypeVar, Unpack, overload
 
 from cloaca.builder import TaskFunction, WorkflowBuilder, current_builder
-from cloaca.options import TaskOptions, condition, dependencies, given, keys, policy, seconds, task_id
+from cloaca.options import TaskOptions, callbacks, condition, dependencies, given, keys, policy, seconds, task_id
 from cloaca.rules import checked_rule
-from cloaca.signature import check_signature
+from cloaca.signature import form_of
 from cloaca.workflow import Task
 
 _F = TypeVar("_F", bound=TaskFunction)
@@ -34,11 +34,18 @@ def task(function: Any = None, /, **options: Unpack[TaskOptions]) -> Any:
     condition, made by `context_value`, `task_success`, `all_of` and the like. Where the answer is no, the task is
     skipped, and `result.tasks[id].reason` says why.
 
+    `on_success(task_id, context)` is called when the task has ended well, with what it saw and set, and
+    `on_failure(task_id, error, context)` for each try that failed: in the program, on the thread that waits for the
+    result, while the run goes on. What they raise is logged.
+
+    The function may be anything that can be called with the context: a lambda (with an `id`), a closure, a partial, a
+    method, an object, an `async def`. A second parameter named `handle` or `task_handle` is given a `TaskHandle`.
+
     Every other argument raises `NotSupportedYetError` for now.
 
     Raises `ValueError` outside a block, and for arguments that make no sense: `retry` together with any `retry_*`,
-    both trigger rules, a function that can't be called with the context alone, a dependency that is neither id nor
-    function. Whether dependencies exist is checked when the block ends.
+    both trigger rules, a class, a function that wants more than the context and a handle, a dependency that is neither
+    id nor function, a callback that can't be called so. Whether dependencies exist is checked when the block ends.
 
     >>> import cloaca
     >>> with cloaca.WorkflowBuilder("prices") as builder:
@@ -54,11 +61,21 @@ def task(function: Any = None, /, **options: Unpack[TaskOptions]) -> Any:
     name, listed = task_id(said.get("id")), dependencies(said.get("dependencies"))
     reads, retry, timeout = keys(said.get("reads")), policy(said), seconds(said.get("timeout"))
     rule, rules = checked_rule("task(trigger_rule=...)", said.get("trigger_rule")), condition(said.get("trigger_rules"))
+    success, failure = callbacks(said)
 
     def define(function: _F) -> _F:
         builder, known_as = _open_builder(), _known_as(function, name)
         defined = Task(
-            known_as, function, reads=reads, retry=retry, timeout=timeout, trigger_rule=rule, trigger_rules=rules
+            known_as,
+            function,
+            reads=reads,
+            retry=retry,
+            timeout=timeout,
+            trigger_rule=rule,
+            trigger_rules=rules,
+            on_success=success,
+            on_failure=failure,
+            form=form_of(known_as, function),
         )
         builder.define(defined, listed)
         return function
@@ -76,9 +93,8 @@ def _open_builder() -> WorkflowBuilder:
 
 
 def _known_as(function: TaskFunction, name: str | None) -> str:
-    """The id of the task that the function is, once it is clear that it can be one."""
+    """The id of the task that the function is."""
     known_as: str | None = name or getattr(function, "__name__", None)
     if known_as is None:
         raise ValueError(f"{function!r} has no name that could be the task's id: write task(id=...).")
-    check_signature(known_as, function)
     return known_as

@@ -3,11 +3,12 @@
 import os
 import time
 from collections.abc import Callable
-from contextlib import suppress
 from queue import Empty, SimpleQueue
 
 from cloaca import interrupts
+from cloaca.callbacks import Callbacks
 from cloaca.coordinator import Job
+from cloaca.engine.events import Tell
 from cloaca.engine.run import Run
 from cloaca.errors import InternalError, RunnerClosedError
 from cloaca.loop import Inline, Loop
@@ -38,9 +39,12 @@ class Execution:
     ) -> None:
         self._owner: object = owner
         self.id = os.urandom(16).hex()
-        self._job: Job[Run] | None = make_job(self._end)
         self._workflow = workflow
         self._rules = rules
+        job = make_job(self._end)
+        self._callbacks = Callbacks(workflow, rules, job.run)
+        job.on_tell, job.on_release, job.catch_up = self._tell, self._callbacks.release, self._catch_up
+        self._job: Job[Run] | None = job
         self._input_leases = input_leases
         self._oversized: list[str] = []
         self._warned = warned
@@ -74,10 +78,13 @@ class Execution:
     def result(self, timeout: float | None = None) -> WorkflowResult:
         """Wait for the end, for at most `timeout` seconds, and return the result.
 
+        Callbacks of the workflow are called meanwhile, here: one that runs is waited for, whatever the time. Where
+        nobody waits, none is called.
+
         Raises:
             TimeoutError: it hasn't ended in time; it goes on.
             KeyboardInterrupt: Ctrl-C was pressed; the execution was cancelled, and the exception's `result` tells how
-                far it got. Pressed again meanwhile, tasks get no time to end in order.
+                far it got. Pressed again meanwhile, tasks get no time to end in order, and no callback is called.
             SystemExit: the program was told to end (SIGTERM, SIGHUP) while its main thread waited here, and has no
                 handler of its own for that; the same applies.
         """
@@ -106,11 +113,30 @@ class Execution:
             raise RunnerClosedError("This execution belongs to the process that forked this one: wait for it there.")
         bell: SimpleQueue[None] = SimpleQueue()
         self._bells.append(bell)
-        if not self._has_ended:
-            with suppress(Empty):
-                bell.get(timeout=timeout)
-        self._bells.remove(bell)  # a program may ask with short time limits, again and again
+        until = None if timeout is None else time.monotonic() + timeout
+        try:
+            self._catch_up()
+            while not self._has_ended and _rings(bell, until):
+                self._catch_up()
+        finally:
+            self._bells.remove(bell)  # a program may ask with short time limits, again and again
+        if self._has_ended:
+            self._catch_up()
         return self._has_ended
+
+    def _catch_up(self) -> None:
+        """Call the callbacks that are due, after all that tasks have printed until then."""
+        if self._callbacks.is_due:
+            self._host.settle()
+        self._callbacks.call()
+
+    def _tell(self, tell: Tell) -> None:
+        self._callbacks.tell(tell)
+        self._ring()
+
+    def _ring(self) -> None:
+        for bell in list(self._bells):
+            bell.put(None)
 
     def _stop(self, interrupt: BaseException) -> None:
         """Cancel, and wait for the end; told so again, hurry."""
@@ -119,7 +145,8 @@ class Execution:
                 interrupts.tell(interrupt, self._workflow.name)
             self.cancel()
             self._wait(None)
-        except KeyboardInterrupt:
+        except (KeyboardInterrupt, SystemExit):
+            self._callbacks.give_up()
             self._cancel(grace=0)
             self._wait(None)
 
@@ -155,9 +182,18 @@ class Execution:
             error = fault
         self._error = error
         self._owner = None
+        self._callbacks.end(self._result, None if job is None else job.leases)
         self._has_ended = True
-        for bell in list(self._bells):
-            bell.put(None)
+        self._ring()
+
+
+def _rings(bell: "SimpleQueue[None]", until: float | None) -> bool:
+    """Whether a bell rings before a moment has come."""
+    try:
+        bell.get(timeout=None if until is None else max(0.0, until - time.monotonic()))
+    except Empty:
+        return False
+    return True
 
 
 def begun(execution: Execution) -> Execution:
@@ -165,7 +201,7 @@ def begun(execution: Execution) -> Execution:
     try:
         if execution._job is not None:
             execution._host.begin(execution._job)
-    except KeyboardInterrupt as interrupt:
+    except (KeyboardInterrupt, SystemExit) as interrupt:
         execution._attach(interrupt)
         raise
     return execution

@@ -23,10 +23,10 @@ class Inline:
         """Run the job; it has ended on return. After Ctrl-C it has, too: as cancelled."""
         self._coordinator.post(job, Begin())
         try:
-            self._finish()
-        except KeyboardInterrupt:
+            self._finish(job)
+        except (KeyboardInterrupt, SystemExit):
             self.cancel(job)
-            self._finish()
+            self._finish(job)
             raise
         finally:
             self._executor.close()
@@ -38,9 +38,11 @@ class Inline:
     def settle(self) -> None:
         """What tasks print here is shown at once."""
 
-    def _finish(self) -> None:
+    def _finish(self, job: AnyJob) -> None:
         while not self._coordinator.is_idle:
             self._coordinator.step()
+            job.catch_up()
+        job.catch_up()
 
 
 class Loop:

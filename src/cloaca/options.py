@@ -4,8 +4,9 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final, TypedDict
 
 from cloaca import argument
-from cloaca.builder import Dependency, TaskFunction, check_name, refuse_unsupported
+from cloaca.builder import Dependency, check_name, refuse_unsupported
 from cloaca.condition import Condition
+from cloaca.context import Context
 from cloaca.retry import BackoffStrategy, RetryCondition, RetryPolicy
 from cloaca.rules import TriggerRule
 from cloaca.wire.frames import is_encodable
@@ -23,8 +24,8 @@ class TaskOptions(TypedDict, total=False):
     retry_max_delay_ms: float | None
     retry_condition: str | None
     retry_jitter: bool | None
-    on_success: TaskFunction | None
-    on_failure: TaskFunction | None
+    on_success: Callable[[str, Context], object] | None
+    on_failure: Callable[[str, str, Context], object] | None
     trigger_rules: Condition | None
     trigger_rule: TriggerRule | None
     timeout: float | None
@@ -35,7 +36,7 @@ class TaskOptions(TypedDict, total=False):
 
 
 _NAMES: Final = TaskOptions.__annotations__.keys()
-_NOT_YET: Final = ("on_success", "on_failure", "for_each", "writes", "limit")
+_NOT_YET: Final = ("for_each", "writes", "limit")
 
 
 def given(options: Mapping[str, Any]) -> dict[str, Any]:
@@ -99,6 +100,17 @@ def condition(trigger_rules: Any) -> Condition | None:
     raise ValueError(
         f"task(trigger_rules=...) is a condition, as in cloaca.task_success('load'), not {trigger_rules!r}{advice}."
     )
+
+
+def callbacks(said: Mapping[str, Any]) -> tuple[Callable[..., object] | None, Callable[..., object] | None]:
+    """What to call when a try of the task has ended well, and when it has failed; `None` where it isn't said."""
+    return _callback(said, "on_success", "task_id", "context"), _callback(
+        said, "on_failure", "task_id", "error", "context"
+    )
+
+
+def _callback(said: Mapping[str, Any], name: str, *given: str) -> Callable[..., object] | None:
+    return argument.callback(f"task({name}=...)", said[name], *given) if name in said else None
 
 
 # ---- retries -------------------------------------------------------------------------------------------------------

@@ -27,6 +27,7 @@ from cloaca.execution.batch import Batch
 from cloaca.execution.pool import Pool
 from cloaca.execution.surroundings import here
 from cloaca.future import Execution, OnEnd, begun
+from cloaca.handle import with_handle
 from cloaca.loop import Inline, Loop
 from cloaca.mapping import Sizes, mapped
 from cloaca.merge.rules import Rules
@@ -48,7 +49,7 @@ from cloaca.wire.blobs import LARGE, size_of
 from cloaca.wire.codec import inlined
 from cloaca.wire.functions import capture, next_number
 from cloaca.wire.messages import ITEMS, Publish, Version
-from cloaca.workflow import Workflow
+from cloaca.workflow import Task, Workflow
 
 Item = TypeVar("Item")
 Value = TypeVar("Value")
@@ -278,7 +279,15 @@ class DefaultRunner:
         run = Run(
             workflow.plan,
             [
-                Work(rank, (), retry=task.retry, trigger=trigger_of(task), condition=condition_number(task, conditions))
+                Work(
+                    rank,
+                    (),
+                    retry=task.retry,
+                    trigger=trigger_of(task),
+                    condition=condition_number(task, conditions),
+                    tells_success=task.on_success is not None,
+                    tells_failure=task.on_failure is not None,
+                )
                 for rank, task in enumerate(tasks)
             ],
             inputs,
@@ -288,7 +297,7 @@ class DefaultRunner:
             merging=_merging(workflow, rules, number),
             seed=seed,
         )
-        functions = {rank: task.function for rank, task in enumerate(tasks)}
+        functions = {rank: _called_here(task) for rank, task in enumerate(tasks)}
         asked = {number: condition for condition, number in conditions.items()}
         host = Inline(serial.SerialExecutor({**functions, number: rules, **asked}))
 
@@ -326,6 +335,11 @@ class DefaultRunner:
             raise RunnerClosedError("This runner was shut down. Create a new DefaultRunner.")
         if self._process != os.getpid():
             raise RunnerClosedError("This runner belongs to the process that forked this one. Create a new one here.")
+
+
+def _called_here(task: Task) -> Callable[..., object]:
+    """What runs where the functions themselves are called."""
+    return with_handle(task.function) if task.form.takes_handle else task.function
 
 
 def _merging(workflow: Workflow, rules: Rules, number: int) -> Merging:

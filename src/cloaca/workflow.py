@@ -12,6 +12,7 @@ from cloaca.engine.plan import Plan, plan
 from cloaca.merge.rules import OnConflict, Rule
 from cloaca.retry import RetryPolicy
 from cloaca.rules import DEFAULT
+from cloaca.signature import PLAIN, Form
 from cloaca.version import version
 
 
@@ -23,6 +24,8 @@ class Task:
     where it is tried once. `timeout`: how many seconds each try may take, or `None` where it may take any time.
     `trigger_rule`: the name of the rule by which it starts, or `trigger_rules`: the condition in its place; where both
     are `None`, the default rule applies.
+    `on_success` and `on_failure` are called in the program, if given, when tries of it have ended. `form`:
+    what the function is called with.
     """
 
     id: str
@@ -33,6 +36,9 @@ class Task:
     timeout: float | None = None
     trigger_rule: str | None = None
     trigger_rules: Condition | None = None
+    on_success: Callable[..., object] | None = None
+    on_failure: Callable[..., object] | None = None
+    form: Form = PLAIN
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -41,6 +47,7 @@ class Workflow:
 
     `tasks` is in order of definition; `plan` is the same graph in the engine's terms. `merge` holds the merge rules by
     key, and `on_conflict` says what becomes of values that don't combine: "first", "last", "fail", or `None`.
+    `on_complete`, if given, is called with the result of each execution.
     """
 
     name: str
@@ -50,6 +57,7 @@ class Workflow:
     plan: Plan
     merge: Mapping[str, Rule] = field(default_factory=dict)
     on_conflict: OnConflict | None = None
+    on_complete: Callable[..., object] | None = None
 
     @cached_property
     def version(self) -> str:

@@ -4,7 +4,7 @@ What executors report about attempts (`AttemptEvent`) and what they are told (`A
 the wire; here are the rest.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from cloaca.wire.messages import Answer, Assignment, Done, Failed, Lost, Skipped, Started, Unstarted, Wants
@@ -74,6 +74,20 @@ class Release:
 
 
 @dataclass(frozen=True, slots=True)
+class Tell:
+    """An attempt has ended whose end the program wants to be told of.
+
+    `diff` is what it set and removed, and `error` why it failed; `None`: it ended well. `ended`: how many tries of the
+    task had ended before.
+    """
+
+    rank: int
+    diff: Mapping[str, bytes | None]
+    error: str | None
+    ended: int
+
+
+@dataclass(frozen=True, slots=True)
 class Ended:
     """Every task has ended; the run is over."""
 
@@ -81,5 +95,5 @@ class Ended:
 RunEvent = Begin | Room | Cancel | Tick
 BatchEvent = RunEvent | Supply
 AttemptEvent = Started | Wants | Done | Failed | Skipped | Lost | Unstarted
-Command = Assignment | Answer | Withdraw | Release | Deliver | Ended
+Command = Assignment | Answer | Withdraw | Release | Deliver | Tell | Ended
 Commands = Sequence[Command]

@@ -57,6 +57,8 @@ class History:
         place_of: PlaceOf = lambda _rank: "",
     ) -> None:
         self._plan = plan
+        self._ruled = ruled
+        self._place_of = place_of
         self._ancestry = Ancestry(plan)
         self._order = MergeOrder(plan)
         self._telling = Telling(self._order, plan.defined, place_of, ruled)
@@ -78,6 +80,21 @@ class History:
     def steps(self) -> int:
         """How many tasks and writes were looked at in order to answer: what answering has cost."""
         return self._walked + self._order.steps + self._telling.steps
+
+    # ---- for another thread ----------------------------------------------------------------------------------------
+
+    def twin(self) -> "History":
+        """Another history of the same run, which knows of no task's writes yet."""
+        twin = History(self._plan, {}, collected=self._collected, ruled=self._ruled, place_of=self._place_of)
+        twin._inputs = self._inputs
+        return twin
+
+    def take_over(self, rank: int, original: "History") -> None:
+        """Take over the writes of a completed task, if there are any. Those of its ancestors come first."""
+        writes = original._writes[rank]
+        for key, write in writes.items():
+            self._stand(key, write)
+        self._writes[rank] = writes
 
     # ---- writing ---------------------------------------------------------------------------------------------------
 

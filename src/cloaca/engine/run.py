@@ -35,7 +35,19 @@ from msgspec.structs import replace
 
 from cloaca import rules, verdict
 from cloaca.condition import Condition
-from cloaca.engine.events import AttemptEvent, Begin, Cancel, Commands, Ended, Release, Room, RunEvent, Tick, Withdraw
+from cloaca.engine.events import (
+    AttemptEvent,
+    Begin,
+    Cancel,
+    Commands,
+    Ended,
+    Release,
+    Room,
+    RunEvent,
+    Tell,
+    Tick,
+    Withdraw,
+)
 from cloaca.engine.history import History
 from cloaca.engine.lifetimes import Lifetimes
 from cloaca.engine.plan import Plan
@@ -107,7 +119,8 @@ class Work(Struct, frozen=True, gc=False):
 
     `timeout`: how many seconds one attempt may take. Without a `retry` policy there is one. `trigger` is when it may
     start, a rule by name or a condition; `None`: the default rule. `condition`: the number under which that was
-    published, where it is asked in the attempt; 0 where the run decides.
+    published, where it is asked in the attempt; 0 where the run decides. `tells_success` and `tells_failure`: whether
+    the program wants to be told of attempts that end so.
     """
 
     function: int
@@ -116,6 +129,8 @@ class Work(Struct, frozen=True, gc=False):
     retry: RetryPolicy | None = None
     trigger: str | Condition | None = None
     condition: int = 0
+    tells_success: bool = False
+    tells_failure: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -295,14 +310,16 @@ class Run:
             return Outcome("Skipped", reason=self.reason(rank))
         if state is not State.FAILED:
             return _OUTCOMES[state]
-        match self.ends[rank]:
-            case Lost() as lost:
-                error = error_of(lost, self.plan.names[rank], self.attempts[rank])
-                return Outcome("Failed", f"{type(error).__name__}: {error}")
-            case Failed(type_name=type_name, text=text):
-                return Outcome("Failed", f"{type_name}: {text}")
-            case _:
-                raise InternalError(f"Task {self.plan.names[rank]!r} failed and nothing tells why")
+        end = self.ends[rank]
+        if not isinstance(end, Failed | Lost):
+            raise InternalError(f"Task {self.plan.names[rank]!r} failed and nothing tells why")
+        return Outcome("Failed", self._error_text(rank, end))
+
+    def _error_text(self, rank: int, end: Failed | Lost) -> str:
+        if isinstance(end, Failed):
+            return f"{end.type_name}: {end.text}"
+        error = error_of(end, self.plan.names[rank], self.attempts[rank])
+        return f"{type(error).__name__}: {error}"
 
     def reason(self, rank: int) -> str:
         """Why a task was skipped."""
@@ -517,7 +534,10 @@ class Run:
         if attempt.nearby is not None:
             self._learn(attempt.rank, event.usage.read)
         self._durations[attempt.rank] = event.usage.ended - event.usage.started
-        return self._end(attempt, State.COMPLETED, event.usage)
+        ended = self._end(attempt, State.COMPLETED, event.usage)
+        if self._work[attempt.rank].tells_success:
+            return [Tell(attempt.rank, event.diff, None, self._failures[attempt.rank]), *ended]
+        return ended
 
     def _note_size(self, key: str, version: Version, limit: int) -> None:
         payload = version.payload
@@ -528,7 +548,7 @@ class Run:
             self.oversized.setdefault(key, (version.writer, size))
 
     def _fail(self, attempt: Attempt, event: Failed | Lost) -> Commands:
-        rank = attempt.rank
+        rank, ended = attempt.rank, self._failures[attempt.rank]
         if isinstance(event, Lost):
             if attempt.is_expired:
                 event = replace(event, timeout=self._work[rank].timeout)
@@ -536,13 +556,14 @@ class Run:
                 return self._end(attempt, State.CANCELLED, event)
         else:
             self._failures[rank] += 1
+        told = [Tell(rank, {}, self._error_text(rank, event), ended)] if self._work[rank].tells_failure else []
         delay = None if self.stopped else self._delay(rank, event)
         if delay is None:
-            return self._end(attempt, State.FAILED, event)
+            return [*told, *self._end(attempt, State.FAILED, event)]
         self._forget(attempt)
         self.states[rank] = State.BACKING_OFF
         self._backoffs.set(rank, self._now + delay)
-        return ()
+        return told
 
     def _delay(self, rank: int, event: Failed | Lost) -> float | None:
         """How many seconds to wait before the next try; `None`: there is none."""

@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping
 from contextvars import Context as Variables
 from contextvars import copy_context
 from decimal import getcontext, setcontext
+from inspect import isawaitable
 from typing import Any
 
 from cloaca.context import Ask, Context, adopt, demand_agreement, diff_of, of_task, traffic_of
@@ -53,9 +54,10 @@ def run(
         demand_agreement(context, assignment.agreed)
         function = load(assignment.function)
         of_process().begin(assignment)
-        returned = _variables().run(function, context)
+        variables = _variables()
+        returned = variables.run(function, context)
         if returned is not None and returned is not context:
-            _take_over(context, returned)
+            _take_over(context, returned, variables)
         diff = diff_of(context)
         clear()
     except BaseException as error:  # noqa: BLE001 - sys.exit and Ctrl-C of a task end the task, not the worker
@@ -97,7 +99,13 @@ def _copy_decimal() -> None:
     setcontext(getcontext().copy())
 
 
-def _take_over(context: Context, returned: Any) -> None:
+def _take_over(context: Context, returned: Any, variables: Variables) -> None:
+    if isawaitable(returned):
+        from cloaca.execution.coroutines import finish  # asyncio takes longer to load than a worker to start
+
+        returned = variables.run(finish, returned)
+    if returned is None or returned is context:
+        return
     if isinstance(returned, Context):
         adopt(context, returned)
     elif isinstance(returned, Mapping):
@@ -123,11 +131,14 @@ def _failed(assignment: Assignment, error: BaseException, usage: Usage) -> Faile
 
 
 def _below_this_file(error: BaseException) -> Any:
-    """The traceback without the frames of this module: it starts in the user's code."""
+    """The traceback without the frames that lead to the task: it starts in the user's code."""
     frames = error.__traceback__
-    while frames is not None and frames.tb_frame.f_code.co_filename == __file__:
+    while frames is not None and frames.tb_frame.f_globals.get("__name__", "").startswith(_LEADING):
         frames = frames.tb_next
     return frames
+
+
+_LEADING = (__name__, "cloaca.execution.coroutines", "cloaca.handle", "asyncio.", "concurrent.futures.")
 
 
 def _text(error: BaseException) -> str:

@@ -6,7 +6,7 @@ the same codec as everywhere. It offers no protection: a task that hangs or kill
 
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from threading import local
+from contextvars import ContextVar
 from time import sleep
 from typing import Any
 
@@ -31,12 +31,12 @@ from cloaca.wire.messages import (
 )
 
 _EVERYTHING: frozenset[str] = frozenset()
-_thread = local()
+_runs_task = ContextVar("cloaca.runs_task", default=False)
 
 
 def runs_task() -> bool:
-    """Whether this thread is inside a task."""
-    return getattr(_thread, "runs_task", False)
+    """Whether this thread is inside a task, or runs the coroutines of one."""
+    return _runs_task.get()
 
 
 class SerialExecutor:
@@ -84,11 +84,11 @@ class SerialExecutor:
             sleep(timeout)
         if not events and self._queue:
             assignment = self._queue.popleft()
-            _thread.runs_task = True
+            before = _runs_task.set(True)
             try:
                 report = self._run(assignment)
             finally:
-                _thread.runs_task = False
+                _runs_task.reset(before)
             if isinstance(report, Failed) and report.type_name == KeyboardInterrupt.__name__:
                 self._events = [Started(assignment.attempt), Lost(assignment.attempt, None, "SIGINT")]
                 raise KeyboardInterrupt  # here Ctrl-C is meant for the program, not for the task alone
@@ -111,12 +111,12 @@ def each(batch: Batch, items: Iterable[Any]) -> Iterator[Any]:
     """What a batch's function makes of each item, here. Items and results go through the codec, as everywhere."""
     for number, item in enumerate(items):
         own = [decode(encode(item))]
-        _thread.runs_task = True
+        before = _runs_task.set(True)
         try:
             with of_process().kept():
                 (result,) = batch.run(number, own)
         finally:
-            _thread.runs_task = False
+            _runs_task.reset(before)
         yield decode(encode(result))
 
 

@@ -28,6 +28,7 @@ from cloaca.execution.outlet import Outlet
 from cloaca.execution.output import Output
 from cloaca.execution.spin import Lookout
 from cloaca.execution.surroundings import enter, here, recognised
+from cloaca.handle import with_handle
 from cloaca.wire.frames import FrameReader, decode_down
 from cloaca.wire.functions import load
 from cloaca.wire.messages import (
@@ -82,6 +83,7 @@ class Worker:
         self._blobs: dict[int, bytes] = {}
         self._reads: dict[int, frozenset[str]] = {}
         self._templates: dict[int, int] = {}
+        self._handled: dict[int, bool] = {}
         self._functions: dict[int, Any] = {}
         self._queue: deque[Assignment] = deque()
         self._answers: deque[Answer] = deque()
@@ -153,7 +155,7 @@ class Worker:
         template, blob = self._templates.get(number), self._blobs[number]
         made = load(blob) if template is None else fill(self._load(template), blob)
         del self._blobs[number]
-        return made
+        return with_handle(made) if number in self._handled else made
 
     def _ask(self, number: int, keys: tuple[str, ...], rest: bool, outcomes: bool) -> Slice:  # noqa: FBT001 - as in Ask
         if self._is_cut_off:
@@ -203,9 +205,11 @@ class Worker:
         self._reads[number] = _as_set(function.reads)
         if function.template:
             self._templates[number] = function.template
+        if function.takes_handle:
+            self._handled[number] = True
 
     def _forget(self, functions: list[int]) -> None:
-        for table in (self._blobs, self._reads, self._templates, self._functions):
+        for table in (self._blobs, self._reads, self._templates, self._handled, self._functions):
             for number in functions:
                 table.pop(number, None)
 

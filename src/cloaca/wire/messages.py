@@ -73,13 +73,14 @@ class Publish(Message, frozen=True, tag="publish"):
     """A function, merge rules or a condition, that assignments will name by number; or a template of functions.
 
     `reads`: the keys that a slice for the function always covers. `template`: the number of the template that the blob
-    fills in (see `wire/templates`), 0 where it says everything itself.
+    fills in (see `wire/templates`), 0 where it says everything itself. `takes_handle`: it is called with a handle too.
     """
 
     function: int
     blob: bytes
     reads: tuple[str, ...]
     template: int = 0
+    takes_handle: bool = False
 
 
 class Filter(Message, frozen=True):

@@ -1,0 +1,149 @@
+"""Callbacks: what the program asked to be told of a run, called one at a time on the thread that waits for its result.
+
+    coordinator's thread: tell, release, end --> due --> call: whoever waits
+
+A callback is given what the task saw as a context that looks keys up when it is read, in a replica of the history. The
+large values that it may still read are kept for it, also those that the run has let go of meanwhile.
+"""
+
+import logging
+import weakref
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping
+from functools import partial
+from threading import Lock, RLock, get_ident
+from typing import Any, TypeVar
+
+from cloaca.context import Context, of_ended
+from cloaca.engine.events import Tell
+from cloaca.engine.replica import Replica
+from cloaca.engine.run import Run
+from cloaca.merge.rules import Rules
+from cloaca.result import WorkflowResult
+from cloaca.wire.messages import Slice
+from cloaca.workflow import Task, Workflow
+
+_logger = logging.getLogger("cloaca")
+_Value = TypeVar("_Value")
+
+
+class Callbacks:
+    """Those of one execution. `call` is for the threads that wait, all else for the coordinator's."""
+
+    def __init__(self, workflow: Workflow, rules: Rules, run: Run) -> None:
+        self._workflow = workflow
+        self._rules = rules
+        self._seed = run.seed
+        self._replica: Replica | None = Replica(run)
+        self._lock = RLock()
+        self._due: deque[tuple[str, Callable[[], object]]] = deque()
+        self._turn = Lock()
+        self._caller: int | None = None
+        self._newest: Callable[[], _Kept | None] = lambda: None
+        self._is_over = False
+
+    @property
+    def is_due(self) -> bool:
+        """Whether one is to be called."""
+        return bool(self._due)
+
+    def tell(self, tell: Tell) -> None:
+        """An attempt has ended of a task that has a callback for that."""
+        task = self._workflow.tasks[self._workflow.plan.defined[tell.rank]]
+        context = self._context(task, tell)
+        if tell.error is None:
+            self._add(f"on_success of task {task.id!r}", partial(_given(task.on_success), task.id, context))
+        else:
+            self._add(f"on_failure of task {task.id!r}", partial(_given(task.on_failure), task.id, tell.error, context))
+
+    def release(self, leases: list[Any]) -> None:
+        """The run doesn't need these any more; contexts of callbacks may."""
+        newest = self._newest()
+        if newest is not None:
+            newest.leases.append(leases)
+
+    def end(self, result: WorkflowResult | None, leases: object) -> None:
+        """The run is over. `leases` are what it still had; without a result there is nothing to be told of it."""
+        self.release([leases])
+        self._replica = None  # it holds every value of the run
+        if result is not None and self._workflow.on_complete is not None:
+            self._add(f"on_complete of workflow {self._workflow.name!r}", partial(self._workflow.on_complete, result))
+
+    def call(self) -> None:
+        """Call all that are due, in order. What they raise is logged; only what ends programs passes."""
+        if self._caller == get_ident():
+            raise RuntimeError(
+                f"A callback of workflow {self._workflow.name!r} waits for the result of the execution that it was "
+                "called in, which waits for the callback. Look at the result in on_complete."
+            )
+        with self._turn:
+            self._caller = get_ident()
+            try:
+                while self._due:
+                    _call(*self._due.popleft())
+            finally:
+                self._caller = None
+
+    def give_up(self) -> None:
+        """Call none any more."""
+        self._is_over = True
+        self._due.clear()
+
+    def _add(self, what: str, call: Callable[[], object]) -> None:
+        if not self._is_over:
+            self._due.append((what, call))
+
+    def _context(self, task: Task, tell: Tell) -> Context:
+        if self._replica is None:
+            raise AssertionError("an attempt ended after its run")
+        kept, before = _Kept(), self._newest()
+        if before is not None:
+            before.next = kept
+        self._newest = weakref.ref(kept)
+        given = self._replica.slice(tell.rank)
+        outcomes = given.outcomes if given.outcomes is None else _OneByOne(given.outcomes, self._lock)
+        slice_ = Slice(_OneByOne(given.versions, self._lock), given.complete, outcomes)
+        return of_ended(slice_, task.id, tell.diff, self._rules, kept, (self._seed, tell.ended))
+
+
+class _Kept:
+    """Leases that a context may need: those that were released while it was the newest, and all later ones."""
+
+    __slots__ = ("__weakref__", "leases", "next")
+
+    def __init__(self) -> None:
+        self.leases: list[object] = []
+        self.next: _Kept | None = None
+
+
+class _OneByOne(Mapping[str, _Value]):
+    """A mapping that threads look into one after the other: a callback may hand its context to another thread."""
+
+    def __init__(self, mapping: Mapping[str, _Value], lock: RLock) -> None:
+        self._mapping = mapping
+        self._lock = lock
+
+    def __getitem__(self, key: str) -> _Value:
+        with self._lock:
+            return self._mapping[key]
+
+    def __iter__(self) -> Iterator[str]:
+        with self._lock:
+            return iter(self._mapping)
+
+    def __len__(self) -> int:
+        with self._lock:
+            return len(self._mapping)
+
+
+def _given(callback: Callable[..., object] | None) -> Callable[..., object]:
+    if callback is None:
+        raise AssertionError("an end was told that nobody wants to be told of")
+    return callback
+
+
+def _call(what: str, call: Callable[[], object]) -> None:
+    try:
+        call()
+    except Exception:
+        _logger.exception("The callback %s raised. That changes nothing for the run.", what)

@@ -1,0 +1,49 @@
+"""A replica of a run's history, for a thread that looks at what tasks saw while the run goes on.
+
+A task's ancestors have ended when it runs, and what they wrote doesn't change any more. So another thread may take it
+over, without a lock, and answer from there, with caches of its own. It does so when it is asked, for the ancestors that
+it doesn't know yet: each is taken over once.
+"""
+
+from cloaca.engine.history import History
+from cloaca.engine.run import Run
+from cloaca.engine.view import ContextView, DeferredMapping
+from cloaca.wire.messages import Outcome, Slice
+
+
+class Replica:
+    """What tasks of a run saw that have been started. To be used by one thread at a time."""
+
+    def __init__(self, run: Run) -> None:
+        self._run = run
+        self._history: History | None = None
+        self._known: set[int] = set()
+
+    def slice(self, rank: int) -> Slice:
+        """Everything that the task saw; it costs nothing until it is looked into."""
+        return Slice(
+            DeferredMapping(lambda: ContextView(self._up_to(rank), rank)),
+            complete=True,
+            outcomes=DeferredMapping(lambda: self._outcomes(rank)),
+        )
+
+    def _up_to(self, rank: int) -> History:
+        """The history, with what all ancestors of the task have written."""
+        if self._history is None:
+            self._history = self._run.history.twin()
+        predecessors, known = self._run.plan.predecessors, self._known
+        new: set[int] = set()
+        ahead = list(predecessors[rank])
+        while ahead:
+            task = ahead.pop()
+            if task not in known and task not in new:
+                new.add(task)
+                ahead.extend(predecessors[task])
+        for task in sorted(new):
+            self._history.take_over(task, self._run.history)
+        known |= new
+        return self._history
+
+    def _outcomes(self, rank: int) -> dict[str, Outcome]:
+        names = self._run.plan.names
+        return {names[task]: self._run.outcome(task) for task in self._up_to(rank).ancestors(rank)}
