@@ -8,7 +8,8 @@ from tests.reference import Graph
 from cloaca.engine import invariants
 from cloaca.engine.events import AttemptEvent, Command, RunEvent
 from cloaca.engine.plan import plan
-from cloaca.engine.run import Run, Work
+from cloaca.engine.run import Run
+from cloaca.engine.work import Work
 from cloaca.errors import INPUT
 from cloaca.testing import NO_USAGE
 from cloaca.wire.messages import (

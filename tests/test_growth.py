@@ -16,7 +16,9 @@ import pytest
 from cloaca.engine.events import Begin, Room
 from cloaca.engine.history import History
 from cloaca.engine.plan import Plan, plan
-from cloaca.engine.run import Run, State, Work
+from cloaca.engine.run import Run
+from cloaca.engine.state import State
+from cloaca.engine.work import Work
 from cloaca.errors import INPUT
 from cloaca.merge.rules import Rules
 from cloaca.merge.settle import settle

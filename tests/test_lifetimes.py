@@ -19,8 +19,9 @@ from cloaca.engine.ancestry import Ancestry
 from cloaca.engine.events import AttemptEvent, Begin, Command, Ended, Release, Room, RunEvent
 from cloaca.engine.history import History
 from cloaca.engine.plan import plan
-from cloaca.engine.run import Merging, Run, Work
+from cloaca.engine.run import Run
 from cloaca.engine.telling import NOTHING_TO_MERGE, Told
+from cloaca.engine.work import Merging, Work
 from cloaca.errors import INPUT
 from cloaca.merge.conflict import Conflict
 from cloaca.merge.rules import Rules

@@ -20,8 +20,10 @@ from tests.runs import DIAMOND, a_run, answered, candidates_of, done, failed, lo
 from cloaca.engine import invariants
 from cloaca.engine.events import AttemptEvent, Begin, Cancel, Command, Ended, Room, RunEvent, Tick, Withdraw
 from cloaca.engine.plan import plan
-from cloaca.engine.run import GRACE_SECONDS, Run, State, Stop, Work
+from cloaca.engine.run import Run
+from cloaca.engine.state import State, Stop
 from cloaca.engine.timers import Timers
+from cloaca.engine.work import GRACE_SECONDS, Work
 from cloaca.retry import BackoffStrategy, RetryPolicy
 from cloaca.testing import NO_USAGE
 from cloaca.wire.messages import (

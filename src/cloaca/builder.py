@@ -11,6 +11,7 @@ from types import MappingProxyType, MethodType, TracebackType
 from typing import Any, Self, TypeAlias
 
 from cloaca import registry
+from cloaca.engine.pairing import findings
 from cloaca.engine.plan import plan
 from cloaca.errors import INPUT, NotSupportedYetError, WorkflowError
 from cloaca.merge.given import checked_on_conflict, checked_rules
@@ -148,6 +149,8 @@ class WorkflowBuilder:
             compiled = plan(self.name, [(task.id, task.dependencies) for task in tasks])
         except WorkflowError as error:
             raise WorkflowError(self.name, unclear + error.findings) from None
+        if any(task.for_each for task in tasks):
+            unclear += tuple(findings(compiled, [tasks[place].for_each for place in compiled.defined]))
         if unclear:
             raise WorkflowError(self.name, unclear)
         tags = MappingProxyType(dict(self._tags))

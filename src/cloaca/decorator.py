@@ -4,8 +4,8 @@ from collections.abc import Callable
 from typing import Any, TypeVar, Unpack, overload
 
 from cloaca.builder import TaskFunction, WorkflowBuilder, current_builder
-from cloaca.options import TaskOptions, dependencies, given, keys, policy, seconds, task_id
-from cloaca.signature import check_signature
+from cloaca.options import TaskOptions, dependencies, given, items_key, keys, policy, seconds, task_id
+from cloaca.signature import ALONE, WITH_ITEM, check_signature
 from cloaca.workflow import Task
 
 _F = TypeVar("_F", bound=TaskFunction)
@@ -27,11 +27,14 @@ def task(function: Any = None, /, **options: Unpack[TaskOptions]) -> Any:
     `retry_max_delay_ms` (60,000), `retry_condition` ("never", "transient" or "all"), `retry_jitter` (True). Any of
     them alone will do; the others then are as in `RetryPolicy.default()`. `timeout` bounds each try, in seconds.
 
+    With `for_each="rows"` it is a mapped task: it runs once for each item of the list or dict under that key, side by
+    side, and its function takes `(context, item)`. What these instances set is collected, as a list or a dict.
+
     Every other argument raises `NotSupportedYetError` for now.
 
     Raises `ValueError` outside a block, and for arguments that make no sense: `retry` together with any `retry_*`,
-    both trigger rules, a function that can't be called with the context alone, a dependency that is neither id nor
-    function. Whether dependencies exist is checked when the block ends.
+    both trigger rules, a function that can't be called with the context (and the item), a dependency that is neither
+    id nor function. Whether dependencies exist is checked when the block ends.
 
     >>> import cloaca
     >>> with cloaca.WorkflowBuilder("prices") as builder:
@@ -46,10 +49,12 @@ def task(function: Any = None, /, **options: Unpack[TaskOptions]) -> Any:
     said = given(options)
     name, listed = task_id(said.get("id")), dependencies(said.get("dependencies"))
     reads, retry, timeout = keys(said.get("reads")), policy(said), seconds(said.get("timeout"))
+    each = items_key(said.get("for_each"))
+    form = ALONE if each is None else WITH_ITEM
 
     def define(function: _F) -> _F:
-        builder, known_as = _open_builder(), _known_as(function, name)
-        builder.define(Task(known_as, function, reads=reads, retry=retry, timeout=timeout), listed)
+        builder, known_as = _open_builder(), _known_as(function, name, form)
+        builder.define(Task(known_as, function, reads=reads, retry=retry, timeout=timeout, for_each=each), listed)
         return function
 
     return define if function is None else define(function)
@@ -64,10 +69,10 @@ def _open_builder() -> WorkflowBuilder:
     return builder
 
 
-def _known_as(function: TaskFunction, name: str | None) -> str:
+def _known_as(function: TaskFunction, name: str | None, form: tuple[str, ...]) -> str:
     """The id of the task that the function is, once it is clear that it can be one."""
     known_as: str | None = name or getattr(function, "__name__", None)
     if known_as is None:
         raise ValueError(f"{function!r} has no name that could be the task's id: write task(id=...).")
-    check_signature(known_as, function)
+    check_signature(known_as, function, form)
     return known_as

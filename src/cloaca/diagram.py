@@ -1,9 +1,10 @@
 """A plan as a picture, in the languages of Mermaid and Graphviz.
 
 Nodes are called `t0`, `t1` and so on, by rank; the author's ids appear in labels only, where any text can be escaped.
+Mapped tasks have a double border.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 
 from cloaca.engine.plan import Plan
 
@@ -12,14 +13,23 @@ _DOT_ESCAPES = str.maketrans(
 )
 
 
-def to_mermaid(plan: Plan) -> str:
-    """Return the plan as a Mermaid flowchart, from top to bottom."""
-    return "\n".join(["flowchart TD", *_nodes(plan, lambda name: f'["{_mermaid(name)}"]'), *_edges(plan, "-->")]) + "\n"
+def to_mermaid(plan: Plan, mapped: Collection[str] = ()) -> str:
+    """Return the plan as a Mermaid flowchart, from top to bottom. `mapped` are the ids of mapped tasks."""
+
+    def label(task: str) -> str:
+        text = f'["{_mermaid(task)}"]'
+        return f"[{text}]" if task in mapped else text
+
+    return "\n".join(["flowchart TD", *_nodes(plan, label), *_edges(plan, "-->")]) + "\n"
 
 
-def to_dot(name: str, plan: Plan) -> str:
-    """Return the plan as a Graphviz digraph called `name`."""
-    lines = [*_nodes(plan, lambda task: f' [label="{_dot(task)}"];'), *(f"{edge};" for edge in _edges(plan, "->"))]
+def to_dot(name: str, plan: Plan, mapped: Collection[str] = ()) -> str:
+    """Return the plan as a Graphviz digraph called `name`. `mapped` are the ids of mapped tasks."""
+
+    def label(task: str) -> str:
+        return f' [label="{_dot(task)}"{" peripheries=2" if task in mapped else ""}];'
+
+    lines = [*_nodes(plan, label), *(f"{edge};" for edge in _edges(plan, "->"))]
     return "\n".join([f'digraph "{_dot(name)}" {{', *lines, "}"]) + "\n"
 
 

@@ -4,7 +4,7 @@ import os
 import pickle
 import weakref
 from array import array
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from itertools import count
 from threading import Lock
 from types import TracebackType
@@ -19,10 +19,14 @@ from cloaca.coordinator import Job
 from cloaca.database import check_url
 from cloaca.engine.batches import BatchRun
 from cloaca.engine.events import Deliver
-from cloaca.engine.run import GRACE_SECONDS, Limits, Merging, Run, Work
+from cloaca.engine.fan import Each
+from cloaca.engine.pairing import paired
+from cloaca.engine.run import Run
+from cloaca.engine.work import GRACE_SECONDS, Limits, Merging, Work
 from cloaca.errors import NestedExecutionError, RunnerClosedError
 from cloaca.execution import serial, worker
 from cloaca.execution.batch import Batch
+from cloaca.execution.expansion import Expansion
 from cloaca.execution.pool import Pool
 from cloaca.execution.surroundings import here
 from cloaca.future import Execution, OnEnd, begun
@@ -44,6 +48,7 @@ from cloaca.settings import (
 from cloaca.storage import Leases, Storage
 from cloaca.wire.blobs import LARGE, size_of
 from cloaca.wire.codec import inlined
+from cloaca.wire.effects import keys_set
 from cloaca.wire.functions import Captured, FunctionCache, RuleOf, capture, next_number
 from cloaca.wire.messages import ITEMS, Publish, Version
 from cloaca.workflow import Task, Workflow
@@ -177,7 +182,7 @@ class DefaultRunner:
         limits = Limits(self._settings.workflow_timeout, fail_fast, self._settings.grace, self._settings.warn_above)
         if self._settings.executor == "serial":
             return self._start_here(workflow, rules, inputs, limits, seed)
-        captured, templates, blobs = self._capture(workflow)
+        captured, templates, blobs, expansions = self._capture(workflow)
         rules = rules.packed(blobs)  # what rules use is read now, also for what is merged in this process later
         loop = self._running_loop()
         leases = _stored(inputs, loop.storage)
@@ -190,7 +195,7 @@ class DefaultRunner:
         sent = Publish(next_number(), pickle.dumps(rules), ())
         run = Run(
             workflow.plan,
-            _work(tasks, functions, self._settings.task_timeout),
+            _work(workflow, functions, expansions, self._settings.task_timeout),
             inputs,
             numbers=self._numbers,
             answers=True,
@@ -201,7 +206,8 @@ class DefaultRunner:
         )
 
         def job(on_end: OnEnd) -> Job[Run]:
-            return Job(workflow.name, run, [*templates, *functions], on_end, surroundings, sent, leases)
+            published = [*templates, *functions, *expansions.values()]
+            return Job(workflow.name, run, published, on_end, surroundings, sent, leases)
 
         return begun(Execution(self, self._warned, workflow, rules, job, loop, leases_of(given)))
 
@@ -273,11 +279,15 @@ class DefaultRunner:
         self, workflow: Workflow, rules: Rules, inputs: dict[str, Version], limits: Limits, seed: int
     ) -> Execution:
         inputs = {key: inlined_version(version) for key, version in inputs.items()}
-        functions = [task.function for task in _by_rank(workflow)]
+        tasks = _by_rank(workflow)
+        functions: dict[int, object] = {rank: task.function for rank, task in enumerate(tasks)}
         number = len(functions)
+        expansions = {rank: number + 1 + rank for rank, task in enumerate(tasks) if task.for_each}
+        each = _each(workflow, expansions)
+        functions |= {number: rules, **{expansions[rank]: _expansion(tasks[rank]) for rank in expansions}}
         run = Run(
             workflow.plan,
-            [Work(rank, (), retry=task.retry) for rank, task in enumerate(_by_rank(workflow))],
+            [Work(rank, (), retry=task.retry, each=each.get(rank)) for rank, task in enumerate(tasks)],
             inputs,
             numbers=count(),
             answers=False,
@@ -285,21 +295,26 @@ class DefaultRunner:
             merging=_merging(workflow, rules, number),
             seed=seed,
         )
-        host = Inline(serial.SerialExecutor({**dict(enumerate(functions)), number: rules}))
+        host = Inline(serial.SerialExecutor(functions))
 
         def job(on_end: OnEnd) -> Job[Run]:
             return Job(workflow.name, run, (), on_end, here())
 
         return begun(Execution(self, self._warned, workflow, rules, job, host))
 
-    def _capture(self, workflow: Workflow) -> tuple[list[Captured], list[Publish], dict[str, bytes]]:
-        """The functions of the tasks by rank, their templates, and the merge rules by key, as they stand now."""
+    def _capture(
+        self, workflow: Workflow
+    ) -> tuple[list[Captured], list[Publish], dict[str, bytes], dict[int, Publish]]:
+        """The functions of the tasks by rank, their templates, the merge rules by key, as they stand now.
+
+        And by rank what expands the mapped tasks.
+        """
         with self._lock:
             cache = self._captures.setdefault(workflow, _Captures())
             functions = cache.functions.capture_all((task.id, task.function) for task in _by_rank(workflow))
             templates = [Publish(number, blob, ()) for number, blob in cache.functions.templates]
             rules = {key: cache.rules.capture(RuleOf(key), rule).blob for key, rule in workflow.merge.items()}
-            return functions, templates, rules
+            return functions, templates, rules, cache.expansions(workflow)
 
     def _running_loop(self) -> Loop:
         with self._lock:
@@ -329,23 +344,52 @@ class _Captures:
     def __init__(self) -> None:
         self.functions = FunctionCache()
         self.rules = FunctionCache()
+        self._expansions: dict[int, Publish] | None = None
+
+    def expansions(self, workflow: Workflow) -> dict[int, Publish]:
+        """What expands the workflow's mapped tasks, by rank."""
+        if self._expansions is None:
+            mapped = {rank: task for rank, task in enumerate(_by_rank(workflow)) if task.for_each}
+            captured = {rank: capture(task.id, _expansion(task)) for rank, task in mapped.items()}
+            self._expansions = {
+                rank: Publish(one.number, one.blob, (mapped[rank].for_each or "",)) for rank, one in captured.items()
+            }
+        return self._expansions
 
 
 def _by_rank(workflow: Workflow) -> list[Task]:
     return [workflow.tasks[place] for place in workflow.plan.defined]
 
 
-def _work(tasks: list[Task], functions: list[Publish], timeout: float | None) -> list[Work]:
+def _work(
+    workflow: Workflow, functions: list[Publish], expansions: dict[int, Publish], timeout: float | None
+) -> list[Work]:
     """What the tasks run; `timeout` is for those that have none of their own."""
+    each = _each(workflow, {rank: expansion.function for rank, expansion in expansions.items()})
     return [
-        Work(function.function, function.reads, task.timeout or timeout, task.retry)
-        for task, function in zip(tasks, functions, strict=True)
+        Work(function.function, function.reads, task.timeout or timeout, task.retry, each.get(rank))
+        for rank, (task, function) in enumerate(zip(_by_rank(workflow), functions, strict=True))
     ]
+
+
+def _each(workflow: Workflow, expansions: Mapping[int, int]) -> dict[int, Each]:
+    """How tasks are mapped, by rank. `expansions` are the numbers of what expands them."""
+    if not expansions:
+        return {}
+    tasks = _by_rank(workflow)
+    writes = {rank: keys_set(tasks[rank].function) for rank in expansions}
+    return paired(workflow.plan, [task.for_each for task in tasks], expansions, writes)
+
+
+def _expansion(task: Task) -> Expansion:
+    return Expansion(task.id, task.for_each or "")
 
 
 def _sent_along(task: Task, function: Captured, collected: frozenset[str]) -> tuple[str, ...]:
     """The keys that a slice covers. What is kept by task grows with every task: it is sent where it is asked for."""
     reads = function.reads if task.reads is None else task.reads
+    if task.for_each in reads and task.reads is None:  # an instance is sent its item, not the collection
+        reads = tuple(key for key in reads if key != task.for_each)
     return reads if collected.isdisjoint(reads) else tuple(key for key in reads if key not in collected)
 
 

@@ -19,6 +19,7 @@ class Task:
 
     `reads`: the keys that it says to read, or `None` where it doesn't say. `retry`: when it is tried again, or `None`
     where it is tried once. `timeout`: how many seconds each try may take, or `None` where it may take any time.
+    `for_each`: the key of the items for each of which it runs, or `None` where it runs once.
     """
 
     id: str
@@ -27,6 +28,7 @@ class Task:
     reads: tuple[str, ...] | None = None
     retry: RetryPolicy | None = None
     timeout: float | None = None
+    for_each: str | None = None
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -78,11 +80,14 @@ class Workflow:
 
     def to_mermaid(self) -> str:
         """Return the graph as the text of a Mermaid flowchart."""
-        return diagram.to_mermaid(self.plan)
+        return diagram.to_mermaid(self.plan, self._mapped())
 
     def to_dot(self) -> str:
         """Return the graph as the text of a Graphviz file."""
-        return diagram.to_dot(self.name, self.plan)
+        return diagram.to_dot(self.name, self.plan, self._mapped())
+
+    def _mapped(self) -> frozenset[str]:
+        return frozenset(task.id for task in self.tasks if task.for_each is not None)
 
     def __repr__(self) -> str:
         count = len(self.tasks)
@@ -90,9 +95,11 @@ class Workflow:
 
 
 def _tries(tasks: Iterable[Task]) -> Iterator[tuple[str, str]]:
-    """What tasks say about how they are tried: nothing where they don't say anything."""
+    """What tasks say about how they are run: nothing where they don't say anything."""
     for task in tasks:
         if task.retry is not None:
             yield task.id, repr(task.retry)
         if task.timeout is not None:
             yield task.id, f"timeout={task.timeout}"
+        if task.for_each is not None:
+            yield task.id, f"for_each={task.for_each!r}"

@@ -8,7 +8,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields
 from heapq import heapify
 
-from cloaca.engine.run import ENDED, Run, State
+from cloaca.engine.run import Run
+from cloaca.engine.state import ENDED, State
 from cloaca.engine.timers import Timers
 from cloaca.engine.write import unsuperseded
 from cloaca.wire.messages import Failed, Lost, Usage

@@ -8,7 +8,7 @@ Rules of this file
     - Commands come out in an order that depends on the events alone.
 
           dependencies ended            room                 Started (or its end, at once)
-    WAITING ---------------> READY ------------> SUBMITTED ----------> RUNNING
+    WAITING ---------------> READY ------------> SUBMITTED ----------> RUNNING    (EXPANDED: see engine/fan)
        |                     ^   ^  Unstarted       |                    |
        |                     |   +------------------+              Done  |  Failed, Lost
        | none ended well     |                                       |   |
@@ -23,7 +23,6 @@ from array import array
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, MutableSequence, Sequence
 from dataclasses import dataclass
-from enum import Enum, IntEnum, auto
 from heapq import heapify, heappop, heappush
 from itertools import islice
 from typing import Any
@@ -31,19 +30,23 @@ from typing import Any
 from msgspec.structs import replace
 
 from cloaca.engine.events import AttemptEvent, Begin, Cancel, Commands, Ended, Release, Room, RunEvent, Tick, Withdraw
+from cloaca.engine.fan import Fan
 from cloaca.engine.history import History
+from cloaca.engine.ledger import Ledger
 from cloaca.engine.lifetimes import Lifetimes
 from cloaca.engine.plan import Plan
 from cloaca.engine.priority import Priority
-from cloaca.engine.telling import PlaceOf, Told
+from cloaca.engine.state import ENDED, State, Stop
+from cloaca.engine.telling import Told
 from cloaca.engine.timers import Timers
-from cloaca.engine.view import ContextView, DeferredMapping
+from cloaca.engine.view import ContextView, DeferredMapping, Overlaid
+from cloaca.engine.work import Limits, Merging, Work, followers
 from cloaca.errors import InternalError, kinds_of
 from cloaca.loss import error_of
-from cloaca.retry import RetryPolicy
 from cloaca.rules import may_start
 from cloaca.seed import fraction
 from cloaca.wire.blobs import is_reference, size_of
+from cloaca.wire.composite import is_composite
 from cloaca.wire.messages import (
     Answer,
     Assignment,
@@ -64,82 +67,18 @@ FIRST_PREFETCH = 16
 
 MOST_PREFETCH = 1 << 20
 STORY_LENGTH = 10_000
-GRACE_SECONDS = 2.0
 
-
-class State(IntEnum):
-    """Where a task stands."""
-
-    WAITING = auto()
-    READY = auto()
-    SUBMITTED = auto()
-    RUNNING = auto()
-    BACKING_OFF = auto()
-    COMPLETED = auto()
-    FAILED = auto()
-    SKIPPED = auto()
-    CANCELLED = auto()
-
-
-ENDED = frozenset({State.COMPLETED, State.FAILED, State.SKIPPED, State.CANCELLED})
-_OUTCOMES = {state: Outcome(state.name.capitalize()) for state in State}
 _IDLE = frozenset({State.WAITING, State.READY, State.BACKING_OFF})
-
-
-class Stop(Enum):
-    """Why a run was stopped before its end."""
-
-    CANCELLED = "it was cancelled"
-    FAILED_FAST = "a task failed"
-    OUT_OF_TIME = "its time was up"
-
-
-@dataclass(frozen=True, slots=True)
-class Work:
-    """What a task runs: the number of its published function, and the keys that it will probably read.
-
-    `timeout`: how many seconds one attempt may take. Without a `retry` policy there is one.
-    """
-
-    function: int
-    reads: tuple[str, ...]
-    timeout: float | None = None
-    retry: RetryPolicy | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Limits:
-    """What a run as a whole must keep to.
-
-    It is stopped after `timeout` seconds, and by the first failure where it is to `fail_fast`; a task that is stopped
-    has `grace` seconds to put its things in order. Values over `size` bytes are taken note of.
-    """
-
-    timeout: float | None = None
-    fail_fast: bool = False
-    grace: float = GRACE_SECONDS
-    size: int | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Merging:
-    """What a run has to know of merging, which it never does itself.
-
-    `rules` is the number of the published rules; `ruled` are the keys that have one, and `collected` those among them
-    whose values are kept by task; `unanimous`: no task begins while a key is in conflict at it; `place_of` tells where
-    the function of a task stands, by rank.
-    """
-
-    rules: int = 0
-    ruled: frozenset[str] = frozenset()
-    collected: frozenset[str] = frozenset()
-    unanimous: bool = False
-    place_of: PlaceOf = lambda _rank: ""
+_RECORDED = frozenset({State.COMPLETED, State.FAILED})
+"""How a mapped task may end that has written something: what some instances set counts, where others failed."""
 
 
 @dataclass(slots=True)
 class Attempt:
-    """An open attempt; `nearby` and `prefetch` serve its on-demand reads. `is_expired`: its time was up."""
+    """An open attempt of a task, by rank, or of an instance, by unit. `is_expired`: its time was up.
+
+    `nearby` and `prefetch` serve its on-demand reads.
+    """
 
     number: int
     rank: int
@@ -188,10 +127,11 @@ class Run:
             ruled=self._merging.ruled,
             collected=self._merging.collected,
         )
-        self.states = [State.WAITING] * len(plan.names)
-        self.attempts = [0] * len(plan.names)
+        self.ledger = Ledger(plan.names, plan.rank)
+        self.states = self.ledger.states
+        self.attempts = self.ledger.attempts
+        self.ends = self.ledger.ends
         self._failures = [0] * len(plan.names)
-        self.ends: list[Usage | Failed | Lost | None] = [None] * len(plan.names)
         self.stopped: Stop | None = None
         self.oversized: dict[str, tuple[str, int]] = {}
         self.late = 0
@@ -200,7 +140,11 @@ class Run:
         self._backoffs = Timers()
         self._deadline: float | None = None
         self._now = 0.0
-        self._work = work
+        self._work = [*work]  # of each task, and of each instance
+        self._tasks = len(plan.names)
+        self._fans = self.ledger.fans
+        self._followers = followers(work)
+        self._spent: list[bytes] = []  # items that nobody needs any more
         self._numbers = numbers
         self._answers = answers
         self._ready: list[int] = []  # places by priority: a heap
@@ -212,8 +156,8 @@ class Run:
 
     @property
     def ready(self) -> int:
-        """How many tasks could be submitted now."""
-        return len(self._ready)
+        """How many tasks and instances could be submitted now."""
+        return len(self._ready) + sum(fan.ready - 1 for fan in self._fans.values() if fan.ready)
 
     @property
     def open_attempts(self) -> Mapping[int, Attempt]:
@@ -267,18 +211,8 @@ class Run:
         return "\n".join(f"  {now:.6f} {what}" for now, task, what in zip(*[entries] * 3, strict=True) if task == rank)
 
     def outcome(self, rank: int) -> Outcome:
-        """How a task ended, as `context.outcome` tells it."""
-        state = self.states[rank]
-        if state is not State.FAILED:
-            return _OUTCOMES[state]
-        match self.ends[rank]:
-            case Lost() as lost:
-                error = error_of(lost, self.plan.names[rank], self.attempts[rank])
-                return Outcome("Failed", f"{type(error).__name__}: {error}")
-            case Failed(type_name=type_name, text=text):
-                return Outcome("Failed", f"{type_name}: {text}")
-            case _:
-                raise InternalError(f"Task {self.plan.names[rank]!r} failed and nothing tells why")
+        """How a task or an instance ended, as `context.outcome` tells it."""
+        return self.ledger.outcome(rank)
 
     # ---- the run ---------------------------------------------------------------------------------------------------
 
@@ -298,6 +232,8 @@ class Run:
         assignments = []
         while count and self._ready:
             rank = self.priority.ranks[heappop(self._ready)]
+            if rank in self._fans:
+                rank = self._taken(self._fans[rank])
             attempt = Attempt(next(self._numbers), rank)
             self._open[attempt.number] = attempt
             self.states[rank] = State.SUBMITTED
@@ -306,8 +242,19 @@ class Run:
             count -= 1
         return assignments
 
+    def _taken(self, fan: Fan) -> int:
+        """One of the fan's instances. Its task stays among what is ready as long as others are."""
+        unit = fan.take()
+        if fan.ready:
+            heappush(self._ready, self.priority.places[fan.rank])
+        return unit
+
     def _assignment(self, number: int, rank: int) -> Assignment:
         work = self._work[rank]
+        if work.each is not None:
+            if rank >= self._tasks:
+                return self._assignment_for_item(number, rank)
+            work = Work(work.each.expansion, (work.each.key,))
         agreed: tuple[str, ...] = ()
         reads = work.reads
         if self._merging.unanimous and len(self.plan.predecessors[rank]) > 1:
@@ -325,6 +272,21 @@ class Run:
             ended=self._failures[rank],
             seed=self.seed,
             place=self.priority.places[rank],
+        )
+
+    def _assignment_for_item(self, number: int, unit: int) -> Assignment:
+        fan = self.ledger.fan_of(unit)
+        return Assignment(
+            number,
+            self.ledger.name(unit),
+            self._work[unit].function,
+            self._slice_for_item(fan, unit),
+            self._merging.rules,
+            nth=self.attempts[unit] + 1,
+            ended=self._failures[unit],
+            seed=self.seed,
+            place=self.priority.places[fan.rank],
+            item=fan.item(unit - fan.first),
         )
 
     def _tick(self) -> Commands:
@@ -351,6 +313,8 @@ class Run:
 
     def _cancel_idle(self) -> None:
         self._ready.clear()
+        for fan in self._fans.values():
+            fan.withdraw()
         self._backoffs.drop_all()
         self._deadline = None
         for rank, state in enumerate(self.states):
@@ -360,17 +324,24 @@ class Run:
 
     def _make_ready(self, rank: int) -> None:
         self.states[rank] = State.READY
+        if rank >= self._tasks:
+            fan = self.ledger.fan_of(rank)
+            fan.offer(rank)
+            if fan.ready > 1:
+                return  # its task is among what is ready already
+            rank = fan.rank
         heappush(self._ready, self.priority.places[rank])
 
     def _note(self, rank: int, what: str) -> None:
         self._log.extend((self._now, rank, what))
 
     def _current(self) -> Iterator[int]:
-        """The tasks that run, or could run without any other one: all that haven't ended come after one of them."""
-        yield from (self.priority.ranks[place] for place in self._ready)
-        yield from self._backoffs
+        """Where all is seen from that runs, or could run without any other: all else that hasn't ended comes after."""
+        seen_from = self.ledger.seen_from
+        yield from (seen_from(self.priority.ranks[place]) for place in self._ready)
+        yield from map(seen_from, self._backoffs)
         for attempt in self._open.values():
-            yield attempt.rank
+            yield seen_from(attempt.rank)
 
     def _ended(self) -> Commands:
         return () if self._unended else (Ended(),)
@@ -378,17 +349,20 @@ class Run:
     def _close(self, rank: int, state: State) -> None:
         self.states[rank] = state
         self._unended -= 1
-        self._lifetimes.ended(rank)
+        if rank < self._tasks:
+            self._lifetimes.ended(rank)
+        else:
+            self._instance_ended(rank)
 
     def _released(self) -> Commands:
-        if self._lifetimes.is_idle:
-            return ()
         writes = self._lifetimes.released(self._current)
         payloads = [write.version.payload for write in writes if write.version.payload is not None]
+        payloads += self._spent
+        self._spent.clear()
         return (Release(payloads),) if payloads else ()
 
     def _impossible(self, attempt: Attempt, event: AttemptEvent) -> InternalError:
-        name = self.plan.names[attempt.rank]
+        name = self.ledger.name(attempt.rank)
         return InternalError(
             f"Task {name!r} is {self.states[attempt.rank].name}, and attempt {attempt.number} reported "
             f"{type(event).__name__}, which can't happen there. Its story:\n{self.story(attempt.rank)}"
@@ -404,18 +378,46 @@ class Run:
             ContextView(self.history, rank), complete=True, outcomes=DeferredMapping(lambda: self._outcomes(rank))
         )
 
+    def _slice_for_item(self, fan: Fan, unit: int) -> Slice:
+        """What an instance sees: what all of its task see alike, and what those before it wrote for the same item."""
+        rank = fan.head.rank
+        if fan.slice is None:
+            fan.slice = self._slice(rank, self._work[unit].reads) if self._answers else self._whole_slice(rank)
+        if fan.leader is None:
+            return fan.slice
+        overlay = fan.overlay(unit - fan.first)
+        if not self._answers:
+            outcomes = DeferredMapping(lambda: self._outcomes(unit))
+            return Slice(Overlaid(fan.slice.versions, overlay), complete=True, outcomes=outcomes)
+        reads = {key: overlay[key] for key in self._work[unit].reads if key in overlay}
+        return replace(fan.slice, versions={**fan.slice.versions, **reads})
+
+    def _overlay(self, unit: int) -> dict[str, Told]:
+        if unit < self._tasks:
+            return {}
+        fan = self.ledger.fan_of(unit)
+        return fan.overlay(unit - fan.first)
+
     def _nearby(self, attempt: Attempt, keys: tuple[str, ...]) -> dict[str, Told]:
         """The keys asked for, and more of what the attempt may ask for next: twice as many each time."""
+        rank = self.ledger.seen_from(attempt.rank)
         if attempt.nearby is None:
-            attempt.nearby = self.history.near(attempt.rank)
+            attempt.nearby = self.history.near(rank)
         found = dict(filter(None, islice(attempt.nearby, attempt.prefetch)))
         attempt.prefetch = min(2 * attempt.prefetch, MOST_PREFETCH)
         for key in keys:
-            found[key] = self.history.versions(attempt.rank, key)
-        return found
+            found[key] = self.history.versions(rank, key)
+        overlay = self._overlay(attempt.rank)
+        return {key: overlay.get(key, told) for key, told in found.items()} if overlay else found
 
     def _outcomes(self, rank: int) -> dict[str, Outcome]:
-        return {self.plan.names[task]: self.outcome(task) for task in self.history.ancestors(rank)}
+        """How a task's ancestors ended; for an instance that follows another, how that one did counts."""
+        seen_from = self.ledger.seen_from(rank)
+        outcomes = {self.plan.names[task]: self.outcome(task) for task in self.history.ancestors(seen_from)}
+        if rank >= self._tasks:
+            fan = self.ledger.fan_of(rank)
+            outcomes |= {above.task: self.outcome(above.first + rank - fan.first) for above in fan.above()}
+        return outcomes
 
     # ---- transitions -----------------------------------------------------------------------------------------------
 
@@ -438,23 +440,29 @@ class Run:
     def _answer(self, attempt: Attempt, event: Wants) -> Commands:
         outcomes = self._outcomes(attempt.rank) if event.outcomes else None
         if event.rest:
-            found = self.history.whole(attempt.rank)
+            whole = self.history.whole(self.ledger.seen_from(attempt.rank))
+            found = dict(Overlaid(whole, self._overlay(attempt.rank)))
         else:
             found = self._nearby(attempt, event.keys) if event.keys else {}
         return (Answer(attempt.number, Slice(found, event.rest, outcomes)),)
 
     def _complete(self, attempt: Attempt, event: Done) -> Commands:
-        for key, write in self.history.record(attempt.rank, event.diff).items():
+        if self._work[attempt.rank].each is not None:
+            return self._complete_part(attempt, event)
+        self._record(attempt.rank, event.diff, event.usage)
+        return self._end(attempt, State.COMPLETED, event.usage)
+
+    def _record(self, rank: int, diff: Mapping[str, bytes | None], usage: Usage) -> None:
+        for key, write in self.history.record(rank, diff).items():
             if write.seen:
                 self._lifetimes.superseded(key, write)
             if self._limits.size is not None:
                 self._note_size(key, write.version, self._limits.size)
-        self._durations[attempt.rank] = event.usage.ended - event.usage.started
-        return self._end(attempt, State.COMPLETED, event.usage)
+        self._durations[rank] = usage.ended - usage.started
 
     def _note_size(self, key: str, version: Version, limit: int) -> None:
         payload = version.payload
-        if payload is None or (len(payload) <= limit and not is_reference(payload)):
+        if payload is None or (len(payload) <= limit and not is_reference(payload) and not is_composite(payload)):
             return
         size = size_of(payload)
         if size > limit:
@@ -479,10 +487,11 @@ class Run:
 
     def _delay(self, rank: int, event: Failed | Lost) -> float | None:
         """How many seconds to wait before the next try; `None`: there is none."""
-        policy = self._work[rank].retry
-        if policy is None:
-            return None
-        nth, name = self.attempts[rank], self.plan.names[rank]
+        work = self._work[rank]
+        policy = work.retry
+        if policy is None or (work.each is not None and rank < self._tasks and isinstance(event, Failed)):
+            return None  # what expands a mapped task is tried again only where it was cut off
+        nth, name = self.attempts[rank], self.ledger.name(rank)
         if isinstance(event, Lost):
             error = error_of(event, name, nth)
             kinds, text = kinds_of(type(error)), f"{type(error).__name__}: {error}"
@@ -498,12 +507,13 @@ class Run:
         self._start(attempt, event)
         return self._fail(attempt, event)
 
-    def _end(self, attempt: Attempt, state: State, end: Usage | Failed | Lost) -> Commands:
+    def _end(self, attempt: Attempt, state: State, end: Usage | Failed | Lost | None) -> Commands:
         self._forget(attempt)
         self.ends[attempt.rank] = end
         self._close(attempt.rank, state)
-        self._release(attempt.rank)
-        released = () if self._lifetimes.is_idle else self._released()
+        if attempt.rank < self._tasks:
+            self._release(attempt.rank)
+        released = () if self._lifetimes.is_idle and not self._spent else self._released()
         if state is State.FAILED and self._limits.fail_fast and self._unended and not self.stopped:
             return [*released, *self._stop(Stop.FAILED_FAST)]
         return (*released, *self._ended()) if released else self._ended()
@@ -518,17 +528,114 @@ class Run:
         ahead = [ended]
         while ahead:
             task = ahead.pop()
-            well = self.states[task] is State.COMPLETED
+            well = self._has_succeeded(task)
             for dependent in self.plan.successors[task]:
                 self._waiting[dependent] -= 1
                 self._well[dependent] += well
                 if self._waiting[dependent] or self.states[dependent] is not State.WAITING:
                     continue
-                if may_start(self._well[dependent]):
+                if may_start(self._well[dependent]) and not self._follows_nothing(dependent):
                     self._make_ready(dependent)
                 else:
                     self._close(dependent, State.SKIPPED)
                     ahead.append(dependent)
+
+    def _has_succeeded(self, task: int) -> bool:
+        """Whether a task that ended counts as ended well at its dependents. A mapped one may count as failed, too."""
+        return self._fans[task].has_succeeded if task in self._fans else self.states[task] is State.COMPLETED
+
+    # ---- mapped tasks ----------------------------------------------------------------------------------------------
+
+    def _follows_nothing(self, rank: int) -> bool:
+        """Whether it is to go item by item after a task that has no items: that one never came to be expanded."""
+        each = self._work[rank].each
+        return each is not None and each.follows is not None
+
+    def _complete_part(self, attempt: Attempt, event: Done) -> Commands:
+        """A mapped task was expanded, or one of its instances has ended well."""
+        unit = attempt.rank
+        if unit >= self._tasks:
+            fan = self.ledger.fan_of(unit)
+            fan.keep(unit - fan.first, event.diff)
+            return self._end(attempt, State.COMPLETED, event.usage)
+        if self.stopped:
+            return self._end(attempt, State.CANCELLED, None)
+        self._forget(attempt)
+        self._expand(unit, event)
+        return self._ended()
+
+    def _expand(self, rank: int, event: Done) -> None:
+        """From here on there are instances: of the task, and of those that follow it item by item."""
+        ahead = [rank]
+        for mapped in ahead:  # grows meanwhile
+            self._fan_out(mapped, event.diff)
+            ahead += self._followers.get(mapped, ())
+        fan = self._fans[rank]
+        fan.add(event.usage)
+        if fan.labels:
+            heappush(self._ready, self.priority.places[rank])
+        else:
+            self._end_mapped(fan)
+
+    def _fan_out(self, rank: int, items: Mapping[str, bytes | None]) -> None:
+        work = self._work[rank]
+        if work.each is None:
+            raise InternalError(f"Task {self.plan.names[rank]!r} was expanded, and is no mapped task")
+        leader = None if work.each.follows is None else self._fans[work.each.follows]
+        fan = Fan(self.plan.names[rank], rank, len(self.states), work.each, items, leader)
+        self.ledger.add(fan, State.READY if leader is None else State.WAITING)
+        self._failures += [0] * fan.unended
+        self._work += [work] * fan.unended
+        self._unended += fan.unended
+
+    def _instance_ended(self, unit: int) -> None:
+        """Count its end, and let those begin that follow it item by item; or skip them, where it didn't end well."""
+        ahead = [unit]
+        while ahead:
+            unit = ahead.pop()
+            fan, state = self.ledger.fan_of(unit), self.states[unit]
+            index = unit - fan.first
+            fan.count(index, state, self.ends[unit])
+            spent = fan.spend(index)
+            if spent is not None and is_reference(spent):
+                self._spent.append(spent)
+            if not fan.unended:
+                self._end_mapped(fan)
+            for after in [follower.first + index for follower in fan.followers]:
+                if self.states[after] is not State.WAITING:
+                    continue
+                if state is State.COMPLETED:
+                    self._make_ready(after)
+                else:
+                    self.states[after] = State.CANCELLED if self.stopped else State.SKIPPED
+                    self._unended -= 1
+                    ahead.append(after)
+
+    def _end_mapped(self, fan: Fan) -> None:
+        """All instances have ended: so does their task, after the one that it follows, and before those that follow."""
+        ahead = [fan]
+        while ahead:
+            fan = ahead.pop()
+            has_led = fan.leader is None or self.states[fan.leader.rank] in ENDED
+            if has_led and not fan.unended and self.states[fan.rank] is State.EXPANDED:
+                self._close_mapped(fan)
+                ahead += fan.followers
+
+    def _close_mapped(self, fan: Fan) -> None:
+        rank, state = fan.rank, fan.state
+        if state in _RECORDED:
+            self._record(rank, fan.collected(), fan.usage)
+        end = None if fan.first_failed is None else self.ends[fan.first + fan.first_failed]
+        if state is State.COMPLETED:
+            self.ends[rank] = fan.usage
+        elif state is State.FAILED:
+            self.ends[rank] = replace(end, usage=fan.usage) if isinstance(end, Failed) else end
+        self.states[rank] = state
+        self._unended -= 1
+        for member in fan.head.close():  # as long as one of them sees what the head does, none counts as ended there
+            self._lifetimes.ended(member.rank)
+            member.let_go()
+        self._release(rank)
 
 
 _TRANSITIONS: dict[tuple[State, type[AttemptEvent]], Callable[[Run, Attempt, Any], Commands]] = {

@@ -134,6 +134,18 @@ class Retire(Message, frozen=True, tag="retire"):
     functions: list[int]
 
 
+class Item(Message, frozen=True):
+    """What one instance of a mapped task is for: the item, and its key where the items are those of a dict.
+
+    `of` is the key of the context that holds the items, `writer` the task (or instance) that made the payload.
+    """
+
+    payload: bytes
+    key: bytes | None = None
+    of: str = ""
+    writer: str = ""
+
+
 class Assignment(Message, frozen=True, tag="assign"):
     """One attempt to run.
 
@@ -141,7 +153,7 @@ class Assignment(Message, frozen=True, tag="assign"):
     of the slice that must not be in conflict, or the attempt fails before the task begins. `nth`: which try of the task
     this is, from 1. `place`: how urgent it is among those of its run, the smallest number first. `seed` is the run's;
     with it, the task's id and `ended` (how many tries the task ended by itself, so without those that were lost) comes
-    the attempt's own.
+    the attempt's own. `item`: the function is called with that, too.
     """
 
     attempt: int
@@ -154,6 +166,7 @@ class Assignment(Message, frozen=True, tag="assign"):
     ended: int = 0
     seed: int = 0
     place: int = 0
+    item: Item | None = None
 
 
 class Free(Message, frozen=True, tag="free"):
