@@ -71,7 +71,7 @@ def lost(attempt: int) -> Lost:
 
 
 def states(run: Run) -> dict[str, str]:
-    return {name: state.name for name, state in zip(run.plan.names, run.states, strict=True)}
+    return {run.ledger.name(unit): state.name for unit, state in enumerate(run.states)}
 
 
 def assigned(commands: Sequence[Command]) -> list[tuple[int, str]]:

@@ -19,6 +19,7 @@ from tests.runs import DIAMOND, a_run, answered, candidates_of, done, failed, lo
 
 from cloaca.engine import invariants
 from cloaca.engine.events import AttemptEvent, Begin, Cancel, Command, Ended, Room, RunEvent, Tick, Withdraw
+from cloaca.engine.pairing import paired
 from cloaca.engine.plan import plan
 from cloaca.engine.run import Run
 from cloaca.engine.state import State, Stop
@@ -26,6 +27,7 @@ from cloaca.engine.timers import Timers
 from cloaca.engine.work import GRACE_SECONDS, Work
 from cloaca.retry import BackoffStrategy, RetryPolicy
 from cloaca.testing import NO_USAGE
+from cloaca.wire.codec import decode, encode
 from cloaca.wire.messages import (
     Assignment,
     Done,
@@ -65,7 +67,13 @@ class NaiveRun:
         tries: Mapping[str, int],
         timeouts: Mapping[str, float],
         durations: Mapping[str, float],
+        mapped: Mapping[str, str],
     ) -> None:
+        self.mapped = mapped
+        self.leaders = leaders(graph, mapped)
+        self.items: dict[str, dict[str, bytes]] = {}  # of each task that was expanded, by label
+        self.keys: dict[str, list[bytes] | None] = {}
+        self.wrote: dict[str, Diff] = {}  # by instance
         self.durations = durations
         self.tries = tries
         self.timeouts = timeouts
@@ -82,6 +90,49 @@ class NaiveRun:
         self.started: set[int] = set()
         self.is_cancelled = False
 
+    @property
+    def entries(self) -> list[str]:
+        """All tasks and instances."""
+        return [*self.names, *(entry for name in self.items for entry in self.instances(name))]
+
+    def instances(self, name: str) -> list[str]:
+        return [f"{name}[{label}]" for label in self.items[name]]
+
+    def above(self, name: str) -> list[str]:
+        """The tasks that it follows, the nearest first."""
+        leader = self.leaders.get(name)
+        return [] if leader is None else [leader, *self.above(leader)]
+
+    def expands(self, name: str) -> bool:
+        """Whether an attempt of that name expands its task."""
+        return name in self.mapped and "[" not in name
+
+    def view(self, name: str) -> Visible:
+        """What a task or an instance sees: from where it was expanded, under what those before it wrote."""
+        task, label = split(name)
+        above = self.above(task)
+        visible = dict(self.context.whole([task, *above][-1]))
+        for leader in reversed(above) if label else ():
+            for key, payload in self.wrote.get(f"{leader}{label}", {}).items():
+                visible[key] = () if payload is None else (Version(f"{leader}{label}", payload),)
+        return {key: versions for key, versions in visible.items() if versions}
+
+    def item(self, name: str) -> tuple[bytes, bytes | None]:
+        """The item that an instance is given, and its key."""
+        task, label = split(name)
+        keys, place = self.keys[task], list(self.items[task]).index(label[1:-1])
+        set_before = [self.wrote.get(f"{leader}{label}", {}).get(self.mapped[task]) for leader in self.above(task)]
+        given = [payload for payload in set_before if payload is not None] or [self.items[task][label[1:-1]]]
+        return given[0], None if keys is None else keys[place]
+
+    def expand(self, attempt: int, items: dict[str, bytes], keys: list[bytes] | None) -> None:
+        head = self.close(attempt)
+        for name in self.names:
+            if name == head or head in self.above(name):
+                self.items[name], self.keys[name] = items, keys
+                self.attempts |= dict.fromkeys(self.instances(name), 0)
+        self.skip()
+
     def way(self, name: str) -> float:
         after = [self.way(other) for other in self.names if name in self.dependencies[other]]
         return self.durations.get(name, 1.0) + max(after, default=0.0)
@@ -89,20 +140,21 @@ class NaiveRun:
     def ready(self) -> list[str]:
         """Those with the longest way to the end first; of equal ones as they stand."""
         return [
-            name
+            entry
             for name in sorted(self.names, key=self.way, reverse=True)
-            if name not in self.ended
-            and name not in self.open.values()
-            and name not in self.backing_off
-            and self._may_start(name)
+            for entry in (self.instances(name) if name in self.items else [name])
+            if entry not in self.ended
+            and entry not in self.open.values()
+            and entry not in self.backing_off
+            and self._may_start(entry)
         ]
 
     def start(self, attempt: int) -> None:
         name = self.open[attempt]
         self.started.add(attempt)
         self.attempts[name] += 1
-        if name in self.timeouts:
-            self.deadlines[attempt] = self.now + self.timeouts[name]
+        if split(name)[0] in self.timeouts:
+            self.deadlines[attempt] = self.now + self.timeouts[split(name)[0]]
 
     def close(self, attempt: int) -> str:
         self.deadlines.pop(attempt, None)
@@ -114,7 +166,7 @@ class NaiveRun:
 
     def fail(self, attempt: int) -> None:
         name = self.open[attempt]
-        if self.is_cancelled or self.attempts[name] >= self.tries[name]:
+        if self.is_cancelled or self.attempts[name] >= self.tries[split(name)[0]]:
             self.end(attempt, "FAILED")
         else:
             self.backing_off[self.close(attempt)] = self.now + DELAY
@@ -138,28 +190,106 @@ class NaiveRun:
 
     def skip(self) -> None:
         for name in self.names:
-            if name not in self.ended and self._dependencies_ended(name) and not self._may_start(name):
+            if name in self.items:
+                self._skip_instances(name)
+                self._close_mapped(name)
+            elif name not in self.ended and self._dependencies_ended(name) and not self._may_start(name):
                 self.ended[name] = "SKIPPED"
+
+    def _skip_instances(self, name: str) -> None:
+        for entry in self.instances(name):
+            before = self._before(entry)
+            if entry not in self.ended and before is not None and self.ended.get(before, "COMPLETED") != "COMPLETED":
+                self.ended[entry] = "CANCELLED" if self.is_cancelled else "SKIPPED"
+
+    def _close_mapped(self, name: str) -> None:
+        ends = [self.ended.get(entry) for entry in self.instances(name)]
+        if name in self.ended or None in ends or self.leaders.get(name, name) not in {*self.ended, name}:
+            return
+        if "FAILED" in ends or "CANCELLED" in ends:
+            self.ended[name] = "FAILED" if "FAILED" in ends else "CANCELLED"
+        else:
+            self.ended[name] = "SKIPPED" if {*ends} == {"SKIPPED"} else "COMPLETED"
+        if self.ended[name] in {"COMPLETED", "FAILED"}:
+            self.context.record(name, self._collected(name))
+
+    def _collected(self, name: str) -> Diff:
+        """What was set, decoded and encoded anew: the very bytes."""
+        diffs = [self.wrote.get(entry, {}) for entry in self.instances(name)]
+        columns = {key: [diff.get(key) for diff in diffs] for key in {key for diff in diffs for key in diff}}
+        return {key: self._whole(name, column) if any(column) else None for key, column in columns.items()}
+
+    def _whole(self, name: str, column: Sequence[bytes | None]) -> bytes:
+        keys = self.keys[name]
+        if keys is None:
+            return encode([None if payload is None else decode(payload) for payload in column])
+        return encode({decode(key): decode(payload) for key, payload in zip(keys, column, strict=True) if payload})
 
     def cancel(self) -> None:
         self.is_cancelled = True
         self.backing_off.clear()
-        self.ended |= {
-            name: "CANCELLED" for name in self.names if name not in self.ended and name not in self.open.values()
-        }
+        idle = {*self.entries} - {*self.ended} - {*self.open.values()} - {*self.items}
+        self.ended |= dict.fromkeys(idle, "CANCELLED")
+        self.skip()
 
     def states(self) -> dict[str, str]:
         ready = dict.fromkeys(self.ready(), "READY")
         waiting = dict.fromkeys(self.backing_off, "BACKING_OFF")
         opened = {name: "RUNNING" if n in self.started else "SUBMITTED" for n, name in self.open.items()}
-        return dict.fromkeys(self.names, "WAITING") | ready | waiting | opened | self.ended
+        expanded = dict.fromkeys(self.items, "EXPANDED")
+        return dict.fromkeys(self.entries, "WAITING") | expanded | ready | waiting | opened | self.ended
 
     def _dependencies_ended(self, name: str) -> bool:
         return all(dependency in self.ended for dependency in self.dependencies[name])
 
-    def _may_start(self, name: str) -> bool:
-        ends = [self.ended.get(dependency) for dependency in self.dependencies[name]]
-        return not ends or (None not in ends and "COMPLETED" in ends)
+    def _before(self, entry: str) -> str | None:
+        """The instance that it follows."""
+        task, label = split(entry)
+        leader = self.leaders.get(task)
+        return None if leader is None or not label else f"{leader}{label}"
+
+    def _may_start(self, entry: str) -> bool:
+        before = self._before(entry)
+        if before is not None:
+            return self.ended.get(before) == "COMPLETED"
+        if "[" in entry:
+            return True
+        dependencies = self.dependencies[entry]
+        has_begun = not dependencies or any(self._succeeded(dependency) for dependency in dependencies)
+        return entry not in self.leaders and self._dependencies_ended(entry) and has_begun
+
+    def _succeeded(self, name: str) -> bool:
+        if name not in self.items:
+            return self.ended.get(name) == "COMPLETED"
+        ends = [self.ended.get(entry) for entry in self.instances(name)]
+        return not ends or "COMPLETED" in ends
+
+
+def split(entry: str) -> tuple[str, str]:
+    """A task, and the rest of the name of its instance."""
+    task, bracket, label = entry.partition("[")
+    return task, bracket + label
+
+
+def leaders(graph: Graph, mapped: Mapping[str, str]) -> dict[str, str]:
+    """Which mapped task follows which: the last dependency that goes over the same key."""
+    order = plan("w", graph).names
+    found = {}
+    for task, dependencies in graph:
+        same = [other for other in dependencies if task in mapped and mapped.get(other) == mapped[task]]
+        if same:
+            found[task] = max(same, key=order.index)
+    return found
+
+
+def is_well_paired(graph: Graph, mapped: Mapping[str, str]) -> bool:
+    """Whether, where one task follows another, all that it depends on beside comes before both."""
+    orders = Model(graph, {}).orders
+    return all(
+        other == leader or other in orders[leader]
+        for task, leader in leaders(graph, mapped).items()
+        for other in dict(graph)[task]
+    )
 
 
 class RunAgainstModel(RuleBasedStateMachine):
@@ -170,12 +300,22 @@ class RunAgainstModel(RuleBasedStateMachine):
         compiled = plan("w", graph)
         tries = {name: data.draw(st.integers(1, 3)) for name in compiled.names}
         timeouts = {name: 8.0 for name in compiled.names if data.draw(st.booleans())}
-        work = [Work(0, ("a", "b"), timeouts.get(name), patient(tries[name])) for name in compiled.names]
+        mapped: dict[str, str] = {}
+        for name in compiled.names:
+            key = data.draw(st.sampled_from([None, "a", "b"]))
+            if key is not None and is_well_paired(graph, {**mapped, name: key}):
+                mapped[name] = key
+        keys = [mapped.get(name) for name in compiled.names]
+        each = paired(compiled, keys, dict.fromkeys(range(len(keys)), 1), dict.fromkeys(range(len(keys)), ()))
+        work = [
+            Work(0, ("a", "b"), timeouts.get(name), patient(tries[name]), each.get(rank))
+            for rank, name in enumerate(compiled.names)
+        ]
         durations = {name: float(data.draw(st.integers(1, 4))) for name in compiled.names} if answers else {}
         known = [durations[name] for name in compiled.names] if durations else None
         self.run = Run(compiled, work, given, numbers=count(), answers=answers, durations=known)
         self.answers = answers
-        self.model = NaiveRun(graph, given, tries, timeouts, durations)
+        self.model = NaiveRun(graph, given, tries, timeouts, durations, mapped)
         self.last = -1
         self.late = 0
         self.ends_told = 0
@@ -216,18 +356,29 @@ class RunAgainstModel(RuleBasedStateMachine):
             self.check_slice(command)
 
     def check_slice(self, assignment: Assignment) -> None:
-        visible = self.model.context.whole(assignment.task)
+        visible = self.model.view(assignment.task)
         given = assignment.slice
         assert given.complete is not self.answers
+        expands = self.model.expands(assignment.task)
+        assert assignment.function == expands
+        item = assignment.item
+        expected = self.model.item(assignment.task) if "[" in assignment.task else None
+        assert (None if item is None else (item.payload, item.key)) == expected
         if self.answers:
-            assert seen(given.versions) == {key: found for key, found in visible.items() if key in "ab"}
+            reads = self.model.mapped[assignment.task] if expands else "ab"
+            found = {key: told for key, told in seen(given.versions).items() if told}
+            assert found == {key: found for key, found in visible.items() if key in reads}
         else:
             assert seen(given.versions) == visible
             assert given.outcomes is not None
             assert dict(given.outcomes) == self.outcomes(assignment.task)
 
     def outcomes(self, task: str) -> dict[str, Outcome]:
-        return {name: self.run.outcome(self.run.plan.rank[name]) for name in self.model.context.orders[task]}
+        task, label = split(task)
+        above = self.model.above(task) if label else []
+        names = {name: name for name in self.model.context.orders[[task, *above][-1]]}
+        names |= {leader: f"{leader}{label}" for leader in above}
+        return {name: self.run.outcome(self.run.ledger.find(entry) or 0) for name, entry in names.items()}
 
     @precondition(lambda self: self.held)
     @rule(data=st.data())
@@ -255,16 +406,39 @@ class RunAgainstModel(RuleBasedStateMachine):
     @rule(data=st.data(), diff=diffs)
     def complete(self, data: st.DataObject, diff: Diff) -> None:
         attempt = self.pick_ending(data)
-        self.model.context.record(self.model.open[attempt], diff)
+        name = self.model.open[attempt]
+        if self.model.expands(name):
+            self.expand(attempt, data)
+            return
         assert self.tell(Done(attempt, dict(diff), NO_USAGE)) == []
+        if "[" in name:
+            self.model.wrote[name] = diff
+        else:
+            self.model.context.record(name, diff)
         self.model.end(attempt, "COMPLETED")
+
+    def expand(self, attempt: int, data: st.DataObject) -> None:
+        size = data.draw(st.integers(0, 3))
+        is_dict = data.draw(st.booleans())
+        labels = [f"'k{n}'" if is_dict else str(n) for n in range(size)]
+        items = {label: encode(f"item {label}") for label in labels}
+        keys = [encode(f"k{n}") for n in range(size)] if is_dict else None
+        diff: dict[str, bytes | None] = {**items, **({} if keys is None else {"": encode(keys)})}
+        assert self.tell(Done(attempt, diff, NO_USAGE)) == []
+        if self.model.is_cancelled:
+            self.model.end(attempt, "CANCELLED")
+        else:
+            self.model.expand(attempt, items, keys)
 
     @precondition(lambda self: self.model.open)
     @rule(data=st.data())
     def fail(self, data: st.DataObject) -> None:
         attempt = self.pick_ending(data)
         assert self.tell(failed(attempt)) == []
-        self.model.fail(attempt)
+        if self.model.expands(self.model.open[attempt]):
+            self.model.end(attempt, "FAILED")
+        else:
+            self.model.fail(attempt)
 
     @precondition(lambda self: self.running)
     @rule(data=st.data())
@@ -278,7 +452,7 @@ class RunAgainstModel(RuleBasedStateMachine):
     def want(self, data: st.DataObject, keys: set[str], *, rest: bool, outcomes: bool) -> None:
         attempt = self.pick(data, self.running)
         task = self.model.open[attempt]
-        visible = self.model.context.whole(task)
+        visible = self.model.view(task)
         given = answered(self.tell(Wants(attempt, tuple(sorted(keys)), rest, outcomes)))
         assert given.complete is rest
         assert given.outcomes == (self.outcomes(task) if outcomes else None)
@@ -309,7 +483,7 @@ class RunAgainstModel(RuleBasedStateMachine):
 
     @property
     def run_is_over(self) -> bool:
-        return len(self.model.ended) == len(self.model.names)
+        return len(self.model.ended) == len(self.model.entries)
 
     @invariant()
     def agrees(self) -> None:
@@ -318,7 +492,8 @@ class RunAgainstModel(RuleBasedStateMachine):
         invariants.check(self.run)
         assert states(self.run) == self.model.states()
         assert self.run.due == self.model.due()
-        assert self.run.attempts == [self.model.attempts[name] for name in self.model.names]
+        attempts = {self.run.ledger.name(unit): tried for unit, tried in enumerate(self.run.attempts)}
+        assert attempts == self.model.attempts
         assert self.run.late == self.late
         assert self.ends_told == self.run_is_over
         assert seen(self.run.history.final()) == self.model.context.final()

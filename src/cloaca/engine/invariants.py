@@ -43,7 +43,14 @@ def check(run: Run) -> None:
     Costs time in proportion to the tasks, the dependencies and the writes of the run.
     """
     books = _Books.of(run)
-    faults = [*_counts(run, books), *_attempts(run), *_dependencies(run, books), *_ends(run), *_writes(run)]
+    faults = [
+        *_counts(run, books),
+        *_attempts(run),
+        *_dependencies(run, books),
+        *_fans(run),
+        *_ends(run),
+        *_writes(run),
+    ]
     if faults:
         raise AssertionError("The run broke its invariants:\n" + "\n".join(faults))
 
@@ -52,7 +59,12 @@ def _counts(run: Run, books: _Books) -> Iterator[str]:
     unended = sum(state not in ENDED for state in run.states)
     if books.unended != unended:
         yield f"{unended} tasks have not ended, and the run counts {books.unended}."
-    ready = _ranks(run, frozenset({State.READY}))
+    units = _ranks(run, frozenset({State.READY}))
+    fans = run.ledger.fans
+    offered = sorted(unit for fan in fans.values() for unit in fan.ready_units)
+    if offered != [unit for unit in units if unit >= len(run.plan.names)]:
+        yield f"The entries {units} are READY, and of instances {offered} are offered."
+    ready = sorted({unit if unit < len(run.plan.names) else run.ledger.fan_of(unit).rank for unit in units})
     held = sorted(run.priority.ranks[place] for place in books.ready)
     if held != ready:
         yield f"The tasks {ready} are READY, and the heap holds {held}."
@@ -78,7 +90,8 @@ def _attempts(run: Run) -> Iterator[str]:
         if attempt.number != number
     )
     for rank in _ranks(run, _TAKEN_UP):
-        if not run.attempts[rank]:
+        fan = run.ledger.fans.get(rank)
+        if not run.attempts[rank] and (fan is None or fan.leader is None):
             yield _about(run, rank, "no attempt of it was ever started")
 
 
@@ -87,7 +100,7 @@ def _dependencies(run: Run, books: _Books) -> Iterator[str]:
     for rank, dependencies in enumerate(run.plan.predecessors):
         state = run.states[rank]
         unended = sum(run.states[dependency] not in ENDED for dependency in dependencies)
-        completed = sum(run.states[dependency] is State.COMPLETED for dependency in dependencies)
+        completed = sum(_counts_as_completed(run, dependency) for dependency in dependencies)
         if state is State.WAITING and (books.waiting[rank], books.well[rank]) != (unended, completed):
             counted = f"{books.waiting[rank]} unended and {books.well[rank]} completed"
             yield _about(run, rank, f"it counts {counted} dependencies, not {unended} and {completed}")
@@ -97,8 +110,57 @@ def _dependencies(run: Run, books: _Books) -> Iterator[str]:
             yield _about(run, rank, f"{unended} of its dependencies have not ended")
         if state in _RELEASED and dependencies and not completed:
             yield _about(run, rank, "none of its dependencies completed")
-        if state is State.SKIPPED and (unended or completed or not dependencies):
+        follows = (each := run.work[rank].each) is not None and each.follows is not None
+        if state is State.SKIPPED and not follows and (unended or completed or not dependencies):
             yield _about(run, rank, f"{unended} of its dependencies have not ended, and {completed} completed")
+
+
+def _counts_as_completed(run: Run, rank: int) -> bool:
+    if run.states[rank] not in ENDED:
+        return False
+    states = _instances(run, rank)
+    return State.COMPLETED in states if states else run.states[rank] is State.COMPLETED
+
+
+def _instances(run: Run, rank: int) -> list[State]:
+    """How the instances of a task stand; none where it has none."""
+    fan = run.ledger.fans.get(rank)
+    return [] if fan is None else run.states[fan.first : fan.first + len(fan.labels)]
+
+
+def _fans(run: Run) -> Iterator[str]:
+    for rank, fan in run.ledger.fans.items():
+        states = _instances(run, rank)
+        unended = sum(state not in ENDED for state in states)
+        if fan.unended != unended:
+            yield _about(run, rank, f"{unended} of its instances have not ended, and it counts {fan.unended}")
+        leads = fan.leader is not None and run.states[fan.leader.rank] not in ENDED
+        if (run.states[rank] is State.EXPANDED) != (bool(unended) or leads):
+            yield _about(run, rank, f"{unended} of its instances have not ended")
+        if run.states[rank] in ENDED and run.states[rank] is not _verdict(states):
+            yield _about(run, rank, f"its instances are {states}")
+        if fan.leader is not None:
+            yield from _pairs(run, rank, _instances(run, fan.leader.rank), states)
+
+
+def _verdict(states: Sequence[State]) -> State:
+    for state in (State.FAILED, State.CANCELLED):
+        if state in states:
+            return state
+    return State.SKIPPED if {*states} == {State.SKIPPED} else State.COMPLETED
+
+
+def _pairs(run: Run, rank: int, leading: Sequence[State], following: Sequence[State]) -> Iterator[str]:
+    """A following instance waits as long as the leading one hasn't ended, and is skipped where that ended badly."""
+    for before, after in zip(leading, following, strict=True):
+        if before not in ENDED:
+            fits = after in {State.WAITING, State.CANCELLED}
+        elif before is State.COMPLETED:
+            fits = after not in {State.WAITING, State.SKIPPED}
+        else:
+            fits = after in {State.SKIPPED, State.CANCELLED}
+        if not fits:
+            yield _about(run, rank, f"one of its instances is {after.name} after one that is {before.name}")
 
 
 def _ends(run: Run) -> Iterator[str]:
@@ -125,7 +187,9 @@ def _writes(run: Run) -> Iterator[str]:
         yield from (
             _about(run, write.rank, f"its write of {key!r} stands")
             for write in writes
-            if write.rank >= 0 and run.states[write.rank] is not State.COMPLETED
+            if write.rank >= 0
+            and run.states[write.rank] is not State.COMPLETED
+            and not (run.states[write.rank] is State.FAILED and write.rank in run.ledger.fans)
         )
 
 
@@ -134,4 +198,4 @@ def _ranks(run: Run, states: frozenset[State]) -> list[int]:
 
 
 def _about(run: Run, rank: int, fault: str) -> str:
-    return f"Task {run.plan.names[rank]!r} is {run.states[rank].name}, and {fault}. Its story:\n{run.story(rank)}"
+    return f"Task {run.ledger.name(rank)!r} is {run.states[rank].name}, and {fault}. Its story:\n{run.story(rank)}"

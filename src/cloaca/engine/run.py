@@ -140,7 +140,7 @@ class Run:
         self._backoffs = Timers()
         self._deadline: float | None = None
         self._now = 0.0
-        self._work = [*work]  # of each task, and of each instance
+        self.work = [*work]  # of each task, and of each instance
         self._tasks = len(plan.names)
         self._fans = self.ledger.fans
         self._followers = followers(work)
@@ -250,7 +250,7 @@ class Run:
         return unit
 
     def _assignment(self, number: int, rank: int) -> Assignment:
-        work = self._work[rank]
+        work = self.work[rank]
         if work.each is not None:
             if rank >= self._tasks:
                 return self._assignment_for_item(number, rank)
@@ -279,7 +279,7 @@ class Run:
         return Assignment(
             number,
             self.ledger.name(unit),
-            self._work[unit].function,
+            self.work[unit].function,
             self._slice_for_item(fan, unit),
             self._merging.rules,
             nth=self.attempts[unit] + 1,
@@ -382,14 +382,14 @@ class Run:
         """What an instance sees: what all of its task see alike, and what those before it wrote for the same item."""
         rank = fan.head.rank
         if fan.slice is None:
-            fan.slice = self._slice(rank, self._work[unit].reads) if self._answers else self._whole_slice(rank)
+            fan.slice = self._slice(rank, self.work[unit].reads) if self._answers else self._whole_slice(rank)
         if fan.leader is None:
             return fan.slice
         overlay = fan.overlay(unit - fan.first)
         if not self._answers:
             outcomes = DeferredMapping(lambda: self._outcomes(unit))
             return Slice(Overlaid(fan.slice.versions, overlay), complete=True, outcomes=outcomes)
-        reads = {key: overlay[key] for key in self._work[unit].reads if key in overlay}
+        reads = {key: overlay[key] for key in self.work[unit].reads if key in overlay}
         return replace(fan.slice, versions={**fan.slice.versions, **reads})
 
     def _overlay(self, unit: int) -> dict[str, Told]:
@@ -424,7 +424,7 @@ class Run:
     def _start(self, attempt: Attempt, _event: AttemptEvent) -> Commands:
         self.states[attempt.rank] = State.RUNNING
         self.attempts[attempt.rank] += 1
-        timeout = self._work[attempt.rank].timeout
+        timeout = self.work[attempt.rank].timeout
         if timeout is not None:
             self._deadlines.set(attempt.number, self._now + timeout)
         return ()
@@ -447,7 +447,7 @@ class Run:
         return (Answer(attempt.number, Slice(found, event.rest, outcomes)),)
 
     def _complete(self, attempt: Attempt, event: Done) -> Commands:
-        if self._work[attempt.rank].each is not None:
+        if self.work[attempt.rank].each is not None:
             return self._complete_part(attempt, event)
         self._record(attempt.rank, event.diff, event.usage)
         return self._end(attempt, State.COMPLETED, event.usage)
@@ -472,7 +472,7 @@ class Run:
         rank = attempt.rank
         if isinstance(event, Lost):
             if attempt.is_expired:
-                event = replace(event, timeout=self._work[rank].timeout)
+                event = replace(event, timeout=self.work[rank].timeout)
             elif self.stopped:
                 return self._end(attempt, State.CANCELLED, event)
         else:
@@ -487,7 +487,7 @@ class Run:
 
     def _delay(self, rank: int, event: Failed | Lost) -> float | None:
         """How many seconds to wait before the next try; `None`: there is none."""
-        work = self._work[rank]
+        work = self.work[rank]
         policy = work.retry
         if policy is None or (work.each is not None and rank < self._tasks and isinstance(event, Failed)):
             return None  # what expands a mapped task is tried again only where it was cut off
@@ -520,7 +520,7 @@ class Run:
 
     def _forget(self, attempt: Attempt) -> None:
         del self._open[attempt.number]
-        if self._work[attempt.rank].timeout is not None:
+        if self.work[attempt.rank].timeout is not None:
             self._deadlines.drop(attempt.number)
 
     def _release(self, ended: int) -> None:
@@ -548,7 +548,7 @@ class Run:
 
     def _follows_nothing(self, rank: int) -> bool:
         """Whether it is to go item by item after a task that has no items: that one never came to be expanded."""
-        each = self._work[rank].each
+        each = self.work[rank].each
         return each is not None and each.follows is not None
 
     def _complete_part(self, attempt: Attempt, event: Done) -> Commands:
@@ -578,14 +578,14 @@ class Run:
             self._end_mapped(fan)
 
     def _fan_out(self, rank: int, items: Mapping[str, bytes | None]) -> None:
-        work = self._work[rank]
+        work = self.work[rank]
         if work.each is None:
             raise InternalError(f"Task {self.plan.names[rank]!r} was expanded, and is no mapped task")
         leader = None if work.each.follows is None else self._fans[work.each.follows]
         fan = Fan(self.plan.names[rank], rank, len(self.states), work.each, items, leader)
         self.ledger.add(fan, State.READY if leader is None else State.WAITING)
         self._failures += [0] * fan.unended
-        self._work += [work] * fan.unended
+        self.work += [work] * fan.unended
         self._unended += fan.unended
 
     def _instance_ended(self, unit: int) -> None:
