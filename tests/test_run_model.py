@@ -14,7 +14,7 @@ from hypothesis.stateful import (
     rule,
     run_state_machine_as_test,
 )
-from tests.reference import KEYS, Diff, Graph, Inputs, Model, Visible, diffs, graphs, inputs
+from tests.reference import KEYS, Diff, Graph, Inputs, Model, Visible, diffs, graphs, inputs, is_well_paired, leaders
 from tests.runs import DIAMOND, a_run, answered, candidates_of, done, failed, lost, states, tell
 
 from cloaca.engine import invariants
@@ -269,27 +269,6 @@ def split(entry: str) -> tuple[str, str]:
     """A task, and the rest of the name of its instance."""
     task, bracket, label = entry.partition("[")
     return task, bracket + label
-
-
-def leaders(graph: Graph, mapped: Mapping[str, str]) -> dict[str, str]:
-    """Which mapped task follows which: the last dependency that goes over the same key."""
-    order = plan("w", graph).names
-    found = {}
-    for task, dependencies in graph:
-        same = [other for other in dependencies if task in mapped and mapped.get(other) == mapped[task]]
-        if same:
-            found[task] = max(same, key=order.index)
-    return found
-
-
-def is_well_paired(graph: Graph, mapped: Mapping[str, str]) -> bool:
-    """Whether, where one task follows another, all that it depends on beside comes before both."""
-    orders = Model(graph, {}).orders
-    return all(
-        other == leader or other in orders[leader]
-        for task, leader in leaders(graph, mapped).items()
-        for other in dict(graph)[task]
-    )
 
 
 class RunAgainstModel(RuleBasedStateMachine):
