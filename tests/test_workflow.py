@@ -291,7 +291,6 @@ LATER = {
     "on_failure": nothing,
     "trigger_rules": object(),
     "trigger_rule": "all_done",
-    "for_each": "rows",
     "writes": [],
     "limit": 1,
 }
