@@ -385,7 +385,8 @@ def test_an_instance_that_has_ended_takes_less_than_a_kilobyte() -> None:
     try:
         run = mapped(LARGE)
         for assignment in submitted(run, LARGE - 1):
-            usage = Usage(*(float(part) for part in (assignment.attempt, 1, 2)), 1 << 20, ("k",), 1 << 10, 1 << 10)
+            now = float(assignment.attempt)
+            usage = Usage(now, now + 1, 0.5 * now, 1 << 20, ("k",), 1 << 10)
             run.handle(Done(assignment.attempt, {"out": b"%d" % assignment.attempt}, usage), 0.0)
         taken, _ = tracemalloc.get_traced_memory()
     finally:

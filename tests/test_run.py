@@ -6,7 +6,7 @@ import pytest
 from tests.runs import CHAIN, DIAMOND, a_run, answered, assigned, done, failed, lost, states, tell
 
 from cloaca.engine.events import AttemptEvent, Begin, Cancel, Ended, Room, Withdraw
-from cloaca.engine.run import FIRST_PREFETCH
+from cloaca.engine.sight import FIRST_PREFETCH
 from cloaca.engine.work import GRACE_SECONDS
 from cloaca.errors import INPUT, InternalError
 from cloaca.wire.messages import (

@@ -22,9 +22,7 @@ Rules of this file
 from array import array
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, MutableSequence, Sequence
-from dataclasses import dataclass
 from heapq import heapify, heappop, heappush
-from itertools import islice
 from typing import Any
 
 from msgspec.structs import replace
@@ -36,8 +34,8 @@ from cloaca.engine.ledger import Ledger
 from cloaca.engine.lifetimes import Lifetimes
 from cloaca.engine.plan import Plan
 from cloaca.engine.priority import Priority
+from cloaca.engine.sight import Attempt, Sight
 from cloaca.engine.state import ENDED, State, Stop
-from cloaca.engine.telling import Told
 from cloaca.engine.timers import Timers
 from cloaca.engine.view import ContextView, DeferredMapping, Overlaid
 from cloaca.engine.work import Limits, Merging, Work, followers
@@ -62,29 +60,11 @@ from cloaca.wire.messages import (
     Wants,
 )
 
-FIRST_PREFETCH = 16
-"""How many keys (or tasks without one) nearby come along with the first key that a slice lacked; doubled each time."""
-
-MOST_PREFETCH = 1 << 20
 STORY_LENGTH = 10_000
 
 _IDLE = frozenset({State.WAITING, State.READY, State.BACKING_OFF})
 _RECORDED = frozenset({State.COMPLETED, State.FAILED})
 """How a mapped task may end that has written something: what some instances set counts, where others failed."""
-
-
-@dataclass(slots=True)
-class Attempt:
-    """An open attempt of a task, by rank, or of an instance, by unit. `is_expired`: its time was up.
-
-    `nearby` and `prefetch` serve its on-demand reads.
-    """
-
-    number: int
-    rank: int
-    is_expired: bool = False
-    nearby: Iterator[tuple[str, Told] | None] | None = None
-    prefetch: int = FIRST_PREFETCH
 
 
 class Run:
@@ -128,6 +108,7 @@ class Run:
             collected=self._merging.collected,
         )
         self.ledger = Ledger(plan.names, plan.rank)
+        self._sight = Sight(plan, self.history, self.ledger)
         self.states = self.ledger.states
         self.attempts = self.ledger.attempts
         self.ends = self.ledger.ends
@@ -375,7 +356,7 @@ class Run:
 
     def _whole_slice(self, rank: int) -> Slice:
         return Slice(
-            ContextView(self.history, rank), complete=True, outcomes=DeferredMapping(lambda: self._outcomes(rank))
+            ContextView(self.history, rank), complete=True, outcomes=DeferredMapping(lambda: self._sight.outcomes(rank))
         )
 
     def _slice_for_item(self, fan: Fan, unit: int) -> Slice:
@@ -387,37 +368,10 @@ class Run:
             return fan.slice
         overlay = fan.overlay(unit - fan.first)
         if not self._answers:
-            outcomes = DeferredMapping(lambda: self._outcomes(unit))
+            outcomes = DeferredMapping(lambda: self._sight.outcomes(unit))
             return Slice(Overlaid(fan.slice.versions, overlay), complete=True, outcomes=outcomes)
         reads = {key: overlay[key] for key in self.work[unit].reads if key in overlay}
         return replace(fan.slice, versions={**fan.slice.versions, **reads})
-
-    def _overlay(self, unit: int) -> dict[str, Told]:
-        if unit < self._tasks:
-            return {}
-        fan = self.ledger.fan_of(unit)
-        return fan.overlay(unit - fan.first)
-
-    def _nearby(self, attempt: Attempt, keys: tuple[str, ...]) -> dict[str, Told]:
-        """The keys asked for, and more of what the attempt may ask for next: twice as many each time."""
-        rank = self.ledger.seen_from(attempt.rank)
-        if attempt.nearby is None:
-            attempt.nearby = self.history.near(rank)
-        found = dict(filter(None, islice(attempt.nearby, attempt.prefetch)))
-        attempt.prefetch = min(2 * attempt.prefetch, MOST_PREFETCH)
-        for key in keys:
-            found[key] = self.history.versions(rank, key)
-        overlay = self._overlay(attempt.rank)
-        return {key: overlay.get(key, told) for key, told in found.items()} if overlay else found
-
-    def _outcomes(self, rank: int) -> dict[str, Outcome]:
-        """How a task's ancestors ended; for an instance that follows another, how that one did counts."""
-        seen_from = self.ledger.seen_from(rank)
-        outcomes = {self.plan.names[task]: self.outcome(task) for task in self.history.ancestors(seen_from)}
-        if rank >= self._tasks:
-            fan = self.ledger.fan_of(rank)
-            outcomes |= {above.task: self.outcome(above.first + rank - fan.first) for above in fan.above()}
-        return outcomes
 
     # ---- transitions -----------------------------------------------------------------------------------------------
 
@@ -438,12 +392,11 @@ class Run:
         return ()
 
     def _answer(self, attempt: Attempt, event: Wants) -> Commands:
-        outcomes = self._outcomes(attempt.rank) if event.outcomes else None
+        outcomes = self._sight.outcomes(attempt.rank) if event.outcomes else None
         if event.rest:
-            whole = self.history.whole(self.ledger.seen_from(attempt.rank))
-            found = dict(Overlaid(whole, self._overlay(attempt.rank)))
+            found = self._sight.whole(attempt.rank)
         else:
-            found = self._nearby(attempt, event.keys) if event.keys else {}
+            found = self._sight.nearby(attempt, event.keys) if event.keys else {}
         return (Answer(attempt.number, Slice(found, event.rest, outcomes)),)
 
     def _complete(self, attempt: Attempt, event: Done) -> Commands:
