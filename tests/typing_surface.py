@@ -41,6 +41,7 @@ def contexts(context: cloaca.Context) -> None:
     assert_type(cloaca.Context.from_json("{}"), cloaca.Context)
     assert_type(context.copy(), cloaca.Context)
     assert_type(context.seed, int | None)
+    assert_type(context.item_key, Any)
     assert_type(context.conflicts(), dict[str, cloaca.MergeConflict])
     assert_type(context.outcome("load").status, str)
     assert_type(context.outcome("load").error, str | None)
@@ -62,6 +63,8 @@ def tasks() -> None:
     cloaca.task(retry_attempts=3, retry_backoff="fixed", retry_delay_ms=1, retry_max_delay_ms=2.5, retry_jitter=False)
     cloaca.task(retry=3)  # type: ignore[call-overload]
     cloaca.task(timeout="30")  # type: ignore[call-overload]
+    cloaca.task(for_each="rows")
+    cloaca.task(for_each=["rows"])  # type: ignore[call-overload]
     cloaca.task(name="x")  # type: ignore[call-overload]
     cloaca.task("x")  # type: ignore[call-overload]
     cloaca.task(dependencies="x")  # a str is a sequence of them: refused when it runs
@@ -123,6 +126,7 @@ def workflows(builder: cloaca.WorkflowBuilder) -> None:
     assert_type(workflow.tasks[0].reads, tuple[str, ...] | None)
     assert_type(workflow.tasks[0].retry, cloaca.RetryPolicy | None)
     assert_type(workflow.tasks[0].timeout, float | None)
+    assert_type(workflow.tasks[0].for_each, str | None)
     assert_type(workflow.version, str)
     assert_type(workflow.merge, Mapping[str, Callable[[Any, list[Any]], Any]])
     assert_type(workflow.on_conflict, Literal["first", "last", "fail"] | None)
