@@ -371,6 +371,63 @@ def test_a_collected_value_that_is_handed_on_unchanged_stays(runner: DefaultRunn
     assert [value[-1] for value in result.final_context["out"]] == [1, 2]
 
 
+@pytest.mark.parametrize("make", [lambda n: n, lambda n: (n,)], ids=["plain", "tuples"])
+def test_a_long_list_of_small_values_is_stored_once_and_mapped(pool: DefaultRunner, make: Callable[[int], Any]) -> None:
+    def set_it(context: Context, item: int) -> None:
+        context.set("out", make(item))
+
+    def read(context: Context) -> None:
+        context.set("again", len(context["out"]))
+
+    count = LARGE // 2
+    result = run(pool, mapped(set_it), (read, {"dependencies": ["set_it"]}), items=range(count))
+    assert result.final_context["again"] == count
+    assert (result.tasks["read"].bytes_mapped or 0) > LARGE
+    pool.shutdown()
+    assert result.final_context["out"] == [make(n) for n in range(count)]
+
+
+def files_of_the_runner(context: Context) -> None:
+    """How many large values are stored now."""
+    folders = Path("/dev/shm").glob(f"cloaca-{os.getppid()}-*")
+    context.set("files", sum(file.name != "cloaca.lock" for folder in folders for file in folder.iterdir()))
+
+
+@pytest.mark.parametrize("follows", [False, True])
+def test_large_items_are_freed_as_their_instances_end_unless_others_follow(
+    pool: DefaultRunner,
+    follows: bool,  # noqa: FBT001 - a parameter of the table
+) -> None:
+    def measure(context: Context, item: bytes) -> None:
+        context.set("size", len(item))
+
+    def again(context: Context, item: bytes) -> None:
+        context.set("same", len(item) == context["size"])
+
+    tasks = [mapped(measure), *([mapped(again, "measure")] if follows else [])]
+    last: Tasks = (files_of_the_runner, {"dependencies": ["again" if follows else "measure"]})
+    result = run(pool, *tasks, last, items=[bytes(LARGE)] * 3)
+    assert result.final_context["size"] == [LARGE] * 3
+    assert result.final_context["files"] == (4 if follows else 1)
+
+
+def test_a_key_for_each_of_many_items_is_refused_in_the_end(pool: DefaultRunner) -> None:
+    def own(context: Context, item: int) -> None:
+        context.set(f"result {item}", item)
+
+    result = run(pool, mapped(own), (nothing, {"dependencies": ["own"]}), items=range(4_500))
+    assert result.status == "Failed"
+    assert (result.error_message or "").startswith(
+        "Task 'own' failed: ValueError: Its 4,500 instances set too many keys"
+    )
+    assert "Set the same key in each instance" in str(result.tasks["own"].error)
+    assert result.tasks["own[7]"].status == "Completed"
+    assert result.tasks["nothing"].status == "Skipped"
+    assert "result 7" not in result.final_context
+    few = run(pool, mapped(own), items=range(50))
+    assert few.final_context["result 7"] == [None] * 7 + [7] + [None] * 42
+
+
 # ---- no items ------------------------------------------------------------------------------------------------------
 
 

@@ -10,7 +10,7 @@ from random import Random
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.reference import ABSENT, KEYS, Graph, Reference, Tale, deterministic, graphs, is_well_paired, meetings, tales
 from tests.runs import CHAIN, DIAMOND, candidates_of, done, failed, lost, tell
@@ -281,7 +281,7 @@ def test_nothing_that_anybody_may_need_is_released_and_nothing_twice(
 
 
 @given(mapped_plots(), chances, st.booleans())
-@deterministic
+@settings(deterministic, max_examples=400)
 def test_nothing_that_an_instance_may_need_is_released_and_nothing_twice(
     plot: Plot,
     random: Random,

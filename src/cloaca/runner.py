@@ -5,6 +5,7 @@ import pickle
 import weakref
 from array import array
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import partial
 from itertools import count
 from threading import Lock
 from types import TracebackType
@@ -23,7 +24,7 @@ from cloaca.engine.fan import Each
 from cloaca.engine.pairing import paired
 from cloaca.engine.run import Run
 from cloaca.engine.work import GRACE_SECONDS, Limits, Merging, Work
-from cloaca.errors import NestedExecutionError, RunnerClosedError
+from cloaca.errors import NestedExecutionError, RunnerClosedError, StorageFullError
 from cloaca.execution import serial, worker
 from cloaca.execution.batch import Batch
 from cloaca.execution.expansion import Expansion
@@ -46,7 +47,7 @@ from cloaca.settings import (
     chosen_seed,
 )
 from cloaca.storage import Leases, Storage
-from cloaca.wire.blobs import LARGE, size_of
+from cloaca.wire.blobs import LARGE, references_in, size_of
 from cloaca.wire.codec import inlined
 from cloaca.wire.effects import keys_set
 from cloaca.wire.functions import Captured, FunctionCache, RuleOf, capture, next_number
@@ -203,6 +204,7 @@ class DefaultRunner:
             merging=_merging(workflow, rules, sent.function),
             seed=seed,
             durations=self._durations.setdefault(workflow, array("d", bytes(8 * len(functions)))),
+            store=partial(_kept, loop.storage, leases),
         )
 
         def job(on_end: OnEnd) -> Job[Run]:
@@ -415,6 +417,18 @@ def _stored(inputs: dict[str, Version], storage: Storage) -> Leases:
         leases[stored] = lease
         inputs[key] = Version(version.writer, stored)
     return leases
+
+
+def _kept(storage: Storage, leases: Leases, payload: bytes) -> bytes:
+    """Put what was collected into the storage, in its place. What refers to files itself is sent as it is."""
+    if any(references_in(payload)):
+        return payload
+    try:
+        stored, lease = storage.put(payload)
+    except StorageFullError:
+        return payload
+    leases[stored] = lease
+    return stored
 
 
 def _checked_context(context: Context | None) -> Context:

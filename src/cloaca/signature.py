@@ -4,7 +4,7 @@ Plain functions are judged by their code object: `inspect.signature` costs more 
 """
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from types import FunctionType
 
 from cloaca.errors import NotSupportedYetError
@@ -17,7 +17,7 @@ ALONE = ("context",)
 WITH_ITEM = ("context", "item")
 """What the function of a mapped task is called with."""
 
-_FORMS = {
+_FORMS: Mapping[tuple[str, ...], str] = {
     ALONE: "a task function takes the context as its only argument, like `def load(context): ...`",
     WITH_ITEM: "with for_each=, a task function takes the context and an item, like `def process(context, item): ...`",
 }

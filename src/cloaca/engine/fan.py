@@ -20,8 +20,10 @@ from cloaca.engine.state import State
 from cloaca.wire.composite import collected, keys_in
 from cloaca.wire.messages import Failed, Item, Lost, Slice, Usage, Version
 
-_REMOVED = b""
-"""Kept in place of a payload, where an instance has removed a key."""
+MOST_PLACES = 1 << 24
+"""How many places the lists and dicts may have that are collected of a task: a key for each item would be too much."""
+
+_NOTHING: Mapping[str, bytes | None] = {}
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,10 +71,11 @@ class Fan:
         self.unended = len(self.labels)
         self._next = 0 if leader is None else len(self.labels)  # from here on none was ever taken
         self._again: list[int] = []  # those that are ready beside these: a heap
-        self._counts = dict.fromkeys((State.COMPLETED, State.FAILED, State.SKIPPED, State.CANCELLED), 0)
+        self._counts = dict.fromkeys(State, 0)
         self.first_failed: int | None = None
-        self._columns: dict[str, list[bytes | None]] = {}
-        self._order: dict[str, tuple[int, int]] = {}
+        self.is_too_wide = False
+        """Whether its instances set too many keys to be collected: most likely one for each item."""
+        self._diffs: list[Mapping[str, bytes | None]] = [_NOTHING] * len(self.labels)
         self._started, self._ended, self._cpu = inf, 0.0, 0.0
         self._peak = self._read = self._mapped = self._written = 0
         self._open = 0  # of the head: how many of those that are seen from it haven't ended
@@ -94,7 +97,7 @@ class Fan:
     def close(self) -> "list[Fan]":
         """One that is seen from this head has ended; when all have, returns them all."""
         self._open -= 1
-        group = [] if self._open else [self]
+        group: list[Fan] = [] if self._open else [self]
         for fan in group:  # grows meanwhile
             group += fan.followers
         return group
@@ -133,23 +136,22 @@ class Fan:
         """What an instance is sent: what its leader's instance set in place of its own item, if it did."""
         key = None if self.keys is None else self.keys[index]
         for fan in self.above():
-            payload = fan._payload(self._each.key, index)
-            if payload:
+            payload = fan.wrote(index).get(self._each.key)
+            if payload is not None:
                 return Item(payload, key, self._each.key, fan.name(index))
         return Item(self.head._items[index] or b"", key, self._each.key, self.head.task)
 
     def overlay(self, index: int) -> dict[str, tuple[Version, ...]]:
         """What an instance sees on top of the slice: what the instances before it wrote for the same item."""
-        return {key: told for fan in reversed(self.above()) for key, told in fan._told(index).items()}
+        return {
+            key: () if payload is None else (Version(fan.name(index), payload),)
+            for fan in reversed(self.above())
+            for key, payload in fan.wrote(index).items()
+        }
 
-    def _told(self, index: int) -> dict[str, tuple[Version, ...]]:
-        name = self.name(index)
-        written = {key: column[index] for key, column in self._columns.items() if column[index] is not None}
-        return {key: (Version(name, payload),) if payload else () for key, payload in written.items()}
-
-    def _payload(self, key: str, index: int) -> bytes | None:
-        column = self._columns.get(key)
-        return None if column is None else column[index]
+    def wrote(self, index: int) -> Mapping[str, bytes | None]:
+        """What an instance has set and removed."""
+        return self._diffs[index]
 
     def spend(self, index: int) -> bytes | None:
         """An instance has ended: returns its item, where nobody else will need it."""
@@ -162,13 +164,8 @@ class Fan:
 
     def keep(self, index: int, diff: Mapping[str, bytes | None]) -> None:
         """An instance has set and removed this."""
-        for place, (key, payload) in enumerate(diff.items()):
-            column = self._columns.get(key)
-            if column is None:
-                column = self._columns[key] = [None] * len(self.labels)
-            column[index] = _REMOVED if payload is None else payload
-            if key not in self._order or index < self._order[key][0]:
-                self._order[key] = index, place
+        if diff:
+            self._diffs[index] = diff
 
     def count(self, index: int, state: State, end: Usage | Failed | Lost | None) -> None:
         """An instance has ended so."""
@@ -204,7 +201,7 @@ class Fan:
     @property
     def state(self) -> State:
         """How the task ends, when all instances have."""
-        if self._counts[State.FAILED]:
+        if self._counts[State.FAILED] or self.is_too_wide:
             return State.FAILED
         if self._counts[State.CANCELLED]:
             return State.CANCELLED
@@ -213,21 +210,25 @@ class Fan:
     @property
     def has_succeeded(self) -> bool:
         """Whether the task counts as ended well at its dependents: an instance did, or there were none to fail."""
-        return bool(self._counts[State.COMPLETED]) or not self.labels
+        return not self.is_too_wide and bool(self._counts[State.COMPLETED] or not self.labels)
 
-    def collected(self) -> dict[str, bytes | None]:
+    def collect(self) -> dict[str, bytes | None]:
         """What the task writes: for each key that an instance set, the values of all, as a list or a dict.
 
         A key that some have removed, and none has set, is removed. Without instances, it is what they would have set.
+        Nothing is written where that would take too many places.
         """
         if not self.labels:
             return {key: collected((), self.keys) for key in self._each.writes}
-        columns = self._columns
-        return {
-            key: collected([payload or None for payload in columns[key]], self.keys) if any(columns[key]) else None
-            for key in sorted(columns, key=self._order.__getitem__)
-        }
+        diffs = self._diffs
+        keys = dict.fromkeys(key for diff in diffs for key in diff)
+        self.is_too_wide = len(keys) > 1 and len(keys) * len(diffs) > MOST_PLACES
+        return {} if self.is_too_wide else {key: self._collected(key, diffs) for key in keys}
+
+    def _collected(self, key: str, diffs: Sequence[Mapping[str, bytes | None]]) -> bytes | None:
+        column = [diff.get(key) for diff in diffs]
+        return None if all(payload is None for payload in column) else collected(column, self.keys)
 
     def let_go(self) -> None:
         """Nobody will ask any more for what instances were given and have set."""
-        self._items, self._columns, self._order, self.slice = [], {}, {}, None
+        self._items, self._diffs, self.slice = [], [], None

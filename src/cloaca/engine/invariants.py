@@ -33,8 +33,7 @@ class _Books:
 
     @classmethod
     def of(cls, run: Run) -> "_Books":
-        private = vars(run)
-        return cls(*(private[f"_{field.name}"] for field in fields(cls)))
+        return cls(*(getattr(run, f"_{field.name}") for field in fields(cls)))
 
 
 def check(run: Run) -> None:
@@ -137,7 +136,7 @@ def _fans(run: Run) -> Iterator[str]:
         leads = fan.leader is not None and run.states[fan.leader.rank] not in ENDED
         if (run.states[rank] is State.EXPANDED) != (bool(unended) or leads):
             yield _about(run, rank, f"{unended} of its instances have not ended")
-        if run.states[rank] in ENDED and run.states[rank] is not _verdict(states):
+        if run.states[rank] in ENDED and not fan.is_too_wide and run.states[rank] is not _verdict(states):
             yield _about(run, rank, f"its instances are {states}")
         if fan.leader is not None:
             yield from _pairs(run, rank, _instances(run, fan.leader.rank), states)

@@ -3,6 +3,8 @@
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import islice
 
+from msgspec.structs import replace
+
 from cloaca.engine.fan import Fan
 from cloaca.engine.state import State
 from cloaca.errors import InternalError
@@ -10,6 +12,11 @@ from cloaca.loss import error_of
 from cloaca.wire.messages import Failed, Lost, Outcome, Usage
 
 End = Usage | Failed | Lost | None
+
+_TOO_WIDE = (
+    "Its {size:,} instances set too many keys: each is collected as a list or dict of {size:,} places, and their names "
+    "seem to be made of the items. Set the same key in each instance, like context.set('result', ...)."
+)
 
 _OUTCOMES = {state: Outcome(state.name.capitalize()) for state in State}
 
@@ -71,15 +78,24 @@ class Ledger:
         failed = self._first_failed(unit)
         return self.name(failed), self.attempts[failed]
 
+    def end_of(self, fan: Fan, state: State) -> End:
+        """How the task of a fan ended, whose instances have."""
+        if fan.is_too_wide:
+            return Failed(-1, "ValueError", _TOO_WIDE.format(size=len(fan.labels)), "", None, fan.usage)
+        if state is not State.FAILED or fan.first_failed is None:
+            return fan.usage if state is State.COMPLETED else None
+        end = self.ends[fan.first + fan.first_failed]
+        return replace(end, usage=fan.usage) if isinstance(end, Failed) else end
+
     def failures(self, rank: int) -> int:
         """How many failed, of a task that did: the task itself, or its instances."""
         fan = self.fans.get(rank)
-        return 1 if fan is None else fan.counted(State.FAILED)
+        return 1 if fan is None or fan.is_too_wide else fan.counted(State.FAILED)
 
     def failed(self, rank: int, most: int) -> list[int]:
         """Which ones, the first ones."""
         fan = self.fans.get(rank)
-        if fan is None:
+        if fan is None or fan.is_too_wide:
             return [rank]
         units = range(fan.first, fan.first + len(fan.labels))
         return list(islice((unit for unit in units if self.states[unit] is State.FAILED), most))
@@ -99,7 +115,7 @@ class Ledger:
             case _:
                 raise InternalError(f"Task {name!r} failed and nothing tells why")
         fan = self.fans.get(unit)
-        if fan is None:
+        if fan is None or fan.is_too_wide:
             return text
         return f"{fan.counted(State.FAILED)} of {len(fan.labels)} instances failed, the first of them {name}: {text}"
 

@@ -43,7 +43,7 @@ from cloaca.errors import InternalError, kinds_of
 from cloaca.loss import error_of
 from cloaca.rules import may_start
 from cloaca.seed import fraction
-from cloaca.wire.blobs import is_reference, size_of
+from cloaca.wire.blobs import LARGE, is_reference, size_of
 from cloaca.wire.composite import is_composite
 from cloaca.wire.messages import (
     Answer,
@@ -73,8 +73,49 @@ class Run:
     `answers`: whether the executor asks for what a slice lacks in the middle of a task. `seed`: what all attempts'
     seeds come from. `stopped` tells why, where it was; `oversized` who set a value that is too large, and how large it
     is, by key; `due` when the run wants a `Tick`. `durations`: how many seconds tasks took in earlier runs, by
-    rank, and 0 where that isn't known; it is brought up to date.
+    rank, and 0 where that isn't known; it is brought up to date. `store` takes a large payload that was made here, and
+    returns what to send in its place. `work` has an entry for each instance, too.
     """
+
+    __slots__ = (  # not for memory: an object of more than thirty attributes finds them slowly without
+        "__weakref__",
+        "_answers",
+        "_backoffs",
+        "_deadline",
+        "_deadlines",
+        "_durations",
+        "_failures",
+        "_fans",
+        "_followers",
+        "_following",
+        "_lifetimes",
+        "_limits",
+        "_log",
+        "_merging",
+        "_now",
+        "_numbers",
+        "_open",
+        "_ready",
+        "_sight",
+        "_spent",
+        "_store",
+        "_tasks",
+        "_unended",
+        "_waiting",
+        "_well",
+        "attempts",
+        "ends",
+        "history",
+        "late",
+        "ledger",
+        "oversized",
+        "plan",
+        "priority",
+        "seed",
+        "states",
+        "stopped",
+        "work",
+    )
 
     def __init__(
         self,
@@ -88,6 +129,7 @@ class Run:
         merging: Merging | None = None,
         seed: int = 0,
         durations: MutableSequence[float] | None = None,
+        store: Callable[[bytes], bytes] = lambda payload: payload,
     ) -> None:
         self.plan = plan
         self._durations = array("d", bytes(8 * len(plan.names))) if durations is None else durations
@@ -125,6 +167,8 @@ class Run:
         self._tasks = len(plan.names)
         self._fans = self.ledger.fans
         self._followers = followers(work)
+        self._following = frozenset(rank for ranks in self._followers.values() for rank in ranks)
+        self._store = store
         self._spent: list[bytes] = []  # items that nobody needs any more
         self._numbers = numbers
         self._answers = answers
@@ -138,7 +182,8 @@ class Run:
     @property
     def ready(self) -> int:
         """How many tasks and instances could be submitted now."""
-        return len(self._ready) + sum(fan.ready - 1 for fan in self._fans.values() if fan.ready)
+        ready = len(self._ready)
+        return ready + sum(fan.ready - 1 for fan in self._fans.values() if fan.ready) if self._fans else ready
 
     @property
     def open_attempts(self) -> Mapping[int, Attempt]:
@@ -413,6 +458,9 @@ class Run:
                 self._note_size(key, write.version, self._limits.size)
         self._durations[rank] = usage.ended - usage.started
 
+    def _kept(self, payload: bytes | None) -> bytes | None:
+        return payload if payload is None or len(payload) < LARGE else self._store(payload)
+
     def _note_size(self, key: str, version: Version, limit: int) -> None:
         payload = version.payload
         if payload is None or (len(payload) <= limit and not is_reference(payload) and not is_composite(payload)):
@@ -477,32 +525,26 @@ class Run:
             self._deadlines.drop(attempt.number)
 
     def _release(self, ended: int) -> None:
-        """Count the end at each dependent; those whose dependencies have all ended become ready, or are skipped."""
+        """Count the end at each dependent; those whose dependencies have all ended become ready, or are skipped.
+
+        A task that is to follow another one item by item comes here only where that one was never expanded.
+        """
         ahead = [ended]
         while ahead:
             task = ahead.pop()
-            well = self._has_succeeded(task)
+            well = self.states[task] is State.COMPLETED if task not in self._fans else self._fans[task].has_succeeded
             for dependent in self.plan.successors[task]:
                 self._waiting[dependent] -= 1
                 self._well[dependent] += well
                 if self._waiting[dependent] or self.states[dependent] is not State.WAITING:
                     continue
-                if may_start(self._well[dependent]) and not self._follows_nothing(dependent):
+                if may_start(self._well[dependent]) and dependent not in self._following:
                     self._make_ready(dependent)
                 else:
                     self._close(dependent, State.SKIPPED)
                     ahead.append(dependent)
 
-    def _has_succeeded(self, task: int) -> bool:
-        """Whether a task that ended counts as ended well at its dependents. A mapped one may count as failed, too."""
-        return self._fans[task].has_succeeded if task in self._fans else self.states[task] is State.COMPLETED
-
     # ---- mapped tasks ----------------------------------------------------------------------------------------------
-
-    def _follows_nothing(self, rank: int) -> bool:
-        """Whether it is to go item by item after a task that has no items: that one never came to be expanded."""
-        each = self.work[rank].each
-        return each is not None and each.follows is not None
 
     def _complete_part(self, attempt: Attempt, event: Done) -> Commands:
         """A mapped task was expanded, or one of its instances has ended well."""
@@ -575,14 +617,12 @@ class Run:
                 ahead += fan.followers
 
     def _close_mapped(self, fan: Fan) -> None:
-        rank, state = fan.rank, fan.state
-        if state in _RECORDED:
-            self._record(rank, fan.collected(), fan.usage)
-        end = None if fan.first_failed is None else self.ends[fan.first + fan.first_failed]
-        if state is State.COMPLETED:
-            self.ends[rank] = fan.usage
-        elif state is State.FAILED:
-            self.ends[rank] = replace(end, usage=fan.usage) if isinstance(end, Failed) else end
+        rank = fan.rank
+        if fan.state in _RECORDED:
+            diff = fan.collect()
+            self._record(rank, {key: self._kept(payload) for key, payload in diff.items()}, fan.usage)
+        state = fan.state
+        self.ends[rank] = self.ledger.end_of(fan, state)
         self.states[rank] = state
         self._unended -= 1
         for member in fan.head.close():  # as long as one of them sees what the head does, none counts as ended there

@@ -16,6 +16,7 @@ _METHODS = frozenset({"set", "insert", "update"})
 _ATTRIBUTES = frozenset({"LOAD_METHOD", "LOAD_ATTR"})
 _LOADS = ("LOAD_FAST", "LOAD_DEREF", "LOAD_CLOSURE", "STORE_FAST_LOAD_FAST")
 _SILENT = frozenset({"CACHE", "EXTENDED_ARG", "NOP", "RESUME", "COPY_FREE_VARS", "MAKE_CELL"})
+_DEEPEST = 100  # callables around a function
 _JUMPS = frozenset({*dis.hasjrel, *dis.hasjabs})
 
 
@@ -35,22 +36,30 @@ def keys_set(function: Callable[..., Any]) -> tuple[str, ...]:
 def _with_context(function: Any) -> tuple[CodeType, str] | None:
     """The code that runs, and what it calls the context: through partials, methods and decorators that say so."""
     place = 0
-    while not isinstance(function, FunctionType) or hasattr(function, "__wrapped__"):
-        if isinstance(function, partial):
-            place += len(function.args)
-            function = function.func
-        elif isinstance(function, MethodType):
-            place += 1
-            function = function.__func__
-        elif hasattr(function, "__wrapped__"):
-            function = function.__wrapped__
-        elif isinstance(call := inspect.getattr_static(type(function), "__call__", None), FunctionType):
-            place += 1
-            function = call
-        else:
-            return None
-    code = function.__code__
-    return (code, code.co_varnames[place]) if place < code.co_argcount else None
+    for _ in range(_DEEPEST):
+        inner, given = _inner(function)
+        if inner is None:
+            code = getattr(function, "__code__", None)
+            return (code, code.co_varnames[place]) if code is not None and place < code.co_argcount else None
+        function = inner
+        place += given
+    return None
+
+
+def _inner(function: Any) -> tuple[Any, int]:
+    """What a callable calls, and how many arguments it gives before those that it is given; nothing for a function."""
+    match function:
+        case partial():
+            return function.func, len(function.args)
+        case MethodType():
+            return function.__func__, 1
+        case _ if hasattr(function, "__wrapped__"):
+            return function.__wrapped__, 0
+        case FunctionType():
+            return None, 0
+        case _:
+            call = inspect.getattr_static(type(function), "__call__", None)
+            return (call, 1) if isinstance(call, FunctionType) else (None, 0)
 
 
 def _keys(code: CodeType, context: str) -> Iterator[str]:
