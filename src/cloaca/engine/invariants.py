@@ -30,6 +30,7 @@ class _Books:
     well: Sequence[int]
     backoffs: Timers
     deadlines: Timers
+    following: frozenset[int]
 
     @classmethod
     def of(cls, run: Run) -> "_Books":
@@ -109,8 +110,7 @@ def _dependencies(run: Run, books: _Books) -> Iterator[str]:
             yield _about(run, rank, f"{unended} of its dependencies have not ended")
         if state in _RELEASED and dependencies and not completed:
             yield _about(run, rank, "none of its dependencies completed")
-        follows = (each := run.work[rank].each) is not None and each.follows is not None
-        if state is State.SKIPPED and not follows and (unended or completed or not dependencies):
+        if state is State.SKIPPED and rank not in books.following and (unended or completed or not dependencies):
             yield _about(run, rank, f"{unended} of its dependencies have not ended, and {completed} completed")
 
 

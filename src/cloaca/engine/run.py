@@ -74,7 +74,7 @@ class Run:
     seeds come from. `stopped` tells why, where it was; `oversized` who set a value that is too large, and how large it
     is, by key; `due` when the run wants a `Tick`. `durations`: how many seconds tasks took in earlier runs, by
     rank, and 0 where that isn't known; it is brought up to date. `store` takes a large payload that was made here, and
-    returns what to send in its place. `work` has an entry for each instance, too.
+    returns what to send in its place.
     """
 
     __slots__ = (  # not for memory: an object of more than thirty attributes finds them slowly without
@@ -103,6 +103,7 @@ class Run:
         "_unended",
         "_waiting",
         "_well",
+        "_work",
         "attempts",
         "ends",
         "history",
@@ -114,7 +115,6 @@ class Run:
         "seed",
         "states",
         "stopped",
-        "work",
     )
 
     def __init__(
@@ -163,7 +163,7 @@ class Run:
         self._backoffs = Timers()
         self._deadline: float | None = None
         self._now = 0.0
-        self.work = [*work]  # of each task, and of each instance
+        self._work = [*work]  # of each task, and of each instance
         self._tasks = len(plan.names)
         self._fans = self.ledger.fans
         self._followers = followers(work)
@@ -276,7 +276,7 @@ class Run:
         return unit
 
     def _assignment(self, number: int, rank: int) -> Assignment:
-        work = self.work[rank]
+        work = self._work[rank]
         if work.each is not None:
             if rank >= self._tasks:
                 return self._assignment_for_item(number, rank)
@@ -305,7 +305,7 @@ class Run:
         return Assignment(
             number,
             self.ledger.name(unit),
-            self.work[unit].function,
+            self._work[unit].function,
             self._slice_for_item(fan, unit),
             self._merging.rules,
             nth=self.attempts[unit] + 1,
@@ -408,14 +408,14 @@ class Run:
         """What an instance sees: what all of its task see alike, and what those before it wrote for the same item."""
         rank = fan.head.rank
         if fan.slice is None:
-            fan.slice = self._slice(rank, self.work[unit].reads) if self._answers else self._whole_slice(rank)
+            fan.slice = self._slice(rank, self._work[unit].reads) if self._answers else self._whole_slice(rank)
         if fan.leader is None:
             return fan.slice
         overlay = fan.overlay(unit - fan.first)
         if not self._answers:
             outcomes = DeferredMapping(lambda: self._sight.outcomes(unit))
             return Slice(Overlaid(fan.slice.versions, overlay), complete=True, outcomes=outcomes)
-        reads = {key: overlay[key] for key in self.work[unit].reads if key in overlay}
+        reads = {key: overlay[key] for key in self._work[unit].reads if key in overlay}
         return replace(fan.slice, versions={**fan.slice.versions, **reads})
 
     # ---- transitions -----------------------------------------------------------------------------------------------
@@ -423,7 +423,7 @@ class Run:
     def _start(self, attempt: Attempt, _event: AttemptEvent) -> Commands:
         self.states[attempt.rank] = State.RUNNING
         self.attempts[attempt.rank] += 1
-        timeout = self.work[attempt.rank].timeout
+        timeout = self._work[attempt.rank].timeout
         if timeout is not None:
             self._deadlines.set(attempt.number, self._now + timeout)
         return ()
@@ -445,7 +445,7 @@ class Run:
         return (Answer(attempt.number, Slice(found, event.rest, outcomes)),)
 
     def _complete(self, attempt: Attempt, event: Done) -> Commands:
-        if self.work[attempt.rank].each is not None:
+        if self._work[attempt.rank].each is not None:
             return self._complete_part(attempt, event)
         self._record(attempt.rank, event.diff, event.usage)
         return self._end(attempt, State.COMPLETED, event.usage)
@@ -473,7 +473,7 @@ class Run:
         rank = attempt.rank
         if isinstance(event, Lost):
             if attempt.is_expired:
-                event = replace(event, timeout=self.work[rank].timeout)
+                event = replace(event, timeout=self._work[rank].timeout)
             elif self.stopped:
                 return self._end(attempt, State.CANCELLED, event)
         else:
@@ -488,7 +488,7 @@ class Run:
 
     def _delay(self, rank: int, event: Failed | Lost) -> float | None:
         """How many seconds to wait before the next try; `None`: there is none."""
-        work = self.work[rank]
+        work = self._work[rank]
         policy = work.retry
         if policy is None or (work.each is not None and rank < self._tasks and isinstance(event, Failed)):
             return None  # what expands a mapped task is tried again only where it was cut off
@@ -521,7 +521,7 @@ class Run:
 
     def _forget(self, attempt: Attempt) -> None:
         del self._open[attempt.number]
-        if self.work[attempt.rank].timeout is not None:
+        if self._work[attempt.rank].timeout is not None:
             self._deadlines.drop(attempt.number)
 
     def _release(self, ended: int) -> None:
@@ -573,14 +573,14 @@ class Run:
             self._end_mapped(fan)
 
     def _fan_out(self, rank: int, items: Mapping[str, bytes | None]) -> None:
-        work = self.work[rank]
+        work = self._work[rank]
         if work.each is None:
             raise InternalError(f"Task {self.plan.names[rank]!r} was expanded, and is no mapped task")
         leader = None if work.each.follows is None else self._fans[work.each.follows]
         fan = Fan(self.plan.names[rank], rank, len(self.states), work.each, items, leader)
         self.ledger.add(fan, State.READY if leader is None else State.WAITING)
         self._failures += [0] * fan.unended
-        self.work += [work] * fan.unended
+        self._work += [work] * fan.unended
         self._unended += fan.unended
 
     def _instance_ended(self, unit: int) -> None:
