@@ -1,5 +1,6 @@
 """Composites: lists and dicts made of payloads that nobody opened."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +14,8 @@ from cloaca.equality import equal
 from cloaca.merge.rules import Rules
 from cloaca.merge.settle import Settled, settle
 from cloaca.shelf import Traffic
-from cloaca.wire.blobs import Blob, Part, is_reference, reference, references_in, size_of, write
-from cloaca.wire.codec import PICKLED, decode, decode_content, encode, inlined
+from cloaca.wire.blobs import LARGE, Blob, Part, is_reference, reference, references_in, size_of, write
+from cloaca.wire.codec import PICKLED, decode, decode_content, encode, encode_each, inlined
 from cloaca.wire.composite import MARK, collected, composite_of, is_composite, keys_in
 from cloaca.wire.messages import Version
 
@@ -113,3 +114,29 @@ def test_composites_are_merged_like_any_list_or_dict() -> None:
     settled = settle("k", (base, longer, other), Rules())
     assert isinstance(settled, Settled)
     assert decode(settled.payload or b"") == [(0,), (1,), (2,)]
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        [],
+        [1, "two", [3], {"four": None}],
+        [1, (2,), {3}],
+        [1, 2**70, "\ud800"],
+        [b"x" * LARGE, [0] * LARGE, 1],
+        [[1]] * 3,
+    ],
+    ids=["none", "plain", "pickled", "beyond msgpack", "large", "shared"],
+)
+def test_values_encoded_together_have_the_bytes_of_each(values: list[Any]) -> None:
+    stored: list[int] = []
+
+    def put(parts: Sequence[Part], _is_structure: bool, key: str | None) -> bytes:  # noqa: FBT001 - as in Put
+        stored.append(sum(map(len, parts)))
+        return f"{key} {len(stored)}".encode()
+
+    assert encode_each(values) == [encode(value) for value in values]
+    together = encode_each(values, "k", put)
+    sizes, stored = stored, []
+    assert together == [encode(value, "k", put) for value in values]
+    assert sizes == stored

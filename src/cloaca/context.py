@@ -19,7 +19,7 @@ from cloaca.merge.rules import Rules
 from cloaca.merge.settle import Settled, settle
 from cloaca.shelf import Shelf, Traffic
 from cloaca.wire.blobs import LARGE, Part, blob_of, is_content, is_reference
-from cloaca.wire.codec import decode, encode, encode_unseen, inlined
+from cloaca.wire.codec import decode, encode, encode_each, encode_unseen, inlined
 from cloaca.wire.frames import is_encodable
 from cloaca.wire.messages import Item, Outcome, Slice, Version
 
@@ -532,14 +532,14 @@ def set_unseen(context: Context, key: str, value: Any) -> None:
     context._changes[key] = context._store([payload], False, key) if is_large else payload  # noqa: FBT003 - as in Put
 
 
-def set_items(context: Context, of: str, items: Iterable[tuple[str, Any]], keys: bytes | None) -> None:
+def set_items(context: Context, of: str, labels: Iterable[str], items: list[Any], keys: bytes | None = None) -> None:
     """Set every item of key `of` under its label, and nothing else; under "" their `keys`, if there are any.
 
     The context sees nothing from here on, so that no item can count as unchanged.
     """
     context._known, context._settled, context._complete, context._met = {}, {}, True, ()
     put = None if context._shelf is None else context._store
-    context._changes = {label: encode(item, of, put) for label, item in items}
+    context._changes = dict(zip(labels, encode_each(items, of, put), strict=True))
     if keys is not None:
         context._changes[""] = keys
 

@@ -8,13 +8,14 @@ Rules of this file
     - Commands come out in an order that depends on the events alone.
 
           dependencies ended            room                 Started (or its end, at once)
-    WAITING ---------------> READY ------------> SUBMITTED ----------> RUNNING    (EXPANDED: see engine/fan)
+    WAITING ---------------> READY ------------> SUBMITTED ----------> RUNNING
        |                     ^   ^  Unstarted       |                    |
        |                     |   +------------------+              Done  |  Failed, Lost
        | none ended well     |                                       |   |
        v                     | Tick                                  |   +--> no more tries: FAILED
     SKIPPED                  +-- BACKING_OFF <-----------------------|---+
                                                                      +------> COMPLETED
+    A mapped task whose first attempt has told its items is EXPANDED until its instances have ended (see engine/fan).
     What hasn't ended when the run is stopped ends as CANCELLED. A run is stopped by Cancel, by the first failure of a
     run that is to fail fast, and by its own time limit.
 """
@@ -527,7 +528,8 @@ class Run:
     def _release(self, ended: int) -> None:
         """Count the end at each dependent; those whose dependencies have all ended become ready, or are skipped.
 
-        A task that is to follow another one item by item comes here only where that one was never expanded.
+        A mapped task may count as ended well and as failed (`Fan.counted`). One that is to follow another one item by
+        item comes here only where that one was never expanded.
         """
         ahead = [ended]
         while ahead:

@@ -9,7 +9,7 @@ from collections.abc import Set as AbstractSet
 from typing import Any
 
 from cloaca.context import Context, set_items
-from cloaca.wire.codec import encode
+from cloaca.wire.codec import encode, encode_each
 from cloaca.wire.frames import encodable
 
 _LONGEST = 80
@@ -28,11 +28,10 @@ class Expansion:
         collection = self._checked(self._found(context))
         if isinstance(collection, Mapping):
             keys = list(collection)
-            items: Iterable[Any] = collection.values()
-            set_items(context, self._key, zip(_labels(keys), items, strict=True), encode([encode(key) for key in keys]))
-            return
-        items = sorted(collection, key=encode) if isinstance(collection, AbstractSet) else collection
-        set_items(context, self._key, ((str(n), item) for n, item in enumerate(items)), None)
+            set_items(context, self._key, _labels(keys), list(collection.values()), encode(encode_each(keys)))
+        else:
+            items = sorted(collection, key=encode) if isinstance(collection, AbstractSet) else list(collection)
+            set_items(context, self._key, map(str, range(len(items))), items)
 
     def _found(self, context: Context) -> Any:
         try:

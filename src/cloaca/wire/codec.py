@@ -78,6 +78,23 @@ def encode(value: object, key: str | None = None, put: Put | None = None) -> byt
     return payload
 
 
+def encode_each(values: list[Any], key: str | None = None, put: Put | None = None) -> list[bytes]:
+    """What `encode` gives for each of the values. That all are plain is found out at once, where they are."""
+    with _undisturbed():
+        if not is_plain(values):
+            return [encode(value, key, put) for value in values]
+        return [_packed(value) or encode(value, key, put) for value in values]
+
+
+def _packed(plain: object) -> bytes | None:
+    """A plain value in msgpack, unless it is large or msgpack can't take it after all."""
+    try:
+        packed = _pack(plain)
+    except (ValueError, OverflowError, RecursionError):
+        return None
+    return packed if len(packed) < LARGE else None
+
+
 def encode_unseen(value: object) -> bytes:
     """The bytes of a value that nobody compares with another's: always a pickle, without looking through it first."""
     return b"".join(_pickle(value, None, lambda given, _: given))

@@ -14,7 +14,7 @@ from typing import Any
 
 _METHODS = frozenset({"set", "insert", "update"})
 _ATTRIBUTES = frozenset({"LOAD_METHOD", "LOAD_ATTR"})
-_LOADS = ("LOAD_FAST", "LOAD_DEREF", "LOAD_CLOSURE", "STORE_FAST_LOAD_FAST")
+_LOADS = ("LOAD_FAST", "LOAD_DEREF", "STORE_FAST_LOAD_FAST")
 _SILENT = frozenset({"CACHE", "EXTENDED_ARG", "NOP", "RESUME", "COPY_FREE_VARS", "MAKE_CELL"})
 _DEEPEST = 100  # callables around a function
 _JUMPS = frozenset({*dis.hasjrel, *dis.hasjabs})
