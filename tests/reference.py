@@ -78,6 +78,28 @@ class Model:
         return {key: versions for key in sorted(keys) if (versions := candidates(key))}
 
 
+def leaders(graph: Graph, mapped: Mapping[str, str]) -> dict[str, str]:
+    """Which mapped task follows which: the last dependency that goes over the same key."""
+    orders = Model(graph, {}).orders
+    order = sorted(orders, key=lambda task: len(orders[task]))
+    found = {}
+    for task, dependencies in graph:
+        same = [other for other in dependencies if task in mapped and mapped.get(other) == mapped[task]]
+        if same:
+            found[task] = max(same, key=order.index)
+    return found
+
+
+def is_well_paired(graph: Graph, mapped: Mapping[str, str]) -> bool:
+    """Whether, where one task follows another, all that it depends on beside comes before both."""
+    orders = Model(graph, {}).orders
+    return all(
+        other == leader or other in orders[leader]
+        for task, leader in leaders(graph, mapped).items()
+        for other in dict(graph)[task]
+    )
+
+
 # ---- the merge of values -------------------------------------------------------------------------------------------
 
 

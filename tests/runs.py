@@ -8,7 +8,8 @@ from tests.reference import Graph
 from cloaca.engine import invariants
 from cloaca.engine.events import AttemptEvent, Command, RunEvent
 from cloaca.engine.plan import plan
-from cloaca.engine.run import Merging, Run, Work
+from cloaca.engine.run import Run
+from cloaca.engine.work import Merging, Work
 from cloaca.errors import INPUT
 from cloaca.testing import NO_USAGE
 from cloaca.wire.messages import (
@@ -78,7 +79,7 @@ def lost(attempt: int) -> Lost:
 
 
 def states(run: Run) -> dict[str, str]:
-    return {name: state.name for name, state in zip(run.plan.names, run.states, strict=True)}
+    return {run.ledger.name(unit): state.name for unit, state in enumerate(run.states)}
 
 
 def assigned(commands: Sequence[Command]) -> list[tuple[int, str]]:

@@ -13,7 +13,9 @@ from cloaca.coordinator import Coordinator, Job
 from cloaca.engine import invariants
 from cloaca.engine.events import Begin, Cancel
 from cloaca.engine.plan import plan
-from cloaca.engine.run import ENDED, Run, State, Work
+from cloaca.engine.run import Run
+from cloaca.engine.state import ENDED, State
+from cloaca.engine.work import Work
 from cloaca.errors import INPUT, InternalError
 from cloaca.execution.attempt import TaskFunction
 from cloaca.execution.executor import Executor

@@ -76,6 +76,8 @@ def test_pictures_are_there() -> None:
 def test_each_picture_is_that_of_the_workflow_of_the_script_before_it(page: str) -> None:
     before, *pictures = re.split(r"^```mermaid\n", PAGES[page], flags=re.MULTILINE)
     for picture in pictures:
+        if not picture.startswith("flowchart TD"):
+            continue  # drawn by hand
         *_, (script, output) = SCRIPT.findall(before)
         shown = _run_all([f"{script}\nprint(builder.build().to_mermaid(), end='')"], "serial")
         assert shown == [output + picture.partition("```\n")[0]]

@@ -22,8 +22,8 @@ from cloaca.execution.executor import Executor
 from cloaca.execution.pool import Pool
 from cloaca.execution.serial import SerialExecutor
 from cloaca.testing import ScriptedExecutor, running
-from cloaca.wire.codec import decode
-from cloaca.wire.messages import Done, Failed, Outcome, Publish, Said, Skipped, Started, Unstarted, Wants
+from cloaca.wire.codec import decode, encode
+from cloaca.wire.messages import Done, Failed, Item, Outcome, Publish, Said, Skipped, Started, Unstarted, Wants
 
 Functions = Mapping[int, TaskFunction]
 DeskOf = Callable[..., Desk]
@@ -77,6 +77,15 @@ def test_many_small_assignments_in_one_submit_each_end_once(desk_of: DeskOf) -> 
     attempts = [desk.submit([0], n=n)[0] for n in range(50)] + desk.submit([0] * 500, n=50)
     desk.collect()
     assert [written(desk.ends[attempt])["twice"] for attempt in attempts] == [2 * min(n, 50) for n in range(550)]
+
+
+def test_a_function_is_called_with_the_item_that_its_attempt_is_for(desk_of: DeskOf) -> None:
+    desk = desk_of(lambda context, *items: context.set("got", (items, context.item_key)))
+    sent = [Item(encode({"x": (1, 2)}), encode("north"), "rows", "split"), Item(encode(None)), None]
+    attempts = [desk.submit([0], sent=item)[0] for item in sent]
+    desk.collect()
+    got = [written(desk.ends[attempt])["got"] for attempt in attempts]
+    assert got == [(({"x": (1, 2)},), "north"), ((None,), None), ((), None)]
 
 
 def test_functions_are_published_once_and_used_by_many(desk_of: DeskOf) -> None:

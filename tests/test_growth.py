@@ -5,24 +5,28 @@ cloaca, whatever the code says of itself.
 """
 
 import sys
+import tracemalloc
 from collections.abc import Callable, Iterator
-from itertools import count
+from itertools import count, pairwise
 from random import Random
 from types import FrameType
 from typing import Any
 
 import pytest
 
-from cloaca.engine.events import Begin, Room
+from cloaca.engine.events import Begin, Cancel, Room
 from cloaca.engine.history import History
+from cloaca.engine.pairing import paired
 from cloaca.engine.plan import Plan, plan
-from cloaca.engine.run import Run, State, Work
+from cloaca.engine.run import Run
+from cloaca.engine.state import State
+from cloaca.engine.work import Work
 from cloaca.errors import INPUT
 from cloaca.merge.rules import Rules
 from cloaca.merge.settle import settle
 from cloaca.testing import NO_USAGE
 from cloaca.wire.codec import encode
-from cloaca.wire.messages import Assignment, Done, Failed, Outcome, Started, Version, Wants
+from cloaca.wire.messages import Assignment, Done, Failed, Outcome, Started, Usage, Version, Wants
 
 Tasks = list[tuple[str, list[str]]]
 
@@ -272,6 +276,55 @@ def failure_at_the_top_of_a_ladder(size: int) -> None:
     assert run.states.count(State.SKIPPED) == 2 * size - 2
 
 
+def mapped(size: int, *tasks: str) -> Run:
+    """A run of mapped tasks that go item by item after each other, begun and expanded."""
+    compiled = plan("w", [("first", []), *((task, [before]) for before, task in pairwise(["first", *tasks]))])
+    keys = ["items"] * len(compiled.names)
+    each = paired(compiled, keys, dict.fromkeys(range(len(keys)), 1), dict.fromkeys(range(len(keys)), ()))
+    work = [Work(0, ("k",), each=each[rank]) for rank in range(len(keys))]
+    run = Run(compiled, work, {"k": Version(INPUT, b"1")}, numbers=count(), answers=True)
+    run.handle(Begin(), 0.0)
+    (expansion,) = submitted(run, 1)
+    run.handle(Done(expansion.attempt, {str(n): b"%d" % n for n in range(size)}, NO_USAGE), 0.0)
+    return run
+
+
+def finish_instances(run: Run) -> None:
+    while run.ready:
+        for assignment in submitted(run, 64):
+            run.handle(Started(assignment.attempt), 0.0)
+            run.handle(Done(assignment.attempt, {assignment.task.partition("[")[0]: b"1"}, NO_USAGE), 0.0)
+
+
+def instances_of_a_mapped_task(size: int) -> None:
+    run = mapped(size)
+    finish_instances(run)
+    assert run.states == [State.COMPLETED] * (size + 1)
+
+
+def instances_of_mapped_tasks_in_a_row(size: int) -> None:
+    run = mapped(size, "second", "third")
+    finish_instances(run)
+    assert run.states == [State.COMPLETED] * (3 * size + 3)
+
+
+def instances_that_end_in_any_order(size: int) -> None:
+    run = mapped(size, "second")
+    assignments = list(submitted(run, size))
+    Random(3).shuffle(assignments)
+    for assignment in assignments:
+        run.handle(Done(assignment.attempt, {"k": b"2"}, NO_USAGE), 0.0)
+    finish_instances(run)
+    assert run.states == [State.COMPLETED] * (2 * size + 2)
+
+
+def instances_that_are_cancelled(size: int) -> None:
+    run = mapped(size, "second", "third")
+    list(submitted(run, 10))
+    run.handle(Cancel(), 0.0)
+    assert run.states.count(State.CANCELLED) == 3 * size - 10
+
+
 def begun(tasks: Tasks, *, answers: bool = True) -> Run:
     compiled: Plan = plan("w", tasks)
     run = Run(compiled, [Work(0, ())] * len(compiled.names), {}, numbers=count(), answers=answers)
@@ -300,8 +353,42 @@ def finish(run: Run, room: int) -> None:
         chain_that_asks_on_demand,
         whole_run_of_a_fan_out,
         failure_at_the_top_of_a_ladder,
+        instances_of_a_mapped_task,
+        instances_of_mapped_tasks_in_a_row,
+        instances_that_end_in_any_order,
+        instances_that_are_cancelled,
     ],
 )
 def test_twice_the_size_is_twice_the_cost(case: Callable[[int], None]) -> None:
     small, large = lines(lambda: case(100)), lines(lambda: case(200))
     assert large < 2.3 * small
+
+
+@pytest.mark.parametrize("tasks", [(), ("second",)])
+def test_an_instance_costs_the_same_among_a_hundred_thousand(tasks: tuple[str, ...]) -> None:
+    """Of so many, a hundred are looked at: the first ones, and others when nearly all have ended."""
+
+    def hundred(run: Run) -> int:
+        assignments = [*submitted(run, 100)]
+        return lines(lambda: [run.handle(Done(one.attempt, {"k": b"2"}, NO_USAGE), 0.0) for one in assignments])
+
+    few, many = mapped(1_000, *tasks), mapped(10 * LARGE, *tasks)
+    first = hundred(few)
+    assert hundred(many) == first
+    for assignment in submitted(many, 10 * LARGE - 1_000):
+        many.handle(Done(assignment.attempt, {"k": b"2"}, NO_USAGE), 0.0)
+    assert hundred(many) <= first + 100
+
+
+def test_an_instance_that_has_ended_takes_less_than_a_kilobyte() -> None:
+    tracemalloc.start()
+    try:
+        run = mapped(LARGE)
+        for assignment in submitted(run, LARGE - 1):
+            now = float(assignment.attempt)
+            usage = Usage(now, now + 1, 0.5 * now, 1 << 20, ("k",), 1 << 10)
+            run.handle(Done(assignment.attempt, {"out": b"%d" % assignment.attempt}, usage), 0.0)
+        taken, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert taken < 1024 * LARGE

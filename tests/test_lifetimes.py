@@ -4,28 +4,30 @@ Values are told apart by their references alone, whose files don't exist: the en
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import count
 from random import Random
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
-from tests.reference import ABSENT, KEYS, Graph, Reference, Tale, deterministic, graphs, meetings, tales
+from tests.reference import ABSENT, KEYS, Graph, Reference, Tale, deterministic, graphs, is_well_paired, meetings, tales
 from tests.runs import CHAIN, DIAMOND, candidates_of, done, failed, lost, tell
 
 from cloaca.engine.ancestry import Ancestry
 from cloaca.engine.events import AttemptEvent, Begin, Command, Ended, Release, Room, RunEvent
 from cloaca.engine.history import History
+from cloaca.engine.pairing import paired
 from cloaca.engine.plan import plan
-from cloaca.engine.run import Merging, Run, Work
+from cloaca.engine.run import Run
 from cloaca.engine.telling import NOTHING_TO_MERGE, Told
+from cloaca.engine.work import Merging, Work
 from cloaca.errors import INPUT
 from cloaca.merge.conflict import Conflict
 from cloaca.merge.rules import Rules
 from cloaca.merge.settle import Settled, settle
-from cloaca.wire.blobs import Blob, blob_of, is_reference, reference
+from cloaca.wire.blobs import Blob, blob_of, reference, references_in
 from cloaca.wire.codec import decode, encode
 from cloaca.wire.messages import Answer, Assignment, Slice, Started, Unstarted, Version, Wants
 
@@ -61,7 +63,7 @@ def name_of(payload: bytes) -> str:
 
 def names_of(payloads: Iterable[bytes | None]) -> set[str]:
     """The large ones among the payloads, by name."""
-    return {name_of(payload) for payload in payloads if payload is not None and is_reference(payload)}
+    return {name_of(held) for payload in payloads if payload is not None for held in references_in(payload)}
 
 
 def told_names(versions: Mapping[str, Told]) -> set[str]:
@@ -78,12 +80,16 @@ def given_versions(kinds: Mapping[str, Kind]) -> dict[str, Version]:
 
 @dataclass(frozen=True)
 class Plot:
-    """A workflow, and what each task does: what it writes, by key; `None` where it fails."""
+    """A workflow, and what each task does: what it writes, by key; `None` where it fails.
+
+    `mapped`: the tasks that do so for each of some items, with the key of these.
+    """
 
     graph: Graph
     given: Mapping[str, Kind]
     writes: Mapping[str, Mapping[str, Kind] | None]
     merging: Merging
+    mapped: Mapping[str, str] = field(default_factory=dict)
 
 
 KINDS: Sequence[Kind] = (opaque, opaque, structure, structure, small, removed)
@@ -112,6 +118,18 @@ def plots(draw: st.DrawFn, *, kinds: Sequence[Kind] = KINDS, rules: Sequence[str
     )
 
 
+@st.composite
+def mapped_plots(draw: st.DrawFn) -> Plot:
+    """The same with mapped tasks, many of which follow another one item by item."""
+    plot = draw(plots())
+    mapped: dict[str, str] = {}
+    for task in plan("w", plot.graph).names:
+        key = draw(st.sampled_from([None, "items", "items"]))
+        if key is not None and is_well_paired(plot.graph, {**mapped, task: key}):
+            mapped[task] = key
+    return replace(plot, mapped=mapped)
+
+
 @dataclass
 class Play:
     """One run of a plot, to its end: what is submitted, starts, asks and ends when is left to chance.
@@ -135,7 +153,10 @@ class Play:
         compiled = plan("w", self.plot.graph)
         given_ = given_versions(self.plot.given)
         self.made |= names_of(version.payload for version in given_.values())
-        work = [Work(0, ("a", "b"))] * len(compiled.names)
+        keys = [self.plot.mapped.get(name) for name in compiled.names]
+        ranks = range(len(keys))
+        each = paired(compiled, keys, dict.fromkeys(ranks, 1), dict.fromkeys(ranks, ("a",)))
+        work = [Work(0, ("a", "b"), each=each.get(rank)) for rank in ranks]
         self.run = Run(compiled, work, given_, numbers=count(), answers=self.answers, merging=self.plot.merging)
         self.tell(Begin())
         while not self.is_over:
@@ -177,14 +198,25 @@ class Play:
         if not self.answers:
             self.check_told(self.whole[attempt].versions)
         del self.sent[attempt]
-        task = self.run.plan.names[self.run.open_attempts[attempt].rank]
-        writes = self.plot.writes[task]
+        name = self.run.ledger.name(self.run.open_attempts[attempt].rank)
+        if name in self.plot.mapped:
+            self.expand(attempt, name)
+            return
+        writes = self.plot.writes[name.partition("[")[0]]
         if writes is None:
             self.tell(failed(attempt) if self.random.random() < 0.5 else lost(attempt))
             return
-        diff = {key: kind(f"{task}-{key}") for key, kind in writes.items()}
+        diff = {key: kind(f"{name}-{key}") for key, kind in writes.items() if name[-1] != "]" or self.is_likely()}
         self.made |= names_of(diff.values())
         self.tell(done(attempt, **diff))
+
+    def expand(self, attempt: int, name: str) -> None:
+        items = {str(n): opaque(f"{name}-item-{n}") for n in range(self.random.randint(0, 3))}
+        self.made |= names_of(items.values())
+        self.tell(done(attempt, **items))
+
+    def is_likely(self) -> bool:
+        return self.random.random() < 0.7
 
     def pick(self, attempts: list[int]) -> int:
         return attempts.pop(self.random.randrange(len(attempts)))
@@ -196,10 +228,11 @@ class Play:
 
     def obey(self, command: Command) -> None:
         match command:
-            case Assignment(attempt=attempt, slice=slice_):
+            case Assignment(attempt=attempt, slice=slice_, item=item):
                 self.held.append(attempt)
                 self.whole[attempt] = slice_
-                self.sent[attempt] = set()
+                self.sent[attempt] = set() if item is None else names_of([item.payload])
+                assert self.sent[attempt].isdisjoint(self.released), "the item was released"
                 self.hand(attempt, slice_)
             case Answer(attempt=attempt, slice=slice_):
                 self.hand(attempt, slice_)
@@ -240,6 +273,16 @@ chances = st.integers(0, 1 << 32).map(Random)
 @given(plots(), chances, st.booleans())
 @deterministic
 def test_nothing_that_anybody_may_need_is_released_and_nothing_twice(
+    plot: Plot,
+    random: Random,
+    answers: bool,  # noqa: FBT001 - drawn by hypothesis
+) -> None:
+    Play(plot, random, answers)
+
+
+@given(mapped_plots(), chances, st.booleans())
+@settings(deterministic, max_examples=400)
+def test_nothing_that_an_instance_may_need_is_released_and_nothing_twice(
     plot: Plot,
     random: Random,
     answers: bool,  # noqa: FBT001 - drawn by hypothesis

@@ -159,7 +159,7 @@ def test_what_other_keys_met_costs_no_question(monkeypatch: pytest.MonkeyPatch) 
         return answer(self, attempt, event)
 
     transitions = vars(cloaca.engine.run)["_TRANSITIONS"]
-    monkeypatch.setitem(transitions, (cloaca.engine.run.State.RUNNING, Wants), noting)
+    monkeypatch.setitem(transitions, (cloaca.engine.state.State.RUNNING, Wants), noting)
     define(
         ("a", [], setting("log", [1])),
         ("b", [], setting("log", [2])),

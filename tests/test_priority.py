@@ -12,7 +12,8 @@ from tests.runs import done
 from cloaca.engine.events import Begin, Ended, Room
 from cloaca.engine.plan import Plan, plan
 from cloaca.engine.priority import Priority
-from cloaca.engine.run import Run, Work
+from cloaca.engine.run import Run
+from cloaca.engine.work import Work
 from cloaca.wire.messages import Assignment, Started
 
 

@@ -11,7 +11,8 @@ import pytest
 from cloaca import MergeConflict, TaskError, WorkerDied, WorkflowFailedError, WorkflowResult
 from cloaca.engine.events import Begin, Cancel, Room
 from cloaca.engine.plan import plan
-from cloaca.engine.run import Run, Work
+from cloaca.engine.run import Run
+from cloaca.engine.work import Work
 from cloaca.errors import INPUT, RemoteTraceback
 from cloaca.merge.rules import Rules
 from cloaca.wire.codec import encode

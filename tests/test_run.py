@@ -8,7 +8,8 @@ from tests.runs import CHAIN, DIAMOND, a_run, answered, assigned, done, failed, 
 
 from cloaca.engine.events import AttemptEvent, Begin, Cancel, Ended, Room, Withdraw
 from cloaca.engine.history import LITTLE
-from cloaca.engine.run import FIRST_PREFETCH, GRACE_SECONDS, Merging
+from cloaca.engine.sight import FIRST_PREFETCH
+from cloaca.engine.work import GRACE_SECONDS, Merging
 from cloaca.errors import INPUT, InternalError
 from cloaca.testing import NO_USAGE
 from cloaca.wire.messages import (

@@ -16,18 +16,35 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 from msgspec.structs import replace
-from tests.reference import KEYS, Diff, Graph, Inputs, Model, Visible, deterministic, diffs, graphs, inputs
+from tests.reference import (
+    KEYS,
+    Diff,
+    Graph,
+    Inputs,
+    Model,
+    Visible,
+    deterministic,
+    diffs,
+    graphs,
+    inputs,
+    is_well_paired,
+    leaders,
+)
 from tests.runs import DIAMOND, a_run, answered, candidates_of, done, failed, lost, states, tell
 
 from cloaca.condition import Condition, all_of, any_of, context_value, none_of, task_failed, task_skipped, task_success
 from cloaca.engine import invariants
 from cloaca.engine.events import AttemptEvent, Begin, Cancel, Command, Ended, Room, RunEvent, Tell, Tick, Withdraw
+from cloaca.engine.pairing import paired
 from cloaca.engine.plan import plan
 from cloaca.engine.replica import Replica
-from cloaca.engine.run import GRACE_SECONDS, Run, State, Stop, Work
+from cloaca.engine.run import Run
+from cloaca.engine.state import State, Stop
 from cloaca.engine.timers import Timers
+from cloaca.engine.work import GRACE_SECONDS, Work
 from cloaca.retry import BackoffStrategy, RetryPolicy
 from cloaca.testing import NO_USAGE
+from cloaca.wire.codec import decode, encode
 from cloaca.wire.messages import (
     Assignment,
     Done,
@@ -81,6 +98,7 @@ class OnTasks:
 
 
 Trigger = str | OnTasks | None
+EXPANSION = 7
 ON_VALUE = "a value"
 """The rule of a task that is asked in its attempts."""
 
@@ -118,8 +136,14 @@ class NaiveRun:
         timeouts: Mapping[str, float],
         durations: Mapping[str, float],
         triggers: Mapping[str, Trigger],
+        mapped: Mapping[str, str],
     ) -> None:
         self.failures: dict[str, int] = {}
+        self.mapped = mapped
+        self.leaders = leaders(graph, mapped)
+        self.items: dict[str, dict[str, bytes]] = {}  # of each task that was expanded, by label
+        self.keys: dict[str, list[bytes] | None] = {}
+        self.wrote: dict[str, Diff] = {}  # by instance
         self.durations = durations
         self.triggers = triggers
         self.tries = tries
@@ -137,6 +161,49 @@ class NaiveRun:
         self.started: set[int] = set()
         self.is_cancelled = False
 
+    @property
+    def entries(self) -> list[str]:
+        """All tasks and instances."""
+        return [*self.names, *(entry for name in self.items for entry in self.instances(name))]
+
+    def instances(self, name: str) -> list[str]:
+        return [f"{name}[{label}]" for label in self.items[name]]
+
+    def above(self, name: str) -> list[str]:
+        """The tasks that it follows, the nearest first."""
+        leader = self.leaders.get(name)
+        return [] if leader is None else [leader, *self.above(leader)]
+
+    def expands(self, name: str) -> bool:
+        """Whether an attempt of that name expands its task."""
+        return name in self.mapped and "[" not in name
+
+    def view(self, name: str) -> Visible:
+        """What a task or an instance sees: from where it was expanded, under what those before it wrote."""
+        task, label = split(name)
+        above = self.above(task)
+        visible = dict(self.context.whole([task, *above][-1]))
+        for leader in reversed(above) if label else ():
+            for key, payload in self.wrote.get(f"{leader}{label}", {}).items():
+                visible[key] = () if payload is None else (Version(f"{leader}{label}", payload),)
+        return {key: versions for key, versions in visible.items() if versions}
+
+    def item(self, name: str) -> tuple[bytes, bytes | None]:
+        """The item that an instance is given, and its key."""
+        task, label = split(name)
+        keys, place = self.keys[task], list(self.items[task]).index(label[1:-1])
+        set_before = [self.wrote.get(f"{leader}{label}", {}).get(self.mapped[task]) for leader in self.above(task)]
+        given = [payload for payload in set_before if payload is not None] or [self.items[task][label[1:-1]]]
+        return given[0], None if keys is None else keys[place]
+
+    def expand(self, attempt: int, items: dict[str, bytes], keys: list[bytes] | None) -> None:
+        head = self.close(attempt)
+        for name in self.names:
+            if name == head or head in self.above(name):
+                self.items[name], self.keys[name] = items, keys
+                self.attempts |= dict.fromkeys(self.instances(name), 0)
+        self.skip()
+
     def way(self, name: str) -> float:
         after = [self.way(other) for other in self.names if name in self.dependencies[other]]
         return self.durations.get(name, 1.0) + max(after, default=0.0)
@@ -144,20 +211,21 @@ class NaiveRun:
     def ready(self) -> list[str]:
         """Those with the longest way to the end first; of equal ones as they stand."""
         return [
-            name
+            entry
             for name in sorted(self.names, key=self.way, reverse=True)
-            if name not in self.ended
-            and name not in self.open.values()
-            and name not in self.backing_off
-            and self._may_start(name)
+            for entry in (self.instances(name) if name in self.items else [name])
+            if entry not in self.ended
+            and entry not in self.open.values()
+            and entry not in self.backing_off
+            and self._may_start(entry)
         ]
 
     def start(self, attempt: int) -> None:
         name = self.open[attempt]
         self.started.add(attempt)
         self.attempts[name] += 1
-        if name in self.timeouts:
-            self.deadlines[attempt] = self.now + self.timeouts[name]
+        if split(name)[0] in self.timeouts:
+            self.deadlines[attempt] = self.now + self.timeouts[split(name)[0]]
 
     def close(self, attempt: int) -> str:
         self.deadlines.pop(attempt, None)
@@ -169,7 +237,7 @@ class NaiveRun:
 
     def fail(self, attempt: int) -> None:
         name = self.open[attempt]
-        if self.is_cancelled or self.attempts[name] >= self.tries[name]:
+        if self.is_cancelled or self.attempts[name] >= self.tries[split(name)[0]]:
             self.end(attempt, "FAILED")
         else:
             self.backing_off[self.close(attempt)] = self.now + DELAY
@@ -193,35 +261,92 @@ class NaiveRun:
 
     def skip(self) -> None:
         for name in self.names:
-            if name not in self.ended and self._dependencies_ended(name) and not self._may_start(name):
+            if name in self.items:
+                self._skip_instances(name)
+                self._close_mapped(name)
+            elif name not in self.ended and self._dependencies_ended(name) and not self._may_start(name):
                 self.ended[name] = "SKIPPED"
+
+    def _skip_instances(self, name: str) -> None:
+        for entry in self.instances(name):
+            before = self._before(entry)
+            if entry not in self.ended and before is not None and self.ended.get(before, "COMPLETED") != "COMPLETED":
+                self.ended[entry] = "CANCELLED" if self.is_cancelled else "SKIPPED"
+
+    def _close_mapped(self, name: str) -> None:
+        ends = [self.ended.get(entry) for entry in self.instances(name)]
+        if name in self.ended or None in ends or self.leaders.get(name, name) not in {*self.ended, name}:
+            return
+        if "FAILED" in ends or "CANCELLED" in ends:
+            self.ended[name] = "FAILED" if "FAILED" in ends else "CANCELLED"
+        else:
+            self.ended[name] = "SKIPPED" if {*ends} == {"SKIPPED"} else "COMPLETED"
+        if self.ended[name] in {"COMPLETED", "FAILED"}:
+            self.context.record(name, self.collected(name))
+
+    def collected(self, name: str) -> Diff:
+        """What was set, decoded and encoded anew: the very bytes."""
+        diffs = [self.wrote.get(entry, {}) for entry in self.instances(name)]
+        columns = {key: [diff.get(key) for diff in diffs] for key in {key for diff in diffs for key in diff}}
+        return {key: self._whole(name, column) if any(column) else None for key, column in columns.items()}
+
+    def _whole(self, name: str, column: Sequence[bytes | None]) -> bytes:
+        keys = self.keys[name]
+        if keys is None:
+            return encode([None if payload is None else decode(payload) for payload in column])
+        return encode({decode(key): decode(payload) for key, payload in zip(keys, column, strict=True) if payload})
 
     def cancel(self) -> None:
         self.is_cancelled = True
         self.backing_off.clear()
-        self.ended |= {
-            name: "CANCELLED" for name in self.names if name not in self.ended and name not in self.open.values()
-        }
+        idle = {*self.entries} - {*self.ended} - {*self.open.values()} - {*self.items}
+        self.ended |= dict.fromkeys(idle, "CANCELLED")
+        self.skip()
 
     def states(self) -> dict[str, str]:
         ready = dict.fromkeys(self.ready(), "READY")
         waiting = dict.fromkeys(self.backing_off, "BACKING_OFF")
         opened = {name: "RUNNING" if n in self.started else "SUBMITTED" for n, name in self.open.items()}
-        return dict.fromkeys(self.names, "WAITING") | ready | waiting | opened | self.ended
+        expanded = dict.fromkeys(self.items, "EXPANDED")
+        return dict.fromkeys(self.entries, "WAITING") | expanded | ready | waiting | opened | self.ended
 
     def _dependencies_ended(self, name: str) -> bool:
         return all(dependency in self.ended for dependency in self.dependencies[name])
 
-    def _may_start(self, name: str) -> bool:
-        ends = [self.ended.get(dependency) for dependency in self.dependencies[name]]
+    def _before(self, entry: str) -> str | None:
+        """The instance that it follows."""
+        task, label = split(entry)
+        leader = self.leaders.get(task)
+        return None if leader is None or not label else f"{leader}{label}"
+
+    def _may_start(self, entry: str) -> bool:
+        before = self._before(entry)
+        if before is not None:
+            return self.ended.get(before) == "COMPLETED"
+        if "[" in entry:
+            return True
+        return entry not in self.leaders and self._dependencies_ended(entry) and self._rule_holds(entry)
+
+    def _rule_holds(self, name: str) -> bool:
+        ends = [end for dependency in self.dependencies[name] for end in self._ends(dependency)]
         trigger = self.triggers[name]
-        if None in ends:
-            return False
-        if not ends or trigger == ON_VALUE:
+        if not self.dependencies[name] or trigger == ON_VALUE:
             return True
         if isinstance(trigger, OnTasks):
             return trigger.holds(self.ended)
         return NAMED[trigger or "all_done_min_one_success"](ends)
+
+    def _ends(self, name: str) -> list[str]:
+        """How a dependency ended: a mapped task that did not end well did as its instances did."""
+        if name not in self.items or self.ended[name] == "COMPLETED":
+            return [self.ended[name]]
+        return [self.ended[entry] for entry in self.instances(name)]
+
+
+def split(entry: str) -> tuple[str, str]:
+    """A task, and the rest of the name of its instance."""
+    task, bracket, label = entry.partition("[")
+    return task, bracket + label
 
 
 class RunAgainstModel(RuleBasedStateMachine):
@@ -235,21 +360,30 @@ class RunAgainstModel(RuleBasedStateMachine):
         above = Model(graph, given).orders
         rules = {name: data.draw(triggers(above[name])) for name in compiled.names}
         self.told = {name: (data.draw(st.booleans()), data.draw(st.booleans())) for name in compiled.names}
+        mapped: dict[str, str] = {}
+        for name in compiled.names:
+            key = data.draw(st.sampled_from([None, None, "a", "b"]))
+            if key is not None and is_well_paired(graph, {**mapped, name: key}):
+                mapped[name] = key
+        keys = [mapped.get(name) for name in compiled.names]
+        each = paired(compiled, keys, dict.fromkeys(range(len(keys)), EXPANSION), dict.fromkeys(range(len(keys)), ()))
         work = [
             replace(
                 work_of(name, rules[name], above[name], tries[name], timeouts.get(name)),
                 tells_success=self.told[name][0],
                 tells_failure=self.told[name][1],
+                each=each.get(rank),
             )
-            for name in compiled.names
+            for rank, name in enumerate(compiled.names)
         ]
         durations = {name: float(data.draw(st.integers(1, 4))) for name in compiled.names} if answers else {}
         known = [durations[name] for name in compiled.names] if durations else None
         self.run = Run(compiled, work, given, numbers=count(), answers=answers, durations=known)
         self.answers = answers
-        self.model = NaiveRun(graph, given, tries, timeouts, durations, rules)
+        self.model = NaiveRun(graph, given, tries, timeouts, durations, rules, mapped)
         self.replica = Replica(self.run)
         self.looks: list[tuple[str, Slice]] = []
+        self.collected: dict[str, Diff] = {}
         self.last = -1
         self.late = 0
         self.ends_told = 0
@@ -258,7 +392,14 @@ class RunAgainstModel(RuleBasedStateMachine):
     def tell(self, event: RunEvent | AttemptEvent) -> list[Command]:
         commands = list(self.run.handle(event, self.model.now))
         self.ends_told += commands.count(Ended())
-        return [command for command in commands if command != Ended()]
+        others = [command for command in commands if command != Ended()]
+        whole = [command for command in others if isinstance(command, Tell) and self.is_of_all(command)]
+        self.collected |= {self.run.plan.names[command.rank]: command.diff for command in whole}
+        return [command for command in others if command not in whole]
+
+    def is_of_all(self, told: Tell) -> bool:
+        """Whether it tells of the end of all instances of a mapped task."""
+        return told.error is None and told.name is None and self.run.plan.names[told.rank] in self.model.mapped
 
     def pick(self, data: st.DataObject, attempts: Sequence[int]) -> int:
         return data.draw(st.sampled_from(sorted(attempts)))
@@ -277,7 +418,7 @@ class RunAgainstModel(RuleBasedStateMachine):
     @property
     def asked(self) -> list[int]:
         """The attempts that ask a condition."""
-        return [attempt for attempt, name in self.model.open.items() if self.model.triggers[name] == ON_VALUE]
+        return [attempt for attempt, name in self.model.open.items() if self.model.triggers.get(name) == ON_VALUE]
 
     @property
     def running(self) -> list[int]:
@@ -295,23 +436,34 @@ class RunAgainstModel(RuleBasedStateMachine):
             self.check_slice(command)
 
     def check_slice(self, assignment: Assignment) -> None:
-        visible = self.model.context.whole(assignment.task)
+        visible = self.model.view(assignment.task)
         given = assignment.slice
         assert given.complete is not self.answers
-        is_asked = self.model.triggers[assignment.task] == ON_VALUE
+        expands = self.model.expands(assignment.task)
+        assert assignment.function == (EXPANSION if expands else 0)
+        is_asked = "[" not in assignment.task and self.model.triggers[assignment.task] == ON_VALUE
         assert assignment.condition == is_asked
+        item = assignment.item
+        expected = self.model.item(assignment.task) if "[" in assignment.task else None
+        assert (None if item is None else (item.payload, item.key)) == expected
         if self.answers:
-            named = self.model.context.orders[assignment.task][:1]
-            statuses = {name: Outcome(self.model.ended[name].capitalize()) for name in named}
-            assert given.outcomes == (statuses if is_asked else None)
-            assert seen(given.versions) == {key: found for key, found in visible.items() if key in "ab"}
+            named = self.model.context.orders[split(assignment.task)[0]][:1]
+            statuses = {name: Outcome(self.model.ended[name].capitalize()) for name in named} if is_asked else None
+            assert given.outcomes == statuses
+            reads = {self.model.mapped[assignment.task], *("a" * is_asked)} if expands else {"a", "b"}
+            found = {key: told for key, told in seen(given.versions).items() if told}
+            assert found == {key: found for key, found in visible.items() if key in reads}
         else:
             assert seen(given.versions) == visible
             assert given.outcomes is not None
             assert dict(given.outcomes) == self.outcomes(assignment.task)
 
     def outcomes(self, task: str) -> dict[str, Outcome]:
-        return {name: self.run.outcome(self.run.plan.rank[name]) for name in self.model.context.orders[task]}
+        task, label = split(task)
+        above = self.model.above(task) if label else []
+        names = {name: name for name in self.model.context.orders[[task, *above][-1]]}
+        names |= {leader: f"{leader}{label}" for leader in above}
+        return {name: self.run.outcome(self.run.ledger.find(entry) or 0) for name, entry in names.items()}
 
     @precondition(lambda self: self.held)
     @rule(data=st.data())
@@ -340,15 +492,49 @@ class RunAgainstModel(RuleBasedStateMachine):
     def complete(self, data: st.DataObject, diff: Diff) -> None:
         attempt = self.pick_ending(data)
         name = self.model.open[attempt]
-        self.model.context.record(name, diff)
-        told = self.tell(Done(attempt, dict(diff), NO_USAGE))
-        assert told == self.expected(name, Tell(self.run.plan.rank[name], diff, None, self.model.failures.get(name, 0)))
+        if self.model.expands(name):
+            self.expand(attempt, data)
+            return
+        tell = self.telling(name, diff, None)
+        assert self.tell(Done(attempt, dict(diff), NO_USAGE)) == self.expected(name, tell)
+        if "[" in name:
+            self.model.wrote[name] = diff
+        else:
+            self.model.context.record(name, diff)
         self.model.end(attempt, "COMPLETED")
+
+    def expand(self, attempt: int, data: st.DataObject) -> None:
+        size = data.draw(st.integers(0, 3))
+        is_dict = data.draw(st.booleans())
+        labels = [f"'k{n}'" if is_dict else str(n) for n in range(size)]
+        items = {label: encode(f"item {label}") for label in labels}
+        keys = [encode(f"k{n}") for n in range(size)] if is_dict else None
+        diff: dict[str, bytes | None] = {**items, **({} if keys is None else {"": encode(keys)})}
+        assert self.tell(Done(attempt, diff, NO_USAGE)) == []
+        if self.model.is_cancelled:
+            self.model.end(attempt, "CANCELLED")
+        else:
+            self.model.expand(attempt, items, keys)
+
+    def telling(self, name: str, diff: Diff, error: str | None) -> Tell:
+        """What the program is told of the end of an attempt, if it wants to be."""
+        task, label = split(name)
+        rank, ended = self.run.plan.rank[task], self.model.failures.get(name, 0)
+        if not label:
+            return Tell(rank, diff, error, ended)
+        above = self.model.above(task)
+        overlay = {
+            key: () if payload is None else (Version(leader, payload),)
+            for leader in reversed(above)
+            for key, payload in self.model.wrote.get(f"{leader}{label}", {}).items()
+        }
+        outcomes = {leader: Outcome("Completed") for leader in above}
+        return Tell(rank, diff, error, ended, name, self.run.plan.rank[[task, *above][-1]], overlay, outcomes)
 
     def expected(self, name: str, tell: Tell) -> list[Tell]:
         """What the program is told of an end. What the task saw is looked at, now or later."""
-        self.looks.append((name, self.replica.slice(tell.rank)))
-        return [tell] if self.told[name][tell.error is not None] else []
+        self.looks.append((name, self.replica.slice(tell)))
+        return [tell] if self.told[split(name)[0]][tell.error is not None] else []
 
     @precondition(lambda self: self.looks)
     @rule(data=st.data())
@@ -360,7 +546,7 @@ class RunAgainstModel(RuleBasedStateMachine):
             self.look_at(name, slice_)
 
     def look_at(self, name: str, given: Slice) -> None:
-        assert seen(given.versions) == self.model.context.whole(name)
+        assert seen(given.versions) == self.model.view(name)
         assert given.outcomes is not None
         assert dict(given.outcomes) == self.outcomes(name)
 
@@ -369,11 +555,12 @@ class RunAgainstModel(RuleBasedStateMachine):
     def fail(self, data: st.DataObject) -> None:
         attempt = self.pick_ending(data)
         name = self.model.open[attempt]
-        before = self.model.failures.get(name, 0)
-        tell = Tell(self.run.plan.rank[name], {}, "ValueError: no", before)
-        assert self.tell(failed(attempt)) == self.expected(name, tell)
-        self.model.failures[name] = before + 1
-        self.model.fail(attempt)
+        assert self.tell(failed(attempt)) == self.expected(name, self.telling(name, {}, "ValueError: no"))
+        self.model.failures[name] = self.model.failures.get(name, 0) + 1
+        if self.model.expands(name):
+            self.model.end(attempt, "FAILED")
+        else:
+            self.model.fail(attempt)
 
     @precondition(lambda self: self.asked)
     @rule(data=st.data())
@@ -396,7 +583,7 @@ class RunAgainstModel(RuleBasedStateMachine):
         else:
             error = "TaskTimeout: " if attempt in self.model.expired else "WorkerDied: "
             texts = [command.error or "" for command in commands if isinstance(command, Tell)]
-            assert [text.startswith(error) for text in texts] == [True] * self.told[name][1]
+            assert [text.startswith(error) for text in texts] == [True] * self.told[split(name)[0]][1]
             assert len(commands) == len(texts)
         self.model.lose(attempt)
 
@@ -405,7 +592,7 @@ class RunAgainstModel(RuleBasedStateMachine):
     def want(self, data: st.DataObject, keys: set[str], *, rest: bool, outcomes: bool) -> None:
         attempt = self.pick(data, self.running)
         task = self.model.open[attempt]
-        visible = self.model.context.whole(task)
+        visible = self.model.view(task)
         given = answered(self.tell(Wants(attempt, tuple(sorted(keys)), rest, outcomes)))
         assert given.complete is rest
         assert given.outcomes == (self.outcomes(task) if outcomes else None)
@@ -455,7 +642,7 @@ class RunAgainstModel(RuleBasedStateMachine):
 
     @property
     def run_is_over(self) -> bool:
-        return len(self.model.ended) == len(self.model.names)
+        return len(self.model.ended) == len(self.model.entries)
 
     @invariant()
     def agrees(self) -> None:
@@ -464,8 +651,12 @@ class RunAgainstModel(RuleBasedStateMachine):
         invariants.check(self.run)
         assert states(self.run) == self.model.states()
         assert self.run.due == self.model.due()
-        assert self.run.attempts == [self.model.attempts[name] for name in self.model.names]
+        attempts = {self.run.ledger.name(unit): tried for unit, tried in enumerate(self.run.attempts)}
+        assert attempts == self.model.attempts
         assert self.run.late == self.late
+        told_of = [name for name in self.model.mapped if name in self.model.items and self.told[name][0]]
+        well = [name for name in told_of if self.model.ended.get(name) == "COMPLETED"]
+        assert self.collected == {name: self.model.collected(name) for name in well}
         assert self.ends_told == self.run_is_over
         assert seen(self.run.history.final()) == self.model.context.final()
 

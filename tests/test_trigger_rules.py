@@ -37,7 +37,8 @@ from cloaca import (
 from cloaca.condition import Condition
 from cloaca.engine.events import Begin, Cancel, Ended, Room, Withdraw
 from cloaca.engine.plan import plan
-from cloaca.engine.run import GRACE_SECONDS, Run, Work
+from cloaca.engine.run import Run
+from cloaca.engine.work import GRACE_SECONDS, Work
 from cloaca.execution.pool import Pool
 from cloaca.retry import RetryPolicy
 from cloaca.rules import DEFAULT, RULES, Ends, refusal
@@ -93,18 +94,18 @@ def test_a_rule_is_a_test_on_how_many_ended_how(name: str) -> None:
     ],
 )
 def test_a_refusal_names_the_dependencies_that_are_at_fault(name: str, why: str | None) -> None:
-    assert refusal(name, {"a": "Completed", "b": "Failed", "c": "Skipped"}) == why
+    assert refusal(name, [("a", "Completed"), ("b", "Failed"), ("c", "Skipped")]) == why
 
 
 def test_a_refusal_names_ten_dependencies_at_most() -> None:
-    why = refusal(DEFAULT, {f"t{n}": "Failed" for n in range(1000)})
+    why = refusal(DEFAULT, [(f"t{n}", "Failed") for n in range(1000)])
     assert why is not None
     assert why.endswith("'t8' failed, 't9' failed, ...")
 
 
 @pytest.mark.parametrize("name", RULES)
 def test_a_task_without_dependencies_starts(name: str) -> None:
-    assert refusal(name, {}) is None
+    assert refusal(name, []) is None
 
 
 # ---- in a workflow -------------------------------------------------------------------------------------------------
@@ -283,7 +284,8 @@ def test_a_skipped_attempt_ends_the_task_and_is_not_retried() -> None:
     tell(run, Begin(), Room(1), done(0), Room(1))
     assert tell(run, Skipped(1, "it is small", NO_USAGE)) == [Ended()]
     assert states(run) == {"a": "COMPLETED", "b": "SKIPPED", "c": "SKIPPED"}
-    assert (run.reason(1), run.reason(2)) == ("it is small", "none of its dependencies ended well: 'b' was skipped")
+    assert run.ledger.reason(1) == "it is small"
+    assert run.ledger.reason(2) == "none of its dependencies ended well: 'b' was skipped"
     assert run.attempts == [1, 1, 0]
 
 
@@ -307,9 +309,9 @@ def test_a_task_may_be_skipped_where_others_start() -> None:
     run = a_run(DIAMOND, left=Work(0, (), trigger=task_failed("root")), join=Work(0, (), trigger="one_failed"))
     tell(run, Begin(), Room(1), done(0))
     assert states(run)["left"] == "SKIPPED"
-    assert run.reason(1) == "its rule task_failed('root') doesn't hold: 'root' ended well"
+    assert run.ledger.reason(1) == "its rule task_failed('root') doesn't hold: 'root' ended well"
     assert tell(run, Room(1), done(1))[-1:] == [Ended()]
-    assert run.reason(3) == "none of its dependencies failed: 'left' was skipped, 'right' ended well"
+    assert run.ledger.reason(3) == "none of its dependencies failed: 'left' was skipped, 'right' ended well"
 
 
 # ---- on both executors ---------------------------------------------------------------------------------------------

@@ -287,7 +287,6 @@ def test_outside_a_block() -> None:
 
 
 LATER = {
-    "for_each": "rows",
     "writes": [],
     "limit": 1,
 }

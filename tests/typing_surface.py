@@ -41,6 +41,7 @@ def contexts(context: cloaca.Context) -> None:
     assert_type(cloaca.Context.from_json("{}"), cloaca.Context)
     assert_type(context.copy(), cloaca.Context)
     assert_type(context.seed, int | None)
+    assert_type(context.item_key, Any)
     assert_type(context.conflicts(), dict[str, cloaca.MergeConflict])
     assert_type(context.outcome("load").status, str)
     assert_type(context.outcome("load").error, str | None)
@@ -68,6 +69,8 @@ def tasks() -> None:
     cloaca.task(on_failure=print_progress)  # type: ignore[arg-type]
     cloaca.task(retry=3)  # type: ignore[call-overload]
     cloaca.task(timeout="30")  # type: ignore[call-overload]
+    cloaca.task(for_each="rows")
+    cloaca.task(for_each=["rows"])  # type: ignore[call-overload]
     cloaca.task(name="x")  # type: ignore[call-overload]
     cloaca.task("x")  # type: ignore[call-overload]
     cloaca.task(dependencies="x")  # a str is a sequence of them: refused when it runs
@@ -164,6 +167,7 @@ def workflows(builder: cloaca.WorkflowBuilder) -> None:
     assert_type(workflow.tasks[0].trigger_rules, cloaca.Condition | None)
     assert_type(workflow.tasks[0].on_success, Callable[..., object] | None)
     assert_type(workflow.tasks[0].on_failure, Callable[..., object] | None)
+    assert_type(workflow.tasks[0].for_each, str | None)
     assert_type(workflow.version, str)
     assert_type(workflow.merge, Mapping[str, Callable[[Any, list[Any]], Any]])
     assert_type(workflow.on_conflict, Literal["first", "last", "fail"] | None)

@@ -12,6 +12,7 @@ from typing import Any, Self, TypeAlias
 
 from cloaca import argument, precedence, registry
 from cloaca.condition import renamed
+from cloaca.engine.pairing import findings
 from cloaca.engine.plan import Plan, plan
 from cloaca.errors import INPUT, NotSupportedYetError, WorkflowError
 from cloaca.merge.given import checked_on_conflict, checked_rules
@@ -174,8 +175,11 @@ class WorkflowBuilder:
             compiled = plan(self.name, [(task.id, task.dependencies) for task in tasks])
         except WorkflowError as error:
             raise WorkflowError(self.name, unclear + error.findings) from None
-        if findings := unclear or tuple(precedence.unordered(conditions, compiled)):
-            raise WorkflowError(self.name, findings)
+        unclear = unclear or tuple(precedence.unordered(conditions, compiled))
+        if any(task.for_each for task in tasks):
+            unclear += tuple(findings(compiled, [tasks[place].for_each for place in compiled.defined]))
+        if unclear:
+            raise WorkflowError(self.name, unclear)
         return compiled
 
     def _with_rule(self, task: Task) -> Task:

@@ -21,7 +21,7 @@ from cloaca.engine.run import Run
 from cloaca.merge.rules import Rules
 from cloaca.result import WorkflowResult
 from cloaca.wire.messages import Slice
-from cloaca.workflow import Task, Workflow
+from cloaca.workflow import Workflow
 
 _logger = logging.getLogger("cloaca")
 _Value = TypeVar("_Value")
@@ -50,11 +50,12 @@ class Callbacks:
     def tell(self, tell: Tell) -> None:
         """An attempt has ended of a task that has a callback for that."""
         task = self._workflow.tasks[self._workflow.plan.defined[tell.rank]]
-        context = self._context(task, tell)
+        name = tell.name or task.id
+        context = self._context(name, tell)
         if tell.error is None:
-            self._add(f"on_success of task {task.id!r}", partial(_given(task.on_success), task.id, context))
+            self._add(f"on_success of task {name!r}", partial(_given(task.on_success), name, context))
         else:
-            self._add(f"on_failure of task {task.id!r}", partial(_given(task.on_failure), task.id, tell.error, context))
+            self._add(f"on_failure of task {name!r}", partial(_given(task.on_failure), name, tell.error, context))
 
     def release(self, leases: list[Any]) -> None:
         """The run doesn't need these any more; contexts of callbacks may."""
@@ -93,17 +94,17 @@ class Callbacks:
         if not self._is_over:
             self._due.append((what, call))
 
-    def _context(self, task: Task, tell: Tell) -> Context:
+    def _context(self, name: str, tell: Tell) -> Context:
         if self._replica is None:
             raise AssertionError("an attempt ended after its run")
         kept, before = _Kept(), self._newest()
         if before is not None:
             before.next = kept
         self._newest = weakref.ref(kept)
-        given = self._replica.slice(tell.rank)
+        given = self._replica.slice(tell)
         outcomes = given.outcomes if given.outcomes is None else _OneByOne(given.outcomes, self._lock)
         slice_ = Slice(_OneByOne(given.versions, self._lock), given.complete, outcomes)
-        return of_ended(slice_, task.id, tell.diff, self._rules, kept, (self._seed, tell.ended))
+        return of_ended(slice_, name, tell.diff, self._rules, kept, (self._seed, tell.ended))
 
 
 class _Kept:

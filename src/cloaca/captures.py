@@ -5,14 +5,17 @@ coordinator sees that there is nothing to publish.
 """
 
 import pickle
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from msgspec import Struct
 
 from cloaca.condition import Condition
-from cloaca.engine.run import Work
-from cloaca.merge.rules import Rule
+from cloaca.engine.fan import Each
+from cloaca.engine.pairing import paired
+from cloaca.engine.plan import Plan
+from cloaca.engine.work import Work
 from cloaca.trigger import asked_in_attempts, trigger_of
+from cloaca.wire.effects import keys_set
 from cloaca.wire.functions import Captured, FunctionCache, RuleOf, next_number
 from cloaca.wire.messages import Publish
 from cloaca.workflow import Task, Workflow
@@ -21,7 +24,8 @@ from cloaca.workflow import Task, Workflow
 class Capture(Struct, frozen=True):
     """A workflow as workers are to know it.
 
-    `functions` with their templates, and conditions; the `work` by rank; the merge `rules` by key.
+    `functions` with their templates, conditions, and what expands mapped tasks; the `work` by rank; the merge `rules`
+    by key.
     """
 
     functions: Sequence[Publish]
@@ -32,22 +36,34 @@ class Capture(Struct, frozen=True):
 class Captures:
     """The captures of one workflow, to which nothing here leads back.
 
-    `tasks` by rank; `collected` are the keys that are kept by task; `timeout` is for tasks that have none of their own.
+    `collected` are the keys that are kept by task; `timeout` is for tasks that have none of their own;
+    `expansion` makes what expands a mapped task.
     """
 
     def __init__(
-        self, tasks: Sequence[Task], merge: Mapping[str, Rule], collected: frozenset[str], timeout: float | None
+        self,
+        workflow: Workflow,
+        collected: frozenset[str],
+        timeout: float | None,
+        expansion: Callable[[Task], object],
     ) -> None:
+        tasks = by_rank(workflow)
         self._tasks = tasks
         self._ids = [task.id for task in tasks]
         self._called = [task.function for task in tasks]
-        self._merge = merge
+        self._plan = workflow.plan
+        self._merge = workflow.merge
         self._collected = collected
         self._timeout = timeout
         self._functions = FunctionCache()
         self._rules = FunctionCache()
         self._conditions = {
             condition: Publish(next_number(), pickle.dumps(condition), ()) for condition in asked_in_attempts(tasks)
+        }
+        self._expansions = {
+            rank: Publish(next_number(), pickle.dumps(expansion(task)), (task.for_each,))
+            for rank, task in enumerate(tasks)
+            if task.for_each
         }
         self._captured: list[Captured] = []
         self._last = Capture((), (), {})
@@ -72,6 +88,7 @@ class Captures:
             )
             for task, function in zip(self._tasks, captured, strict=True)
         ]
+        each = mapped_over(self._plan, self._tasks, {rank: sent.function for rank, sent in self._expansions.items()})
         numbers = {condition: sent.function for condition, sent in self._conditions.items()}
         work = [
             Work(
@@ -83,21 +100,33 @@ class Captures:
                 condition_number(task, numbers),
                 tells_success=task.on_success is not None,
                 tells_failure=task.on_failure is not None,
+                each=each.get(rank),
             )
-            for task, function in zip(self._tasks, functions, strict=True)
+            for rank, (task, function) in enumerate(zip(self._tasks, functions, strict=True))
         ]
         templates = [Publish(number, blob, ()) for number, blob in self._functions.templates]
-        return Capture([*templates, *functions, *self._conditions.values()], work, {})
+        published = [*templates, *functions, *self._conditions.values(), *self._expansions.values()]
+        return Capture(published, work, {})
 
     def _sent_along(self, task: Task, function: Captured) -> tuple[str, ...]:
         """The keys that a slice covers. What is kept by task grows with every task: it is sent when asked for."""
         reads, collected = function.reads if task.reads is None else task.reads, self._collected
+        if task.for_each in reads and task.reads is None:  # an instance is sent its item, not the collection
+            reads = tuple(key for key in reads if key != task.for_each)
         return reads if collected.isdisjoint(reads) else tuple(key for key in reads if key not in collected)
 
 
 def by_rank(workflow: Workflow) -> list[Task]:
     """The tasks in the order of `topological_sort`."""
     return [workflow.tasks[place] for place in workflow.plan.defined]
+
+
+def mapped_over(plan: Plan, tasks: Sequence[Task], expansions: Mapping[int, int]) -> dict[int, Each]:
+    """How tasks are mapped, by rank. `expansions` are the numbers of what expands them."""
+    if not expansions:
+        return {}
+    writes = {rank: keys_set(tasks[rank].function) for rank in expansions}
+    return paired(plan, [task.for_each for task in tasks], expansions, writes)
 
 
 def condition_number(task: Task, numbers: Mapping[Condition, int]) -> int:

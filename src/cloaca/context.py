@@ -19,9 +19,9 @@ from cloaca.merge.rules import Rules
 from cloaca.merge.settle import Settled, settle
 from cloaca.shelf import Shelf, Traffic
 from cloaca.wire.blobs import LARGE, Part, blob_of, is_content, is_reference
-from cloaca.wire.codec import decode, encode, encode_unseen, inlined
+from cloaca.wire.codec import decode, encode, encode_each, encode_unseen, inlined
 from cloaca.wire.frames import is_encodable
-from cloaca.wire.messages import Outcome, Slice, Version
+from cloaca.wire.messages import Item, Outcome, Slice, Version
 
 Ask = Callable[[tuple[str, ...], bool, bool], Slice]
 """Asks for keys, for all the rest, for the outcomes; answers with a slice."""
@@ -56,6 +56,7 @@ class Context:
         "_changes",
         "_complete",
         "_covered",
+        "_item_key",
         "_known",
         "_leases",
         "_met",
@@ -67,6 +68,7 @@ class Context:
         "_traffic",
         "_writer",
     )
+    _item_key: bytes | None  # where the attempt is for an item
     __hash__ = None  # type: ignore[assignment]  # mutable, and equal by value
 
     def __init__(self, data: dict[str, Any] | None = None) -> None:
@@ -145,7 +147,7 @@ class Context:
         versions = self._known.get(key)
         if versions is None:
             versions = self._sought(key)
-        seen = versions[0].payload if len(versions) == 1 else None
+        seen = versions[0].payload if len(versions) == 1 and not hasattr(self, "_item_key") else None
         if seen is not None and is_reference(seen) and is_content(blob_of(seen), parts):
             return seen
         try:
@@ -252,6 +254,8 @@ class Context:
         twin._outcomes = self._outcomes
         twin._changes = dict(self._changes)
         twin._settled = self._settled  # what is merged for one of the two is merged for both
+        if hasattr(self, "_item_key"):
+            twin._item_key = self._item_key
         return twin
 
     def __eq__(self, other: object) -> bool:
@@ -283,6 +287,12 @@ class Context:
 
         seed, ended = self._origin
         return derived(seed, self._writer, ended)
+
+    @property
+    def item_key(self) -> Any:
+        """In a mapped task whose items come from a dict: the key of the item in hand. Anywhere else it is `None`."""
+        key = getattr(self, "_item_key", None)
+        return None if key is None else decode(key)
 
     # ---- what branches and tasks left ------------------------------------------------------------------------------
 
@@ -537,6 +547,8 @@ def demand_agreement(context: Context, keys: Iterable[str]) -> None:
 def adopt(context: Context, other: Context) -> None:
     """Set every key of `other`, as it is encoded there. Raises `MergeConflict` where one is in conflict."""
     for key, payload in other._agreed().items():
+        if hasattr(context, "_item_key") and payload == context._held(key):
+            continue  # a copy of the context: what it has from there is nothing that was set for the item
         is_large = context._shelf is not None and len(payload) >= LARGE
         context._changes[key] = context._store([payload], True, key) if is_large else payload  # noqa: FBT003 - as in Put
 
@@ -546,6 +558,37 @@ def set_unseen(context: Context, key: str, value: Any) -> None:
     payload = encode_unseen(value)
     is_large = context._shelf is not None and len(payload) >= LARGE
     context._changes[key] = context._store([payload], False, key) if is_large else payload  # noqa: FBT003 - as in Put
+
+
+def set_items(context: Context, of: str, labels: Iterable[str], items: list[Any], keys: bytes | None = None) -> None:
+    """Set every item of key `of` under its label, and nothing else; under "" their `keys`, if there are any.
+
+    The context sees nothing from here on, so that no item can count as unchanged.
+    """
+    context._known, context._settled, context._complete, context._met = {}, {}, True, ()
+    put = None if context._shelf is None else context._store
+    context._changes = dict(zip(labels, encode_each(items, of, put), strict=True))
+    if keys is not None:
+        context._changes[""] = keys
+
+
+def item_of(context: Context, item: Item) -> Any:
+    """The item that an attempt is for. From here on its context knows the item's key.
+
+    Raises:
+        DecodeError: the item can't be rebuilt in this process.
+    """
+    context._item_key = item.key
+    context._traffic.note(item.of, item.payload)
+    try:
+        return decode(item.payload)
+    except Exception as error:
+        raise DecodeError(item.of, item.writer, f"{type(error).__name__}: {error}") from error
+
+
+def changes_of(context: Context) -> dict[str, bytes | None]:
+    """All that was set and removed, also where it is what was there: what an instance sets is collected."""
+    return context._changes
 
 
 def versions_of(context: Context) -> dict[str, Version]:

@@ -4,7 +4,18 @@ from collections.abc import Callable
 from typing import Any, TypeVar, Unpack, overload
 
 from cloaca.builder import TaskFunction, WorkflowBuilder, current_builder
-from cloaca.options import TaskOptions, callbacks, condition, dependencies, given, keys, policy, seconds, task_id
+from cloaca.options import (
+    TaskOptions,
+    callbacks,
+    condition,
+    dependencies,
+    given,
+    items_key,
+    keys,
+    policy,
+    seconds,
+    task_id,
+)
 from cloaca.rules import checked_rule
 from cloaca.signature import form_of
 from cloaca.workflow import Task
@@ -34,18 +45,22 @@ def task(function: Any = None, /, **options: Unpack[TaskOptions]) -> Any:
     condition, made by `context_value`, `task_success`, `all_of` and the like. Where the answer is no, the task is
     skipped, and `result.tasks[id].reason` says why.
 
+    With `for_each="rows"` it is a mapped task: it runs once for each item of the list or dict under that key, side by
+    side, and its function takes `(context, item)`. What these instances set is collected, as a list or a dict.
+
     `on_success(task_id, context)` is called when the task has ended well, with what it saw and set, and
     `on_failure(task_id, error, context)` for each try that failed: in the program, on the thread that waits for the
     result, while the run goes on. What they raise is logged.
 
     The function may be anything that can be called with the context: a lambda (with an `id`), a closure, a partial, a
-    method, an object, an `async def`. A second parameter named `handle` or `task_handle` is given a `TaskHandle`.
+    method, an object, an `async def`. A last parameter named `handle` or `task_handle` is given a `TaskHandle`.
 
     Every other argument raises `NotSupportedYetError` for now.
 
     Raises `ValueError` outside a block, and for arguments that make no sense: `retry` together with any `retry_*`,
-    both trigger rules, a class, a function that wants more than the context and a handle, a dependency that is neither
-    id nor function, a callback that can't be called so. Whether dependencies exist is checked when the block ends.
+    both trigger rules, a class, a function that wants more than the context (the item) and a handle, a dependency that
+    is neither id nor function, a callback that can't be called so. Whether dependencies exist is checked when the block
+    ends.
 
     >>> import cloaca
     >>> with cloaca.WorkflowBuilder("prices") as builder:
@@ -62,6 +77,7 @@ def task(function: Any = None, /, **options: Unpack[TaskOptions]) -> Any:
     reads, retry, timeout = keys(said.get("reads")), policy(said), seconds(said.get("timeout"))
     rule, rules = checked_rule("task(trigger_rule=...)", said.get("trigger_rule")), condition(said.get("trigger_rules"))
     success, failure = callbacks(said)
+    each = items_key(said.get("for_each"))
 
     def define(function: _F) -> _F:
         builder, known_as = _open_builder(), _known_as(function, name)
@@ -75,7 +91,8 @@ def task(function: Any = None, /, **options: Unpack[TaskOptions]) -> Any:
             trigger_rules=rules,
             on_success=success,
             on_failure=failure,
-            form=form_of(known_as, function),
+            for_each=each,
+            form=form_of(known_as, function, with_item=each is not None),
         )
         builder.define(defined, listed)
         return function

@@ -1,10 +1,10 @@
 """A plan as a picture, in the languages of Mermaid and Graphviz.
 
 Nodes are called `t0`, `t1` and so on, by rank; the author's ids appear in labels only, where any text can be escaped.
-Beneath them stand the notes on tasks, if there are any.
+Beneath them stand the notes on tasks, if there are any. Mapped tasks have a double border.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 
 from cloaca.engine.plan import Plan
 
@@ -16,20 +16,22 @@ _DOT_ESCAPES = str.maketrans(
 _LONGEST_NOTE = 120
 
 
-def to_mermaid(plan: Plan, notes: Mapping[str, str]) -> str:
-    """Return the plan as a Mermaid flowchart, from top to bottom."""
+def to_mermaid(plan: Plan, notes: Mapping[str, str], mapped: Collection[str] = ()) -> str:
+    """Return the plan as a Mermaid flowchart, from top to bottom. `mapped` are the ids of mapped tasks."""
 
     def label(name: str) -> str:
-        return '["' + "<br>".join(map(_mermaid, _lines(name, notes))) + '"]'
+        text = '["' + "<br>".join(map(_mermaid, _lines(name, notes))) + '"]'
+        return f"[{text}]" if name in mapped else text
 
     return "\n".join(["flowchart TD", *_nodes(plan, label), *_edges(plan, "-->")]) + "\n"
 
 
-def to_dot(name: str, plan: Plan, notes: Mapping[str, str]) -> str:
-    """Return the plan as a Graphviz digraph called `name`."""
+def to_dot(name: str, plan: Plan, notes: Mapping[str, str], mapped: Collection[str] = ()) -> str:
+    """Return the plan as a Graphviz digraph called `name`. `mapped` are the ids of mapped tasks."""
 
     def label(task: str) -> str:
-        return ' [label="' + "\\n".join(map(_dot, _lines(task, notes))) + '"];'
+        text = ' [label="' + "\\n".join(map(_dot, _lines(task, notes))) + '"'
+        return text + (" peripheries=2];" if task in mapped else "];")
 
     lines = [*_nodes(plan, label), *(f"{edge};" for edge in _edges(plan, "->"))]
     return "\n".join([f'digraph "{_dot(name)}" {{', *lines, "}"]) + "\n"

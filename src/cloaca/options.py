@@ -29,14 +29,14 @@ class TaskOptions(TypedDict, total=False):
     trigger_rules: Condition | None
     trigger_rule: TriggerRule | None
     timeout: float | None
-    for_each: object
+    for_each: str | None
     reads: Sequence[str] | None
     writes: Sequence[str] | None
     limit: object
 
 
 _NAMES: Final = TaskOptions.__annotations__.keys()
-_NOT_YET: Final = ("for_each", "writes", "limit")
+_NOT_YET: Final = ("writes", "limit")
 
 
 def given(options: Mapping[str, Any]) -> dict[str, Any]:
@@ -83,6 +83,18 @@ def keys(reads: Any) -> tuple[str, ...] | None:
             f"task(reads=...) takes keys that UTF-8 can carry, and {unspeakable[0]!r} has lone surrogates."
         )
     return tuple(sorted(reads)) if isinstance(reads, set | frozenset) else tuple(reads)
+
+
+def items_key(for_each: Any) -> str | None:
+    """The key of the items for each of which the task runs, or `None` where it runs once."""
+    if for_each is None:
+        return None
+    if not isinstance(for_each, str) or not for_each or not is_encodable(for_each):
+        raise ValueError(
+            f"task(for_each=...) takes the key of the context that holds the items, like 'rows', not {for_each!r}: "
+            "set the list or dict under a key, in a task before or in the input."
+        )
+    return str.__str__(for_each)
 
 
 def seconds(timeout: Any) -> float | None:

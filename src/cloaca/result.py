@@ -7,22 +7,26 @@ from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from difflib import get_close_matches
 from functools import cached_property
+from itertools import islice
 from typing import Any, Literal
 
 from cloaca.context import merges_of, of_versions, unchanged
+from cloaca.engine.ledger import Ledger
 from cloaca.engine.plan import Plan
-from cloaca.engine.run import Run, Stop
+from cloaca.engine.run import Run
+from cloaca.engine.state import State, Stop
 from cloaca.errors import MergeConflict, WorkflowFailedError
 from cloaca.failure import raised
 from cloaca.loss import error_of
 from cloaca.merge.rules import Rules
 from cloaca.storage import Leases
-from cloaca.wire.blobs import blob_of, is_reference, preserve
+from cloaca.wire.blobs import blob_of, preserve, references_in
 from cloaca.wire.messages import Failed, Lost, Outcome, Skipped, Usage, Version
 
 End = Usage | Failed | Lost | Skipped | None
 Status = Literal["Completed", "Failed", "Cancelled"]
 _LISTED = 10
+_COMPARED = 10_000  # names that an unknown one is compared with
 
 
 class TaskResult:
@@ -32,9 +36,14 @@ class TaskResult:
     holds to have started: sent to a worker that was idle, or next in the queue of one that had just reported.
     `error_message` says how it failed, `reason` why it was skipped. (A rule that looks at values is asked in a worker:
     that counts as a try.)
+
+    Each instance of a mapped task has a result, too (`result.tasks["process[3]"]`). The task itself has the error of
+    its first instance that failed; its times run from the first begin to the last end, and its costs are summed.
     """
 
-    def __init__(self, id: str, outcome: Outcome, attempts: int, end: End, clock: float) -> None:
+    def __init__(
+        self, id: str, outcome: Outcome, attempts: int, end: End, clock: float, failed: tuple[str, int] | None = None
+    ) -> None:
         self.id = id
         self.status = outcome.status
         self.error_message = outcome.error
@@ -42,6 +51,7 @@ class TaskResult:
         self.attempts = attempts
         self._end = end
         self._clock = clock
+        self._failed = failed or (id, attempts)
 
     @cached_property
     def error(self) -> BaseException | None:
@@ -50,7 +60,7 @@ class TaskResult:
             case Failed() as failed:
                 return raised(failed)
             case Lost() as lost if self.status == "Failed":
-                return error_of(lost, self.id, self.attempts)
+                return error_of(lost, *self._failed)
             case _:
                 return None
 
@@ -117,13 +127,14 @@ class TaskResult:
 
 
 class _Tasks(Mapping[str, TaskResult]):
-    """The tasks' results by id, in the order of the workflow; each is made when it is first asked for, and kept."""
+    """The results by name: tasks in the order of the workflow, each followed by its instances.
 
-    def __init__(self, run: Run, outcomes: Sequence[Outcome], clock: float) -> None:
-        self._plan = run.plan
+    Each is made when it is first asked for, and kept.
+    """
+
+    def __init__(self, ledger: Ledger, outcomes: Sequence[Outcome], clock: float) -> None:
+        self._ledger = ledger
         self._outcomes = outcomes
-        self._attempts = run.attempts
-        self._ends = run.ends
         self._clock = clock
         self._made: dict[str, TaskResult] = {}
 
@@ -134,22 +145,24 @@ class _Tasks(Mapping[str, TaskResult]):
             return self._made.setdefault(id, self._make(id))  # one for all threads
 
     def __contains__(self, id: object) -> bool:
-        return id in self._plan.rank
+        return self._ledger.find(id) is not None
 
     def __iter__(self) -> Iterator[str]:
-        return iter(self._plan.names)
+        return iter(self._ledger)
 
     def __len__(self) -> int:
-        return len(self._plan.names)
+        return len(self._ledger)
 
     def __repr__(self) -> str:
         return f"<results of {len(self)} tasks>"
 
     def _make(self, id: str) -> TaskResult:
-        rank = self._plan.rank.get(id)
-        if rank is None:
-            raise KeyError(_unknown(id, self._plan.names)) from None
-        return TaskResult(id, self._outcomes[rank], self._attempts[rank], self._ends[rank], self._clock)
+        ledger, unit = self._ledger, self._ledger.find(id)
+        if unit is None:
+            raise KeyError(_unknown(id, list(islice(ledger, _COMPARED)))) from None
+        outcome = self._outcomes[unit] if unit < len(self._outcomes) else ledger.outcome(unit)
+        failed = ledger.error_name(unit)
+        return TaskResult(id, outcome, ledger.attempts[unit], ledger.ends[unit], self._clock, failed)
 
 
 class WorkflowResult:
@@ -183,7 +196,7 @@ class WorkflowResult:
         self.end_time = _rfc3339(ended)
         self.duration = ended - started
         outcomes = run.outcomes()
-        self.tasks: Mapping[str, TaskResult] = _Tasks(run, outcomes, clock)
+        self.tasks: Mapping[str, TaskResult] = _Tasks(run.ledger, outcomes, clock)
         self.status: Status = _status(run, outcomes)
         self._roots = root_causes(run.plan, outcomes)
         self.error_message = _message(self.status, run, outcomes, self._roots)
@@ -223,7 +236,7 @@ def _held(final: Mapping[str, tuple[Version, ...]], leases: Leases, others: obje
     if not leases and others is None:
         return None
     payloads = (version.payload for versions in final.values() for version in versions)
-    stored = {payload for payload in payloads if payload is not None and is_reference(payload)}
+    stored = {held for payload in payloads if payload is not None for held in references_in(payload)}
     if not stored:
         return None
     return (
@@ -250,7 +263,7 @@ def root_causes(plan: Plan, outcomes: Sequence[Outcome]) -> list[str]:
 
 def _status(run: Run, outcomes: Sequence[Outcome]) -> Status:
     statuses = {outcome.status for outcome in outcomes}
-    if "Cancelled" in statuses:
+    if "Cancelled" in statuses or any(fan.counted(State.CANCELLED) for fan in run.ledger.fans.values()):
         return "Cancelled" if run.stopped is Stop.CANCELLED else "Failed"
     return "Failed" if "Failed" in statuses else "Completed"
 
@@ -267,17 +280,20 @@ def _message(status: str, run: Run, outcomes: Sequence[Outcome], roots: Sequence
     lines = (
         [] if run.stopped is not Stop.OUT_OF_TIME else [f"It was stopped after its time limit of {run.timeout:g} s."]
     )
-    lines += [f"Task {name!r} failed: {outcomes[plan.rank[name]].error}" for name in failed[:_LISTED]]
-    lines.append(_rest(failed, "failed"))
+    units = [unit for name in failed[:_LISTED] for unit in run.ledger.failed(plan.rank[name], _LISTED)]
+    lines += [f"Task {run.ledger.name(unit)!r} failed: {run.outcome(unit).error}" for unit in units[:_LISTED]]
+    lines.append(_rest(sum(run.ledger.failures(plan.rank[name]) for name in failed), "failed"))
     lines.append(_listing(by_status["Cancelled"], "cancelled"))
     skipped = by_status["Skipped"]
     lines += [f"Task {name!r} was skipped: {outcomes[plan.rank[name]].reason}" for name in skipped[:_LISTED]]
-    lines.append(_rest(skipped, "were skipped"))
+    lines.append(_rest(len(skipped), "were skipped"))
+    lines += _partly(run.ledger, State.CANCELLED, by_status["Cancelled"])
+    lines += _partly(run.ledger, State.SKIPPED, skipped)
     return "\n".join(filter(None, lines))
 
 
-def _rest(names: Sequence[str], what: str) -> str:
-    return f"... and {len(names) - _LISTED} more {what}" if len(names) > _LISTED else ""
+def _rest(count: int, what: str) -> str:
+    return f"... and {count - _LISTED} more {what}" if count > _LISTED else ""
 
 
 def _listing(names: Sequence[str], what: str) -> str:
@@ -285,6 +301,18 @@ def _listing(names: Sequence[str], what: str) -> str:
         return ""
     shown = ", ".join(map(repr, names[:_LISTED])) + (", ..." if len(names) > _LISTED else "")
     return f"{len(names)} task{'s were' if len(names) > 1 else ' was'} {what}: {shown}"
+
+
+def _partly(ledger: Ledger, state: State, listed: Sequence[str]) -> Iterator[str]:
+    """Of mapped tasks that aren't `listed`, how many instances ended so."""
+    for fan in ledger.fans.values():
+        count = fan.counted(state)
+        if count and fan.task not in listed:
+            yield f"{count} instance{'s' if count > 1 else ''} of {fan.task!r} {_were(count)} {state.name.lower()}"
+
+
+def _were(count: int) -> str:
+    return "were" if count > 1 else "was"
 
 
 def _unknown(id: object, names: Sequence[str]) -> str:

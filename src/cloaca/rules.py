@@ -4,7 +4,7 @@ A rule is asked exactly once, when the last dependency has ended, so its answer 
 how many of them ended well, failed and were skipped. A task without dependencies starts without being asked.
 """
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from typing import Final, Literal, NamedTuple
@@ -92,17 +92,19 @@ def may_start(completed: int) -> bool:
     return completed > 0
 
 
-def refusal(rule: str, dependencies: Mapping[str, str]) -> str | None:
+def refusal(rule: str, dependencies: Sequence[tuple[str, str]]) -> str | None:
     """Why a task with that rule isn't to start, given how each of its dependencies ended; `None`: it is to start.
 
-    >>> refusal("all_success", {"load": "Completed", "check": "Failed"})
+    One may be there several times: a mapped task whose instances ended differently.
+
+    >>> refusal("all_success", [("load", "Completed"), ("check", "Failed")])
     "not all of its dependencies ended well: 'check' failed"
-    >>> refusal("all_done", {"load": "Failed"})
+    >>> refusal("all_done", [("load", "Failed")])
     """
     named = RULES[rule]
-    if not dependencies or named.holds(Ends.of(dependencies.values())):
+    if not dependencies or named.holds(Ends.of(status for _, status in dependencies)):
         return None
-    at_fault = (told(task, status) for task, status in dependencies.items() if status in named.statuses)
+    at_fault = (told(task, status) for task, status in dependencies if status in named.statuses)
     shown = list(islice(at_fault, _SHOWN + 1))
     return f"{named.otherwise}: {', '.join(shown[:_SHOWN])}{', ...' if len(shown) > _SHOWN else ''}"
 

@@ -5,6 +5,7 @@ import pickle
 import weakref
 from array import array
 from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 from itertools import count
 from threading import Lock
 from types import TracebackType
@@ -13,17 +14,19 @@ from typing import Self, TypeVar
 from msgspec.structs import replace
 
 from cloaca import argument, cores, registry
-from cloaca.captures import Capture, Captures, by_rank, condition_number
+from cloaca.captures import Capture, Captures, by_rank, condition_number, mapped_over
 from cloaca.config import DefaultRunnerConfig
 from cloaca.context import Context, inlined_version, leases_of, versions_of
 from cloaca.coordinator import Job
 from cloaca.database import check_url
 from cloaca.engine.batches import BatchRun
 from cloaca.engine.events import Deliver
-from cloaca.engine.run import GRACE_SECONDS, Limits, Merging, Run, Work
-from cloaca.errors import NestedExecutionError, RunnerClosedError
+from cloaca.engine.run import Run
+from cloaca.engine.work import GRACE_SECONDS, Limits, Merging, Work
+from cloaca.errors import NestedExecutionError, RunnerClosedError, StorageFullError
 from cloaca.execution import serial, worker
 from cloaca.execution.batch import Batch
+from cloaca.execution.expansion import Expansion
 from cloaca.execution.pool import Pool
 from cloaca.execution.surroundings import here
 from cloaca.future import Execution, OnEnd, begun
@@ -45,7 +48,7 @@ from cloaca.settings import (
 )
 from cloaca.storage import Leases, Storage
 from cloaca.trigger import asked_in_attempts, trigger_of
-from cloaca.wire.blobs import LARGE, size_of
+from cloaca.wire.blobs import LARGE, references_in, size_of
 from cloaca.wire.codec import inlined
 from cloaca.wire.functions import capture, next_number
 from cloaca.wire.messages import ITEMS, Publish, Version
@@ -198,6 +201,7 @@ class DefaultRunner:
             seed=seed,
             durations=self._durations.setdefault(workflow, array("d", bytes(8 * len(captured.work)))),
             habits=self._habits.setdefault(workflow, {}),
+            store=partial(_kept, loop.storage, leases),
         )
 
         def job(on_end: OnEnd) -> Job[Run]:
@@ -275,7 +279,12 @@ class DefaultRunner:
         inputs = {key: inlined_version(version) for key, version in inputs.items()}
         tasks = by_rank(workflow)
         number = len(tasks)
-        conditions = {condition: number + n for n, condition in enumerate(asked_in_attempts(tasks), 1)}
+        functions: dict[int, object] = {rank: _called_here(task) for rank, task in enumerate(tasks)}
+        expansions = {rank: number + 1 + rank for rank, task in enumerate(tasks) if task.for_each}
+        each = mapped_over(workflow.plan, tasks, expansions)
+        conditions = {condition: 2 * number + n for n, condition in enumerate(asked_in_attempts(tasks), 1)}
+        functions |= {number: rules, **{expansions[rank]: _expansion(tasks[rank]) for rank in expansions}}
+        functions |= {number: condition for condition, number in conditions.items()}
         run = Run(
             workflow.plan,
             [
@@ -287,6 +296,7 @@ class DefaultRunner:
                     condition=condition_number(task, conditions),
                     tells_success=task.on_success is not None,
                     tells_failure=task.on_failure is not None,
+                    each=each.get(rank),
                 )
                 for rank, task in enumerate(tasks)
             ],
@@ -297,9 +307,7 @@ class DefaultRunner:
             merging=_merging(workflow, rules, number),
             seed=seed,
         )
-        functions = {rank: _called_here(task) for rank, task in enumerate(tasks)}
-        asked = {number: condition for condition, number in conditions.items()}
-        host = Inline(serial.SerialExecutor({**functions, number: rules, **asked}))
+        host = Inline(serial.SerialExecutor(functions))
 
         def job(on_end: OnEnd) -> Job[Run]:
             return Job(workflow.name, run, (), on_end, here())
@@ -311,7 +319,7 @@ class DefaultRunner:
         with self._lock:
             captures = self._captures.get(workflow)
             if captures is None:
-                captures = Captures(by_rank(workflow), workflow.merge, collected, self._settings.task_timeout)
+                captures = Captures(workflow, collected, self._settings.task_timeout, _expansion)
                 self._captures[workflow] = captures
             return captures.now()
 
@@ -335,6 +343,11 @@ class DefaultRunner:
             raise RunnerClosedError("This runner was shut down. Create a new DefaultRunner.")
         if self._process != os.getpid():
             raise RunnerClosedError("This runner belongs to the process that forked this one. Create a new one here.")
+
+
+def _expansion(task: Task) -> Expansion:
+    """What expands a mapped task."""
+    return Expansion(task.id, task.for_each or "")
 
 
 def _called_here(task: Task) -> Callable[..., object]:
@@ -364,6 +377,18 @@ def _stored(inputs: dict[str, Version], storage: Storage) -> Leases:
         leases[stored] = lease
         inputs[key] = Version(version.writer, stored)
     return leases
+
+
+def _kept(storage: Storage, leases: Leases, payload: bytes) -> bytes:
+    """Put what was collected into the storage, in its place. What refers to files itself is sent as it is."""
+    if any(references_in(payload)):
+        return payload
+    try:
+        stored, lease = storage.put(payload)
+    except StorageFullError:
+        return payload
+    leases[stored] = lease
+    return stored
 
 
 def _checked_context(context: Context | None) -> Context:

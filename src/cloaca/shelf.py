@@ -5,7 +5,8 @@ from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from itertools import count
 
-from cloaca.wire.blobs import Blob, Part, blob_of, is_reference, reference, size_of, write
+from cloaca.wire.blobs import Blob, Part, blob_of, is_reference, reference, references_in, size_of, write
+from cloaca.wire.composite import is_composite
 
 
 class Shelf:
@@ -63,5 +64,8 @@ class Traffic:
             size = size_of(payload)
             self.mapped += size
             self.read += size
+        elif is_composite(payload):
+            self.mapped += sum(map(size_of, references_in(payload)))
+            self.read += size_of(payload)
         else:
             self.read += len(payload)

@@ -23,8 +23,8 @@ class Task:
     `reads`: the keys that it says to read, or `None` where it doesn't say. `retry`: when it is tried again, or `None`
     where it is tried once. `timeout`: how many seconds each try may take, or `None` where it may take any time.
     `trigger_rule`: the name of the rule by which it starts, or `trigger_rules`: the condition in its place; where both
-    are `None`, the default rule applies.
-    `on_success` and `on_failure` are called in the program, if given, when tries of it have ended. `form`:
+    are `None`, the default rule applies. `on_success` and `on_failure` are called in the program, if given, when tries
+    of it have ended. `for_each`: the key of the items for each of which it runs, or `None` where it runs once. `form`:
     what the function is called with.
     """
 
@@ -38,6 +38,7 @@ class Task:
     trigger_rules: Condition | None = None
     on_success: Callable[..., object] | None = None
     on_failure: Callable[..., object] | None = None
+    for_each: str | None = None
     form: Form = PLAIN
 
 
@@ -92,11 +93,14 @@ class Workflow:
 
     def to_mermaid(self) -> str:
         """Return the graph as the text of a Mermaid flowchart. Rules stand beneath the names of their tasks."""
-        return diagram.to_mermaid(self.plan, _rules(self.tasks))
+        return diagram.to_mermaid(self.plan, _rules(self.tasks), self._mapped())
 
     def to_dot(self) -> str:
         """Return the graph as the text of a Graphviz file. Rules stand beneath the names of their tasks."""
-        return diagram.to_dot(self.name, self.plan, _rules(self.tasks))
+        return diagram.to_dot(self.name, self.plan, _rules(self.tasks), self._mapped())
+
+    def _mapped(self) -> frozenset[str]:
+        return frozenset(task.id for task in self.tasks if task.for_each is not None)
 
     def __repr__(self) -> str:
         count = len(self.tasks)
@@ -104,12 +108,14 @@ class Workflow:
 
 
 def _tries(tasks: Iterable[Task]) -> Iterator[tuple[str, str]]:
-    """What tasks say about how they are tried: nothing where they don't say anything."""
+    """What tasks say about how they are run: nothing where they don't say anything."""
     for task in tasks:
         if task.retry is not None:
             yield task.id, repr(task.retry)
         if task.timeout is not None:
             yield task.id, f"timeout={task.timeout}"
+        if task.for_each is not None:
+            yield task.id, f"for_each={task.for_each!r}"
 
 
 def _triggers(tasks: Iterable[Task]) -> Iterator[tuple[str, Any]]:

@@ -5,9 +5,10 @@ the wire; here are the rest.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
-from cloaca.wire.messages import Answer, Assignment, Done, Failed, Lost, Skipped, Started, Unstarted, Wants
+from cloaca.engine.telling import Told
+from cloaca.wire.messages import Answer, Assignment, Done, Failed, Lost, Outcome, Skipped, Started, Unstarted, Wants
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,13 +79,18 @@ class Tell:
     """An attempt has ended whose end the program wants to be told of.
 
     `diff` is what it set and removed, and `error` why it failed; `None`: it ended well. `ended`: how many tries of the
-    task had ended before.
+    task had ended before. Of an instance of a mapped task, `name` is what it is called; it saw what the task of rank
+    `seen_from` sees, and `overlay`; `outcomes` are those of the instances that it follows.
     """
 
     rank: int
     diff: Mapping[str, bytes | None]
     error: str | None
     ended: int
+    name: str | None = None
+    seen_from: int | None = None
+    overlay: Mapping[str, Told] = field(default_factory=dict)
+    outcomes: Mapping[str, Outcome] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

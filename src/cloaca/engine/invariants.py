@@ -9,9 +9,11 @@ from dataclasses import dataclass, fields
 from heapq import heapify
 
 from cloaca.condition import Condition
-from cloaca.engine.run import ENDED, Run, State, Work
+from cloaca.engine.run import Run
+from cloaca.engine.state import ENDED, State
 from cloaca.engine.statuses import Statuses
 from cloaca.engine.timers import Timers
+from cloaca.engine.work import Work
 from cloaca.engine.write import unsuperseded
 from cloaca.rules import DEFAULT, RULES, Ends
 from cloaca.verdict import judge
@@ -34,11 +36,11 @@ class _Books:
     backoffs: Timers
     deadlines: Timers
     work: Sequence[Work]
+    following: frozenset[int]
 
     @classmethod
     def of(cls, run: Run) -> "_Books":
-        private = vars(run)
-        return cls(*(private[f"_{field.name}"] for field in fields(cls)))
+        return cls(*(getattr(run, f"_{field.name}") for field in fields(cls)))
 
 
 def check(run: Run) -> None:
@@ -47,7 +49,14 @@ def check(run: Run) -> None:
     Costs time in proportion to the tasks, the dependencies and the writes of the run.
     """
     books = _Books.of(run)
-    faults = [*_counts(run, books), *_attempts(run), *_dependencies(run, books), *_ends(run), *_writes(run)]
+    faults = [
+        *_counts(run, books),
+        *_attempts(run),
+        *_dependencies(run, books),
+        *_fans(run),
+        *_ends(run),
+        *_writes(run),
+    ]
     if faults:
         raise AssertionError("The run broke its invariants:\n" + "\n".join(faults))
 
@@ -56,7 +65,12 @@ def _counts(run: Run, books: _Books) -> Iterator[str]:
     unended = sum(state not in ENDED for state in run.states)
     if books.unended != unended:
         yield f"{unended} tasks have not ended, and the run counts {books.unended}."
-    ready = _ranks(run, frozenset({State.READY}))
+    units = _ranks(run, frozenset({State.READY}))
+    fans = run.ledger.fans
+    offered = sorted(unit for fan in fans.values() for unit in fan.ready_units)
+    if offered != [unit for unit in units if unit >= len(run.plan.names)]:
+        yield f"The entries {units} are READY, and of instances {offered} are offered."
+    ready = sorted({unit if unit < len(run.plan.names) else run.ledger.fan_of(unit).rank for unit in units})
     held = sorted(run.priority.ranks[place] for place in books.ready)
     if held != ready:
         yield f"The tasks {ready} are READY, and the heap holds {held}."
@@ -82,7 +96,8 @@ def _attempts(run: Run) -> Iterator[str]:
         if attempt.number != number
     )
     for rank in _ranks(run, _TAKEN_UP):
-        if not run.attempts[rank]:
+        fan = run.ledger.fans.get(rank)
+        if not run.attempts[rank] and (fan is None or fan.leader is None):
             yield _about(run, rank, "no attempt of it was ever started")
 
 
@@ -91,7 +106,7 @@ def _dependencies(run: Run, books: _Books) -> Iterator[str]:
     for rank, dependencies in enumerate(run.plan.predecessors):
         state = run.states[rank]
         unended = sum(run.states[dependency] not in ENDED for dependency in dependencies)
-        completed = sum(run.states[dependency] is State.COMPLETED for dependency in dependencies)
+        completed = sum(_counts_as_completed(run, dependency) for dependency in dependencies)
         if state is State.WAITING and (books.waiting[rank], books.well[rank]) != (unended, completed):
             counted = f"{books.waiting[rank]} unended and {books.well[rank]} completed"
             yield _about(run, rank, f"it counts {counted} dependencies, not {unended} and {completed}")
@@ -99,7 +114,7 @@ def _dependencies(run: Run, books: _Books) -> Iterator[str]:
             yield _about(run, rank, "nothing is left to wait for")
         if state in _RELEASED and unended:
             yield _about(run, rank, f"{unended} of its dependencies have not ended")
-        if not unended:
+        if not unended and rank not in books.following:
             yield from _released(run, books, rank)
         if state is State.SKIPPED and unended:
             yield _about(run, rank, f"{unended} of its dependencies have not ended")
@@ -121,9 +136,64 @@ def _lets_start(run: Run, work: Work, rank: int) -> bool:
         return True
     if isinstance(work.trigger, Condition):
         return judge(work.trigger, Statuses(lambda task: statuses[run.plan.rank[task]])).holds
-    return RULES[work.trigger or DEFAULT].holds(
-        Ends.of(statuses[dependency] for dependency in run.plan.predecessors[rank])
-    )
+    ends = (status for dependency in run.plan.predecessors[rank] for status in _statuses(run, dependency))
+    return RULES[work.trigger or DEFAULT].holds(Ends.of(ends))
+
+
+def _statuses(run: Run, rank: int) -> list[str]:
+    """How a dependency ended; where that is how its instances did, how each of them did."""
+    fan, state = run.ledger.fans.get(rank), run.states[rank]
+    if fan is None or fan.is_too_wide or state is State.COMPLETED:
+        return [state.name.capitalize()]
+    return [run.states[unit].name.capitalize() for unit in range(fan.first, fan.first + len(fan.labels))]
+
+
+def _counts_as_completed(run: Run, rank: int) -> bool:
+    if run.states[rank] not in ENDED:
+        return False
+    states = _instances(run, rank)
+    return State.COMPLETED in states if states else run.states[rank] is State.COMPLETED
+
+
+def _instances(run: Run, rank: int) -> list[State]:
+    """How the instances of a task stand; none where it has none."""
+    fan = run.ledger.fans.get(rank)
+    return [] if fan is None else run.states[fan.first : fan.first + len(fan.labels)]
+
+
+def _fans(run: Run) -> Iterator[str]:
+    for rank, fan in run.ledger.fans.items():
+        states = _instances(run, rank)
+        unended = sum(state not in ENDED for state in states)
+        if fan.unended != unended:
+            yield _about(run, rank, f"{unended} of its instances have not ended, and it counts {fan.unended}")
+        leads = fan.leader is not None and run.states[fan.leader.rank] not in ENDED
+        if (run.states[rank] is State.EXPANDED) != (bool(unended) or leads):
+            yield _about(run, rank, f"{unended} of its instances have not ended")
+        if run.states[rank] in ENDED and not fan.is_too_wide and run.states[rank] is not _verdict(states):
+            yield _about(run, rank, f"its instances are {states}")
+        if fan.leader is not None:
+            yield from _pairs(run, rank, _instances(run, fan.leader.rank), states)
+
+
+def _verdict(states: Sequence[State]) -> State:
+    for state in (State.FAILED, State.CANCELLED):
+        if state in states:
+            return state
+    return State.SKIPPED if {*states} == {State.SKIPPED} else State.COMPLETED
+
+
+def _pairs(run: Run, rank: int, leading: Sequence[State], following: Sequence[State]) -> Iterator[str]:
+    """A following instance waits as long as the leading one hasn't ended, and is skipped where that ended badly."""
+    for before, after in zip(leading, following, strict=True):
+        if before not in ENDED:
+            fits = after in {State.WAITING, State.CANCELLED}
+        elif before is State.COMPLETED:
+            fits = after not in {State.WAITING, State.SKIPPED}
+        else:
+            fits = after in {State.SKIPPED, State.CANCELLED}
+        if not fits:
+            yield _about(run, rank, f"one of its instances is {after.name} after one that is {before.name}")
 
 
 def _ends(run: Run) -> Iterator[str]:
@@ -152,7 +222,9 @@ def _writes(run: Run) -> Iterator[str]:
         yield from (
             _about(run, write.rank, f"its write of {key!r} stands")
             for write in writes
-            if write.rank >= 0 and run.states[write.rank] is not State.COMPLETED
+            if write.rank >= 0
+            and run.states[write.rank] is not State.COMPLETED
+            and not (run.states[write.rank] is State.FAILED and write.rank in run.ledger.fans)
         )
 
 
@@ -161,4 +233,4 @@ def _ranks(run: Run, states: frozenset[State]) -> list[int]:
 
 
 def _about(run: Run, rank: int, fault: str) -> str:
-    return f"Task {run.plan.names[rank]!r} is {run.states[rank].name}, and {fault}. Its story:\n{run.story(rank)}"
+    return f"Task {run.ledger.name(rank)!r} is {run.states[rank].name}, and {fault}. Its story:\n{run.story(rank)}"

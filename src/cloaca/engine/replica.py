@@ -5,9 +5,10 @@ over, without a lock, and answer from there, with caches of its own. It does so 
 it doesn't know yet: each is taken over once.
 """
 
+from cloaca.engine.events import Tell
 from cloaca.engine.history import History
 from cloaca.engine.run import Run
-from cloaca.engine.view import ContextView, DeferredMapping
+from cloaca.engine.view import ContextView, DeferredMapping, Overlaid
 from cloaca.wire.messages import Outcome, Slice
 
 
@@ -19,12 +20,13 @@ class Replica:
         self._history: History | None = None
         self._known: set[int] = set()
 
-    def slice(self, rank: int) -> Slice:
-        """Everything that the task saw; it costs nothing until it is looked into."""
+    def slice(self, tell: Tell) -> Slice:
+        """Everything that was seen there; it costs nothing until it is looked into."""
+        rank = tell.rank if tell.seen_from is None else tell.seen_from
         return Slice(
-            DeferredMapping(lambda: ContextView(self._up_to(rank), rank)),
+            DeferredMapping(lambda: Overlaid(ContextView(self._up_to(rank), rank), tell.overlay)),
             complete=True,
-            outcomes=DeferredMapping(lambda: self._outcomes(rank)),
+            outcomes=DeferredMapping(lambda: {**self._outcomes(rank), **tell.outcomes}),
         )
 
     def _up_to(self, rank: int) -> History:

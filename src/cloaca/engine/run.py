@@ -17,6 +17,7 @@ Rules of this file
        ^                                                             +------> COMPLETED
        |     Skipped: its condition on values doesn't hold           |
        +-------------------------------------------------------------+
+    A mapped task whose first attempt has told its items is EXPANDED until its instances have ended (see engine/fan).
     What hasn't ended when the run is stopped ends as CANCELLED. A run is stopped by Cancel, by the first failure of a
     run that is to fail fast, and by its own time limit.
 """
@@ -24,16 +25,12 @@ Rules of this file
 from array import array
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, MutableMapping, MutableSequence, Sequence
-from dataclasses import dataclass
-from enum import Enum, IntEnum, auto
 from heapq import heapify, heappop, heappush
-from itertools import islice
 from typing import Any
 
-from msgspec import Struct
 from msgspec.structs import replace
 
-from cloaca import rules, verdict
+from cloaca import rules
 from cloaca.condition import Condition
 from cloaca.engine.events import (
     AttemptEvent,
@@ -48,20 +45,23 @@ from cloaca.engine.events import (
     Tick,
     Withdraw,
 )
+from cloaca.engine.fan import Fan
 from cloaca.engine.history import History
+from cloaca.engine.ledger import Ledger
 from cloaca.engine.lifetimes import Lifetimes
 from cloaca.engine.plan import Plan
 from cloaca.engine.priority import Priority
-from cloaca.engine.statuses import Statuses
-from cloaca.engine.telling import PlaceOf, Told
+from cloaca.engine.sight import Attempt, Sight
+from cloaca.engine.state import ENDED, State, Stop
+from cloaca.engine.telling import Told
 from cloaca.engine.timers import Timers
-from cloaca.engine.view import ContextView, DeferredMapping
+from cloaca.engine.view import ContextView, DeferredMapping, Overlaid
+from cloaca.engine.work import Limits, Merging, Work, followers
 from cloaca.errors import InternalError, kinds_of
 from cloaca.loss import error_of
-from cloaca.retry import RetryPolicy
-from cloaca.rules import may_start
 from cloaca.seed import fraction
-from cloaca.wire.blobs import is_reference, size_of
+from cloaca.wire.blobs import LARGE, is_reference, size_of
+from cloaca.wire.composite import is_composite
 from cloaca.wire.messages import (
     Answer,
     Assignment,
@@ -78,99 +78,11 @@ from cloaca.wire.messages import (
     Wants,
 )
 
-FIRST_PREFETCH = 16
-"""How many keys (or tasks without one) nearby come along with the first key that a slice lacked; doubled each time."""
-
-MOST_PREFETCH = 1 << 20
 STORY_LENGTH = 10_000
-GRACE_SECONDS = 2.0
 
-
-class State(IntEnum):
-    """Where a task stands."""
-
-    WAITING = auto()
-    READY = auto()
-    SUBMITTED = auto()
-    RUNNING = auto()
-    BACKING_OFF = auto()
-    COMPLETED = auto()
-    FAILED = auto()
-    SKIPPED = auto()
-    CANCELLED = auto()
-
-
-ENDED = frozenset({State.COMPLETED, State.FAILED, State.SKIPPED, State.CANCELLED})
-_OUTCOMES = {state: Outcome(state.name.capitalize()) for state in State}
-_EXPLAINED = frozenset({State.FAILED, State.SKIPPED})
 _IDLE = frozenset({State.WAITING, State.READY, State.BACKING_OFF})
-
-
-class Stop(Enum):
-    """Why a run was stopped before its end."""
-
-    CANCELLED = "it was cancelled"
-    FAILED_FAST = "a task failed"
-    OUT_OF_TIME = "its time was up"
-
-
-class Work(Struct, frozen=True, gc=False):
-    """What a task runs: the number of its published function, and the keys that it will probably read.
-
-    `timeout`: how many seconds one attempt may take. Without a `retry` policy there is one. `trigger` is when it may
-    start, a rule by name or a condition; `None`: the default rule. `condition`: the number under which that was
-    published, where it is asked in the attempt; 0 where the run decides. `tells_success` and `tells_failure`: whether
-    the program wants to be told of attempts that end so.
-    """
-
-    function: int
-    reads: tuple[str, ...]
-    timeout: float | None = None
-    retry: RetryPolicy | None = None
-    trigger: str | Condition | None = None
-    condition: int = 0
-    tells_success: bool = False
-    tells_failure: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Limits:
-    """What a run as a whole must keep to.
-
-    It is stopped after `timeout` seconds, and by the first failure where it is to `fail_fast`; a task that is stopped
-    has `grace` seconds to put its things in order. Values over `size` bytes are taken note of.
-    """
-
-    timeout: float | None = None
-    fail_fast: bool = False
-    grace: float = GRACE_SECONDS
-    size: int | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Merging:
-    """What a run has to know of merging, which it never does itself.
-
-    `rules` is the number of the published rules; `ruled` are the keys that have one, and `collected` those among them
-    whose values are kept by task; `unanimous`: no task begins while a key is in conflict at it; `place_of` tells where
-    the function of a task stands, by rank.
-    """
-
-    rules: int = 0
-    ruled: frozenset[str] = frozenset()
-    collected: frozenset[str] = frozenset()
-    unanimous: bool = False
-    place_of: PlaceOf = lambda _rank: ""
-
-
-class Attempt(Struct, gc=False):
-    """An open attempt; `nearby` and `prefetch` serve its on-demand reads. `is_expired`: its time was up."""
-
-    number: int
-    rank: int
-    is_expired: bool = False
-    nearby: Iterator[tuple[str, Told] | None] | None = None
-    prefetch: int = FIRST_PREFETCH
+_RECORDED = frozenset({State.COMPLETED, State.FAILED})
+"""How a mapped task may end that has written something: what some instances set counts, where others failed."""
 
 
 class Run:
@@ -180,8 +92,51 @@ class Run:
     seeds come from. `stopped` tells why, where it was; `oversized` who set a value that is too large, and how large it
     is, by key; `due` when the run wants a `Tick`. `durations`: how many seconds tasks took in earlier runs, by
     rank, and 0 where that isn't known; `habits`: the keys that tasks read there for which they had to ask, by rank.
-    Both are brought up to date.
+    Both are brought up to date. `store` takes a large payload that was made here, and returns what to send in its
+    place.
     """
+
+    __slots__ = (  # not for memory: an object of more than thirty attributes finds them slowly without
+        "__weakref__",
+        "_answers",
+        "_backoffs",
+        "_deadline",
+        "_deadlines",
+        "_durations",
+        "_failures",
+        "_fans",
+        "_followers",
+        "_following",
+        "_habits",
+        "_lifetimes",
+        "_limits",
+        "_log",
+        "_merging",
+        "_news",
+        "_now",
+        "_numbers",
+        "_open",
+        "_ready",
+        "_sight",
+        "_spent",
+        "_store",
+        "_tasks",
+        "_unended",
+        "_waiting",
+        "_well",
+        "_work",
+        "attempts",
+        "ends",
+        "history",
+        "late",
+        "ledger",
+        "oversized",
+        "plan",
+        "priority",
+        "seed",
+        "states",
+        "stopped",
+    )
 
     def __init__(
         self,
@@ -196,6 +151,7 @@ class Run:
         seed: int = 0,
         durations: MutableSequence[float] | None = None,
         habits: MutableMapping[int, tuple[str, ...]] | None = None,
+        store: Callable[[bytes], bytes] = lambda payload: payload,
     ) -> None:
         self.plan = plan
         self._durations = array("d", bytes(8 * len(plan.names))) if durations is None else durations
@@ -216,10 +172,13 @@ class Run:
             ruled=self._merging.ruled,
             collected=self._merging.collected,
         )
-        self.states = [State.WAITING] * len(plan.names)
-        self.attempts = [0] * len(plan.names)
+        self._work = [*work]  # of each task, and of each instance
+        self.ledger = Ledger(plan, self._work)
+        self._sight = Sight(plan, self.history, self.ledger)
+        self.states = self.ledger.states
+        self.attempts = self.ledger.attempts
+        self.ends = self.ledger.ends
         self._failures = [0] * len(plan.names)
-        self.ends: list[Usage | Failed | Lost | Skipped | None] = [None] * len(plan.names)
         self.stopped: Stop | None = None
         self.oversized: dict[str, tuple[str, int]] = {}
         self.late = 0
@@ -228,7 +187,13 @@ class Run:
         self._backoffs = Timers()
         self._deadline: float | None = None
         self._now = 0.0
-        self._work = work
+        self._tasks = len(plan.names)
+        self._fans = self.ledger.fans
+        self._followers = followers(work)
+        self._following = frozenset(rank for ranks in self._followers.values() for rank in ranks)
+        self._store = store
+        self._spent: list[bytes] = []  # items that nobody needs any more
+        self._news: list[Tell] = []  # of mapped tasks that have ended
         self._numbers = numbers
         self._answers = answers
         self._ready: list[int] = []  # places by priority: a heap
@@ -240,8 +205,9 @@ class Run:
 
     @property
     def ready(self) -> int:
-        """How many tasks could be submitted now."""
-        return len(self._ready)
+        """How many tasks and instances could be submitted now."""
+        ready = len(self._ready)
+        return ready + sum(fan.ready - 1 for fan in self._fans.values() if fan.ready) if self._fans else ready
 
     @property
     def open_attempts(self) -> Mapping[int, Attempt]:
@@ -299,51 +265,11 @@ class Run:
 
     def outcomes(self) -> list[Outcome]:
         """How each task ended, by rank."""
-        return [
-            self.outcome(rank) if state in _EXPLAINED else _OUTCOMES[state] for rank, state in enumerate(self.states)
-        ]
+        return self.ledger.outcomes()
 
     def outcome(self, rank: int) -> Outcome:
-        """How a task ended, as `context.outcome` tells it."""
-        state = self.states[rank]
-        if state is State.SKIPPED:
-            return Outcome("Skipped", reason=self.reason(rank))
-        if state is not State.FAILED:
-            return _OUTCOMES[state]
-        end = self.ends[rank]
-        if not isinstance(end, Failed | Lost):
-            raise InternalError(f"Task {self.plan.names[rank]!r} failed and nothing tells why")
-        return Outcome("Failed", self._error_text(rank, end))
-
-    def _error_text(self, rank: int, end: Failed | Lost) -> str:
-        if isinstance(end, Failed):
-            return f"{end.type_name}: {end.text}"
-        error = error_of(end, self.plan.names[rank], self.attempts[rank])
-        return f"{type(error).__name__}: {error}"
-
-    def reason(self, rank: int) -> str:
-        """Why a task was skipped."""
-        end = self.ends[rank]
-        reason = end.reason if isinstance(end, Skipped) else self._refusal(rank)
-        if reason is None:
-            raise InternalError(f"Task {self.plan.names[rank]!r} was skipped and nothing tells why")
-        return reason
-
-    def _refusal(self, rank: int) -> str | None:
-        """Why the task isn't to start now that all before it has ended; `None`: it is to start."""
-        work = self._work[rank]
-        if work.condition:
-            return None
-        if isinstance(work.trigger, Condition):
-            return verdict.refusal(work.trigger, Statuses(self._status))
-        names = self.plan.names
-        ends = {
-            names[dependency]: _OUTCOMES[self.states[dependency]].status for dependency in self.plan.predecessors[rank]
-        }
-        return rules.refusal(work.trigger or rules.DEFAULT, ends)
-
-    def _status(self, task: str) -> str:
-        return _OUTCOMES[self.states[self.plan.rank[task]]].status
+        """How a task or an instance ended, as `context.outcome` tells it."""
+        return self.ledger.outcome(rank)
 
     # ---- the run ---------------------------------------------------------------------------------------------------
 
@@ -363,6 +289,8 @@ class Run:
         assignments = []
         while count and self._ready:
             rank = self.priority.ranks[heappop(self._ready)]
+            if rank in self._fans:
+                rank = self._taken(self._fans[rank])
             attempt = Attempt(next(self._numbers), rank)
             self._open[attempt.number] = attempt
             self.states[rank] = State.SUBMITTED
@@ -371,8 +299,20 @@ class Run:
             count -= 1
         return assignments
 
+    def _taken(self, fan: Fan) -> int:
+        """One of the fan's instances. Its task stays among what is ready as long as others are."""
+        unit = fan.take()
+        if fan.ready:
+            heappush(self._ready, self.priority.places[fan.rank])
+        return unit
+
     def _assignment(self, number: int, rank: int) -> Assignment:
         work = self._work[rank]
+        if work.each is not None:
+            if rank >= self._tasks:
+                return self._assignment_for_item(number, rank)
+            asked = work.trigger.keys if isinstance(work.trigger, Condition) else ()
+            work = replace(work, function=work.each.expansion, reads=(work.each.key, *asked))
         agreed: tuple[str, ...] = ()
         reads = work.reads
         if self._merging.unanimous and len(self.plan.predecessors[rank]) > 1:
@@ -380,7 +320,7 @@ class Run:
             reads = (*reads, *agreed)
         slice_ = self._slice(rank, reads) if self._answers else self._whole_slice(rank)
         if work.condition and self._answers:
-            slice_ = replace(slice_, outcomes=self._named_outcomes(work.trigger))
+            slice_ = replace(slice_, outcomes=self.ledger.named_outcomes(work.trigger))
         return Assignment(
             number,
             self.plan.names[rank],
@@ -393,6 +333,21 @@ class Run:
             seed=self.seed,
             place=self.priority.places[rank],
             condition=work.condition,
+        )
+
+    def _assignment_for_item(self, number: int, unit: int) -> Assignment:
+        fan = self.ledger.fan_of(unit)
+        return Assignment(
+            number,
+            self.ledger.name(unit),
+            self._work[unit].function,
+            self._slice_for_item(fan, unit),
+            self._merging.rules,
+            nth=self.attempts[unit] + 1,
+            ended=self._failures[unit],
+            seed=self.seed,
+            place=self.priority.places[fan.rank],
+            item=fan.item(unit - fan.first),
         )
 
     def _tick(self) -> Commands:
@@ -419,6 +374,8 @@ class Run:
 
     def _cancel_idle(self) -> None:
         self._ready.clear()
+        for fan in self._fans.values():
+            fan.withdraw()
         self._backoffs.drop_all()
         self._deadline = None
         for rank, state in enumerate(self.states):
@@ -428,17 +385,24 @@ class Run:
 
     def _make_ready(self, rank: int) -> None:
         self.states[rank] = State.READY
+        if rank >= self._tasks:
+            fan = self.ledger.fan_of(rank)
+            fan.offer(rank)
+            if fan.ready > 1:
+                return  # its task is among what is ready already
+            rank = fan.rank
         heappush(self._ready, self.priority.places[rank])
 
     def _note(self, rank: int, what: str) -> None:
         self._log.extend((self._now, rank, what))
 
     def _current(self) -> Iterator[int]:
-        """The tasks that run, or could run without any other one: all that haven't ended come after one of them."""
-        yield from (self.priority.ranks[place] for place in self._ready)
-        yield from self._backoffs
+        """Where all is seen from that runs, or could run without any other: all else that hasn't ended comes after."""
+        seen_from = self.ledger.seen_from
+        yield from (seen_from(self.priority.ranks[place]) for place in self._ready)
+        yield from map(seen_from, self._backoffs)
         for attempt in self._open.values():
-            yield attempt.rank
+            yield seen_from(attempt.rank)
 
     def _ended(self) -> Commands:
         return () if self._unended else (Ended(),)
@@ -446,17 +410,21 @@ class Run:
     def _close(self, rank: int, state: State) -> None:
         self.states[rank] = state
         self._unended -= 1
-        self._lifetimes.ended(rank)
+        if rank < self._tasks:
+            self._lifetimes.ended(rank)
+        else:
+            self._instance_ended(rank)
 
     def _released(self) -> Commands:
-        if self._lifetimes.is_idle:
-            return ()
         writes = self._lifetimes.released(self._current)
         payloads = [write.version.payload for write in writes if write.version.payload is not None]
-        return (Release(payloads),) if payloads else ()
+        payloads += self._spent
+        news, self._news = self._news, []
+        self._spent.clear()
+        return [*news, Release(payloads)] if payloads else news
 
     def _impossible(self, attempt: Attempt, event: AttemptEvent) -> InternalError:
-        name = self.plan.names[attempt.rank]
+        name = self.ledger.name(attempt.rank)
         return InternalError(
             f"Task {name!r} is {self.states[attempt.rank].name}, and attempt {attempt.number} reported "
             f"{type(event).__name__}, which can't happen there. Its story:\n{self.story(attempt.rank)}"
@@ -467,37 +435,43 @@ class Run:
     def _slice(self, rank: int, reads: tuple[str, ...]) -> Slice:
         found = self.history.told(rank, reads)
         if rank in self._habits:
-            for key in self._habits[rank]:
-                found.setdefault(key, self.history.versions(rank, key))
+            found |= self._by_habit(rank, rank)
         elif self.plan.predecessors[rank] and not found:
             found = self.history.left_by_dependencies(rank)
         return Slice(found, met=self.history.met(rank))
 
-    def _learn(self, rank: int, read: tuple[str, ...]) -> None:
+    def _by_habit(self, task: int, rank: int) -> dict[str, Told]:
+        """What the task had to ask for in earlier runs, as it stands at `rank`. What is absent is known to be so."""
+        return {key: self.history.versions(rank, key) for key in self._habits.get(task, ())}
+
+    def _learn(self, task: int, attempt: Attempt, usage: Usage) -> None:
         """A task had to ask for what it read. What is kept by task grows with every task: that it asks for again."""
-        self._habits[rank] = tuple([key for key in read if key not in self._merging.collected])
+        if attempt.nearby is not None:
+            self._habits[task] = tuple([key for key in usage.read if key not in self._merging.collected])
 
     def _whole_slice(self, rank: int) -> Slice:
         return Slice(
-            ContextView(self.history, rank), complete=True, outcomes=DeferredMapping(lambda: self._outcomes(rank))
+            ContextView(self.history, rank), complete=True, outcomes=DeferredMapping(lambda: self._sight.outcomes(rank))
         )
 
-    def _nearby(self, attempt: Attempt, keys: tuple[str, ...]) -> dict[str, Told]:
-        """The keys asked for, and more of what the attempt may ask for next: twice as many each time."""
-        if attempt.nearby is None:
-            attempt.nearby = self.history.near(attempt.rank)
-        found = dict(filter(None, islice(attempt.nearby, attempt.prefetch)))
-        attempt.prefetch = min(2 * attempt.prefetch, MOST_PREFETCH)
-        for key in keys:
-            found[key] = self.history.versions(attempt.rank, key)
-        return found
+    def _slice_for_item(self, fan: Fan, unit: int) -> Slice:
+        """What an instance sees: what all of its task see alike, and what those before it wrote for the same item."""
+        rank = fan.head.rank
+        if fan.slice is None:
+            fan.slice = self._common_slice(fan, unit) if self._answers else self._whole_slice(rank)
+        if fan.leader is None:
+            return fan.slice
+        overlay = fan.overlay(unit - fan.first)
+        if not self._answers:
+            outcomes = DeferredMapping(lambda: self._sight.outcomes(unit))
+            return Slice(Overlaid(fan.slice.versions, overlay), complete=True, outcomes=outcomes)
+        reads = {key: overlay[key] for key in self._work[unit].reads if key in overlay}
+        return replace(fan.slice, versions={**fan.slice.versions, **reads})
 
-    def _outcomes(self, rank: int) -> dict[str, Outcome]:
-        return {self.plan.names[task]: self.outcome(task) for task in self.history.ancestors(rank)}
-
-    def _named_outcomes(self, trigger: str | Condition | None) -> dict[str, Outcome]:
-        tasks = trigger.tasks if isinstance(trigger, Condition) else ()
-        return {task: Outcome(self._status(task)) for task in tasks if isinstance(task, str)}
+    def _common_slice(self, fan: Fan, unit: int) -> Slice:
+        rank = fan.head.rank
+        found = self.history.told(rank, self._work[unit].reads) | self._by_habit(fan.rank, rank)
+        return Slice(found, met=self.history.met(rank))
 
     # ---- transitions -----------------------------------------------------------------------------------------------
 
@@ -518,30 +492,37 @@ class Run:
         return ()
 
     def _answer(self, attempt: Attempt, event: Wants) -> Commands:
-        outcomes = self._outcomes(attempt.rank) if event.outcomes else None
+        outcomes = self._sight.outcomes(attempt.rank) if event.outcomes else None
         if event.rest:
-            found = self.history.whole(attempt.rank)
+            found = self._sight.whole(attempt.rank)
         else:
-            found = self._nearby(attempt, event.keys) if event.keys else {}
+            found = self._sight.nearby(attempt, event.keys) if event.keys else {}
         return (Answer(attempt.number, Slice(found, event.rest, outcomes)),)
 
     def _complete(self, attempt: Attempt, event: Done) -> Commands:
-        for key, write in self.history.record(attempt.rank, event.diff).items():
+        rank, work = attempt.rank, self._work[attempt.rank]
+        if work.each is not None:
+            return self._complete_part(attempt, event)
+        self._record(rank, event.diff, event.usage)
+        if attempt.nearby is not None:
+            self._learn(rank, attempt, event.usage)
+        ended = self._end(attempt, State.COMPLETED, event.usage)
+        return [Tell(rank, event.diff, None, self._failures[rank]), *ended] if work.tells_success else ended
+
+    def _record(self, rank: int, diff: Mapping[str, bytes | None], usage: Usage) -> None:
+        for key, write in self.history.record(rank, diff).items():
             if write.seen:
                 self._lifetimes.superseded(key, write)
             if self._limits.size is not None:
                 self._note_size(key, write.version, self._limits.size)
-        if attempt.nearby is not None:
-            self._learn(attempt.rank, event.usage.read)
-        self._durations[attempt.rank] = event.usage.ended - event.usage.started
-        ended = self._end(attempt, State.COMPLETED, event.usage)
-        if self._work[attempt.rank].tells_success:
-            return [Tell(attempt.rank, event.diff, None, self._failures[attempt.rank]), *ended]
-        return ended
+        self._durations[rank] = usage.ended - usage.started
+
+    def _kept(self, payload: bytes | None) -> bytes | None:
+        return payload if payload is None or len(payload) < LARGE else self._store(payload)
 
     def _note_size(self, key: str, version: Version, limit: int) -> None:
         payload = version.payload
-        if payload is None or (len(payload) <= limit and not is_reference(payload)):
+        if payload is None or (len(payload) <= limit and not is_reference(payload) and not is_composite(payload)):
             return
         size = size_of(payload)
         if size > limit:
@@ -556,7 +537,7 @@ class Run:
                 return self._end(attempt, State.CANCELLED, event)
         else:
             self._failures[rank] += 1
-        told = [Tell(rank, {}, self._error_text(rank, event), ended)] if self._work[rank].tells_failure else []
+        told = [self._told(rank, {}, self.ledger.text_of(rank, event), ended)] if self._work[rank].tells_failure else []
         delay = None if self.stopped else self._delay(rank, event)
         if delay is None:
             return [*told, *self._end(attempt, State.FAILED, event)]
@@ -567,10 +548,11 @@ class Run:
 
     def _delay(self, rank: int, event: Failed | Lost) -> float | None:
         """How many seconds to wait before the next try; `None`: there is none."""
-        policy = self._work[rank].retry
-        if policy is None:
-            return None
-        nth, name = self.attempts[rank], self.plan.names[rank]
+        work = self._work[rank]
+        policy = work.retry
+        if policy is None or (work.each is not None and rank < self._tasks and isinstance(event, Failed)):
+            return None  # what expands a mapped task is tried again only where it was cut off
+        nth, name = self.attempts[rank], self.ledger.name(rank)
         if isinstance(event, Lost):
             error = error_of(event, name, nth)
             kinds, text = kinds_of(type(error)), f"{type(error).__name__}: {error}"
@@ -593,12 +575,13 @@ class Run:
         self._start(attempt, event)
         return self._fail(attempt, event)
 
-    def _end(self, attempt: Attempt, state: State, end: Usage | Failed | Lost | Skipped) -> Commands:
+    def _end(self, attempt: Attempt, state: State, end: Usage | Failed | Lost | Skipped | None) -> Commands:
         self._forget(attempt)
         self.ends[attempt.rank] = end
         self._close(attempt.rank, state)
-        self._release(attempt.rank)
-        released = () if self._lifetimes.is_idle else self._released()
+        if attempt.rank < self._tasks:
+            self._release(attempt.rank)
+        released = () if self._lifetimes.is_idle and not self._spent and not self._news else self._released()
         if state is State.FAILED and self._limits.fail_fast and self._unended and not self.stopped:
             return [*released, *self._stop(Stop.FAILED_FAST)]
         return (*released, *self._ended()) if released else self._ended()
@@ -609,22 +592,139 @@ class Run:
             self._deadlines.drop(attempt.number)
 
     def _release(self, ended: int) -> None:
-        """Count the end at each dependent; those whose dependencies have all ended become ready, or are skipped."""
+        """Count the end at each dependent; those whose dependencies have all ended become ready, or are skipped.
+
+        A mapped task may count as ended well and as failed (`Fan.counted`). One that is to follow another one item by
+        item comes here only where that one was never expanded.
+        """
         ahead = [ended]
         while ahead:
             task = ahead.pop()
-            well = self.states[task] is State.COMPLETED
+            well = self.states[task] is State.COMPLETED if task not in self._fans else self._fans[task].has_succeeded
             for dependent in self.plan.successors[task]:
                 self._waiting[dependent] -= 1
                 self._well[dependent] += well
                 if self._waiting[dependent] or self.states[dependent] is not State.WAITING:
                     continue
                 trigger = self._work[dependent].trigger
-                if may_start(self._well[dependent]) if trigger is None else self._refusal(dependent) is None:
+                if dependent in self._following:
+                    may_start = False
+                elif trigger is None:
+                    may_start = rules.may_start(self._well[dependent])
+                else:
+                    may_start = self.ledger.refusal(dependent) is None
+                if may_start:
                     self._make_ready(dependent)
                 else:
                     self._close(dependent, State.SKIPPED)
                     ahead.append(dependent)
+
+    # ---- mapped tasks ----------------------------------------------------------------------------------------------
+
+    def _complete_part(self, attempt: Attempt, event: Done) -> Commands:
+        """A mapped task was expanded, or one of its instances has ended well."""
+        unit = attempt.rank
+        if unit >= self._tasks:
+            return self._complete_instance(attempt, event)
+        if self.stopped:
+            return self._end(attempt, State.CANCELLED, None)
+        self._forget(attempt)
+        self._expand(unit, event)
+        return [*self._released(), *self._ended()]
+
+    def _complete_instance(self, attempt: Attempt, event: Done) -> Commands:
+        unit = attempt.rank
+        fan = self.ledger.fan_of(unit)
+        fan.keep(unit - fan.first, event.diff)
+        if attempt.nearby is not None and fan.rank not in self._habits:
+            self._learn(fan.rank, attempt, event.usage)
+            fan.slice = None  # the others are sent that along
+        tells = self._work[unit].tells_success
+        told = [self._told(unit, event.diff, None, self._failures[unit])] if tells else []
+        return [*told, *self._end(attempt, State.COMPLETED, event.usage)]
+
+    def _told(self, unit: int, diff: Mapping[str, bytes | None], error: str | None, ended: int) -> Tell:
+        """What the program is told of an end: of an instance, with what it saw of those before it."""
+        if unit < self._tasks:
+            return Tell(unit, diff, error, ended)
+        fan = self.ledger.fan_of(unit)
+        index = unit - fan.first
+        outcomes = {above.task: self.ledger.outcome(above.first + index) for above in fan.above()}
+        name, overlay = self.ledger.name(unit), fan.overlay(index)
+        return Tell(fan.rank, diff, error, ended, name, fan.head.rank, overlay, outcomes)
+
+    def _expand(self, rank: int, event: Done) -> None:
+        """From here on there are instances: of the task, and of those that follow it item by item."""
+        ahead = [rank]
+        for mapped in ahead:  # grows meanwhile
+            self._fan_out(mapped, event.diff)
+            ahead += self._followers.get(mapped, ())
+        fan = self._fans[rank]
+        fan.add(event.usage)
+        if fan.labels:
+            heappush(self._ready, self.priority.places[rank])
+        else:
+            self._end_mapped(fan)
+
+    def _fan_out(self, rank: int, items: Mapping[str, bytes | None]) -> None:
+        work = self._work[rank]
+        if work.each is None:
+            raise InternalError(f"Task {self.plan.names[rank]!r} was expanded, and is no mapped task")
+        leader = None if work.each.follows is None else self._fans[work.each.follows]
+        fan = Fan(self.plan.names[rank], rank, len(self.states), work.each, items, leader)
+        self.ledger.add(fan, State.READY if leader is None else State.WAITING)
+        self._failures += [0] * fan.unended
+        self._work += [work] * fan.unended
+        self._unended += fan.unended
+
+    def _instance_ended(self, unit: int) -> None:
+        """Count its end, and let those begin that follow it item by item; or skip them, where it didn't end well."""
+        ahead = [unit]
+        while ahead:
+            unit = ahead.pop()
+            fan, state = self.ledger.fan_of(unit), self.states[unit]
+            index = unit - fan.first
+            fan.count(index, state, self.ends[unit])
+            spent = fan.spend(index)
+            if spent is not None and is_reference(spent):
+                self._spent.append(spent)
+            if not fan.unended:
+                self._end_mapped(fan)
+            for after in [follower.first + index for follower in fan.followers]:
+                if self.states[after] is not State.WAITING:
+                    continue
+                if state is State.COMPLETED:
+                    self._make_ready(after)
+                else:
+                    self.states[after] = State.CANCELLED if self.stopped else State.SKIPPED
+                    self._unended -= 1
+                    ahead.append(after)
+
+    def _end_mapped(self, fan: Fan) -> None:
+        """All instances have ended: so does their task, after the one that it follows, and before those that follow."""
+        ahead = [fan]
+        while ahead:
+            fan = ahead.pop()
+            has_led = fan.leader is None or self.states[fan.leader.rank] in ENDED
+            if has_led and not fan.unended and self.states[fan.rank] is State.EXPANDED:
+                self._close_mapped(fan)
+                ahead += fan.followers
+
+    def _close_mapped(self, fan: Fan) -> None:
+        rank = fan.rank
+        if fan.state in _RECORDED:
+            diff = fan.collect()
+            self._record(rank, {key: self._kept(payload) for key, payload in diff.items()}, fan.usage)
+            if fan.state is State.COMPLETED and self._work[rank].tells_success:
+                self._news.append(Tell(rank, diff, None, 0))
+        state = fan.state
+        self.ends[rank] = self.ledger.end_of(fan, state)
+        self.states[rank] = state
+        self._unended -= 1
+        for member in fan.head.close():  # as long as one of them sees what the head does, none counts as ended there
+            self._lifetimes.ended(member.rank)
+            member.let_go()
+        self._release(rank)
 
 
 _TRANSITIONS: dict[tuple[State, type[AttemptEvent]], Callable[[Run, Attempt, Any], Commands]] = {

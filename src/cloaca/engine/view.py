@@ -34,6 +34,29 @@ class ContextView(Mapping[str, tuple[Version, ...]]):
         return len(self._history.whole(self._rank))
 
 
+class Overlaid(Mapping[str, tuple[Version, ...]]):
+    """The versions of keys, some of them replaced by others; without versions, a key is absent."""
+
+    def __init__(self, beneath: Mapping[str, tuple[Version, ...]], overlay: Mapping[str, tuple[Version, ...]]) -> None:
+        self._beneath = beneath
+        self._overlay = overlay
+
+    def __getitem__(self, key: str) -> tuple[Version, ...]:
+        versions = self._overlay.get(key)
+        if versions is None:
+            return self._beneath[key]
+        if not versions:
+            raise KeyError(key)
+        return versions
+
+    def __iter__(self) -> Iterator[str]:
+        yield from (key for key in self._beneath if key not in self._overlay)
+        yield from (key for key, versions in self._overlay.items() if versions)
+
+    def __len__(self) -> int:
+        return sum(1 for _ in self)
+
+
 class DeferredMapping(Mapping[str, Value]):
     """A mapping that is made when it is first looked into."""
 

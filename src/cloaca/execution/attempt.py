@@ -8,7 +8,7 @@ from decimal import getcontext, setcontext
 from inspect import isawaitable
 from typing import Any
 
-from cloaca.context import Ask, Context, adopt, demand_agreement, diff_of, of_task, traffic_of
+from cloaca.context import Ask, Context, adopt, changes_of, demand_agreement, diff_of, item_of, of_task, traffic_of
 from cloaca.errors import kinds_of
 from cloaca.execution.meter import Meter
 from cloaca.execution.seeding import of_process
@@ -18,7 +18,7 @@ from cloaca.wire.codec import encode
 from cloaca.wire.frames import encodable
 from cloaca.wire.messages import Assignment, Done, Failed, Skipped, Usage
 
-TaskFunction = Callable[[Context], Any]
+TaskFunction = Callable[..., Any]
 
 
 def _leave_it() -> None:
@@ -54,11 +54,14 @@ def run(
         demand_agreement(context, assignment.agreed)
         function = load(assignment.function)
         of_process().begin(assignment)
-        variables = _variables()
-        returned = variables.run(function, context)
+        variables, item = _variables(), assignment.item
+        if item is None:
+            returned = variables.run(function, context)
+        else:
+            returned = variables.run(function, context, item_of(context, item))
         if returned is not None and returned is not context:
             _take_over(context, returned, variables)
-        diff = diff_of(context)
+        diff = diff_of(context) if item is None else changes_of(context)
         clear()
     except BaseException as error:  # noqa: BLE001 - sys.exit and Ctrl-C of a task end the task, not the worker
         try:

@@ -14,13 +14,14 @@ import ctypes
 import errno
 import os
 import weakref
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import cache
 from typing import Any
 
 from msgspec import Struct, msgpack
 
 from cloaca.errors import StorageFullError
+from cloaca.wire.composite import composite_of, is_composite
 
 LARGE = 1 << 16
 """How many bytes a value takes to be worth a file: below, it is quicker to send it."""
@@ -64,8 +65,19 @@ def blob_of(payload: Part) -> Blob:
 
 
 def size_of(payload: bytes) -> int:
-    """How many bytes the value takes, here or in a file."""
+    """How many bytes the value takes, here or in files."""
+    if is_composite(payload):
+        return len(payload) + sum(blob_of(held).size for held in references_in(payload))
     return blob_of(payload).size if is_reference(payload) else len(payload)
+
+
+def references_in(payload: bytes) -> Iterator[bytes]:
+    """The references that a payload is or holds."""
+    if is_reference(payload):
+        yield payload
+    elif is_composite(payload):
+        elements = composite_of(payload).elements
+        yield from (element for element in elements if element is not None and is_reference(element))
 
 
 # ---- writing -------------------------------------------------------------------------------------------------------

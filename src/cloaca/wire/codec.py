@@ -5,7 +5,8 @@ tuple or a set into a list without a word, write a shared list once per mention,
 
 Format: a payload whose first byte is `PICKLED` (a byte that msgpack never uses) holds, after it, the number n of parts,
 their n lengths, and the parts: the pickle, and its out-of-band buffers, each at a multiple of `ALIGNMENT`. With no
-parts it is a reference to a file that holds the payload. Any other payload is msgpack.
+parts it is a reference to a file that holds the payload; with 2**32 - 1 it is a composite, which holds the payloads of
+its elements (see `wire/composite`). Any other payload is msgpack.
 """
 
 import gc
@@ -24,6 +25,7 @@ from cloaca.wire import culprit
 from cloaca.wire.blobs import LARGE, Part, blob_of, is_reference, opened
 from cloaca.wire.canonical import canonical
 from cloaca.wire.classes import Pickler
+from cloaca.wire.composite import collected, composite_of, is_composite
 
 PICKLED = 0xC1
 MAX_DEPTH = 500
@@ -76,6 +78,23 @@ def encode(value: object, key: str | None = None, put: Put | None = None) -> byt
     return payload
 
 
+def encode_each(values: list[Any], key: str | None = None, put: Put | None = None) -> list[bytes]:
+    """What `encode` gives for each of the values. That all are plain is found out at once, where they are."""
+    with _undisturbed():
+        if not is_plain(values):
+            return [encode(value, key, put) for value in values]
+        return [_packed(value) or encode(value, key, put) for value in values]
+
+
+def _packed(plain: object) -> bytes | None:
+    """A plain value in msgpack, unless it is large or msgpack can't take it after all."""
+    try:
+        packed = _pack(plain)
+    except (ValueError, OverflowError, RecursionError):
+        return None
+    return packed if len(packed) < LARGE else None
+
+
 def encode_unseen(value: object) -> bytes:
     """The bytes of a value that nobody compares with another's: always a pickle, without looking through it first."""
     return b"".join(_pickle(value, None, lambda given, _: given))
@@ -89,20 +108,35 @@ def decode(payload: Part) -> Any:
     """
     if payload[0] != PICKLED:
         return _unpack(payload)
-    if not is_reference(payload):
-        return _unpickle(memoryview(payload), bytearray)
-    return decode_content(opened(blob_of(payload)))
+    if is_reference(payload):
+        return decode_content(opened(blob_of(payload)))
+    return _composed(payload) if is_composite(payload) else _unpickle(memoryview(payload), bytearray)
 
 
 def inlined(payload: bytes) -> bytes:
-    """The payload with all its bytes: those of the file, where it is a reference."""
-    return bytes(opened(blob_of(payload))) if is_reference(payload) else payload
+    """The payload with all its bytes: those of the files, where it is a reference or holds some."""
+    if is_reference(payload):
+        return bytes(opened(blob_of(payload)))
+    if not is_composite(payload):
+        return payload
+    held = composite_of(payload)
+    return collected([None if element is None else inlined(element) for element in held.elements], held.keys)
 
 
 def decode_content(content: memoryview) -> Any:
     """A value from a mapped payload, which is the caller's own: arrays share its memory."""
     with _undisturbed():
-        return _unpack(content) if content[0] != PICKLED else _unpickle(content, _as_it_is)
+        if content[0] != PICKLED:
+            return _unpack(content)
+        return _composed(content) if is_composite(content) else _unpickle(content, _as_it_is)
+
+
+def _composed(payload: Part) -> Any:
+    """The list or dict of a composite's elements."""
+    held = composite_of(payload)
+    if held.keys is None:
+        return [None if element is None else decode(element) for element in held.elements]
+    return {decode(key): decode(element) for key, element in held.entries()}
 
 
 @contextmanager

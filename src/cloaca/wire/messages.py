@@ -137,6 +137,18 @@ class Retire(Message, frozen=True, tag="retire"):
     functions: list[int]
 
 
+class Item(Message, frozen=True):
+    """What one instance of a mapped task is for: the item, and its key where the items are those of a dict.
+
+    `of` is the key of the context that holds the items, `writer` the task (or instance) that made the payload.
+    """
+
+    payload: bytes
+    key: bytes | None = None
+    of: str = ""
+    writer: str = ""
+
+
 class Assignment(Message, frozen=True, tag="assign"):
     """One attempt to run.
 
@@ -145,7 +157,7 @@ class Assignment(Message, frozen=True, tag="assign"):
     this is, from 1. `place`: how urgent it is among those of its run, the smallest number first. `seed` is the run's;
     with it, the task's id and `ended` (how many tries the task ended by itself, so without those that were lost) comes
     the attempt's own. `condition` is the number under which the task's condition was published, where it is asked in
-    the attempt: the task begins only if it holds.
+    the attempt: the task begins only if it holds. `item`: the function is called with that, too.
     """
 
     attempt: int
@@ -159,6 +171,7 @@ class Assignment(Message, frozen=True, tag="assign"):
     seed: int = 0
     place: int = 0
     condition: int = 0
+    item: Item | None = None
 
 
 class Free(Message, frozen=True, tag="free"):

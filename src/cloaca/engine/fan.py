@@ -1,0 +1,234 @@
+"""Fan: a mapped task that was expanded, as the *instances* that it consists of, one for each item.
+
+    expansion done                  all instances ended, and those of the leader
+    ---------------> EXPANDED -----------------------------------------------> COMPLETED, FAILED, SKIPPED, CANCELLED
+
+Instances are numbered on from the tasks of the plan (their *units*), so that states, tries, limits and backoffs of both
+are kept alike. What an instance sees is what its task sees, and its item; what it sets stays here until all have ended:
+then the task writes it, collected, as a task writes anything.
+
+A mapped task that goes through the same items as one of its dependencies *follows* it, item by item: its instance
+starts when its leader's has ended well, and sees what that one set on top of what the leader sees.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from heapq import heappop, heappush
+from math import inf
+
+from cloaca.engine.state import State
+from cloaca.wire.composite import collected, keys_in
+from cloaca.wire.messages import Failed, Item, Lost, Skipped, Slice, Usage, Version
+
+MOST_PLACES = 1 << 24
+"""How many places the lists and dicts may have that are collected of a task: a key for each item would be too much."""
+
+_NOTHING: Mapping[str, bytes | None] = {}
+
+
+@dataclass(frozen=True, slots=True)
+class Each:
+    """How a task is mapped.
+
+    `key` is that of the items. `expansion` is the number of the published function that tells them one by one, 0 where
+    the task `follows` another one, given by rank. `writes`: keys that its code sets, as far as one can tell.
+    """
+
+    key: str
+    expansion: int = 0
+    follows: int | None = None
+    writes: tuple[str, ...] = ()
+
+
+class Fan:
+    """The instances of one mapped task. `first` is the unit of the first one.
+
+    `leader` is the fan that it follows; otherwise `items` are the items' payloads by label, and under "" the keys of
+    the dict that they came from, if they did.
+    """
+
+    def __init__(
+        self, task: str, rank: int, first: int, each: Each, items: Mapping[str, bytes | None], leader: "Fan | None"
+    ) -> None:
+        self.task = task
+        self.rank = rank
+        self.first = first
+        self.leader = leader
+        self.head: Fan = self if leader is None else leader.head
+        """The fan whose task was expanded: where all that follow each other see the context from."""
+        self.followers: list[Fan] = []
+        self.slice: Slice | None = None
+        """What all instances see alike, once it was asked for."""
+        self._each = each
+        if leader is None:
+            keys = items.get("")
+            self.keys: Sequence[bytes] | None = None if keys is None else keys_in(keys)
+            self.labels: Sequence[str] = [label for label in items if label]
+            self._items = [payload for label, payload in items.items() if label]
+        else:
+            self.keys, self.labels, self._items = leader.keys, leader.labels, []
+            leader.followers.append(self)
+        self.unended = len(self.labels)
+        self._next = 0 if leader is None else len(self.labels)  # from here on none was ever taken
+        self._again: list[int] = []  # those that are ready beside these: a heap
+        self._counts = dict.fromkeys(State, 0)
+        self.first_failed: int | None = None
+        self.is_too_wide = False
+        """Whether its instances set too many keys to be collected: most likely one for each item."""
+        self._diffs: list[Mapping[str, bytes | None]] = [_NOTHING] * len(self.labels)
+        self._started, self._ended, self._cpu = inf, 0.0, 0.0
+        self._peak = self._read = self._mapped = self._written = 0
+        self._open = 0  # of the head: how many of those that are seen from it haven't ended
+        self.head._open += 1
+
+    def name(self, index: int) -> str:
+        """What an instance is called: `process[3]`, `process['north']`."""
+        return f"{self.task}[{self.labels[index]}]"
+
+    def above(self) -> "list[Fan]":
+        """The fans that it follows, the nearest first."""
+        above: list[Fan] = []
+        fan = self
+        while fan.leader is not None:
+            fan = fan.leader
+            above.append(fan)
+        return above
+
+    def close(self) -> "list[Fan]":
+        """One that is seen from this head has ended; when all have, returns them all."""
+        self._open -= 1
+        group: list[Fan] = [] if self._open else [self]
+        for fan in group:  # grows meanwhile
+            group += fan.followers
+        return group
+
+    # ---- which are ready -------------------------------------------------------------------------------------------
+
+    @property
+    def ready(self) -> int:
+        """How many instances could be submitted now."""
+        return len(self._again) + len(self.labels) - self._next
+
+    @property
+    def ready_units(self) -> list[int]:
+        """Which ones."""
+        return [self.first + index for index in (*sorted(self._again), *range(self._next, len(self.labels)))]
+
+    def take(self) -> int:
+        """Take out the first one that is ready; returns its unit."""
+        if self._again:
+            return self.first + heappop(self._again)
+        self._next += 1
+        return self.first + self._next - 1
+
+    def offer(self, unit: int) -> None:
+        """It is ready, again or at last."""
+        heappush(self._again, unit - self.first)
+
+    def withdraw(self) -> None:
+        """None is ready any more."""
+        self._again.clear()
+        self._next = len(self.labels)
+
+    # ---- what an instance is given ---------------------------------------------------------------------------------
+
+    def item(self, index: int) -> Item:
+        """What an instance is sent: what its leader's instance set in place of its own item, if it did."""
+        key = None if self.keys is None else self.keys[index]
+        for fan in self.above():
+            payload = fan.wrote(index).get(self._each.key)
+            if payload is not None:
+                return Item(payload, key, self._each.key, fan.name(index))
+        return Item(self.head._items[index] or b"", key, self._each.key, self.head.task)
+
+    def overlay(self, index: int) -> dict[str, tuple[Version, ...]]:
+        """What an instance sees on top of the slice: what the instances before it wrote for the same item."""
+        return {
+            key: () if payload is None else (Version(fan.name(index), payload),)
+            for fan in reversed(self.above())
+            for key, payload in fan.wrote(index).items()
+        }
+
+    def wrote(self, index: int) -> Mapping[str, bytes | None]:
+        """What an instance has set and removed."""
+        return self._diffs[index]
+
+    def spend(self, index: int) -> bytes | None:
+        """An instance has ended: returns its item, where nobody else will need it."""
+        if self.leader is not None or self.followers:
+            return None
+        payload, self._items[index] = self._items[index], None
+        return payload
+
+    # ---- what came of it -------------------------------------------------------------------------------------------
+
+    def keep(self, index: int, diff: Mapping[str, bytes | None]) -> None:
+        """An instance has set and removed this."""
+        if diff:
+            self._diffs[index] = diff
+
+    def count(self, index: int, state: State, end: Usage | Failed | Lost | Skipped | None) -> None:
+        """An instance has ended so."""
+        self.unended -= 1
+        self._counts[state] += 1
+        if state is State.FAILED and (self.first_failed is None or index < self.first_failed):
+            self.first_failed = index
+        if isinstance(end, Usage):
+            self.add(end)
+        elif isinstance(end, Failed):
+            self.add(end.usage)
+
+    def add(self, usage: Usage) -> None:
+        """An attempt that ended has cost this."""
+        self._started = min(self._started, usage.started)
+        self._ended = max(self._ended, usage.ended)
+        self._peak = max(self._peak, usage.peak_memory)
+        self._cpu += usage.cpu
+        self._read += usage.bytes_read
+        self._mapped += usage.bytes_mapped
+        self._written += usage.bytes_written
+
+    @property
+    def usage(self) -> Usage:
+        """What all attempts together have cost: from the first begin to the last end, and all else summed."""
+        started = min(self._started, self._ended)
+        return Usage(started, self._ended, self._cpu, self._peak, (), self._read, self._mapped, self._written)
+
+    def counted(self, state: State) -> int:
+        """How many instances have ended so."""
+        return self._counts[state]
+
+    @property
+    def state(self) -> State:
+        """How the task ends, when all instances have."""
+        if self._counts[State.FAILED] or self.is_too_wide:
+            return State.FAILED
+        if self._counts[State.CANCELLED]:
+            return State.CANCELLED
+        return State.SKIPPED if self.labels and self._counts[State.SKIPPED] == len(self.labels) else State.COMPLETED
+
+    @property
+    def has_succeeded(self) -> bool:
+        """Whether the task counts as ended well at its dependents: an instance did, or there were none to fail."""
+        return not self.is_too_wide and bool(self._counts[State.COMPLETED] or not self.labels)
+
+    def collect(self) -> dict[str, bytes | None]:
+        """What the task writes: for each key that an instance set, the values of all, as a list or a dict.
+
+        A key that some have removed, and none has set, is removed. Without instances, it is what they would have set.
+        Nothing is written where that would take too many places.
+        """
+        if not self.labels:
+            return {key: collected((), self.keys) for key in self._each.writes}
+        diffs = self._diffs
+        keys = dict.fromkeys(key for diff in diffs for key in diff)
+        self.is_too_wide = len(keys) > 1 and len(keys) * len(diffs) > MOST_PLACES
+        return {} if self.is_too_wide else {key: self._collected(key, diffs) for key in keys}
+
+    def _collected(self, key: str, diffs: Sequence[Mapping[str, bytes | None]]) -> bytes | None:
+        column = [diff.get(key) for diff in diffs]
+        return None if all(payload is None for payload in column) else collected(column, self.keys)
+
+    def let_go(self) -> None:
+        """Nobody will ask any more for what instances were given and have set."""
+        self._items, self._diffs, self.slice = [], [], None

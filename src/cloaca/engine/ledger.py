@@ -1,0 +1,226 @@
+"""Ledger: how everything stands that has attempts in a run, and why some of it was never begun.
+
+Tasks are entered by rank, instances after them by unit.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import islice
+
+from msgspec.structs import replace
+
+from cloaca import rules, verdict
+from cloaca.condition import Condition
+from cloaca.engine.fan import Fan
+from cloaca.engine.plan import Plan
+from cloaca.engine.state import State
+from cloaca.engine.statuses import Statuses
+from cloaca.engine.work import Work
+from cloaca.errors import InternalError
+from cloaca.loss import error_of
+from cloaca.wire.messages import Failed, Lost, Outcome, Skipped, Usage
+
+End = Usage | Failed | Lost | Skipped | None
+
+_TOO_WIDE = (
+    "Its {size:,} instances set too many keys: each is collected as a list or dict of {size:,} places, and their names "
+    "seem to be made of the items. Set the same key in each instance, like context.set('result', ...)."
+)
+
+_EXPLAINED = frozenset({State.FAILED, State.SKIPPED})
+_COUNTED = (State.COMPLETED, State.FAILED, State.SKIPPED, State.CANCELLED)
+_OUTCOMES = {state: Outcome(state.name.capitalize()) for state in State}
+
+
+class Ledger:
+    """The entries of one run. `work` is that of each entry; `fans` are the mapped tasks that were expanded."""
+
+    def __init__(self, plan: Plan, work: Sequence[Work]) -> None:
+        names = plan.names
+        self.names = names
+        self.states = [State.WAITING] * len(names)
+        self.attempts = [0] * len(names)
+        self.ends: list[End] = [None] * len(names)
+        self.fans: dict[int, Fan] = {}
+        self._ranks = plan.rank
+        self._predecessors = plan.predecessors
+        self._work = work
+        self._by_unit: list[Fan] = []
+        self._places: dict[int, Mapping[str, int]] = {}
+
+    def __len__(self) -> int:
+        return len(self.states)
+
+    def add(self, fan: Fan, state: State) -> None:
+        """Enter a fan, and its instances in that state."""
+        size = len(fan.labels)
+        self.fans[fan.rank] = fan
+        self._by_unit += [fan] * size
+        self.states[fan.rank] = State.EXPANDED
+        self.states += [state] * size
+        self.attempts += [0] * size
+        self.ends += [None] * size
+
+    def fan_of(self, unit: int) -> Fan:
+        """The fan to which an instance belongs."""
+        return self._by_unit[unit - len(self.names)]
+
+    def name(self, unit: int) -> str:
+        """The id of a task, or what an instance is called."""
+        if unit < len(self.names):
+            return self.names[unit]
+        fan = self.fan_of(unit)
+        return fan.name(unit - fan.first)
+
+    def seen_from(self, unit: int) -> int:
+        """The task at which the context is what a task, or an instance, sees."""
+        if unit < len(self.names):
+            return self.fans[unit].head.rank if unit in self.fans else unit
+        return self.fan_of(unit).head.rank
+
+    def outcome(self, unit: int) -> Outcome:
+        """How a task or an instance ended, as `context.outcome` tells it."""
+        state = self.states[unit]
+        if state is State.FAILED:
+            return Outcome("Failed", self._failure(unit))
+        return Outcome("Skipped", reason=self.reason(unit)) if state is State.SKIPPED else _OUTCOMES[state]
+
+    def outcomes(self) -> list[Outcome]:
+        """How each task ended, by rank."""
+        states = self.states[: len(self.names)]
+        return [self.outcome(rank) if state in _EXPLAINED else _OUTCOMES[state] for rank, state in enumerate(states)]
+
+    def error_name(self, unit: int) -> tuple[str, int]:
+        """Whose the error of a failed entry is, and of which try: a task has that of its first instance that failed."""
+        failed = self._first_failed(unit)
+        return self.name(failed), self.attempts[failed]
+
+    def end_of(self, fan: Fan, state: State) -> End:
+        """How the task of a fan ended, whose instances have."""
+        if fan.is_too_wide:
+            return Failed(-1, "ValueError", _TOO_WIDE.format(size=len(fan.labels)), "", None, fan.usage)
+        if state is not State.FAILED or fan.first_failed is None:
+            return fan.usage if state is State.COMPLETED else None
+        end = self.ends[fan.first + fan.first_failed]
+        return replace(end, usage=fan.usage) if isinstance(end, Failed) else end
+
+    def failures(self, rank: int) -> int:
+        """How many failed, of a task that did: the task itself, or its instances."""
+        fan = self.fans.get(rank)
+        return 1 if fan is None or fan.is_too_wide else fan.counted(State.FAILED)
+
+    def failed(self, rank: int, most: int) -> list[int]:
+        """Which ones, the first ones."""
+        fan = self.fans.get(rank)
+        if fan is None or fan.is_too_wide:
+            return [rank]
+        units = range(fan.first, fan.first + len(fan.labels))
+        return list(islice((unit for unit in units if self.states[unit] is State.FAILED), most))
+
+    def _first_failed(self, unit: int) -> int:
+        fan = self.fans.get(unit)
+        return unit if fan is None or fan.first_failed is None else fan.first + fan.first_failed
+
+    def _failure(self, unit: int) -> str:
+        failed, end, fan = self._first_failed(unit), self.ends[unit], self.fans.get(unit)
+        name = self.name(failed)
+        if not isinstance(end, Failed | Lost):
+            raise InternalError(f"Task {name!r} failed and nothing tells why")
+        text = self.text_of(failed, end)
+        if fan is None or fan.is_too_wide:
+            return text
+        return f"{fan.counted(State.FAILED)} of {len(fan.labels)} instances failed, the first of them {name}: {text}"
+
+    def text_of(self, unit: int, end: Failed | Lost) -> str:
+        """What an attempt failed with, in words."""
+        if isinstance(end, Failed):
+            return f"{end.type_name}: {end.text}"
+        error = error_of(end, self.name(unit), self.attempts[unit])
+        return f"{type(error).__name__}: {error}"
+
+    # ---- what was never begun --------------------------------------------------------------------------------------
+
+    def reason(self, unit: int) -> str:
+        """Why a task or an instance was skipped."""
+        end = self.ends[unit]
+        if isinstance(end, Skipped):
+            return end.reason
+        if unit >= len(self.names):
+            return self._reason(unit)
+        reason = self.refusal(unit) or self._leader_refusal(unit)
+        if reason is None:
+            raise InternalError(f"Task {self.names[unit]!r} was skipped and nothing tells why")
+        return reason
+
+    def refusal(self, rank: int) -> str | None:
+        """Why the task isn't to start now that all before it has ended; `None`: it is to start."""
+        work = self._work[rank]
+        if work.condition:
+            return None
+        if isinstance(work.trigger, Condition):
+            return verdict.refusal(work.trigger, Statuses(self._status))
+        ends = [(self.names[task], status) for task in self._predecessors[rank] for status in self._statuses(task)]
+        return rules.refusal(work.trigger or rules.DEFAULT, ends)
+
+    def named_outcomes(self, trigger: str | Condition | None) -> dict[str, Outcome]:
+        """How the tasks ended that a condition names."""
+        tasks = trigger.tasks if isinstance(trigger, Condition) else ()
+        return {task: Outcome(self._status(task)) for task in tasks if isinstance(task, str)}
+
+    def _status(self, task: str) -> str:
+        return _OUTCOMES[self.states[self._ranks[task]]].status
+
+    def _statuses(self, rank: int) -> list[str]:
+        """How a dependency ended. A mapped task whose instances ended differently counts in each way."""
+        fan, state = self.fans.get(rank), self.states[rank]
+        if fan is None or fan.is_too_wide or state is State.COMPLETED:
+            return [_OUTCOMES[state].status]
+        return [_OUTCOMES[one].status for one in _COUNTED if fan.counted(one)]
+
+    def _leader_refusal(self, rank: int) -> str | None:
+        """Why a task was skipped as a whole that was to follow another one item by item, or all of whose items were."""
+        fan = self.fans.get(rank)
+        if fan is not None:
+            return f"all of its instances were skipped, the first as {self._reason(fan.first)}"
+        each = self._work[rank].each
+        if each is None or each.follows is None:
+            return None
+        return rules.told(self.names[each.follows], _OUTCOMES[self.states[each.follows]].status)
+
+    def _reason(self, unit: int) -> str:
+        """Why an instance was skipped."""
+        fan = self.fan_of(unit)
+        if fan.leader is None:
+            raise InternalError(f"Instance {self.name(unit)!r} was skipped and follows none")
+        before = fan.leader.first + unit - fan.first
+        return rules.told(self.name(before), _OUTCOMES[self.states[before]].status)
+
+    # ---- by name ---------------------------------------------------------------------------------------------------
+
+    def __iter__(self) -> Iterator[str]:
+        """The ids of all tasks in the order of the plan, each followed by its instances."""
+        for rank, name in enumerate(self.names):
+            yield name
+            fan = self.fans.get(rank)
+            if fan is not None:
+                yield from map(fan.name, range(len(fan.labels)))
+
+    def find(self, id: object) -> int | None:
+        """The rank or unit of what has that name, if anything has."""
+        if not isinstance(id, str):
+            return None
+        rank = self._ranks.get(id)
+        return self._instance(id) if rank is None else rank
+
+    def _instance(self, id: str) -> int | None:
+        for fan in self.fans.values():
+            if id.startswith(f"{fan.task}[") and id.endswith("]"):
+                index = self._places_in(fan).get(id[len(fan.task) + 1 : -1])
+                if index is not None:
+                    return fan.first + index
+        return None
+
+    def _places_in(self, fan: Fan) -> Mapping[str, int]:
+        places = self._places.get(fan.head.rank)
+        if places is None:
+            places = self._places[fan.head.rank] = {label: index for index, label in enumerate(fan.labels)}
+        return places

@@ -1,0 +1,77 @@
+"""Pairing: which mapped tasks go item by item after one of their dependencies, and what stands in their way.
+
+A mapped task *follows* the dependency that is mapped over the same key; of several, the last by rank. So that what its
+instances see is well defined, all its other dependencies must come before that one.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+
+from cloaca.engine.fan import Each
+from cloaca.engine.plan import Plan
+
+
+def leader(plan: Plan, keys: Sequence[str | None], rank: int) -> int | None:
+    """The mapped task that the task of that rank follows, if any. `keys` tells over which key tasks are mapped.
+
+    >>> from cloaca.engine.plan import plan
+    >>> compiled = plan("demo", [("clean", []), ("score", ["clean"]), ("report", ["score"])])
+    >>> leader(compiled, ["rows", "rows", None], 1)
+    0
+    """
+    key = keys[rank]
+    if key is None:
+        return None
+    return max((task for task in plan.predecessors[rank] if keys[task] == key), default=None)
+
+
+def paired(
+    plan: Plan, keys: Sequence[str | None], expansions: Mapping[int, int], writes: Mapping[int, tuple[str, ...]]
+) -> dict[int, Each]:
+    """How tasks are mapped, by rank. `expansions`: the functions that expand them; `writes`: keys that they set."""
+    return {
+        rank: Each(key, expansions[rank], leader(plan, keys, rank), writes[rank])
+        for rank, key in enumerate(keys)
+        if key is not None
+    }
+
+
+def findings(plan: Plan, keys: Sequence[str | None]) -> Iterator[str]:
+    """What is wrong with mapped tasks: dependencies that don't fit, and ids that an instance could have."""
+    for rank, key in enumerate(keys):
+        if key is not None:
+            yield from _misplaced(plan, rank, key, leader(plan, keys, rank))
+    mapped = {plan.names[rank] for rank, key in enumerate(keys) if key is not None}
+    if mapped:
+        yield from (
+            f"Task {name!r} is called like an instance of the mapped task {name.partition('[')[0]!r}: rename it."
+            for name in plan.names
+            if name.endswith("]") and name.partition("[")[0] in mapped
+        )
+
+
+def _misplaced(plan: Plan, rank: int, key: str, followed: int | None) -> Iterator[str]:
+    if followed is None or len(plan.predecessors[rank]) == 1:
+        return
+    before = _ancestors(plan, followed)
+    task, first = plan.names[rank], plan.names[followed]
+    for other in plan.predecessors[rank]:
+        if other in before or other == followed:
+            continue
+        name = plan.names[other]
+        lead = (
+            f"Task {task!r} goes item by item after {first!r}, over the same key {key!r}, and depends on {name!r} too"
+        )
+        if followed in _ancestors(plan, other):
+            yield f"{lead}, which comes after all of {first!r}: let {task!r} depend on {name!r} without {first!r}."
+        else:
+            yield f"{lead}, which must come before both: let {first!r} depend on {name!r}."
+
+
+def _ancestors(plan: Plan, rank: int) -> set[int]:
+    found: set[int] = set()
+    ahead = [rank]
+    while ahead:
+        fresh = [task for task in plan.predecessors[ahead.pop()] if task not in found]
+        found.update(fresh)
+        ahead += fresh
+    return found

@@ -1,0 +1,29 @@
+"""Where a task, or an instance of a mapped one, stands; and why a run was stopped."""
+
+from enum import Enum, IntEnum, auto
+
+
+class State(IntEnum):
+    """Where a task stands."""
+
+    WAITING = auto()
+    READY = auto()
+    SUBMITTED = auto()
+    RUNNING = auto()
+    BACKING_OFF = auto()
+    EXPANDED = auto()
+    COMPLETED = auto()
+    FAILED = auto()
+    SKIPPED = auto()
+    CANCELLED = auto()
+
+
+ENDED = frozenset({State.COMPLETED, State.FAILED, State.SKIPPED, State.CANCELLED})
+
+
+class Stop(Enum):
+    """Why a run was stopped before its end."""
+
+    CANCELLED = "it was cancelled"
+    FAILED_FAST = "a task failed"
+    OUT_OF_TIME = "its time was up"

@@ -1,0 +1,72 @@
+"""What a run is given beside its plan: what tasks run, what it must keep to, and what it has to know of merging."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from msgspec import Struct
+
+from cloaca.condition import Condition
+from cloaca.engine.fan import Each
+from cloaca.engine.telling import PlaceOf
+from cloaca.retry import RetryPolicy
+
+GRACE_SECONDS = 2.0
+
+
+class Work(Struct, frozen=True, gc=False):
+    """What a task runs: the number of its published function, and the keys that it will probably read.
+
+    `timeout`: how many seconds one attempt may take. Without a `retry` policy there is one. `trigger` is when it may
+    start, a rule by name or a condition; `None`: the default rule. `condition`: the number under which that was
+    published, where it is asked in the attempt; 0 where the run decides. `tells_success` and `tells_failure`: whether
+    the program wants to be told of attempts that end so. `each`: it is a mapped task, and runs this for each item.
+    """
+
+    function: int
+    reads: tuple[str, ...]
+    timeout: float | None = None
+    retry: RetryPolicy | None = None
+    trigger: str | Condition | None = None
+    condition: int = 0
+    tells_success: bool = False
+    tells_failure: bool = False
+    each: Each | None = None
+
+
+def followers(work: Sequence[Work]) -> dict[int, list[int]]:
+    """The tasks that follow another one item by item, by its rank."""
+    found: dict[int, list[int]] = {}
+    for rank, each in enumerate([one.each for one in work]):
+        if each is not None and each.follows is not None:
+            found.setdefault(each.follows, []).append(rank)
+    return found
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What a run as a whole must keep to.
+
+    It is stopped after `timeout` seconds, and by the first failure where it is to `fail_fast`; a task that is stopped
+    has `grace` seconds to put its things in order. Values over `size` bytes are taken note of.
+    """
+
+    timeout: float | None = None
+    fail_fast: bool = False
+    grace: float = GRACE_SECONDS
+    size: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Merging:
+    """What a run has to know of merging, which it never does itself.
+
+    `rules` is the number of the published rules; `ruled` are the keys that have one, and `collected` those among them
+    whose values are kept by task; `unanimous`: no task begins while a key is in conflict at it; `place_of` tells where
+    the function of a task stands, by rank.
+    """
+
+    rules: int = 0
+    ruled: frozenset[str] = frozenset()
+    collected: frozenset[str] = frozenset()
+    unanimous: bool = False
+    place_of: PlaceOf = lambda _rank: ""

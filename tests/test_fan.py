@@ -1,0 +1,203 @@
+"""Mapped tasks as lists of events: their expansion, their instances, and what becomes of both."""
+
+from collections.abc import Mapping, Sequence
+from itertools import count
+from random import Random
+
+import pytest
+from tests.reference import Graph
+from tests.runs import answered, assigned, done, failed, lost, states, tell
+
+from cloaca.engine.events import Begin, Cancel, Ended, Release, Room, Tick, Withdraw
+from cloaca.engine.pairing import paired
+from cloaca.engine.plan import plan
+from cloaca.engine.run import Run
+from cloaca.engine.work import GRACE_SECONDS, Work
+from cloaca.errors import INPUT, InternalError
+from cloaca.retry import RetryPolicy
+from cloaca.wire.blobs import Blob, reference
+from cloaca.wire.codec import decode, encode
+from cloaca.wire.messages import Assignment, Item, Outcome, Started, Unstarted, Version, Wants
+
+EXPANSION = 100
+"""The number of the function that expands the task of rank 0; those of the others follow."""
+
+
+def a_run(
+    graph: Graph,
+    *mapped: str,
+    retry: RetryPolicy | None = None,
+    timeout: float | None = None,
+    answers: bool = True,
+    **given: bytes,
+) -> Run:
+    """A run in which some tasks are mapped over `items`, and would set `out`."""
+    compiled = plan("w", graph)
+    ranks = range(len(compiled.names))
+    keys = ["items" if name in mapped else None for name in compiled.names]
+    each = paired(compiled, keys, {rank: EXPANSION + rank for rank in ranks}, dict.fromkeys(ranks, ("out",)))
+    work = [Work(rank, ("k",), timeout, retry, each=each.get(rank)) for rank in ranks]
+    known = {key: Version(INPUT, payload) for key, payload in given.items()}
+    run = Run(compiled, work, known, numbers=count(), answers=answers)
+    tell(run, Begin())
+    return run
+
+
+def expand(run: Run, items: Sequence[bytes], labels: Sequence[str] = ()) -> None:
+    """Run the expansion of the next task."""
+    ((attempt, _),) = assigned(tell(run, Room(1)))
+    named = dict(zip(labels or map(str, range(len(items))), items, strict=True))
+    tell(run, Started(attempt), done(attempt, **named))
+
+
+def submitted(run: Run, room: int = 100) -> list[Assignment]:
+    return [command for command in tell(run, Room(room)) if isinstance(command, Assignment)]
+
+
+def final(run: Run) -> Mapping[str, bytes | None]:
+    return {key: version.payload for key, (version,) in run.history.final().items()}
+
+
+PAIR: Graph = [("a", []), ("b", ["a"]), ("end", ["b"])]
+
+
+def test_the_first_attempt_expands_and_the_others_get_its_items() -> None:
+    run = a_run(PAIR, "a", items=b"all", k=b"1")
+    (first,) = submitted(run)
+    assert (first.task, first.function, first.item) == ("a", EXPANSION, None)
+    assert first.slice.versions == {"items": (Version(INPUT, b"all"),)}
+    tell(run, done(first.attempt, **{"0": b"x", "1": b"y"}))
+    assert states(run) == {"a": "EXPANDED", "b": "WAITING", "end": "WAITING", "a[0]": "READY", "a[1]": "READY"}
+    assert run.ready == 2
+    instances = submitted(run)
+    assert [(one.task, one.function, one.item) for one in instances] == [
+        ("a[0]", 0, Item(b"x", None, "items", "a")),
+        ("a[1]", 0, Item(b"y", None, "items", "a")),
+    ]
+    assert instances[0].slice is instances[1].slice
+    assert instances[0].slice.versions == {"k": (Version(INPUT, b"1"),)}
+    assert run.ready == 0
+
+
+def test_more_urgent_tasks_go_between_the_instances() -> None:
+    """As soon as room is short: an instance that comes back takes its turn, too."""
+    run = a_run([("a", []), ("late", []), ("more", ["late"]), ("most", ["more"])], "a", items=b"")
+    ((attempt, name),) = assigned(tell(run, Room(1)))
+    assert name == "late"
+    expand(run, [b"x", b"y", b"z"])
+    tell(run, done(attempt))
+    assert [one.task for one in submitted(run, 3)] == ["more", "a[0]", "a[1]"]
+    tell(run, Unstarted(3))
+    assert [one.task for one in submitted(run)] == ["a[0]", "a[2]"]
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_the_order_of_ends_leaves_no_trace(seed: int) -> None:
+    run = a_run(PAIR[:2], "a", "b", items=b"")
+    expand(run, [encode(n) for n in range(6)])
+    random = Random(seed)
+    opened: list[Assignment] = []
+    while run.ready or opened:
+        opened += submitted(run, random.randint(0, 3))
+        if opened:
+            one = opened.pop(random.randrange(len(opened)))
+            task, number = one.task[0], int(one.task[2])
+            tell(run, done(one.attempt, **{f"{task}{number % 3}": encode(one.task), task: encode(one.task)}))
+    assert list(final(run)) == ["items", "a0", "a", "a1", "a2", "b0", "b", "b1", "b2"]
+    assert decode(final(run)["b"] or b"") == [f"b[{n}]" for n in range(6)]
+    assert decode(final(run)["a1"] or b"") == [None, "a[1]", None, None, "a[4]", None]
+
+
+def test_what_is_cut_off_is_expanded_again_and_what_raised_is_not() -> None:
+    policy = RetryPolicy.builder().max_attempts(3).initial_delay(1).with_jitter(False).build()
+    for report, state in ((lost, "BACKING_OFF"), (failed, "FAILED")):
+        run = a_run(PAIR, "a", retry=policy, items=b"")
+        tell(run, Room(1), Started(0), report(0))
+        assert states(run)["a"] == state
+
+
+def test_an_expansion_that_ends_after_the_run_was_cancelled() -> None:
+    run = a_run(PAIR, "a", "b", items=b"")
+    tell(run, Room(1), Started(0))
+    assert tell(run, Cancel()) == [Withdraw(0, GRACE_SECONDS)]
+    assert tell(run, done(0, **{"0": b"x"})) == [Ended()]
+    assert set(states(run).values()) == {"CANCELLED"}
+
+
+def test_an_instance_that_takes_too_long_is_stopped() -> None:
+    run = a_run(PAIR, "a", timeout=5.0, items=b"")
+    expand(run, [b"x", b"y"])
+    first, second = submitted(run)
+    tell(run, Started(first.attempt))
+    run.handle(Started(second.attempt), 3.0)
+    assert run.due == 5.0
+    assert run.handle(Tick(), 6.0) == [Withdraw(first.attempt, GRACE_SECONDS)]
+    tell(run, lost(first.attempt), done(second.attempt, out=b"1"))
+    assert run.outcome(run.ledger.find("a[0]") or 0).error is not None
+    assert (run.outcome(0).error or "").startswith("1 of 2 instances failed, the first of them a[0]: TaskTimeout: ")
+    assert (run.outcome(0).error or "").count("'a[0]'") == 1
+
+
+def test_an_instance_asks_and_is_answered_with_what_those_before_it_wrote() -> None:
+    run = a_run(PAIR, "a", "b", items=b"all", k=b"1", more=b"2")
+    expand(run, [b"x"])
+    (first,) = submitted(run)
+    tell(run, done(first.attempt, k=b"3", own=b"4", more=None))
+    (second,) = submitted(run)
+    assert second.slice.versions == {"k": (Version("a[0]", b"3"),)}
+    tell(run, Started(second.attempt))
+    asked = answered(tell(run, Wants(second.attempt, ("own", "more", "missing"))))
+    assert asked.versions["own"] == (Version("a[0]", b"4"),)
+    assert (asked.versions["more"], asked.versions["missing"]) == ((), ())
+    rest = answered(tell(run, Wants(second.attempt, rest=True, outcomes=True)))
+    assert {key: version.payload for key, (version,) in rest.versions.items()} == {
+        "items": b"all",
+        "k": b"3",
+        "own": b"4",
+    }
+    assert rest.outcomes == {"a": Outcome("Completed")}
+
+
+def test_an_executor_that_never_asks_is_given_the_same() -> None:
+    run = a_run(PAIR, "a", "b", answers=False, items=b"all", more=b"2")
+    expand(run, [b"x"])
+    (first,) = submitted(run)
+    assert dict(first.slice.versions) == {"items": (Version(INPUT, b"all"),), "more": (Version(INPUT, b"2"),)}
+    tell(run, done(first.attempt, own=b"4", more=None))
+    (second,) = submitted(run)
+    assert dict(second.slice.versions) == {"items": (Version(INPUT, b"all"),), "own": (Version("a[0]", b"4"),)}
+    assert len(second.slice.versions) == 2
+    assert dict(second.slice.outcomes or {}) == {"a": Outcome("Completed")}
+
+
+def test_what_a_follower_may_still_read_is_released_when_it_has_ended() -> None:
+    """The task above wrote a large value, which one instance replaced: the other one's follower sees it."""
+    graph: Graph = [("top", []), ("a", ["top"]), ("b", ["a"]), ("end", ["b"])]
+    run = a_run(graph, "a", "b", items=b"all")
+    large = reference(Blob("/x/large", 1 << 20, is_structure=False))
+    tell(run, Room(1), done(0, k=large))
+    expand(run, [b"x", b"y"])
+    for one in submitted(run):
+        assert tell(run, done(one.attempt, **({"k": b"0"} if one.task == "a[0]" else {}))) == []
+    first, second = submitted(run)
+    assert second.slice.versions["k"] == (Version("top", large),)
+    assert tell(run, done(first.attempt, k=b"1")) == []
+    assert tell(run, done(second.attempt)) == [Release([large])]
+
+
+def test_an_item_is_released_when_nobody_needs_it_any_more() -> None:
+    items = [reference(Blob(f"/x/{n}", 1 << 20, is_structure=False)) for n in range(2)]
+    run = a_run(PAIR, "a", items=b"all")
+    expand(run, items)
+    first, second = submitted(run)
+    assert tell(run, done(second.attempt)) == [Release([items[1]])]
+    assert tell(run, failed(first.attempt)) == [Release([items[0]])]
+
+
+def test_what_cannot_happen_tells_the_story_of_the_instance() -> None:
+    run = a_run(PAIR, "a", items=b"")
+    expand(run, [b"x"], ["'north'"])
+    (one,) = submitted(run)
+    tell(run, Started(one.attempt))
+    with pytest.raises(InternalError, match=r"(?s)Task \"a\['north'\]\" is RUNNING.*submitted\n.*Started"):
+        run.handle(Unstarted(one.attempt), 0.0)
