@@ -6,9 +6,10 @@ when the worker is told to end, and on Ctrl-C. The program's own event loop and 
 
 import asyncio
 from collections.abc import Awaitable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, wait
 from contextlib import suppress
 from contextvars import copy_context
+from threading import Thread
 from typing import Any
 
 
@@ -28,13 +29,25 @@ async def _awaiting(awaitable: Awaitable[Any]) -> Any:
 
 def _run_beside(awaitable: Awaitable[Any]) -> Any:
     """Run it in a thread, and wait. What interrupts the waiting cancels it, whether or not it has begun by then."""
-    beside = _Beside(awaitable)
-    with ThreadPoolExecutor(1, "cloaca async task") as thread:
-        try:
-            return thread.submit(copy_context().run, _run, beside.main()).result()
-        except BaseException:
+    beside, ended = _Beside(awaitable), Future[Any]()
+    thread = Thread(target=copy_context().run, args=(_resolve, ended, beside), name="cloaca async task", daemon=True)
+    try:
+        thread.start()
+        return ended.result()
+    except BaseException:
+        if not ended.cancel():  # it has begun
             beside.cancel()
-            raise
+            wait([ended])
+        raise
+
+
+def _resolve(ended: "Future[Any]", beside: "_Beside") -> None:
+    if not ended.set_running_or_notify_cancel():
+        return
+    try:
+        ended.set_result(_run(beside.main()))
+    except BaseException as error:  # noqa: BLE001 - raised where it is waited for
+        ended.set_exception(error)
 
 
 class _Beside:
