@@ -18,7 +18,8 @@ from msgspec.structs import replace
 
 from cloaca.engine.events import Begin, Room
 from cloaca.engine.plan import plan
-from cloaca.engine.run import Limits, Run, Work
+from cloaca.engine.run import Run
+from cloaca.engine.work import Limits, Work
 from cloaca.execution import permits
 from cloaca.execution.batching import LARGEST_BATCH
 from cloaca.execution.mark import Mark, create

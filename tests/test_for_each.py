@@ -742,3 +742,74 @@ def test_the_answer_is_the_same_with_any_number_of_workers() -> None:
 
 def rank_all(context: Context, item: int) -> None:
     context.set("e", (item, context["a"], random.random()))
+
+
+# ---- rules and callbacks -------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("rule", [{"trigger_rule": "all_done"}, {"trigger_rules": cloaca.always()}])
+def test_what_goes_item_by_item_has_no_rule_of_its_own(rule: dict[str, Any]) -> None:
+    with pytest.raises(WorkflowError, match=r"'picky' goes item by item after 'double'.* Leave out its trigger rule"):
+        workflow(mapped(double), mapped(picky, "double", **rule))
+
+
+@pytest.mark.parametrize(
+    ("rule", "items", "status"),
+    [
+        ("all_success", [1, 2], "Completed"),
+        ("all_success", [1, -2], "Skipped"),
+        ("one_failed", [1, -2], "Completed"),
+        ("one_failed", [1, 2], "Skipped"),
+        ("all_failed", [-1, -2], "Completed"),
+        ("all_failed", [1, -2], "Skipped"),
+        ("none_failed", [], "Completed"),
+        (None, [1, -2], "Completed"),
+        (None, [-1, -2], "Skipped"),
+        (None, [], "Completed"),
+    ],
+)
+def test_rules_count_what_became_of_instances(runner: DefaultRunner, rule: Any, items: list[int], status: str) -> None:
+    def after(context: Context) -> None: ...
+
+    result = run(runner, mapped(picky), (after, {"dependencies": ["picky"], "trigger_rule": rule}), items=items)
+    assert result.tasks["after"].status == status
+
+
+def test_a_condition_on_values_is_asked_before_the_items_are_looked_at(runner: DefaultRunner) -> None:
+    condition = cloaca.context_value("items", "not_exists")
+    result = run(runner, (picky, {"for_each": "items", "trigger_rules": condition}), items=[1])
+    assert result.tasks["picky"].status == "Skipped"
+    assert [*result.tasks] == ["picky"]
+
+
+def test_callbacks_are_told_of_each_instance_and_of_the_whole(runner: DefaultRunner) -> None:
+    told: list[tuple[object, ...]] = []
+    options = {
+        "for_each": "items",
+        "on_success": lambda task, context: told.append((task, context.to_dict())),
+        "on_failure": lambda task, error, context: told.append((task, error, context.to_dict())),
+    }
+    run(runner, (double, options), items=[1, 2])
+    *each, whole = told
+    given = {"items": [1, 2]}
+    assert sorted(each, key=repr) == [("double[0]", {**given, "out": 2}), ("double[1]", {**given, "out": 4})]
+    assert whole == ("double", {**given, "out": [2, 4]})
+    told.clear()
+    run(runner, (picky, options), items=[-1])
+    assert told == [("picky[0]", "ValueError: -1 is negative", {"items": [-1]})]
+
+
+def test_a_callback_of_an_instance_sees_what_the_one_before_it_set(runner: DefaultRunner) -> None:
+    told: list[tuple[object, ...]] = []
+
+    def note(task: str, context: Context) -> None:
+        told.append((task, context.get("clean"), context.outcome("clean").status))
+
+    def score(context: Context, item: int) -> None: ...
+
+    def clean(context: Context, item: int) -> None:
+        context.set("clean", 10 * item)
+
+    run(runner, mapped(clean), mapped(score, "clean", on_success=note), items=[1, 2])
+    assert sorted(told[:2]) == [("score[0]", 10, "Completed"), ("score[1]", 20, "Completed")]
+    assert told[2:] == [("score", [10, 20], "Completed")]

@@ -177,7 +177,8 @@ class WorkflowBuilder:
             raise WorkflowError(self.name, unclear + error.findings) from None
         unclear = unclear or tuple(precedence.unordered(conditions, compiled))
         if any(task.for_each for task in tasks):
-            unclear += tuple(findings(compiled, [tasks[place].for_each for place in compiled.defined]))
+            keys = [tasks[place].for_each for place in compiled.defined]
+            unclear += tuple(findings(compiled, keys, {task.id for task, _ in self._defined if task.has_rule}))
         if unclear:
             raise WorkflowError(self.name, unclear)
         return compiled

@@ -41,6 +41,11 @@ class Task:
     for_each: str | None = None
     form: Form = PLAIN
 
+    @property
+    def has_rule(self) -> bool:
+        """Whether it says by which rule it starts."""
+        return self.trigger_rule is not None or self.trigger_rules is not None
+
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Workflow:

@@ -4,7 +4,7 @@ A mapped task *follows* the dependency that is mapped over the same key; of seve
 instances see is well defined, all its other dependencies must come before that one.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 
 from cloaca.engine.fan import Each
 from cloaca.engine.plan import Plan
@@ -35,11 +35,20 @@ def paired(
     }
 
 
-def findings(plan: Plan, keys: Sequence[str | None]) -> Iterator[str]:
-    """What is wrong with mapped tasks: dependencies that don't fit, and ids that an instance could have."""
+def findings(plan: Plan, keys: Sequence[str | None], ruled: Collection[str] = ()) -> Iterator[str]:
+    """What is wrong with mapped tasks: dependencies or rules that don't fit, and ids that an instance could have.
+
+    `ruled` are the ids of the tasks that say by which rule they start.
+    """
     for rank, key in enumerate(keys):
         if key is not None:
-            yield from _misplaced(plan, rank, key, leader(plan, keys, rank))
+            followed = leader(plan, keys, rank)
+            yield from _misplaced(plan, rank, key, followed)
+            if followed is not None and plan.names[rank] in ruled:
+                yield (
+                    f"Task {plan.names[rank]!r} goes item by item after {plan.names[followed]!r}: an instance starts "
+                    "when the one before it has ended well, by no other rule. Leave out its trigger rule."
+                )
     mapped = {plan.names[rank] for rank, key in enumerate(keys) if key is not None}
     if mapped:
         yield from (
