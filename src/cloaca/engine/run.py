@@ -53,9 +53,7 @@ from cloaca.engine.plan import Plan
 from cloaca.engine.priority import Priority
 from cloaca.engine.sight import Attempt, Sight
 from cloaca.engine.state import ENDED, State, Stop
-from cloaca.engine.telling import Told
 from cloaca.engine.timers import Timers
-from cloaca.engine.view import ContextView, DeferredMapping, Overlaid
 from cloaca.engine.work import Limits, Merging, Work, followers
 from cloaca.errors import InternalError, kinds_of
 from cloaca.loss import error_of
@@ -107,7 +105,6 @@ class Run:
         "_fans",
         "_followers",
         "_following",
-        "_habits",
         "_lifetimes",
         "_limits",
         "_log",
@@ -155,7 +152,6 @@ class Run:
     ) -> None:
         self.plan = plan
         self._durations = array("d", bytes(8 * len(plan.names))) if durations is None else durations
-        self._habits = {} if habits is None else habits
         self.priority = Priority(plan, self._durations)
         self.seed = seed
         self._merging = merging or Merging()
@@ -174,7 +170,14 @@ class Run:
         )
         self._work = [*work]  # of each task, and of each instance
         self.ledger = Ledger(plan, self._work)
-        self._sight = Sight(plan, self.history, self.ledger)
+        self._sight = Sight(
+            plan,
+            self.history,
+            self.ledger,
+            habits={} if habits is None else habits,
+            collected=self._merging.collected,
+            is_asked=answers,
+        )
         self.states = self.ledger.states
         self.attempts = self.ledger.attempts
         self.ends = self.ledger.ends
@@ -318,7 +321,7 @@ class Run:
         if self._merging.unanimous and len(self.plan.predecessors[rank]) > 1:
             agreed = tuple(self.history.joined_keys(rank))
             reads = (*reads, *agreed)
-        slice_ = self._slice(rank, reads) if self._answers else self._whole_slice(rank)
+        slice_ = self._sight.slice(rank, reads)
         if work.condition and self._answers:
             slice_ = replace(slice_, outcomes=self.ledger.named_outcomes(work.trigger))
         return Assignment(
@@ -341,7 +344,7 @@ class Run:
             number,
             self.ledger.name(unit),
             self._work[unit].function,
-            self._slice_for_item(fan, unit),
+            self._sight.slice_for_item(fan, unit, self._work[unit].reads),
             self._merging.rules,
             nth=self.attempts[unit] + 1,
             ended=self._failures[unit],
@@ -430,49 +433,6 @@ class Run:
             f"{type(event).__name__}, which can't happen there. Its story:\n{self.story(attempt.rank)}"
         )
 
-    # ---- what a task sees ------------------------------------------------------------------------------------------
-
-    def _slice(self, rank: int, reads: tuple[str, ...]) -> Slice:
-        found = self.history.told(rank, reads)
-        if rank in self._habits:
-            found |= self._by_habit(rank, rank)
-        elif self.plan.predecessors[rank] and not found:
-            found = self.history.left_by_dependencies(rank)
-        return Slice(found, met=self.history.met(rank))
-
-    def _by_habit(self, task: int, rank: int) -> dict[str, Told]:
-        """What the task had to ask for in earlier runs, as it stands at `rank`. What is absent is known to be so."""
-        return {key: self.history.versions(rank, key) for key in self._habits.get(task, ())}
-
-    def _learn(self, task: int, attempt: Attempt, usage: Usage) -> None:
-        """A task had to ask for what it read. What is kept by task grows with every task: that it asks for again."""
-        if attempt.nearby is not None:
-            self._habits[task] = tuple([key for key in usage.read if key not in self._merging.collected])
-
-    def _whole_slice(self, rank: int) -> Slice:
-        return Slice(
-            ContextView(self.history, rank), complete=True, outcomes=DeferredMapping(lambda: self._sight.outcomes(rank))
-        )
-
-    def _slice_for_item(self, fan: Fan, unit: int) -> Slice:
-        """What an instance sees: what all of its task see alike, and what those before it wrote for the same item."""
-        rank = fan.head.rank
-        if fan.slice is None:
-            fan.slice = self._common_slice(fan, unit) if self._answers else self._whole_slice(rank)
-        if fan.leader is None:
-            return fan.slice
-        overlay = fan.overlay(unit - fan.first)
-        if not self._answers:
-            outcomes = DeferredMapping(lambda: self._sight.outcomes(unit))
-            return Slice(Overlaid(fan.slice.versions, overlay), complete=True, outcomes=outcomes)
-        reads = {key: overlay[key] for key in self._work[unit].reads if key in overlay}
-        return replace(fan.slice, versions={**fan.slice.versions, **reads})
-
-    def _common_slice(self, fan: Fan, unit: int) -> Slice:
-        rank = fan.head.rank
-        found = self.history.told(rank, self._work[unit].reads) | self._by_habit(fan.rank, rank)
-        return Slice(found, met=self.history.met(rank))
-
     # ---- transitions -----------------------------------------------------------------------------------------------
 
     def _start(self, attempt: Attempt, _event: AttemptEvent) -> Commands:
@@ -505,7 +465,7 @@ class Run:
             return self._complete_part(attempt, event)
         self._record(rank, event.diff, event.usage)
         if attempt.nearby is not None:
-            self._learn(rank, attempt, event.usage)
+            self._sight.learn(rank, event.usage)
         ended = self._end(attempt, State.COMPLETED, event.usage)
         return [Tell(rank, event.diff, None, self._failures[rank]), *ended] if work.tells_success else ended
 
@@ -636,9 +596,8 @@ class Run:
         unit = attempt.rank
         fan = self.ledger.fan_of(unit)
         fan.keep(unit - fan.first, event.diff)
-        if attempt.nearby is not None and fan.rank not in self._habits:
-            self._learn(fan.rank, attempt, event.usage)
-            fan.slice = None  # the others are sent that along
+        if attempt.nearby is not None:
+            self._sight.learn_of_item(fan, event.usage)
         tells = self._work[unit].tells_success
         told = [self._told(unit, event.diff, None, self._failures[unit])] if tells else []
         return [*told, *self._end(attempt, State.COMPLETED, event.usage)]

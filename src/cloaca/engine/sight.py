@@ -1,16 +1,24 @@
-"""Sight: what a task or an instance is answered that asks for more of the context than its slice has."""
+"""Sight: what a task or an instance is sent of the context, and what it is answered that asks for more.
 
-from collections.abc import Iterator
+A slice is a guess at what will be read: the keys that the code names, those that it had to ask for in earlier runs, and
+where it names none, the little that its dependencies left. An executor that never asks is given all there is, as a
+mapping that looks keys up when they are read.
+"""
+
+from collections.abc import Iterator, MutableMapping
+from collections.abc import Set as AbstractSet
 from itertools import islice
 
 from msgspec import Struct
+from msgspec.structs import replace
 
+from cloaca.engine.fan import Fan
 from cloaca.engine.history import History
 from cloaca.engine.ledger import Ledger
 from cloaca.engine.plan import Plan
 from cloaca.engine.telling import Told
-from cloaca.engine.view import Overlaid
-from cloaca.wire.messages import Outcome
+from cloaca.engine.view import ContextView, DeferredMapping, Overlaid
+from cloaca.wire.messages import Outcome, Slice, Usage
 
 FIRST_PREFETCH = 16
 """How many keys (or tasks without one) nearby come along with the first key that a slice lacked; doubled each time."""
@@ -32,12 +40,80 @@ class Attempt(Struct, gc=False):
 
 
 class Sight:
-    """Answers from the history of a run, and from what instances wrote for those that follow them."""
+    """Answers from the history of a run, and from what instances wrote for those that follow them.
 
-    def __init__(self, plan: Plan, history: History, ledger: Ledger) -> None:
+    `habits`: the keys that tasks had to ask for, by rank; `collected`: those that are kept by task; `is_asked`: whether
+    the executor asks for what a slice lacks.
+    """
+
+    def __init__(
+        self,
+        plan: Plan,
+        history: History,
+        ledger: Ledger,
+        *,
+        habits: MutableMapping[int, tuple[str, ...]],
+        collected: AbstractSet[str],
+        is_asked: bool,
+    ) -> None:
         self._plan = plan
         self._history = history
         self._ledger = ledger
+        self._habits = habits
+        self._collected = collected
+        self._is_asked = is_asked
+
+    # ---- slices ----------------------------------------------------------------------------------------------------
+
+    def slice(self, rank: int, reads: tuple[str, ...]) -> Slice:
+        """What a task is sent. `reads` are the keys that its code names."""
+        if not self._is_asked:
+            return self._whole_slice(rank)
+        found = self._history.told(rank, reads)
+        if rank in self._habits:
+            found |= self._by_habit(rank, rank)
+        elif self._plan.predecessors[rank] and not found:
+            found = self._history.left_by_dependencies(rank)
+        return Slice(found, met=self._history.met(rank))
+
+    def slice_for_item(self, fan: Fan, unit: int, reads: tuple[str, ...]) -> Slice:
+        """What an instance sees: what all of its task see alike, and what those before it wrote for the same item."""
+        if fan.slice is None:
+            fan.slice = self._common_slice(fan, reads)
+        if fan.leader is None:
+            return fan.slice
+        overlay = fan.overlay(unit - fan.first)
+        if not self._is_asked:
+            outcomes = DeferredMapping(lambda: self.outcomes(unit))
+            return Slice(Overlaid(fan.slice.versions, overlay), complete=True, outcomes=outcomes)
+        read = {key: overlay[key] for key in reads if key in overlay}
+        return replace(fan.slice, versions={**fan.slice.versions, **read})
+
+    def learn(self, task: int, usage: Usage) -> None:
+        """A task had to ask for what it read. What is kept by task grows with every task: that it asks for again."""
+        self._habits[task] = tuple([key for key in usage.read if key not in self._collected])
+
+    def learn_of_item(self, fan: Fan, usage: Usage) -> None:
+        """An instance had to ask. The first one to do so teaches: the others are sent that along."""
+        if fan.rank not in self._habits:
+            self.learn(fan.rank, usage)
+            fan.slice = None
+
+    def _common_slice(self, fan: Fan, reads: tuple[str, ...]) -> Slice:
+        rank = fan.head.rank
+        if not self._is_asked:
+            return self._whole_slice(rank)
+        return Slice(self._history.told(rank, reads) | self._by_habit(fan.rank, rank), met=self._history.met(rank))
+
+    def _by_habit(self, task: int, rank: int) -> dict[str, Told]:
+        """What the task had to ask for in earlier runs, as it stands at `rank`. What is absent is known to be so."""
+        return {key: self._history.versions(rank, key) for key in self._habits.get(task, ())}
+
+    def _whole_slice(self, rank: int) -> Slice:
+        view = ContextView(self._history, rank)
+        return Slice(view, complete=True, outcomes=DeferredMapping(lambda: self.outcomes(rank)))
+
+    # ---- answers ---------------------------------------------------------------------------------------------------
 
     def whole(self, unit: int) -> dict[str, Told]:
         """Every key that it sees."""
