@@ -23,6 +23,7 @@ from cloaca.engine import invariants
 from cloaca.engine.events import AttemptEvent, Begin, Cancel, Command, Ended, Room, RunEvent, Tick, Withdraw
 from cloaca.engine.plan import plan
 from cloaca.engine.run import GRACE_SECONDS, Run, State, Stop, Work
+from cloaca.engine.seats import Seats
 from cloaca.engine.timers import Timers
 from cloaca.retry import BackoffStrategy, RetryPolicy
 from cloaca.testing import NO_USAGE
@@ -95,13 +96,16 @@ def on_tasks(one: str, other: str) -> OnTasks:
     )
 
 
-def work_of(name: str, trigger: Trigger, above: Sequence[str], tries: int, timeout: float | None) -> Work:
+SEATS = {"one": 1, "two": 2}
+
+
+def work_of(trigger: Trigger, above: Sequence[str], tries: int, timeout: float | None, limit: str | None) -> Work:
     if trigger == ON_VALUE:
         named = [task_success(task) for task in above[:1]]
         condition = any_of(context_value("a", "exists"), *named)
-        return Work(0, ("a", "b"), timeout, patient(tries), condition, 1)
+        return Work(0, ("a", "b"), timeout, patient(tries), condition, 1, limit)
     stated = trigger.condition if isinstance(trigger, OnTasks) else trigger
-    return Work(0, ("a", "b"), timeout, patient(tries), stated)
+    return Work(0, ("a", "b"), timeout, patient(tries), stated, limit=limit)
 
 
 class NaiveRun:
@@ -115,7 +119,10 @@ class NaiveRun:
         timeouts: Mapping[str, float],
         durations: Mapping[str, float],
         triggers: Mapping[str, Trigger],
+        limits: Mapping[str, str | None],
     ) -> None:
+        self.limits = limits
+        self.elsewhere = dict.fromkeys(SEATS, 0)
         self.durations = durations
         self.triggers = triggers
         self.tries = tries
@@ -147,6 +154,19 @@ class NaiveRun:
             and name not in self.backing_off
             and self._may_start(name)
         ]
+
+    def next(self, size: int) -> list[str]:
+        """Of the ready ones those that go: who finds no seat is passed over."""
+        taken = {limit: sum(self.limits[name] == limit for name in self.open.values()) for limit in SEATS}
+        chosen: list[str] = []
+        for name in self.ready():
+            limit = self.limits[name]
+            if len(chosen) == size or (limit and taken[limit] + self.elsewhere[limit] >= SEATS[limit]):
+                continue
+            if limit:
+                taken[limit] += 1
+            chosen.append(name)
+        return chosen
 
     def start(self, attempt: int) -> None:
         name = self.open[attempt]
@@ -230,12 +250,17 @@ class RunAgainstModel(RuleBasedStateMachine):
         timeouts = {name: 8.0 for name in compiled.names if data.draw(st.booleans())}
         above = Model(graph, given).orders
         rules = {name: data.draw(triggers(above[name])) for name in compiled.names}
-        work = [work_of(name, rules[name], above[name], tries[name], timeouts.get(name)) for name in compiled.names]
+        limits = {name: data.draw(st.sampled_from([None, None, *SEATS])) for name in compiled.names}
+        work = [
+            work_of(rules[name], above[name], tries[name], timeouts.get(name), limits[name]) for name in compiled.names
+        ]
         durations = {name: float(data.draw(st.integers(1, 4))) for name in compiled.names} if answers else {}
         known = [durations[name] for name in compiled.names] if durations else None
-        self.run = Run(compiled, work, given, numbers=count(), answers=answers, durations=known)
+        self.seats = Seats(SEATS)
+        self.guests = count(1000)  # attempts of other runs
+        self.run = Run(compiled, work, given, numbers=count(), answers=answers, durations=known, seats=self.seats)
         self.answers = answers
-        self.model = NaiveRun(graph, given, tries, timeouts, durations, rules)
+        self.model = NaiveRun(graph, given, tries, timeouts, durations, rules, limits)
         self.last = -1
         self.late = 0
         self.ends_told = 0
@@ -271,7 +296,9 @@ class RunAgainstModel(RuleBasedStateMachine):
 
     @rule(size=st.integers(0, 4))
     def room(self, size: int) -> None:
-        expected = self.model.ready()[:size]
+        expected = self.model.next(size)
+        if size:
+            assert min(self.run.ready, 1) >= min(len(expected), 1)  # room is offered where there is something to do
         for command, name in zip(self.tell(Room(size)), expected, strict=True):
             assert isinstance(command, Assignment)
             assert command.task == name
@@ -298,6 +325,18 @@ class RunAgainstModel(RuleBasedStateMachine):
 
     def outcomes(self, task: str) -> dict[str, Outcome]:
         return {name: self.run.outcome(self.run.plan.rank[name]) for name in self.model.context.orders[task]}
+
+    @rule(limit=st.sampled_from([*SEATS]))
+    def come_and_go_elsewhere(self, limit: str) -> None:
+        """Another run takes a seat where one is left, or gives up those that it has."""
+        others = [number for number, name in self.seats.taken.items() if number >= 1000 and name == limit]
+        if self.seats.room(limit, self) and not others:
+            self.seats.take(limit, next(self.guests), self)
+            self.model.elsewhere[limit] += 1
+            return
+        for number in others:
+            self.seats.free(number)
+        self.model.elsewhere[limit] = 0
 
     @precondition(lambda self: self.held)
     @rule(data=st.data())
@@ -419,6 +458,8 @@ class RunAgainstModel(RuleBasedStateMachine):
         assert self.run.due == self.model.due()
         assert self.run.attempts == [self.model.attempts[name] for name in self.model.names]
         assert self.run.late == self.late
+        seated = {attempt: limit for attempt, name in self.model.open.items() if (limit := self.model.limits[name])}
+        assert {number: limit for number, limit in self.seats.taken.items() if number < 1000} == seated
         assert self.ends_told == self.run_is_over
         assert seen(self.run.history.final()) == self.model.context.final()
 
@@ -460,6 +501,12 @@ def timers(number: int) -> Timers:
     return running
 
 
+def taken_by(attempt: int) -> Seats:
+    seats = Seats({"db": 1})
+    seats.take("db", attempt, object())
+    return seats
+
+
 def spoil(run: Run, name: str, change: Callable[[object], object]) -> None:
     setattr(run, name, change(getattr(run, name)))
 
@@ -470,6 +517,8 @@ def spoil(run: Run, name: str, change: Callable[[object], object]) -> None:
         ("_unended", lambda unended: unended - 1, "the run counts 2"),
         ("_ready", lambda ready: [*ready, 2], "the heap holds"),
         ("_open", lambda _: {}, "attempts are open at []"),
+        ("_aside", lambda _: {"db": [2]}, "the heap holds"),
+        ("_seats", lambda _: taken_by(1), "those that have one are {1: 'db'}"),
         ("_waiting", lambda _: [0, 0, 0, 5], "it counts 5 unended"),
         ("_well", lambda well: [0, 0, 0, 1], "and 1 completed dependencies"),
         ("attempts", lambda _: [0, 0, 0, 0], "no attempt of it was ever started"),

@@ -75,6 +75,7 @@ class Captures:
                 task.retry,
                 trigger_of(task),
                 condition_number(task, numbers),
+                task.limit,
             )
             for task, function in zip(self._tasks, functions, strict=True)
         ]

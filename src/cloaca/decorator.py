@@ -4,7 +4,7 @@ from collections.abc import Callable
 from typing import Any, TypeVar, Unpack, overload
 
 from cloaca.builder import TaskFunction, WorkflowBuilder, current_builder
-from cloaca.options import TaskOptions, condition, dependencies, given, keys, policy, seconds, task_id
+from cloaca.options import TaskOptions, condition, dependencies, given, keys, limit, policy, seconds, task_id
 from cloaca.rules import checked_rule
 from cloaca.signature import check_signature
 from cloaca.workflow import Task
@@ -34,6 +34,9 @@ def task(function: Any = None, /, **options: Unpack[TaskOptions]) -> Any:
     condition, made by `context_value`, `task_success`, `all_of` and the like. Where the answer is no, the task is
     skipped, and `result.tasks[id].reason` says why.
 
+    `limit` names one of the runner's limits, as in `DefaultRunner(limits={"db": 2})`: of all tasks with that name, no
+    more attempts run at once on the runner.
+
     Every other argument raises `NotSupportedYetError` for now.
 
     Raises `ValueError` outside a block, and for arguments that make no sense: `retry` together with any `retry_*`,
@@ -53,12 +56,20 @@ def task(function: Any = None, /, **options: Unpack[TaskOptions]) -> Any:
     said = given(options)
     name, listed = task_id(said.get("id")), dependencies(said.get("dependencies"))
     reads, retry, timeout = keys(said.get("reads")), policy(said), seconds(said.get("timeout"))
+    limited = limit(said.get("limit"))
     rule, rules = checked_rule("task(trigger_rule=...)", said.get("trigger_rule")), condition(said.get("trigger_rules"))
 
     def define(function: _F) -> _F:
         builder, known_as = _open_builder(), _known_as(function, name)
         defined = Task(
-            known_as, function, reads=reads, retry=retry, timeout=timeout, trigger_rule=rule, trigger_rules=rules
+            known_as,
+            function,
+            reads=reads,
+            retry=retry,
+            timeout=timeout,
+            trigger_rule=rule,
+            trigger_rules=rules,
+            limit=limited,
         )
         builder.define(defined, listed)
         return function

@@ -22,7 +22,7 @@ class Task:
     `reads`: the keys that it says to read, or `None` where it doesn't say. `retry`: when it is tried again, or `None`
     where it is tried once. `timeout`: how many seconds each try may take, or `None` where it may take any time.
     `trigger_rule`: the name of the rule by which it starts, or `trigger_rules`: the condition in its place; where both
-    are `None`, the default rule applies.
+    are `None`, the default rule applies. `limit`: the name of the runner's limit that it keeps to.
     """
 
     id: str
@@ -33,6 +33,7 @@ class Task:
     timeout: float | None = None
     trigger_rule: str | None = None
     trigger_rules: Condition | None = None
+    limit: str | None = None
 
 
 @dataclass(frozen=True, eq=False, repr=False)

@@ -40,6 +40,7 @@ from cloaca.engine.history import History
 from cloaca.engine.lifetimes import Lifetimes
 from cloaca.engine.plan import Plan
 from cloaca.engine.priority import Priority
+from cloaca.engine.seats import Seats
 from cloaca.engine.statuses import Statuses
 from cloaca.engine.telling import PlaceOf, Told
 from cloaca.engine.timers import Timers
@@ -107,7 +108,8 @@ class Work(Struct, frozen=True, gc=False):
 
     `timeout`: how many seconds one attempt may take. Without a `retry` policy there is one. `trigger` is when it may
     start, a rule by name or a condition; `None`: the default rule. `condition`: the number under which that was
-    published, where it is asked in the attempt; 0 where the run decides.
+    published, where it is asked in the attempt; 0 where the run decides. `limit`: the name of the seats of which each
+    attempt takes one.
     """
 
     function: int
@@ -116,6 +118,7 @@ class Work(Struct, frozen=True, gc=False):
     retry: RetryPolicy | None = None
     trigger: str | Condition | None = None
     condition: int = 0
+    limit: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,7 +168,7 @@ class Run:
     seeds come from. `stopped` tells why, where it was; `oversized` who set a value that is too large, and how large it
     is, by key; `due` when the run wants a `Tick`. `durations`: how many seconds tasks took in earlier runs, by
     rank, and 0 where that isn't known; `habits`: the keys that tasks read there for which they had to ask, by rank.
-    Both are brought up to date.
+    Both are brought up to date. `seats` are those of the runner, for tasks with a named limit.
     """
 
     def __init__(
@@ -181,6 +184,7 @@ class Run:
         seed: int = 0,
         durations: MutableSequence[float] | None = None,
         habits: MutableMapping[int, tuple[str, ...]] | None = None,
+        seats: Seats | None = None,
     ) -> None:
         self.plan = plan
         self._durations = array("d", bytes(8 * len(plan.names))) if durations is None else durations
@@ -217,6 +221,8 @@ class Run:
         self._numbers = numbers
         self._answers = answers
         self._ready: list[int] = []  # places by priority: a heap
+        self._seats = Seats() if seats is None else seats
+        self._aside: dict[str, list[int]] = {}  # of the ready ones, those that wait for a seat, by limit: heaps
         self._open: dict[int, Attempt] = {}
         self._unended = len(plan.names)
         self._waiting = [len(dependencies) for dependencies in plan.predecessors]
@@ -226,7 +232,9 @@ class Run:
     @property
     def ready(self) -> int:
         """How many tasks could be submitted now."""
-        return len(self._ready)
+        if not self._aside:
+            return len(self._ready)
+        return len(self._ready) + sum([self._callable(limit) for limit in self._aside])
 
     @property
     def open_attempts(self) -> Mapping[int, Attempt]:
@@ -344,15 +352,45 @@ class Run:
 
     def _submit(self, count: int) -> Commands:
         assignments = []
+        if self._aside:
+            self._call_up()
         while count and self._ready:
             rank = self.priority.ranks[heappop(self._ready)]
+            limit = self._work[rank].limit
+            if limit is not None and not self._seats.room(limit, self):
+                self._put_aside(limit, rank)
+                continue
             attempt = Attempt(next(self._numbers), rank)
+            if limit is not None:
+                self._take_seat(limit, attempt.number)
             self._open[attempt.number] = attempt
             self.states[rank] = State.SUBMITTED
             self._note(rank, "submitted")
             assignments.append(self._assignment(attempt.number, rank))
             count -= 1
         return assignments
+
+    def _callable(self, limit: str) -> int:
+        """How many of those that wait for a seat there is one for."""
+        return min(len(self._aside[limit]), self._seats.room(limit, self))
+
+    def _call_up(self) -> None:
+        """Let those that waited for a seat which is free now compete with all that are ready."""
+        for limit, waiting in list(self._aside.items()):
+            for _ in range(self._callable(limit)):
+                heappush(self._ready, heappop(waiting))
+            if not waiting:
+                del self._aside[limit]
+
+    def _put_aside(self, limit: str, rank: int) -> None:
+        """Let the task wait for a seat: no other one waits behind it."""
+        heappush(self._aside.setdefault(limit, []), self.priority.places[rank])
+        self._seats.stand_in_line(limit, self)
+
+    def _take_seat(self, limit: str, attempt: int) -> None:
+        self._seats.take(limit, attempt, self)
+        if limit in self._aside:
+            self._seats.stand_in_line(limit, self)
 
     def _assignment(self, number: int, rank: int) -> Assignment:
         work = self._work[rank]
@@ -402,6 +440,8 @@ class Run:
 
     def _cancel_idle(self) -> None:
         self._ready.clear()
+        self._aside.clear()
+        self._seats.leave(self)
         self._backoffs.drop_all()
         self._deadline = None
         for rank, state in enumerate(self.states):
@@ -419,6 +459,7 @@ class Run:
     def _current(self) -> Iterator[int]:
         """The tasks that run, or could run without any other one: all that haven't ended come after one of them."""
         yield from (self.priority.ranks[place] for place in self._ready)
+        yield from (self.priority.ranks[place] for waiting in self._aside.values() for place in waiting)
         yield from self._backoffs
         for attempt in self._open.values():
             yield attempt.rank
@@ -493,7 +534,7 @@ class Run:
         return ()
 
     def _give_back(self, attempt: Attempt, _event: AttemptEvent) -> Commands:
-        del self._open[attempt.number]
+        self._forget(attempt)
         if self.stopped:
             self._close(attempt.rank, State.CANCELLED)
             return self._ended()
@@ -584,8 +625,11 @@ class Run:
 
     def _forget(self, attempt: Attempt) -> None:
         del self._open[attempt.number]
-        if self._work[attempt.rank].timeout is not None:
+        work = self._work[attempt.rank]
+        if work.timeout is not None:
             self._deadlines.drop(attempt.number)
+        if work.limit is not None:
+            self._seats.free(attempt.number)
 
     def _release(self, ended: int) -> None:
         """Count the end at each dependent; those whose dependencies have all ended become ready, or are skipped."""
