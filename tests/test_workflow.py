@@ -291,7 +291,6 @@ LATER = {
     "on_failure": nothing,
     "for_each": "rows",
     "writes": [],
-    "limit": 1,
 }
 
 
