@@ -6,18 +6,19 @@ from random import Random
 
 import pytest
 from tests.reference import Graph
-from tests.runs import done, failed, lost
+from tests.runs import done, failed, lost, states
 
 from cloaca.coordinator import Coordinator, Job
 from cloaca.engine import invariants
-from cloaca.engine.events import AttemptEvent, Begin, Cancel, Room, RunEvent, Tick
+from cloaca.engine.events import AttemptEvent, Begin, Cancel, Release, Room, RunEvent, Tick
 from cloaca.engine.plan import plan
-from cloaca.engine.run import Run, State, Work
+from cloaca.engine.run import Run, Work
 from cloaca.engine.seats import Seats
 from cloaca.errors import WorkersUnavailableError
 from cloaca.execution.surroundings import here
 from cloaca.retry import RetryPolicy
 from cloaca.testing import Choose, Move, ScriptedExecutor
+from cloaca.wire.blobs import Blob, reference
 from cloaca.wire.messages import Assignment, Publish, Started, Unstarted
 
 # ---- who gets a seat -----------------------------------------------------------------------------------------------
@@ -104,12 +105,26 @@ def test_a_task_that_backs_off_has_no_seat() -> None:
     policy = RetryPolicy.builder().max_attempts(3).initial_delay(5).build()
     run = limited("ddxxxx", Seats({"db": 1}), retry=policy)
     assert told(run, Begin(), Room(9), failed(0)) == "acdef"
-    assert run.states[0] is State.BACKING_OFF
+    assert states(run)["a"] == "BACKING_OFF"
     assert told(run, Room(9)) == "b"
     run.handle(Tick(), 1000.0)
-    assert run.states[0] is State.READY
+    assert states(run)["a"] == "READY"
     assert told(run, Room(9)) == ""
     assert told(run, done(5), Room(9)) == "a"
+
+
+def test_a_value_stays_while_a_task_that_waits_for_a_seat_may_read_it() -> None:
+    def large(name: str) -> bytes:
+        return reference(Blob(f"/x/{name}", 100_000, is_structure=False))
+
+    graph: Graph = [("r", []), ("a", ["r"]), ("b", ["r"]), ("s", ["r"]), ("end", ["a", "b", "s"])]
+    run = limited("xddxx", Seats({"db": 1}), graph)
+    told(run, Begin(), Room(9), done(0, k=large("old")))
+    assert told(run, Room(9)) == "as"
+    assert list(run.handle(done(2, k=large("new")), 0.0)) == []
+    assert list(run.handle(done(1), 0.0)) == []
+    assert told(run, Room(9)) == "b"
+    assert list(run.handle(done(3), 0.0)) == [Release([large("old")])]
 
 
 def test_a_cancelled_run_stands_in_no_line_and_its_attempts_keep_their_seats_until_they_have_ended() -> None:

@@ -45,7 +45,7 @@ class Watched(Context):
     __slots__ = ("_handed_out",)
     _handed_out: dict[str, list[_HandedOut]]
 
-    def __new__(cls, *_arguments: Any) -> Self:
+    def __new__(cls, data: dict[str, Any] | None = None) -> Self:  # noqa: ARG004 - as `__init__`
         """One that has handed out nothing."""
         context = super().__new__(cls)
         context._handed_out = {}
