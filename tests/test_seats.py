@@ -113,9 +113,10 @@ def test_a_task_that_backs_off_has_no_seat() -> None:
     assert told(run, done(5), Room(9)) == "a"
 
 
-def test_a_value_stays_while_a_task_that_waits_for_a_seat_may_read_it() -> None:
+@pytest.mark.parametrize("is_structure", [False, True])
+def test_a_value_stays_while_a_task_that_waits_for_a_seat_may_read_it(*, is_structure: bool) -> None:
     def large(name: str) -> bytes:
-        return reference(Blob(f"/x/{name}", 100_000, is_structure=False))
+        return reference(Blob(f"/x/{name}", 100_000, is_structure))
 
     graph: Graph = [("r", []), ("a", ["r"]), ("b", ["r"]), ("s", ["r"]), ("end", ["a", "b", "s"])]
     run = limited("xddxx", Seats({"db": 1}), graph)

@@ -252,7 +252,7 @@ class Pool:
     # ---- feeding ---------------------------------------------------------------------------------------------------
 
     def _feed(self) -> None:
-        if not self._pending or self._holds_back():
+        if not self._pending or self._holds_back() or self._fault is not None:
             return
         if len(self._peers) < self._size:
             self._start_workers(len(self._pending) - len(self._peers) + len(self._busy()))
@@ -475,8 +475,8 @@ class Pool:
         self._lose_first(peer, code, begun, moment)
         self._take_back(peer, len(peer.queue))
         if not peer.is_ready and not peer.is_unfit:
-            at_it = self._equipment is not None and begun == INITIALIZING
-            self._workforce.count_failed_start(code, self._equipment.name if self._equipment and at_it else None)
+            was_at = self._equipment if begun == INITIALIZING else None
+            self._workforce.count_failed_start(code, was_at and was_at.name)
 
     def _lose_first(self, peer: Peer, code: int, begun: int, moment: float) -> None:
         """The attempt that was running is lost. One that was about to run is not: it stays first in line."""
