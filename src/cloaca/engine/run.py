@@ -357,12 +357,13 @@ class Run:
         while count and self._ready:
             rank = self.priority.ranks[heappop(self._ready)]
             limit = self._work[rank].limit
-            if limit is not None and not self._seats.room(limit, self):
+            if limit is None:
+                attempt = Attempt(next(self._numbers), rank)
+            elif self._seats.room(limit, self):
+                attempt = self._seated(limit, rank)
+            else:
                 self._put_aside(limit, rank)
                 continue
-            attempt = Attempt(next(self._numbers), rank)
-            if limit is not None:
-                self._take_seat(limit, attempt.number)
             self._open[attempt.number] = attempt
             self.states[rank] = State.SUBMITTED
             self._note(rank, "submitted")
@@ -387,10 +388,13 @@ class Run:
         heappush(self._aside.setdefault(limit, []), self.priority.places[rank])
         self._seats.stand_in_line(limit, self)
 
-    def _take_seat(self, limit: str, attempt: int) -> None:
-        self._seats.take(limit, attempt, self)
+    def _seated(self, limit: str, rank: int) -> Attempt:
+        """An attempt that has a seat. Where others of the run wait for one, it stands in line again."""
+        attempt = Attempt(next(self._numbers), rank)
+        self._seats.take(limit, attempt.number, self)
         if limit in self._aside:
             self._seats.stand_in_line(limit, self)
+        return attempt
 
     def _assignment(self, number: int, rank: int) -> Assignment:
         work = self._work[rank]

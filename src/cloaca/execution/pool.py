@@ -476,7 +476,7 @@ class Pool:
         self._take_back(peer, len(peer.queue))
         if not peer.is_ready and not peer.is_unfit:
             was_at = self._equipment if begun == INITIALIZING else None
-            self._workforce.count_failed_start(code, was_at and was_at.name)
+            self._workforce.count_failed_start(code, None if was_at is None else was_at.name)
 
     def _lose_first(self, peer: Peer, code: int, begun: int, moment: float) -> None:
         """The attempt that was running is lost. One that was about to run is not: it stays first in line."""
