@@ -84,6 +84,14 @@ SAYS: list[tuple[Exception, list[str]]] = [
         errors.EncodeError("model", "model.lock", "_thread.lock", "why"),
         ["key 'model'", "model.lock: _thread.lock", "why"],
     ),
+    (
+        errors.CaptureError(None, "lock", "_thread.lock", "why", initializer="load"),
+        ["The runner's initializer 'load'", "uses lock (a _thread.lock)", "(why). Create it inside the function."],
+    ),
+    (
+        errors.InitializerError("load", "raised OSError: no model"),
+        ["initializer 'load' raised OSError: no model", "the next execution tries it anew"],
+    ),
     (errors.EncodeError(None, "value.lock", "_thread.lock", "why"), ["The value can't be sent: value.lock"]),
     (errors.DecodeError("model", "train", "why"), ["key 'model'", "written by task 'train'", "why", "Check that"]),
     (
@@ -144,6 +152,7 @@ CAUGHT_AS: list[tuple[type[Exception], type[Exception]]] = [
     (errors.NotSupportedYetError, NotImplementedError),
     (errors.NestedExecutionError, RuntimeError),
     (errors.CaptureError, TypeError),
+    (errors.InitializerError, errors.WorkersUnavailableError),
     (errors.EncodeError, TypeError),
     (errors.TaskTimeout, TimeoutError),
     (errors.MemoryLimitExceeded, MemoryError),

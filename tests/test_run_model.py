@@ -39,6 +39,7 @@ from cloaca.engine.pairing import paired
 from cloaca.engine.plan import plan
 from cloaca.engine.replica import Replica
 from cloaca.engine.run import Run
+from cloaca.engine.seats import Seats
 from cloaca.engine.state import State, Stop
 from cloaca.engine.timers import Timers
 from cloaca.engine.work import GRACE_SECONDS, Work
@@ -116,13 +117,16 @@ def on_tasks(one: str, other: str) -> OnTasks:
     )
 
 
-def work_of(name: str, trigger: Trigger, above: Sequence[str], tries: int, timeout: float | None) -> Work:
+SEATS = {"one": 1, "two": 2}
+
+
+def work_of(trigger: Trigger, above: Sequence[str], tries: int, timeout: float | None, limit: str | None) -> Work:
     if trigger == ON_VALUE:
         named = [task_success(task) for task in above[:1]]
         condition = any_of(context_value("a", "exists"), *named)
-        return Work(0, ("a", "b"), timeout, patient(tries), condition, 1)
+        return Work(0, ("a", "b"), timeout, patient(tries), condition, 1, limit=limit)
     stated = trigger.condition if isinstance(trigger, OnTasks) else trigger
-    return Work(0, ("a", "b"), timeout, patient(tries), stated)
+    return Work(0, ("a", "b"), timeout, patient(tries), stated, limit=limit)
 
 
 class NaiveRun:
@@ -137,7 +141,10 @@ class NaiveRun:
         durations: Mapping[str, float],
         triggers: Mapping[str, Trigger],
         mapped: Mapping[str, str],
+        limits: Mapping[str, str | None],
     ) -> None:
+        self.limits = limits
+        self.elsewhere = dict.fromkeys(SEATS, 0)
         self.failures: dict[str, int] = {}
         self.mapped = mapped
         self.leaders = leaders(graph, mapped)
@@ -219,6 +226,20 @@ class NaiveRun:
             and entry not in self.backing_off
             and self._may_start(entry)
         ]
+
+    def next(self, size: int) -> list[str]:
+        """Of the ready ones those that go: who finds no seat is passed over."""
+        held = [self.limits[split(name)[0]] for name in self.open.values()]
+        taken = {limit: held.count(limit) for limit in SEATS}
+        chosen: list[str] = []
+        for name in self.ready():
+            limit = self.limits[split(name)[0]]
+            if len(chosen) == size or (limit and taken[limit] + self.elsewhere[limit] >= SEATS[limit]):
+                continue
+            if limit:
+                taken[limit] += 1
+            chosen.append(name)
+        return chosen
 
     def start(self, attempt: int) -> None:
         name = self.open[attempt]
@@ -360,6 +381,7 @@ class RunAgainstModel(RuleBasedStateMachine):
         above = Model(graph, given).orders
         rules = {name: data.draw(triggers(above[name])) for name in compiled.names}
         self.told = {name: (data.draw(st.booleans()), data.draw(st.booleans())) for name in compiled.names}
+        limits = {name: data.draw(st.sampled_from([None, None, *SEATS])) for name in compiled.names}
         mapped: dict[str, str] = {}
         for name in compiled.names:
             key = data.draw(st.sampled_from([None, None, "a", "b"]))
@@ -369,7 +391,7 @@ class RunAgainstModel(RuleBasedStateMachine):
         each = paired(compiled, keys, dict.fromkeys(range(len(keys)), EXPANSION), dict.fromkeys(range(len(keys)), ()))
         work = [
             replace(
-                work_of(name, rules[name], above[name], tries[name], timeouts.get(name)),
+                work_of(rules[name], above[name], tries[name], timeouts.get(name), limits[name]),
                 tells_success=self.told[name][0],
                 tells_failure=self.told[name][1],
                 each=each.get(rank),
@@ -378,9 +400,11 @@ class RunAgainstModel(RuleBasedStateMachine):
         ]
         durations = {name: float(data.draw(st.integers(1, 4))) for name in compiled.names} if answers else {}
         known = [durations[name] for name in compiled.names] if durations else None
-        self.run = Run(compiled, work, given, numbers=count(), answers=answers, durations=known)
+        self.seats = Seats(SEATS)
+        self.guests = count(1000)  # attempts of other runs
+        self.run = Run(compiled, work, given, numbers=count(), answers=answers, durations=known, seats=self.seats)
         self.answers = answers
-        self.model = NaiveRun(graph, given, tries, timeouts, durations, rules, mapped)
+        self.model = NaiveRun(graph, given, tries, timeouts, durations, rules, mapped, limits)
         self.replica = Replica(self.run)
         self.looks: list[tuple[str, Slice]] = []
         self.collected: dict[str, Diff] = {}
@@ -426,7 +450,9 @@ class RunAgainstModel(RuleBasedStateMachine):
 
     @rule(size=st.integers(0, 4))
     def room(self, size: int) -> None:
-        expected = self.model.ready()[:size]
+        expected = self.model.next(size)
+        if size:
+            assert min(self.run.ready, 1) >= min(len(expected), 1)  # room is offered where there is something to do
         for command, name in zip(self.tell(Room(size)), expected, strict=True):
             assert isinstance(command, Assignment)
             assert command.task == name
@@ -452,7 +478,8 @@ class RunAgainstModel(RuleBasedStateMachine):
             assert given.outcomes == statuses
             reads = {self.model.mapped[assignment.task], *("a" * is_asked)} if expands else {"a", "b"}
             found = {key: told for key, told in seen(given.versions).items() if told}
-            assert found == {key: found for key, found in visible.items() if key in reads}
+            assert found.items() <= visible.items(), "what comes along unasked is as it would be read"
+            assert visible.keys() & reads <= found.keys()
         else:
             assert seen(given.versions) == visible
             assert given.outcomes is not None
@@ -464,6 +491,18 @@ class RunAgainstModel(RuleBasedStateMachine):
         names = {name: name for name in self.model.context.orders[[task, *above][-1]]}
         names |= {leader: f"{leader}{label}" for leader in above}
         return {name: self.run.outcome(self.run.ledger.find(entry) or 0) for name, entry in names.items()}
+
+    @rule(limit=st.sampled_from([*SEATS]))
+    def come_and_go_elsewhere(self, limit: str) -> None:
+        """Another run takes a seat where one is left, or gives up those that it has."""
+        others = [number for number, name in self.seats.taken.items() if number >= 1000 and name == limit]
+        if self.seats.room(limit, self) and not others:
+            self.seats.take(limit, next(self.guests), self)
+            self.model.elsewhere[limit] += 1
+            return
+        for number in others:
+            self.seats.free(number)
+        self.model.elsewhere[limit] = 0
 
     @precondition(lambda self: self.held)
     @rule(data=st.data())
@@ -524,7 +563,7 @@ class RunAgainstModel(RuleBasedStateMachine):
             return Tell(rank, diff, error, ended)
         above = self.model.above(task)
         overlay = {
-            key: () if payload is None else (Version(leader, payload),)
+            key: () if payload is None else (Version(f"{leader}{label}", payload),)
             for leader in reversed(above)
             for key, payload in self.model.wrote.get(f"{leader}{label}", {}).items()
         }
@@ -657,6 +696,9 @@ class RunAgainstModel(RuleBasedStateMachine):
         told_of = [name for name in self.model.mapped if name in self.model.items and self.told[name][0]]
         well = [name for name in told_of if self.model.ended.get(name) == "COMPLETED"]
         assert self.collected == {name: self.model.collected(name) for name in well}
+        limits = {attempt: self.model.limits[split(name)[0]] for attempt, name in self.model.open.items()}
+        seated = {attempt: limit for attempt, limit in limits.items() if limit}
+        assert {number: limit for number, limit in self.seats.taken.items() if number < 1000} == seated
         assert self.ends_told == self.run_is_over
         assert seen(self.run.history.final()) == self.model.context.final()
 
@@ -698,6 +740,12 @@ def timers(number: int) -> Timers:
     return running
 
 
+def taken_by(attempt: int) -> Seats:
+    seats = Seats({"db": 1})
+    seats.take("db", attempt, object())
+    return seats
+
+
 def spoil(run: Run, name: str, change: Callable[[object], object]) -> None:
     setattr(run, name, change(getattr(run, name)))
 
@@ -708,6 +756,8 @@ def spoil(run: Run, name: str, change: Callable[[object], object]) -> None:
         ("_unended", lambda unended: unended - 1, "the run counts 2"),
         ("_ready", lambda ready: [*ready, 2], "the heap holds"),
         ("_open", lambda _: {}, "attempts are open at []"),
+        ("_aside", lambda _: {"db": [2]}, "the heap holds"),
+        ("_seats", lambda _: taken_by(1), "those that have one are {1: 'db'}"),
         ("_waiting", lambda _: [0, 0, 0, 5], "it counts 5 unended"),
         ("_well", lambda well: [0, 0, 0, 1], "and 1 completed dependencies"),
         ("attempts", lambda _: [0, 0, 0, 0], "no attempt of it was ever started"),

@@ -286,9 +286,8 @@ def test_outside_a_block() -> None:
         task()(nothing)
 
 
-LATER = {
+LATER: dict[str, object] = {
     "writes": [],
-    "limit": 1,
 }
 
 

@@ -168,6 +168,7 @@ def workflows(builder: cloaca.WorkflowBuilder) -> None:
     assert_type(workflow.tasks[0].on_success, Callable[..., object] | None)
     assert_type(workflow.tasks[0].on_failure, Callable[..., object] | None)
     assert_type(workflow.tasks[0].for_each, str | None)
+    assert_type(workflow.tasks[0].limit, str | None)
     assert_type(workflow.version, str)
     assert_type(workflow.merge, Mapping[str, Callable[[Any, list[Any]], Any]])
     assert_type(workflow.on_conflict, Literal["first", "last", "fail"] | None)
@@ -216,6 +217,11 @@ def runners(context: cloaca.Context) -> None:
     cloaca.DefaultRunner("sqlite://:memory:", workers=2, executor="serial")
     cloaca.DefaultRunner(memory_limit=2**30, grace_seconds=0.5)
     cloaca.DefaultRunner(task_timeout_seconds=30, workflow_timeout_seconds=2.5)
+    cloaca.DefaultRunner(initializer=lambda: 1, limits={"db": 2})
+    cloaca.DefaultRunner(initializer=len)  # type: ignore[arg-type]
+    cloaca.DefaultRunner(limits={"db": "2"})  # type: ignore[dict-item]
+    assert_type(cloaca.worker_state.model, Any)
+    cloaca.worker_state.model = 1
     cloaca.DefaultRunner(executor="threads")  # type: ignore[arg-type]
     cloaca.DefaultRunner("sqlite://:memory:", 2)  # type: ignore[call-arg]
     cloaca.DefaultRunner.with_config("sqlite://:memory:", cloaca.DefaultRunnerConfig())
@@ -282,10 +288,12 @@ def exceptions(
     died: cloaca.WorkerDied,
     timeout: cloaca.TaskTimeout,
     memory: cloaca.MemoryLimitExceeded,
+    initializer: cloaca.InitializerError,
 ) -> None:
     assert_type(workflow.findings, tuple[str, ...])
     assert_type((capture.task, capture.variable, capture.type_name), tuple[str | None, str, str])
-    assert_type(capture.key, str | None)
+    assert_type((capture.key, capture.initializer), tuple[str | None, str | None])
+    assert_type((initializer.initializer, initializer.reason), tuple[str, str])
     assert_type((encode.key, encode.path, encode.type_name), tuple[str | None, str, str])
     assert_type((decode.key, decode.writer), tuple[str, str])
     assert_type((conflict.key, conflict.writers), tuple[str, tuple[str, ...]])
@@ -312,3 +320,6 @@ OTHER_EXCEPTIONS: list[type[cloaca.CloacaError]] = [
     cloaca.WorkflowFailedError,
 ]
 NO_ERROR_OF_CLOACA: type[Exception] = cloaca.RemoteTraceback
+
+
+WARNINGS: list[type[UserWarning]] = [cloaca.LostChangeWarning]

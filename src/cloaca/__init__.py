@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from cloaca.errors import ConditionError as ConditionError
     from cloaca.errors import DecodeError as DecodeError
     from cloaca.errors import EncodeError as EncodeError
+    from cloaca.errors import InitializerError as InitializerError
     from cloaca.errors import InternalError as InternalError
     from cloaca.errors import MemoryLimitExceeded as MemoryLimitExceeded
     from cloaca.errors import MergeConflict as MergeConflict
@@ -57,6 +58,8 @@ if TYPE_CHECKING:
     from cloaca.retry import RetryPolicy as RetryPolicy
     from cloaca.retry import RetryPolicyBuilder as RetryPolicyBuilder
     from cloaca.runner import DefaultRunner as DefaultRunner
+    from cloaca.scratch import worker_state as worker_state
+    from cloaca.warning import LostChangeWarning as LostChangeWarning
     from cloaca.workflow import Task as Task
     from cloaca.workflow import Workflow as Workflow
 
@@ -72,7 +75,9 @@ _HOME = {
     "DefaultRunnerConfig": "config",
     "EncodeError": "errors",
     "Execution": "future",
+    "InitializerError": "errors",
     "InternalError": "errors",
+    "LostChangeWarning": "warning",
     "MemoryLimitExceeded": "errors",
     "MergeConflict": "errors",
     "NestedExecutionError": "errors",
@@ -110,6 +115,7 @@ _HOME = {
     "task_skipped": "condition",
     "task_success": "condition",
     "testing": "",
+    "worker_state": "scratch",
 }
 """The module that defines each name; modules stand for themselves."""
 
@@ -126,7 +132,9 @@ __all__ = [
     "DefaultRunnerConfig",
     "EncodeError",
     "Execution",
+    "InitializerError",
     "InternalError",
+    "LostChangeWarning",
     "MemoryLimitExceeded",
     "MergeConflict",
     "NestedExecutionError",
@@ -164,6 +172,7 @@ __all__ = [
     "task_skipped",
     "task_success",
     "testing",
+    "worker_state",
 ]
 
 

@@ -101,6 +101,7 @@ class Captures:
                 tells_success=task.on_success is not None,
                 tells_failure=task.on_failure is not None,
                 each=each.get(rank),
+                limit=task.limit,
             )
             for rank, (task, function) in enumerate(zip(self._tasks, functions, strict=True))
         ]

@@ -460,13 +460,14 @@ def of_task(
     rules: Rules,
     shelf: Shelf | None = None,
     origin: tuple[int, int] | None = None,
+    kind: type[Context] = Context,
 ) -> Context:
     """The context of one attempt: `covered` keys that `given` lacks are absent, others are asked for.
 
     Large values are put on the `shelf`, if there is one. `origin` is what the attempt's seed follows from beside the
-    task's id: the run's seed, and how many tries of the task have ended.
+    task's id: the run's seed, and how many tries of the task have ended. `kind` is the context's class.
     """
-    context = Context.__new__(Context)
+    context = kind.__new__(kind)
     context._open(given, covered, ask, writer, rules, shelf, origin=origin)
     return context
 
@@ -484,6 +485,12 @@ def of_ended(
     context._open(given, frozenset(), _answer_nothing, writer, rules, leases=leases, origin=origin)
     context._changes = dict(diff)
     return context
+
+
+def payload_of(context: Context, key: str) -> bytes | None:
+    """The encoded value of the key as it stands; `None` where it is absent or in conflict."""
+    held = context._held(key)
+    return held if isinstance(held, bytes) else None
 
 
 def leases_of(context: Context) -> object:

@@ -34,6 +34,7 @@ from cloaca.engine.events import (
     Withdraw,
 )
 from cloaca.engine.run import Run
+from cloaca.engine.seats import Seats
 from cloaca.execution.executor import Executor
 from cloaca.storage import Lease, Leases, Storage, wrote
 from cloaca.wire.blobs import is_reference
@@ -86,10 +87,15 @@ class Coordinator:
     """Drives runs on one executor. `step` and all it calls stay on one thread; `post` is for every thread."""
 
     def __init__(
-        self, executor: Executor, console: Console | ConsoleThread | None = None, storage: Storage | None = None
+        self,
+        executor: Executor,
+        console: Console | ConsoleThread | None = None,
+        storage: Storage | None = None,
+        seats: Seats | None = None,
     ) -> None:
         self._executor = executor
         self._storage = storage
+        self._seats = Seats() if seats is None else seats
         self._mailbox: deque[tuple[AnyJob, BatchEvent]] = deque()
         self._jobs: deque[AnyJob] = deque()
         self._owners: dict[int, AnyJob] = {}
@@ -140,7 +146,9 @@ class Coordinator:
         self._owners.clear()
         self._executor.cancel(open_attempts, 0)
         while self._jobs:
-            self._jobs.popleft().on_end(error)
+            job = self._jobs.popleft()
+            self._seats.leave(job.run)
+            job.on_end(error)
 
     def _open(self, job: AnyJob, event: BatchEvent) -> None:
         if isinstance(event, Begin):
@@ -204,6 +212,8 @@ class Coordinator:
                 self._storage.discard(event.attempt)
         if job is not None:
             self._feed(job, event, now)
+        elif not isinstance(event, Started | Wants):
+            self._seats.free(event.attempt)  # its run was ended by a fault, and left it to itself
 
     def _take_over(self, attempt: int, payload: bytes, job: AnyJob | None) -> None:
         """Take out a lease on what the attempt stored. Where nobody keeps it, the file goes at once."""
@@ -259,5 +269,7 @@ class Coordinator:
             del self._owners[attempt]
         if left:
             self._executor.cancel(left, 0)
+        if error is not None:
+            self._seats.leave(job.run)
         self._retire(job)
         job.on_end(error)

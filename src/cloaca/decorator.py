@@ -12,6 +12,7 @@ from cloaca.options import (
     given,
     items_key,
     keys,
+    limit,
     policy,
     seconds,
     task_id,
@@ -48,6 +49,9 @@ def task(function: Any = None, /, **options: Unpack[TaskOptions]) -> Any:
     With `for_each="rows"` it is a mapped task: it runs once for each item of the list or dict under that key, side by
     side, and its function takes `(context, item)`. What these instances set is collected, as a list or a dict.
 
+    `limit` names one of the runner's limits, as in `DefaultRunner(limits={"db": 2})`: of all tasks with that name, no
+    more attempts run at once on the runner.
+
     `on_success(task_id, context)` is called when the task has ended well, with what it saw and set, and
     `on_failure(task_id, error, context)` for each try that failed: in the program, on the thread that waits for the
     result, while the run goes on. What they raise is logged.
@@ -75,6 +79,7 @@ def task(function: Any = None, /, **options: Unpack[TaskOptions]) -> Any:
     said = given(options)
     name, listed = task_id(said.get("id")), dependencies(said.get("dependencies"))
     reads, retry, timeout = keys(said.get("reads")), policy(said), seconds(said.get("timeout"))
+    limited = limit(said.get("limit"))
     rule, rules = checked_rule("task(trigger_rule=...)", said.get("trigger_rule")), condition(said.get("trigger_rules"))
     success, failure = callbacks(said)
     each = items_key(said.get("for_each"))
@@ -92,6 +97,7 @@ def task(function: Any = None, /, **options: Unpack[TaskOptions]) -> Any:
             on_success=success,
             on_failure=failure,
             for_each=each,
+            limit=limited,
             form=form_of(known_as, function, with_item=each is not None),
         )
         builder.define(defined, listed)

@@ -88,24 +88,59 @@ class NestedExecutionError(CloacaError, RuntimeError):
 class CaptureError(CloacaError, TypeError):
     """A task's function, or a merge rule, can't be sent to a worker. Raised by `execute`, before any task runs.
 
-    `task` is the task's id, or `key` that of the merge rule (the other one is `None`); `variable` is the captured name
-    (or path) at fault, `type_name` its type.
+    `task` is the task's id, `key` that of the merge rule, or `initializer` the name of the runner's initializer (the
+    others are `None`); `variable` is the captured name (or path) at fault, `type_name` its type.
     """
 
-    def __init__(self, task: str | None, variable: str, type_name: str, reason: str, *, key: str | None = None) -> None:
+    def __init__(
+        self,
+        task: str | None,
+        variable: str,
+        type_name: str,
+        reason: str,
+        *,
+        key: str | None = None,
+        initializer: str | None = None,
+    ) -> None:
         owner = f"The function of task {task!r}" if key is None else f"The merge rule of key {key!r}"
+        if initializer is not None:
+            owner = f"The runner's initializer {initializer!r}"
+        advice = "Create it inside the function" + (
+            ", or pass what it is made from through the context." if initializer is None else "."
+        )
         super().__init__(
             f"{owner} can't be sent to a worker: it uses {variable} (a {type_name}), which can't "
-            f"be pickled ({reason}). Create it inside the function, or pass what it is made from through the context."
+            f"be pickled ({reason}). {advice}"
         )
         self.task = task
         self.key = key
+        self.initializer = initializer
         self.variable = variable
         self.type_name = type_name
 
 
 class WorkersUnavailableError(CloacaError, RuntimeError):
     """Worker processes die before they are ready to work; what they wrote to standard error tells why."""
+
+
+class InitializerError(WorkersUnavailableError):
+    """The runner's initializer raised, or left a worker with more memory than its limit: no task can run.
+
+    Raised where a result is waited for. The worker's traceback is its cause. Executions that were under way on the
+    runner end with it; the next one tries the initializer anew. Not for an initializer that ends its process: after a
+    few in a row, that is a plain `WorkersUnavailableError`.
+
+    `initializer` is the name of the function, `reason` what became of it.
+    """
+
+    def __init__(self, initializer: str, reason: str) -> None:
+        super().__init__(
+            f"The runner's initializer {initializer!r} {reason}. No worker is ready without it: everything on this "
+            "runner has ended, and the next execution tries it anew. What may fail for a moment (a network, a file "
+            "that is being written) it should try again by itself."
+        )
+        self.initializer = initializer
+        self.reason = reason
 
 
 # ---- while a task reads and sets values ----------------------------------------------------------------------------

@@ -7,6 +7,7 @@ from threading import Lock, Thread, current_thread
 from cloaca.console import ConsoleThread
 from cloaca.coordinator import AnyJob, Coordinator
 from cloaca.engine.events import Begin, Cancel, Supply
+from cloaca.engine.seats import Seats
 from cloaca.errors import RunnerClosedError, WorkersUnavailableError
 from cloaca.execution.executor import Executor
 from cloaca.storage import Storage
@@ -40,7 +41,10 @@ class Inline:
 
     def _finish(self, job: AnyJob) -> None:
         while not self._coordinator.is_idle:
-            self._coordinator.step()
+            try:
+                self._coordinator.step()
+            except WorkersUnavailableError as error:
+                self._coordinator.fail(error)
             job.catch_up()
         job.catch_up()
 
@@ -51,11 +55,11 @@ class Loop:
     It knows nothing of the runner, so a runner can be collected.
     """
 
-    def __init__(self, executor: Executor, storage: Storage) -> None:
+    def __init__(self, executor: Executor, storage: Storage, seats: Seats | None = None) -> None:
         self._executor = executor
         self.storage = storage
         self._console = ConsoleThread()
-        self._coordinator = Coordinator(executor, self._console, storage)
+        self._coordinator = Coordinator(executor, self._console, storage, seats)
         self._lock = Lock()  # a job either comes before the end, and is ended with it, or is refused
         self._end: Exception | None = None
         self._is_stopping = False

@@ -32,11 +32,11 @@ class TaskOptions(TypedDict, total=False):
     for_each: str | None
     reads: Sequence[str] | None
     writes: Sequence[str] | None
-    limit: object
+    limit: str | None
 
 
 _NAMES: Final = TaskOptions.__annotations__.keys()
-_NOT_YET: Final = ("writes", "limit")
+_NOT_YET: Final = ("writes",)
 
 
 def given(options: Mapping[str, Any]) -> dict[str, Any]:
@@ -100,6 +100,13 @@ def items_key(for_each: Any) -> str | None:
 def seconds(timeout: Any) -> float | None:
     """How long one try may take, or `None` where it may take any time."""
     return None if timeout is None else argument.positive("task(timeout=...), in seconds,", timeout)
+
+
+def limit(name: Any) -> str | None:
+    """The name of the limit that the task keeps to, or `None` where it keeps to none."""
+    if name is not None and (not isinstance(name, str) or not name):
+        raise ValueError(f"task(limit=...) is the name of one of the runner's limits, as in 'db', not {name!r}.")
+    return name
 
 
 def condition(trigger_rules: Any) -> Condition | None:

@@ -4,10 +4,10 @@ import os
 import pickle
 import weakref
 from array import array
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import partial
 from itertools import count
-from threading import Lock
+from threading import BoundedSemaphore, Lock
 from types import TracebackType
 from typing import Self, TypeVar
 
@@ -22,13 +22,16 @@ from cloaca.database import check_url
 from cloaca.engine.batches import BatchRun
 from cloaca.engine.events import Deliver
 from cloaca.engine.run import Run
+from cloaca.engine.seats import Seats
 from cloaca.engine.work import GRACE_SECONDS, Limits, Merging, Work
 from cloaca.errors import NestedExecutionError, RunnerClosedError, StorageFullError
 from cloaca.execution import serial, worker
 from cloaca.execution.batch import Batch
 from cloaca.execution.expansion import Expansion
+from cloaca.execution.initializer import equipment
 from cloaca.execution.pool import Pool
 from cloaca.execution.surroundings import here
+from cloaca.execution.workroom import Workroom
 from cloaca.future import Execution, OnEnd, begun
 from cloaca.handle import with_handle
 from cloaca.loop import Inline, Loop
@@ -39,8 +42,11 @@ from cloaca.result import WorkflowResult
 from cloaca.settings import (
     ExecutorName,
     Settings,
+    check_limits_of,
     check_platform,
     checked_executor,
+    checked_initializer,
+    checked_limits,
     checked_memory,
     checked_seconds,
     checked_workers,
@@ -48,6 +54,7 @@ from cloaca.settings import (
 )
 from cloaca.storage import Leases, Storage
 from cloaca.trigger import asked_in_attempts, trigger_of
+from cloaca.watched import context_kind
 from cloaca.wire.blobs import LARGE, references_in, size_of
 from cloaca.wire.codec import inlined
 from cloaca.wire.functions import capture, next_number
@@ -79,6 +86,11 @@ class DefaultRunner:
         workflow_timeout_seconds: how long an execution may take; its tasks are cancelled then, and it has failed.
         grace_seconds: how long a task that is stopped (it took too long, or was cancelled) gets to put its things in
             order, before it is killed.
+        initializer: a function without arguments that every worker calls once, before its first task, to load what
+            tasks share: it sets attributes of `cloaca.worker_state`. With the serial executor it is called once.
+        limits: how many attempts of tasks with `task(limit="db")` may run at once on this runner, by name: `{"db": 2}`.
+
+    With `CLOACA_DEBUG=1` in the environment, tasks warn of changes that they make to a fetched value and never set.
 
     Raises:
         ValueError: an argument makes no sense; the message says which.
@@ -106,6 +118,8 @@ class DefaultRunner:
         task_timeout_seconds: float | None = None,
         workflow_timeout_seconds: float | None = None,
         grace_seconds: float = GRACE_SECONDS,
+        initializer: Callable[[], object] | None = None,
+        limits: Mapping[str, int] | None = None,
     ) -> None:
         check_platform()
         check_url(database_url)
@@ -117,7 +131,13 @@ class DefaultRunner:
             task_timeout=checked_seconds("task_timeout_seconds", task_timeout_seconds),
             workflow_timeout=checked_seconds("workflow_timeout_seconds", workflow_timeout_seconds),
             grace=argument.not_negative("grace_seconds", grace_seconds),
+            limits=checked_limits(limits),
         )
+        self._initializer = checked_initializer(initializer)
+        self._workroom = Workroom(self._initializer)
+        self._gates = {name: BoundedSemaphore(size) for name, size in self._settings.limits.items()}
+        self._seats = Seats(self._settings.limits)
+        self._kind = context_kind()
         self._warned: set[str] = set()
         self._lock = Lock()
         self._loop: Loop | None = None
@@ -153,9 +173,11 @@ class DefaultRunner:
         `seed`, from 0 to below 2**63; by default one is drawn, and `result.seed` tells it.
 
         Raises:
-            ValueError: `seed` is no such number.
+            ValueError: `seed` is no such number, or a task has a `limit` that this runner has not.
             UnknownWorkflowError: no workflow of that name is registered.
-            CaptureError: the function of a task, or a merge rule, can't be sent to a worker; nothing has run.
+            CaptureError: the function of a task, a merge rule or the initializer can't be sent to a worker; nothing has
+                run.
+            InitializerError: the initializer raised.
             RunnerClosedError: the runner was shut down.
             NestedExecutionError: this was called in a worker.
             KeyboardInterrupt: Ctrl-C was pressed; the exception's `result` tells how far it got.
@@ -177,6 +199,7 @@ class DefaultRunner:
         """
         self._check_usable()
         workflow = registry.find(workflow_name)
+        check_limits_of(workflow, self._settings.limits)
         given = _checked_context(context)
         inputs = versions_of(given)
         seed = chosen_seed(seed)
@@ -202,6 +225,7 @@ class DefaultRunner:
             durations=self._durations.setdefault(workflow, array("d", bytes(8 * len(captured.work)))),
             habits=self._habits.setdefault(workflow, {}),
             store=partial(_kept, loop.storage, leases),
+            seats=self._seats,
         )
 
         def job(on_end: OnEnd) -> Job[Run]:
@@ -228,7 +252,8 @@ class DefaultRunner:
 
         Raises:
             ValueError: `chunksize` or `seed` makes no sense, or the runner was shut down.
-            CaptureError: the function can't be sent to a worker.
+            CaptureError: the function, or the initializer, can't be sent to a worker.
+            InitializerError: the initializer raised; raised while iterating.
             NestedExecutionError: this was called in a worker.
             EncodeError: an item can't be sent; raised while iterating.
 
@@ -241,7 +266,7 @@ class DefaultRunner:
         size = None if chunksize is None else argument.whole("chunksize", chunksize, least=1)
         batch = Batch(function, chosen_seed(seed))
         if self._settings.executor == "serial":
-            return serial.each(batch, items)
+            return serial.each(batch, items, self._workroom)
         captured = capture("map", batch)
         sent = Publish(captured.number, captured.blob, (ITEMS,))
         loop = self._running_loop()
@@ -297,6 +322,7 @@ class DefaultRunner:
                     tells_success=task.on_success is not None,
                     tells_failure=task.on_failure is not None,
                     each=each.get(rank),
+                    limit=task.limit,
                 )
                 for rank, task in enumerate(tasks)
             ],
@@ -306,8 +332,10 @@ class DefaultRunner:
             limits=limits,
             merging=_merging(workflow, rules, number),
             seed=seed,
+            seats=Seats(self._settings.limits),
         )
-        host = Inline(serial.SerialExecutor(functions))
+        gates = {rank: self._gates[task.limit] for rank, task in enumerate(tasks) if task.limit is not None}
+        host = Inline(serial.SerialExecutor(functions, self._workroom, gates, self._kind))
 
         def job(on_end: OnEnd) -> Job[Run]:
             return Job(workflow.name, run, (), on_end, here())
@@ -328,8 +356,14 @@ class DefaultRunner:
             self._check_usable()
             if self._loop is None:
                 environment = {"PYTHONHASHSEED": HASH_SEED, **cores.thread_bounds(self._settings.workers)}
-                pool = Pool(self._settings.workers, environment, cores.usable(), self._settings.memory_limit)
-                self._loop = Loop(pool, Storage())
+                pool = Pool(
+                    self._settings.workers,
+                    environment,
+                    cores.usable(),
+                    self._settings.memory_limit,
+                    None if self._initializer is None else equipment(self._initializer),
+                )
+                self._loop = Loop(pool, Storage(), self._seats)
                 weakref.finalize(self, self._loop.stop)
             return self._loop
 

@@ -1,14 +1,20 @@
 """What a runner was asked to be, checked where it is said."""
 
+import inspect
 import os
 import sys
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
 from cloaca import argument, cores
 from cloaca.seed import LIMIT
+from cloaca.workflow import Workflow
 
 ExecutorName = Literal["processes", "serial"]
+
+_SHOWN = 5
+_NOT_RUN_BY_A_CALL = (inspect.iscoroutinefunction, inspect.isgeneratorfunction, inspect.isasyncgenfunction)
 
 LEAST_MEMORY = 1 << 26
 """What a worker's limit is at least, in bytes: it takes a fifth of that before it has done anything."""
@@ -16,7 +22,7 @@ LEAST_MEMORY = 1 << 26
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """The arguments of a runner. Sizes in bytes, times in seconds; `None`: no limit."""
+    """The arguments of a runner. Sizes in bytes, times in seconds; `None`: no limit. `limits` are those with names."""
 
     workers: int
     executor: ExecutorName
@@ -25,6 +31,7 @@ class Settings:
     task_timeout: float | None
     workflow_timeout: float | None
     grace: float
+    limits: Mapping[str, int]
 
 
 def check_platform() -> None:
@@ -46,6 +53,48 @@ def checked_memory(size: int | None) -> int | None:
 def checked_seconds(name: str, seconds: float | None) -> float | None:
     """A time limit, if there is one."""
     return None if seconds is None else argument.positive(f"{name}, in seconds,", seconds)
+
+
+def checked_limits(limits: Mapping[str, int] | None) -> Mapping[str, int]:
+    """The limits that tasks may name."""
+    if limits is None:
+        return {}
+    if not isinstance(limits, Mapping) or not all(isinstance(name, str) and name for name in limits):
+        raise ValueError(f'limits is a dict of names and numbers, as in {{"db": 2}}, not {limits!r}.')
+    return {name: argument.whole(f"limits[{name!r}]", number, least=1) for name, number in limits.items()}
+
+
+def check_limits_of(workflow: Workflow, limits: Mapping[str, int]) -> None:
+    """Raise `ValueError` where tasks name limits that the runner has not."""
+    unknown = [task for task in workflow.tasks if task.limit is not None and task.limit not in limits]
+    if not unknown:
+        return
+    shown = ", ".join(f"{task.id!r} (limit={task.limit!r})" for task in unknown[:_SHOWN])
+    more = f" and {len(unknown) - _SHOWN} more" if len(unknown) > _SHOWN else ""
+    missing = ", ".join(f"{name!r}: 2" for name in sorted({str(task.limit) for task in unknown}))
+    raise ValueError(
+        f"Workflow {workflow.name!r} can't run on this runner: it lacks the limits of {shown}{more}. It has "
+        f"{', '.join(map(repr, limits)) or 'none'}. Say how many may run at once: DefaultRunner(limits={{{missing}}})."
+    )
+
+
+def checked_initializer(function: Callable[[], object] | None) -> Callable[[], object] | None:
+    """What each worker calls before its first task, if anything."""
+    if function is None:
+        return None
+    form = "initializer is a function that can be called without arguments"
+    if not callable(function):
+        raise ValueError(f"{form}, not {function!r}.")
+    call = function if inspect.isroutine(function) else type(function).__call__
+    if any(kind(function) or kind(call) for kind in _NOT_RUN_BY_A_CALL):
+        raise ValueError(f"{form}; {function!r} is a coroutine or a generator, of which a call runs nothing.")
+    try:
+        inspect.signature(function).bind()
+    except TypeError as error:
+        raise ValueError(f"{form}, and {function!r} can't: {error}. functools.partial gives it some.") from error
+    except ValueError:  # some builtins don't tell
+        pass
+    return function
 
 
 def chosen_seed(seed: int | None) -> int:

@@ -36,8 +36,13 @@ class Form:
         return 1 + self.takes_item + self.takes_handle
 
 
-PLAIN: Final = Form()
-WITH_HANDLE: Final = Form(takes_handle=True)
+_FORMS: Final = {
+    (takes_handle, takes_item): Form(takes_handle, takes_item)
+    for takes_handle in (False, True)
+    for takes_item in (False, True)
+}
+PLAIN: Final = _FORMS[False, False]
+WITH_HANDLE: Final = _FORMS[True, False]
 
 
 def form_of(task: str, function: Callable[..., object], *, with_item: bool = False) -> Form:
@@ -45,7 +50,7 @@ def form_of(task: str, function: Callable[..., object], *, with_item: bool = Fal
 
     `task` is the task's id, for the message: raises `ValueError` where it can't be called so, saying what would do.
     """
-    form = Form(takes_item=with_item)
+    form = _FORMS[False, with_item]
     if type(function) is FunctionType and _takes(function, form.count):
         return form
     what = _WITH_ITEM if with_item else _ALONE
@@ -55,7 +60,7 @@ def form_of(task: str, function: Callable[..., object], *, with_item: bool = Fal
     except ValueError:  # some builtins don't tell
         return form
     if _asks_for_handle(function, signature, form.count):
-        form = Form(takes_handle=True, takes_item=with_item)
+        form = _FORMS[True, with_item]
     try:
         signature.bind(*[None] * form.count)
     except TypeError as error:

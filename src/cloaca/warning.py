@@ -7,9 +7,22 @@ from types import FrameType
 _PACKAGE = __name__.partition(".")[0]
 
 
+class LostChangeWarning(UserWarning):
+    """A task has changed a value that it had fetched, and never set it: the change is lost.
+
+    Told with `CLOACA_DEBUG=1` in the environment, at the line that fetched the value.
+    """
+
+
 def warn(message: str) -> None:
     """Issue a `UserWarning` at the innermost line that is not cloaca's own."""
     warnings.warn(message, UserWarning, stacklevel=_own_calls(sys._getframe()) + 1)
+
+
+def users_line() -> tuple[str, int]:
+    """The file and the number of the innermost line that is not cloaca's own."""
+    frame = sys._getframe(_own_calls(sys._getframe()))
+    return frame.f_code.co_filename, frame.f_lineno
 
 
 def _own_calls(frame: FrameType | None) -> int:

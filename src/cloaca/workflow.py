@@ -24,8 +24,8 @@ class Task:
     where it is tried once. `timeout`: how many seconds each try may take, or `None` where it may take any time.
     `trigger_rule`: the name of the rule by which it starts, or `trigger_rules`: the condition in its place; where both
     are `None`, the default rule applies. `on_success` and `on_failure` are called in the program, if given, when tries
-    of it have ended. `for_each`: the key of the items for each of which it runs, or `None` where it runs once. `form`:
-    what the function is called with.
+    of it have ended. `for_each`: the key of the items for each of which it runs, or `None` where it runs once.
+    `limit`: the name of the runner's limit that it keeps to. `form`: what the function is called with.
     """
 
     id: str
@@ -39,6 +39,7 @@ class Task:
     on_success: Callable[..., object] | None = None
     on_failure: Callable[..., object] | None = None
     for_each: str | None = None
+    limit: str | None = None
     form: Form = PLAIN
 
     @property

@@ -4,12 +4,15 @@ An auditor reads the books: `Run` keeps its counters and its heap to itself, and
 time from the plan and the states alone, then compared.
 """
 
-from collections.abc import Iterator, Sequence
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
 from heapq import heapify
+from itertools import chain
 
 from cloaca.condition import Condition
 from cloaca.engine.run import Run
+from cloaca.engine.seats import Seats
 from cloaca.engine.state import ENDED, State
 from cloaca.engine.statuses import Statuses
 from cloaca.engine.timers import Timers
@@ -31,6 +34,8 @@ class _Books:
 
     unended: int
     ready: Sequence[int]
+    aside: Mapping[str, Sequence[int]]
+    seats: Seats
     waiting: Sequence[int]
     well: Sequence[int]
     backoffs: Timers
@@ -51,6 +56,7 @@ def check(run: Run) -> None:
     books = _Books.of(run)
     faults = [
         *_counts(run, books),
+        *_seats(run, books),
         *_attempts(run),
         *_dependencies(run, books),
         *_fans(run),
@@ -71,7 +77,8 @@ def _counts(run: Run, books: _Books) -> Iterator[str]:
     if offered != [unit for unit in units if unit >= len(run.plan.names)]:
         yield f"The entries {units} are READY, and of instances {offered} are offered."
     ready = sorted({unit if unit < len(run.plan.names) else run.ledger.fan_of(unit).rank for unit in units})
-    held = sorted(run.priority.ranks[place] for place in books.ready)
+    places = [*books.ready, *chain.from_iterable(books.aside.values())]
+    held = sorted(run.priority.ranks[place] for place in places)
     if held != ready:
         yield f"The tasks {ready} are READY, and the heap holds {held}."
     waiting = _ranks(run, frozenset({State.BACKING_OFF}))
@@ -83,6 +90,28 @@ def _counts(run: Run, books: _Books) -> Iterator[str]:
     heapify(heap)
     if heap != books.ready:
         yield f"The heap of ready tasks is no heap: {books.ready}."
+
+
+def _seats(run: Run, books: _Books) -> Iterator[str]:
+    """An open attempt of a task with a limit has a seat, and nobody else; who waits for one stands in line."""
+    limits = {attempt.number: books.work[attempt.rank].limit for attempt in run.open_attempts.values()}
+    seated = {number: limit for number, limit in limits.items() if limit is not None}
+    taken = {number: limit for number, limit in books.seats.taken.items() if number in limits}
+    if taken != seated:
+        yield f"The open attempts {seated} need seats, and those that have one are {taken}."
+    for limit, number in Counter(books.seats.taken.values()).items():
+        if number > books.seats.sizes[limit]:
+            yield f"{number} attempts have a seat of {limit!r}, and there are {books.seats.sizes[limit]}."
+    for limit, size in books.seats.sizes.items():
+        wants = [rank for rank in _ranks(run, frozenset({State.READY})) if books.work[rank].limit == limit]
+        if run in books.seats.line(limit) and not wants:
+            yield f"The run stands in line for {limit!r}, and none of its tasks needs a seat."
+        if limit in books.aside and run not in books.seats.line(limit):
+            yield f"The tasks {wants} wait for a seat of {limit!r} (there are {size}), and the run is not in line."
+    for limit, waiting in books.aside.items():
+        wrong = [run.priority.ranks[place] for place in waiting if books.work[run.priority.ranks[place]].limit != limit]
+        if wrong or not waiting:
+            yield f"For a seat of {limit!r} wait {list(waiting)}, of which {wrong} have no business there."
 
 
 def _attempts(run: Run) -> Iterator[str]:

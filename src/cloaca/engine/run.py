@@ -51,6 +51,7 @@ from cloaca.engine.ledger import Ledger
 from cloaca.engine.lifetimes import Lifetimes
 from cloaca.engine.plan import Plan
 from cloaca.engine.priority import Priority
+from cloaca.engine.seats import Seats
 from cloaca.engine.sight import Attempt, Sight
 from cloaca.engine.state import ENDED, State, Stop
 from cloaca.engine.timers import Timers
@@ -91,12 +92,13 @@ class Run:
     is, by key; `due` when the run wants a `Tick`. `durations`: how many seconds tasks took in earlier runs, by
     rank, and 0 where that isn't known; `habits`: the keys that tasks read there for which they had to ask, by rank.
     Both are brought up to date. `store` takes a large payload that was made here, and returns what to send in its
-    place.
+    place. `seats` are those of the runner, for tasks with a named limit.
     """
 
     __slots__ = (  # not for memory: an object of more than thirty attributes finds them slowly without
         "__weakref__",
         "_answers",
+        "_aside",
         "_backoffs",
         "_deadline",
         "_deadlines",
@@ -114,6 +116,7 @@ class Run:
         "_numbers",
         "_open",
         "_ready",
+        "_seats",
         "_sight",
         "_spent",
         "_store",
@@ -149,6 +152,7 @@ class Run:
         durations: MutableSequence[float] | None = None,
         habits: MutableMapping[int, tuple[str, ...]] | None = None,
         store: Callable[[bytes], bytes] = lambda payload: payload,
+        seats: Seats | None = None,
     ) -> None:
         self.plan = plan
         self._durations = array("d", bytes(8 * len(plan.names))) if durations is None else durations
@@ -200,6 +204,8 @@ class Run:
         self._numbers = numbers
         self._answers = answers
         self._ready: list[int] = []  # places by priority: a heap
+        self._seats = Seats() if seats is None else seats
+        self._aside: dict[str, list[int]] = {}  # of the ready ones, those that wait for a seat, by limit: heaps
         self._open: dict[int, Attempt] = {}
         self._unended = len(plan.names)
         self._waiting = [len(dependencies) for dependencies in plan.predecessors]
@@ -210,7 +216,11 @@ class Run:
     def ready(self) -> int:
         """How many tasks and instances could be submitted now."""
         ready = len(self._ready)
-        return ready + sum(fan.ready - 1 for fan in self._fans.values() if fan.ready) if self._fans else ready
+        if self._aside:
+            ready += sum([self._callable(limit) for limit in self._aside])
+        if self._fans:
+            ready += sum(fan.ready - 1 for fan in self._fans.values() if fan.ready and not self._waits(fan.rank))
+        return ready
 
     @property
     def open_attempts(self) -> Mapping[int, Attempt]:
@@ -290,11 +300,19 @@ class Run:
 
     def _submit(self, count: int) -> Commands:
         assignments = []
+        if self._aside:
+            self._call_up()
         while count and self._ready:
             rank = self.priority.ranks[heappop(self._ready)]
+            limit = self._work[rank].limit
+            if limit is not None and not self._seats.room(limit, self):
+                self._put_aside(limit, rank)
+                continue
             if rank in self._fans:
                 rank = self._taken(self._fans[rank])
             attempt = Attempt(next(self._numbers), rank)
+            if limit is not None:
+                self._seat(limit, attempt.number)
             self._open[attempt.number] = attempt
             self.states[rank] = State.SUBMITTED
             self._note(rank, "submitted")
@@ -308,6 +326,33 @@ class Run:
         if fan.ready:
             heappush(self._ready, self.priority.places[fan.rank])
         return unit
+
+    def _waits(self, rank: int) -> bool:
+        """Whether others wait for a seat of the kind that the task needs."""
+        return self._work[rank].limit in self._aside
+
+    def _callable(self, limit: str) -> int:
+        """How many of those that wait for a seat there is one for."""
+        return min(len(self._aside[limit]), self._seats.room(limit, self))
+
+    def _call_up(self) -> None:
+        """Let those that waited for a seat which is free now compete with all that are ready."""
+        for limit, waiting in list(self._aside.items()):
+            for _ in range(self._callable(limit)):
+                heappush(self._ready, heappop(waiting))
+            if not waiting:
+                del self._aside[limit]
+
+    def _put_aside(self, limit: str, rank: int) -> None:
+        """Let the task wait for a seat: no other one waits behind it."""
+        heappush(self._aside.setdefault(limit, []), self.priority.places[rank])
+        self._seats.stand_in_line(limit, self)
+
+    def _seat(self, limit: str, number: int) -> None:
+        """Give the attempt a seat. Where others of the run wait for one, it stands in line again."""
+        self._seats.take(limit, number, self)
+        if limit in self._aside:
+            self._seats.stand_in_line(limit, self)
 
     def _assignment(self, number: int, rank: int) -> Assignment:
         work = self._work[rank]
@@ -377,6 +422,8 @@ class Run:
 
     def _cancel_idle(self) -> None:
         self._ready.clear()
+        self._aside.clear()
+        self._seats.leave(self)
         for fan in self._fans.values():
             fan.withdraw()
         self._backoffs.drop_all()
@@ -401,8 +448,9 @@ class Run:
 
     def _current(self) -> Iterator[int]:
         """Where all is seen from that runs, or could run without any other: all else that hasn't ended comes after."""
-        seen_from = self.ledger.seen_from
-        yield from (seen_from(self.priority.ranks[place]) for place in self._ready)
+        seen_from, ranks = self.ledger.seen_from, self.priority.ranks
+        yield from (seen_from(ranks[place]) for place in self._ready)
+        yield from (seen_from(ranks[place]) for waiting in self._aside.values() for place in waiting)
         yield from map(seen_from, self._backoffs)
         for attempt in self._open.values():
             yield seen_from(attempt.rank)
@@ -444,7 +492,7 @@ class Run:
         return ()
 
     def _give_back(self, attempt: Attempt, _event: AttemptEvent) -> Commands:
-        del self._open[attempt.number]
+        self._forget(attempt)
         if self.stopped:
             self._close(attempt.rank, State.CANCELLED)
             return self._ended()
@@ -548,8 +596,11 @@ class Run:
 
     def _forget(self, attempt: Attempt) -> None:
         del self._open[attempt.number]
-        if self._work[attempt.rank].timeout is not None:
+        work = self._work[attempt.rank]
+        if work.timeout is not None:
             self._deadlines.drop(attempt.number)
+        if work.limit is not None:
+            self._seats.free(attempt.number)
 
     def _release(self, ended: int) -> None:
         """Count the end at each dependent; those whose dependencies have all ended become ready, or are skipped.

@@ -20,6 +20,7 @@ class Work(Struct, frozen=True, gc=False):
     start, a rule by name or a condition; `None`: the default rule. `condition`: the number under which that was
     published, where it is asked in the attempt; 0 where the run decides. `tells_success` and `tells_failure`: whether
     the program wants to be told of attempts that end so. `each`: it is a mapped task, and runs this for each item.
+    `limit`: the name of the seats of which each attempt takes one.
     """
 
     function: int
@@ -31,6 +32,7 @@ class Work(Struct, frozen=True, gc=False):
     tells_success: bool = False
     tells_failure: bool = False
     each: Each | None = None
+    limit: str | None = None
 
 
 def followers(work: Sequence[Work]) -> dict[int, list[int]]:

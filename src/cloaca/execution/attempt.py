@@ -14,6 +14,7 @@ from cloaca.execution.meter import Meter
 from cloaca.execution.seeding import of_process
 from cloaca.merge.rules import Rules
 from cloaca.shelf import Shelf, Traffic
+from cloaca.watched import Watched
 from cloaca.wire.codec import encode
 from cloaca.wire.frames import encodable
 from cloaca.wire.messages import Assignment, Done, Failed, Skipped, Usage
@@ -33,12 +34,14 @@ def run(
     meter: Meter,
     folders: tuple[str, ...] = (),
     clear: Callable[[], None] = _leave_it,
+    kind: type[Context] = Context,
 ) -> Done | Failed | Skipped:
     """Run the assignment's function on its slice; whatever it raises becomes a `Failed`.
 
     `load` gives what was published under a number: the function, its condition, or the workflow's rules. Large values
     are written to files in `folders`, if there are any. `clear` puts back what the function left changed: it is called
-    before anything else is done for the report, as alarms that a task has set must not go off in what follows.
+    before anything else is done for the report, as alarms that a task has set must not go off in what follows. `kind`
+    is that of the context which the function is given.
     """
     meter.start()
     shelf = Shelf(folders, assignment.attempt) if folders else None
@@ -46,7 +49,7 @@ def run(
     try:
         rules = load(assignment.rules) if assignment.rules else Rules()
         context = of_task(
-            assignment.slice, reads, ask, assignment.task, rules, shelf, (assignment.seed, assignment.ended)
+            assignment.slice, reads, ask, assignment.task, rules, shelf, (assignment.seed, assignment.ended), kind
         )
         if assignment.condition and (reason := _refusal(assignment, load, context)) is not None:
             clear()
@@ -62,6 +65,8 @@ def run(
         if returned is not None and returned is not context:
             _take_over(context, returned, variables)
         diff = diff_of(context) if item is None else changes_of(context)
+        if isinstance(context, Watched):
+            context.tell_lost_changes(assignment.task)
         clear()
     except BaseException as error:  # noqa: BLE001 - sys.exit and Ctrl-C of a task end the task, not the worker
         try:

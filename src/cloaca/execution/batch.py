@@ -18,7 +18,7 @@ class Batch:
 
     def __call__(self, context: Context) -> None:
         """Run as a task."""
-        first, items = context[ITEMS]
+        first, items = Context.get(context, ITEMS)  # whoever watches a task's values has no business with these
         set_unseen(context, RESULTS, self.run(first, items))
 
     def run(self, first: int, items: Sequence[Any]) -> list[Any]:

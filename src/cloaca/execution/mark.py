@@ -13,6 +13,8 @@ _NUMBER = struct.Struct("<q")
 _MOMENT = struct.Struct("<d")
 _SIZE = _NUMBER.size + _MOMENT.size
 NONE = -1
+INITIALIZING = -2
+"""In the place of an attempt: what the worker has begun is the runner's initializer."""
 
 
 class Mark:

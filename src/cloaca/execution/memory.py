@@ -123,11 +123,16 @@ class MemoryWatch:
         return Logged(NONE, encode_record(LogRecord("cloaca", WARNING, __file__, 0, text, None, None)))
 
     def read(self, peer: Peer) -> None:
-        """Read what a worker has for itself: much is more than half of its share."""
+        """Read what a worker has for itself: much is more than half of its share, beside what it began with."""
         memory = private(peer.pid)
         if memory is not None:
             peer.memory = memory
-            peer.is_swollen = memory > self._share / 2
+            peer.is_swollen = memory - peer.baseline > self._share / 2
+
+    def read_baseline(self, peer: Peer) -> None:
+        """Read what the runner's initializer has left a worker with: another one would come to the same."""
+        peer.memory = private(peer.pid)
+        peer.baseline = peer.memory or 0
 
     def is_over(self, peer: Peer) -> bool:
         """Whether a worker had more than the limit at its last reading."""

@@ -34,10 +34,13 @@ class Peer:
     before it did; `is_doomed`: it is ending, and is to be given nothing more; `is_stopped`: it was told to; `kill_at`:
     when it is to be killed if it hasn't ended by then. `memory` is the last reading of what it has for itself, in
     bytes; `is_swollen`: that was so much that it is looked at again before it is given more; `limit`: it was stopped as
-    it had more than that.
+    it had more than that. `baseline` is what the runner's initializer has left it with; `is_unfit`: that raised, here
+    or in another worker.
+
+    `initializer` is the number under which it will be published; 0 where there is none.
     """
 
-    def __init__(self, surroundings: Surroundings) -> None:
+    def __init__(self, surroundings: Surroundings, initializer: int = 0) -> None:
         self.queue: deque[Assignment] = deque()
         self.known: set[int] = set()
         self.surroundings: Surroundings | None = None
@@ -48,6 +51,8 @@ class Peer:
         self.is_stopped = False
         self.kill_at: float | None = None
         self.memory: int | None = None
+        self.baseline = 0
+        self.is_unfit = False
         self.is_swollen = False
         self.limit: int | None = None
         self.has_hung_up = False
@@ -65,7 +70,7 @@ class Peer:
             theirs.callback(os.close, mark)
             self._mark = Mark(mark)
             undo.callback(self._mark.close)
-            self._process = _spawn((socket.fileno(), lifeline, mark, self.permits.reader), surroundings)
+            self._process = _spawn((socket.fileno(), lifeline, mark, self.permits.reader), initializer, surroundings)
             self.exit_descriptor = _exit_descriptor(self._process)
             undo.pop_all()
         self.socket.setblocking(False)  # noqa: FBT003 - the argument's only form
@@ -148,9 +153,10 @@ class Peer:
             os.close(descriptor)
 
 
-def _spawn(descriptors: tuple[int, ...], surroundings: Surroundings) -> subprocess.Popen[bytes]:
+def _spawn(descriptors: tuple[int, ...], initializer: int, surroundings: Surroundings) -> subprocess.Popen[bytes]:
+    numbers = " ".join(map(str, (*descriptors, initializer)))
     return subprocess.Popen(
-        [sys.executable, *_flags(), "-P", "-c", _BOOT, " ".join(map(str, descriptors)), "\n".join(surroundings.path)],
+        [sys.executable, *_flags(), "-P", "-c", _BOOT, numbers, "\n".join(surroundings.path)],
         cwd=surroundings.directory,
         env=_seen(surroundings.environment),
         stdin=subprocess.DEVNULL,

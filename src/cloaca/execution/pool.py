@@ -33,7 +33,10 @@ from time import monotonic
 
 from msgspec.structs import replace
 
+from cloaca.errors import InitializerError
 from cloaca.execution.batching import Batching
+from cloaca.execution.initializer import Equipment, failure
+from cloaca.execution.mark import INITIALIZING
 from cloaca.execution.memory import MemoryWatch
 from cloaca.execution.peer import Peer
 from cloaca.execution.spin import Lookout
@@ -56,6 +59,7 @@ from cloaca.wire.messages import (
     Skipped,
     Started,
     Surroundings,
+    Unfit,
     Unstarted,
     Up,
     Vitals,
@@ -78,18 +82,25 @@ class Pool:
     """Runs assignments on up to `size` worker processes, started when there is work for them.
 
     `environment` is what the workers' environment has beyond the program's own; `cores` how many there are;
-    `memory_limit` how many bytes a worker may have for itself.
+    `memory_limit` how many bytes a worker may have for itself; `equipment` what each runs before its first task.
     """
 
     answers = True
 
     def __init__(
-        self, size: int, environment: Mapping[str, str], cores: int = 1, memory_limit: int | None = None
+        self,
+        size: int,
+        environment: Mapping[str, str],
+        cores: int = 1,
+        memory_limit: int | None = None,
+        equipment: Equipment | None = None,
     ) -> None:
         self.window = size * WINDOW_PER_WORKER
         self._size = size
         self._cores = cores
         self._environment = {os.fsencode(name): os.fsencode(value) for name, value in environment.items()}
+        self._equipment = equipment
+        self._fault: InitializerError | None = None
         self.surround(here())
         self._functions: dict[int, Publish] = {}
         self._pending: deque[Assignment] = deque()
@@ -157,6 +168,9 @@ class Pool:
 
     def wait(self, timeout: float | None) -> Sequence[Event]:
         """Feed the workers, and collect what they report; may return early, with nothing."""
+        if self._fault is not None:
+            fault, self._fault = self._fault, None
+            raise fault
         if self._withdrawn:
             self._stop_withdrawn()
         self._feed()
@@ -238,10 +252,10 @@ class Pool:
     # ---- feeding ---------------------------------------------------------------------------------------------------
 
     def _feed(self) -> None:
-        if not self._pending or self._holds_back():
+        if not self._pending or self._holds_back() or self._fault is not None:
             return
         if len(self._peers) < self._size:
-            self._workforce.start(len(self._pending) - len(self._peers) + len(self._busy()), self._surroundings)
+            self._start_workers(len(self._pending) - len(self._peers) + len(self._busy()))
         batch = self._batching.size(ceil(len(self._pending) / (2 * self._size)))
         hungry = [peer for peer in self._peers if len(peer.queue) <= batch // 2 and _takes_more(peer)]
         for peer in sorted(hungry, key=_queued):
@@ -249,6 +263,17 @@ class Pool:
                 return
             if not peer.is_swollen:
                 self._hand_over(peer, batch - len(peer.queue))
+
+    def _start_workers(self, count: int) -> None:
+        """Start up to `count` more. The first that they hear of is the runner's initializer."""
+        if self._equipment is None:
+            for _ in self._workforce.start(count, self._surroundings):
+                pass
+            return
+        function = self._equipment.function
+        for peer in self._workforce.start(count, self._surroundings, function.function):
+            peer.surroundings = self._surroundings
+            self._send(peer, [self._surroundings, function])
 
     def _holds_back(self) -> bool:
         """Whether the machine is so short of memory that no task is to begin beside those that run."""
@@ -339,11 +364,33 @@ class Pool:
                 if peer.is_swollen and not peer.queue:
                     self._look_again(peer)
             case Ready():
+                if self._equipment is not None and not peer.is_ready:
+                    self._take_stock(peer, self._equipment.name)
                 self._workforce.is_ready(peer)
                 peer.knows_recalls = True
+            case Unfit():
+                if self._equipment is not None and not peer.is_unfit:
+                    self._give_up(failure(self._equipment.name, message))
             case _:
                 self._tell_start(peer)
                 self._events.append(message)
+
+    def _take_stock(self, peer: Peer, initializer: str) -> None:
+        """The initializer has returned: what the worker has for itself now is what it begins with."""
+        self._memory.read_baseline(peer)
+        if self._memory.is_over(peer) and not peer.is_unfit:
+            limit = f"{self._memory.limit or 0:,}"
+            self._give_up(
+                InitializerError(
+                    initializer,
+                    f"left a worker with {peer.baseline:,} bytes for itself, over the memory_limit of {limit}",
+                )
+            )
+
+    def _give_up(self, fault: InitializerError) -> None:
+        """No worker can be made ready. It is raised once all that was told before has been passed on."""
+        if self._workforce.reject_unready():
+            self._fault = fault
 
     def _let_go(self, attempt: int) -> None:
         """Forget an attempt that has ended at its worker."""
@@ -427,8 +474,9 @@ class Pool:
         code = self._workforce.bury(peer)
         self._lose_first(peer, code, begun, moment)
         self._take_back(peer, len(peer.queue))
-        if not peer.is_ready:
-            self._workforce.count_failed_start(code)
+        if not peer.is_ready and not peer.is_unfit:
+            was_at = self._equipment if begun == INITIALIZING else None
+            self._workforce.count_failed_start(code, None if was_at is None else was_at.name)
 
     def _lose_first(self, peer: Peer, code: int, begun: int, moment: float) -> None:
         """The attempt that was running is lost. One that was about to run is not: it stays first in line."""

@@ -6,14 +6,17 @@ the same codec as everywhere. It offers no protection: a task that hangs or kill
 
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from contextvars import ContextVar
 from time import sleep
 from typing import Any
 
+from cloaca.context import Context
 from cloaca.execution import attempt
 from cloaca.execution.batch import Batch
 from cloaca.execution.meter import Meter
 from cloaca.execution.seeding import of_process
+from cloaca.execution.workroom import Workroom
 from cloaca.wire.codec import decode, encode
 from cloaca.wire.messages import (
     Answer,
@@ -31,6 +34,7 @@ from cloaca.wire.messages import (
 )
 
 _EVERYTHING: frozenset[str] = frozenset()
+_OPEN: AbstractContextManager[object] = nullcontext()
 _runs_task = ContextVar("cloaca.runs_task", default=False)
 
 
@@ -42,14 +46,24 @@ def runs_task() -> bool:
 class SerialExecutor:
     """Runs assignments in the order of their submission, with the function objects themselves.
 
-    `functions` maps the number of a function to the object, so nothing needs to be published.
+    `functions` maps the number of a function to the object, so nothing needs to be published. `workroom` is where they
+    run; `gates` are held while a function runs that has one.
     """
 
     window = 1
     answers = False
 
-    def __init__(self, functions: Mapping[int, Any]) -> None:
+    def __init__(
+        self,
+        functions: Mapping[int, Any],
+        workroom: Workroom | None = None,
+        gates: Mapping[int, AbstractContextManager[object]] | None = None,
+        kind: type[Context] = Context,
+    ) -> None:
         self._functions = functions
+        self._workroom = workroom or Workroom()
+        self._gates = gates or {}
+        self._kind = kind
         self._queue: deque[Assignment] = deque()
         self._events: list[Event] = []
         self._meter = Meter()
@@ -83,10 +97,11 @@ class SerialExecutor:
         if timeout and not events and not self._queue:
             sleep(timeout)
         if not events and self._queue:
-            assignment = self._queue.popleft()
             before = _runs_task.set(True)
             try:
-                report = self._run(assignment)
+                with self._workroom.entered(), self._gates.get(self._queue[0].function, _OPEN):
+                    assignment = self._queue.popleft()
+                    report = self._run(assignment)
             finally:
                 _runs_task.reset(before)
             if isinstance(report, Failed) and report.type_name == KeyboardInterrupt.__name__:
@@ -98,7 +113,9 @@ class SerialExecutor:
     def _run(self, assignment: Assignment) -> Done | Failed | Skipped:
         """Run it; the program's own random numbers go on afterwards as if it hadn't."""
         with of_process().kept():
-            return attempt.run(assignment, self._functions.__getitem__, _EVERYTHING, _never, self._meter)
+            return attempt.run(
+                assignment, self._functions.__getitem__, _EVERYTHING, _never, self._meter, kind=self._kind
+            )
 
     def wake(self) -> None:
         """Nothing to do: `wait` never blocks."""
@@ -107,13 +124,13 @@ class SerialExecutor:
         """Nothing was started."""
 
 
-def each(batch: Batch, items: Iterable[Any]) -> Iterator[Any]:
+def each(batch: Batch, items: Iterable[Any], workroom: Workroom) -> Iterator[Any]:
     """What a batch's function makes of each item, here. Items and results go through the codec, as everywhere."""
     for number, item in enumerate(items):
         own = [decode(encode(item))]
         before = _runs_task.set(True)
         try:
-            with of_process().kept():
+            with workroom.entered(), of_process().kept():
                 (result,) = batch.run(number, own)
         finally:
             _runs_task.reset(before)

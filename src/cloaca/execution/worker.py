@@ -19,9 +19,10 @@ from time import monotonic
 from typing import Any, NoReturn
 
 from cloaca.execution import attempt, lifeline, permits, termination
+from cloaca.execution.initializer import Initializer, initializing
 from cloaca.execution.leftovers import Leftovers
 from cloaca.execution.logbook import Logbook
-from cloaca.execution.mark import NONE, Mark
+from cloaca.execution.mark import INITIALIZING, NONE, Mark
 from cloaca.execution.meter import Meter
 from cloaca.execution.notices import Notices
 from cloaca.execution.outlet import Outlet
@@ -29,12 +30,14 @@ from cloaca.execution.output import Output
 from cloaca.execution.spin import Lookout
 from cloaca.execution.surroundings import enter, here, recognised
 from cloaca.handle import with_handle
+from cloaca.watched import context_kind
 from cloaca.wire.frames import FrameReader, decode_down
 from cloaca.wire.functions import load
 from cloaca.wire.messages import (
     SOCKET_LOST,
     Answer,
     Assignment,
+    Failed,
     Free,
     Publish,
     Ready,
@@ -43,6 +46,7 @@ from cloaca.wire.messages import (
     Said,
     Slice,
     Surroundings,
+    Unfit,
     Wants,
 )
 from cloaca.wire.templates import fill
@@ -56,8 +60,10 @@ def is_serving() -> bool:
     return _is_serving
 
 
-def main(descriptor: int, lifeline_descriptor: int, mark_descriptor: int, permits_descriptor: int) -> None:
-    """Serve on an inherited socket until it is closed."""
+def main(
+    descriptor: int, lifeline_descriptor: int, mark_descriptor: int, permits_descriptor: int, initializer: int
+) -> None:
+    """Serve on an inherited socket until it is closed. `initializer` is the number of the runner's, or 0."""
     global _is_serving  # noqa: PLW0603 - a process is a worker or not, once and for all
     _is_serving = True
     lifeline.follow(lifeline_descriptor)
@@ -67,13 +73,13 @@ def main(descriptor: int, lifeline_descriptor: int, mark_descriptor: int, permit
     mark = Mark(mark_descriptor)
     os.close(mark_descriptor)
     os.set_inheritable(permits_descriptor, False)  # noqa: FBT003 - the argument's only form
-    Worker(socket(fileno=descriptor), mark, permits_descriptor).serve()
+    Worker(socket(fileno=descriptor), mark, permits_descriptor, initializer).serve()
 
 
 class Worker:
     """The state of a worker: its socket, the functions it knows, and the assignments that wait."""
 
-    def __init__(self, connection: socket, mark: Mark, permits_descriptor: int) -> None:
+    def __init__(self, connection: socket, mark: Mark, permits_descriptor: int, initializer: int) -> None:
         self._socket = connection
         self._reader = FrameReader(connection, decode_down)
         self._poll = select.poll()
@@ -90,12 +96,14 @@ class Worker:
         self._current = NONE
         self._mark = mark
         self._permits = permits_descriptor
+        self._initializer = initializer
         self._is_free = False
         self._surroundings = here()
         self._output = Output(self.say)
         self._logbook = Logbook(self._send)
         self._notices = Notices(self._send)
         self._meter = Meter()
+        self._kind = context_kind()
         self._lookout = Lookout()
         self._leftovers = Leftovers()
         self._is_cut_off = False
@@ -104,6 +112,8 @@ class Worker:
     def serve(self) -> NoReturn:
         """Run assignments until the coordinator closes the socket, or this worker is told to end; then end."""
         try:
+            if self._initializer:
+                self._initialize(self._initializer)
             self._send(Ready())
             while True:
                 while not self._queue:
@@ -134,7 +144,9 @@ class Worker:
         ask = partial(self._ask, assignment.attempt)
         reads = self._reads.get(assignment.function, frozenset())
         folders = self._surroundings.folders
-        report = attempt.run(assignment, self._load, reads, ask, self._meter, folders, self._leftovers.clear)
+        report = attempt.run(
+            assignment, self._load, reads, ask, self._meter, folders, self._leftovers.clear, self._kind
+        )
         self._output.renew()
         if self._is_cut_off:
             os._exit(0)
@@ -143,6 +155,31 @@ class Worker:
         with self._asking:  # a thread that the task leaves may wait for an answer: it comes before the report goes
             self._current = NONE
         self._send(report)
+
+    def _initialize(self, number: int) -> None:
+        """Run the runner's initializer. Where it raises, this worker is of no use."""
+        while number not in self._blobs:
+            self._await_mail()
+        assignment = initializing(number)
+        self._mark.write(INITIALIZING, monotonic())
+        enter(self._surroundings)
+        self._logbook.begin(assignment, self._surroundings.loggers)
+        self._notices.begin(assignment, self._surroundings.filters)
+        ask = partial(self._ask, assignment.attempt)
+
+        def load_it(_: int) -> Initializer:
+            return Initializer(self._load(number))
+
+        report = attempt.run(assignment, load_it, frozenset(), ask, self._meter, clear=self._leftovers.clear)
+        self._output.renew()
+        if self._is_cut_off:
+            os._exit(0)
+        if termination.was_told():
+            raise termination.Terminated
+        self._forget([number])
+        if isinstance(report, Failed):
+            self._send(Unfit(report.type_name, report.text, report.traceback))
+            self._leave(0)
 
     def _load(self, number: int) -> Any:
         function = self._functions.get(number)

@@ -11,6 +11,7 @@ What they are given to do is the pool's business.
 """
 
 import signal
+from collections.abc import Iterator
 from selectors import EVENT_READ, BaseSelector
 from time import monotonic
 
@@ -42,11 +43,14 @@ class Workforce:
         """When the next one is to be killed, unless it has ended by then."""
         return min([peer.kill_at for peer in self.peers if peer.kill_at is not None], default=None)
 
-    def start(self, count: int, surroundings: Surroundings) -> None:
-        """Start up to `count` more. Raises `WorkersUnavailableError` where there is none and none can be started."""
+    def start(self, count: int, surroundings: Surroundings, initializer: int = 0) -> Iterator[Peer]:
+        """Start up to `count` more, and yield each, before it has been told anything.
+
+        Raises `WorkersUnavailableError` where there is none and none can be started.
+        """
         for _ in range(min(count, self._size - len(self.peers))):
             try:
-                peer = Peer(surroundings)
+                peer = Peer(surroundings, initializer)
             except OSError as error:
                 if self.peers:
                     return  # the machine has no room for another process: go on with those that there are
@@ -54,6 +58,7 @@ class Workforce:
             self.peers.append(peer)
             self._selector.register(peer.socket, EVENT_READ, peer)
             self._selector.register(peer.exit_descriptor, EVENT_READ, peer)
+            yield peer
 
     def is_ready(self, peer: Peer) -> None:
         """A worker has said so."""
@@ -108,9 +113,20 @@ class Workforce:
         peer.close()
         return code
 
-    def count_failed_start(self, code: int) -> None:
-        """A worker has ended before it was ready. Raises `WorkersUnavailableError` where that is no accident."""
-        if code < 0:
+    def reject_unready(self) -> bool:
+        """The initializer has raised: stop all workers that aren't through with it. Whether there was any."""
+        unready = [peer for peer in self.peers if not peer.is_ready and not peer.is_unfit]
+        for peer in unready:
+            peer.is_unfit = True
+            self.stop(peer, GRACE_SECONDS)
+        return bool(unready)
+
+    def count_failed_start(self, code: int, initializer: str | None = None) -> None:
+        """A worker has ended before it was ready. Raises `WorkersUnavailableError` where that is no accident.
+
+        `initializer` is the name of the one that it was running, if it was: whatever ended it then, it was that.
+        """
+        if code < 0 and initializer is None:
             self._killed_starts += 1
         else:
             self._failed_starts += 1
@@ -123,6 +139,8 @@ class Workforce:
             if code < 0
             else "What they wrote to standard error tells why; often a module on sys.path shadows one of Python's."
         )
+        if initializer is not None:
+            advice = f"They were running the runner's initializer {initializer!r}: let it return or raise."
         how = f"killed by {signal_name(-code)}" if code < 0 else f"exit code {code}"
         raise WorkersUnavailableError(
             f"{failed} worker processes in a row ended before they were ready ({how}). {advice}"

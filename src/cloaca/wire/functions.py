@@ -50,13 +50,19 @@ class RuleOf(str):
     __slots__ = ()
 
 
+class InitializerOf(str):
+    """The name of a runner's initializer, in place of a task's id."""
+
+    __slots__ = ()
+
+
 def next_number() -> int:
     """A number under which nothing was published so far."""
     return next(_numbers)
 
 
 def capture(task_id: str, function: Callable[..., Any]) -> Captured:
-    """A task's function, or a merge rule (of a key that `RuleOf` names), as it stands now.
+    """A task's function, a merge rule (of a key that `RuleOf` names), or an `InitializerOf` a runner, as it stands now.
 
     Warns if a variable that it takes along is over 1 MB.
 
@@ -192,6 +198,8 @@ def _blob(task_id: str, function: object) -> bytes:
             variable = found.path.removeprefix(f"{name} uses ")
             if isinstance(task_id, RuleOf):
                 raise CaptureError(None, variable, found.type_name, found.reason, key=str(task_id)) from error
+            if isinstance(task_id, InitializerOf):
+                raise CaptureError(None, variable, found.type_name, found.reason, initializer=str(task_id)) from error
             raise CaptureError(task_id, variable, found.type_name, found.reason) from error
         return file.getvalue()
 
@@ -206,9 +214,12 @@ def _warn_of_size(task_id: str, function: Callable[..., Any]) -> None:
     name = max(sizes, key=sizes.__getitem__)
     if sizes[name] > LARGE:
         owner = "The merge rule of key" if isinstance(task_id, RuleOf) else "The function of task"
+        advice = "Put it into the context, and let the task read it there."
+        if isinstance(task_id, InitializerOf):
+            owner, advice = "The runner's initializer", "Let it be loaded or made there."
         warn(
             f"{owner} {task_id!r} captures {name}, {sizes[name] / 1e6:,.1f} MB, which is sent to every worker that "
-            f"runs it. Put it into the context, and let the task read it there.",
+            f"runs it. {advice}",
         )
 
 

@@ -215,6 +215,14 @@ class Ready(Message, frozen=True, tag="ready"):
     """A worker process has started and waits for its first assignment; or has dropped what was recalled."""
 
 
+class Unfit(Message, frozen=True, tag="unfit"):
+    """The runner's initializer has raised in this worker, which ends: it can't run anything."""
+
+    type_name: str
+    text: str
+    traceback: str
+
+
 class Started(Message, frozen=True, tag="started"):
     """The attempt is taken to have started, as far as the coordinator knows.
 
@@ -333,5 +341,5 @@ Down = Surroundings | Publish | Retire | Assignment | Free | Recall | Answer
 Told = Said | Logged | Warned
 """What an attempt has for whoever looks at the program: it goes past the engine."""
 
-Up = Ready | Wants | Told | Done | Failed | Skipped
+Up = Ready | Unfit | Wants | Told | Done | Failed | Skipped
 Event = Started | Wants | Told | Done | Failed | Skipped | Lost | Unstarted

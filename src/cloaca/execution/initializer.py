@@ -1,0 +1,62 @@
+"""Initializer: what a runner has every worker call once, before its first task.
+
+It runs as an attempt does, with a number that no attempt has: under the program's surroundings, seeded alike
+everywhere, and what it raises becomes a report.
+"""
+
+from collections.abc import Callable
+from functools import partial
+
+from msgspec import Struct
+
+from cloaca.errors import InitializerError, RemoteTraceback
+from cloaca.execution.mark import NONE
+from cloaca.wire.functions import InitializerOf, capture
+from cloaca.wire.messages import Assignment, Failed, Publish, Slice, Unfit
+
+
+class Initializer:
+    """The program's function, as a task function: the context that it is given is of no use to it."""
+
+    def __init__(self, function: Callable[[], object]) -> None:
+        self._function = function
+
+    def __call__(self, _context: object) -> None:
+        """Call the function. What it returns is of no interest."""
+        self._function()
+
+
+class Equipment(Struct, frozen=True):
+    """An initializer as workers get it: its name, and the function to publish."""
+
+    name: str
+    function: Publish
+
+
+def equipment(function: Callable[[], object]) -> Equipment:
+    """The initializer as it stands now. Raises `CaptureError` where it can't be sent."""
+    name = name_of(function)
+    captured = capture(InitializerOf(name), function)
+    return Equipment(name, Publish(captured.number, captured.blob, ()))
+
+
+def name_of(function: object) -> str:
+    """What a function is called, in messages."""
+    while isinstance(function, partial):
+        function = function.func
+    return str(getattr(function, "__qualname__", type(function).__qualname__))
+
+
+def initializing(number: int) -> Assignment:
+    """What a worker runs before its first task: the function that was published under that number.
+
+    Nothing in it is of a run, so that what it draws is the same in every worker.
+    """
+    return Assignment(NONE, "initializer", number, Slice({}, complete=True, outcomes={}))
+
+
+def failure(name: str, failed: Failed | Unfit) -> InitializerError:
+    """What users see of an initializer that raised. Nothing of the exception is opened here."""
+    error = InitializerError(name, f"raised {failed.type_name}: {failed.text}")
+    error.__cause__ = RemoteTraceback(failed.traceback)
+    return error

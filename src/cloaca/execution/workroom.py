@@ -1,0 +1,52 @@
+"""Workroom: where the tasks of a serial runner find `worker_state`. With processes, every worker is one by itself."""
+
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
+from threading import Lock
+
+from cloaca.execution import attempt
+from cloaca.execution.initializer import Initializer, failure, initializing, name_of
+from cloaca.execution.meter import Meter
+from cloaca.execution.seeding import of_process
+from cloaca.scratch import Space, inside
+from cloaca.wire.messages import Failed, Slice
+
+
+class Workroom:
+    """The room of one runner, which its `initializer` sets up once. Without one it is the whole program."""
+
+    def __init__(self, initializer: Callable[[], object] | None = None) -> None:
+        self._initializer = initializer
+        self._lock = Lock()
+        self._space: Space | None = None
+
+    @contextmanager
+    def entered(self) -> Generator[None, None, None]:
+        """Be in the room, once it is set up. Raises `InitializerError` where that fails; the next one tries again."""
+        if self._initializer is None:
+            yield
+            return
+        with inside(self._set_up(self._initializer)):
+            yield
+
+    def _set_up(self, initializer: Callable[[], object]) -> Space:
+        with self._lock:
+            if self._space is None:
+                space = Space()
+                with inside(space), of_process().kept():
+                    _call(initializer)
+                self._space = space
+            return self._space
+
+
+def _call(initializer: Callable[[], object]) -> None:
+    function = Initializer(initializer)
+    report = attempt.run(initializing(1), lambda _: function, frozenset(), _never, Meter())
+    if isinstance(report, Failed):
+        if report.type_name == KeyboardInterrupt.__name__:
+            raise KeyboardInterrupt  # here Ctrl-C is meant for the program
+        raise failure(name_of(initializer), report)
+
+
+def _never(_keys: tuple[str, ...], _rest: bool, _outcomes: bool) -> Slice:  # noqa: FBT001 - the shape of Ask
+    raise AssertionError("an initializer has no context")

@@ -1,0 +1,182 @@
+"""`task(limit=...)` and `DefaultRunner(limits=...)`, as programs use them, with both executors."""
+
+import os
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import cloudpickle
+import pytest
+
+import cloaca
+from cloaca import Context, DefaultRunner
+
+cloudpickle.register_pickle_by_value(sys.modules[__name__])  # as if all this stood in the user's script
+
+
+@pytest.fixture(params=["processes", "serial"])
+def runner(request: pytest.FixtureRequest) -> Iterator[DefaultRunner]:
+    with DefaultRunner(workers=3, executor=request.param, limits={"db": 1, "two": 2}) as runner:
+        yield runner
+
+
+def alone(folder: Path) -> Callable[[Context], None]:
+    """A task that counts who is in the folder with it, for as long as it takes to look a few times."""
+
+    def look(context: Context) -> None:
+        mine = folder / f"{os.getpid()}.{threading.get_ident()}"
+        mine.touch()
+        most = max(len(list(folder.iterdir())) for _ in range(50))
+        mine.unlink()
+        context.set("most", context.get("most", 0))
+        if most > 1:
+            raise RuntimeError(f"{most} were here at once")
+
+    return look
+
+
+def workflow(name: str, functions: dict[str, Callable[[Context], Any]], **options: Any) -> str:
+    with cloaca.WorkflowBuilder(name):
+        for known_as, function in functions.items():
+            cloaca.task(id=known_as, **options)(function)
+    return name
+
+
+def test_no_two_run_at_once_across_executions_and_threads(runner: DefaultRunner, tmp_path: Path) -> None:
+    name = workflow("limited", {f"t{n}": alone(tmp_path) for n in range(8)}, limit="db")
+    results: list[cloaca.WorkflowResult] = []
+    threads = [threading.Thread(target=lambda: results.append(runner.execute(name))) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert [(result.status, result.error_message) for result in results] == [("Completed", None)] * 3
+
+
+def test_without_the_limit_that_would_be_seen(tmp_path: Path) -> None:
+    """The measure itself: two tasks that wait for each other are in the folder at once."""
+    gate = tmp_path / "gate"
+    os.mkfifo(gate)
+    folder = tmp_path / "folder"
+    folder.mkdir()
+
+    def meet(mode: str) -> Callable[[Context], None]:
+        def task(context: Context) -> None:
+            (folder / mode).touch()
+            gate.open(mode).close()
+            context.set(mode, len(list(folder.iterdir())))
+
+        return task
+
+    name = workflow("meeting", {"one": meet("r"), "other": meet("w")}, limit="two")
+    with DefaultRunner(workers=2, limits={"two": 2}) as runner:
+        assert runner.execute(name).final_context.to_dict() == {"r": 2, "w": 2}
+
+
+def test_a_limited_task_keeps_nobody_waiting(tmp_path: Path) -> None:
+    """The first holds the only seat until one without a limit, defined last, has run beside it."""
+    gate = tmp_path / "gate"
+    os.mkfifo(gate)
+
+    def hold(_: Context) -> None:
+        gate.read_text()
+
+    def free(_: Context) -> None:
+        gate.write_text("go")
+
+    functions: dict[str, Callable[[Context], Any]] = {"hold": hold}
+    functions |= {f"wait {n}": lambda _: None for n in range(5)}
+    with cloaca.WorkflowBuilder("line"):
+        for known_as, function in functions.items():
+            cloaca.task(id=known_as, limit="db")(function)
+        cloaca.task(id="free")(free)
+    with DefaultRunner(workers=2, limits={"db": 1}) as runner:
+        assert runner.execute("line").status == "Completed"
+
+
+def test_a_failed_lost_or_timed_out_attempt_frees_its_place(tmp_path: Path) -> None:
+    def die(_: Context) -> None:
+        os.abort()
+
+    def hang(_: Context) -> None:
+        threading.Event().wait()
+
+    def fail(_: Context) -> None:
+        raise ConnectionError("once more")
+
+    with cloaca.WorkflowBuilder("falling"):
+        cloaca.task(id="die", limit="db", retry_attempts=2, retry_delay_ms=1)(die)
+        cloaca.task(id="hang", limit="db", timeout=0.05)(hang)
+        cloaca.task(id="fail", limit="db", retry_attempts=3, retry_delay_ms=1)(fail)
+        cloaca.task(id="last", limit="db")(alone(tmp_path))
+    with DefaultRunner(workers=2, limits={"db": 1}, grace_seconds=0) as runner:
+        for _ in range(2):
+            tasks = runner.execute("falling").tasks
+            assert [(task.status, task.attempts) for task in tasks.values()] == [
+                ("Failed", 2),
+                ("Failed", 1),
+                ("Failed", 3),
+                ("Completed", 1),
+            ]
+
+
+def test_after_a_cancel_the_places_are_free(tmp_path: Path) -> None:
+    gate = tmp_path / "gate"
+    os.mkfifo(gate)
+
+    def hang(_: Context) -> None:
+        gate.write_text("started")
+        threading.Event().wait()
+
+    hanging = workflow("hanging", {f"t{n}": hang for n in range(3)}, limit="db")
+    quick = workflow("quick", {f"t{n}": alone(tmp_path) for n in range(3)}, limit="db")
+    with DefaultRunner(workers=2, limits={"db": 1}, grace_seconds=0) as runner:
+        execution = runner.start(hanging)
+        gate.read_text()
+        execution.cancel()
+        assert execution.result().status == "Cancelled"
+        (tmp_path / "gate").unlink()
+        assert runner.execute(quick).status == "Completed"
+
+
+def test_a_limit_that_the_runner_has_not_is_told_before_anything_runs(runner: DefaultRunner) -> None:
+    name = workflow("unknown", {f"t{n}": lambda _: None for n in range(7)}, limit="gpu")
+    with pytest.raises(ValueError, match=r"'t0' \(limit='gpu'\), .* and 2 more\. It has 'db', 'two'\.") as caught:
+        runner.execute(name)
+    assert "DefaultRunner(limits={'gpu': 2})" in str(caught.value)
+    with pytest.raises(ValueError, match="'gpu'"):
+        runner.start(name)
+
+
+def test_a_runner_without_limits_says_that_it_has_none() -> None:
+    name = workflow("unknown", {"t": lambda _: None}, limit="gpu")
+    with DefaultRunner(executor="serial") as runner, pytest.raises(ValueError, match="It has none"):
+        runner.execute(name)
+
+
+@pytest.mark.parametrize(
+    "limits",
+    [{"db": 0}, {"db": -1}, {"db": True}, {"db": 1.5}, {"db": None}, {"": 1}, {1: 1}, ["db"], "db", 3],
+)
+def test_limits_that_make_no_sense_are_refused_at_once(limits: Any) -> None:
+    with pytest.raises(ValueError, match="limits"):
+        DefaultRunner(limits=limits)
+
+
+@pytest.mark.parametrize("limit", ["", 1, 2.5, ["db"], True])
+def test_a_limit_of_a_task_is_a_name(limit: Any) -> None:
+    with pytest.raises(ValueError, match=r"task\(limit="):
+        cloaca.task(limit=limit)
+
+
+def test_what_a_workflow_is_does_not_depend_on_limits() -> None:
+    def versions(**options: Any) -> str:
+        with cloaca.WorkflowBuilder("same") as builder:
+            cloaca.task(id="t", **options)(len)
+        workflow = builder.build()
+        assert workflow.tasks[0].limit == options.get("limit")
+        return workflow.version
+
+    assert versions() == versions(limit="db")
