@@ -75,6 +75,7 @@ class Captures:
                 task.retry,
                 trigger_of(task),
                 condition_number(task, numbers),
+                task.prefix,
             )
             for task, function in zip(self._tasks, functions, strict=True)
         ]
@@ -83,7 +84,9 @@ class Captures:
 
     def _sent_along(self, task: Task, function: Captured) -> tuple[str, ...]:
         """The keys that a slice covers. What is kept by task grows with every task: it is sent when asked for."""
-        reads, collected = function.reads if task.reads is None else task.reads, self._collected
+        reads, collected = task.reads, self._collected
+        if reads is None:
+            reads = tuple([task.prefix + key for key in function.reads]) if task.prefix else function.reads
         return reads if collected.isdisjoint(reads) else tuple(key for key in reads if key not in collected)
 
 

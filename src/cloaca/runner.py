@@ -17,6 +17,7 @@ from cloaca.captures import Capture, Captures, by_rank, condition_number
 from cloaca.config import DefaultRunnerConfig
 from cloaca.context import Context, inlined_version, leases_of, versions_of
 from cloaca.coordinator import Job
+from cloaca.copies import homes, passing
 from cloaca.database import check_url
 from cloaca.engine.batches import BatchRun
 from cloaca.engine.events import Deliver
@@ -176,7 +177,7 @@ class DefaultRunner:
         given = _checked_context(context)
         inputs = versions_of(given)
         seed = chosen_seed(seed)
-        rules = Rules(workflow.merge, workflow.on_conflict)
+        rules = Rules(workflow.merge, workflow.on_conflict, homes(workflow))
         limits = Limits(self._settings.workflow_timeout, fail_fast, self._settings.grace, self._settings.warn_above)
         if self._settings.executor == "serial":
             return self._start_here(workflow, rules, inputs, limits, seed)
@@ -278,7 +279,14 @@ class DefaultRunner:
         run = Run(
             workflow.plan,
             [
-                Work(rank, (), retry=task.retry, trigger=trigger_of(task), condition=condition_number(task, conditions))
+                Work(
+                    rank,
+                    (),
+                    retry=task.retry,
+                    trigger=trigger_of(task),
+                    condition=condition_number(task, conditions),
+                    prefix=task.prefix,
+                )
                 for rank, task in enumerate(tasks)
             ],
             inputs,
@@ -334,7 +342,9 @@ def _merging(workflow: Workflow, rules: Rules, number: int) -> Merging:
     def place(rank: int) -> str:
         return place_of(workflow.tasks[workflow.plan.defined[rank]].function, directory)
 
-    return Merging(number, frozenset(workflow.merge), rules.collected, rules.on_conflict == "fail", place)
+    return Merging(
+        number, frozenset(workflow.merge), rules.collected, rules.on_conflict == "fail", place, passing(workflow)
+    )
 
 
 def _stored(inputs: dict[str, Version], storage: Storage) -> Leases:

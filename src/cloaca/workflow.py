@@ -22,7 +22,8 @@ class Task:
     `reads`: the keys that it says to read, or `None` where it doesn't say. `retry`: when it is tried again, or `None`
     where it is tried once. `timeout`: how many seconds each try may take, or `None` where it may take any time.
     `trigger_rule`: the name of the rule by which it starts, or `trigger_rules`: the condition in its place; where both
-    are `None`, the default rule applies.
+    are `None`, the default rule applies. `prefix`: what the names of its keys begin with, which its function leaves out,
+    where the task belongs to a copy of another workflow.
     """
 
     id: str
@@ -33,6 +34,23 @@ class Task:
     timeout: float | None = None
     trigger_rule: str | None = None
     trigger_rules: Condition | None = None
+    prefix: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Copy:
+    """A workflow as part of another one: what `WorkflowBuilder.add_workflow` returns. Its names begin with the prefix.
+
+    `ids` are its tasks, in order of definition; `roots` and `leaves` those of them on which it begins and ends;
+    `inputs` leads from its keys to those in which their first values are found. All names are as the whole workflow
+    has them.
+    """
+
+    prefix: str
+    ids: tuple[str, ...]
+    roots: tuple[str, ...]
+    leaves: tuple[str, ...]
+    inputs: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -40,7 +58,8 @@ class Workflow:
     """What `WorkflowBuilder.build()` returns: a validated graph of tasks.
 
     `tasks` is in order of definition; `plan` is the same graph in the engine's terms. `merge` holds the merge rules by
-    key, and `on_conflict` says what becomes of values that don't combine: "first", "last", "fail", or `None`.
+    key, and `on_conflict` says what becomes of values that don't combine: "first", "last", "fail", or `None`. `copies`
+    are the workflows that are part of it, each before those that are part of that.
     """
 
     name: str
@@ -50,13 +69,15 @@ class Workflow:
     plan: Plan
     merge: Mapping[str, Rule] = field(default_factory=dict)
     on_conflict: OnConflict | None = None
+    copies: tuple[Copy, ...] = ()
 
     @cached_property
     def version(self) -> str:
         """16 hex digits over structure and code: equal where a run would do the same (see `cloaca.version`)."""
         tasks = ((task.id, task.dependencies, task.function) for task in self.tasks)
         rules = sorted(self.merge.items(), key=itemgetter(0))
-        return version(tasks, rules, self.on_conflict, list(_tries(self.tasks)), list(_triggers(self.tasks)))
+        copies = [(copy.prefix, tuple(copy.inputs.items())) for copy in self.copies]
+        return version(tasks, rules, self.on_conflict, list(_tries(self.tasks)), list(_triggers(self.tasks)), copies)
 
     def topological_sort(self) -> list[str]:
         """Return the task ids in the one fixed order in which every task follows its dependencies."""

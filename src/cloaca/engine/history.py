@@ -28,6 +28,7 @@ from itertools import islice, permutations
 
 from cloaca.engine.ancestry import FEW, Ancestry
 from cloaca.engine.order import MergeOrder
+from cloaca.engine.passing import NOTHING_PASSED, Passing, passed
 from cloaca.engine.plan import Plan
 from cloaca.engine.telling import PlaceOf, Telling, Told
 from cloaca.engine.write import INPUT_RANK, Write, unsuperseded
@@ -44,7 +45,8 @@ class History:
     """The writes of one run.
 
     `inputs`: what the run was given. `ruled`: the keys that have merge rules; `collected`: those among them whose
-    values are kept by task. `place_of`: where the function of a task stands, by rank.
+    values are kept by task. `place_of`: where the function of a task stands, by rank. `passing`: which keys find a value
+    of another key where no task has written them.
     """
 
     def __init__(
@@ -55,8 +57,13 @@ class History:
         collected: AbstractSet[str] = frozenset(),
         ruled: AbstractSet[str] = frozenset(),
         place_of: PlaceOf = lambda _rank: "",
+        passing: Passing = NOTHING_PASSED,
     ) -> None:
         self._plan = plan
+        self._passing = passing
+        self._may_be_passed = frozenset(key for sources in passing.values() for key in sources)
+        self._passed: dict[str, tuple[Write, ...]] = {}
+        self.shared: set[bytes | None] = set()
         self._ancestry = Ancestry(plan)
         self._order = MergeOrder(plan)
         self._telling = Telling(self._order, plan.defined, place_of, ruled)
@@ -148,7 +155,8 @@ class History:
         alone = self._alone.get(key)
         if alone is None:
             if key not in self._standing:
-                return self._inputs.get(key, ())
+                given = self._inputs.get(key, ())
+                return given if given or not self._passing else self._passed_to(rank, key)
         elif self._ancestry.is_surely_above(alone.rank, rank):
             return (alone,)
         remembered = self._remembered.setdefault(key, {})
@@ -158,7 +166,34 @@ class History:
                 only = self._only(start, self._stands(key))
                 remembered[start] = self._walk(start, key) if only is None else (only,)
             remembered[rank] = remembered[start]
-        return remembered[rank]
+        found = remembered[rank]
+        return found if found or not self._passing else self._passed_to(rank, key)
+
+    def _passed_to(self, rank: int, key: str) -> tuple[Write, ...]:
+        """What is passed in under the key, to a task that finds nothing else there: to all of its copy the same.
+
+        It is a write before all others of the key. `shared` are the payloads that belong to another key as well.
+        """
+        source = self._passing.get(rank, {}).get(key)
+        if source is None:
+            return ()
+        write = self._passed.get(key)
+        if write is None:
+            told = self.versions(source.entry, source.key)
+            version = passed(source.key, told, is_ruled=source.key in self._collected)
+            write = self._passed[key] = () if version is None else (Write(INPUT_RANK, version, ()),)
+            self.shared.update(one.payload for one in told)
+            if version is not None and version.rivals:
+                self._has_rivals = True
+                self._met.add(key)
+        return write
+
+    def _given_to(self, rank: int) -> dict[str, tuple[Write, ...]]:
+        """What the task sees that no task has written, where it hasn't been superseded: by key."""
+        if rank not in self._passing:
+            return self._inputs
+        found = {key: self._passed_to(rank, key) for key in self._passing[rank] if key not in self._inputs}
+        return {**{key: writes for key, writes in found.items() if writes}, **self._inputs}
 
     def _climb(self, rank: int, key: str) -> int:
         """The highest task that surely sees what the task sees: up along single dependencies that didn't write."""
@@ -238,7 +273,7 @@ class History:
         """The versions of each of the keys that were written."""
         found: dict[str, Told] = {}
         for key in keys:
-            if key in self._alone or key in self._standing or key in self._inputs:
+            if key in self._alone or key in self._standing or key in self._inputs or key in self._may_be_passed:
                 told = self.versions(rank, key)
                 if told:
                     found[key] = told
@@ -294,7 +329,7 @@ class History:
             if is_barren:
                 yield None
             ahead.extend(self._plan.predecessors[task])
-        yield from (self._alone_at(rank, key) for key in self._inputs if key not in given)
+        yield from (self._alone_at(rank, key) for key in self._given_to(rank) if key not in given)
 
     def _alone_at(self, rank: int, key: str) -> tuple[str, Told] | None:
         candidates = () if key in self._collected else self.candidates(rank, key)
@@ -307,8 +342,11 @@ class History:
             for key, write in self._writes[task].items():
                 found.setdefault(key, []).append(write)
         standing = {key: self._unsuperseded(tuple(writes)) for key, writes in found.items()}
+        untouched = self._given_to(rank)
         ordered = self._in_order(
-            {**self._inputs, **standing}, sorted({write.rank for writes in standing.values() for write in writes})
+            untouched,
+            {**untouched, **standing},
+            sorted({write.rank for writes in standing.values() for write in writes}),
         )
         return {
             key: (writes[0].version,) if self._is_value(key, writes) else self.versions(rank, key)
@@ -321,7 +359,7 @@ class History:
             return self._final_alone()
         return {
             key: (writes[0].version,) if self._is_value(key, writes) else self._told_at_the_end(key, writes)
-            for key, writes in self._in_order(self.standing(), range(len(self._writes))).items()
+            for key, writes in self._in_order(self._inputs, self.standing(), range(len(self._writes))).items()
         }
 
     def _final_alone(self) -> dict[str, Told]:
@@ -349,10 +387,10 @@ class History:
     def _is_value(self, key: str, writes: Sequence[Write]) -> bool:
         return len(writes) == 1 and key not in self._collected
 
-    def _in_order(self, found: Mapping[str, tuple[Write, ...]], tasks: Iterable[int]) -> dict[str, tuple[Write, ...]]:
-        ordered: dict[str, tuple[Write, ...]] = {
-            key: writes for key, writes in self._inputs.items() if found[key] is writes
-        }
+    def _in_order(
+        self, given: Mapping[str, tuple[Write, ...]], found: Mapping[str, tuple[Write, ...]], tasks: Iterable[int]
+    ) -> dict[str, tuple[Write, ...]]:
+        ordered: dict[str, tuple[Write, ...]] = {key: writes for key, writes in given.items() if found[key] is writes}
         standing = {write for writes in found.values() for write in writes}
         for task in tasks:
             for key, write in self._writes[task].items():

@@ -24,7 +24,7 @@ Rules of this file
 from array import array
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, MutableMapping, MutableSequence, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum, IntEnum, auto
 from heapq import heapify, heappop, heappush
 from itertools import islice
@@ -38,6 +38,7 @@ from cloaca.condition import Condition
 from cloaca.engine.events import AttemptEvent, Begin, Cancel, Commands, Ended, Release, Room, RunEvent, Tick, Withdraw
 from cloaca.engine.history import History
 from cloaca.engine.lifetimes import Lifetimes
+from cloaca.engine.passing import Passing
 from cloaca.engine.plan import Plan
 from cloaca.engine.priority import Priority
 from cloaca.engine.statuses import Statuses
@@ -107,7 +108,7 @@ class Work(Struct, frozen=True, gc=False):
 
     `timeout`: how many seconds one attempt may take. Without a `retry` policy there is one. `trigger` is when it may
     start, a rule by name or a condition; `None`: the default rule. `condition`: the number under which that was
-    published, where it is asked in the attempt; 0 where the run decides.
+    published, where it is asked in the attempt; 0 where the run decides. `prefix`: of the task's keys, in a copy.
     """
 
     function: int
@@ -116,6 +117,7 @@ class Work(Struct, frozen=True, gc=False):
     retry: RetryPolicy | None = None
     trigger: str | Condition | None = None
     condition: int = 0
+    prefix: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,7 +140,7 @@ class Merging:
 
     `rules` is the number of the published rules; `ruled` are the keys that have one, and `collected` those among them
     whose values are kept by task; `unanimous`: no task begins while a key is in conflict at it; `place_of` tells where
-    the function of a task stands, by rank.
+    the function of a task stands, by rank; `passing` which keys find a value of another key.
     """
 
     rules: int = 0
@@ -146,6 +148,7 @@ class Merging:
     collected: frozenset[str] = frozenset()
     unanimous: bool = False
     place_of: PlaceOf = lambda _rank: ""
+    passing: Passing = field(default_factory=dict)
 
 
 class Attempt(Struct, gc=False):
@@ -194,6 +197,7 @@ class Run:
             collected=self._merging.collected,
             ruled=self._merging.ruled,
             place_of=self._merging.place_of,
+            passing=self._merging.passing,
         )
         self._lifetimes = Lifetimes(
             plan,
@@ -376,6 +380,7 @@ class Run:
             seed=self.seed,
             place=self.priority.places[rank],
             condition=work.condition,
+            prefix=work.prefix,
         )
 
     def _tick(self) -> Commands:
@@ -435,7 +440,8 @@ class Run:
         if self._lifetimes.is_idle:
             return ()
         writes = self._lifetimes.released(self._current)
-        payloads = [write.version.payload for write in writes if write.version.payload is not None]
+        released = (write.version.payload for write in writes)
+        payloads = [payload for payload in released if payload is not None and payload not in self.history.shared]
         return (Release(payloads),) if payloads else ()
 
     def _impossible(self, attempt: Attempt, event: AttemptEvent) -> InternalError:

@@ -7,11 +7,12 @@ from contextvars import copy_context
 from decimal import getcontext, setcontext
 from typing import Any
 
-from cloaca.context import Ask, Context, adopt, demand_agreement, diff_of, of_task, traffic_of
+from cloaca.context import Context, adopt, demand_agreement, diff_of, of_task, traffic_of, within
 from cloaca.errors import kinds_of
 from cloaca.execution.meter import Meter
 from cloaca.execution.seeding import of_process
 from cloaca.merge.rules import Rules
+from cloaca.scope import Ask, Scope
 from cloaca.shelf import Shelf, Traffic
 from cloaca.wire.codec import encode
 from cloaca.wire.frames import encodable
@@ -51,12 +52,16 @@ def run(
             clear()
             return Skipped(assignment.attempt, reason, meter.stop(traffic_of(context)))
         demand_agreement(context, assignment.agreed)
+        if assignment.prefix:
+            context = within(context, assignment.prefix)
         function = load(assignment.function)
         of_process().begin(assignment)
         returned = _variables().run(function, context)
         if returned is not None and returned is not context:
             _take_over(context, returned)
         diff = diff_of(context)
+        if assignment.prefix:
+            diff = Scope(assignment.prefix).left(diff)
         clear()
     except BaseException as error:  # noqa: BLE001 - sys.exit and Ctrl-C of a task end the task, not the worker
         try:
