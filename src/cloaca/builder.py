@@ -155,10 +155,10 @@ class WorkflowBuilder:
         dependencies: Sequence[Dependency] = (),
         inputs: Mapping[str, str] | None = None,
     ) -> Copy:
-        """Make another workflow a part of this one, under a prefix; returns what was added, with its `ids` and `leaves`.
+        """Make another workflow a part of this one, under a prefix; returns the copy, with its `ids` and `leaves`.
 
         With the prefix "north" its task "load" is "north.load" here, and what it sets as "total" is "north.total"; its
-        own code goes on to say "load" and "total". Its tasks see no other keys, but for `inputs`: from a key of the copy
+        own code goes on to say "load" and "total". Its tasks see no other keys, but for `inputs`: from a key of theirs
         to the key of this workflow in which its first value is found. The tasks on which it begins depend on
         `dependencies`. Rules, retries and limits come along; its description and tags don't.
 

@@ -376,9 +376,11 @@ class Context:
         return settled.writer if isinstance(settled, Settled) else self._known[key][0].writer
 
     def _missing(self, key: str) -> KeyError:
-        prefix = getattr(self, "_prefix", "")
-        advice = f". In the whole workflow it is {prefix + key!r}; add_workflow(..., inputs=...) lends a key" if prefix else ""
-        return KeyError(f"Key not found: {_checked(key)}{_nearest(key, self._present())}{advice}")
+        text = f"Key not found: {_checked(key)}{_nearest(key, self._present())}"
+        if hasattr(self, "_prefix"):
+            text = f"{text.removesuffix('.')}. In the whole workflow it is {self._prefix + key!r}; "
+            text += "add_workflow(inputs=...) passes keys in."
+        return KeyError(text)
 
 
 def _answer_nothing(*_question: object) -> Slice:

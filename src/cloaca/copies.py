@@ -37,7 +37,7 @@ def checked_prefix(prefix: Any) -> str:
 
 
 def checked_inputs(prefix: str, inputs: Any) -> dict[str, str]:
-    """From keys of the copy to those that they are read from, in full. Raises `ValueError` where that makes no sense."""
+    """From keys of the copy, in full, to those that they are read from. Raises `ValueError` where there are none."""
     if inputs is None:
         return {}
     if not isinstance(inputs, Mapping):
@@ -47,7 +47,7 @@ def checked_inputs(prefix: str, inputs: Any) -> dict[str, str]:
             raise ValueError(f"add_workflow(inputs=...) maps keys, which are strings, to keys; {name!r} is none.")
     for key, source in inputs.items():
         if source.startswith(prefix):
-            raise ValueError(f"add_workflow(inputs=...) reads {key!r} from {source!r}, which is a key of the copy itself.")
+            raise ValueError(f"add_workflow(inputs=...) reads {key!r} from {source!r}, a key of the copy itself.")
     return {prefix + key: str.__str__(source) for key, source in inputs.items()}
 
 
@@ -132,12 +132,13 @@ class Added:
         """What of a workflow's own tasks, rules and settings doesn't go together with what was added."""
         for copy, workflow in self._own:
             lead = f"The workflow {workflow.name!r}, added as {copy.prefix.removesuffix(SEPARATOR)!r},"
-            yield from (f"{lead} has a name in common with the task {task!r}: rename one." for task in _near(copy, tasks))
+            yield from (f"{lead} and task {task!r} get in each other's way: rename one." for task in _near(copy, tasks))
             if workflow.on_conflict != on_conflict:
-                yield f"{lead} says on_conflict={workflow.on_conflict!r}, and this one {on_conflict!r}: they must agree."
+                said = f"on_conflict={workflow.on_conflict!r}, and this one {on_conflict!r}"
+                yield f"{lead} says {said}: one rule holds for the whole workflow, so let them agree."
         for key in merge:
             if key in self.rules:
-                yield f"Key {key!r} has a merge rule here, and another one in the workflow that was added: leave one out."
+                yield f"Key {key!r} has a merge rule here, and one of the workflow that was added: leave one out."
 
 
 def _near(copy: Copy, tasks: Iterable[Task]) -> Iterator[str]:

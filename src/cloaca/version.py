@@ -2,9 +2,9 @@
 
 Guarantees: 16 hex digits, the same in every process of one Python minor version (and optimisation level), whatever the
 hash seed, the addresses of objects, the name of the file and the lines on which things stand. It changes with a task
-id, a dependency, the order of definition, a retry policy, a timeout, a trigger rule, which tasks are copies and what is
-passed in to them, the bytecode, a constant, a default, a captured value, or a helper function or class of the modules in which the tasks are defined (`__main__`
-always counts as one).
+id, a dependency, the order of definition, a retry policy, a timeout, a trigger rule, a prefix of an added workflow or
+what is passed in to it, the bytecode, a constant, a default, a captured value, or a helper function or class of the
+modules in which the tasks are defined (`__main__` always counts as one).
 
 Functions of other modules count by name. So do values that have no text of their own that is the same everywhere: of
 such a value, only the type counts. Globals that hold data don't count: they are read when a run starts, and may differ

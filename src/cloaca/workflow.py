@@ -22,8 +22,8 @@ class Task:
     `reads`: the keys that it says to read, or `None` where it doesn't say. `retry`: when it is tried again, or `None`
     where it is tried once. `timeout`: how many seconds each try may take, or `None` where it may take any time.
     `trigger_rule`: the name of the rule by which it starts, or `trigger_rules`: the condition in its place; where both
-    are `None`, the default rule applies. `prefix`: what the names of its keys begin with, which its function leaves out,
-    where the task belongs to a copy of another workflow.
+    are `None`, the default rule applies. `prefix`: in a copy of another workflow, what the names of its keys begin
+    with; its function leaves that out.
     """
 
     id: str
@@ -105,11 +105,12 @@ class Workflow:
 
     def to_mermaid(self) -> str:
         """Return the graph as the text of a Mermaid flowchart. Rules stand beneath the names of their tasks."""
-        return diagram.to_mermaid(self.plan, _rules(self.tasks))
+        return diagram.to_mermaid(self.plan, _rules(self.tasks), [(copy.prefix, copy.ids) for copy in self.copies])
 
     def to_dot(self) -> str:
         """Return the graph as the text of a Graphviz file. Rules stand beneath the names of their tasks."""
-        return diagram.to_dot(self.name, self.plan, _rules(self.tasks))
+        copies = [(copy.prefix, copy.ids) for copy in self.copies]
+        return diagram.to_dot(self.name, self.plan, _rules(self.tasks), copies)
 
     def __repr__(self) -> str:
         count = len(self.tasks)

@@ -28,7 +28,7 @@ from itertools import islice, permutations
 
 from cloaca.engine.ancestry import FEW, Ancestry
 from cloaca.engine.order import MergeOrder
-from cloaca.engine.passing import NOTHING_PASSED, Passing, passed
+from cloaca.engine.passing import NOTHING_PASSED, Passed, Passing
 from cloaca.engine.plan import Plan
 from cloaca.engine.telling import PlaceOf, Telling, Told
 from cloaca.engine.write import INPUT_RANK, Write, unsuperseded
@@ -45,8 +45,8 @@ class History:
     """The writes of one run.
 
     `inputs`: what the run was given. `ruled`: the keys that have merge rules; `collected`: those among them whose
-    values are kept by task. `place_of`: where the function of a task stands, by rank. `passing`: which keys find a value
-    of another key where no task has written them.
+    values are kept by task. `place_of`: where the function of a task stands, by rank. `passing`: which keys find the
+    value of another key where no task has written them.
     """
 
     def __init__(
@@ -60,15 +60,14 @@ class History:
         passing: Passing = NOTHING_PASSED,
     ) -> None:
         self._plan = plan
-        self._passing = passing
-        self._may_be_passed = frozenset(key for sources in passing.values() for key in sources)
-        self._passed: dict[str, tuple[Write, ...]] = {}
-        self.shared: set[bytes | None] = set()
+        self._passed = Passed(passing, collected)
         self._ancestry = Ancestry(plan)
         self._order = MergeOrder(plan)
         self._telling = Telling(self._order, plan.defined, place_of, ruled)
         self._collected = collected
-        self._inputs = {key: (Write(INPUT_RANK, version, ()),) for key, version in inputs.items()}
+        self._inputs: dict[str, tuple[Write, ...]] = {
+            key: (Write(INPUT_RANK, version, ()),) for key, version in inputs.items()
+        }
         self._writes: list[dict[str, Write]] = [{}] * len(plan.names)
         self._alone: dict[str, Write] = {}  # of each key the one write that stands, as mostly
         self._standing: dict[str, dict[Write, None]] = {}  # and where several stand, those
@@ -117,6 +116,11 @@ class History:
         return self._telling.last_alone(standing) if standing else None
 
     @property
+    def shared(self) -> AbstractSet[bytes | None]:
+        """The payloads that were passed in, and so belong to another key as well."""
+        return self._passed.payloads
+
+    @property
     def ancestry(self) -> Ancestry:
         """What is known of which task comes before which."""
         return self._ancestry
@@ -156,7 +160,7 @@ class History:
         if alone is None:
             if key not in self._standing:
                 given = self._inputs.get(key, ())
-                return given if given or not self._passing else self._passed_to(rank, key)
+                return given if given or not self._passed.keys else self._passed.to(rank, key, self.versions)
         elif self._ancestry.is_surely_above(alone.rank, rank):
             return (alone,)
         remembered = self._remembered.setdefault(key, {})
@@ -167,33 +171,13 @@ class History:
                 remembered[start] = self._walk(start, key) if only is None else (only,)
             remembered[rank] = remembered[start]
         found = remembered[rank]
-        return found if found or not self._passing else self._passed_to(rank, key)
-
-    def _passed_to(self, rank: int, key: str) -> tuple[Write, ...]:
-        """What is passed in under the key, to a task that finds nothing else there: to all of its copy the same.
-
-        It is a write before all others of the key. `shared` are the payloads that belong to another key as well.
-        """
-        source = self._passing.get(rank, {}).get(key)
-        if source is None:
-            return ()
-        write = self._passed.get(key)
-        if write is None:
-            told = self.versions(source.entry, source.key)
-            version = passed(source.key, told, is_ruled=source.key in self._collected)
-            write = self._passed[key] = () if version is None else (Write(INPUT_RANK, version, ()),)
-            self.shared.update(one.payload for one in told)
-            if version is not None and version.rivals:
-                self._has_rivals = True
-                self._met.add(key)
-        return write
+        return found if found or not self._passed.keys else self._passed.to(rank, key, self.versions)
 
     def _given_to(self, rank: int) -> dict[str, tuple[Write, ...]]:
-        """What the task sees that no task has written, where it hasn't been superseded: by key."""
-        if rank not in self._passing:
-            return self._inputs
-        found = {key: self._passed_to(rank, key) for key in self._passing[rank] if key not in self._inputs}
-        return {**{key: writes for key, writes in found.items() if writes}, **self._inputs}
+        """What the task sees that no task has written, by key: what is passed in first, then the input."""
+        keys = [key for key in self._passed.keys_at(rank) if key not in self._inputs]
+        passed = {key: self._passed.to(rank, key, self.versions) for key in keys}
+        return {**{key: writes for key, writes in passed.items() if writes}, **self._inputs} if keys else self._inputs
 
     def _climb(self, rank: int, key: str) -> int:
         """The highest task that surely sees what the task sees: up along single dependencies that didn't write."""
@@ -273,7 +257,7 @@ class History:
         """The versions of each of the keys that were written."""
         found: dict[str, Told] = {}
         for key in keys:
-            if key in self._alone or key in self._standing or key in self._inputs or key in self._may_be_passed:
+            if key in self._alone or key in self._standing or key in self._inputs or key in self._passed.keys:
                 told = self.versions(rank, key)
                 if told:
                     found[key] = told
@@ -297,13 +281,14 @@ class History:
 
     def met(self, rank: int) -> tuple[str, ...] | None:
         """The keys of which the task may see several candidates, or one in conflict; `None` where they are too many."""
+        passed = self._passed.keys_at(rank) if self._passed.keys else ()
         if not self._met or not (self._has_rivals or self._ancestry.is_beneath_join(rank)):
-            return ()
+            return passed
         if len(self._met) > MANY:
             return None
         if len(self._met_names) != len(self._met):
             self._met_names = tuple(sorted(self._met))
-        return self._met_names
+        return (*passed, *self._met_names) if passed else self._met_names
 
     def near(self, rank: int) -> Iterator[tuple[str, Told] | None]:
         """Every key that the task sees and that stands by itself, with its version: those written nearest first.
