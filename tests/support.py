@@ -72,19 +72,28 @@ class Desk:
         origin: tuple[int, int] = (0, 0),
         place: int = 0,
         condition: int = 0,
+        prefix: str = "",
         **given: Any,
     ) -> list[int]:
         """Submit one attempt for each function at once, all with the values `given`; returns their numbers.
 
         `origin`: the run's seed, and how many tries of the task have ended; `place`: how urgent they are; `condition`:
-        the number of the one that is asked first.
+        the number of the one that is asked first; `prefix`: of the keys of a copy, whose tasks they are.
         """
         at_hand = versions(given)
         part = self._slice(at_hand)
         seed, ended = origin
         assignments = [
             Assignment(
-                next(self._numbers), f"task {n}", n, part, seed=seed, ended=ended, place=place, condition=condition
+                next(self._numbers),
+                f"task {n}",
+                n,
+                part,
+                seed=seed,
+                ended=ended,
+                place=place,
+                condition=condition,
+                prefix=prefix,
             )
             for n in functions
         ]
