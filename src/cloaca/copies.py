@@ -152,14 +152,18 @@ def _near(copy: Copy, tasks: Iterable[Task]) -> Iterator[str]:
 
 
 def passing(workflow: Workflow) -> Passing:
-    """Which keys find a value of another key, for each task of a copy that has inputs, by rank."""
-    found: dict[int, dict[str, Source]] = {}
+    """Which keys find a value of another key, for each task of a copy that has inputs, by rank.
+
+    What is passed in to a copy goes before what that passes on to copies of its own.
+    """
+    found: dict[int, dict[str, tuple[Source, ...]]] = {}
     rank = workflow.plan.rank
     for copy in workflow.copies:
-        entry = rank[copy.roots[0]]
-        sources = {key: Source(source, entry) for key, source in copy.inputs.items()}
+        sources = {key: Source(source, rank[copy.roots[0]]) for key, source in copy.inputs.items()}
         for task in copy.ids if sources else ():
-            found.setdefault(rank[task], {}).update(sources)
+            known = found.setdefault(rank[task], {})
+            for key, source in sources.items():
+                known[key] = (*known.get(key, ()), source)
     return found
 
 

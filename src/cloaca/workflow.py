@@ -50,7 +50,7 @@ class Copy:
     ids: tuple[str, ...]
     roots: tuple[str, ...]
     leaves: tuple[str, ...]
-    inputs: Mapping[str, str] = field(default_factory=dict)
+    inputs: Mapping[str, str] = field(default_factory=dict, hash=False)
 
 
 @dataclass(frozen=True, eq=False, repr=False)

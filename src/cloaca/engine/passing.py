@@ -7,8 +7,9 @@ What is passed in is a write before all others of its key, as the input is. It m
 the payloads that the two keys share.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from collections.abc import Set as AbstractSet
+from itertools import islice
 from typing import Final
 
 from msgspec import Struct
@@ -26,8 +27,8 @@ class Source(Struct, frozen=True, gc=False):
     entry: int
 
 
-Passing = Mapping[int, Mapping[str, Source]]
-"""The sources, by the rank of the task that reads, and by the key."""
+Passing = Mapping[int, Mapping[str, tuple[Source, ...]]]
+"""The sources, by the rank of the task that reads, and by the key: the first one that has a value counts."""
 
 NOTHING_PASSED: Final[Passing] = {}
 
@@ -41,7 +42,7 @@ class Passed:
     def __init__(self, passing: Passing, collected: AbstractSet[str]) -> None:
         self._passing = passing
         self._collected = collected
-        self._found: dict[str, tuple[Write, ...]] = {}
+        self._found: dict[tuple[str, tuple[Source, ...]], tuple[Write, ...]] = {}
         self.keys = frozenset(key for sources in passing.values() for key in sources)
         self.payloads: set[bytes | None] = set()
 
@@ -51,15 +52,19 @@ class Passed:
 
     def to(self, rank: int, key: str, versions: Callable[[int, str], Told]) -> tuple[Write, ...]:
         """What is passed in to the task under the key: one write, or none. `versions`: what a task sees of a key."""
-        source = self._passing.get(rank, {}).get(key)
-        if source is None:
+        sources = self._passing.get(rank, {}).get(key)
+        if sources is None:
             return ()
-        found = self._found.get(key)
+        found = self._found.get((key, sources))
         if found is None:
+            found = self._found[key, sources] = tuple(islice(self._writes(sources, versions), 1))
+        return found
+
+    def _writes(self, sources: Iterable[Source], versions: Callable[[int, str], Told]) -> Iterator[Write]:
+        for source in sources:
             told = versions(source.entry, source.key)
             self.payloads.update(version.payload for version in told)
-            found = self._found[key] = tuple([Write(INPUT_RANK, version, ()) for version in self._as_one(source, told)])
-        return found
+            yield from (Write(INPUT_RANK, version, ()) for version in self._as_one(source, told))
 
     def _as_one(self, source: Source, told: Told) -> tuple[Version, ...]:
         """The version that stands for all of the source. Who reads it merges them, by the rule of the source."""
