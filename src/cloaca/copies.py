@@ -116,12 +116,14 @@ class Added:
         self.copies: list[Copy] = []
         self.rules: dict[str, Rule] = {}
         self._own: list[tuple[Copy, Workflow]] = []
+        self._taken: set[str] = set()
 
     def add(self, workflow: Workflow, copy: Copy) -> None:
         """Add a workflow with what is part of it. Raises `ValueError` where the prefix is taken."""
-        if any(copy.prefix == other.prefix for other, _ in self._own):
+        if copy.prefix in self._taken:
             prefix = copy.prefix.removesuffix(SEPARATOR)
             raise ValueError(f"A workflow was added with the prefix {prefix!r} already: give each its own.")
+        self._taken.add(copy.prefix)
         self._own.append((copy, workflow))
         self.copies += [copy, *copied_copies(workflow, copy.prefix)]
         self.rules |= copied_rules(workflow, copy.prefix)
@@ -130,22 +132,21 @@ class Added:
         self, tasks: Sequence[Task], merge: Mapping[str, Rule], on_conflict: OnConflict | None
     ) -> Iterator[str]:
         """What of a workflow's own tasks, rules and settings doesn't go together with what was added."""
+        leads = {
+            copy.prefix: f"The workflow {workflow.name!r}, added as {copy.prefix.removesuffix(SEPARATOR)!r},"
+            for copy, workflow in self._own
+        }
+        for task in tasks if leads else ():
+            lead = leads.get(next(_around(task.id + SEPARATOR)))
+            if lead is not None and not task.prefix:
+                yield f"{lead} and task {task.id!r} get in each other's way: rename one."
         for copy, workflow in self._own:
-            lead = f"The workflow {workflow.name!r}, added as {copy.prefix.removesuffix(SEPARATOR)!r},"
-            yield from (f"{lead} and task {task!r} get in each other's way: rename one." for task in _near(copy, tasks))
             if workflow.on_conflict != on_conflict:
                 said = f"on_conflict={workflow.on_conflict!r}, and this one {on_conflict!r}"
-                yield f"{lead} says {said}: one rule holds for the whole workflow, so let them agree."
+                yield f"{leads[copy.prefix]} says {said}: one rule holds for the whole workflow, so let them agree."
         for key in merge:
             if key in self.rules:
                 yield f"Key {key!r} has a merge rule here, and one of the workflow that was added: leave one out."
-
-
-def _near(copy: Copy, tasks: Iterable[Task]) -> Iterator[str]:
-    """The tasks of the workflow itself that are called as if they belonged to the copy, or like it."""
-    for task in tasks:
-        if not task.prefix and (task.id + SEPARATOR).startswith(copy.prefix):
-            yield task.id
 
 
 # ---- in the terms of a run -----------------------------------------------------------------------------------------
@@ -156,18 +157,29 @@ def passing(workflow: Workflow) -> Passing:
 
     What is passed in to a copy goes before what that passes on to copies of its own.
     """
-    found: dict[int, dict[str, tuple[Source, ...]]] = {}
+    copies = {copy.prefix: copy for copy in workflow.copies}
+    if not any(copy.inputs for copy in copies.values()):
+        return {}
     rank = workflow.plan.rank
-    for copy in workflow.copies:
-        sources = {key: Source(source, rank[copy.roots[0]]) for key, source in copy.inputs.items()}
-        for task in copy.ids if sources else ():
-            known = found.setdefault(rank[task], {})
-            for key, source in sources.items():
-                known[key] = (*known.get(key, ()), source)
+    sources = {prefix: _sources([copies[outer] for outer in _around(prefix)], rank) for prefix in copies}
+    return {rank[task.id]: sources[task.prefix] for task in workflow.tasks if task.prefix and sources[task.prefix]}
+
+
+def _sources(copies: Iterable[Copy], rank: Mapping[str, int]) -> dict[str, tuple[Source, ...]]:
+    """The sources of keys in copies, of which one is inside the other."""
+    found: dict[str, tuple[Source, ...]] = {}
+    for copy in copies:
+        for key, source in copy.inputs.items():
+            found[key] = (*found.get(key, ()), Source(source, rank[copy.roots[0]]))
     return found
 
 
 def homes(workflow: Workflow) -> dict[str, str]:
     """For keys of copies that have a merge rule: the prefix of the innermost copy that has them."""
-    prefixes = sorted((copy.prefix for copy in workflow.copies), key=len)
-    return {key: prefix for prefix in prefixes for key in workflow.merge if key.startswith(prefix)}
+    prefixes = {copy.prefix for copy in workflow.copies}
+    return {key: prefix for key in workflow.merge for prefix in _around(key) if prefix in prefixes}
+
+
+def _around(name: str) -> Iterator[str]:
+    """The prefixes that a name may have, the shortest first."""
+    return (name[: place + 1] for place, mark in enumerate(name) if mark == SEPARATOR)
