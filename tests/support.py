@@ -74,12 +74,14 @@ class Desk:
         place: int = 0,
         condition: int = 0,
         sent: Item | None = None,
+        prefix: str = "",
         **given: Any,
     ) -> list[int]:
         """Submit one attempt for each function at once, all with the values `given`; returns their numbers.
 
         `origin`: the run's seed, and how many tries of the task have ended; `place`: how urgent they are; `condition`:
-        the number of the one that is asked first; `sent`: the item that they are for.
+        the number of the one that is asked first; `sent`: the item that they are for; `prefix`: of the keys of a copy,
+        whose tasks they are.
         """
         at_hand = versions(given)
         part = self._slice(at_hand)
@@ -95,6 +97,7 @@ class Desk:
                 place=place,
                 condition=condition,
                 item=sent,
+                prefix=prefix,
             )
             for n in functions
         ]

@@ -201,6 +201,26 @@ def test_a_condition_that_can_not_be_evaluated_fails_its_attempt(desk_of: DeskOf
     assert written(desk.ends[right[0]]) == {"n": 1}
 
 
+# ---- copies ----------------------------------------------------------------------------------------------------------
+
+
+def test_a_task_of_a_copy_calls_keys_and_tasks_by_the_rest_of_their_names(desk_of: DeskOf) -> None:
+    def read(context: Context) -> None:
+        found = context["a"], context.get("b"), "c" in context, context.get("n")
+        everything, ended = context.to_dict(), context.outcome("before").status
+        context.set("seen", (found, everything, ended))
+        context.remove("a")
+
+    outcomes = {"before": Outcome("Failed", "boom"), "x.before": Outcome("Completed")}
+    desk = desk_of(read, world={"a": 0, "x.a": 1, "c": 3, "x.b": 2}, outcomes=outcomes)
+    (attempt,) = desk.submit([0], prefix="x.", n=4)
+    desk.collect()
+    end = desk.ends[attempt]
+    assert written(end) == {"x.seen": ((1, 2, False, None), {"a": 1, "b": 2}, "Completed"), "x.a": None}
+    assert isinstance(end, Done)
+    assert end.usage.read == ("x.a", "x.b")
+
+
 # ---- reading on demand ---------------------------------------------------------------------------------------------
 
 

@@ -153,6 +153,7 @@ def workflows(builder: cloaca.WorkflowBuilder) -> None:
     assert_type(builder.add_task("load"), cloaca.WorkflowBuilder)
     workflow = builder.build()
     assert_type(workflow, cloaca.Workflow)
+    assert_type(workflow.copies[0].prefix, str)
     assert_type(workflow.name, str)
     assert_type(workflow.description, str)
     assert_type(workflow.tags, Mapping[str, str])
@@ -169,6 +170,7 @@ def workflows(builder: cloaca.WorkflowBuilder) -> None:
     assert_type(workflow.tasks[0].on_failure, Callable[..., object] | None)
     assert_type(workflow.tasks[0].for_each, str | None)
     assert_type(workflow.tasks[0].limit, str | None)
+    assert_type(workflow.tasks[0].prefix, str)
     assert_type(workflow.version, str)
     assert_type(workflow.merge, Mapping[str, Callable[[Any, list[Any]], Any]])
     assert_type(workflow.on_conflict, Literal["first", "last", "fail"] | None)
@@ -183,6 +185,20 @@ def workflows(builder: cloaca.WorkflowBuilder) -> None:
     workflow.name = "other"  # type: ignore[misc]
     cloaca.register_workflow_constructor("w", builder.build)
     cloaca.register_workflow_constructor("w", workflow)  # type: ignore[arg-type]
+
+
+def copies(builder: cloaca.WorkflowBuilder, workflow: cloaca.Workflow) -> None:
+    copy = builder.add_workflow(workflow, prefix="north", dependencies=["load", best], inputs={"rows": "all"})
+    builder.add_workflow("other", prefix="south", dependencies=[*copy.leaves])
+    builder.add_workflow(builder, prefix="east")
+    builder.add_workflow(workflow)  # type: ignore[call-arg]
+    builder.add_workflow(3, prefix="west")  # type: ignore[arg-type]
+    builder.add_workflow(workflow, prefix="west", inputs={"rows": 3})  # type: ignore[dict-item]
+    assert_type(copy.prefix, str)
+    assert_type((copy.ids, copy.roots, copy.leaves), tuple[tuple[str, ...], tuple[str, ...], tuple[str, ...]])
+    assert_type(copy.inputs, Mapping[str, str])
+    copy = workflow.copies[0]
+    copy.ids = ()  # type: ignore[misc]
 
 
 def namespaces() -> None:

@@ -12,6 +12,7 @@ from typing import Any, Self, TypeAlias
 
 from cloaca import argument, precedence, registry
 from cloaca.condition import renamed
+from cloaca.copies import Added, checked_inputs, checked_prefix, copied_tasks, copy_of
 from cloaca.engine.pairing import findings
 from cloaca.engine.plan import Plan, plan
 from cloaca.errors import INPUT, NotSupportedYetError, WorkflowError
@@ -21,7 +22,7 @@ from cloaca.namespace import WorkflowContext
 from cloaca.result import WorkflowResult
 from cloaca.rules import TriggerRule, checked_rule
 from cloaca.wire.frames import is_encodable
-from cloaca.workflow import Task, Workflow
+from cloaca.workflow import Copy, Task, Workflow
 
 TaskFunction: TypeAlias = Callable[..., Any]
 Dependency: TypeAlias = str | TaskFunction
@@ -41,6 +42,16 @@ def check_name(what: str, name: object) -> None:
         raise ValueError(f"{what} is a string that isn't empty, and {name!r} is not.")
     if not is_encodable(name):
         raise ValueError(f"{what} is a string that UTF-8 can carry, and {name!r} is not: it has lone surrogates.")
+
+
+def checked_dependencies(what: str, listed: Any) -> tuple[Dependency, ...]:
+    """The dependencies, in the order in which they are listed. Raises `ValueError` where they are none."""
+    if not isinstance(listed, list | tuple):
+        raise ValueError(f"{what} takes a list of ids or functions, not {listed!r}.")
+    for i, dependency in enumerate(listed):
+        if not isinstance(dependency, str) and not callable(dependency):
+            raise ValueError(f"Dependency {i} must be either a string or a function object with __name__ attribute")
+    return tuple(listed)
 
 
 def refuse_unsupported(owner: str, given: Mapping[str, object]) -> None:
@@ -108,6 +119,7 @@ class WorkflowBuilder:
         self._tags: dict[str, str] = {}
         self._defined: list[tuple[Task, Sequence[Dependency]]] = []  # tasks, each with what it lists to depend on
         self._ids: dict[Hashable, tuple[str, ...]] = {}  # by id, and by function: the ids it was defined under
+        self._added = Added()
         self._built: Workflow | None = None
 
     def description(self, text: str) -> Self:
@@ -146,6 +158,67 @@ class WorkflowBuilder:
             raise ValueError(f"Task {name!r} not found in registry. Make sure it was decorated with @task.")
         return self
 
+    def add_workflow(
+        self,
+        other: "Workflow | WorkflowBuilder | str",
+        *,
+        prefix: str,
+        dependencies: Sequence[Dependency] = (),
+        inputs: Mapping[str, str] | None = None,
+    ) -> Copy:
+        """Make another workflow a part of this one, under a prefix; returns the copy, with its `ids` and `leaves`.
+
+        With the prefix "north" its task "load" is "north.load" here, and what it sets as "total" is "north.total"; its
+        own code goes on to say "load" and "total". Its tasks see no other keys, but for `inputs`: from a key of theirs
+        to the key of this workflow in which its first value is found. The tasks on which it begins depend on
+        `dependencies`. Rules, retries and limits come along; its description and tags don't.
+
+        Args:
+            other: a workflow, as it is now; its name, or its builder, will do.
+            prefix: a name without a dot.
+            dependencies: ids of tasks, or functions that are tasks of this block; they may be defined later.
+            inputs: as in `{"rows": "north_rows"}`.
+
+        Raises:
+            ValueError: an argument makes no sense, the prefix is taken, or a builder is to be added to itself.
+            UnknownWorkflowError: no workflow of that name is registered.
+
+        >>> import cloaca
+        >>> with cloaca.WorkflowBuilder("region") as region:
+        ...
+        ...     @cloaca.task()
+        ...     def total(context):
+        ...         context["total"] = sum(context["rows"])
+        >>> with cloaca.WorkflowBuilder("country") as country:
+        ...     north = country.add_workflow(region, prefix="north", inputs={"rows": "north_rows"})
+        ...
+        ...     @cloaca.task(dependencies=[*north.leaves])
+        ...     def report(context):
+        ...         context["report"] = context["north.total"]
+        >>> country.build().topological_sort()
+        ['north.total', 'report']
+        """
+        workflow, prefix = self._other(other), checked_prefix(prefix)
+        copy = copy_of(workflow, prefix, MappingProxyType(checked_inputs(prefix, inputs)))
+        first = checked_dependencies("add_workflow(dependencies=...)", dependencies)
+        self._added.add(workflow, copy)
+        for task in copied_tasks(workflow, prefix):
+            self._defined.append((task, task.dependencies or first))
+            self._ids[task.id] = (task.id,)
+        self._built = None
+        return copy
+
+    def _other(self, other: "Workflow | WorkflowBuilder | str") -> Workflow:
+        if other is self:
+            raise ValueError(f"The workflow {self.name!r} can't be a part of itself.")
+        if isinstance(other, str):
+            return registry.find(other)
+        if isinstance(other, WorkflowBuilder):
+            return other.build()
+        if isinstance(other, Workflow):
+            return other
+        raise ValueError(f"add_workflow takes a workflow, its builder or its name, not {other!r}.")
+
     def build(self) -> Workflow:
         """Return the workflow with every task defined so far; works inside the block and after it.
 
@@ -164,13 +237,26 @@ class WorkflowBuilder:
             tasks = tuple(map(self._with_rule, tasks))
         compiled = self._compiled(tasks)
         tags = MappingProxyType(dict(self._tags))
+        merge = MappingProxyType({**self._merge, **self._added.rules}) if self._added.rules else self._merge
         return Workflow(
-            self.name, self._description, tags, tasks, compiled, self._merge, self._on_conflict, self._on_complete
+            self.name,
+            self._description,
+            tags,
+            tasks,
+            compiled,
+            merge,
+            self._on_conflict,
+            self._on_complete,
+            tuple(self._added.copies),
         )
 
     def _compiled(self, tasks: Sequence[Task]) -> Plan:
         conditions = [(task.id, task.trigger_rules) for task in tasks if task.trigger_rules is not None]
-        unclear = (*self._unclear(), *precedence.unknown(conditions, [task.id for task in tasks]))
+        unclear = (
+            *self._unclear(),
+            *precedence.unknown(conditions, [task.id for task in tasks]),
+            *self._added.findings(tasks, self._merge, self._on_conflict),
+        )
         try:
             compiled = plan(self.name, [(task.id, task.dependencies) for task in tasks])
         except WorkflowError as error:

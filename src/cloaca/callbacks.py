@@ -51,7 +51,7 @@ class Callbacks:
         """An attempt has ended of a task that has a callback for that."""
         task = self._workflow.tasks[self._workflow.plan.defined[tell.rank]]
         name = tell.name or task.id
-        context = self._context(name, tell)
+        context = self._context(name, task.prefix, tell)
         if tell.error is None:
             self._add(f"on_success of task {name!r}", partial(_given(task.on_success), name, context))
         else:
@@ -94,7 +94,7 @@ class Callbacks:
         if not self._is_over:
             self._due.append((what, call))
 
-    def _context(self, name: str, tell: Tell) -> Context:
+    def _context(self, name: str, prefix: str, tell: Tell) -> Context:
         if self._replica is None:
             raise AssertionError("an attempt ended after its run")
         kept, before = _Kept(), self._newest()
@@ -104,7 +104,7 @@ class Callbacks:
         given = self._replica.slice(tell)
         outcomes = given.outcomes if given.outcomes is None else _OneByOne(given.outcomes, self._lock)
         slice_ = Slice(_OneByOne(given.versions, self._lock), given.complete, outcomes)
-        return of_ended(slice_, name, tell.diff, self._rules, kept, (self._seed, tell.ended))
+        return of_ended(slice_, name, tell.diff, self._rules, kept, (self._seed, tell.ended), prefix)
 
 
 class _Kept:

@@ -102,6 +102,7 @@ class Captures:
                 tells_failure=task.on_failure is not None,
                 each=each.get(rank),
                 limit=task.limit,
+                prefix=task.prefix,
             )
             for rank, (task, function) in enumerate(zip(self._tasks, functions, strict=True))
         ]
@@ -111,9 +112,10 @@ class Captures:
 
     def _sent_along(self, task: Task, function: Captured) -> tuple[str, ...]:
         """The keys that a slice covers. What is kept by task grows with every task: it is sent when asked for."""
-        reads, collected = function.reads if task.reads is None else task.reads, self._collected
-        if task.for_each in reads and task.reads is None:  # an instance is sent its item, not the collection
-            reads = tuple(key for key in reads if key != task.for_each)
+        reads, collected = task.reads, self._collected
+        if reads is None:
+            named = [task.prefix + key for key in function.reads] if task.prefix else function.reads
+            reads = tuple([key for key in named if key != task.for_each])  # an instance is sent its item alone
         return reads if collected.isdisjoint(reads) else tuple(key for key in reads if key not in collected)
 
 
@@ -126,7 +128,7 @@ def mapped_over(plan: Plan, tasks: Sequence[Task], expansions: Mapping[int, int]
     """How tasks are mapped, by rank. `expansions` are the numbers of what expands them."""
     if not expansions:
         return {}
-    writes = {rank: keys_set(tasks[rank].function) for rank in expansions}
+    writes = {rank: tuple([tasks[rank].prefix + key for key in keys_set(tasks[rank].function)]) for rank in expansions}
     return paired(plan, [task.for_each for task in tasks], expansions, writes)
 
 

@@ -257,14 +257,18 @@ def leaves(condition: Condition) -> Iterator[Condition]:
         yield condition
 
 
-def renamed(condition: Condition, id_of: Callable[[Named], Named]) -> Condition:
-    """The condition with the ids of the tasks that it asks about."""
+def renamed(
+    condition: Condition, id_of: Callable[[Named], Named], key_of: Callable[[str], str] = lambda key: key
+) -> Condition:
+    """The condition with the ids of the tasks that it asks about, and with other names for keys."""
     match condition:
         case Combined():
-            parts = tuple([renamed(part, id_of) for part in condition.parts])
+            parts = tuple([renamed(part, id_of, key_of) for part in condition.parts])
             return Combined(condition.how, parts, condition.depth)
         case TaskEnded():
             return TaskEnded(id_of(condition.task), condition.status)
+        case ContextValue():
+            return ContextValue(key_of(condition.key), condition.operator, condition.payload)
         case _:
             return condition
 

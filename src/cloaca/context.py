@@ -6,7 +6,7 @@ given part is a slice: what it lacks is asked for when it is needed, and the tas
 """
 
 import json
-from collections.abc import Callable, ItemsView, Iterable, Iterator, KeysView, Mapping, Sequence, ValuesView
+from collections.abc import ItemsView, Iterable, Iterator, KeysView, Mapping, Sequence, ValuesView
 from contextlib import suppress
 from difflib import get_close_matches
 from itertools import islice
@@ -14,17 +14,15 @@ from typing import Any, Literal, Self
 
 from cloaca.equality import equal
 from cloaca.errors import INPUT, DecodeError, MergeConflict, StorageFullError
-from cloaca.merge.conflict import Conflict, shown
+from cloaca.merge.conflict import Conflict, rivals_of, shown
 from cloaca.merge.rules import Rules
 from cloaca.merge.settle import Settled, settle
+from cloaca.scope import Ask, Scope
 from cloaca.shelf import Shelf, Traffic
 from cloaca.wire.blobs import LARGE, Part, blob_of, is_content, is_reference
 from cloaca.wire.codec import decode, encode, encode_each, encode_unseen, inlined
 from cloaca.wire.frames import is_encodable
 from cloaca.wire.messages import Item, Outcome, Slice, Version
-
-Ask = Callable[[tuple[str, ...], bool, bool], Slice]
-"""Asks for keys, for all the rest, for the outcomes; answers with a slice."""
 
 _NOTHING = Slice({}, complete=True, outcomes={})
 _MISSING = object()
@@ -62,6 +60,7 @@ class Context:
         "_met",
         "_origin",
         "_outcomes",
+        "_prefix",
         "_rules",
         "_settled",
         "_shelf",
@@ -69,6 +68,7 @@ class Context:
         "_writer",
     )
     _item_key: bytes | None  # where the attempt is for an item
+    _prefix: str  # where the task belongs to a copy
     __hash__ = None  # type: ignore[assignment]  # mutable, and equal by value
 
     def __init__(self, data: dict[str, Any] | None = None) -> None:
@@ -252,6 +252,8 @@ class Context:
         given = Slice(self._known, self._complete, self._outcomes, self._met)
         twin._open(given, self._covered, self._ask, self._writer, self._rules, self._shelf, self._leases, self._origin)
         twin._outcomes = self._outcomes
+        if hasattr(self, "_prefix"):
+            twin._prefix = self._prefix
         twin._changes = dict(self._changes)
         twin._settled = self._settled  # what is merged for one of the two is merged for both
         if hasattr(self, "_item_key"):
@@ -384,7 +386,11 @@ class Context:
         return settled.writer if isinstance(settled, Settled) else self._known[key][0].writer
 
     def _missing(self, key: str) -> KeyError:
-        return KeyError(f"Key not found: {_checked(key)}{_nearest(key, self._present())}")
+        text = f"Key not found: {_checked(key)}{_nearest(key, self._present())}"
+        if hasattr(self, "_prefix"):
+            text = f"{text.removesuffix('.')}. In the whole workflow it is {self._prefix + key!r}; "
+            text += "add_workflow(inputs=...) passes keys in."
+        return KeyError(text)
 
 
 def _answer_nothing(*_question: object) -> Slice:
@@ -479,11 +485,14 @@ def of_ended(
     rules: Rules,
     leases: object,
     origin: tuple[int, int],
+    prefix: str = "",
 ) -> Context:
     """What an attempt saw, with what it has set: for a look at it afterwards. `leases` and `origin` are as above."""
     context = Context.__new__(Context)
     context._open(given, frozenset(), _answer_nothing, writer, rules, leases=leases, origin=origin)
-    context._changes = dict(diff)
+    if prefix:
+        context = within(context, prefix)
+    context._changes = {key[len(prefix) :]: payload for key, payload in diff.items()}
     return context
 
 
@@ -491,6 +500,30 @@ def payload_of(context: Context, key: str) -> bytes | None:
     """The encoded value of the key as it stands; `None` where it is absent or in conflict."""
     held = context._held(key)
     return held if isinstance(held, bytes) else None
+
+
+def within(context: Context, prefix: str) -> Context:
+    """A task's context as the task of a copy sees it: only what is called `prefix...`, and by the rest of its name.
+
+    Changes are made here under these names. What is read is told under the names that `context` has.
+    """
+    scope = Scope(prefix)
+    view = Context.__new__(type(context))
+    given = scope.entered(Slice(context._known, context._complete, context._outcomes, context._met))
+    covered, rules = frozenset(scope.inner(context._covered)), context._rules.within(prefix)
+    view._open(
+        given,
+        covered,
+        scope.asking(context._ask),
+        context._writer,
+        rules,
+        context._shelf,
+        context._leases,
+        origin=context._origin,
+    )
+    view._traffic = context._traffic.within(prefix)
+    view._prefix = prefix
+    return view
 
 
 def leases_of(context: Context) -> object:
@@ -586,7 +619,7 @@ def item_of(context: Context, item: Item) -> Any:
         DecodeError: the item can't be rebuilt in this process.
     """
     context._item_key = item.key
-    context._traffic.note(item.of, item.payload)
+    context._traffic.note(item.of.removeprefix(getattr(context, "_prefix", "")), item.payload)
     try:
         return decode(item.payload)
     except Exception as error:
@@ -605,17 +638,8 @@ def versions_of(context: Context) -> dict[str, Version]:
 
 def _alone(context: Context, key: str, held: bytes | Conflict) -> Version:
     if isinstance(held, Conflict):
-        return Version(INPUT, None, rivals=tuple(_rivals(held.versions)))
+        return Version(INPUT, None, rivals=tuple(rivals_of(held.versions)))
     return Version(context._writer_of(key), held)
-
-
-def _rivals(versions: Iterable[Version]) -> Iterator[Version]:
-    """The versions in conflict, with those that were so before in place of what they were given as."""
-    for version in versions:
-        if version.rivals:
-            yield from _rivals(version.rivals)
-        else:
-            yield Version(version.writer, version.payload, place=version.place)
 
 
 def merges_of(context: Context) -> dict[str, str]:

@@ -1,10 +1,11 @@
 """A plan as a picture, in the languages of Mermaid and Graphviz.
 
 Nodes are called `t0`, `t1` and so on, by rank; the author's ids appear in labels only, where any text can be escaped.
-Beneath them stand the notes on tasks, if there are any. Mapped tasks have a double border.
+Beneath them stand the notes on tasks, if there are any. Mapped tasks have a double border. Tasks of one copy (see
+`cloaca.copies`) stand in a box.
 """
 
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 
 from cloaca.engine.plan import Plan
 
@@ -15,25 +16,35 @@ _DOT_ESCAPES = str.maketrans(
 
 _LONGEST_NOTE = 120
 
+Boxes = Sequence[tuple[str, Sequence[str]]]
+"""Prefixes, each with the ids of its tasks; a box before those inside it."""
 
-def to_mermaid(plan: Plan, notes: Mapping[str, str], mapped: Collection[str] = ()) -> str:
+
+def to_mermaid(plan: Plan, notes: Mapping[str, str], mapped: Collection[str] = (), boxes: Boxes = ()) -> str:
     """Return the plan as a Mermaid flowchart, from top to bottom. `mapped` are the ids of mapped tasks."""
 
     def label(name: str) -> str:
         text = '["' + "<br>".join(map(_mermaid, _lines(name, notes))) + '"]'
         return f"[{text}]" if name in mapped else text
 
-    return "\n".join(["flowchart TD", *_nodes(plan, label), *_edges(plan, "-->")]) + "\n"
+    def box(number: int, prefix: str) -> str:
+        return f'subgraph b{number}["{_mermaid(prefix)}"]'
+
+    nodes = _boxed(plan, label, boxes, box, "end")
+    return "\n".join(["flowchart TD", *nodes, *_edges(plan, "-->")]) + "\n"
 
 
-def to_dot(name: str, plan: Plan, notes: Mapping[str, str], mapped: Collection[str] = ()) -> str:
+def to_dot(name: str, plan: Plan, notes: Mapping[str, str], mapped: Collection[str] = (), boxes: Boxes = ()) -> str:
     """Return the plan as a Graphviz digraph called `name`. `mapped` are the ids of mapped tasks."""
 
     def label(task: str) -> str:
         text = ' [label="' + "\\n".join(map(_dot, _lines(task, notes))) + '"'
         return text + (" peripheries=2];" if task in mapped else "];")
 
-    lines = [*_nodes(plan, label), *(f"{edge};" for edge in _edges(plan, "->"))]
+    def box(number: int, prefix: str) -> str:
+        return f'subgraph cluster{number} {{ label="{_dot(prefix)}";'
+
+    lines = [*_boxed(plan, label, boxes, box, "}"), *(f"{edge};" for edge in _edges(plan, "->"))]
     return "\n".join([f'digraph "{_dot(name)}" {{', *lines, "}"]) + "\n"
 
 
@@ -45,8 +56,30 @@ def _lines(task: str, notes: Mapping[str, str]) -> tuple[str, ...]:
     return task, note if len(note) <= _LONGEST_NOTE else f"{note[:_LONGEST_NOTE]}..."
 
 
-def _nodes(plan: Plan, label: Callable[[str], str]) -> Iterator[str]:
-    return (f"    t{rank}{label(name)}" for rank, name in enumerate(plan.names))
+def _boxed(
+    plan: Plan, label: Callable[[str], str], boxes: Boxes, box: Callable[[int, str], str], end: str
+) -> Iterator[str]:
+    """The tasks in no box, then box by box the rest; a box inside another one stands within it."""
+    innermost = {task: prefix for prefix, tasks in boxes for task in tasks}
+    members: dict[str, list[str]] = {prefix: [] for prefix in ("", *(prefix for prefix, _ in boxes))}
+    for rank, name in enumerate(plan.names):
+        members[innermost.get(name, "")].append(f"t{rank}{label(name)}")
+    yield from (f"    {node}" for node in members[""])
+    around: list[str] = []
+    for number, (prefix, _) in enumerate(boxes):
+        while around and not prefix.startswith(around[-1]):
+            around.pop()
+            yield f"{_indent(around)}{end}"
+        yield f"{_indent(around)}{box(number, prefix[:-1])}"
+        around.append(prefix)
+        yield from (f"{_indent(around)}{node}" for node in members[prefix])
+    while around:
+        around.pop()
+        yield f"{_indent(around)}{end}"
+
+
+def _indent(around: Sequence[str]) -> str:
+    return "    " * (1 + len(around))
 
 
 def _edges(plan: Plan, arrow: str) -> Iterator[str]:

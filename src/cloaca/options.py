@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final, TypedDict
 
 from cloaca import argument
-from cloaca.builder import Dependency, check_name, refuse_unsupported
+from cloaca.builder import Dependency, check_name, checked_dependencies, refuse_unsupported
 from cloaca.condition import Condition
 from cloaca.context import Context
 from cloaca.retry import BackoffStrategy, RetryCondition, RetryPolicy
@@ -62,14 +62,7 @@ def task_id(name: str | None) -> str | None:
 
 def dependencies(listed: Any) -> tuple[Dependency, ...]:
     """What the task depends on, in the order in which it is listed."""
-    if listed is None:
-        return ()
-    if not isinstance(listed, list | tuple):
-        raise ValueError(f"task(dependencies=...) takes a list of ids or functions, not {listed!r}.")
-    for i, dependency in enumerate(listed):
-        if not isinstance(dependency, str) and not callable(dependency):
-            raise ValueError(f"Dependency {i} must be either a string or a function object with __name__ attribute")
-    return tuple(listed)
+    return () if listed is None else checked_dependencies("task(dependencies=...)", listed)
 
 
 def keys(reads: Any) -> tuple[str, ...] | None:

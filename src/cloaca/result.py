@@ -235,8 +235,8 @@ def _held(final: Mapping[str, tuple[Version, ...]], leases: Leases, others: obje
     """What keeps the large values of a final context, also where their files are removed meanwhile."""
     if not leases and others is None:
         return None
-    payloads = (version.payload for versions in final.values() for version in versions)
-    stored = {held for payload in payloads if payload is not None for held in references_in(payload)}
+    payloads = (payload for versions in final.values() for version in versions for payload in _payloads(version))
+    stored = {held for payload in payloads for held in references_in(payload)}
     if not stored:
         return None
     return (
@@ -244,6 +244,14 @@ def _held(final: Mapping[str, tuple[Version, ...]], leases: Leases, others: obje
         list(map(preserve, map(blob_of, stored))),
         others,
     )
+
+
+def _payloads(version: Version) -> Iterator[bytes]:
+    """The payload of a version, and those of the versions from which it follows."""
+    if version.payload is not None:
+        yield version.payload
+    for rival in version.rivals:
+        yield from _payloads(rival)
 
 
 def root_causes(plan: Plan, outcomes: Sequence[Outcome]) -> list[str]:

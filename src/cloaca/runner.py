@@ -18,6 +18,7 @@ from cloaca.captures import Capture, Captures, by_rank, condition_number, mapped
 from cloaca.config import DefaultRunnerConfig
 from cloaca.context import Context, inlined_version, leases_of, versions_of
 from cloaca.coordinator import Job
+from cloaca.copies import homes, passing
 from cloaca.database import check_url
 from cloaca.engine.batches import BatchRun
 from cloaca.engine.events import Deliver
@@ -203,7 +204,7 @@ class DefaultRunner:
         given = _checked_context(context)
         inputs = versions_of(given)
         seed = chosen_seed(seed)
-        rules = Rules(workflow.merge, workflow.on_conflict)
+        rules = Rules(workflow.merge, workflow.on_conflict, homes(workflow))
         limits = Limits(self._settings.workflow_timeout, fail_fast, self._settings.grace, self._settings.warn_above)
         if self._settings.executor == "serial":
             return self._start_here(workflow, rules, inputs, limits, seed)
@@ -323,6 +324,7 @@ class DefaultRunner:
                     tells_failure=task.on_failure is not None,
                     each=each.get(rank),
                     limit=task.limit,
+                    prefix=task.prefix,
                 )
                 for rank, task in enumerate(tasks)
             ],
@@ -395,7 +397,9 @@ def _merging(workflow: Workflow, rules: Rules, number: int) -> Merging:
     def place(rank: int) -> str:
         return place_of(workflow.tasks[workflow.plan.defined[rank]].function, directory)
 
-    return Merging(number, frozenset(workflow.merge), rules.collected, rules.on_conflict == "fail", place)
+    return Merging(
+        number, frozenset(workflow.merge), rules.collected, rules.on_conflict == "fail", place, passing(workflow)
+    )
 
 
 def _stored(inputs: dict[str, Version], storage: Storage) -> Leases:

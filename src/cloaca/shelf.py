@@ -57,6 +57,12 @@ class Traffic:
         self.read = 0
         self.mapped = 0
 
+    def within(self, prefix: str) -> "Traffic":
+        """The same, for a task that names keys without their `prefix`."""
+        traffic = _Within(prefix)
+        traffic.keys, traffic.read, traffic.mapped = self.keys, self.read, self.mapped
+        return traffic
+
     def note(self, key: str, payload: bytes) -> None:
         """A value is read."""
         self.keys[key] = None
@@ -69,3 +75,16 @@ class Traffic:
             self.read += size_of(payload)
         else:
             self.read += len(payload)
+
+
+class _Within(Traffic):
+    """Counts keys that are named without their prefix."""
+
+    __slots__ = ("_prefix",)
+
+    def __init__(self, prefix: str) -> None:
+        super().__init__()
+        self._prefix = prefix
+
+    def note(self, key: str, payload: bytes) -> None:
+        super().note(self._prefix + key, payload)

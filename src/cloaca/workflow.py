@@ -25,7 +25,8 @@ class Task:
     `trigger_rule`: the name of the rule by which it starts, or `trigger_rules`: the condition in its place; where both
     are `None`, the default rule applies. `on_success` and `on_failure` are called in the program, if given, when tries
     of it have ended. `for_each`: the key of the items for each of which it runs, or `None` where it runs once.
-    `limit`: the name of the runner's limit that it keeps to. `form`: what the function is called with.
+    `limit`: the name of the runner's limit that it keeps to. `form`: what the function is called with. `prefix`: in a
+    copy of another workflow, what the names of its keys begin with; its function leaves that out.
     """
 
     id: str
@@ -41,11 +42,28 @@ class Task:
     for_each: str | None = None
     limit: str | None = None
     form: Form = PLAIN
+    prefix: str = ""
 
     @property
     def has_rule(self) -> bool:
         """Whether it says by which rule it starts."""
         return self.trigger_rule is not None or self.trigger_rules is not None
+
+
+@dataclass(frozen=True, slots=True)
+class Copy:
+    """A workflow as part of another one: what `WorkflowBuilder.add_workflow` returns. Its names begin with the prefix.
+
+    `ids` are its tasks, in order of definition; `roots` and `leaves` those of them on which it begins and ends;
+    `inputs` leads from its keys to those in which their first values are found. All names are as the whole workflow
+    has them.
+    """
+
+    prefix: str
+    ids: tuple[str, ...]
+    roots: tuple[str, ...]
+    leaves: tuple[str, ...]
+    inputs: Mapping[str, str] = field(default_factory=dict, hash=False)
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -54,7 +72,8 @@ class Workflow:
 
     `tasks` is in order of definition; `plan` is the same graph in the engine's terms. `merge` holds the merge rules by
     key, and `on_conflict` says what becomes of values that don't combine: "first", "last", "fail", or `None`.
-    `on_complete`, if given, is called with the result of each execution.
+    `on_complete`, if given, is called with the result of each execution. `copies` are the workflows that are part of
+    it, each before those that are part of that.
     """
 
     name: str
@@ -65,13 +84,15 @@ class Workflow:
     merge: Mapping[str, Rule] = field(default_factory=dict)
     on_conflict: OnConflict | None = None
     on_complete: Callable[..., object] | None = None
+    copies: tuple[Copy, ...] = ()
 
     @cached_property
     def version(self) -> str:
         """16 hex digits over structure and code: equal where a run would do the same (see `cloaca.version`)."""
         tasks = ((task.id, task.dependencies, task.function) for task in self.tasks)
         rules = sorted(self.merge.items(), key=itemgetter(0))
-        return version(tasks, rules, self.on_conflict, list(_tries(self.tasks)), list(_triggers(self.tasks)))
+        copies = [(copy.prefix, tuple(copy.inputs.items())) for copy in self.copies]
+        return version(tasks, rules, self.on_conflict, list(_tries(self.tasks)), list(_triggers(self.tasks)), copies)
 
     def topological_sort(self) -> list[str]:
         """Return the task ids in the one fixed order in which every task follows its dependencies."""
@@ -99,14 +120,17 @@ class Workflow:
 
     def to_mermaid(self) -> str:
         """Return the graph as the text of a Mermaid flowchart. Rules stand beneath the names of their tasks."""
-        return diagram.to_mermaid(self.plan, _rules(self.tasks), self._mapped())
+        return diagram.to_mermaid(self.plan, _rules(self.tasks), self._mapped(), self._boxes())
 
     def to_dot(self) -> str:
         """Return the graph as the text of a Graphviz file. Rules stand beneath the names of their tasks."""
-        return diagram.to_dot(self.name, self.plan, _rules(self.tasks), self._mapped())
+        return diagram.to_dot(self.name, self.plan, _rules(self.tasks), self._mapped(), self._boxes())
 
     def _mapped(self) -> frozenset[str]:
         return frozenset(task.id for task in self.tasks if task.for_each is not None)
+
+    def _boxes(self) -> list[tuple[str, tuple[str, ...]]]:
+        return [(copy.prefix, copy.ids) for copy in self.copies]
 
     def __repr__(self) -> str:
         count = len(self.tasks)

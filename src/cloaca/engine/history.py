@@ -28,6 +28,7 @@ from itertools import islice, permutations
 
 from cloaca.engine.ancestry import FEW, Ancestry
 from cloaca.engine.order import MergeOrder
+from cloaca.engine.passing import NOTHING_PASSED, Passed, Passing
 from cloaca.engine.plan import Plan
 from cloaca.engine.telling import PlaceOf, Telling, Told
 from cloaca.engine.write import INPUT_RANK, Write, unsuperseded
@@ -44,7 +45,8 @@ class History:
     """The writes of one run.
 
     `inputs`: what the run was given. `ruled`: the keys that have merge rules; `collected`: those among them whose
-    values are kept by task. `place_of`: where the function of a task stands, by rank.
+    values are kept by task. `place_of`: where the function of a task stands, by rank. `passing`: which keys find the
+    value of another key where no task has written them.
     """
 
     def __init__(
@@ -55,15 +57,20 @@ class History:
         collected: AbstractSet[str] = frozenset(),
         ruled: AbstractSet[str] = frozenset(),
         place_of: PlaceOf = lambda _rank: "",
+        passing: Passing = NOTHING_PASSED,
     ) -> None:
         self._plan = plan
         self._ruled = ruled
         self._place_of = place_of
+        self._passing = passing
+        self._passed = Passed(passing, collected)
         self._ancestry = Ancestry(plan)
         self._order = MergeOrder(plan)
         self._telling = Telling(self._order, plan.defined, place_of, ruled)
         self._collected = collected
-        self._inputs = {key: (Write(INPUT_RANK, version, ()),) for key, version in inputs.items()}
+        self._inputs: dict[str, tuple[Write, ...]] = {
+            key: (Write(INPUT_RANK, version, ()),) for key, version in inputs.items()
+        }
         self._writes: list[dict[str, Write]] = [{}] * len(plan.names)
         self._alone: dict[str, Write] = {}  # of each key the one write that stands, as mostly
         self._standing: dict[str, dict[Write, None]] = {}  # and where several stand, those
@@ -85,7 +92,9 @@ class History:
 
     def twin(self) -> "History":
         """Another history of the same run, which knows of no task's writes yet."""
-        twin = History(self._plan, {}, collected=self._collected, ruled=self._ruled, place_of=self._place_of)
+        twin = History(
+            self._plan, {}, collected=self._collected, ruled=self._ruled, place_of=self._place_of, passing=self._passing
+        )
         twin._inputs = self._inputs
         return twin
 
@@ -127,6 +136,11 @@ class History:
         return self._telling.last_alone(standing) if standing else None
 
     @property
+    def shared(self) -> AbstractSet[bytes | None]:
+        """The payloads that were passed in, and so belong to another key as well."""
+        return self._passed.payloads
+
+    @property
     def ancestry(self) -> Ancestry:
         """What is known of which task comes before which."""
         return self._ancestry
@@ -165,7 +179,8 @@ class History:
         alone = self._alone.get(key)
         if alone is None:
             if key not in self._standing:
-                return self._inputs.get(key, ())
+                given = self._inputs.get(key, ())
+                return given if given or not self._passed.keys else self._passed.to(rank, key, self.versions)
         elif self._ancestry.is_surely_above(alone.rank, rank):
             return (alone,)
         remembered = self._remembered.setdefault(key, {})
@@ -175,7 +190,14 @@ class History:
                 only = self._only(start, self._stands(key))
                 remembered[start] = self._walk(start, key) if only is None else (only,)
             remembered[rank] = remembered[start]
-        return remembered[rank]
+        found = remembered[rank]
+        return found if found or not self._passed.keys else self._passed.to(rank, key, self.versions)
+
+    def _given_to(self, rank: int) -> dict[str, tuple[Write, ...]]:
+        """What the task sees that no task has written, by key: what is passed in first, then the input."""
+        keys = [key for key in self._passed.keys_at(rank) if key not in self._inputs]
+        passed = {key: self._passed.to(rank, key, self.versions) for key in keys}
+        return {**{key: writes for key, writes in passed.items() if writes}, **self._inputs} if keys else self._inputs
 
     def _climb(self, rank: int, key: str) -> int:
         """The highest task that surely sees what the task sees: up along single dependencies that didn't write."""
@@ -255,7 +277,7 @@ class History:
         """The versions of each of the keys that were written."""
         found: dict[str, Told] = {}
         for key in keys:
-            if key in self._alone or key in self._standing or key in self._inputs:
+            if key in self._alone or key in self._standing or key in self._inputs or key in self._passed.keys:
                 told = self.versions(rank, key)
                 if told:
                     found[key] = told
@@ -279,13 +301,14 @@ class History:
 
     def met(self, rank: int) -> tuple[str, ...] | None:
         """The keys of which the task may see several candidates, or one in conflict; `None` where they are too many."""
+        passed = self._passed.keys_at(rank) if self._passed.keys else ()
         if not self._met or not (self._has_rivals or self._ancestry.is_beneath_join(rank)):
-            return ()
+            return passed
         if len(self._met) > MANY:
             return None
         if len(self._met_names) != len(self._met):
             self._met_names = tuple(sorted(self._met))
-        return self._met_names
+        return (*passed, *self._met_names) if passed else self._met_names
 
     def near(self, rank: int) -> Iterator[tuple[str, Told] | None]:
         """Every key that the task sees and that stands by itself, with its version: those written nearest first.
@@ -311,7 +334,7 @@ class History:
             if is_barren:
                 yield None
             ahead.extend(self._plan.predecessors[task])
-        yield from (self._alone_at(rank, key) for key in self._inputs if key not in given)
+        yield from (self._alone_at(rank, key) for key in self._given_to(rank) if key not in given)
 
     def _alone_at(self, rank: int, key: str) -> tuple[str, Told] | None:
         candidates = () if key in self._collected else self.candidates(rank, key)
@@ -324,8 +347,11 @@ class History:
             for key, write in self._writes[task].items():
                 found.setdefault(key, []).append(write)
         standing = {key: self._unsuperseded(tuple(writes)) for key, writes in found.items()}
+        untouched = self._given_to(rank)
         ordered = self._in_order(
-            {**self._inputs, **standing}, sorted({write.rank for writes in standing.values() for write in writes})
+            untouched,
+            {**untouched, **standing},
+            sorted({write.rank for writes in standing.values() for write in writes}),
         )
         return {
             key: (writes[0].version,) if self._is_value(key, writes) else self.versions(rank, key)
@@ -338,7 +364,7 @@ class History:
             return self._final_alone()
         return {
             key: (writes[0].version,) if self._is_value(key, writes) else self._told_at_the_end(key, writes)
-            for key, writes in self._in_order(self.standing(), range(len(self._writes))).items()
+            for key, writes in self._in_order(self._inputs, self.standing(), range(len(self._writes))).items()
         }
 
     def _final_alone(self) -> dict[str, Told]:
@@ -366,10 +392,10 @@ class History:
     def _is_value(self, key: str, writes: Sequence[Write]) -> bool:
         return len(writes) == 1 and key not in self._collected
 
-    def _in_order(self, found: Mapping[str, tuple[Write, ...]], tasks: Iterable[int]) -> dict[str, tuple[Write, ...]]:
-        ordered: dict[str, tuple[Write, ...]] = {
-            key: writes for key, writes in self._inputs.items() if found[key] is writes
-        }
+    def _in_order(
+        self, given: Mapping[str, tuple[Write, ...]], found: Mapping[str, tuple[Write, ...]], tasks: Iterable[int]
+    ) -> dict[str, tuple[Write, ...]]:
+        ordered: dict[str, tuple[Write, ...]] = {key: writes for key, writes in given.items() if found[key] is writes}
         standing = {write for writes in found.values() for write in writes}
         for task in tasks:
             for key, write in self._writes[task].items():

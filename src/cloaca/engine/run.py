@@ -165,6 +165,7 @@ class Run:
             collected=self._merging.collected,
             ruled=self._merging.ruled,
             place_of=self._merging.place_of,
+            passing=self._merging.passing,
         )
         self._lifetimes = Lifetimes(
             plan,
@@ -360,7 +361,7 @@ class Run:
             if rank >= self._tasks:
                 return self._assignment_for_item(number, rank)
             asked = work.trigger.keys if isinstance(work.trigger, Condition) else ()
-            work = replace(work, function=work.each.expansion, reads=(work.each.key, *asked))
+            work = replace(work, function=work.each.expansion, reads=(work.each.key, *asked), prefix="")
         agreed: tuple[str, ...] = ()
         reads = work.reads
         if self._merging.unanimous and len(self.plan.predecessors[rank]) > 1:
@@ -381,6 +382,7 @@ class Run:
             seed=self.seed,
             place=self.priority.places[rank],
             condition=work.condition,
+            prefix=work.prefix,
         )
 
     def _assignment_for_item(self, number: int, unit: int) -> Assignment:
@@ -396,6 +398,7 @@ class Run:
             seed=self.seed,
             place=self.priority.places[fan.rank],
             item=fan.item(unit - fan.first),
+            prefix=self._work[unit].prefix,
         )
 
     def _tick(self) -> Commands:
@@ -468,7 +471,8 @@ class Run:
 
     def _released(self) -> Commands:
         writes = self._lifetimes.released(self._current)
-        payloads = [write.version.payload for write in writes if write.version.payload is not None]
+        released = (write.version.payload for write in writes)
+        payloads = [payload for payload in released if payload is not None and payload not in self.history.shared]
         payloads += self._spent
         news, self._news = self._news, []
         self._spent.clear()

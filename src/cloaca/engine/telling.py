@@ -78,6 +78,7 @@ class Telling:
                     _told_places(saw(write), writes, places),
                     "" if write.rank == INPUT_RANK else self._place_of(write.rank),
                     write.version.rivals,
+                    write.version.source,
                 )
                 for write in writes
             ]

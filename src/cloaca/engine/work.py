@@ -1,12 +1,13 @@
 """What a run is given beside its plan: what tasks run, what it must keep to, and what it has to know of merging."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from msgspec import Struct
 
 from cloaca.condition import Condition
 from cloaca.engine.fan import Each
+from cloaca.engine.passing import Passing
 from cloaca.engine.telling import PlaceOf
 from cloaca.retry import RetryPolicy
 
@@ -20,7 +21,7 @@ class Work(Struct, frozen=True, gc=False):
     start, a rule by name or a condition; `None`: the default rule. `condition`: the number under which that was
     published, where it is asked in the attempt; 0 where the run decides. `tells_success` and `tells_failure`: whether
     the program wants to be told of attempts that end so. `each`: it is a mapped task, and runs this for each item.
-    `limit`: the name of the seats of which each attempt takes one.
+    `limit`: the name of the seats of which each attempt takes one. `prefix`: of the task's keys, in a copy.
     """
 
     function: int
@@ -33,6 +34,7 @@ class Work(Struct, frozen=True, gc=False):
     tells_failure: bool = False
     each: Each | None = None
     limit: str | None = None
+    prefix: str = ""
 
 
 def followers(work: Sequence[Work]) -> dict[int, list[int]]:
@@ -64,7 +66,7 @@ class Merging:
 
     `rules` is the number of the published rules; `ruled` are the keys that have one, and `collected` those among them
     whose values are kept by task; `unanimous`: no task begins while a key is in conflict at it; `place_of` tells where
-    the function of a task stands, by rank.
+    the function of a task stands, by rank; `passing` which keys find a value of another key.
     """
 
     rules: int = 0
@@ -72,3 +74,4 @@ class Merging:
     collected: frozenset[str] = frozenset()
     unanimous: bool = False
     place_of: PlaceOf = lambda _rank: ""
+    passing: Passing = field(default_factory=dict)

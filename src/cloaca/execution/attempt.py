@@ -8,11 +8,22 @@ from decimal import getcontext, setcontext
 from inspect import isawaitable
 from typing import Any
 
-from cloaca.context import Ask, Context, adopt, changes_of, demand_agreement, diff_of, item_of, of_task, traffic_of
+from cloaca.context import (
+    Context,
+    adopt,
+    changes_of,
+    demand_agreement,
+    diff_of,
+    item_of,
+    of_task,
+    traffic_of,
+    within,
+)
 from cloaca.errors import kinds_of
 from cloaca.execution.meter import Meter
 from cloaca.execution.seeding import of_process
 from cloaca.merge.rules import Rules
+from cloaca.scope import Ask, Scope
 from cloaca.shelf import Shelf, Traffic
 from cloaca.watched import Watched
 from cloaca.wire.codec import encode
@@ -55,6 +66,8 @@ def run(
             clear()
             return Skipped(assignment.attempt, reason, meter.stop(traffic_of(context)))
         demand_agreement(context, assignment.agreed)
+        if assignment.prefix:
+            context = within(context, assignment.prefix)
         function = load(assignment.function)
         of_process().begin(assignment)
         variables, item = _variables(), assignment.item
@@ -64,9 +77,7 @@ def run(
             returned = variables.run(function, context, item_of(context, item))
         if returned is not None and returned is not context:
             _take_over(context, returned, variables)
-        diff = diff_of(context) if item is None else changes_of(context)
-        if isinstance(context, Watched):
-            context.tell_lost_changes(assignment.task)
+        diff = _left(context, assignment)
         clear()
     except BaseException as error:  # noqa: BLE001 - sys.exit and Ctrl-C of a task end the task, not the worker
         try:
@@ -82,6 +93,14 @@ def run(
 
 
 _NO_TRAFFIC = Traffic()
+
+
+def _left(context: Context, assignment: Assignment) -> dict[str, bytes | None]:
+    """What the attempt has set and removed, as it is called outside."""
+    if isinstance(context, Watched):
+        context.tell_lost_changes(assignment.task)
+    diff = diff_of(context) if assignment.item is None else changes_of(context)
+    return Scope(assignment.prefix).left(diff) if assignment.prefix else diff
 
 
 def _refusal(assignment: Assignment, load: Callable[[int], Any], context: Context) -> str | None:

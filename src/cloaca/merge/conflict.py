@@ -2,7 +2,7 @@
 
 import reprlib
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from decimal import Decimal
@@ -72,6 +72,15 @@ def conflict(
     where = "".join(f"[{short(member)}]" for member in path)
     rule = "" if cause is not None or path else _suggested(values, base)
     return Conflict(key, versions, writers, tuple(map(_shown_value, values)), where, rule, cause)
+
+
+def rivals_of(versions: Iterable[Version]) -> Iterator[Version]:
+    """The versions in conflict, with those that were so before in place of what they were given as."""
+    for version in versions:
+        if version.rivals:
+            yield from rivals_of(version.rivals)
+        else:
+            yield Version(version.writer, version.payload, place=version.place)
 
 
 def shown(payload: bytes | None) -> str:

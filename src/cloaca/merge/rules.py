@@ -18,23 +18,43 @@ OnConflict = Literal["first", "last", "fail"]
 class Rules:
     """The merge rules of one run, by key. `on_conflict`: what becomes of values that don't combine.
 
-    `collected`: the keys whose values are kept by task, where even a single write is not yet the value.
+    `collected`: the keys whose values are kept by task, where even a single write is not yet the value. `homes`: what
+    the ids of the tasks of a copy begin with, for keys of copies that are kept so.
     What merging found out is remembered as long as the run goes on, up to `REMEMBERED` bytes: the latest.
     """
 
-    def __init__(self, functions: Mapping[str, Rule] | None = None, on_conflict: OnConflict | None = None) -> None:
+    def __init__(
+        self,
+        functions: Mapping[str, Rule] | None = None,
+        on_conflict: OnConflict | None = None,
+        homes: Mapping[str, str] | None = None,
+    ) -> None:
         self._functions: dict[str, Rule | bytes] = dict(functions or {})
         self.on_conflict: OnConflict | None = on_conflict
         self.collected = frozenset(key for key, rule in self._functions.items() if rule is by_task)
+        self.whole = self
+        self._homes = dict(homes or {})
+        self._within: dict[str, Rules] = {}
         self._settled: dict[Any, tuple[Any, int]] = {}
         self._size = 0
 
     def packed(self, blobs: Mapping[str, bytes]) -> "Rules":
         """The same rules as they are sent to workers: each is loaded there when it is first needed."""
-        packed = Rules(None, self.on_conflict)
+        packed = Rules(None, self.on_conflict, self._homes)
         packed._functions.update(blobs)
         packed.collected = self.collected
         return packed
+
+    def within(self, prefix: str) -> "Rules":
+        """The same rules, by the names of keys without their `prefix`: for the tasks of a copy."""
+        rules = self._within.get(prefix)
+        if rules is None:
+            rules = self._within[prefix] = _Within(self, prefix)
+        return rules
+
+    def called(self, key: str, task: str) -> str:
+        """What a task is called in the value of a key that is kept by task: in a copy, as in what it is a copy of."""
+        return task.removeprefix(self._homes.get(key, ""))
 
     def has(self, key: str) -> bool:
         """Whether the key has a rule."""
@@ -58,3 +78,28 @@ class Rules:
         while self._size > REMEMBERED and len(self._settled) > 1:
             _, forgotten = self._settled.pop(next(iter(self._settled)))
             self._size -= forgotten
+
+
+class _Within(Rules):
+    """The rules of a run as the tasks of a copy see them. What is merged is remembered with the rest."""
+
+    def __init__(self, whole: Rules, prefix: str) -> None:
+        super().__init__(None, whole.on_conflict)
+        self.whole = whole
+        self._prefix = prefix
+        self.collected = frozenset(key.removeprefix(prefix) for key in whole.collected if key.startswith(prefix))
+
+    def called(self, key: str, task: str) -> str:
+        return self.whole.called(self._prefix + key, task)
+
+    def has(self, key: str) -> bool:
+        return self.whole.has(self._prefix + key)
+
+    def rule(self, key: str) -> Rule:
+        return self.whole.rule(self._prefix + key)
+
+    def remembered(self, name: object) -> Any:
+        return self.whole.remembered((self._prefix, name))
+
+    def remember(self, name: object, settled: object, size: int) -> None:
+        self.whole.remember((self._prefix, name), settled, size)

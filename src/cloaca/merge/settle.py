@@ -15,7 +15,7 @@ from typing import Any
 
 from cloaca.errors import INPUT, MERGE, DecodeError
 from cloaca.merge.change import ABSENT, Change
-from cloaca.merge.conflict import Conflict, conflict
+from cloaca.merge.conflict import Conflict, conflict, rivals_of
 from cloaca.merge.lineage import Lineage, set_of
 from cloaca.merge.named import combined, first, last, union
 from cloaca.merge.rules import Rules
@@ -48,7 +48,7 @@ def settle(key: str, versions: tuple[Version, ...], rules: Rules) -> Settled | C
     name = key, tuple([version.writer for version in versions])
     settled: Settled | Conflict | None = rules.remembered(name)
     if settled is None:
-        settled = _settle(key, versions, rules)
+        settled = _settle(key, _found(versions, rules), rules)
         payload = settled.payload if isinstance(settled, Settled) else None
         rules.remember(name, settled, 0 if payload is None else len(payload))
     return settled
@@ -56,12 +56,27 @@ def settle(key: str, versions: tuple[Version, ...], rules: Rules) -> Settled | C
 
 def _settle(key: str, versions: tuple[Version, ...], rules: Rules) -> Settled | Conflict:
     if key in rules.collected:
-        return _collected(key, versions)
+        return _collected(key, versions, rules)
     if len(versions) == 1:
         return _standing(key, versions[0], rules)
     history = _History(key, versions, rules)
     agreed = history.agreed_unopened()
     return history.outcome() if agreed is None else Settled(agreed.payload, agreed.writer)
+
+
+def _found(versions: tuple[Version, ...], rules: Rules) -> tuple[Version, ...]:
+    """The versions, with what is passed in from another key in the place of where it comes from."""
+    if not any(version.source for version in versions):
+        return versions
+    return tuple([_from_source(version, rules) if version.source else version for version in versions])
+
+
+def _from_source(version: Version, rules: Rules) -> Version:
+    """What the versions of its source come to, or those that don't combine."""
+    settled = settle(version.source, version.rivals, rules.whole)
+    if isinstance(settled, Conflict):
+        return Version(version.writer, None, version.saw, version.place, tuple(rivals_of(settled.versions)))
+    return Version(version.writer, settled.payload, version.saw, version.place)
 
 
 def _standing(key: str, version: Version, rules: Rules) -> Settled | Conflict:
@@ -224,7 +239,7 @@ def _ascends(places: Sequence[int]) -> bool:
 # ---- by task -------------------------------------------------------------------------------------------------------
 
 
-def _collected(key: str, versions: tuple[Version, ...]) -> Settled | Conflict:
+def _collected(key: str, versions: tuple[Version, ...], rules: Rules) -> Settled | Conflict:
     """A dict of what each task wrote, on top of the input's dict. A removal takes along all that its task saw."""
     lineage = Lineage([version.saw for version in versions])
     gone = 0
@@ -241,7 +256,7 @@ def _collected(key: str, versions: tuple[Version, ...]) -> Settled | Conflict:
     entries: dict[str, Any] = {}
     for version, value in zip(kept, values, strict=True):
         if version.writer != INPUT:
-            entries[version.writer] = value
+            entries[rules.called(key, version.writer)] = value
         elif type(value) is dict:
             entries = {**value, **entries}
         elif isinstance(value, Clash):

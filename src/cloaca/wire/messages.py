@@ -29,7 +29,7 @@ class Version(Message, frozen=True):
     Where several versions of a key travel together, `saw` tells which of them its writer saw, as places among them in
     the merge order at the writer (or `(-n,)` for the first n, as they stand), and `place` where the writer's function
     stands (`file.py:12`). `rivals`: the versions of a key that was in conflict when it was given to the run; there is
-    no payload then.
+    no payload then. With a `source`, they are the versions of the key of that name, of which this is the value.
     """
 
     writer: str
@@ -37,6 +37,7 @@ class Version(Message, frozen=True):
     saw: tuple[int, ...] = ()
     place: str = ""
     rivals: "tuple[Version, ...]" = ()
+    source: str = ""
 
 
 class Outcome(Message, frozen=True):
@@ -157,7 +158,8 @@ class Assignment(Message, frozen=True, tag="assign"):
     this is, from 1. `place`: how urgent it is among those of its run, the smallest number first. `seed` is the run's;
     with it, the task's id and `ended` (how many tries the task ended by itself, so without those that were lost) comes
     the attempt's own. `condition` is the number under which the task's condition was published, where it is asked in
-    the attempt: the task begins only if it holds. `item`: the function is called with that, too.
+    the attempt: the task begins only if it holds. `item`: the function is called with that, too. `prefix`: what the
+    names of the task's keys begin with, which it leaves out itself: that of a copy (see `cloaca.copies`).
     """
 
     attempt: int
@@ -172,6 +174,7 @@ class Assignment(Message, frozen=True, tag="assign"):
     place: int = 0
     condition: int = 0
     item: Item | None = None
+    prefix: str = ""
 
 
 class Free(Message, frozen=True, tag="free"):

@@ -1,0 +1,186 @@
+"""Copies: a workflow as part of another one, under a prefix.
+
+A copy has tasks and keys of its own. Their names are those of the workflow that it is a copy of, behind the prefix and
+a dot. The dot is what Python puts between a thing and its part; pictures show it as it is, and "::" stands between
+the names of a `TaskNamespace` already.
+
+Inside, nothing has another name than before: see `cloaca.scope`.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from typing import Any, Final
+
+from cloaca.condition import Condition, Named, renamed
+from cloaca.engine.passing import Passing, Source
+from cloaca.merge.rules import OnConflict, Rule
+from cloaca.rules import DEFAULT
+from cloaca.wire.frames import is_encodable
+from cloaca.workflow import Copy, Task, Workflow
+
+SEPARATOR: Final = "."
+
+
+# ---- what is given, checked ----------------------------------------------------------------------------------------
+
+
+def checked_prefix(prefix: Any) -> str:
+    """The prefix, with the separator. Raises `ValueError` where it can't be one."""
+    if not isinstance(prefix, str) or not prefix or not is_encodable(prefix):
+        raise ValueError(f"add_workflow(prefix=...) is a string that isn't empty, and {prefix!r} is not.")
+    if SEPARATOR in prefix:
+        raise ValueError(
+            f"add_workflow(prefix=...) has no {SEPARATOR!r} in it, as that stands between the prefix and the names "
+            f"behind it: {prefix!r}."
+        )
+    return str.__str__(prefix) + SEPARATOR
+
+
+def checked_inputs(prefix: str, inputs: Any) -> dict[str, str]:
+    """From keys of the copy, in full, to those that they are read from. Raises `ValueError` where there are none."""
+    if inputs is None:
+        return {}
+    if not isinstance(inputs, Mapping):
+        raise ValueError(f'add_workflow(inputs=...) maps keys to keys, as in {{"rows": "all_rows"}}, not {inputs!r}.')
+    for name in (*inputs.keys(), *inputs.values()):
+        if not isinstance(name, str) or not is_encodable(name):
+            raise ValueError(f"add_workflow(inputs=...) maps keys, which are strings, to keys; {name!r} is none.")
+    for key, source in inputs.items():
+        if source.startswith(prefix):
+            raise ValueError(f"add_workflow(inputs=...) reads {key!r} from {source!r}, a key of the copy itself.")
+    return {prefix + key: str.__str__(source) for key, source in inputs.items()}
+
+
+# ---- making a copy -------------------------------------------------------------------------------------------------
+
+
+def copy_of(workflow: Workflow, prefix: str, inputs: Mapping[str, str]) -> Copy:
+    """The workflow under a prefix."""
+    return Copy(
+        prefix,
+        tuple([prefix + task.id for task in workflow.tasks]),
+        tuple([prefix + root for root in workflow.get_roots()]),
+        tuple([prefix + leaf for leaf in workflow.get_leaves()]),
+        inputs,
+    )
+
+
+def copied_tasks(workflow: Workflow, prefix: str) -> Iterator[Task]:
+    """The tasks of the workflow, under the prefix: whatever names tasks or keys is renamed here.
+
+    They start by the rules that they have there, not by what the whole workflow says of tasks that have none.
+    """
+    for task in workflow.tasks:
+        named = task.trigger_rules is None and task.trigger_rule is None
+        yield replace(
+            task,
+            id=prefix + task.id,
+            dependencies=tuple([prefix + dependency for dependency in task.dependencies]),
+            reads=None if task.reads is None else tuple([prefix + key for key in task.reads]),
+            trigger_rule=DEFAULT if named else task.trigger_rule,
+            trigger_rules=None if task.trigger_rules is None else _under(prefix, task.trigger_rules),
+            for_each=None if task.for_each is None else prefix + task.for_each,
+            prefix=prefix + task.prefix,
+        )
+
+
+def _under(prefix: str, condition: Condition) -> Condition:
+    def id_of(named: Named) -> Named:
+        return prefix + named if isinstance(named, str) else named
+
+    return renamed(condition, id_of, lambda key: prefix + key)
+
+
+def copied_copies(workflow: Workflow, prefix: str) -> Iterator[Copy]:
+    """The copies that are part of the workflow, under the prefix."""
+
+    def under(names: Iterable[str]) -> tuple[str, ...]:
+        return tuple([prefix + name for name in names])
+
+    for copy in workflow.copies:
+        inputs = {prefix + key: prefix + source for key, source in copy.inputs.items()}
+        yield Copy(prefix + copy.prefix, under(copy.ids), under(copy.roots), under(copy.leaves), inputs)
+
+
+def copied_rules(workflow: Workflow, prefix: str) -> dict[str, Rule]:
+    """The merge rules of the workflow, under the prefix."""
+    return {prefix + key: rule for key, rule in workflow.merge.items()}
+
+
+# ---- what doesn't go together --------------------------------------------------------------------------------------
+
+
+class Added:
+    """The workflows that were added to a builder: their copies, rules, and what they say about conflicts."""
+
+    def __init__(self) -> None:
+        self.copies: list[Copy] = []
+        self.rules: dict[str, Rule] = {}
+        self._own: list[tuple[Copy, Workflow]] = []
+        self._taken: set[str] = set()
+
+    def add(self, workflow: Workflow, copy: Copy) -> None:
+        """Add a workflow with what is part of it. Raises `ValueError` where the prefix is taken."""
+        if copy.prefix in self._taken:
+            prefix = copy.prefix.removesuffix(SEPARATOR)
+            raise ValueError(f"A workflow was added with the prefix {prefix!r} already: give each its own.")
+        self._taken.add(copy.prefix)
+        self._own.append((copy, workflow))
+        self.copies += [copy, *copied_copies(workflow, copy.prefix)]
+        self.rules |= copied_rules(workflow, copy.prefix)
+
+    def findings(
+        self, tasks: Sequence[Task], merge: Mapping[str, Rule], on_conflict: OnConflict | None
+    ) -> Iterator[str]:
+        """What of a workflow's own tasks, rules and settings doesn't go together with what was added."""
+        leads = {
+            copy.prefix: f"The workflow {workflow.name!r}, added as {copy.prefix.removesuffix(SEPARATOR)!r},"
+            for copy, workflow in self._own
+        }
+        for task in tasks if leads else ():
+            lead = leads.get(next(_around(task.id + SEPARATOR)))
+            if lead is not None and not task.prefix:
+                yield f"{lead} and task {task.id!r} get in each other's way: rename one."
+        for copy, workflow in self._own:
+            if workflow.on_conflict != on_conflict:
+                said = f"on_conflict={workflow.on_conflict!r}, and this one {on_conflict!r}"
+                yield f"{leads[copy.prefix]} says {said}: one rule holds for the whole workflow, so let them agree."
+        for key in merge:
+            if key in self.rules:
+                yield f"Key {key!r} has a merge rule here, and one of the workflow that was added: leave one out."
+
+
+# ---- in the terms of a run -----------------------------------------------------------------------------------------
+
+
+def passing(workflow: Workflow) -> Passing:
+    """Which keys find a value of another key, for each task of a copy that has inputs, by rank.
+
+    What is passed in to a copy goes before what that passes on to copies of its own.
+    """
+    copies = {copy.prefix: copy for copy in workflow.copies}
+    if not any(copy.inputs for copy in copies.values()):
+        return {}
+    rank = workflow.plan.rank
+    sources = {prefix: _sources([copies[outer] for outer in _around(prefix)], rank) for prefix in copies}
+    return {rank[task.id]: sources[task.prefix] for task in workflow.tasks if task.prefix and sources[task.prefix]}
+
+
+def _sources(copies: Iterable[Copy], rank: Mapping[str, int]) -> dict[str, tuple[Source, ...]]:
+    """The sources of keys in copies, of which one is inside the other."""
+    found: dict[str, tuple[Source, ...]] = {}
+    for copy in copies:
+        for key, source in copy.inputs.items():
+            found[key] = (*found.get(key, ()), Source(source, rank[copy.roots[0]]))
+    return found
+
+
+def homes(workflow: Workflow) -> dict[str, str]:
+    """For keys of copies that have a merge rule: the prefix of the innermost copy that has them."""
+    prefixes = {copy.prefix for copy in workflow.copies}
+    return {key: prefix for key in workflow.merge for prefix in _around(key) if prefix in prefixes}
+
+
+def _around(name: str) -> Iterator[str]:
+    """The prefixes that a name may have, the shortest first."""
+    return (name[: place + 1] for place, mark in enumerate(name) if mark == SEPARATOR)
