@@ -1022,3 +1022,62 @@ def test_the_order_in_which_tasks_end_leaves_no_trace(tale: Tale, random: Random
     assert by_chance.told() == lowest.told()
     final = by_chance.history.final()
     assert of_versions(final, by_chance.rules).keys() == of_versions(final, lowest.rules).keys()
+
+
+# ---- beside what else tasks can be ---------------------------------------------------------------------------------
+
+
+def test_a_mapped_task_of_a_copy_and_one_after_it_item_by_item(runner: DefaultRunner) -> None:
+    with cloaca.WorkflowBuilder("region") as other:
+
+        @cloaca.task()
+        def split(context: Context) -> None:
+            context.set("rows", {"a": [1, 2], "b": [3]})
+
+        @cloaca.task(dependencies=[split], for_each="rows")
+        def add(context: Context, item: list[int]) -> None:
+            context.set("total", sum(item))
+
+        @cloaca.task(dependencies=[add], for_each="rows")
+        def name(context: Context, item: list[int]) -> None:
+            context.set("title", f"{context.item_key}: {context['total']} of {len(item)}")
+
+    told: list[tuple[str, Any]] = []
+    with cloaca.WorkflowBuilder("whole") as whole:
+        copy = whole.add_workflow(other, prefix="north")
+
+        @cloaca.task(dependencies=[*copy.leaves], on_success=lambda task, context: told.append((task, context["all"])))
+        def report(context: Context) -> None:
+            context.set("all", [context["north.total"], context["north.title"]])
+
+    result = runner.execute("whole")
+    expected = [{"a": 3, "b": 3}, {"a": "a: 3 of 2", "b": "b: 3 of 1"}]
+    assert result.final_context["all"] == expected, result.error_message
+    assert told == [("report", expected)]
+    assert result.tasks["north.add['a']"].status == "Completed"
+
+
+def test_an_empty_mapped_task_of_a_copy_leaves_empty_collections(runner: DefaultRunner) -> None:
+    with cloaca.WorkflowBuilder("region") as other:
+
+        @cloaca.task(for_each="rows")
+        def add(context: Context, item: int) -> None:
+            context.set("total", item)
+
+    with cloaca.WorkflowBuilder("whole") as whole:
+        whole.add_workflow(other, prefix="north", inputs={"rows": "rows"})
+    assert runner.execute("whole", Context({"rows": []})).final_context["north.total"] == []
+
+
+def test_a_callback_of_a_copy_names_keys_as_the_task_does(runner: DefaultRunner) -> None:
+    told: list[tuple[str, dict[str, Any]]] = []
+    with cloaca.WorkflowBuilder("region") as other:
+
+        @cloaca.task(on_success=lambda task, context: told.append((task, context.to_dict())))
+        def count(context: Context) -> None:
+            context.set("count", len(context["rows"]))
+
+    with cloaca.WorkflowBuilder("whole") as whole:
+        whole.add_workflow(other, prefix="north", inputs={"rows": "rows"})
+    runner.execute("whole", Context({"rows": [1, 2]}))
+    assert told == [("north.count", {"rows": [1, 2], "count": 2})]

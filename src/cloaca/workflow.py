@@ -46,8 +46,8 @@ class Task:
 
     @property
     def has_rule(self) -> bool:
-        """Whether it says by which rule it starts."""
-        return self.trigger_rule is not None or self.trigger_rules is not None
+        """Whether it says by which rule it starts, and that is another than the default."""
+        return self.trigger_rule not in (None, DEFAULT) or self.trigger_rules is not None
 
 
 @dataclass(frozen=True, slots=True)
