@@ -68,7 +68,8 @@ def test_an_attempt_starts_and_then_is_done(desk_of: DeskOf) -> None:
     desk = desk_of(lambda context: context.set("answer", 42))
     (attempt,) = desk.submit([0])
     desk.collect()
-    assert [type(event) for event in desk.events if not isinstance(event, Wants)] == [Started, Done]
+    told = [type(event) for event in desk.events if not isinstance(event, Wants)]
+    assert told in ([Started, Done], [Done]), "a start that is known with the end needn't be told"
     assert written(desk.ends[attempt]) == {"answer": 42}
 
 

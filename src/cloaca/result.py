@@ -32,8 +32,7 @@ _COMPARED = 10_000  # names that an unknown one is compared with
 class TaskResult:
     """How one task ended.
 
-    `status` is "Completed", "Failed", "Skipped" or "Cancelled"; `attempts` counts the tries that the coordinator
-    holds to have started: sent to a worker that was idle, or next in the queue of one that had just reported.
+    `status` is "Completed", "Failed", "Skipped" or "Cancelled"; `attempts` counts the tries that have begun.
     `error_message` says how it failed, `reason` why it was skipped. (A rule that looks at values is asked in a worker:
     that counts as a try.)
 

@@ -487,12 +487,13 @@ class Run:
 
     # ---- transitions -----------------------------------------------------------------------------------------------
 
-    def _start(self, attempt: Attempt, _event: AttemptEvent) -> Commands:
+    def _start(self, attempt: Attempt, event: AttemptEvent) -> Commands:
         self.states[attempt.rank] = State.RUNNING
         self.attempts[attempt.rank] += 1
         timeout = self._work[attempt.rank].timeout
         if timeout is not None:
-            self._deadlines.set(attempt.number, self._now + timeout)
+            moment = event.moment if isinstance(event, Started) else None
+            self._deadlines.set(attempt.number, (self._now if moment is None else moment) + timeout)
         return ()
 
     def _give_back(self, attempt: Attempt, _event: AttemptEvent) -> Commands:

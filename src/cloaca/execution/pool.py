@@ -67,10 +67,12 @@ from cloaca.wire.messages import (
 
 WINDOW_PER_WORKER = 256
 TOLERATED_IDLE_DEATHS = 3
+START_SECONDS = 0.005
+"""How long to wait at most where a worker is to begin a task, to see that it has."""
+
 RECALL_SECONDS = 0.002
 """How long a task may run, while others wait behind it and a worker has nothing to do."""
 
-CANCELLED = "it was cancelled"
 HUNG_UP = "the worker's connection to the program was closed, and so it was stopped"
 
 _FREE = Free()
@@ -105,7 +107,7 @@ class Pool:
         self._functions: dict[int, Publish] = {}
         self._pending: deque[Assignment] = deque()
         self._withdrawn: dict[int, float] = {}  # with the seconds of grace
-        self._announced: dict[int, int] = {}  # started, as it seemed: how often at a worker that then died idle
+        self._idle_deaths: dict[int, int] = {}  # how often an attempt was first at a worker that died without it
         self._events: list[Event] = []
         self._batching = Batching()
         self._lookout = Lookout()
@@ -161,7 +163,7 @@ class Pool:
     def cancel(self, attempts: Sequence[int], grace: float) -> None:
         """Give back what is pending; in `wait`, stop what runs. What a worker has queued is stopped when it starts."""
         withdrawn = set(attempts)
-        self._events += [self._given_back(waiting.attempt) for waiting in self._pending if waiting.attempt in withdrawn]
+        self._events += [Unstarted(waiting.attempt) for waiting in self._pending if waiting.attempt in withdrawn]
         self._pending = deque(waiting for waiting in self._pending if waiting.attempt not in withdrawn)
         queued = (assignment.attempt for peer in self._peers for assignment in peer.queue)
         self._withdrawn.update(dict.fromkeys(withdrawn.intersection(queued), grace))
@@ -232,6 +234,8 @@ class Pool:
         if due is None:
             return timeout
         left = max(0.0, due - monotonic())
+        if any(peer.queue[0].attempt != peer.told for peer in self._busy()):
+            left = min(left, START_SECONDS)
         if self._has_idle_worker() and any(len(peer.queue) > 1 for peer in self._peers):
             left = min(left, RECALL_SECONDS)
         return left if timeout is None else min(left, timeout)
@@ -357,7 +361,7 @@ class Pool:
         match message:
             case Done() | Failed() | Skipped():
                 ended = peer.queue.popleft().attempt
-                if self._withdrawn or self._announced:
+                if self._withdrawn or self._idle_deaths:
                     self._let_go(ended)
                 self._batching.measured(message.usage.ended - message.usage.started)
                 self._events.append(message)
@@ -395,7 +399,7 @@ class Pool:
     def _let_go(self, attempt: int) -> None:
         """Forget an attempt that has ended at its worker."""
         self._withdrawn.pop(attempt, None)
-        self._announced.pop(attempt, None)
+        self._idle_deaths.pop(attempt, None)
 
     def _tell_starts(self) -> None:
         """Tell what workers run now. What has begun and ended meanwhile needs no telling."""
@@ -405,9 +409,10 @@ class Pool:
     def _tell_start(self, peer: Peer) -> None:
         if not peer.queue or peer.queue[0].attempt == peer.told:
             return
-        peer.told = peer.queue[0].attempt
-        if peer.told not in self._announced:
-            self._events.append(Started(peer.told))
+        begun, moment = peer.begun
+        if begun == peer.queue[0].attempt:
+            peer.told = begun
+            self._events.append(Started(begun, moment))
 
     # ---- stopping --------------------------------------------------------------------------------------------------
 
@@ -482,13 +487,14 @@ class Pool:
         """The attempt that was running is lost. One that was about to run is not: it stays first in line."""
         if not peer.queue:
             return
-        self._tell_start(peer)
         first = peer.queue[0].attempt
-        times = self._announced.get(first, 0)
-        if first != begun and first not in self._withdrawn and times < TOLERATED_IDLE_DEATHS:
-            self._announced[first] = times + 1
+        times = self._idle_deaths.get(first, 0)
+        if first != begun and (first in self._withdrawn or times < TOLERATED_IDLE_DEATHS):
+            self._idle_deaths[first] = times + 1
             return
         self._let_go(peer.queue.popleft().attempt)
+        if first != peer.told:
+            self._events.append(Started(first, moment if first == begun else None))
         self._events.append(
             Lost(
                 first,
@@ -508,14 +514,9 @@ class Pool:
     def _requeue(self, assignment: Assignment) -> None:
         """Put it first in line, unless it was withdrawn."""
         if self._withdrawn.pop(assignment.attempt, None) is not None:
-            self._events.append(self._given_back(assignment.attempt))
+            self._events.append(Unstarted(assignment.attempt))
         else:
             self._pending.appendleft(assignment)
-
-    def _given_back(self, attempt: int) -> Unstarted | Lost:
-        if self._announced.pop(attempt, None) is None:
-            return Unstarted(attempt)
-        return Lost(attempt, None, None, CANCELLED)
 
 
 def _queued(peer: Peer) -> int:

@@ -227,12 +227,10 @@ class Unfit(Message, frozen=True, tag="unfit"):
 
 
 class Started(Message, frozen=True, tag="started"):
-    """The attempt is taken to have started, as far as the coordinator knows.
-
-    It was sent to a worker that was idle, or is next in the queue of one that has just reported.
-    """
+    """The attempt has begun, at that moment of the machine's monotonic clock; `None`: just now."""
 
     attempt: int
+    moment: float | None = None
 
 
 class Wants(Message, frozen=True, tag="wants"):
