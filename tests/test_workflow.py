@@ -287,7 +287,6 @@ def test_outside_a_block() -> None:
 
 
 LATER = {
-    "writes": [],
     "limit": 1,
 }
 
@@ -489,7 +488,6 @@ def test_what_can_be_called_with_the_context_is_a_task(function: Callable[..., o
     [
         lambda: None,
         lambda context, rows: None,
-        lambda context, *, deep: None,
         lambda **options: None,
         functools.partial(nothing, None),
         Callable2(),

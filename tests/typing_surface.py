@@ -282,6 +282,9 @@ def exceptions(
     died: cloaca.WorkerDied,
     timeout: cloaca.TaskTimeout,
     memory: cloaca.MemoryLimitExceeded,
+    missing: cloaca.MissingKeyError,
+    parameter: cloaca.ParameterError,
+    undeclared: cloaca.UndeclaredWriteError,
 ) -> None:
     assert_type(workflow.findings, tuple[str, ...])
     assert_type((capture.task, capture.variable, capture.type_name), tuple[str | None, str, str])
@@ -293,6 +296,9 @@ def exceptions(
     assert_type((condition.task, condition.condition, condition.key), tuple[str, str, str])
     assert_type((full.task, full.key, full.size), tuple[str | None, str | None, int])
     assert_type(full.folders, tuple[tuple[str, int], ...])
+    assert_type((missing.task, missing.key, missing.close), tuple[str, str, tuple[str, ...]])
+    assert_type((parameter.task, parameter.key, parameter.fault), tuple[str, str, str])
+    assert_type((undeclared.task, undeclared.key, undeclared.close), tuple[str, str, tuple[str, ...]])
     assert_type(task.type_name, str)
     assert_type((died.task, died.exit_code, died.signal), tuple[str, int | None, str | None])
     assert_type((died.attempt, died.seconds, died.is_oom), tuple[int, float | None, bool])

@@ -33,13 +33,16 @@ if TYPE_CHECKING:
     from cloaca.errors import InternalError as InternalError
     from cloaca.errors import MemoryLimitExceeded as MemoryLimitExceeded
     from cloaca.errors import MergeConflict as MergeConflict
+    from cloaca.errors import MissingKeyError as MissingKeyError
     from cloaca.errors import NestedExecutionError as NestedExecutionError
     from cloaca.errors import NotSupportedYetError as NotSupportedYetError
+    from cloaca.errors import ParameterError as ParameterError
     from cloaca.errors import RemoteTraceback as RemoteTraceback
     from cloaca.errors import RunnerClosedError as RunnerClosedError
     from cloaca.errors import StorageFullError as StorageFullError
     from cloaca.errors import TaskError as TaskError
     from cloaca.errors import TaskTimeout as TaskTimeout
+    from cloaca.errors import UndeclaredWriteError as UndeclaredWriteError
     from cloaca.errors import UnknownWorkflowError as UnknownWorkflowError
     from cloaca.errors import WorkerDied as WorkerDied
     from cloaca.errors import WorkersUnavailableError as WorkersUnavailableError
@@ -75,8 +78,10 @@ _HOME = {
     "InternalError": "errors",
     "MemoryLimitExceeded": "errors",
     "MergeConflict": "errors",
+    "MissingKeyError": "errors",
     "NestedExecutionError": "errors",
     "NotSupportedYetError": "errors",
+    "ParameterError": "errors",
     "RemoteTraceback": "errors",
     "RetryCondition": "retry",
     "RetryPolicy": "retry",
@@ -89,6 +94,7 @@ _HOME = {
     "TaskNamespace": "namespace",
     "TaskResult": "result",
     "TaskTimeout": "errors",
+    "UndeclaredWriteError": "errors",
     "UnknownWorkflowError": "errors",
     "WorkerDied": "errors",
     "WorkersUnavailableError": "errors",
@@ -129,8 +135,10 @@ __all__ = [
     "InternalError",
     "MemoryLimitExceeded",
     "MergeConflict",
+    "MissingKeyError",
     "NestedExecutionError",
     "NotSupportedYetError",
+    "ParameterError",
     "RemoteTraceback",
     "RetryCondition",
     "RetryPolicy",
@@ -143,6 +151,7 @@ __all__ = [
     "TaskNamespace",
     "TaskResult",
     "TaskTimeout",
+    "UndeclaredWriteError",
     "UnknownWorkflowError",
     "WorkerDied",
     "WorkersUnavailableError",

@@ -11,6 +11,7 @@ from types import MappingProxyType, MethodType, TracebackType
 from typing import Any, Self, TypeAlias
 
 from cloaca import argument, precedence, registry
+from cloaca.annotation import typed
 from cloaca.condition import renamed
 from cloaca.engine.pairing import findings
 from cloaca.engine.plan import Plan, plan
@@ -162,15 +163,18 @@ class WorkflowBuilder:
         )
         if self._trigger_rule is not None or any(task.trigger_rules is not None for task in tasks):
             tasks = tuple(map(self._with_rule, tasks))
-        compiled = self._compiled(tasks)
+        untyped: list[str] = []
+        if any(task.form.parameters for task in tasks):
+            tasks = tuple([_typed(task, untyped) for task in tasks])
+        compiled = self._compiled(tasks, untyped)
         tags = MappingProxyType(dict(self._tags))
         return Workflow(
             self.name, self._description, tags, tasks, compiled, self._merge, self._on_conflict, self._on_complete
         )
 
-    def _compiled(self, tasks: Sequence[Task]) -> Plan:
+    def _compiled(self, tasks: Sequence[Task], untyped: Sequence[str] = ()) -> Plan:
         conditions = [(task.id, task.trigger_rules) for task in tasks if task.trigger_rules is not None]
-        unclear = (*self._unclear(), *precedence.unknown(conditions, [task.id for task in tasks]))
+        unclear = (*self._unclear(), *untyped, *precedence.unknown(conditions, [task.id for task in tasks]))
         try:
             compiled = plan(self.name, [(task.id, task.dependencies) for task in tasks])
         except WorkflowError as error:
@@ -230,6 +234,18 @@ class WorkflowBuilder:
         _open_builders.set(tuple([builder for builder in _open_builders.get() if builder is not self]))
         if error_type is None:
             registry.register(self.build())
+
+
+def _typed(task: Task, faults: list[str]) -> Task:
+    """The task with the types that its parameters are annotated with; where one is at fault, that is added."""
+    if not task.form.parameters:
+        return task
+    try:
+        form = typed(task.function, task.form)
+    except ValueError as error:
+        faults.append(f"Task {task.id!r}: {error}")
+        return task
+    return task if form is task.form else replace(task, form=form)
 
 
 def _identity(task: Dependency) -> Hashable:

@@ -148,6 +148,55 @@ class StorageFullError(CloacaError, OSError):
         self.folders = folders
 
 
+class MissingKeyError(CloacaError, KeyError):
+    """A task is called with a key that is absent: raised before its function begins. Not for `context[key]`.
+
+    `task` and `key` tell which; `close` are the nearest names that are there.
+    """
+
+    def __init__(self, task: str, key: str, close: tuple[str, ...] = ()) -> None:
+        nearest = f" The nearest names are {', '.join(map(repr, close))}." if close else ""
+        super().__init__(
+            f"Task {task!r} takes key {key!r}, which isn't there.{nearest} Set it in a task before or in the input, or "
+            "give the parameter a default."
+        )
+        self.task = task
+        self.key = key
+        self.close = close
+
+    def __str__(self) -> str:
+        return str(self.args[0])
+
+
+class ParameterError(CloacaError, TypeError):
+    """The value of a key isn't what the task's parameter is annotated with: raised before its function begins.
+
+    `task` and `key` tell which; `fault` is what was found, and where: `rows[3].price: expected float, got str`.
+    """
+
+    def __init__(self, task: str, key: str, fault: str) -> None:
+        super().__init__(
+            f"Task {task!r} can't be called: {fault}. Set key {key!r} so, or annotate the parameter with what it holds."
+        )
+        self.task = task
+        self.key = key
+        self.fault = fault
+
+
+class UndeclaredWriteError(CloacaError, ValueError):
+    """A task set or removed a key that its `writes` don't name. `close` are those of them that are spelt alike."""
+
+    def __init__(self, task: str, key: str, close: tuple[str, ...] = ()) -> None:
+        meant = f" Did it mean {' or '.join(map(repr, close))}?" if close else ""
+        super().__init__(
+            f"Task {task!r} sets or removes key {key!r}, which its writes= doesn't name.{meant} Add {key!r} there, or "
+            "leave the key as it is."
+        )
+        self.task = task
+        self.key = key
+        self.close = close
+
+
 class DecodeError(CloacaError):
     """A value was sent but can't be rebuilt here: raised where it is read. Names the `key` and its `writer`."""
 

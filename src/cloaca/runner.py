@@ -14,6 +14,7 @@ from typing import Self, TypeVar
 from msgspec.structs import replace
 
 from cloaca import argument, cores, registry
+from cloaca.binding import Binding, bound
 from cloaca.captures import Capture, Captures, by_rank, condition_number, mapped_over
 from cloaca.config import DefaultRunnerConfig
 from cloaca.context import Context, inlined_version, leases_of, versions_of
@@ -352,7 +353,10 @@ def _expansion(task: Task) -> Expansion:
 
 def _called_here(task: Task) -> Callable[..., object]:
     """What runs where the functions themselves are called."""
-    return with_handle(task.function) if task.form.takes_handle else task.function
+    function = with_handle(task.function) if task.form.takes_handle else task.function
+    if not task.form.parameters and task.writes is None:
+        return function
+    return bound(function, Binding(task.form.parameters) if task.form.parameters else None, task.writes)
 
 
 def _merging(workflow: Workflow, rules: Rules, number: int) -> Merging:

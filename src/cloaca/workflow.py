@@ -7,6 +7,7 @@ from operator import itemgetter
 from typing import Any
 
 from cloaca import diagram
+from cloaca.annotation import described as described_annotation
 from cloaca.condition import Condition, described
 from cloaca.engine.plan import Plan, plan
 from cloaca.merge.rules import OnConflict, Rule
@@ -25,7 +26,7 @@ class Task:
     `trigger_rule`: the name of the rule by which it starts, or `trigger_rules`: the condition in its place; where both
     are `None`, the default rule applies. `on_success` and `on_failure` are called in the program, if given, when tries
     of it have ended. `for_each`: the key of the items for each of which it runs, or `None` where it runs once. `form`:
-    what the function is called with.
+    what the function is called with. `writes`: the keys that it may set and remove, or `None` where it doesn't say.
     """
 
     id: str
@@ -40,6 +41,7 @@ class Task:
     on_failure: Callable[..., object] | None = None
     for_each: str | None = None
     form: Form = PLAIN
+    writes: tuple[str, ...] | None = None
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -116,11 +118,16 @@ def _tries(tasks: Iterable[Task]) -> Iterator[tuple[str, str]]:
             yield task.id, f"timeout={task.timeout}"
         if task.for_each is not None:
             yield task.id, f"for_each={task.for_each!r}"
+        if task.writes is not None:
+            yield task.id, f"writes={sorted(task.writes)!r}"
 
 
 def _triggers(tasks: Iterable[Task]) -> Iterator[tuple[str, Any]]:
-    """What tasks say about when they start: nothing where the default rule applies."""
+    """What tasks say about when they start, and what they take: nothing where the default rule applies."""
     for task in tasks:
+        if task.form.parameters:
+            taken = [(one.name, one.is_required, described_annotation(one.annotation)) for one in task.form.parameters]
+            yield task.id, tuple(taken)
         if task.trigger_rules is not None:
             yield task.id, described(task.trigger_rules)
         elif task.trigger_rule not in (None, DEFAULT):
