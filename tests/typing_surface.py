@@ -171,6 +171,7 @@ def workflows(builder: cloaca.WorkflowBuilder) -> None:
     assert_type(workflow.version, str)
     assert_type(workflow.merge, Mapping[str, Callable[[Any, list[Any]], Any]])
     assert_type(workflow.on_conflict, Literal["first", "last", "fail"] | None)
+    assert_type(workflow.check, Literal["error", "warn", "off"])
     assert_type(workflow.on_complete, Callable[..., object] | None)
     assert_type(workflow.topological_sort(), list[str])
     assert_type(workflow.get_execution_levels(), list[list[str]])
@@ -268,6 +269,19 @@ def results(result: cloaca.WorkflowResult) -> None:
     assert_type(task.bytes_written, int | None)
     if task.usage is not None:
         assert_type((task.usage.started, task.usage.ended, task.usage.cpu), tuple[float, float, float])
+
+
+def dataflow(workflow: cloaca.Workflow, finding: cloaca.Finding) -> None:
+    assert_type(cloaca.check(workflow), tuple[cloaca.Finding, ...])
+    assert_type(cloaca.check(workflow, ["year"]), tuple[cloaca.Finding, ...])
+    assert_type((finding.task, finding.key, finding.message), tuple[str, str, str])
+    assert_type((finding.others, finding.places), tuple[tuple[str, ...], tuple[str, ...]])
+    assert_type(finding.kind, Literal["unordered", "late", "missing", "ambiguous", "unmade", "unread"])
+    cloaca.WorkflowBuilder("w", check="error")
+    cloaca.WorkflowBuilder("w", check="loud")  # type: ignore[arg-type]
+
+
+WARNING: type[UserWarning] = cloaca.DataflowWarning
 
 
 def exceptions(

@@ -24,10 +24,13 @@ if TYPE_CHECKING:
     from cloaca.condition import task_success as task_success
     from cloaca.config import DefaultRunnerConfig as DefaultRunnerConfig
     from cloaca.context import Context as Context
+    from cloaca.dataflow import Finding as Finding
+    from cloaca.dataflow import check as check
     from cloaca.decorator import task as task
     from cloaca.errors import CaptureError as CaptureError
     from cloaca.errors import CloacaError as CloacaError
     from cloaca.errors import ConditionError as ConditionError
+    from cloaca.errors import DataflowWarning as DataflowWarning
     from cloaca.errors import DecodeError as DecodeError
     from cloaca.errors import EncodeError as EncodeError
     from cloaca.errors import InternalError as InternalError
@@ -70,11 +73,13 @@ _HOME = {
     "Condition": "condition",
     "ConditionError": "errors",
     "Context": "context",
+    "DataflowWarning": "errors",
     "DecodeError": "errors",
     "DefaultRunner": "runner",
     "DefaultRunnerConfig": "config",
     "EncodeError": "errors",
     "Execution": "future",
+    "Finding": "dataflow",
     "InternalError": "errors",
     "MemoryLimitExceeded": "errors",
     "MergeConflict": "errors",
@@ -107,6 +112,7 @@ _HOME = {
     "all_of": "condition",
     "always": "condition",
     "any_of": "condition",
+    "check": "dataflow",
     "context_value": "condition",
     "merge": "",
     "none_of": "condition",
@@ -127,11 +133,13 @@ __all__ = [
     "Condition",
     "ConditionError",
     "Context",
+    "DataflowWarning",
     "DecodeError",
     "DefaultRunner",
     "DefaultRunnerConfig",
     "EncodeError",
     "Execution",
+    "Finding",
     "InternalError",
     "MemoryLimitExceeded",
     "MergeConflict",
@@ -164,6 +172,7 @@ __all__ = [
     "all_of",
     "always",
     "any_of",
+    "check",
     "context_value",
     "merge",
     "none_of",

@@ -23,9 +23,7 @@ class Binding:
     """The parameters of a function: called with a context, it gives the values that the function is called with."""
 
     def __init__(self, parameters: tuple[Parameter, ...]) -> None:
-        self._parameters = [
-            (one.name, one.is_required, None if one.annotation is UNSAID else (one.annotation,)) for one in parameters
-        ]
+        self._parameters = [(one.name, one.is_required, one.annotation) for one in parameters]
 
     def __call__(self, context: Context) -> dict[str, Any]:
         """The values by name. Those that are absent and needn't be there are left out.
@@ -38,7 +36,8 @@ class Binding:
         for name, is_required, annotation in self._parameters:
             value = context.get(name, _ABSENT)
             if value is not _ABSENT:
-                found[name] = value if annotation is None else _checked(context, name, value, *annotation)
+                is_fine = annotation is UNSAID or type(value) is annotation
+                found[name] = value if is_fine else _checked(context, name, value, annotation)
             elif is_required:
                 raise MissingKeyError(task_of(context), name, tuple(get_close_matches(name, list(context))))
         return found

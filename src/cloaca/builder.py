@@ -8,9 +8,9 @@ from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from contextvars import ContextVar
 from dataclasses import replace
 from types import MappingProxyType, MethodType, TracebackType
-from typing import Any, Self, TypeAlias
+from typing import Any, Final, Literal, Self, TypeAlias
 
-from cloaca import argument, precedence, registry
+from cloaca import argument, dataflow, precedence, registry
 from cloaca.annotation import typed
 from cloaca.condition import renamed
 from cloaca.engine.pairing import findings
@@ -26,6 +26,7 @@ from cloaca.workflow import Task, Workflow
 
 TaskFunction: TypeAlias = Callable[..., Any]
 Dependency: TypeAlias = str | TaskFunction
+_CHECKS: Final[dict[str, Literal["error", "warn", "off"]]] = {"error": "error", "warn": "warn", "off": "off"}
 
 _open_builders: ContextVar[tuple["WorkflowBuilder", ...]] = ContextVar("cloaca.open_builders", default=())
 
@@ -69,6 +70,10 @@ class WorkflowBuilder:
     `on_complete(result)` is called in the program once an execution has ended, however it did, before `execute`
     returns. What it raises is logged.
 
+    `check` says what becomes of keys that are read and don't come, or come from two sides, as far as the tasks' code
+    tells: "warn" issues a `DataflowWarning` when the block ends or an execution starts, "error" raises a
+    `WorkflowError`, "off" is silent. `cloaca.check` returns them.
+
     Raises `ValueError` where a merge rule is no function of the base and the values, `on_complete` none of the result,
     and for other arguments that make no sense.
 
@@ -93,6 +98,7 @@ class WorkflowBuilder:
         on_conflict: OnConflict | None = None,
         trigger_rule: TriggerRule | None = None,
         on_complete: Callable[[WorkflowResult], object] | None = None,
+        check: Literal["error", "warn", "off"] = "warn",
     ) -> None:
         check_name("A workflow's name", name)
         self._trigger_rule = checked_rule("WorkflowBuilder(trigger_rule=...)", trigger_rule)
@@ -103,6 +109,7 @@ class WorkflowBuilder:
             if on_complete is None
             else argument.callback("WorkflowBuilder(on_complete=...)", on_complete, "result")
         )
+        self._check: Literal["error", "warn", "off"] = argument.choice("WorkflowBuilder(check=...)", check, _CHECKS)
         self.name = name
         self.namespace = WorkflowContext(tenant or "public", package or "embedded", workflow or name)
         self._description = ""
@@ -169,7 +176,15 @@ class WorkflowBuilder:
         compiled = self._compiled(tasks, untyped)
         tags = MappingProxyType(dict(self._tags))
         return Workflow(
-            self.name, self._description, tags, tasks, compiled, self._merge, self._on_conflict, self._on_complete
+            self.name,
+            self._description,
+            tags,
+            tasks,
+            compiled,
+            self._merge,
+            self._on_conflict,
+            self._on_complete,
+            self._check,
         )
 
     def _compiled(self, tasks: Sequence[Task], untyped: Sequence[str] = ()) -> Plan:
@@ -233,7 +248,9 @@ class WorkflowBuilder:
     ) -> None:
         _open_builders.set(tuple([builder for builder in _open_builders.get() if builder is not self]))
         if error_type is None:
-            registry.register(self.build())
+            workflow = self.build()
+            dataflow.told(workflow)
+            registry.register(workflow)
 
 
 def _typed(task: Task, faults: list[str]) -> Task:

@@ -55,7 +55,8 @@ class CloacaError(Exception):
 class WorkflowError(CloacaError, ValueError):
     """A workflow can't be built. `findings` holds every fault that was found, one sentence each.
 
-    Raised when a `WorkflowBuilder` block ends, or by `build()`; never while a workflow runs.
+    Raised when a `WorkflowBuilder` block ends, or by `build()`; with `check="error"` also where an execution starts
+    whose input doesn't do; never while a workflow runs.
     """
 
     def __init__(self, workflow: str, findings: tuple[str, ...]) -> None:
@@ -64,6 +65,10 @@ class WorkflowError(CloacaError, ValueError):
         super().__init__(lead + body)
         self.workflow = workflow
         self.findings: tuple[str, ...] = findings
+
+
+class DataflowWarning(CloacaError, UserWarning):
+    """A workflow whose tasks read keys that don't come, or that come from two sides; see `cloaca.check`."""
 
 
 class NotSupportedYetError(CloacaError, NotImplementedError):

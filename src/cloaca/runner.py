@@ -13,13 +13,14 @@ from typing import Self, TypeVar
 
 from msgspec.structs import replace
 
-from cloaca import argument, cores, registry
+from cloaca import argument, cores, dataflow, registry
 from cloaca.binding import Binding, bound
 from cloaca.captures import Capture, Captures, by_rank, condition_number, mapped_over
 from cloaca.config import DefaultRunnerConfig
 from cloaca.context import Context, inlined_version, leases_of, versions_of
 from cloaca.coordinator import Job
 from cloaca.database import check_url
+from cloaca.dataflow import Finding
 from cloaca.engine.batches import BatchRun
 from cloaca.engine.events import Deliver
 from cloaca.engine.run import Run
@@ -156,6 +157,7 @@ class DefaultRunner:
         Raises:
             ValueError: `seed` is no such number.
             UnknownWorkflowError: no workflow of that name is registered.
+            WorkflowError: the workflow was made with `check="error"`, and the input lacks keys that it takes.
             CaptureError: the function of a task, or a merge rule, can't be sent to a worker; nothing has run.
             RunnerClosedError: the runner was shut down.
             NestedExecutionError: this was called in a worker.
@@ -180,11 +182,12 @@ class DefaultRunner:
         workflow = registry.find(workflow_name)
         given = _checked_context(context)
         inputs = versions_of(given)
+        found = dataflow.told(workflow, inputs)
         seed = chosen_seed(seed)
         rules = Rules(workflow.merge, workflow.on_conflict)
         limits = Limits(self._settings.workflow_timeout, fail_fast, self._settings.grace, self._settings.warn_above)
         if self._settings.executor == "serial":
-            return self._start_here(workflow, rules, inputs, limits, seed)
+            return self._start_here(workflow, rules, inputs, limits, seed, found)
         captured = self._capture(workflow, rules.collected)
         rules = rules.packed(captured.rules)  # what they use is read now, also for what is merged here later
         loop = self._running_loop()
@@ -208,7 +211,7 @@ class DefaultRunner:
         def job(on_end: OnEnd) -> Job[Run]:
             return Job(workflow.name, run, captured.functions, on_end, surroundings, sent, leases)
 
-        return begun(Execution(self, self._warned, workflow, rules, job, loop, leases_of(given)))
+        return begun(Execution(self, self._warned, workflow, rules, job, loop, leases_of(given), found))
 
     def map(
         self,
@@ -275,7 +278,13 @@ class DefaultRunner:
         return f"DefaultRunner(workers={self._settings.workers}, executor={self._settings.executor!r}, {state})"
 
     def _start_here(
-        self, workflow: Workflow, rules: Rules, inputs: dict[str, Version], limits: Limits, seed: int
+        self,
+        workflow: Workflow,
+        rules: Rules,
+        inputs: dict[str, Version],
+        limits: Limits,
+        seed: int,
+        found: tuple[Finding, ...],
     ) -> Execution:
         inputs = {key: inlined_version(version) for key, version in inputs.items()}
         tasks = by_rank(workflow)
@@ -313,7 +322,7 @@ class DefaultRunner:
         def job(on_end: OnEnd) -> Job[Run]:
             return Job(workflow.name, run, (), on_end, here())
 
-        return begun(Execution(self, self._warned, workflow, rules, job, host))
+        return begun(Execution(self, self._warned, workflow, rules, job, host, findings=found))
 
     def _capture(self, workflow: Workflow, collected: frozenset[str]) -> Capture:
         """What the workflow runs, as it stands now; `collected` are the keys that its rules keep by task."""

@@ -7,9 +7,9 @@ from types import FrameType
 _PACKAGE = __name__.partition(".")[0]
 
 
-def warn(message: str) -> None:
-    """Issue a `UserWarning` at the innermost line that is not cloaca's own."""
-    warnings.warn(message, UserWarning, stacklevel=_own_calls(sys._getframe()) + 1)
+def warn(message: str, category: type[UserWarning] = UserWarning) -> None:
+    """Issue a warning at the innermost line that is not cloaca's own."""
+    warnings.warn(message, category, stacklevel=_own_calls(sys._getframe()) + 1)
 
 
 def _own_calls(frame: FrameType | None) -> int:

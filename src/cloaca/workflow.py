@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from operator import itemgetter
-from typing import Any
+from typing import Any, Literal
 
 from cloaca import diagram
 from cloaca.annotation import described as described_annotation
@@ -50,7 +50,8 @@ class Workflow:
 
     `tasks` is in order of definition; `plan` is the same graph in the engine's terms. `merge` holds the merge rules by
     key, and `on_conflict` says what becomes of values that don't combine: "first", "last", "fail", or `None`.
-    `on_complete`, if given, is called with the result of each execution.
+    `on_complete`, if given, is called with the result of each execution. `check` says what becomes of likely mistakes
+    in its data flow.
     """
 
     name: str
@@ -61,6 +62,7 @@ class Workflow:
     merge: Mapping[str, Rule] = field(default_factory=dict)
     on_conflict: OnConflict | None = None
     on_complete: Callable[..., object] | None = None
+    check: Literal["error", "warn", "off"] = "warn"
 
     @cached_property
     def version(self) -> str:
