@@ -131,14 +131,11 @@ class _Analysis:
         return self._last[1]
 
     def _needed(self, given: frozenset[str] | None) -> Iterator[Finding]:
-        """Keys that are needed and don't come."""
-        found = (
-            finding
-            for key, ranks in self._flow.unmet.items()
-            if given is None or key not in given
-            for rank in ranks
-            if (finding := self._unmet(key, rank, given)) is not None
-        )
+        """Keys that are needed and don't come, in the order of the tasks."""
+        unmet, setters = self._flow.unmet, self._flow.setters
+        asked = (key for key in unmet if (key in setters if given is None else key not in given))
+        places = sorted([(rank, key) for key in asked for rank in unmet[key]])
+        found = (finding for rank, key in places if (finding := self._unmet(key, rank, given)) is not None)
         return islice(found, _MOST)
 
     def _unmet(self, key: str, rank: int, given: frozenset[str] | None) -> Finding | None:

@@ -67,7 +67,7 @@ class WorkflowError(CloacaError, ValueError):
         self.findings: tuple[str, ...] = findings
 
 
-class DataflowWarning(CloacaError, UserWarning):
+class DataflowWarning(CloacaError, UserWarning):  # noqa: N818 - it is a warning
     """A workflow whose tasks read keys that don't come, or that come from two sides; see `cloaca.check`."""
 
 

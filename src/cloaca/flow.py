@@ -132,7 +132,7 @@ class Flow:
                 return
             found = self._joined([standing[one] for one in dependencies])
             touched = self.touches[rank]
-            for key in touched.reads & asked:
+            for key in sorted(touched.reads & asked):
                 if len(found.get(key, ())) > 1 and not self.beneath_open[rank]:
                     one, other = found[key]
                     yield key, one, other, rank
