@@ -88,6 +88,14 @@ def test_a_misspelling_is_found_when_the_input_is_known() -> None:
     assert cloaca.check(misspelt, ["rovs", "yaer"]) == ()
 
 
+def test_a_name_that_only_a_branch_reads_is_no_misspelling() -> None:
+    def total(context: Context) -> None:
+        if context["year"] > 2000:
+            context.set("total", context["yaer"])
+
+    assert cloaca.check(workflow(total=(total, [])), ["year"]) == ()
+
+
 def test_what_a_parameter_takes_is_missed_without_a_name_like_it() -> None:
     taking = workflow(total=(lambda context, *, rows, rate=3: None, []))
     assert kinds(cloaca.check(taking, ["year"])) == [("missing", "total", "rows")]

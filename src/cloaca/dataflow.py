@@ -163,8 +163,9 @@ class _Analysis:
         return {key for touched in self._flow.touches for key in touched.sets & (touched.reads | touched.asks)}
 
     def _missing(self, key: str, rank: int, given: frozenset[str]) -> Finding | None:
-        close = self._close(key, given)
         is_declared = any(one.name == key for one in self._tasks[rank].form.parameters)
+        is_sure = is_declared or key in self._flow.touches[rank].surely
+        close = self._close(key, given) if is_sure else []
         if not close and not is_declared:
             return None
         meant = f": did it mean {' or '.join(map(repr, close))}?" if close else "."
@@ -245,6 +246,7 @@ def _touches(task: Task) -> Touches:
         touched.sets_more and task.writes is None,
         {} if task.for_each else touched.plain,
         touched.asks,
+        touched.surely,
     )
 
 

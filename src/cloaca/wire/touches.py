@@ -9,6 +9,7 @@ import inspect
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache, partial
+from math import inf
 from types import CodeType, FunctionType, MethodType
 from typing import Any, Final
 
@@ -26,6 +27,7 @@ _LISTING: Final = frozenset({"keys", "values", "items", "to_dict", "to_json"})
 _NUMBERS: Final = frozenset({"len", "int", "float", "str", "bool", "round", "sum"})
 _CALLS: Final = frozenset({"PRECALL", "CALL", "CALL_KW"})
 _TEXTS: Final = frozenset({"BUILD_STRING", "FORMAT_VALUE", "FORMAT_SIMPLE"})
+_RETURNS: Final = frozenset({"RETURN_VALUE", "RETURN_CONST"})
 _SUBSCRIPTS: Final = frozenset({"BINARY_SUBSCR", "COPY", "DELETE_SUBSCR"})
 _DEEPEST: Final = 100  # callables around a function
 
@@ -37,7 +39,8 @@ MADE: Final = "made"
 class Touches:
     """`needs`: keys whose absence fails it; `looks`: keys that it reads otherwise; `sets`: those that it may set.
 
-    `asks`: keys of which it only wants to know whether they are there.
+    `asks`: keys of which it only wants to know whether they are there. `surely`: of the keys needed, those that it
+    reads outside of branches.
 
     `reads_more`, `sets_more`: it may read, or set, others. `plain`: of keys that it only sets to numbers and texts,
     the repr of the one value, or `MADE`.
@@ -50,6 +53,7 @@ class Touches:
     sets_more: bool = False
     plain: Mapping[str, str] = field(default_factory=dict)
     asks: frozenset[str] = frozenset()
+    surely: frozenset[str] = frozenset()
 
     @property
     def reads(self) -> frozenset[str]:
@@ -96,6 +100,7 @@ class _Finds:
         self.looks: set[str] = set()
         self.asks: set[str] = set()
         self.sets: set[str] = set()
+        self.surely: set[str] = set()
         self.plain: dict[str, str | None] = {}
         self.reads_more = self.sets_more = False
 
@@ -120,26 +125,37 @@ def _found(code: CodeType, context: str) -> Touches:
         finds.sets_more,
         {key: value for key, value in finds.plain.items() if value is not None},
         frozenset(finds.asks),
+        frozenset(finds.surely - guarded),
     )
 
 
 def _look_through(code: CodeType, context: str, finds: _Finds) -> None:
     steps = [step for step in dis.get_instructions(code) if step.opname not in SILENT]
-    before = set(finds.needs)
+    before, joined = set(finds.needs), 0.0
     for place, step in enumerate(steps):
+        joined = max(joined, _joins_at(step, joined))
         if step.opname == "LOAD_CLOSURE":
             continue
         if loads(step, context):
+            needs = set(finds.needs)
             _use(steps, place, finds)
+            finds.surely |= finds.needs - needs if step.offset >= joined else set()
         elif context == step.argval or (isinstance(step.argval, tuple) and context in step.argval):
             finds.open()  # it is bound anew, or loaded in a way that isn't clear
-        elif step.opname in {"RETURN_VALUE", "RETURN_CONST"}:
+        elif step.opname in _RETURNS:
             _return(steps, place, context, finds)
     for inner in code.co_consts:
         if isinstance(inner, CodeType) and context in inner.co_freevars:
             _look_within(inner, context, finds)
     if code.co_exceptiontable:  # what is missing may be caught
         finds.looks |= finds.needs - before
+
+
+def _joins_at(step: dis.Instruction, joined: float) -> float:
+    """From which offset on the code runs whatever this step decides: never, where a branch returns."""
+    if "JUMP_IF" in step.opname or "JUMP_FORWARD" in step.opname:
+        return float(step.argval)
+    return inf if step.opname in _RETURNS and step.offset < joined else 0.0
 
 
 def _look_within(inner: CodeType, context: str, finds: _Finds) -> None:
