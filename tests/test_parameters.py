@@ -2,9 +2,11 @@
 
 import enum
 import functools
+import os
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Protocol, TypedDict
 
 import cloudpickle
@@ -166,6 +168,20 @@ def test_parameters_are_sent_along(runner: DefaultRunner) -> None:
         context.set("found", year)
 
     assert run(runner, read, {"year": 1}, reads=["other"]).tasks["task"].keys_read == ("year",)
+
+
+def test_another_worker_is_told_of_the_parameters_too(tmp_path: Path) -> None:
+    mark = tmp_path / "begun"
+
+    def fragile(context: Context, *, rows: list[Row]) -> None:
+        if not mark.exists():
+            mark.touch()
+            os._exit(1)
+        context.set("found", rows[0].price)
+
+    with DefaultRunner(workers=1) as pool:
+        result = run(pool, fragile, {"rows": [{"price": 1}]}, retry_attempts=2, retry_delay_ms=1, writes=["found"])
+    assert (result.final_context["found"], result.tasks["task"].attempts) == (1.0, 2)
 
 
 # ---- what doesn't fit ----------------------------------------------------------------------------------------------

@@ -28,6 +28,7 @@ _NUMBERS: Final = frozenset({"len", "int", "float", "str", "bool", "round", "sum
 _CALLS: Final = frozenset({"PRECALL", "CALL", "CALL_KW"})
 _TEXTS: Final = frozenset({"BUILD_STRING", "FORMAT_VALUE", "FORMAT_SIMPLE"})
 _RETURNS: Final = frozenset({"RETURN_VALUE", "RETURN_CONST"})
+_CLOSING: Final = frozenset({"LOAD_CLOSURE", "LOAD_FAST"})  # they hand a variable on to a function inside
 _SUBSCRIPTS: Final = frozenset({"BINARY_SUBSCR", "COPY", "DELETE_SUBSCR"})
 _DEEPEST: Final = 100  # callables around a function
 
@@ -134,7 +135,7 @@ def _look_through(code: CodeType, context: str, finds: _Finds) -> None:
     before, joined = set(finds.needs), 0.0
     for place, step in enumerate(steps):
         joined = max(joined, _joins_at(step, joined))
-        if step.opname == "LOAD_CLOSURE":
+        if step.opname in _CLOSING and step.argval in (*code.co_cellvars, *code.co_freevars):
             continue
         if loads(step, context):
             needs = set(finds.needs)
