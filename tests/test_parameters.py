@@ -188,7 +188,9 @@ def test_another_worker_is_told_of_the_parameters_too(tmp_path: Path) -> None:
 
 
 def test_an_absent_key_fails_the_task_with_near_names(runner: DefaultRunner) -> None:
-    error = run(runner, lambda context, *, rows: None, {"rovs": 1}).tasks["task"].error
+    with pytest.warns(cloaca.DataflowWarning, match="did it mean 'rovs'"):
+        result = run(runner, lambda context, *, rows: None, {"rovs": 1})
+    error = result.tasks["task"].error
     assert isinstance(error, MissingKeyError)
     assert (error.task, error.key, error.close) == ("task", "rows", ("rovs",))
 
