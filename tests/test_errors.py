@@ -107,6 +107,18 @@ SAYS: list[tuple[Exception, list[str]]] = [
         errors.ConditionError("pay", "context_value('score', 'greater_than', 10)", "score", "TypeError: no"),
         ["'pay'", "context_value('score', 'greater_than', 10)", "key 'score'", "TypeError: no", "Let the tasks before"],
     ),
+    (
+        errors.MissingKeyError("total", "rovs", ("rows",)),
+        ["Task 'total' takes key 'rovs', which isn't there. The nearest names are 'rows'.", "Set it in a task before"],
+    ),
+    (
+        errors.ParameterError("total", "n", "n: expected int, got str"),
+        ["Task 'total'", "n: expected int", "Set key 'n'"],
+    ),
+    (
+        errors.UndeclaredWriteError("total", "totl", ("total",)),
+        ["Task 'total' sets or removes key 'totl'", "writes=", "Did it mean 'total'?", "Add 'totl'"],
+    ),
     (errors.TaskError("shop.Sold", "out"), ["shop.Sold: out"]),
     (errors.WorkerDied("load", None, "SIGKILL"), ["'load' (try 1) died: killed by SIGKILL", "memory"]),
     (errors.WorkerDied("load", None, "SIGSEGV"), ["SIGSEGV", "PYTHONFAULTHANDLER"]),
@@ -149,11 +161,13 @@ CAUGHT_AS: list[tuple[type[Exception], type[Exception]]] = [
     (errors.WorkflowError, ValueError),
     (errors.UnknownWorkflowError, ValueError),
     (errors.RunnerClosedError, ValueError),
-    (errors.NotSupportedYetError, NotImplementedError),
     (errors.NestedExecutionError, RuntimeError),
     (errors.CaptureError, TypeError),
     (errors.InitializerError, errors.WorkersUnavailableError),
     (errors.EncodeError, TypeError),
+    (errors.MissingKeyError, KeyError),
+    (errors.ParameterError, TypeError),
+    (errors.UndeclaredWriteError, ValueError),
     (errors.TaskTimeout, TimeoutError),
     (errors.MemoryLimitExceeded, MemoryError),
 ]

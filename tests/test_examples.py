@@ -1,4 +1,4 @@
-"""Every example, run as its reader would run it, prints what its docstring shows.
+"""Every example, run as its reader would run it, prints what its docstring shows, and warns of nothing.
 
 A docstring holds one command after a `$`, and beneath it the output, in which `...` stands for what differs from run
 to run. Lines of the first paragraph are printed by tasks, and may come in any order.
@@ -65,7 +65,7 @@ def _session(example: Path) -> tuple[list[str], str]:
 
 def _python(*arguments: str, environment: dict[str, str]) -> "subprocess.CompletedProcess[str]":
     return subprocess.run(
-        [sys.executable, *arguments],
+        [sys.executable, "-W", "error::UserWarning", *arguments],
         cwd=ROOT,
         env={**os.environ, **environment},
         stdin=subprocess.DEVNULL,

@@ -215,7 +215,8 @@ def test_what_has_no_items_fails_the_task(runner: DefaultRunner, items: Any, err
 
 
 def test_a_key_that_is_not_there_fails_the_task_and_near_names_are_told(runner: DefaultRunner) -> None:
-    result = run(runner, mapped(double), itmes=[1])
+    with pytest.warns(cloaca.DataflowWarning, match="did it mean 'itmes'"):
+        result = run(runner, mapped(double), itmes=[1])
     error = result.tasks["double"].error
     assert isinstance(error, KeyError)
     assert "runs for each item of key 'items', which isn't there: set it in a task before." in str(error)

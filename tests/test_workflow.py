@@ -11,7 +11,7 @@ import pytest
 from cloaca import registry
 from cloaca.builder import WorkflowBuilder, current_builder
 from cloaca.decorator import task
-from cloaca.errors import NotSupportedYetError, UnknownWorkflowError, WorkflowError
+from cloaca.errors import UnknownWorkflowError, WorkflowError
 from cloaca.namespace import TaskNamespace, WorkflowContext
 from cloaca.registry import find, register_workflow_constructor
 from cloaca.retry import BackoffStrategy, RetryCondition, RetryPolicy
@@ -286,18 +286,6 @@ def test_outside_a_block() -> None:
         task()(nothing)
 
 
-LATER: dict[str, object] = {
-    "writes": [],
-}
-
-
-@pytest.mark.parametrize("name", LATER)
-def test_an_argument_that_does_nothing_yet_is_refused(name: str) -> None:
-    with pytest.raises(NotSupportedYetError, match=rf"task\({name}="):
-        task(**{name: LATER[name]})  # type: ignore[call-overload]
-    task(**{name: None})
-
-
 @pytest.mark.parametrize(
     ("options", "message"),
     [
@@ -488,7 +476,6 @@ def test_what_can_be_called_with_the_context_is_a_task(function: Callable[..., o
     [
         lambda: None,
         lambda context, rows: None,
-        lambda context, *, deep: None,
         lambda **options: None,
         functools.partial(nothing, None),
         Callable2(),

@@ -174,6 +174,7 @@ def workflows(builder: cloaca.WorkflowBuilder) -> None:
     assert_type(workflow.version, str)
     assert_type(workflow.merge, Mapping[str, Callable[[Any, list[Any]], Any]])
     assert_type(workflow.on_conflict, Literal["first", "last", "fail"] | None)
+    assert_type(workflow.check, Literal["error", "warn", "off"])
     assert_type(workflow.on_complete, Callable[..., object] | None)
     assert_type(workflow.topological_sort(), list[str])
     assert_type(workflow.get_execution_levels(), list[list[str]])
@@ -292,6 +293,19 @@ def results(result: cloaca.WorkflowResult) -> None:
         assert_type((task.usage.started, task.usage.ended, task.usage.cpu), tuple[float, float, float])
 
 
+def dataflow(workflow: cloaca.Workflow, finding: cloaca.Finding) -> None:
+    assert_type(cloaca.check(workflow), tuple[cloaca.Finding, ...])
+    assert_type(cloaca.check(workflow, ["year"]), tuple[cloaca.Finding, ...])
+    assert_type((finding.task, finding.key, finding.message), tuple[str, str, str])
+    assert_type((finding.others, finding.places), tuple[tuple[str, ...], tuple[str, ...]])
+    assert_type(finding.kind, Literal["unordered", "late", "missing", "ambiguous", "unmade", "unread"])
+    cloaca.WorkflowBuilder("w", check="error")
+    cloaca.WorkflowBuilder("w", check="loud")  # type: ignore[arg-type]
+
+
+WARNING: type[UserWarning] = cloaca.DataflowWarning
+
+
 def exceptions(
     workflow: cloaca.WorkflowError,
     capture: cloaca.CaptureError,
@@ -305,6 +319,9 @@ def exceptions(
     timeout: cloaca.TaskTimeout,
     memory: cloaca.MemoryLimitExceeded,
     initializer: cloaca.InitializerError,
+    missing: cloaca.MissingKeyError,
+    parameter: cloaca.ParameterError,
+    undeclared: cloaca.UndeclaredWriteError,
 ) -> None:
     assert_type(workflow.findings, tuple[str, ...])
     assert_type((capture.task, capture.variable, capture.type_name), tuple[str | None, str, str])
@@ -317,6 +334,9 @@ def exceptions(
     assert_type((condition.task, condition.condition, condition.key), tuple[str, str, str])
     assert_type((full.task, full.key, full.size), tuple[str | None, str | None, int])
     assert_type(full.folders, tuple[tuple[str, int], ...])
+    assert_type((missing.task, missing.key, missing.close), tuple[str, str, tuple[str, ...]])
+    assert_type((parameter.task, parameter.key, parameter.fault), tuple[str, str, str])
+    assert_type((undeclared.task, undeclared.key, undeclared.close), tuple[str, str, tuple[str, ...]])
     assert_type(task.type_name, str)
     assert_type((died.task, died.exit_code, died.signal), tuple[str, int | None, str | None])
     assert_type((died.attempt, died.seconds, died.is_oom), tuple[int, float | None, bool])
@@ -329,7 +349,6 @@ def exceptions(
 OTHER_EXCEPTIONS: list[type[cloaca.CloacaError]] = [
     cloaca.InternalError,
     cloaca.NestedExecutionError,
-    cloaca.NotSupportedYetError,
     cloaca.RunnerClosedError,
     cloaca.UnknownWorkflowError,
     cloaca.WorkersUnavailableError,

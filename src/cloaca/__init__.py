@@ -24,23 +24,28 @@ if TYPE_CHECKING:
     from cloaca.condition import task_success as task_success
     from cloaca.config import DefaultRunnerConfig as DefaultRunnerConfig
     from cloaca.context import Context as Context
+    from cloaca.dataflow import Finding as Finding
+    from cloaca.dataflow import check as check
     from cloaca.decorator import task as task
     from cloaca.errors import CaptureError as CaptureError
     from cloaca.errors import CloacaError as CloacaError
     from cloaca.errors import ConditionError as ConditionError
+    from cloaca.errors import DataflowWarning as DataflowWarning
     from cloaca.errors import DecodeError as DecodeError
     from cloaca.errors import EncodeError as EncodeError
     from cloaca.errors import InitializerError as InitializerError
     from cloaca.errors import InternalError as InternalError
     from cloaca.errors import MemoryLimitExceeded as MemoryLimitExceeded
     from cloaca.errors import MergeConflict as MergeConflict
+    from cloaca.errors import MissingKeyError as MissingKeyError
     from cloaca.errors import NestedExecutionError as NestedExecutionError
-    from cloaca.errors import NotSupportedYetError as NotSupportedYetError
+    from cloaca.errors import ParameterError as ParameterError
     from cloaca.errors import RemoteTraceback as RemoteTraceback
     from cloaca.errors import RunnerClosedError as RunnerClosedError
     from cloaca.errors import StorageFullError as StorageFullError
     from cloaca.errors import TaskError as TaskError
     from cloaca.errors import TaskTimeout as TaskTimeout
+    from cloaca.errors import UndeclaredWriteError as UndeclaredWriteError
     from cloaca.errors import UnknownWorkflowError as UnknownWorkflowError
     from cloaca.errors import WorkerDied as WorkerDied
     from cloaca.errors import WorkersUnavailableError as WorkersUnavailableError
@@ -70,18 +75,21 @@ _HOME = {
     "Condition": "condition",
     "ConditionError": "errors",
     "Context": "context",
+    "DataflowWarning": "errors",
     "DecodeError": "errors",
     "DefaultRunner": "runner",
     "DefaultRunnerConfig": "config",
     "EncodeError": "errors",
     "Execution": "future",
+    "Finding": "dataflow",
     "InitializerError": "errors",
     "InternalError": "errors",
     "LostChangeWarning": "warning",
     "MemoryLimitExceeded": "errors",
     "MergeConflict": "errors",
+    "MissingKeyError": "errors",
     "NestedExecutionError": "errors",
-    "NotSupportedYetError": "errors",
+    "ParameterError": "errors",
     "RemoteTraceback": "errors",
     "RetryCondition": "retry",
     "RetryPolicy": "retry",
@@ -94,6 +102,7 @@ _HOME = {
     "TaskNamespace": "namespace",
     "TaskResult": "result",
     "TaskTimeout": "errors",
+    "UndeclaredWriteError": "errors",
     "UnknownWorkflowError": "errors",
     "WorkerDied": "errors",
     "WorkersUnavailableError": "errors",
@@ -106,6 +115,7 @@ _HOME = {
     "all_of": "condition",
     "always": "condition",
     "any_of": "condition",
+    "check": "dataflow",
     "context_value": "condition",
     "merge": "",
     "none_of": "condition",
@@ -127,18 +137,21 @@ __all__ = [
     "Condition",
     "ConditionError",
     "Context",
+    "DataflowWarning",
     "DecodeError",
     "DefaultRunner",
     "DefaultRunnerConfig",
     "EncodeError",
     "Execution",
+    "Finding",
     "InitializerError",
     "InternalError",
     "LostChangeWarning",
     "MemoryLimitExceeded",
     "MergeConflict",
+    "MissingKeyError",
     "NestedExecutionError",
-    "NotSupportedYetError",
+    "ParameterError",
     "RemoteTraceback",
     "RetryCondition",
     "RetryPolicy",
@@ -151,6 +164,7 @@ __all__ = [
     "TaskNamespace",
     "TaskResult",
     "TaskTimeout",
+    "UndeclaredWriteError",
     "UnknownWorkflowError",
     "WorkerDied",
     "WorkersUnavailableError",
@@ -163,6 +177,7 @@ __all__ = [
     "all_of",
     "always",
     "any_of",
+    "check",
     "context_value",
     "merge",
     "none_of",

@@ -8,14 +8,15 @@ from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from contextvars import ContextVar
 from dataclasses import replace
 from types import MappingProxyType, MethodType, TracebackType
-from typing import Any, Self, TypeAlias
+from typing import Any, Final, Literal, Self, TypeAlias
 
-from cloaca import argument, precedence, registry
+from cloaca import argument, dataflow, precedence, registry
+from cloaca.annotation import typed
 from cloaca.condition import renamed
 from cloaca.copies import Added, checked_inputs, checked_prefix, copied_tasks, copy_of
 from cloaca.engine.pairing import findings
 from cloaca.engine.plan import Plan, plan
-from cloaca.errors import INPUT, NotSupportedYetError, WorkflowError
+from cloaca.errors import INPUT, WorkflowError
 from cloaca.merge.given import checked_on_conflict, checked_rules
 from cloaca.merge.rules import OnConflict, Rule
 from cloaca.namespace import WorkflowContext
@@ -26,6 +27,7 @@ from cloaca.workflow import Copy, Task, Workflow
 
 TaskFunction: TypeAlias = Callable[..., Any]
 Dependency: TypeAlias = str | TaskFunction
+_CHECKS: Final[dict[str, Literal["error", "warn", "off"]]] = {"error": "error", "warn": "warn", "off": "off"}
 
 _open_builders: ContextVar[tuple["WorkflowBuilder", ...]] = ContextVar("cloaca.open_builders", default=())
 
@@ -54,15 +56,6 @@ def checked_dependencies(what: str, listed: Any) -> tuple[Dependency, ...]:
     return tuple(listed)
 
 
-def refuse_unsupported(owner: str, given: Mapping[str, object]) -> None:
-    """Raise `NotSupportedYetError` for the first of the arguments `given` to `owner` that isn't `None`."""
-    for name, value in given.items():
-        if value is not None:
-            raise NotSupportedYetError(
-                f"{owner}({name}=...) isn't supported yet, and is refused rather than ignored: leave {name!r} out."
-            )
-
-
 class WorkflowBuilder:
     """A workflow being written: a context manager, whose block defines the tasks.
 
@@ -78,6 +71,10 @@ class WorkflowBuilder:
 
     `on_complete(result)` is called in the program once an execution has ended, however it did, before `execute`
     returns. What it raises is logged.
+
+    `check` says what becomes of keys that are read and don't come, or come from two sides, as far as the tasks' code
+    tells: "warn" issues a `DataflowWarning` when the block ends or an execution starts, "error" raises a
+    `WorkflowError`, "off" is silent. `cloaca.check` returns them.
 
     Raises `ValueError` where a merge rule is no function of the base and the values, `on_complete` none of the result,
     and for other arguments that make no sense.
@@ -103,6 +100,7 @@ class WorkflowBuilder:
         on_conflict: OnConflict | None = None,
         trigger_rule: TriggerRule | None = None,
         on_complete: Callable[[WorkflowResult], object] | None = None,
+        check: Literal["error", "warn", "off"] = "warn",
     ) -> None:
         check_name("A workflow's name", name)
         self._trigger_rule = checked_rule("WorkflowBuilder(trigger_rule=...)", trigger_rule)
@@ -113,6 +111,7 @@ class WorkflowBuilder:
             if on_complete is None
             else argument.callback("WorkflowBuilder(on_complete=...)", on_complete, "result")
         )
+        self._check: Literal["error", "warn", "off"] = argument.choice("WorkflowBuilder(check=...)", check, _CHECKS)
         self.name = name
         self.namespace = WorkflowContext(tenant or "public", package or "embedded", workflow or name)
         self._description = ""
@@ -235,7 +234,10 @@ class WorkflowBuilder:
         )
         if self._trigger_rule is not None or any(task.trigger_rules is not None for task in tasks):
             tasks = tuple(map(self._with_rule, tasks))
-        compiled = self._compiled(tasks)
+        untyped: list[str] = []
+        if any(task.form.parameters for task in tasks):
+            tasks = tuple([_typed(task, untyped) for task in tasks])
+        compiled = self._compiled(tasks, untyped)
         tags = MappingProxyType(dict(self._tags))
         merge = MappingProxyType({**self._merge, **self._added.rules}) if self._added.rules else self._merge
         return Workflow(
@@ -248,12 +250,14 @@ class WorkflowBuilder:
             self._on_conflict,
             self._on_complete,
             tuple(self._added.copies),
+            self._check,
         )
 
-    def _compiled(self, tasks: Sequence[Task]) -> Plan:
+    def _compiled(self, tasks: Sequence[Task], untyped: Sequence[str] = ()) -> Plan:
         conditions = [(task.id, task.trigger_rules) for task in tasks if task.trigger_rules is not None]
         unclear = (
             *self._unclear(),
+            *untyped,
             *precedence.unknown(conditions, [task.id for task in tasks]),
             *self._added.findings(tasks, self._merge, self._on_conflict),
         )
@@ -316,7 +320,21 @@ class WorkflowBuilder:
     ) -> None:
         _open_builders.set(tuple([builder for builder in _open_builders.get() if builder is not self]))
         if error_type is None:
-            registry.register(self.build())
+            workflow = self.build()
+            dataflow.told(workflow)
+            registry.register(workflow)
+
+
+def _typed(task: Task, faults: list[str]) -> Task:
+    """The task with the types that its parameters are annotated with; where one is at fault, that is added."""
+    if not task.form.parameters:
+        return task
+    try:
+        form = typed(task.function, task.form)
+    except ValueError as error:
+        faults.append(f"Task {task.id!r}: {error}")
+        return task
+    return task if form is task.form else replace(task, form=form)
 
 
 def _identity(task: Dependency) -> Hashable:

@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 from msgspec import Struct
 
+from cloaca.bindings import Bindings
 from cloaca.condition import Condition
 from cloaca.engine.fan import Each
 from cloaca.engine.pairing import paired
@@ -65,6 +66,7 @@ class Captures:
             for rank, task in enumerate(tasks)
             if task.for_each
         }
+        self._bindings = Bindings(tasks)
         self._captured: list[Captured] = []
         self._last = Capture((), (), {})
 
@@ -85,8 +87,10 @@ class Captures:
                 self._sent_along(task, function),
                 function.template,
                 task.form.takes_handle,
+                self._bindings.number(rank),
+                task.writes,
             )
-            for task, function in zip(self._tasks, captured, strict=True)
+            for rank, (task, function) in enumerate(zip(self._tasks, captured, strict=True))
         ]
         each = mapped_over(self._plan, self._tasks, {rank: sent.function for rank, sent in self._expansions.items()})
         numbers = {condition: sent.function for condition, sent in self._conditions.items()}
@@ -107,15 +111,22 @@ class Captures:
             for rank, (task, function) in enumerate(zip(self._tasks, functions, strict=True))
         ]
         templates = [Publish(number, blob, ()) for number, blob in self._functions.templates]
-        published = [*templates, *functions, *self._conditions.values(), *self._expansions.values()]
+        published = [
+            *templates,
+            *self._bindings.published,
+            *functions,
+            *self._conditions.values(),
+            *self._expansions.values(),
+        ]
         return Capture(published, work, {})
 
     def _sent_along(self, task: Task, function: Captured) -> tuple[str, ...]:
         """The keys that a slice covers. What is kept by task grows with every task: it is sent when asked for."""
         reads, collected = task.reads, self._collected
         if reads is None:
-            named = [task.prefix + key for key in function.reads] if task.prefix else function.reads
-            reads = tuple([key for key in named if key != task.for_each])  # an instance is sent its item alone
+            own = [*(parameter.name for parameter in task.form.parameters), *function.reads]
+            named = [task.prefix + key for key in own] if task.prefix else own
+            reads = tuple(dict.fromkeys([key for key in named if key != task.for_each]))  # an instance has its item
         return reads if collected.isdisjoint(reads) else tuple(key for key in reads if key not in collected)
 
 
@@ -128,8 +139,13 @@ def mapped_over(plan: Plan, tasks: Sequence[Task], expansions: Mapping[int, int]
     """How tasks are mapped, by rank. `expansions` are the numbers of what expands them."""
     if not expansions:
         return {}
-    writes = {rank: tuple([tasks[rank].prefix + key for key in keys_set(tasks[rank].function)]) for rank in expansions}
+    writes = {rank: tuple([tasks[rank].prefix + key for key in _written_by(tasks[rank])]) for rank in expansions}
     return paired(plan, [task.for_each for task in tasks], expansions, writes)
+
+
+def _written_by(task: Task) -> tuple[str, ...]:
+    """The keys that a task sets: what it declares, or else what its code tells."""
+    return keys_set(task.function) if task.writes is None else task.writes
 
 
 def condition_number(task: Task, numbers: Mapping[Condition, int]) -> int:

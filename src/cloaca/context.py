@@ -6,12 +6,13 @@ given part is a slice: what it lacks is asked for when it is needed, and the tas
 """
 
 import json
-from collections.abc import ItemsView, Iterable, Iterator, KeysView, Mapping, Sequence, ValuesView
+from collections.abc import Collection, ItemsView, Iterable, Iterator, KeysView, Mapping, Sequence, ValuesView
 from contextlib import suppress
 from difflib import get_close_matches
 from itertools import islice
 from typing import Any, Literal, Self
 
+from cloaca.declaration import Declared
 from cloaca.equality import equal
 from cloaca.errors import INPUT, DecodeError, MergeConflict, StorageFullError
 from cloaca.merge.conflict import Conflict, rivals_of, shown
@@ -531,6 +532,16 @@ def leases_of(context: Context) -> object:
     return context._leases
 
 
+def task_of(context: Context) -> str:
+    """The id of the task whose attempt this is the context of, or of the instance."""
+    return context._writer
+
+
+def limit_writes(context: Context, writes: Collection[str]) -> None:
+    """Let no other keys be set or removed from here on."""
+    context._changes = Declared(context._writer, writes)
+
+
 def traffic_of(context: Context) -> Traffic:
     """What was read so far."""
     return context._traffic
@@ -587,8 +598,9 @@ def demand_agreement(context: Context, keys: Iterable[str]) -> None:
 def adopt(context: Context, other: Context) -> None:
     """Set every key of `other`, as it is encoded there. Raises `MergeConflict` where one is in conflict."""
     for key, payload in other._agreed().items():
-        if hasattr(context, "_item_key") and payload == context._held(key):
-            continue  # a copy of the context: what it has from there is nothing that was set for the item
+        is_picky = hasattr(context, "_item_key") or isinstance(context._changes, Declared)
+        if is_picky and payload == context._held(key):
+            continue  # a copy of the context: what it has from there is nothing that was set
         is_large = context._shelf is not None and len(payload) >= LARGE
         context._changes[key] = context._store([payload], True, key) if is_large else payload  # noqa: FBT003 - as in Put
 

@@ -59,12 +59,14 @@ def task(function: Any = None, /, **options: Unpack[TaskOptions]) -> Any:
     The function may be anything that can be called with the context: a lambda (with an `id`), a closure, a partial, a
     method, an object, an `async def`. A last parameter named `handle` or `task_handle` is given a `TaskHandle`.
 
-    Every other argument raises `NotSupportedYetError` for now.
+    Parameters after an asterisk are keys: `def total(context, *, year: int)` is given the value of `year`, checked and
+    converted as it is annotated. Without a default, the key has to be there. `writes` lists the keys that the task may
+    set and remove; any other one fails it, with `UndeclaredWriteError`.
 
     Raises `ValueError` outside a block, and for arguments that make no sense: `retry` together with any `retry_*`,
-    both trigger rules, a class, a function that wants more than the context (the item) and a handle, a dependency that
-    is neither id nor function, a callback that can't be called so. Whether dependencies exist is checked when the block
-    ends.
+    both trigger rules, a class, a function that wants more than the context (the item), a handle and keys, a dependency
+    that is neither id nor function, a callback that can't be called so. Whether dependencies exist, and whether what
+    parameters are annotated with can be checked, is found out when the block ends.
 
     >>> import cloaca
     >>> with cloaca.WorkflowBuilder("prices") as builder:
@@ -78,11 +80,11 @@ def task(function: Any = None, /, **options: Unpack[TaskOptions]) -> Any:
         raise TypeError(f"task takes keyword arguments only: write task(id={function!r}).")
     said = given(options)
     name, listed = task_id(said.get("id")), dependencies(said.get("dependencies"))
-    reads, retry, timeout = keys(said.get("reads")), policy(said), seconds(said.get("timeout"))
+    reads, retry, timeout = keys("reads", said.get("reads")), policy(said), seconds(said.get("timeout"))
     limited = limit(said.get("limit"))
     rule, rules = checked_rule("task(trigger_rule=...)", said.get("trigger_rule")), condition(said.get("trigger_rules"))
     success, failure = callbacks(said)
-    each = items_key(said.get("for_each"))
+    each, writes = items_key(said.get("for_each")), keys("writes", said.get("writes"))
 
     def define(function: _F) -> _F:
         builder, known_as = _open_builder(), _known_as(function, name)
@@ -99,6 +101,7 @@ def task(function: Any = None, /, **options: Unpack[TaskOptions]) -> Any:
             for_each=each,
             limit=limited,
             form=form_of(known_as, function, with_item=each is not None),
+            writes=writes,
         )
         builder.define(defined, listed)
         return function

@@ -55,7 +55,8 @@ class CloacaError(Exception):
 class WorkflowError(CloacaError, ValueError):
     """A workflow can't be built. `findings` holds every fault that was found, one sentence each.
 
-    Raised when a `WorkflowBuilder` block ends, or by `build()`; never while a workflow runs.
+    Raised when a `WorkflowBuilder` block ends, or by `build()`; with `check="error"` also where an execution starts
+    whose input doesn't do; never while a workflow runs.
     """
 
     def __init__(self, workflow: str, findings: tuple[str, ...]) -> None:
@@ -66,11 +67,8 @@ class WorkflowError(CloacaError, ValueError):
         self.findings: tuple[str, ...] = findings
 
 
-class NotSupportedYetError(CloacaError, NotImplementedError):
-    """An argument is known, and cloaca doesn't act on it yet: it refuses rather than ignore it."""
-
-
-# ---- while a run is asked for --------------------------------------------------------------------------------------
+class DataflowWarning(CloacaError, UserWarning):  # noqa: N818 - it is a warning
+    """A workflow whose tasks read keys that don't come, or that come from two sides; see `cloaca.check`."""
 
 
 class UnknownWorkflowError(CloacaError, ValueError):
@@ -181,6 +179,55 @@ class StorageFullError(CloacaError, OSError):
         self.key = key
         self.size = size
         self.folders = folders
+
+
+class MissingKeyError(CloacaError, KeyError):
+    """A task is called with a key that is absent: raised before its function begins. Not for `context[key]`.
+
+    `task` and `key` tell which; `close` are the nearest names that are there.
+    """
+
+    def __init__(self, task: str, key: str, close: tuple[str, ...] = ()) -> None:
+        nearest = f" The nearest names are {', '.join(map(repr, close))}." if close else ""
+        super().__init__(
+            f"Task {task!r} takes key {key!r}, which isn't there.{nearest} Set it in a task before or in the input, or "
+            "give the parameter a default."
+        )
+        self.task = task
+        self.key = key
+        self.close = close
+
+    def __str__(self) -> str:
+        return str(self.args[0])
+
+
+class ParameterError(CloacaError, TypeError):
+    """The value of a key isn't what the task's parameter is annotated with: raised before its function begins.
+
+    `task` and `key` tell which; `fault` is what was found, and where: `rows[3].price: expected float, got str`.
+    """
+
+    def __init__(self, task: str, key: str, fault: str) -> None:
+        super().__init__(
+            f"Task {task!r} can't be called: {fault}. Set key {key!r} so, or annotate the parameter with what it holds."
+        )
+        self.task = task
+        self.key = key
+        self.fault = fault
+
+
+class UndeclaredWriteError(CloacaError, ValueError):
+    """A task set or removed a key that its `writes` don't name. `close` are those of them that are spelt alike."""
+
+    def __init__(self, task: str, key: str, close: tuple[str, ...] = ()) -> None:
+        meant = f" Did it mean {' or '.join(map(repr, close))}?" if close else ""
+        super().__init__(
+            f"Task {task!r} sets or removes key {key!r}, which its writes= doesn't name.{meant} Add {key!r} there, or "
+            "leave the key as it is."
+        )
+        self.task = task
+        self.key = key
+        self.close = close
 
 
 class DecodeError(CloacaError):

@@ -8,6 +8,7 @@ from queue import Empty, SimpleQueue
 from cloaca import interrupts
 from cloaca.callbacks import Callbacks
 from cloaca.coordinator import Job
+from cloaca.dataflow import Finding
 from cloaca.engine.events import Tell
 from cloaca.engine.run import Run
 from cloaca.errors import InternalError, RunnerClosedError
@@ -36,11 +37,13 @@ class Execution:
         make_job: MakeJob,
         host: Inline | Loop,
         input_leases: object = None,
+        findings: tuple[Finding, ...] = (),
     ) -> None:
         self._owner: object = owner
         self.id = os.urandom(16).hex()
         self._workflow = workflow
         self._rules = rules
+        self._findings = findings
         job = make_job(self._end)
         self._callbacks = Callbacks(workflow, rules, job.run)
         job.on_tell, job.on_release, job.catch_up = self._tell, self._callbacks.release, self._catch_up
@@ -177,6 +180,7 @@ class Execution:
                     time.time(),
                     self._clock,
                     (job.leases, self._input_leases),
+                    self._findings,
                 )
         except Exception as fault:  # noqa: BLE001 - raised where the result is waited for, not on the coordinator's thread
             error = fault

@@ -112,9 +112,9 @@ _DONE = _Done()
 def with_handle(function: Callable[..., Any]) -> Callable[..., Any]:
     """The function, to be called without its last argument: a handle of its own each time."""
 
-    def handled(*given: Any) -> Any:
+    def handled(*given: Any, **named: Any) -> Any:
         handle = TaskHandle()
-        returned = function(*given, handle)
+        returned = function(*given, handle, **named)
         return handle._lead(returned) if isawaitable(returned) else returned
 
     return handled

@@ -1,10 +1,10 @@
 """The options of `task`, checked when they are given: what makes no sense is a `ValueError` that says what would."""
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Final, TypedDict
+from typing import Any, Final, Literal, TypedDict
 
 from cloaca import argument
-from cloaca.builder import Dependency, check_name, checked_dependencies, refuse_unsupported
+from cloaca.builder import Dependency, check_name, checked_dependencies
 from cloaca.condition import Condition
 from cloaca.context import Context
 from cloaca.retry import BackoffStrategy, RetryCondition, RetryPolicy
@@ -36,7 +36,6 @@ class TaskOptions(TypedDict, total=False):
 
 
 _NAMES: Final = TaskOptions.__annotations__.keys()
-_NOT_YET: Final = ("writes",)
 
 
 def given(options: Mapping[str, Any]) -> dict[str, Any]:
@@ -49,7 +48,6 @@ def given(options: Mapping[str, Any]) -> dict[str, Any]:
         raise ValueError(f"task takes either retry= or {', '.join(retries)}, not both: put them into the policy.")
     if "trigger_rule" in said and "trigger_rules" in said:
         raise ValueError("task takes either trigger_rule= or trigger_rules=, not both.")
-    refuse_unsupported("task", {name: said[name] for name in _NOT_YET if name in said})
     return said
 
 
@@ -65,17 +63,17 @@ def dependencies(listed: Any) -> tuple[Dependency, ...]:
     return () if listed is None else checked_dependencies("task(dependencies=...)", listed)
 
 
-def keys(reads: Any) -> tuple[str, ...] | None:
-    """The keys that the task says to read, or `None` where it doesn't say."""
-    if reads is None:
+def keys(option: Literal["reads", "writes"], listed: Any) -> tuple[str, ...] | None:
+    """The keys that the task says to read, or to set, or `None` where it doesn't say."""
+    if listed is None:
         return None
-    if not isinstance(reads, list | tuple | set | frozenset) or not all(isinstance(key, str) for key in reads):
-        raise ValueError(f"task(reads=...) takes a list of keys, not {reads!r}.")
-    if unspeakable := [key for key in reads if not is_encodable(key)]:
+    if not isinstance(listed, list | tuple | set | frozenset) or not all(isinstance(key, str) for key in listed):
+        raise ValueError(f"task({option}=...) takes a list of keys, not {listed!r}.")
+    if unspeakable := [key for key in listed if not is_encodable(key)]:
         raise ValueError(
-            f"task(reads=...) takes keys that UTF-8 can carry, and {unspeakable[0]!r} has lone surrogates."
+            f"task({option}=...) takes keys that UTF-8 can carry, and {unspeakable[0]!r} has lone surrogates."
         )
-    return tuple(sorted(reads)) if isinstance(reads, set | frozenset) else tuple(reads)
+    return tuple(sorted(listed)) if isinstance(listed, set | frozenset) else tuple(listed)
 
 
 def items_key(for_each: Any) -> str | None:

@@ -14,7 +14,7 @@ def place_of(function: Callable[..., Any], directory: str = "") -> str:
     Files under `directory` are named from there.
     """
     if type(function) is not FunctionType or "__wrapped__" in function.__dict__:
-        function = _inner(function)
+        function = innermost(function)
     code = getattr(function, "__code__", None)
     return "" if code is None else _place(code, directory)
 
@@ -24,7 +24,7 @@ def _place(code: CodeType, directory: str) -> str:
     return f"{code.co_filename.removeprefix(os.path.join(directory, ''))}:{code.co_firstlineno}"  # noqa: PTH118
 
 
-def _inner(function: Any) -> Any:
+def innermost(function: Any) -> Any:
     """What runs in the end: beneath partials, methods, decorators, or the `__call__` of an object."""
     while isinstance(function, partial | MethodType):
         function = function.func if isinstance(function, partial) else function.__func__

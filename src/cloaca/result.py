@@ -11,6 +11,7 @@ from itertools import islice
 from typing import Any, Literal
 
 from cloaca.context import merges_of, of_versions, unchanged
+from cloaca.dataflow import Finding
 from cloaca.engine.ledger import Ledger
 from cloaca.engine.plan import Plan
 from cloaca.engine.run import Run
@@ -41,7 +42,14 @@ class TaskResult:
     """
 
     def __init__(
-        self, id: str, outcome: Outcome, attempts: int, end: End, clock: float, failed: tuple[str, int] | None = None
+        self,
+        id: str,
+        outcome: Outcome,
+        attempts: int,
+        end: End,
+        clock: float,
+        failed: tuple[str, int] | None = None,
+        findings: tuple[Finding, ...] = (),
     ) -> None:
         self.id = id
         self.status = outcome.status
@@ -51,13 +59,17 @@ class TaskResult:
         self._end = end
         self._clock = clock
         self._failed = failed or (id, attempts)
+        self._findings = findings
 
     @cached_property
     def error(self) -> BaseException | None:
         """The exception that the task raised, with the worker's traceback as its cause; `None` where it didn't fail."""
         match self._end:
             case Failed() as failed:
-                return raised(failed)
+                error = raised(failed)
+                for finding in self._findings:
+                    error.add_note(finding.message)
+                return error
             case Lost() as lost if self.status == "Failed":
                 return error_of(lost, *self._failed)
             case _:
@@ -131,8 +143,11 @@ class _Tasks(Mapping[str, TaskResult]):
     Each is made when it is first asked for, and kept.
     """
 
-    def __init__(self, ledger: Ledger, outcomes: Sequence[Outcome], clock: float) -> None:
+    def __init__(
+        self, ledger: Ledger, outcomes: Sequence[Outcome], clock: float, findings: tuple[Finding, ...]
+    ) -> None:
         self._ledger = ledger
+        self._findings = findings
         self._outcomes = outcomes
         self._clock = clock
         self._made: dict[str, TaskResult] = {}
@@ -161,7 +176,8 @@ class _Tasks(Mapping[str, TaskResult]):
             raise KeyError(_unknown(id, list(islice(ledger, _COMPARED)))) from None
         outcome = self._outcomes[unit] if unit < len(self._outcomes) else ledger.outcome(unit)
         failed = ledger.error_name(unit)
-        return TaskResult(id, outcome, ledger.attempts[unit], ledger.ends[unit], self._clock, failed)
+        explained = tuple([found for found in self._findings if found.explains(id, outcome.error or "")])
+        return TaskResult(id, outcome, ledger.attempts[unit], ledger.ends[unit], self._clock, failed, explained)
 
 
 class WorkflowResult:
@@ -187,6 +203,7 @@ class WorkflowResult:
         ended: float,
         clock: float,
         leases: tuple[Leases, object] = ({}, None),
+        findings: tuple[Finding, ...] = (),
     ) -> None:
         self.workflow = workflow
         self.execution_id = execution_id
@@ -195,10 +212,10 @@ class WorkflowResult:
         self.end_time = _rfc3339(ended)
         self.duration = ended - started
         outcomes = run.outcomes()
-        self.tasks: Mapping[str, TaskResult] = _Tasks(run.ledger, outcomes, clock)
+        self.tasks: Mapping[str, TaskResult] = _Tasks(run.ledger, outcomes, clock, findings)
         self.status: Status = _status(run, outcomes)
         self._roots = root_causes(run.plan, outcomes)
-        self.error_message = _message(self.status, run, outcomes, self._roots)
+        self.error_message = _message(self.status, run, outcomes, self._roots, findings)
         final = run.history.final()
         self.final_context = of_versions(final, rules, _held(final, *leases))
 
@@ -275,7 +292,9 @@ def _status(run: Run, outcomes: Sequence[Outcome]) -> Status:
     return "Failed" if "Failed" in statuses else "Completed"
 
 
-def _message(status: str, run: Run, outcomes: Sequence[Outcome], roots: Sequence[str]) -> str | None:
+def _message(
+    status: str, run: Run, outcomes: Sequence[Outcome], roots: Sequence[str], findings: Sequence[Finding] = ()
+) -> str | None:
     if status == "Completed":
         return None
     plan = run.plan
@@ -284,7 +303,14 @@ def _message(status: str, run: Run, outcomes: Sequence[Outcome], roots: Sequence
         if outcome.status in by_status:
             by_status[outcome.status].append(name)
     failed = list(dict.fromkeys([*roots, *by_status["Failed"]]))
-    lines = (
+    explained = [
+        finding.message
+        for name in failed[:_LISTED]
+        for finding in findings
+        if finding.explains(name, outcomes[plan.rank[name]].error or "")
+    ]
+    lines = list(dict.fromkeys(explained))
+    lines += (
         [] if run.stopped is not Stop.OUT_OF_TIME else [f"It was stopped after its time limit of {run.timeout:g} s."]
     )
     units = [unit for name in failed[:_LISTED] for unit in run.ledger.failed(plan.rank[name], _LISTED)]

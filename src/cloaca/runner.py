@@ -13,13 +13,15 @@ from typing import Self, TypeVar
 
 from msgspec.structs import replace
 
-from cloaca import argument, cores, registry
+from cloaca import argument, cores, dataflow, registry
+from cloaca.binding import Binding, bound
 from cloaca.captures import Capture, Captures, by_rank, condition_number, mapped_over
 from cloaca.config import DefaultRunnerConfig
 from cloaca.context import Context, inlined_version, leases_of, versions_of
 from cloaca.coordinator import Job
 from cloaca.copies import homes, passing
 from cloaca.database import check_url
+from cloaca.dataflow import Finding
 from cloaca.engine.batches import BatchRun
 from cloaca.engine.events import Deliver
 from cloaca.engine.run import Run
@@ -176,6 +178,7 @@ class DefaultRunner:
         Raises:
             ValueError: `seed` is no such number, or a task has a `limit` that this runner has not.
             UnknownWorkflowError: no workflow of that name is registered.
+            WorkflowError: the workflow was made with `check="error"`, and the input lacks keys that it takes.
             CaptureError: the function of a task, a merge rule or the initializer can't be sent to a worker; nothing has
                 run.
             InitializerError: the initializer raised.
@@ -203,11 +206,12 @@ class DefaultRunner:
         check_limits_of(workflow, self._settings.limits)
         given = _checked_context(context)
         inputs = versions_of(given)
+        found = dataflow.told(workflow, inputs)
         seed = chosen_seed(seed)
         rules = Rules(workflow.merge, workflow.on_conflict, homes(workflow))
         limits = Limits(self._settings.workflow_timeout, fail_fast, self._settings.grace, self._settings.warn_above)
         if self._settings.executor == "serial":
-            return self._start_here(workflow, rules, inputs, limits, seed)
+            return self._start_here(workflow, rules, inputs, limits, seed, found)
         captured = self._capture(workflow, rules.collected)
         rules = rules.packed(captured.rules)  # what they use is read now, also for what is merged here later
         loop = self._running_loop()
@@ -232,7 +236,7 @@ class DefaultRunner:
         def job(on_end: OnEnd) -> Job[Run]:
             return Job(workflow.name, run, captured.functions, on_end, surroundings, sent, leases)
 
-        return begun(Execution(self, self._warned, workflow, rules, job, loop, leases_of(given)))
+        return begun(Execution(self, self._warned, workflow, rules, job, loop, leases_of(given), found))
 
     def map(
         self,
@@ -300,7 +304,13 @@ class DefaultRunner:
         return f"DefaultRunner(workers={self._settings.workers}, executor={self._settings.executor!r}, {state})"
 
     def _start_here(
-        self, workflow: Workflow, rules: Rules, inputs: dict[str, Version], limits: Limits, seed: int
+        self,
+        workflow: Workflow,
+        rules: Rules,
+        inputs: dict[str, Version],
+        limits: Limits,
+        seed: int,
+        found: tuple[Finding, ...],
     ) -> Execution:
         inputs = {key: inlined_version(version) for key, version in inputs.items()}
         tasks = by_rank(workflow)
@@ -342,7 +352,7 @@ class DefaultRunner:
         def job(on_end: OnEnd) -> Job[Run]:
             return Job(workflow.name, run, (), on_end, here())
 
-        return begun(Execution(self, self._warned, workflow, rules, job, host))
+        return begun(Execution(self, self._warned, workflow, rules, job, host, findings=found))
 
     def _capture(self, workflow: Workflow, collected: frozenset[str]) -> Capture:
         """What the workflow runs, as it stands now; `collected` are the keys that its rules keep by task."""
@@ -388,7 +398,10 @@ def _expansion(task: Task) -> Expansion:
 
 def _called_here(task: Task) -> Callable[..., object]:
     """What runs where the functions themselves are called."""
-    return with_handle(task.function) if task.form.takes_handle else task.function
+    function = with_handle(task.function) if task.form.takes_handle else task.function
+    if not task.form.parameters and task.writes is None:
+        return function
+    return bound(function, Binding(task.form.parameters) if task.form.parameters else None, task.writes)
 
 
 def _merging(workflow: Workflow, rules: Rules, number: int) -> Merging:

@@ -1,38 +1,61 @@
-"""How a task's function is called: with the context, an item where it is mapped, and a handle where it asks for one.
+"""How a task's function is called: with the context, an item where it is mapped, a handle and keys if it asks for them.
+
+Keyword-only parameters are keys of the context: `def total(context, *, year)` is given the value of `year`.
 
 Plain functions are judged by their code object: `inspect.signature` costs more than everything else in a definition.
 """
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from types import FunctionType
-from typing import Final
+from typing import Any, Final
+
+from cloaca.place import innermost
 
 _HANDLES: Final = frozenset({"handle", "task_handle"})
 _ALONE: Final = (
     "a task function takes the context as its only argument, like `def load(context): ...`, or a handle beside it, "
-    "like `def load(context, handle): ...`"
+    "like `def load(context, handle): ...`; keys go after an asterisk, like `def load(context, *, year): ...`"
 )
 _WITH_ITEM: Final = (
     "with for_each=, a task function takes the context and an item, like `def process(context, item): ...`, or a "
-    "handle beside them, like `def process(context, item, handle): ...`"
+    "handle beside them, like `def process(context, item, handle): ...`; keys go after an asterisk, like "
+    "`def process(context, item, *, year): ...`"
 )
 _NOT_PLAIN: Final = inspect.CO_GENERATOR | inspect.CO_ASYNC_GENERATOR | inspect.CO_VARARGS
 _POSITIONAL: Final = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
 
 
+UNSAID: Final = inspect.Parameter.empty
+"""The annotation of a parameter that has none."""
+
+
+@dataclass(frozen=True, slots=True)
+class Parameter:
+    """A key of the context that a function is called with, by name. One that isn't required may be absent.
+
+    `annotation` is what the function says of its type, or `UNSAID`.
+    """
+
+    name: str
+    is_required: bool = True
+    annotation: Any = UNSAID
+
+
 @dataclass(frozen=True, slots=True)
 class Form:
-    """What a function is called with, after the context."""
+    """What a function is called with, after the context. The `parameters` are given by name."""
 
     takes_handle: bool = False
     takes_item: bool = False
+    parameters: tuple[Parameter, ...] = ()
 
     @property
     def count(self) -> int:
-        """How many arguments that makes, with the context."""
+        """How many arguments that makes by position, with the context."""
         return 1 + self.takes_item + self.takes_handle
 
 
@@ -59,10 +82,11 @@ def form_of(task: str, function: Callable[..., object], *, with_item: bool = Fal
         signature = inspect.signature(function, follow_wrapped=False)
     except ValueError:  # some builtins don't tell
         return form
-    if _asks_for_handle(function, signature, form.count):
-        form = _FORMS[True, with_item]
+    takes_handle = _asks_for_handle(function, signature, form.count)
+    parameters = tuple(_declared(function, signature))
+    form = Form(takes_handle, with_item, parameters) if parameters else _FORMS[takes_handle, with_item]
     try:
-        signature.bind(*[None] * form.count)
+        signature.bind(*[None] * form.count, **{one.name: None for one in parameters})
     except TypeError as error:
         raise ValueError(f"Task {task!r}: {what}, and this one takes {signature}.") from error
     return form
@@ -100,3 +124,19 @@ def _asks_for_handle(function: Callable[..., object], signature: inspect.Signatu
             signature = inspect.signature(function)
     following = list(signature.parameters.values())[count : count + 1]
     return any(parameter.name in _HANDLES and parameter.kind in _POSITIONAL for parameter in following)
+
+
+def _declared(function: Callable[..., object], signature: inspect.Signature) -> Iterator[Parameter]:
+    """The parameters that are keys: those that go by keyword alone, also of what a decorator passes keywords on to.
+
+    What a partial gives by keyword isn't asked for any more.
+    """
+    if not hasattr(innermost(function), "__code__"):  # what builtins take by keyword is no key
+        return
+    if any(parameter.kind is inspect.Parameter.VAR_KEYWORD for parameter in signature.parameters.values()):
+        with suppress(ValueError):  # what it passes them on to is a builtin that doesn't tell
+            signature = inspect.signature(function)
+    given = function.keywords if isinstance(function, partial) else {}
+    for name, parameter in signature.parameters.items():
+        if parameter.kind is inspect.Parameter.KEYWORD_ONLY and name not in _HANDLES and name not in given:
+            yield Parameter(name, parameter.default is UNSAID, parameter.annotation)

@@ -106,6 +106,7 @@ _UNSAID = {  # entries of a class that say where it stands, or that Python adds
     "__doc__",
     "__firstlineno__",
     "__module__",
+    "__msgspec_cache__",
     "__static_attributes__",
     "__weakref__",
 }

@@ -14,9 +14,9 @@ class LostChangeWarning(UserWarning):
     """
 
 
-def warn(message: str) -> None:
-    """Issue a `UserWarning` at the innermost line that is not cloaca's own."""
-    warnings.warn(message, UserWarning, stacklevel=_own_calls(sys._getframe()) + 1)
+def warn(message: str, category: type[UserWarning] = UserWarning) -> None:
+    """Issue a warning at the innermost line that is not cloaca's own."""
+    warnings.warn(message, category, stacklevel=_own_calls(sys._getframe()) + 1)
 
 
 def users_line() -> tuple[str, int]:

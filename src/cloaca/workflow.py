@@ -4,9 +4,10 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from operator import itemgetter
-from typing import Any
+from typing import Any, Literal
 
 from cloaca import diagram
+from cloaca.annotation import described as described_annotation
 from cloaca.condition import Condition, described
 from cloaca.engine.plan import Plan, plan
 from cloaca.merge.rules import OnConflict, Rule
@@ -25,8 +26,9 @@ class Task:
     `trigger_rule`: the name of the rule by which it starts, or `trigger_rules`: the condition in its place; where both
     are `None`, the default rule applies. `on_success` and `on_failure` are called in the program, if given, when tries
     of it have ended. `for_each`: the key of the items for each of which it runs, or `None` where it runs once.
-    `limit`: the name of the runner's limit that it keeps to. `form`: what the function is called with. `prefix`: in a
-    copy of another workflow, what the names of its keys begin with; its function leaves that out.
+    `limit`: the name of the runner's limit that it keeps to. `form`: what the function is called with. `writes`: the
+    keys that it may set and remove, as its function names them, or `None` where it doesn't say. `prefix`: in a copy of
+    another workflow, what the names of its keys begin with; its function leaves that out.
     """
 
     id: str
@@ -42,6 +44,7 @@ class Task:
     for_each: str | None = None
     limit: str | None = None
     form: Form = PLAIN
+    writes: tuple[str, ...] | None = None
     prefix: str = ""
 
     @property
@@ -73,7 +76,7 @@ class Workflow:
     `tasks` is in order of definition; `plan` is the same graph in the engine's terms. `merge` holds the merge rules by
     key, and `on_conflict` says what becomes of values that don't combine: "first", "last", "fail", or `None`.
     `on_complete`, if given, is called with the result of each execution. `copies` are the workflows that are part of
-    it, each before those that are part of that.
+    it, each before those that are part of that. `check` says what becomes of likely mistakes in its data flow.
     """
 
     name: str
@@ -85,6 +88,7 @@ class Workflow:
     on_conflict: OnConflict | None = None
     on_complete: Callable[..., object] | None = None
     copies: tuple[Copy, ...] = ()
+    check: Literal["error", "warn", "off"] = "warn"
 
     @cached_property
     def version(self) -> str:
@@ -146,11 +150,16 @@ def _tries(tasks: Iterable[Task]) -> Iterator[tuple[str, str]]:
             yield task.id, f"timeout={task.timeout}"
         if task.for_each is not None:
             yield task.id, f"for_each={task.for_each!r}"
+        if task.writes is not None:
+            yield task.id, f"writes={sorted(task.writes)!r}"
 
 
 def _triggers(tasks: Iterable[Task]) -> Iterator[tuple[str, Any]]:
-    """What tasks say about when they start: nothing where the default rule applies."""
+    """What tasks say about when they start, and what they take: nothing where the default rule applies."""
     for task in tasks:
+        if task.form.parameters:
+            taken = [(one.name, one.is_required, described_annotation(one.annotation)) for one in task.form.parameters]
+            yield task.id, tuple(taken)
         if task.trigger_rules is not None:
             yield task.id, described(task.trigger_rules)
         elif task.trigger_rule not in (None, DEFAULT):

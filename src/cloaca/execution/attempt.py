@@ -165,7 +165,14 @@ def _below_this_file(error: BaseException) -> Any:
     return frames
 
 
-_LEADING = (__name__, "cloaca.execution.coroutines", "cloaca.handle", "asyncio.", "concurrent.futures.")
+_LEADING = (
+    __name__,
+    "cloaca.execution.coroutines",
+    "cloaca.handle",
+    "cloaca.binding",
+    "asyncio.",
+    "concurrent.futures.",
+)
 
 
 def _text(error: BaseException) -> str:

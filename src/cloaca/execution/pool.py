@@ -326,13 +326,14 @@ class Pool:
         self._send(peer, messages)
 
     def _made_known(self, peer: Peer, number: int) -> list[Publish]:
-        """What tells the worker of a function: its template first, if it has one that is news as well."""
+        """What tells the worker of a function: first its template and its binding, if it has any that are news too."""
         peer.known.add(number)
         function = self._functions[number]
-        if not function.template or function.template in peer.known:
+        if not function.template and not function.binding:
             return [function]
-        peer.known.add(function.template)
-        return [self._functions[function.template], function]
+        news = [other for other in (function.template, function.binding) if other and other not in peer.known]
+        peer.known.update(news)
+        return [*map(self._functions.__getitem__, news), function]
 
     def _send(self, peer: Peer, messages: Sequence[Down]) -> None:
         had_to_wait = bool(peer.outgoing)

@@ -90,6 +90,7 @@ class Worker:
         self._reads: dict[int, frozenset[str]] = {}
         self._templates: dict[int, int] = {}
         self._handled: dict[int, bool] = {}
+        self._bound: dict[int, tuple[int, tuple[str, ...] | None]] = {}
         self._functions: dict[int, Any] = {}
         self._queue: deque[Assignment] = deque()
         self._answers: deque[Answer] = deque()
@@ -192,7 +193,13 @@ class Worker:
         template, blob = self._templates.get(number), self._blobs[number]
         made = load(blob) if template is None else fill(self._load(template), blob)
         del self._blobs[number]
-        return with_handle(made) if number in self._handled else made
+        made = with_handle(made) if number in self._handled else made
+        return made if number not in self._bound else self._with_keys(made, *self._bound[number])
+
+    def _with_keys(self, function: Any, binding: int, writes: tuple[str, ...] | None) -> Any:
+        from cloaca.binding import bound  # most tasks declare nothing
+
+        return bound(function, self._load(binding) if binding else None, writes)
 
     def _ask(self, number: int, keys: tuple[str, ...], rest: bool, outcomes: bool) -> Slice:  # noqa: FBT001 - as in Ask
         if self._is_cut_off:
@@ -244,9 +251,11 @@ class Worker:
             self._templates[number] = function.template
         if function.takes_handle:
             self._handled[number] = True
+        if function.binding or function.writes is not None:
+            self._bound[number] = function.binding, function.writes
 
     def _forget(self, functions: list[int]) -> None:
-        for table in (self._blobs, self._reads, self._templates, self._handled, self._functions):
+        for table in (self._blobs, self._reads, self._templates, self._handled, self._bound, self._functions):
             for number in functions:
                 table.pop(number, None)
 

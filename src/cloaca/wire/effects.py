@@ -13,11 +13,11 @@ from types import CodeType, FunctionType, MethodType
 from typing import Any
 
 _METHODS = frozenset({"set", "insert", "update"})
-_ATTRIBUTES = frozenset({"LOAD_METHOD", "LOAD_ATTR"})
+ATTRIBUTES = frozenset({"LOAD_METHOD", "LOAD_ATTR"})
 _LOADS = ("LOAD_FAST", "LOAD_DEREF", "STORE_FAST_LOAD_FAST")
-_SILENT = frozenset({"CACHE", "EXTENDED_ARG", "NOP", "RESUME", "COPY_FREE_VARS", "MAKE_CELL"})
+SILENT = frozenset({"CACHE", "EXTENDED_ARG", "NOP", "RESUME", "COPY_FREE_VARS", "MAKE_CELL"})
 _DEEPEST = 100  # callables around a function
-_JUMPS = frozenset({*dis.hasjrel, *dis.hasjabs})
+JUMPS = frozenset({*dis.hasjrel, *dis.hasjabs})
 
 
 def keys_set(function: Callable[..., Any]) -> tuple[str, ...]:
@@ -63,12 +63,12 @@ def _inner(function: Any) -> tuple[Any, int]:
 
 
 def _keys(code: CodeType, context: str) -> Iterator[str]:
-    steps = [step for step in dis.get_instructions(code) if step.opname not in _SILENT]
+    steps = [step for step in dis.get_instructions(code) if step.opname not in SILENT]
     for place, step in enumerate(steps):
         if step.opname == "LOAD_CONST" and isinstance(step.argval, str) and _is_set(steps, place, context):
             yield step.argval
         elif step.opname == "RETURN_VALUE" and place:
-            yield from _returned(steps[:place])
+            yield from returned(steps[:place])
     for inner in code.co_consts:
         if isinstance(inner, CodeType) and context in inner.co_freevars:
             yield from _keys(inner, context)
@@ -76,13 +76,13 @@ def _keys(code: CodeType, context: str) -> Iterator[str]:
 
 def _is_set(steps: Sequence[dis.Instruction], place: int, context: str) -> bool:
     """Whether the constant at that place is the key in `context.set(key` or `context[key] =`."""
-    if place and _loads(steps[place - 1], context):
+    if place and loads(steps[place - 1], context):
         return place + 1 < len(steps) and steps[place + 1].opname == "STORE_SUBSCR"
     named = steps[place - 1]
-    return place > 1 and named.opname in _ATTRIBUTES and named.argval in _METHODS and _loads(steps[place - 2], context)
+    return place > 1 and named.opname in ATTRIBUTES and named.argval in _METHODS and loads(steps[place - 2], context)
 
 
-def _loads(step: dis.Instruction, context: str) -> bool:
+def loads(step: dis.Instruction, context: str) -> bool:
     """Whether it leaves the context on top of the stack. Some versions of Python load two names at once."""
     if not step.opname.startswith(_LOADS):
         return False
@@ -92,7 +92,7 @@ def _loads(step: dis.Instruction, context: str) -> bool:
 # ---- what is returned ----------------------------------------------------------------------------------------------
 
 
-def _returned(steps: Sequence[dis.Instruction]) -> Iterator[str]:
+def returned(steps: Sequence[dis.Instruction]) -> Iterator[str]:
     """The keys of the dict that is returned, where these steps end by making it of constant keys."""
     last = steps[-1]
     if last.opname == "BUILD_CONST_KEY_MAP":
@@ -105,8 +105,8 @@ def _built(steps: Sequence[dis.Instruction], count: int) -> Iterator[str | None]
     """The keys of so many pairs that were put on the stack, the last one first."""
     end = len(steps)
     for _ in range(count):
-        value = _begin(steps, end)
-        key = None if value is None else _begin(steps, value)
+        value = begin(steps, end)
+        key = None if value is None else begin(steps, value)
         if key is None or value is None:
             return
         constant = steps[key].argval if steps[key].opname == "LOAD_CONST" and key == value - 1 else None
@@ -114,12 +114,12 @@ def _built(steps: Sequence[dis.Instruction], count: int) -> Iterator[str | None]
         end = key
 
 
-def _begin(steps: Sequence[dis.Instruction], end: int) -> int | None:
+def begin(steps: Sequence[dis.Instruction], end: int) -> int | None:
     """Where the expression begins that leaves one value on the stack at `end`; `None` where that isn't clear."""
     depth = 0
     for place in range(end - 1, -1, -1):
         step = steps[place]
-        if step.opcode in _JUMPS:
+        if step.opcode in JUMPS:
             return None
         depth += dis.stack_effect(step.opcode, step.arg)
         if depth == 1:

@@ -31,6 +31,7 @@ def layout(cls: type) -> tuple[Callable[..., type], tuple[Any, ...], dict[str, A
     """What makes an empty class like this one, its arguments, and the attributes to set on it afterwards."""
     reduced: tuple[Any, ...] = cloudpickle._dynamic_class_reduce(cls)
     maker, arguments, (attributes, _), *_ = reduced
+    attributes.pop("__msgspec_cache__", None)  # what msgspec has found out of the class, in this process
     if issubclass(cls, msgspec.Struct):
         return make_struct, _struct_arguments(cls), attributes
     if maker is cloudpickle._make_skeleton_class and "__slots__" in attributes:

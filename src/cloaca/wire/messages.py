@@ -75,6 +75,8 @@ class Publish(Message, frozen=True, tag="publish"):
 
     `reads`: the keys that a slice for the function always covers. `template`: the number of the template that the blob
     fills in (see `wire/templates`), 0 where it says everything itself. `takes_handle`: it is called with a handle too.
+    `binding`: the number of what tells the keys that it is called with, by name; 0 where there are none. `writes`: the
+    keys that it may set and remove, where it has declared them.
     """
 
     function: int
@@ -82,6 +84,8 @@ class Publish(Message, frozen=True, tag="publish"):
     reads: tuple[str, ...]
     template: int = 0
     takes_handle: bool = False
+    binding: int = 0
+    writes: tuple[str, ...] | None = None
 
 
 class Filter(Message, frozen=True):

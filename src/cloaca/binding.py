@@ -1,0 +1,71 @@
+"""Binding: gives a task's function the keys that it is called with, each checked against its annotation.
+
+It travels beside the function, and one serves all functions with the same parameters. A task without parameters or
+declared writes is called as it is.
+"""
+
+from collections.abc import Callable
+from difflib import get_close_matches
+from typing import Any, Final
+
+import msgspec
+
+from cloaca.annotation import converted
+from cloaca.context import Context, limit_writes, task_of
+from cloaca.errors import MissingKeyError, ParameterError
+from cloaca.signature import UNSAID, Parameter
+
+_ABSENT: Final = object()
+_AT: Final = " - at `$"
+
+
+class Binding:
+    """The parameters of a function: called with a context, it gives the values that the function is called with."""
+
+    def __init__(self, parameters: tuple[Parameter, ...]) -> None:
+        self._parameters = [(one.name, one.is_required, one.annotation) for one in parameters]
+
+    def __call__(self, context: Context) -> dict[str, Any]:
+        """The values by name. Those that are absent and needn't be there are left out.
+
+        Raises:
+            MissingKeyError: one that has to be there is absent.
+            ParameterError: one isn't as it is annotated.
+        """
+        found = {}
+        for name, is_required, annotation in self._parameters:
+            value = context.get(name, _ABSENT)
+            if value is not _ABSENT:
+                is_fine = annotation is UNSAID or type(value) is annotation
+                found[name] = value if is_fine else _checked(context, name, value, annotation)
+            elif is_required:
+                raise MissingKeyError(task_of(context), name, tuple(get_close_matches(name, list(context))))
+        return found
+
+
+def bound(function: Callable[..., Any], binding: Binding | None, writes: tuple[str, ...] | None) -> Callable[..., Any]:
+    """The function, to be called without what is bound; it may set no other keys than `writes`, where it has some."""
+
+    def call(context: Context, *given: Any) -> Any:
+        if writes is not None:
+            limit_writes(context, writes)
+        return function(context, *given) if binding is None else function(context, *given, **binding(context))
+
+    return call
+
+
+def _checked(context: Context, name: str, value: Any, annotation: Any) -> Any:
+    try:
+        return converted(value, annotation)
+    except msgspec.ValidationError as error:
+        raise ParameterError(task_of(context), name, _told(name, str(error))) from None
+
+
+def _told(name: str, text: str) -> str:
+    """What msgspec found, with the way that leads there from the parameter.
+
+    >>> _told("rows", "Expected `float`, got `str` - at `$[3].price`")
+    'rows[3].price: expected float, got str'
+    """
+    found, _, path = text.partition(_AT)
+    return f"{name}{path.rstrip('`')}: {found[:1].lower()}{found[1:].replace('`', '')}"

@@ -1,0 +1,267 @@
+"""The data-flow check: keys that are read and never come, or come from two sides, found before anything runs.
+
+It goes by what tasks declare and by what their own code does with constant keys (`wire/touches`), and is silent where
+keys are made up at run time. When a block ends the input isn't known, so any key may come from there: what depends on
+that is told when an execution starts.
+"""
+
+import os
+from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Set as AbstractSet
+from dataclasses import dataclass, replace
+from difflib import get_close_matches
+from functools import cached_property
+from itertools import islice
+from typing import Literal
+from weakref import WeakKeyDictionary
+
+from cloaca.errors import DataflowWarning, WorkflowError
+from cloaca.flow import Flow
+from cloaca.place import place_of
+from cloaca.rules import DEFAULT
+from cloaca.warning import warn
+from cloaca.wire.touches import Touches, touches_of
+from cloaca.workflow import Task, Workflow
+
+Kind = Literal["unordered", "late", "missing", "ambiguous", "unmade", "unread"]
+_MOST = 100
+_SETTERS = 4  # of a key that are looked at
+_COMPARED = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """Something in a workflow that looks like a mistake.
+
+    `kind` is "unordered" (the key is set by a task that doesn't come before), "late" (by one that comes after),
+    "missing" (by none, nor is it in the input), "ambiguous" (by two that meet), or, for information, "unmade" (the task
+    declares to set it, and doesn't) and "unread" (no task reads it, though others follow). `task` and `key` tell which;
+    `others` are the other tasks of which `message` speaks, and `places` the files and lines of all, `task` first.
+    """
+
+    kind: Kind
+    task: str
+    key: str
+    message: str
+    others: tuple[str, ...] = ()
+    places: tuple[str, ...] = ()
+
+    def __str__(self) -> str:
+        return self.message
+
+    def explains(self, task: str, error: str) -> bool:
+        """Whether it tells why a task failed with that error, given as "KeyError: ..."."""
+        is_reading = error.startswith(("KeyError: ", "MissingKeyError: ", "MergeConflict: "))
+        return is_reading and task in (self.task, *self.others) and repr(self.key)[1:-1] in error
+
+
+def check(workflow: Workflow, input_keys: Iterable[str] | None = None) -> tuple[Finding, ...]:
+    """What looks like a mistake in how values go from task to task, as far as declarations and code tell.
+
+    `input_keys` are the keys that an execution would be given; without them any key may be one of those.
+
+    Raises `TypeError` where `workflow` is none: `builder.build()` returns one.
+
+    >>> import cloaca
+    >>> with cloaca.WorkflowBuilder("sales", check="off") as builder:
+    ...
+    ...     @cloaca.task()
+    ...     def load(context):
+    ...         context.set("rows", [1, 2])
+    ...
+    ...     @cloaca.task()
+    ...     def report(context):
+    ...         context.set("total", sum(context["rows"]))
+    >>> [(finding.kind, finding.task, finding.key) for finding in cloaca.check(builder.build())]
+    [('unordered', 'report', 'rows')]
+    """
+    if not isinstance(workflow, Workflow):
+        raise TypeError(f"cloaca.check takes a workflow, as builder.build() returns it, not {workflow!r}.")
+    analysis = _analysis(workflow)
+    return (*analysis.likely(None if input_keys is None else frozenset(input_keys)), *analysis.idle)
+
+
+def told(workflow: Workflow, input_keys: Iterable[str] | None = None) -> tuple[Finding, ...]:
+    """Those of the findings that are likely mistakes, after telling of them as the workflow wants it: each once.
+
+    Raises `WorkflowError` where it wants them to be errors.
+    """
+    if workflow.check == "off":
+        return ()
+    found = _analysis(workflow).likely(None if input_keys is None else frozenset(input_keys))
+    if found and workflow.check == "error":
+        raise WorkflowError(workflow.name, tuple([finding.message for finding in found]))
+    known = _analysis(workflow).told
+    for finding in found:
+        if finding not in known:
+            known.add(finding)
+            warn(f"Workflow {workflow.name!r}: {finding.message}", DataflowWarning)
+    return found
+
+
+_analyses: "WeakKeyDictionary[Workflow, _Analysis]" = WeakKeyDictionary()
+
+
+def _analysis(workflow: Workflow) -> "_Analysis":
+    known = _analyses.get(workflow)
+    return known if known is not None else _analyses.setdefault(workflow, _Analysis(workflow))
+
+
+class _Analysis:
+    """What is found of one workflow. It leads to tasks and plan, and not back to the workflow."""
+
+    def __init__(self, workflow: Workflow) -> None:
+        self._tasks = [workflow.tasks[place] for place in workflow.plan.defined]
+        self._leaves = [not successors for successors in workflow.plan.successors]
+        self._settled = None if workflow.on_conflict is not None else frozenset(workflow.merge)
+        ruled = frozenset(rank for rank, task in enumerate(self._tasks) if _has_rule(task))
+        passed = {key: source for copy in workflow.copies for key, source in copy.inputs.items()}
+        self._flow = Flow(workflow.plan, [_touches(task, passed) for task in self._tasks], ruled)
+        self._directory = os.getcwd()  # noqa: PTH109 - a prefix of strings, not a path to open
+        self._last: tuple[frozenset[str], tuple[Finding, ...]] | None = None
+        self._alike: dict[str, list[str]] = {}  # what stands for it may be given too, so it goes with `_last`
+        self.told: set[Finding] = set()
+
+    def likely(self, given: frozenset[str] | None) -> tuple[Finding, ...]:
+        """The likely mistakes. Executions mostly are given the same keys: what the last one was told is kept."""
+        if given is None:
+            return (*self._needed(None), *self.ambiguous)
+        if self._last is None or self._last[0] != given:
+            self._alike = {}
+            self._last = given, (*self._needed(given), *self.ambiguous)
+        return self._last[1]
+
+    def _needed(self, given: frozenset[str] | None) -> Iterator[Finding]:
+        """Keys that are needed and don't come, in the order of the tasks."""
+        unmet, setters = self._flow.unmet, self._flow.setters
+        asked = (key for key in unmet if (key in setters if given is None else key not in given))
+        places = sorted([(rank, key) for key in asked for rank in unmet[key]])
+        found = (finding for rank, key in places if (finding := self._unmet(key, rank, given)) is not None)
+        return islice(found, _MOST)
+
+    def _unmet(self, key: str, rank: int, given: frozenset[str] | None) -> Finding | None:
+        setters = self._flow.setters.get(key)
+        if not setters:
+            return None if given is None else self._missing(key, rank, given)
+        if given is None and key in self._updated:
+            return None
+        orders = {one: self._flow.comes_before(rank, one) for one in setters[:_SETTERS]}
+        apart = [one for one, comes_before in orders.items() if comes_before is False]
+        if None in orders.values() or (given is None and not apart):
+            return None
+        reader = self._tasks[rank].id
+        setter = self._tasks[(apart or setters)[0]].id
+        lead = f"Task {reader!r} reads key {key!r}, which task {setter!r} sets"
+        if apart:
+            text = f"{lead} without coming before it: add {setter!r} to the dependencies of {reader!r}"
+            return self._finding("unordered", key, text, rank, apart[0])
+        text = f"{lead} after it: give {key!r} in the input, or set it in a task before {reader!r}"
+        return self._finding("late", key, text, rank, setters[0])
+
+    @cached_property
+    def _updated(self) -> AbstractSet[str]:
+        """The keys that a task both reads and sets: most likely the input has them."""
+        return {key for touched in self._flow.touches for key in touched.sets & (touched.reads | touched.asks)}
+
+    def _missing(self, key: str, rank: int, given: frozenset[str]) -> Finding | None:
+        task = self._tasks[rank]
+        is_declared = any(task.prefix + one.name == key for one in task.form.parameters)
+        is_sure = is_declared or key in self._flow.touches[rank].surely
+        close = self._close(key, given) if is_sure else []
+        if not close and not is_declared:
+            return None
+        meant = f": did it mean {' or '.join(map(repr, close))}?" if close else "."
+        text = f"Task {self._tasks[rank].id!r} reads key {key!r}, which no task sets and the input lacks{meant}"
+        return self._finding("missing", key, text, rank)
+
+    def _close(self, key: str, given: frozenset[str]) -> list[str]:
+        """The names most like the key, of those that there are."""
+        if key not in self._alike:
+            names = islice([*given, *(name for name in self._flow.setters if name not in given)], _COMPARED)
+            self._alike[key] = get_close_matches(key, names, 2)
+        return self._alike[key]
+
+    @cached_property
+    def ambiguous(self) -> tuple[Finding, ...]:
+        """Keys that two tasks set to plain values, and that are read where both meet."""
+        if self._settled is None:
+            return ()
+        return tuple([self._clash(*clash) for clash in islice(self._flow.clashes(self._settled), _MOST)])
+
+    def _clash(self, key: str, one: int, other: int, reader: int) -> Finding:
+        first, second, third = (self._tasks[rank].id for rank in (one, other, reader))
+        text = (
+            f"Tasks {first!r} and {second!r} both set key {key!r}, neither after the other, and task {third!r} reads "
+            f"it: give the key a merge rule (merge={{{key!r}: cloaca.merge.last}}), let one depend on the other, or "
+            "set two keys"
+        )
+        return self._finding("ambiguous", key, text, one, other, reader)
+
+    @cached_property
+    def idle(self) -> tuple[Finding, ...]:
+        """For information: what is declared and not set, and what is set and not read."""
+        is_open = any(touched.reads_more for touched in self._flow.touches)
+        return tuple(islice((*self._unmade(), *(() if is_open else self._unread())), _MOST))
+
+    def _unmade(self) -> Iterator[Finding]:
+        for rank, task in enumerate(self._tasks):
+            known = touches_of(task.function)
+            for key in () if known.sets_more else task.writes or ():
+                if key not in known.sets:
+                    text = f"Task {task.id!r} declares key {key!r}, and never sets it"
+                    yield self._finding("unmade", task.prefix + key, text, rank)
+
+    def _unread(self) -> Iterator[Finding]:
+        for rank, touched in enumerate(self._flow.touches):
+            if touched.sets and not self._leaves[rank] and self._read.isdisjoint(touched.sets):
+                text = f"No task reads what task {self._tasks[rank].id!r} sets, though others depend on it"
+                yield self._finding("unread", min(touched.sets), text, rank)
+
+    @cached_property
+    def _read(self) -> AbstractSet[str]:
+        """The keys that some task reads, or asks for."""
+        return {key for touched in self._flow.touches for key in touched.reads | touched.asks}
+
+    def _finding(self, kind: Kind, key: str, text: str, *ranks: int) -> Finding:
+        names = [self._tasks[rank].id for rank in ranks]
+        places = [place_of(self._tasks[rank].function, self._directory) for rank in ranks]
+        where = ", ".join(f"{name} at {place}" for name, place in zip(names, places, strict=True) if place)
+        message = f"{text} ({where})." if where and text[-1] not in ".?" else f"{text} ({where})" if where else text
+        return Finding(kind, names[0], key, message, tuple(names[1:]), tuple(places))
+
+
+def _touches(task: Task, passed: Mapping[str, str]) -> Touches:
+    """What is known of the task: what it declares, and what its code tells.
+
+    `passed`: the keys of copies that are passed in to them, with those that their values come from.
+    """
+    touched = _declared(task).under(task.prefix)
+    found = touched.needs & passed.keys() if task.prefix else frozenset()
+    if not found:
+        return touched
+    return replace(touched, needs=touched.needs - found, looks=touched.looks | {passed[key] for key in found})
+
+
+def _declared(task: Task) -> Touches:
+    """The same with the names that its function has for keys."""
+    touched = touches_of(task.function)
+    if not (task.form.parameters or task.writes is not None or task.for_each or task.trigger_rules or task.reads):
+        return touched
+    required = {parameter.name for parameter in task.form.parameters if parameter.is_required}
+    optional = {parameter.name for parameter in task.form.parameters if not parameter.is_required}
+    asked = [key.removeprefix(task.prefix) for key in (task.trigger_rules.keys if task.trigger_rules else ())]
+    needs = touched.needs | required | ({task.for_each.removeprefix(task.prefix)} if task.for_each else set())
+    return Touches(
+        needs - set(asked),
+        touched.looks | optional | set(asked) | {key.removeprefix(task.prefix) for key in task.reads or ()},
+        touched.sets if task.writes is None else frozenset(task.writes),
+        touched.reads_more,
+        touched.sets_more and task.writes is None,
+        {} if task.for_each else touched.plain,
+        touched.asks,
+        touched.surely,
+    )
+
+
+def _has_rule(task: Task) -> bool:
+    return task.trigger_rules is not None or task.trigger_rule not in (None, DEFAULT)

@@ -1,0 +1,180 @@
+"""Flow: which keys reach which task, worked out from what each task's code does. Pure, and linear in the workflow.
+
+Nearly all questions are answered by a task's dependencies, or by the labels of `engine/ancestry`. For the keys that are
+left, sets of keys go through the plan, as the bits of integers. What would take more than a fixed share of the
+workflow's size isn't asked: nothing is said then.
+"""
+
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from functools import cached_property
+
+from cloaca.engine.ancestry import FEW, Ancestry
+from cloaca.engine.plan import Plan
+from cloaca.wire.touches import MADE, Touches
+
+AT_ONCE = 4096
+MOST_KEYS = 8 * AT_ONCE
+MOST_STEPS = 8
+"""How many tasks are walked over and standing writes looked at, for each task of the workflow."""
+FEW_TASKS = 100
+
+_Standing = Mapping[str, tuple[int, ...]]
+
+
+class Flow:
+    """What flows between the tasks of a plan. `touches` are by rank; `ruled` are tasks with a rule of their own."""
+
+    def __init__(self, plan: Plan, touches: Sequence[Touches], ruled: frozenset[int]) -> None:
+        self._ruled = ruled
+        self._plan = plan
+        self._ancestry = Ancestry(plan)
+        self._steps = MOST_STEPS * (len(touches) + FEW_TASKS)
+        self.touches = touches
+        self.setters: dict[str, list[int]] = defaultdict(list)
+        self.readers: dict[str, list[int]] = defaultdict(list)
+        for rank, touched in enumerate(touches):
+            for key in touched.sets:
+                self.setters[key].append(rank)
+            for key in touched.reads:
+                self.readers[key].append(rank)
+        self.beneath_open = self._beneath_open()
+        self.unmet = self._unmet()
+
+    def _beneath_open(self) -> list[bool]:
+        """For each task, whether one before it may set any key."""
+        beneath: list[bool] = []
+        for dependencies in self._plan.predecessors:
+            beneath.append(any(beneath[one] or self.touches[one].sets_more for one in dependencies))
+        return beneath
+
+    # ---- keys that nobody before sets ------------------------------------------------------------------------------
+
+    def _unmet(self) -> dict[str, list[int]]:
+        """The keys that tasks need, and that surely no task before them sets, with those tasks."""
+        unmet: dict[str, list[int]] = defaultdict(list)
+        unclear: dict[str, list[int]] = defaultdict(list)
+        for rank, touched in enumerate(self.touches):
+            if self.beneath_open[rank] or touched.sets_more:
+                continue
+            for key in touched.needs - touched.sets:
+                if key not in self.setters:
+                    unmet[key].append(rank)
+                elif not self._is_near(rank, key):
+                    unclear[key].append(rank)
+        for key, rank in self._not_reached(unclear):
+            unmet[key].append(rank)
+        return dict(unmet)
+
+    def _is_near(self, rank: int, key: str) -> bool:
+        """Whether a few looks tell that a task before it sets the key."""
+        dependencies, setters = self._plan.predecessors[rank], self.setters[key]
+        if len(dependencies) <= FEW and any(key in self.touches[one].sets for one in dependencies):
+            return True
+        return any(self._ancestry.is_surely_above(one, rank) for one in setters[:FEW])
+
+    def _not_reached(self, unclear: Mapping[str, Sequence[int]]) -> Iterator[tuple[str, int]]:
+        keys = list(unclear)[:MOST_KEYS]
+        for start in range(0, len(keys), AT_ONCE):
+            some = keys[start : start + AT_ONCE]
+            reached = self._reached(some)
+            for bit, key in enumerate(some):
+                for rank in unclear[key]:
+                    if not reached[rank] >> bit & 1:
+                        yield key, rank
+
+    def _reached(self, keys: Sequence[str]) -> list[int]:
+        """For each task, which of the keys are set before it, as bits."""
+        own: dict[int, int] = defaultdict(int)
+        for bit, key in enumerate(keys):
+            for rank in self.setters[key]:
+                own[rank] |= 1 << bit
+        reached: list[int] = []
+        for dependencies in self._plan.predecessors:
+            bits = 0
+            for one in dependencies:
+                bits |= reached[one] | own.get(one, 0)
+            reached.append(bits)
+        return reached
+
+    def comes_before(self, earlier: int, later: int) -> bool | None:
+        """Whether one task is an ancestor of the other; `None` where finding out would take too long."""
+        if self._ancestry.is_surely_above(earlier, later):
+            return True
+        if self._ancestry.is_surely_not_above(earlier, later):
+            return False
+        ahead, seen = [later], {later}
+        while ahead:
+            self._steps -= 1
+            if self._steps < 0:
+                return None
+            for one in self._plan.predecessors[ahead.pop()]:
+                if one == earlier:
+                    return True
+                if one not in seen and not self._ancestry.is_surely_not_above(earlier, one):
+                    seen.add(one)
+                    ahead.append(one)
+        return False
+
+    # ---- keys that two set -----------------------------------------------------------------------------------------
+
+    def clashes(self, settled: frozenset[str]) -> Iterator[tuple[str, int, int, int]]:
+        """Keys of which a reader finds two plain values that don't agree: the key, both setters, and the reader.
+
+        Each key once, the `settled` ones never.
+        """
+        asked = {key for key, ranks in self.setters.items() if len(ranks) > 1 and key in self.readers} - settled
+        asked = {key for key in asked if all(self._is_plain(rank, key) for rank in self.setters[key])}
+        standing: list[_Standing] = []
+        for rank, dependencies in enumerate(self._plan.predecessors if asked else ()):
+            self._steps -= sum([len(standing[one]) for one in dependencies]) if len(dependencies) > 1 else 0
+            if self._steps < 0:
+                return
+            found = self._joined([standing[one] for one in dependencies])
+            touched = self.touches[rank]
+            for key in sorted(touched.reads & asked):
+                if len(found.get(key, ())) > 1 and not self.beneath_open[rank]:
+                    one, other = found[key]
+                    yield key, one, other, rank
+                    asked.discard(key)
+            own = touched.sets & asked
+            standing.append({**found, **dict.fromkeys(own, (rank,))} if own else found)
+
+    def _is_plain(self, rank: int, key: str) -> bool:
+        return key in self.touches[rank].plain and not self._beneath_rule[rank]
+
+    @cached_property
+    def _beneath_rule(self) -> list[bool]:
+        """For each task, whether a rule decides that it starts, or that one before it does: then two may never meet."""
+        beneath: list[bool] = []
+        for rank, dependencies in enumerate(self._plan.predecessors):
+            beneath.append(rank in self._ruled or any(beneath[one] for one in dependencies))
+        return beneath
+
+    def _joined(self, before: Sequence[_Standing]) -> _Standing:
+        """The standing writes where branches meet: those that no other one supersedes, two at most."""
+        first = before[0] if before else {}
+        if all(other is first for other in before):
+            return first
+        joined: dict[str, tuple[int, ...]] = {}
+        for standing in before:
+            for key, ranks in standing.items():
+                for rank in ranks:
+                    joined[key] = self._with(joined.get(key, ()), rank, key)
+        return joined
+
+    def _with(self, ranks: tuple[int, ...], rank: int, key: str) -> tuple[int, ...]:
+        """The writers of a key with one more. Where it isn't sure that two are apart, or agree, one counts."""
+        if not ranks:
+            return (rank,)
+        if rank in ranks:
+            return ranks
+        for other in ranks:
+            first, last = min(rank, other), max(rank, other)
+            if self.comes_before(first, last) is not False or self._agree(first, last, key):
+                return (*(one for one in ranks if one != other), last)
+        return (*ranks[:1], rank)
+
+    def _agree(self, one: int, other: int, key: str) -> bool:
+        values = {self.touches[rank].plain[key] for rank in (one, other)}
+        return len(values) == 1 and MADE not in values
