@@ -45,7 +45,8 @@ def runner(request: pytest.FixtureRequest) -> Iterator[DefaultRunner]:
 
 
 def builder(name: str = "", **options: Any) -> WorkflowBuilder:
-    return WorkflowBuilder(name or next(_names), **options)
+    """Some workflows here have mistakes on purpose: nobody is warned of them."""
+    return WorkflowBuilder(name or next(_names), **{"check": "off", **options})
 
 
 def execute(runner: DefaultRunner, whole: WorkflowBuilder, /, seed: int | None = None, **inputs: Any) -> WorkflowResult:
@@ -1081,3 +1082,24 @@ def test_a_callback_of_a_copy_names_keys_as_the_task_does(runner: DefaultRunner)
         whole.add_workflow(other, prefix="north", inputs={"rows": "rows"})
     runner.execute("whole", Context({"rows": [1, 2]}))
     assert told == [("north.count", {"rows": [1, 2], "count": 2})]
+
+
+def test_the_data_flow_is_checked_by_full_names(runner: DefaultRunner) -> None:
+    with builder() as other:
+
+        @cloaca.task()
+        def count(context: Context, *, rows: list[int]) -> None:
+            context.set("count", len(rows))
+
+        @cloaca.task(dependencies=[count], writes=["twice"])
+        def double(context: Context) -> None:
+            context.set("twice", 2 * context["count"])
+
+    with builder(check="error") as whole:
+        whole.add_workflow(other, prefix="north", inputs={"rows": "rows"})
+    assert execute(runner, whole, rows=[1, 2]).final_context["north.twice"] == 4
+    assert cloaca.check(whole.build(), ["rows"]) == ()
+    with builder(check="error") as apart:
+        apart.add_workflow(other, prefix="north")
+    with pytest.raises(cloaca.WorkflowError, match=r"'north.count' reads key 'north.rows', which no task sets"):
+        execute(runner, apart, rows=[1, 2])

@@ -165,13 +165,13 @@ class _Analysis:
 
     def _missing(self, key: str, rank: int, given: frozenset[str]) -> Finding | None:
         task = self._tasks[rank]
-        is_declared = any(task.prefix + one.name == key for one in task.form.parameters)
+        is_declared = key == task.for_each or any(task.prefix + one.name == key for one in task.form.parameters)
         is_sure = is_declared or key in self._flow.touches[rank].surely
         close = self._close(key, given) if is_sure else []
         if not close and not is_declared:
             return None
         meant = f": did it mean {' or '.join(map(repr, close))}?" if close else "."
-        text = f"Task {self._tasks[rank].id!r} reads key {key!r}, which no task sets and the input lacks{meant}"
+        text = f"Task {task.id!r} reads key {key!r}, which no task sets and the input lacks{meant}"
         return self._finding("missing", key, text, rank)
 
     def _close(self, key: str, given: frozenset[str]) -> list[str]:
