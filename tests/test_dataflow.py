@@ -71,6 +71,18 @@ def test_a_forgotten_dependency_is_found_when_the_block_ends() -> None:
     assert all(place in found[0].message for place in found[0].places)
 
 
+def test_what_a_task_says_that_it_reads_counts_as_read_by_its_code() -> None:
+    def total(context: Context) -> None:
+        for name in ("rows", "more"):
+            print(context[name])
+
+    with WorkflowBuilder("w", check="off") as builder:
+        cloaca.task(id="load")(sets("rows"))
+        cloaca.task(id="total", reads=["rows"], writes=[])(total)
+        cloaca.task(id="look", reads=["rows"], writes=[])(lambda context: context.get("rows"))
+    assert kinds(cloaca.check(builder.build())) == [("unordered", "total", "rows")]
+
+
 def test_a_key_set_too_late_is_found_when_the_input_is_known() -> None:
     late = workflow(total=(reads("rows"), []), load=(sets("rows"), ["total"]))
     assert cloaca.check(late) == ()

@@ -250,10 +250,11 @@ def _declared(task: Task) -> Touches:
     required = {parameter.name for parameter in task.form.parameters if parameter.is_required}
     optional = {parameter.name for parameter in task.form.parameters if not parameter.is_required}
     asked = [key.removeprefix(task.prefix) for key in (task.trigger_rules.keys if task.trigger_rules else ())]
-    needs = touched.needs | required | ({task.for_each.removeprefix(task.prefix)} if task.for_each else set())
+    said = {key.removeprefix(task.prefix) for key in task.reads or ()} - touched.looks - optional
+    needs = touched.needs | required | said | ({task.for_each.removeprefix(task.prefix)} if task.for_each else set())
     return Touches(
         needs - set(asked),
-        touched.looks | optional | set(asked) | {key.removeprefix(task.prefix) for key in task.reads or ()},
+        touched.looks | optional | set(asked),
         touched.sets if task.writes is None else frozenset(task.writes),
         touched.reads_more,
         touched.sets_more and task.writes is None,
