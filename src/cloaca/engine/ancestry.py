@@ -9,6 +9,7 @@ after it (one labelling of GRAIL: Yildirim, Chaoji and Zaki, 2010).
 Exact answers for all pairs would take n * n bits, or labels whose size is the width of the workflow.
 """
 
+from collections.abc import Collection
 from functools import cached_property
 
 from cloaca.engine.plan import Plan
@@ -25,7 +26,7 @@ class Ancestry:
 
     def is_surely_above(self, ancestor: int, task: int) -> bool:
         """Whether `ancestor` is a dependency of `task`, or is above it along stems."""
-        if self._is_dependency(ancestor, task):
+        if ancestor in self.direct(task):
             return True
         first, past = self._stems
         return first[ancestor] < first[task] < past[ancestor]
@@ -48,13 +49,14 @@ class Ancestry:
             beneath.append(len(dependencies) > 1 or any(beneath[task] for task in dependencies))
         return beneath
 
-    def _is_dependency(self, ancestor: int, task: int) -> bool:
+    def direct(self, task: int) -> Collection[int]:
+        """The dependencies of the task, in which one is quickly found."""
         predecessors = self._plan.predecessors[task]
         if len(predecessors) <= FEW:
-            return ancestor in predecessors
+            return predecessors
         if task not in self._direct:
             self._direct[task] = frozenset(predecessors)
-        return ancestor in self._direct[task]
+        return self._direct[task]
 
     @cached_property
     def _stems(self) -> tuple[list[int], list[int]]:

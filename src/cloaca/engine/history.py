@@ -276,8 +276,12 @@ class History:
     def told(self, rank: int, keys: Iterable[str]) -> dict[str, Told]:
         """The versions of each of the keys that were written."""
         found: dict[str, Told] = {}
+        direct = self._ancestry.direct(rank)
         for key in keys:
-            if key in self._alone or key in self._standing or key in self._inputs or key in self._passed.keys:
+            alone = self._alone.get(key)
+            if alone is not None and alone.rank in direct and key not in self._collected:
+                found[key] = (alone.version,)  # as mostly, where a task reads what many others left
+            elif alone is not None or key in self._standing or key in self._inputs or key in self._passed.keys:
                 told = self.versions(rank, key)
                 if told:
                     found[key] = told

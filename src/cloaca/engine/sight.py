@@ -107,7 +107,8 @@ class Sight:
 
     def _by_habit(self, task: int, rank: int) -> dict[str, Told]:
         """What the task had to ask for in earlier runs, as it stands at `rank`. What is absent is known to be so."""
-        return {key: self._history.versions(rank, key) for key in self._habits.get(task, ())}
+        keys = self._habits.get(task, ())
+        return dict.fromkeys(keys, ()) | self._history.told(rank, keys)
 
     def _whole_slice(self, rank: int) -> Slice:
         view = ContextView(self._history, rank)
