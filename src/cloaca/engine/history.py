@@ -69,7 +69,7 @@ class History:
         self._telling = Telling(self._order, plan.defined, place_of, ruled)
         self._collected = collected
         self._inputs: dict[str, tuple[Write, ...]] = {
-            key: (Write(INPUT_RANK, version, ()),) for key, version in inputs.items()
+            key: (Write(INPUT_RANK, (version,), ()),) for key, version in inputs.items()
         }
         self._writes: list[dict[str, Write]] = [{}] * len(plan.names)
         self._alone: dict[str, Write] = {}  # of each key the one write that stands, as mostly
@@ -121,7 +121,7 @@ class History:
             seen = self.candidates(rank, key)
             if self._is_unchanged(key, seen, payload):
                 continue
-            writes[key] = write = Write(rank, Version(name, payload), seen)
+            writes[key] = write = Write(rank, (Version(name, payload),), seen)
             self._stand(key, write)
         self._writes[rank] = writes
         return writes
@@ -270,7 +270,7 @@ class History:
         if key in self._collected and candidates:
             return self._telling.collected(rank, key, candidates)
         if len(candidates) == 1:
-            return (candidates[0].version,)
+            return candidates[0].told
         return self._telling.joined(rank, key, candidates) if candidates else ()
 
     def told(self, rank: int, keys: Iterable[str]) -> dict[str, Told]:
@@ -280,7 +280,7 @@ class History:
         for key in keys:
             alone = self._alone.get(key)
             if alone is not None and alone.rank in direct and key not in self._collected:
-                found[key] = (alone.version,)  # as mostly, where a task reads what many others left
+                found[key] = alone.told  # as mostly, where a task reads what many others left
             elif alone is not None or key in self._standing or key in self._inputs or key in self._passed.keys:
                 told = self.versions(rank, key)
                 if told:
@@ -296,7 +296,7 @@ class History:
                 payload = write.version.payload
                 is_little = payload is not None and len(payload) <= LITTLE
                 if is_little and self._alone.get(key) is write and key not in self._collected:
-                    found[key] = (write.version,)
+                    found[key] = write.told
         return found
 
     def joined_keys(self, rank: int) -> list[str]:
@@ -334,7 +334,7 @@ class History:
                 given.add(key)
                 is_barren = False
                 is_alone = self._alone.get(key) is write and key not in self._collected
-                yield (key, (write.version,)) if is_alone else self._alone_at(rank, key)
+                yield (key, write.told) if is_alone else self._alone_at(rank, key)
             if is_barren:
                 yield None
             ahead.extend(self._plan.predecessors[task])
@@ -342,7 +342,7 @@ class History:
 
     def _alone_at(self, rank: int, key: str) -> tuple[str, Told] | None:
         candidates = () if key in self._collected else self.candidates(rank, key)
-        return (key, (candidates[0].version,)) if len(candidates) == 1 else None
+        return (key, candidates[0].told) if len(candidates) == 1 else None
 
     def whole(self, rank: int) -> dict[str, Told]:
         """Every key that the task sees, in a fixed order: the input's first, then as the candidates were set."""
@@ -358,7 +358,7 @@ class History:
             sorted({write.rank for writes in standing.values() for write in writes}),
         )
         return {
-            key: (writes[0].version,) if self._is_value(key, writes) else self.versions(rank, key)
+            key: writes[0].told if self._is_value(key, writes) else self.versions(rank, key)
             for key, writes in ordered.items()
         }
 
@@ -367,17 +367,15 @@ class History:
         if not self._met and not self._collected:
             return self._final_alone()
         return {
-            key: (writes[0].version,) if self._is_value(key, writes) else self._told_at_the_end(key, writes)
+            key: writes[0].told if self._is_value(key, writes) else self._told_at_the_end(key, writes)
             for key, writes in self._in_order(self._inputs, self.standing(), range(len(self._writes))).items()
         }
 
     def _final_alone(self) -> dict[str, Told]:
         """The same where one write of each key stands, as mostly: without asking how they go together."""
         alone = self._alone
-        final: dict[str, Told] = {key: (writes[0].version,) for key, writes in self._inputs.items() if key not in alone}
-        final |= {
-            key: (write.version,) for writes in self._writes for key, write in writes.items() if alone[key] is write
-        }
+        final: dict[str, Told] = {key: writes[0].told for key, writes in self._inputs.items() if key not in alone}
+        final |= {key: write.told for writes in self._writes for key, write in writes.items() if alone[key] is write}
         return final
 
     def standing(self) -> dict[str, tuple[Write, ...]]:

@@ -64,7 +64,7 @@ class Passed:
         for source in sources:
             told = versions(source.entry, source.key)
             self.payloads.update(version.payload for version in told)
-            yield from (Write(INPUT_RANK, version, ()) for version in self._as_one(source, told))
+            yield from (Write(INPUT_RANK, (version,), ()) for version in self._as_one(source, told))
 
     def _as_one(self, source: Source, told: Told) -> tuple[Version, ...]:
         """The version that stands for all of the source. Who reads it merges them, by the rule of the source."""

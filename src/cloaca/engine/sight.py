@@ -108,7 +108,10 @@ class Sight:
     def _by_habit(self, task: int, rank: int) -> dict[str, Told]:
         """What the task had to ask for in earlier runs, as it stands at `rank`. What is absent is known to be so."""
         keys = self._habits.get(task, ())
-        return dict.fromkeys(keys, ()) | self._history.told(rank, keys)
+        found = self._history.told(rank, keys)
+        if len(found) < len(keys):
+            found |= {key: () for key in keys if key not in found}
+        return found
 
     def _whole_slice(self, rank: int) -> Slice:
         view = ContextView(self._history, rank)

@@ -11,11 +11,19 @@ INPUT_RANK = -1
 
 
 class Write(Struct, frozen=True, eq=False, gc=False):
-    """One write of one key: the writer's rank, the version, and the candidates that its writer saw."""
+    """One write of one key: the writer's rank, its version as a reader is told it, and what its writer saw of the key.
+
+    The version stands in a tuple that is made once: a reader of ten thousand keys is told ten thousand of them.
+    """
 
     rank: int
-    version: Version
+    told: tuple[Version]
     seen: "tuple[Write, ...]"
+
+    @property
+    def version(self) -> Version:
+        """What was written, and by whom."""
+        return self.told[0]
 
     def __repr__(self) -> str:
         return f"Write({self.version.writer!r}, {self.version.payload!r})"
