@@ -28,16 +28,17 @@ from cloaca.wire.messages import Answer, Assignment, Started, Unstarted, Wants
 cloudpickle.register_pickle_by_value(sys.modules[__name__])  # as if all this stood in the user's script
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def processes() -> Iterator[DefaultRunner]:
+    """A new one for each test: who stops iterating stops workers, and others take their places in a later test."""
     with DefaultRunner(workers=2, executor="processes") as runner:
-        list(runner.map(abs, range(10)))
         yield runner
 
 
 @pytest.fixture(params=["processes", "serial"])
-def on(request: pytest.FixtureRequest, processes: DefaultRunner) -> DefaultRunner:
-    return processes if request.param == "processes" else DefaultRunner(executor="serial")
+def on(request: pytest.FixtureRequest) -> Iterator[DefaultRunner]:
+    with DefaultRunner(workers=2, executor=request.param) as runner:
+        yield runner
 
 
 def square(number: int) -> int:
