@@ -187,6 +187,13 @@ def test_an_attempt_that_takes_too_long_is_withdrawn() -> None:
     assert error.startswith("TaskTimeout: Task 'a' (try 1) took longer than its time limit of 5 s")
 
 
+def test_a_time_limit_counts_from_the_moment_at_which_the_attempt_began() -> None:
+    run = a_run(ALONE, timeout=5.0)
+    tell(run, Begin(), Room(1), at=0.0)
+    tell(run, Started(0, moment=97.5), at=100.0)
+    assert run.due == 102.5
+
+
 def test_one_that_is_done_before_it_was_stopped_counts() -> None:
     run = a_run(ALONE, timeout=5.0)
     tell(run, Begin(), Room(1), Started(0), at=0.0)

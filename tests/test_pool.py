@@ -6,6 +6,7 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from pathlib import Path
+from time import monotonic
 from typing import Any
 
 import psutil
@@ -575,6 +576,36 @@ def test_a_worker_that_dies_while_it_has_nothing_to_do_costs_nothing(desk_of: Po
     for _ in range(20):
         os.kill(pids(desk)[0], signal.SIGKILL)
         assert [type(end) for end in desk.run([0, 0])] == [Done, Done]
+
+
+def test_what_a_worker_has_not_begun_is_given_back_and_leaves_no_trace(desk_of: PoolDesk) -> None:
+    """A worker that stands still has been given a task: neither is its start told, nor its loss."""
+    desk = desk_of(1, nothing)
+    desk.run([0])
+    (pid,) = pids(desk)
+    os.kill(pid, signal.SIGSTOP)
+    (attempt,) = desk.submit([0])
+    for _ in range(5):
+        assert desk.step(0) == []
+    desk.executor.cancel([attempt], 0)
+    desk.collect()
+    assert isinstance(desk.ends[attempt], Unstarted)
+    assert isinstance(desk.executor, Pool)
+    assert not desk.executor._idle_deaths
+
+
+def test_a_start_is_told_with_the_moment_at_which_the_worker_began(desk_of: PoolDesk, tmp_path: Path) -> None:
+    gate = pipe(tmp_path / "gate")
+    desk = desk_of(1, lambda context: context.set("text", gate.read_text()))
+    before = monotonic()
+    (attempt,) = desk.submit([0])
+    started = desk.until(Started)
+    gate.write_text("go")
+    desk.collect()
+    end = desk.ends[attempt]
+    assert isinstance(end, Done)
+    assert started.moment is not None
+    assert before < started.moment <= end.usage.started
 
 
 # ---- work behind a task that turned out long -----------------------------------------------------------------------

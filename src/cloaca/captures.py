@@ -95,18 +95,13 @@ class Captures:
         each = mapped_over(self._plan, self._tasks, {rank: sent.function for rank, sent in self._expansions.items()})
         numbers = {condition: sent.function for condition, sent in self._conditions.items()}
         work = [
-            Work(
+            work_of(
+                task,
                 function.function,
                 function.reads if task.trigger_rules is None else _with_keys(function.reads, task.trigger_rules),
-                task.timeout or self._timeout,
-                task.retry,
-                trigger_of(task),
-                condition_number(task, numbers),
-                tells_success=task.on_success is not None,
-                tells_failure=task.on_failure is not None,
+                condition=condition_number(task, numbers),
                 each=each.get(rank),
-                limit=task.limit,
-                prefix=task.prefix,
+                timeout=task.timeout or self._timeout,
             )
             for rank, (task, function) in enumerate(zip(self._tasks, functions, strict=True))
         ]
@@ -133,6 +128,31 @@ class Captures:
 def by_rank(workflow: Workflow) -> list[Task]:
     """The tasks in the order of `topological_sort`."""
     return [workflow.tasks[place] for place in workflow.plan.defined]
+
+
+def work_of(
+    task: Task,
+    function: int,
+    reads: tuple[str, ...] = (),
+    *,
+    condition: int,
+    each: Each | None,
+    timeout: float | None = None,
+) -> Work:
+    """A task in the terms of a run. `function` and `condition` are the numbers of what is run and asked."""
+    return Work(
+        function,
+        reads,
+        timeout,
+        task.retry,
+        trigger_of(task),
+        condition,
+        tells_success=task.on_success is not None,
+        tells_failure=task.on_failure is not None,
+        each=each,
+        limit=task.limit,
+        prefix=task.prefix,
+    )
 
 
 def mapped_over(plan: Plan, tasks: Sequence[Task], expansions: Mapping[int, int]) -> dict[int, Each]:

@@ -15,7 +15,7 @@ from msgspec.structs import replace
 
 from cloaca import argument, cores, dataflow, registry
 from cloaca.binding import Binding, bound
-from cloaca.captures import Capture, Captures, by_rank, condition_number, mapped_over
+from cloaca.captures import Capture, Captures, by_rank, condition_number, mapped_over, work_of
 from cloaca.config import DefaultRunnerConfig
 from cloaca.context import Context, inlined_version, leases_of, versions_of
 from cloaca.coordinator import Job
@@ -26,7 +26,7 @@ from cloaca.engine.batches import BatchRun
 from cloaca.engine.events import Deliver
 from cloaca.engine.run import Run
 from cloaca.engine.seats import Seats
-from cloaca.engine.work import GRACE_SECONDS, Limits, Merging, Work
+from cloaca.engine.work import GRACE_SECONDS, Limits, Merging
 from cloaca.errors import NestedExecutionError, RunnerClosedError, StorageFullError
 from cloaca.execution import serial, worker
 from cloaca.execution.batch import Batch
@@ -56,7 +56,7 @@ from cloaca.settings import (
     chosen_seed,
 )
 from cloaca.storage import Leases, Storage
-from cloaca.trigger import asked_in_attempts, trigger_of
+from cloaca.trigger import asked_in_attempts
 from cloaca.watched import context_kind
 from cloaca.wire.blobs import LARGE, references_in, size_of
 from cloaca.wire.codec import inlined
@@ -324,18 +324,7 @@ class DefaultRunner:
         run = Run(
             workflow.plan,
             [
-                Work(
-                    rank,
-                    (),
-                    retry=task.retry,
-                    trigger=trigger_of(task),
-                    condition=condition_number(task, conditions),
-                    tells_success=task.on_success is not None,
-                    tells_failure=task.on_failure is not None,
-                    each=each.get(rank),
-                    limit=task.limit,
-                    prefix=task.prefix,
-                )
+                work_of(task, rank, condition=condition_number(task, conditions), each=each.get(rank))
                 for rank, task in enumerate(tasks)
             ],
             inputs,

@@ -566,12 +566,9 @@ class Run:
         if policy is None or (work.each is not None and rank < self._tasks and isinstance(event, Failed)):
             return None  # what expands a mapped task is tried again only where it was cut off
         nth, name = self.attempts[rank], self.ledger.name(rank)
-        if isinstance(event, Lost):
-            error = error_of(event, name, nth)
-            kinds, text = kinds_of(type(error)), f"{type(error).__name__}: {error}"
-        else:
-            kinds, text = event.kinds, f"{event.type_name}: {event.text}"
-        return policy.delay(nth, fraction(self.seed, name, nth)) if policy.retries(nth, kinds, text) else None
+        kinds = event.kinds if isinstance(event, Failed) else kinds_of(type(error_of(event, name, nth)))
+        is_retried = policy.retries(nth, kinds, self.ledger.text_of(rank, event))
+        return policy.delay(nth, fraction(self.seed, name, nth)) if is_retried else None
 
     def _skip(self, attempt: Attempt, event: Skipped) -> Commands:
         return self._end(attempt, State.SKIPPED, event)

@@ -163,7 +163,7 @@ class Pool:
     def cancel(self, attempts: Sequence[int], grace: float) -> None:
         """Give back what is pending; in `wait`, stop what runs. What a worker has queued is stopped when it starts."""
         withdrawn = set(attempts)
-        self._events += [Unstarted(waiting.attempt) for waiting in self._pending if waiting.attempt in withdrawn]
+        self._events += [self._given_back(waiting.attempt) for waiting in self._pending if waiting.attempt in withdrawn]
         self._pending = deque(waiting for waiting in self._pending if waiting.attempt not in withdrawn)
         queued = (assignment.attempt for peer in self._peers for assignment in peer.queue)
         self._withdrawn.update(dict.fromkeys(withdrawn.intersection(queued), grace))
@@ -515,9 +515,13 @@ class Pool:
     def _requeue(self, assignment: Assignment) -> None:
         """Put it first in line, unless it was withdrawn."""
         if self._withdrawn.pop(assignment.attempt, None) is not None:
-            self._events.append(Unstarted(assignment.attempt))
+            self._events.append(self._given_back(assignment.attempt))
         else:
             self._pending.appendleft(assignment)
+
+    def _given_back(self, attempt: int) -> Unstarted:
+        self._idle_deaths.pop(attempt, None)
+        return Unstarted(attempt)
 
 
 def _queued(peer: Peer) -> int:
