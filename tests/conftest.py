@@ -1,4 +1,4 @@
-"""Around every test: nothing may be left behind.
+"""Around every test: nothing may be left behind. And the runner of those tests that hold with either executor.
 
 What counts is what was not there before the test began: processes, threads, open descriptors, and files named
 `cloaca*` where large values live. So a pool shared by many tests must have its workers running when its fixture hands
@@ -19,6 +19,8 @@ from pathlib import Path
 import psutil
 import pytest
 from hypothesis import settings
+
+from cloaca import DefaultRunner
 
 PATIENCE = 5.0  # seconds that processes and threads get to end by themselves
 DESCRIPTORS = Path("/proc/self/fd")
@@ -120,3 +122,10 @@ def _nothing_is_left() -> Iterator[None]:
     told = str(left)
     _end(left.processes)
     pytest.fail(f"The test left behind:{told}", pytrace=False)
+
+
+@pytest.fixture(params=["processes", "serial"])
+def runner(request: pytest.FixtureRequest) -> Iterator[DefaultRunner]:
+    """One that takes two tasks at a time, where it can. Modules that need another one define their own."""
+    with DefaultRunner(workers=2, executor=request.param) as runner:
+        yield runner

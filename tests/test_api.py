@@ -8,6 +8,7 @@ from typing import Any
 
 import cloudpickle
 import pytest
+from tests.test_config import DEFAULTS
 
 import cloaca
 from cloaca import (
@@ -370,27 +371,9 @@ def test_a_runner_from_its_making_to_its_end(runner: DefaultRunner) -> None:
         runner.execute("after the runner", given)
 
 
-DEFAULTS = {
-    "max_concurrent_tasks": 4,
-    "scheduler_poll_interval_ms": 100,
-    "task_timeout_seconds": 300,
-    "workflow_timeout_seconds": 3600,
-    "db_pool_size": 10,
-    "enable_recovery": True,
-    "enable_cron_scheduling": True,
-    "cron_poll_interval_seconds": 30,
-    "cron_max_catchup_executions": 100,
-    "cron_enable_recovery": True,
-    "cron_recovery_interval_seconds": 300,
-    "cron_lost_threshold_minutes": 10,
-    "cron_max_recovery_age_seconds": 86400,
-    "cron_max_recovery_attempts": 3,
-}
-
-
 def test_a_configuration() -> None:
     assert DefaultRunnerConfig().to_dict() == DefaultRunnerConfig.default().to_dict() == DEFAULTS
-    assert DefaultRunnerConfig(*DEFAULTS.values()).to_dict() == DefaultRunnerConfig(**DEFAULTS).to_dict() == DEFAULTS  # type: ignore[arg-type]
+    assert DefaultRunnerConfig(*DEFAULTS.values()).to_dict() == DefaultRunnerConfig(**DEFAULTS).to_dict() == DEFAULTS
     config = DefaultRunnerConfig(max_concurrent_tasks=2)
     config.task_timeout_seconds = 7
     assert (config.max_concurrent_tasks, config.task_timeout_seconds) == (2, 7)

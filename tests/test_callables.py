@@ -3,7 +3,7 @@
 import functools
 import operator
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -15,12 +15,6 @@ from cloaca import Context, DefaultRunner
 from cloaca.signature import PLAIN, WITH_HANDLE, form_of
 
 cloudpickle.register_pickle_by_value(sys.modules[__name__])  # as if all this stood in the user's script
-
-
-@pytest.fixture(params=["processes", "serial"])
-def runner(request: pytest.FixtureRequest) -> Iterator[DefaultRunner]:
-    with DefaultRunner(workers=2, executor=request.param) as runner:
-        yield runner
 
 
 # ---- kinds ---------------------------------------------------------------------------------------------------------

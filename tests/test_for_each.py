@@ -23,12 +23,6 @@ from cloaca.wire.blobs import LARGE
 cloudpickle.register_pickle_by_value(sys.modules[__name__])  # as if all this stood in the user's script
 
 
-@pytest.fixture(params=["processes", "serial"])
-def runner(request: pytest.FixtureRequest) -> Iterator[DefaultRunner]:
-    with DefaultRunner(workers=2, executor=request.param) as runner:
-        yield runner
-
-
 @pytest.fixture
 def pool() -> Iterator[DefaultRunner]:
     with DefaultRunner(workers=2, executor="processes") as runner:

@@ -2,7 +2,7 @@
 
 import asyncio
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from math import inf, nan
 from pathlib import Path
 from typing import Any
@@ -15,12 +15,6 @@ import cloaca
 from cloaca import Context, DefaultRunner, TaskHandle, TaskTimeout, WorkflowResult
 
 cloudpickle.register_pickle_by_value(sys.modules[__name__])  # as if all this stood in the user's script
-
-
-@pytest.fixture(params=["processes", "serial"])
-def runner(request: pytest.FixtureRequest) -> Iterator[DefaultRunner]:
-    with DefaultRunner(workers=2, executor=request.param) as runner:
-        yield runner
 
 
 def define(function: Callable[..., Any], **options: Any) -> str:

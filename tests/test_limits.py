@@ -4,7 +4,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -35,12 +35,6 @@ def hang(_: Context) -> None:
 
 def quick(context: Context) -> None:
     context.set("done", True)
-
-
-@pytest.fixture(params=["processes", "serial"])
-def runner(request: pytest.FixtureRequest) -> Iterator[DefaultRunner]:
-    with DefaultRunner(workers=2, executor=request.param) as runner:
-        yield runner
 
 
 # ---- retries -------------------------------------------------------------------------------------------------------

@@ -2,7 +2,7 @@
 
 import os
 import pickle
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from enum import StrEnum
 from pathlib import Path
 from threading import Lock
@@ -17,12 +17,6 @@ from cloaca.wire.messages import Wants
 
 Task = tuple[str, list[str], Callable[[Context], Any]]
 Execute = Callable[..., WorkflowResult]
-
-
-@pytest.fixture(params=["processes", "serial"])
-def runner(request: pytest.FixtureRequest) -> Iterator[DefaultRunner]:
-    with DefaultRunner(workers=2, executor=request.param) as runner:
-        yield runner
 
 
 @pytest.fixture

@@ -1,7 +1,7 @@
 """A workflow as part of another: names, keys passed in, rules; and that a copy does what the workflow does alone."""
 
 import pickle
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import FrozenInstanceError
 from itertools import count
 from random import Random
@@ -36,12 +36,6 @@ from cloaca.scope import Scope
 from cloaca.wire.messages import Slice
 
 _names = (f"reuse {number}" for number in count())
-
-
-@pytest.fixture(params=["processes", "serial"])
-def runner(request: pytest.FixtureRequest) -> Iterator[DefaultRunner]:
-    with DefaultRunner(workers=2, executor=request.param) as running:
-        yield running
 
 
 def builder(name: str = "", **options: Any) -> WorkflowBuilder:

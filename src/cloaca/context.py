@@ -601,15 +601,18 @@ def adopt(context: Context, other: Context) -> None:
         is_picky = hasattr(context, "_item_key") or isinstance(context._changes, Declared)
         if is_picky and payload == context._held(key):
             continue  # a copy of the context: what it has from there is nothing that was set
-        is_large = context._shelf is not None and len(payload) >= LARGE
-        context._changes[key] = context._store([payload], True, key) if is_large else payload  # noqa: FBT003 - as in Put
+        context._changes[key] = _kept(context, key, payload, is_structure=True)
 
 
 def set_unseen(context: Context, key: str, value: Any) -> None:
     """Set a value that nobody merges or compares: its bytes are those of a pickle."""
-    payload = encode_unseen(value)
+    context._changes[key] = _kept(context, key, encode_unseen(value), is_structure=False)
+
+
+def _kept(context: Context, key: str, payload: bytes, *, is_structure: bool) -> bytes:
+    """The payload, or where it is large the reference to where it was stored."""
     is_large = context._shelf is not None and len(payload) >= LARGE
-    context._changes[key] = context._store([payload], False, key) if is_large else payload  # noqa: FBT003 - as in Put
+    return context._store([payload], is_structure, key) if is_large else payload
 
 
 def set_items(context: Context, of: str, labels: Iterable[str], items: list[Any], keys: bytes | None = None) -> None:

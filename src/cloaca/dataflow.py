@@ -18,7 +18,6 @@ from weakref import WeakKeyDictionary
 from cloaca.errors import DataflowWarning, WorkflowError
 from cloaca.flow import Flow
 from cloaca.place import place_of
-from cloaca.rules import DEFAULT
 from cloaca.warning import warn
 from cloaca.wire.touches import Touches, touches_of
 from cloaca.workflow import Task, Workflow
@@ -88,13 +87,13 @@ def told(workflow: Workflow, input_keys: Iterable[str] | None = None) -> tuple[F
     """
     if workflow.check == "off":
         return ()
-    found = _analysis(workflow).likely(None if input_keys is None else frozenset(input_keys))
+    analysis = _analysis(workflow)
+    found = analysis.likely(None if input_keys is None else frozenset(input_keys))
     if found and workflow.check == "error":
         raise WorkflowError(workflow.name, tuple([finding.message for finding in found]))
-    known = _analysis(workflow).told
     for finding in found:
-        if finding not in known:
-            known.add(finding)
+        if finding not in analysis.told:
+            analysis.told.add(finding)
             warn(f"Workflow {workflow.name!r}: {finding.message}", DataflowWarning)
     return found
 
@@ -114,7 +113,7 @@ class _Analysis:
         self._tasks = [workflow.tasks[place] for place in workflow.plan.defined]
         self._leaves = [not successors for successors in workflow.plan.successors]
         self._settled = None if workflow.on_conflict is not None else frozenset(workflow.merge)
-        ruled = frozenset(rank for rank, task in enumerate(self._tasks) if _has_rule(task))
+        ruled = frozenset(rank for rank, task in enumerate(self._tasks) if task.has_rule)
         passed = {key: source for copy in workflow.copies for key, source in copy.inputs.items()}
         self._flow = Flow(workflow.plan, [_touches(task, passed) for task in self._tasks], ruled)
         self._directory = os.getcwd()  # noqa: PTH109 - a prefix of strings, not a path to open
@@ -262,7 +261,3 @@ def _declared(task: Task) -> Touches:
         touched.asks,
         touched.surely,
     )
-
-
-def _has_rule(task: Task) -> bool:
-    return task.trigger_rules is not None or task.trigger_rule not in (None, DEFAULT)

@@ -103,17 +103,12 @@ class Flow:
             return True
         if self._ancestry.is_surely_not_above(earlier, later):
             return False
-        ahead, seen = [later], {later}
-        while ahead:
+        for task in self._ancestry.way_up(later, earlier):
+            if task == earlier:
+                return True
             self._steps -= 1
             if self._steps < 0:
                 return None
-            for one in self._plan.predecessors[ahead.pop()]:
-                if one == earlier:
-                    return True
-                if one not in seen and not self._ancestry.is_surely_not_above(earlier, one):
-                    seen.add(one)
-                    ahead.append(one)
         return False
 
     # ---- keys that two set -----------------------------------------------------------------------------------------

@@ -34,7 +34,7 @@ def unordered(conditions: Named, plan: Plan) -> Iterator[str]:
     faulty = (
         (owner, name)
         for owner, name in _named(conditions)
-        if not _comes_before(plan.rank[name], plan.rank[owner], plan, ancestry)
+        if not _comes_before(plan.rank[name], plan.rank[owner], ancestry)
     )
     for owner, name in islice(faulty, _LISTED):
         if owner == name:
@@ -50,15 +50,7 @@ def _named(conditions: Named) -> Iterator[tuple[str, str]]:
     return ((owner, name) for owner, rule in conditions for name in rule.tasks if isinstance(name, str))
 
 
-def _comes_before(earlier: int, task: int, plan: Plan, ancestry: Ancestry) -> bool:
+def _comes_before(earlier: int, task: int, ancestry: Ancestry) -> bool:
     if ancestry.is_surely_above(earlier, task):
         return True
-    if ancestry.is_surely_not_above(earlier, task):
-        return False
-    seen = {task}
-    ahead = [task]
-    while ahead:
-        above = [other for other in plan.predecessors[ahead.pop()] if other >= earlier and other not in seen]
-        seen.update(above)
-        ahead += above
-    return earlier in seen
+    return not ancestry.is_surely_not_above(earlier, task) and earlier in ancestry.way_up(task, earlier)

@@ -4,12 +4,12 @@ import os
 import pickle
 import weakref
 from array import array
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, MutableMapping, MutableSequence
 from functools import partial
 from itertools import count
 from threading import BoundedSemaphore, Lock
 from types import TracebackType
-from typing import Self, TypeVar
+from typing import NamedTuple, Self, TypeVar
 
 from msgspec.structs import replace
 
@@ -147,9 +147,7 @@ class DefaultRunner:
         self._closed = False
         self._process = os.getpid()
         self._numbers = count()
-        self._durations: weakref.WeakKeyDictionary[Workflow, array[float]] = weakref.WeakKeyDictionary()
-        self._habits: weakref.WeakKeyDictionary[Workflow, dict[int, tuple[str, ...]]] = weakref.WeakKeyDictionary()
-        self._captures: weakref.WeakKeyDictionary[Workflow, Captures] = weakref.WeakKeyDictionary()
+        self._known: weakref.WeakKeyDictionary[Workflow, _Known] = weakref.WeakKeyDictionary()
 
     @classmethod
     def with_config(cls, database_url: str, config: DefaultRunnerConfig) -> Self:
@@ -212,7 +210,7 @@ class DefaultRunner:
         limits = Limits(self._settings.workflow_timeout, fail_fast, self._settings.grace, self._settings.warn_above)
         if self._settings.executor == "serial":
             return self._start_here(workflow, rules, inputs, limits, seed, found)
-        captured = self._capture(workflow, rules.collected)
+        known, captured = self._capture(workflow, rules.collected)
         rules = rules.packed(captured.rules)  # what they use is read now, also for what is merged here later
         loop = self._running_loop()
         leases = _stored(inputs, loop.storage)
@@ -227,8 +225,8 @@ class DefaultRunner:
             limits=limits,
             merging=_merging(workflow, rules, sent.function),
             seed=seed,
-            durations=self._durations.setdefault(workflow, array("d", bytes(8 * len(captured.work)))),
-            habits=self._habits.setdefault(workflow, {}),
+            durations=known.durations,
+            habits=known.habits,
             store=partial(_kept, loop.storage, leases),
             seats=self._seats,
         )
@@ -343,14 +341,14 @@ class DefaultRunner:
 
         return begun(Execution(self, self._warned, workflow, rules, job, host, findings=found))
 
-    def _capture(self, workflow: Workflow, collected: frozenset[str]) -> Capture:
-        """What the workflow runs, as it stands now; `collected` are the keys that its rules keep by task."""
+    def _capture(self, workflow: Workflow, collected: frozenset[str]) -> "tuple[_Known, Capture]":
+        """What is known of the workflow, and what it runs now; `collected` are the keys that its rules keep by task."""
         with self._lock:
-            captures = self._captures.get(workflow)
-            if captures is None:
+            known = self._known.get(workflow)
+            if known is None:
                 captures = Captures(workflow, collected, self._settings.task_timeout, _expansion)
-                self._captures[workflow] = captures
-            return captures.now()
+                known = self._known[workflow] = _Known(captures, array("d", bytes(8 * len(workflow.tasks))), {})
+            return known, known.captures.now()
 
     def _running_loop(self) -> Loop:
         with self._lock:
@@ -378,6 +376,14 @@ class DefaultRunner:
             raise RunnerClosedError("This runner was shut down. Create a new DefaultRunner.")
         if self._process != os.getpid():
             raise RunnerClosedError("This runner belongs to the process that forked this one. Create a new one here.")
+
+
+class _Known(NamedTuple):
+    """What a runner knows of a workflow that it has run: its captures, and what runs are given and bring up to date."""
+
+    captures: Captures
+    durations: MutableSequence[float]
+    habits: MutableMapping[int, tuple[str, ...]]
 
 
 def _expansion(task: Task) -> Expansion:

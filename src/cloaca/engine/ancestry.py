@@ -9,7 +9,7 @@ after it (one labelling of GRAIL: Yildirim, Chaoji and Zaki, 2010).
 Exact answers for all pairs would take n * n bits, or labels whose size is the width of the workflow.
 """
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 from functools import cached_property
 
 from cloaca.engine.plan import Plan
@@ -37,6 +37,20 @@ class Ancestry:
             return True
         lowest, number = self._intervals
         return not lowest[ancestor] <= number[task] < number[ancestor]
+
+    def way_up(self, task: int, ancestor: int) -> Iterator[int]:
+        """The tasks to look at where neither is sure, from `task` up; the last is `ancestor`, if it comes before."""
+        seen, ahead = {task}, [task]
+        while ahead:
+            looked_at = ahead.pop()
+            yield looked_at
+            for one in self._plan.predecessors[looked_at]:
+                if one == ancestor:
+                    yield one
+                    return
+                if one not in seen and not self.is_surely_not_above(ancestor, one):
+                    seen.add(one)
+                    ahead.append(one)
 
     def is_beneath_join(self, task: int) -> bool:
         """Whether the task, or one before it, has several dependencies."""

@@ -11,6 +11,7 @@ import os
 import select
 import sys
 from collections import deque
+from collections.abc import Callable
 from contextlib import suppress
 from functools import lru_cache, partial
 from socket import socket
@@ -37,6 +38,7 @@ from cloaca.wire.messages import (
     SOCKET_LOST,
     Answer,
     Assignment,
+    Done,
     Failed,
     Free,
     Publish,
@@ -44,6 +46,7 @@ from cloaca.wire.messages import (
     Recall,
     Retire,
     Said,
+    Skipped,
     Slice,
     Surroundings,
     Unfit,
@@ -139,20 +142,8 @@ class Worker:
     def _run(self, assignment: Assignment) -> None:
         self._current = assignment.attempt
         self._mark.write(assignment.attempt, monotonic())
-        enter(self._surroundings)
-        self._logbook.begin(assignment, self._surroundings.loggers)
-        self._notices.begin(assignment, self._surroundings.filters)
-        ask = partial(self._ask, assignment.attempt)
         reads = self._reads.get(assignment.function, frozenset())
-        folders = self._surroundings.folders
-        report = attempt.run(
-            assignment, self._load, reads, ask, self._meter, folders, self._leftovers.clear, self._kind
-        )
-        self._output.renew()
-        if self._is_cut_off:
-            os._exit(0)
-        if termination.was_told():
-            raise termination.Terminated
+        report = self._attempted(assignment, self._load, reads, self._surroundings.folders)
         with self._asking:  # a thread that the task leaves may wait for an answer: it comes before the report goes
             self._current = NONE
         self._send(report)
@@ -161,26 +152,36 @@ class Worker:
         """Run the runner's initializer. Where it raises, this worker is of no use."""
         while number not in self._blobs:
             self._await_mail()
-        assignment = initializing(number)
         self._mark.write(INITIALIZING, monotonic())
-        enter(self._surroundings)
-        self._logbook.begin(assignment, self._surroundings.loggers)
-        self._notices.begin(assignment, self._surroundings.filters)
-        ask = partial(self._ask, assignment.attempt)
 
         def load_it(_: int) -> Initializer:
             return Initializer(self._load(number))
 
-        report = attempt.run(assignment, load_it, frozenset(), ask, self._meter, clear=self._leftovers.clear)
+        report = self._attempted(initializing(number), load_it)
+        self._forget([number])
+        if isinstance(report, Failed):
+            self._send(Unfit(report.type_name, report.text, report.traceback))
+            self._leave(0)
+
+    def _attempted(
+        self,
+        assignment: Assignment,
+        load: Callable[[int], Any],
+        reads: frozenset[str] = frozenset(),
+        folders: tuple[str, ...] = (),
+    ) -> Done | Failed | Skipped:
+        """Run it in the program's surroundings. A fork that comes back from it ends here, as does who was told to."""
+        enter(self._surroundings)
+        self._logbook.begin(assignment, self._surroundings.loggers)
+        self._notices.begin(assignment, self._surroundings.filters)
+        ask = partial(self._ask, assignment.attempt)
+        report = attempt.run(assignment, load, reads, ask, self._meter, folders, self._leftovers.clear, self._kind)
         self._output.renew()
         if self._is_cut_off:
             os._exit(0)
         if termination.was_told():
             raise termination.Terminated
-        self._forget([number])
-        if isinstance(report, Failed):
-            self._send(Unfit(report.type_name, report.text, report.traceback))
-            self._leave(0)
+        return report
 
     def _load(self, number: int) -> Any:
         function = self._functions.get(number)

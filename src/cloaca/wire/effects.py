@@ -16,7 +16,7 @@ _METHODS = frozenset({"set", "insert", "update"})
 ATTRIBUTES = frozenset({"LOAD_METHOD", "LOAD_ATTR"})
 _LOADS = ("LOAD_FAST", "LOAD_DEREF", "STORE_FAST_LOAD_FAST")
 SILENT = frozenset({"CACHE", "EXTENDED_ARG", "NOP", "RESUME", "COPY_FREE_VARS", "MAKE_CELL"})
-_DEEPEST = 100  # callables around a function
+DEEPEST = 100  # callables around a function
 JUMPS = frozenset({*dis.hasjrel, *dis.hasjabs})
 
 
@@ -36,7 +36,7 @@ def keys_set(function: Callable[..., Any]) -> tuple[str, ...]:
 def _with_context(function: Any) -> tuple[CodeType, str] | None:
     """The code that runs, and what it calls the context: through partials, methods and decorators that say so."""
     place = 0
-    for _ in range(_DEEPEST):
+    for _ in range(DEEPEST):
         inner, given = _inner(function)
         if inner is None:
             code = getattr(function, "__code__", None)
@@ -48,13 +48,18 @@ def _with_context(function: Any) -> tuple[CodeType, str] | None:
 
 def _inner(function: Any) -> tuple[Any, int]:
     """What a callable calls, and how many arguments it gives before those that it is given; nothing for a function."""
+    if not isinstance(function, partial | MethodType) and hasattr(function, "__wrapped__"):
+        return function.__wrapped__, 0
+    return called_by(function)
+
+
+def called_by(function: Any) -> tuple[Any, int]:
+    """The same as Python calls it: what a decorator says of the function that it wraps doesn't count."""
     match function:
         case partial():
             return function.func, len(function.args)
         case MethodType():
             return function.__func__, 1
-        case _ if hasattr(function, "__wrapped__"):
-            return function.__wrapped__, 0
         case FunctionType():
             return None, 0
         case _:

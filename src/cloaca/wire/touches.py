@@ -5,15 +5,14 @@ handed on, keys that are listed) makes the answer *open*: then the function may 
 """
 
 import dis
-import inspect
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import lru_cache, partial
+from functools import lru_cache
 from math import inf
-from types import CodeType, FunctionType, MethodType
+from types import CodeType, FunctionType
 from typing import Any, Final
 
-from cloaca.wire.effects import ATTRIBUTES, JUMPS, SILENT, begin, loads, returned
+from cloaca.wire.effects import ATTRIBUTES, DEEPEST, JUMPS, SILENT, begin, called_by, loads, returned
 
 _Steps = Sequence[dis.Instruction]
 
@@ -30,7 +29,6 @@ _TEXTS: Final = frozenset({"BUILD_STRING", "FORMAT_VALUE", "FORMAT_SIMPLE"})
 _RETURNS: Final = frozenset({"RETURN_VALUE", "RETURN_CONST"})
 _CLOSING: Final = frozenset({"LOAD_CLOSURE", "LOAD_FAST"})  # they hand a variable on to a function inside
 _SUBSCRIPTS: Final = frozenset({"BINARY_SUBSCR", "COPY", "DELETE_SUBSCR"})
-_DEEPEST: Final = 100  # callables around a function
 
 MADE: Final = "made"
 """Stands for the value that a key is set to, where it is known to be a number or a text, but not which."""
@@ -87,21 +85,15 @@ def touches_of(function: Callable[..., Any]) -> Touches:
     (['x'], ['factor'], ['total'], False)
     """
     place, called = 0, function
-    for _ in range(_DEEPEST):
-        match called:
-            case partial():
-                place, called = place + len(called.args), called.func
-            case MethodType():
-                place, called = place + 1, called.__func__
-            case FunctionType():
-                code = called.__code__
-                is_clear = "__wrapped__" not in called.__dict__ and place < code.co_argcount
-                return _found(code, code.co_varnames[place]) if is_clear else OPEN
-            case _:
-                inner = inspect.getattr_static(type(called), "__call__", None)
-                if not isinstance(inner, FunctionType):
-                    return OPEN
-                place, called = place + 1, inner
+    for _ in range(DEEPEST):
+        if isinstance(called, FunctionType):
+            code = called.__code__
+            is_clear = "__wrapped__" not in called.__dict__ and place < code.co_argcount
+            return _found(code, code.co_varnames[place]) if is_clear else OPEN
+        called, given = called_by(called)
+        if called is None:
+            return OPEN
+        place += given
     return OPEN
 
 
