@@ -114,6 +114,11 @@ def wire_knows_only_errors_and_warnings(sources: Sources) -> list[str]:
     return _wall(sources, "cloaca.wire", lambda name: _within(name, "cloaca.wire", "cloaca.errors", "cloaca.warning"))
 
 
+def dataflow_knows_nothing_that_runs(sources: Sources) -> list[str]:
+    running = ("cloaca.execution", "cloaca.coordinator", "cloaca.loop", "cloaca.runner", "cloaca.engine.run")
+    return _wall(sources, "cloaca.dataflow", lambda name: not _within(name, *running))
+
+
 def merge_knows_only_values(sources: Sources) -> list[str]:
     inside = ("cloaca.merge", "cloaca.wire", "cloaca.equality", "cloaca.errors", "cloaca.warning")
     return _wall(sources, "cloaca.merge", lambda name: _within(name, *inside))
@@ -202,6 +207,7 @@ RULES = [
     engine_knows_no_execution,
     execution_knows_no_workflows,
     wire_knows_only_errors_and_warnings,
+    dataflow_knows_nothing_that_runs,
     merge_knows_only_values,
     engine_is_pure,
     imports_form_no_cycle,
@@ -245,6 +251,16 @@ BREACHES: list[tuple[Rule, Files, list[str]]] = [
             "context.py": "",
         },
         ["cloaca.wire.codec -> cloaca.context"],
+    ),
+    (
+        dataflow_knows_nothing_that_runs,
+        {
+            "dataflow/check.py": "from cloaca.engine.plan import plan\nfrom cloaca import workflow",
+            "engine/plan.py": "",
+            "workflow.py": "from cloaca.runner import R",
+            "runner.py": "",
+        },
+        ["cloaca.dataflow.check -> cloaca.workflow -> cloaca.runner"],
     ),
     (
         merge_knows_only_values,

@@ -93,7 +93,7 @@ def execute(runner: DefaultRunner) -> Execute:
 def executed(
     runner: DefaultRunner, *tasks: Task, given: Context | dict[str, Any] | None = None, **options: Any
 ) -> WorkflowResult:
-    with cloaca.WorkflowBuilder("data", **options):
+    with cloaca.WorkflowBuilder("data", check="off", **options):
         for task, dependencies, function in tasks:
             cloaca.task(id=task, dependencies=dependencies)(function)
     return runner.execute("data", given if isinstance(given, Context) else Context(given))

@@ -14,9 +14,9 @@ from tests.test_growth import lines
 
 import cloaca
 from cloaca import Context, DataflowWarning, DefaultRunner, Finding, Workflow, WorkflowBuilder, WorkflowError
+from cloaca.dataflow.flow import Flow
+from cloaca.dataflow.touches import Touches
 from cloaca.engine.plan import plan
-from cloaca.flow import Flow
-from cloaca.wire.touches import Touches
 
 cloudpickle.register_pickle_by_value(sys.modules[__name__])  # as if all this stood in the user's script
 
@@ -79,7 +79,7 @@ def test_what_a_task_says_that_it_reads_counts_as_read_by_its_code() -> None:
     with WorkflowBuilder("w", check="off") as builder:
         cloaca.task(id="load")(sets("rows"))
         cloaca.task(id="total", reads=["rows"], writes=[])(total)
-        cloaca.task(id="look", reads=["rows"], writes=[])(lambda context: context.get("rows"))
+        cloaca.task(id="look", reads=["rows"], writes=[])(lambda context: print(context.get("rows", 3)))
     assert kinds(cloaca.check(builder.build())) == [("unordered", "total", "rows")]
 
 
@@ -118,12 +118,15 @@ def test_what_a_parameter_takes_is_missed_without_a_name_like_it() -> None:
     [
         {"load": (sets("rows"), []), "total": (reads("rows"), ["load"])},
         {"load": (sets("rows"), []), "b": (reads("rows"), ["load"]), "total": (reads("rows"), ["b"])},
-        {"load": (sets("rows"), []), "total": (lambda context: context.get("rows"), [])},
+        {"load": (sets("rows"), []), "total": (lambda context: print(context.get("rows", [])), [])},
+        {"load": (sets("rows"), []), "total": (lambda context: print(context.get("rows") or []), [])},
+        {"load": (sets("rows"), []), "total": (lambda context: print(context["rows" if dir() else ""]), [])},
         {"load": (sets("rows"), []), "total": (lambda context: "rows" in context and context["rows"] and None, [])},
         {"load": (sets("rows"), []), "total": (lambda context, *, rows=3: None, [])},
         {"a": (lambda context: context.update_from_dict({}), []), "b": (reads("rows"), ["a"]), "c": (sets("rows"), [])},
         {"a": (reads("n", "context['n'] = 1"), []), "b": (reads("n", "context['n'] = 1"), [])},
         {"a": (reads("n", "context.set('n', 2)"), []), "total": (reads("n"), [])},
+        {"a": (lambda context: context.set("n", context.get("n", 0) + 1), []), "total": (reads("n"), [])},
     ],
     ids=str,
 )
@@ -144,27 +147,86 @@ def diamond(left: Any, right: Any, join: Any = None, **options: Any) -> Workflow
     )
 
 
-def test_two_writers_of_a_key_that_a_third_task_reads() -> None:
-    (found,) = cloaca.check(diamond(constant("k", 1), constant("k", "x")))
+def removes(context: Context) -> None:
+    context.remove("k")
+
+
+def counts(context: Context) -> None:
+    context["k"] = context["k"] + 1
+
+
+@pytest.mark.parametrize(
+    ("left", "right", "rule"),
+    [
+        (constant("k", 1), constant("k", "x"), "merge={'k': cloaca.merge.last}),"),
+        (sets("k"), sets("k"), "merge={'k': cloaca.merge.last}, or .by_structure for lists and dicts),"),
+        (sets("k"), constant("k", 1), "or .by_structure"),
+        (constant("k", (1,)), constant("k", (2,)), ".last"),
+        (constant("k", 1), removes, ".last"),
+        (counts, counts, "merge={'k': cloaca.merge.sum}),"),
+    ],
+)
+def test_two_writers_of_a_key_that_a_third_task_reads(left: Any, right: Any, rule: str) -> None:
+    (found,) = cloaca.check(diamond(left, right, trigger_rule="all_success"), ["k"])
     assert (found.kind, found.key, {found.task, *found.others}) == ("ambiguous", "k", {"left", "right", "join"})
-    assert "merge={'k': cloaca.merge.last}" in found.message
+    assert rule in found.message
+    assert "task 'join' reads it" in found.message
+
+
+def test_two_writers_whose_values_meet_in_the_result() -> None:
+    for join in (lambda context: context.set("is there", "k" in context), lambda context: None):
+        (found,) = cloaca.check(diamond(sets("k"), sets("k"), join))[:1]
+        assert (found.kind, found.key, {found.task, *found.others}) == ("ambiguous", "k", {"left", "right"})
+        assert "the result has both" in found.message
+    apart = workflow(a=(constant("k", 1), []), b=(constant("k", 2), []), c=(constant("x", 1), ["a"]))
+    assert kinds([found for found in cloaca.check(apart) if found.kind != "unread"]) == [("ambiguous", "a", "k")]
+
+
+def test_what_tasks_declare_to_write_counts_too() -> None:
+    with WorkflowBuilder("w", check="off") as builder:
+        for name in "ab":
+            cloaca.task(id=name, writes=["k"])(lambda context: context.update_from_dict({}))
+    assert kinds(cloaca.check(builder.build())) == [("ambiguous", "a", "k")]
 
 
 @pytest.mark.parametrize(
     "made",
     [
         lambda: diamond(constant("k", 1), constant("k", 1)),
-        lambda: diamond(constant("k", 1), sets("k")),
-        lambda: diamond(constant("k", 1), lambda context: context.set("k", [1])),
+        lambda: diamond(removes, removes),
+        lambda: diamond(constant("k", [1]), constant("k", [2])),
+        lambda: diamond(constant("k", {"a": 1}), sets("k")),
+        lambda: diamond(sets("k"), sets("k"), merge={"k": cloaca.merge.by_structure}),
+        lambda: diamond(sets("k"), sets("k"), lambda context: context.update_from_dict({})),
         lambda: diamond(constant("k", 1), constant("k", 2), merge={"k": cloaca.merge.last}),
         lambda: diamond(constant("k", 1), constant("k", 2), on_conflict="first"),
         lambda: diamond(constant("k", 1), constant("k", 2), lambda context: context.set("k", 3)),
-        lambda: diamond(constant("k", 1), constant("k", 2), lambda context: context.set("is there", "k" in context)),
-        lambda: diamond(constant("k", 1), constant("k", 2), trigger_rule="all_success"),
+        lambda: diamond(constant("k", 1), constant("k", 2), lambda context: context.set("k", "k" in context)),
+        lambda: diamond(constant("k", 1), constant("k", 2), trigger_rule="one_failed"),
     ],
 )
 def test_two_writers_that_may_agree(made: Callable[[], Workflow]) -> None:
     assert [finding for finding in cloaca.check(made()) if finding.kind == "ambiguous"] == []
+
+
+def test_a_key_that_merges_by_structure_on_purpose_has_no_rule() -> None:
+    made = diamond(sets("k"), sets("k"), merge={"k": cloaca.merge.by_structure, "n": cloaca.merge.sum})
+    assert (set(made.merge), set(made.structured)) == ({"n"}, {"k"})
+    with WorkflowBuilder("whole", check="error") as whole:
+        whole.add_workflow(made, prefix="in")
+    assert whole.build().structured == {"in.k"}
+    with WorkflowBuilder("whole", merge={"in.k": cloaca.merge.by_structure}) as whole:
+        whole.add_workflow(diamond(sets("k"), sets("k"), on_conflict=None), prefix="in")
+
+
+def test_a_rule_here_and_none_there() -> None:
+    made = diamond(sets("k"), sets("k"), merge={"k": cloaca.merge.by_structure})
+    whole = WorkflowBuilder("whole", merge={"in.k": cloaca.merge.sum})
+    with (
+        pytest.raises(WorkflowError, match=r"'in\.k' has a merge rule here, and one of the workflow that was added"),
+        whole,
+    ):
+        whole.add_workflow(made, prefix="in")
 
 
 def test_a_writer_between_settles_it() -> None:
@@ -177,14 +239,29 @@ def test_a_writer_between_settles_it() -> None:
     assert cloaca.check(settled) == ()
 
 
-# ---- for information -----------------------------------------------------------------------------------------------
+# ---- what is declared ----------------------------------------------------------------------------------------------
 
 
 def test_a_declared_write_that_the_code_does_not_make() -> None:
-    with WorkflowBuilder("w", check="error") as builder:
+    with WorkflowBuilder("w", check="off") as builder:
         cloaca.task(id="a", writes=["x", "y"])(constant("x", 1))
-        cloaca.task(id="b", writes=["x"])(lambda context: context.update_from_dict({}))
-    assert kinds(cloaca.check(builder.build())) == [("unmade", "a", "y")]
+        cloaca.task(id="b", writes=["z"])(lambda context: context.update_from_dict({}))
+    (found,) = cloaca.check(builder.build())
+    assert (found.kind, found.task, found.key) == ("unmade", "a", "y")
+    assert "declares key 'y', and its code never sets it: set it, or take it out of writes=" in found.message
+
+
+def test_a_write_that_is_not_declared() -> None:
+    with WorkflowBuilder("w", check="off") as builder:
+        cloaca.task(id="a", writes=["total"])(constant("totl", 1))
+        cloaca.task(id="b", writes=[])(constant("year", 1))
+    found = cloaca.check(builder.build())
+    assert kinds(found) == [("undeclared", "a", "totl"), ("undeclared", "b", "year")]
+    assert "its writes= doesn't name: did it mean 'total'?" in found[0].message
+    assert "add 'year' there, or leave the key as it is" in found[1].message
+
+
+# ---- for information -----------------------------------------------------------------------------------------------
 
 
 def test_a_task_of_which_nobody_reads_anything() -> None:
@@ -205,6 +282,15 @@ def test_it_is_told_once_where_the_block_and_the_execution_stand(runner: Default
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         assert runner.execute("w", Context({"year": 1})).status == "Failed"
+
+
+def test_what_is_found_whatever_the_input_is_is_told_at_the_end_of_the_block() -> None:
+    with pytest.warns(DataflowWarning) as told:
+        diamond(sets("k"), sets("k"), check="warn")
+    with pytest.warns(DataflowWarning) as told_too, WorkflowBuilder("w"):
+        cloaca.task(id="a", writes=["total"])(constant("totl", 1))
+    assert ["both set key 'k'" in str(told[0].message), "'totl'" in str(told_too[0].message)] == [True, True]
+    assert (len(told), len(told_too)) == (1, 1)
 
 
 def test_an_error_at_the_end_of_the_block() -> None:
@@ -230,6 +316,21 @@ def test_the_error_of_a_task_that_fails_so_leads_with_it(runner: DefaultRunner) 
     assert "add 'load'" in error.__notes__[0]
     assert not hasattr(unrelated, "__notes__")
     assert pickle.loads(pickle.dumps(result)).error_message == result.error_message
+
+
+@pytest.mark.parametrize(
+    "function",
+    [
+        lambda context: [*context.get("rows")],
+        lambda context: context.get("rows").append(1),
+        lambda context: context.get("rows")[0],
+    ],
+)
+def test_so_does_the_error_of_a_task_that_fails_of_the_none_that_it_got(runner: DefaultRunner, function: Any) -> None:
+    with pytest.warns(DataflowWarning, match="add 'load'"):
+        workflow({"check": "warn"}, load=(sets("rows"), []), total=(function, []))
+    result = runner.execute("w")
+    assert (result.error_message or "").startswith("Task 'total' reads key 'rows', which task 'load' sets")
 
 
 @pytest.mark.parametrize("check", ["loud", True, None])
@@ -276,14 +377,26 @@ def ladder_that_reads_what_is_far_above(size: int) -> None:
 
 def fan_in_of_plain_writes(size: int) -> None:
     branches = [f"t{n}" for n in range(size)]
-    touched = [Touches(sets=frozenset({"k"}), plain={"k": str(n)}) for n in range(size)]
+    touched = [Touches(sets=frozenset({"k"}), values={"k": str(n)}) for n in range(size)]
     compiled = plan("w", [*((branch, []) for branch in branches), ("join", branches)])
     flow = Flow(compiled, [*touched, Touches(frozenset({"k"}))], frozenset())
     assert [key for key, *_ in flow.clashes(frozenset())] == ["k"]
 
 
+def branches_that_meet_at_the_end(size: int) -> None:
+    touched = [Touches(sets=frozenset({"k", f"own{n}"})) for n in range(size)]
+    flow = Flow(plan("w", [(f"t{n}", []) for n in range(size)]), touched, frozenset())
+    assert [key for key, *_ in flow.clashes(frozenset())] == ["k"]
+
+
 @pytest.mark.parametrize(
-    "case", [chain_that_reads_the_root, ladder_that_reads_what_is_far_above, fan_in_of_plain_writes]
+    "case",
+    [
+        chain_that_reads_the_root,
+        ladder_that_reads_what_is_far_above,
+        fan_in_of_plain_writes,
+        branches_that_meet_at_the_end,
+    ],
 )
 def test_twice_the_size_is_twice_the_cost(case: Callable[[int], None]) -> None:
     small, large = lines(lambda: case(200)), lines(lambda: case(400))

@@ -29,7 +29,7 @@ def execute(runner: DefaultRunner) -> Execute:
 
 
 def define(*tasks: Task, **options: Any) -> None:
-    with cloaca.WorkflowBuilder("merging", **options):
+    with cloaca.WorkflowBuilder("merging", check="off", **options):
         for task, dependencies, function in tasks:
             cloaca.task(id=task, dependencies=dependencies)(function)
 

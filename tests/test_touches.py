@@ -2,12 +2,14 @@
 
 import functools
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
 import pytest
 
-from cloaca.wire.touches import MADE, OPEN, Touches, touches_of
+from cloaca.dataflow.touches import OPEN, Touches, touches_of
+from cloaca.dataflow.values import MADE, PARTS, REMOVED, UNKNOWN
 
 other: Any = None
 KEY = "k"
@@ -40,8 +42,40 @@ def removing(context: Any) -> None:
 def catching(context: Any) -> None:
     try:
         context.set("x", context["a"])
-    except KeyError:
+    except (KeyError, other.Error):
         context.set("x", None)
+    try:
+        context["b"]
+    except:  # noqa: E722 - what is tested
+        context["e"]
+    with suppress(KeyError):
+        context["c"]
+    try:
+        context["d"]
+    except Exception as error:  # noqa: BLE001 - what is tested
+        context.set("x", str(error))
+    try:
+        context["f"]
+    finally:
+        other([name for name in context["g"]])  # noqa: C416 - what is tested
+    context["h"]
+
+
+def getting(context: Any) -> Any:
+    rows = context.get("a")
+    for row in context.get("b"):
+        other(rows, row, len(context.get("c")))
+    limit = context.get("d")
+    if limit is None:
+        limit = context.get("e") or 3
+    if context.get("f"):
+        limit += context.get("g", 1)
+    if context.get("h") == "fast" or context.get("i") is not None:
+        limit = 0
+    if (mode := context.get("j")) and mode != "slow":
+        limit = 1
+    context.get("k")
+    return None if limit else context
 
 
 def inside(context: Any) -> None:
@@ -85,37 +119,58 @@ def branching(context: Any) -> None:
     context["g"]
 
 
-def touches(needs: str = "", looks: str = "", asks: str = "", sets: str = "", **plain: str) -> Touches:
+def touches(needs: str = "", looks: str = "", asks: str = "", sets: str = "") -> Touches:
     needed, looked, asked, is_set = (frozenset(keys.split()) for keys in (needs, looks, asks, sets))
-    return Touches(needed, looked, is_set, plain=plain, asks=asked)
+    return Touches(needed, looked, is_set, asks=asked)
 
 
 @pytest.mark.parametrize(
     ("function", "expected"),
     [
         (reading, touches("a", "b c d", "d", "sum d")),
-        (
-            setting,
-            touches("four five", "x", "three", "one two three four five six seven", one=MADE, two=MADE, four=MADE),
-        ),
+        (setting, touches("four five", "x", "three", "one two three four five six seven")),
         (removing, touches("c", "", "a b", "a b c")),
-        (catching, touches("", "a", "", "x")),
+        (catching, touches("e f g h", "a b c d", "", "x")),
+        (getting, touches("a b c", "d e f g h i j k")),
         (inside, touches("", "a", "", "f")),
         (unfolding, touches("rows limit")),
         (Callables(), touches("a", "", "", "call")),
         (Callables().method, touches("", "", "", "method")),
         (functools.partial(late, 3), touches("a", "", "", "late")),
-        (lambda context: context.set("k", 1), touches("", "", "", "k", k="1")),
+        (lambda context: context.set("k", 1), touches("", "", "", "k")),
         (lambda context: {"k": context["v"]}, touches("v", "", "", "k")),
         (lambda context: None, touches()),
     ],
 )
 def test_constant_keys_are_told(function: Callable[..., Any], expected: Touches) -> None:
-    found = touches_of(function)
-    if function is catching:
-        assert found.plain.keys() <= {"x"}
-        expected = touches("", "a", "", "x", **found.plain)
-    assert replace(found, surely=frozenset()) == expected
+    assert replace(touches_of(function), surely=frozenset(), values={}) == expected
+
+
+def named(key: str) -> Callable[..., Any]:
+    def task(context: Any) -> None:
+        context.set(key, context[KEY])
+        if KEY in context:
+            context.remove(KEY)
+
+    return task
+
+
+def test_keys_that_stand_in_variables_of_the_module_or_around() -> None:
+    for key in ("a", "b", "k"):
+        found = touches_of(named(key))
+        assert replace(found, values={}) == touches("", "k", "k", f"{key} k")
+        assert (found.values[key], found.values["k"]) == ((UNKNOWN, REMOVED) if key != "k" else (UNKNOWN, UNKNOWN))
+
+
+def test_variables_that_hold_no_text() -> None:
+    def empty(context: Any) -> None:
+        context.set("a", context[later])
+
+    found = touches_of(empty)
+    assert (found.reads_more, found.sets_more, set(found.sets)) == (True, False, {"a"})
+    later = 3
+    assert touches_of(empty) == found
+    assert touches_of(lambda context: context.set(later, 1)).sets_more
 
 
 def test_a_coroutine_reads_what_it_reads() -> None:
@@ -127,6 +182,108 @@ def test_a_coroutine_reads_what_it_reads() -> None:
 def test_what_is_read_outside_of_branches() -> None:
     found = touches_of(branching)
     assert (sorted(found.needs), sorted(found.surely)) == ([*"abcdefg"], [*"ace"])
+
+
+class Values:
+    """Each method sets "k", to a value of the kind by which it is called."""
+
+    def made(self, context: Any) -> None:
+        count = context.get("n", 0)
+        context.set("k", count + 1)
+
+    def made_by_a_function(self, context: Any) -> None:
+        context["k"] = round(context["n"], ndigits=2)
+
+    def made_of_texts(self, context: Any) -> Any:
+        return {"k": f"{context['n']}", "other": 1}
+
+    def made_by_asking(self, context: Any) -> None:
+        context["k"] = context["n"] > other
+
+    def made_of_either(self, context: Any) -> None:
+        name = "a"
+        if context["n"]:
+            name = "b"
+        context.set("k", name)
+
+    def made_by_adding(self, context: Any) -> None:
+        context["k"] += 1
+
+    def parts(self, context: Any) -> None:
+        context["k"] = [1, *context["n"]]
+
+    def parts_of_a_comprehension(self, context: Any) -> None:
+        context.set("k", [row for row in context["n"] if row])
+
+    def parts_in_a_variable(self, context: Any) -> None:
+        found = {row: row for row in context["n"]}
+        context.set("k", found)
+
+    def parts_by_default(self, context: Any) -> None:
+        context.set("k", context.get("k", {}))
+
+    def parts_appended(self, context: Any) -> None:
+        rows = context["k"]
+        rows.append(1)
+        context["k"] = rows
+
+    def parts_set_deep_inside(self, context: Any) -> None:
+        settings = context["k"]
+        settings["mail"]["port"] = 587
+        context.set("k", settings)
+
+    def parts_removed(self, context: Any) -> None:
+        settings = context["k"]
+        del settings["debug"]
+        context.set("k", settings)
+
+    def parts_by_a_function(self, context: Any) -> Any:
+        return {"k": sorted(context["n"])}
+
+    def parts_by_a_method(self, context: Any) -> Any:
+        return {"k": context["n"].sum(axis=0).tolist()}
+
+    def parts_added(self, context: Any) -> None:
+        context["k"] += [1]
+
+    def parts_of_either(self, context: Any) -> None:
+        context.set("k", [1] if other else [2])
+
+    def unknown(self, context: Any) -> None:
+        context.set("k", other(context))
+
+    def unknown_as_it_adds_up(self, context: Any) -> None:
+        total = 0
+        for row in context["n"]:
+            total += row
+        context.set("k", total)
+
+    def unknown_of_either(self, context: Any) -> None:
+        context.set("k", "a" if other else other)
+
+    def removed(self, context: Any) -> None:
+        context.remove("k")
+
+
+@pytest.mark.parametrize("name", [name for name in vars(Values) if not name.startswith("_")])
+def test_what_a_key_is_set_to(name: str) -> None:
+    expected = next(kind for kind in (MADE, PARTS, UNKNOWN, REMOVED) if name.startswith(kind))
+    assert touches_of(getattr(Values(), name)).values["k"] == expected
+
+
+@pytest.mark.parametrize("value", [1, "a", None, True, (1, "b")])
+def test_a_constant_that_a_key_is_set_to(value: Any) -> None:
+    scope: dict[str, Any] = {}
+    exec(f"def task(context):\n    kept = {value!r}\n    context.set('k', kept)", scope)
+    assert touches_of(scope["task"]).values == {"k": repr(value)}
+
+
+def chosen(context: Any) -> None:
+    context["z"] = context.get("a" if other else "b")
+
+
+def computed(context: Any) -> None:
+    context["a" + KEY] = 1
 
 
 def aliased(context: Any) -> None:
@@ -151,14 +308,10 @@ def wrapped(function: Callable[..., Any]) -> Callable[..., Any]:
 @pytest.mark.parametrize(
     "function",
     [
-        lambda context: context[KEY],
-        lambda context: context.get(KEY),
-        lambda context: context.set("a" + KEY, 1),
-        lambda context: context.set("a".upper(), 1),
-        lambda context: context.set("%s" % KEY, 1),  # noqa: UP031 - what is tested
-        lambda context: context.set(f"a{KEY}", 1),
-        lambda context: context.set("a" if other else "b", 1),
         lambda context: other(context, 1),
+        lambda context: context.insert(KEY + "a", 1),
+        lambda context: other[context],
+        lambda context: context[other or context],
         lambda context: [*context],
         lambda context: context.update_from_dict(other),
         lambda *contexts: contexts[0].set("a", 1),
@@ -174,10 +327,46 @@ def test_other_uses_leave_it_open(function: Any) -> None:
     assert (found.reads_more, found.sets_more) == (OPEN.reads_more, OPEN.sets_more)
 
 
+@pytest.mark.parametrize(
+    "function",
+    [
+        lambda context: context.set("a" + KEY, 1),
+        lambda context: context.set("a".upper(), 1),
+        lambda context: context.set("%s" % KEY, 1),  # noqa: UP031 - what is tested
+        lambda context: context.set(f"a{KEY}", 1),
+        lambda context: context.set("a" if other else "b", 1),
+        lambda context: context.set(KEY or "b", 1),
+        lambda context: context.set(other, 1),
+        lambda context: context.__setitem__("a", 1),
+        computed,
+    ],
+)
+def test_keys_that_are_made_up_to_be_set(function: Any) -> None:
+    found = touches_of(function)
+    assert found.sets_more
+    assert found.sets == frozenset()
+
+
+@pytest.mark.parametrize(
+    "function",
+    [
+        lambda context: context.set("z", context[f"a{KEY}"]),
+        lambda context: context.set("z", context[other(KEY, 3)]),
+        lambda context: context.set("z", context[other]),
+        lambda context: context.set("z", context.get("a" + KEY, 3)),
+        chosen,
+    ],
+)
+def test_keys_that_are_made_up_to_be_read(function: Any) -> None:
+    found = touches_of(function)
+    assert (found.reads_more, found.sets_more, set(found.sets)) == (True, False, {"z"})
+
+
 def test_what_is_returned_may_set_anything() -> None:
-    assert touches_of(lambda context: other).sets_more
-    assert touches_of(lambda context: {**other}).sets_more
-    assert touches_of(lambda context: {"a": 1, KEY: 2}).sets_more
+    assert touches_of(lambda context: other).returns_more
+    assert touches_of(lambda context: {**other}).returns_more
+    assert touches_of(lambda context: {"a": 1, KEY: 2}).returns_more
+    assert touches_of(lambda context: {"a": 1, KEY: 2}).leaves_more
 
 
 def test_listing_keys_reads_them_all_and_sets_none() -> None:

@@ -459,7 +459,7 @@ def test_a_condition_sees_what_merging_comes_to(execute: OnBoth) -> None:
 
 
 def conflicting(on_conflict: Any = None, **options: Any) -> None:
-    with WorkflowBuilder("w", on_conflict=on_conflict):
+    with WorkflowBuilder("w", on_conflict=on_conflict, check="off"):
         for name in ("left", "right"):
             task(id=name)(lambda context, name=name: context.set("way", name))
         task(id="join", dependencies=["left", "right"], **options)(fine)

@@ -175,6 +175,7 @@ def workflows(builder: cloaca.WorkflowBuilder) -> None:
     assert_type(workflow.merge, Mapping[str, Callable[[Any, list[Any]], Any]])
     assert_type(workflow.on_conflict, Literal["first", "last", "fail"] | None)
     assert_type(workflow.check, Literal["error", "warn", "off"])
+    assert_type(workflow.structured, frozenset[str])
     assert_type(workflow.on_complete, Callable[..., object] | None)
     assert_type(workflow.topological_sort(), list[str])
     assert_type(workflow.get_execution_levels(), list[list[str]])
@@ -195,6 +196,7 @@ def copies(builder: cloaca.WorkflowBuilder, workflow: cloaca.Workflow) -> None:
     builder.add_workflow(workflow)  # type: ignore[call-arg]
     builder.add_workflow(3, prefix="west")  # type: ignore[arg-type]
     builder.add_workflow(workflow, prefix="west", inputs={"rows": 3})  # type: ignore[dict-item]
+    assert_type(copy, cloaca.Copy)
     assert_type(copy.prefix, str)
     assert_type((copy.ids, copy.roots, copy.leaves), tuple[tuple[str, ...], tuple[str, ...], tuple[str, ...]])
     assert_type(copy.inputs, Mapping[str, str])
@@ -298,7 +300,7 @@ def dataflow(workflow: cloaca.Workflow, finding: cloaca.Finding) -> None:
     assert_type(cloaca.check(workflow, ["year"]), tuple[cloaca.Finding, ...])
     assert_type((finding.task, finding.key, finding.message), tuple[str, str, str])
     assert_type((finding.others, finding.places), tuple[tuple[str, ...], tuple[str, ...]])
-    assert_type(finding.kind, Literal["unordered", "late", "missing", "ambiguous", "unmade", "unread"])
+    assert_type(finding.kind, Literal["unordered", "late", "missing", "ambiguous", "undeclared", "unmade", "unread"])
     cloaca.WorkflowBuilder("w", check="error")
     cloaca.WorkflowBuilder("w", check="loud")  # type: ignore[arg-type]
 

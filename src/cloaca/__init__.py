@@ -24,8 +24,8 @@ if TYPE_CHECKING:
     from cloaca.condition import task_success as task_success
     from cloaca.config import DefaultRunnerConfig as DefaultRunnerConfig
     from cloaca.context import Context as Context
-    from cloaca.dataflow import Finding as Finding
-    from cloaca.dataflow import check as check
+    from cloaca.dataflow.check import check as check
+    from cloaca.dataflow.finding import Finding as Finding
     from cloaca.decorator import task as task
     from cloaca.errors import CaptureError as CaptureError
     from cloaca.errors import CloacaError as CloacaError
@@ -65,6 +65,7 @@ if TYPE_CHECKING:
     from cloaca.runner import DefaultRunner as DefaultRunner
     from cloaca.scratch import worker_state as worker_state
     from cloaca.warning import LostChangeWarning as LostChangeWarning
+    from cloaca.workflow import Copy as Copy
     from cloaca.workflow import Task as Task
     from cloaca.workflow import Workflow as Workflow
 
@@ -75,13 +76,14 @@ _HOME = {
     "Condition": "condition",
     "ConditionError": "errors",
     "Context": "context",
+    "Copy": "workflow",
     "DataflowWarning": "errors",
     "DecodeError": "errors",
     "DefaultRunner": "runner",
     "DefaultRunnerConfig": "config",
     "EncodeError": "errors",
     "Execution": "future",
-    "Finding": "dataflow",
+    "Finding": "dataflow.finding",
     "InitializerError": "errors",
     "InternalError": "errors",
     "LostChangeWarning": "warning",
@@ -115,7 +117,7 @@ _HOME = {
     "all_of": "condition",
     "always": "condition",
     "any_of": "condition",
-    "check": "dataflow",
+    "check": "dataflow.check",
     "context_value": "condition",
     "merge": "",
     "none_of": "condition",
@@ -137,6 +139,7 @@ __all__ = [
     "Condition",
     "ConditionError",
     "Context",
+    "Copy",
     "DataflowWarning",
     "DecodeError",
     "DefaultRunner",

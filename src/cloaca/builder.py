@@ -10,14 +10,16 @@ from dataclasses import replace
 from types import MappingProxyType, MethodType, TracebackType
 from typing import Any, Final, Literal, Self, TypeAlias
 
-from cloaca import argument, dataflow, precedence, registry
+from cloaca import argument, precedence, registry
 from cloaca.annotation import typed
 from cloaca.condition import renamed
 from cloaca.copies import Added, checked_inputs, checked_prefix, copied_tasks, copy_of
+from cloaca.dataflow.check import told
 from cloaca.engine.pairing import findings
 from cloaca.engine.plan import Plan, plan
 from cloaca.errors import INPUT, WorkflowError
 from cloaca.merge.given import checked_on_conflict, checked_rules
+from cloaca.merge.named import by_structure
 from cloaca.merge.rules import OnConflict, Rule
 from cloaca.namespace import WorkflowContext
 from cloaca.result import WorkflowResult
@@ -104,7 +106,9 @@ class WorkflowBuilder:
     ) -> None:
         check_name("A workflow's name", name)
         self._trigger_rule = checked_rule("WorkflowBuilder(trigger_rule=...)", trigger_rule)
-        self._merge = MappingProxyType(checked_rules(merge))
+        rules = checked_rules(merge)
+        self._merge = MappingProxyType({key: rule for key, rule in rules.items() if rule is not by_structure})
+        self._structured = frozenset(rules.keys() - self._merge.keys())
         self._on_conflict: OnConflict | None = checked_on_conflict(on_conflict)
         self._on_complete = (
             None
@@ -251,6 +255,7 @@ class WorkflowBuilder:
             self._on_complete,
             tuple(self._added.copies),
             self._check,
+            self._structured | self._added.structured,
         )
 
     def _compiled(self, tasks: Sequence[Task], untyped: Sequence[str] = ()) -> Plan:
@@ -259,7 +264,7 @@ class WorkflowBuilder:
             *self._unclear(),
             *untyped,
             *precedence.unknown(conditions, [task.id for task in tasks]),
-            *self._added.findings(tasks, self._merge, self._on_conflict),
+            *self._added.findings(tasks, (*self._merge, *sorted(self._structured)), self._on_conflict),
         )
         try:
             compiled = plan(self.name, [(task.id, task.dependencies) for task in tasks])
@@ -321,7 +326,7 @@ class WorkflowBuilder:
         _open_builders.set(tuple([builder for builder in _open_builders.get() if builder is not self]))
         if error_type is None:
             workflow = self.build()
-            dataflow.told(workflow)
+            told(workflow)
             registry.register(workflow)
 
 

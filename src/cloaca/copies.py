@@ -116,6 +116,7 @@ class Added:
     def __init__(self) -> None:
         self.copies: list[Copy] = []
         self.rules: dict[str, Rule] = {}
+        self.structured: frozenset[str] = frozenset()
         self._own: list[tuple[Copy, Workflow]] = []
         self._taken: set[str] = set()
 
@@ -128,10 +129,9 @@ class Added:
         self._own.append((copy, workflow))
         self.copies += [copy, *copied_copies(workflow, copy.prefix)]
         self.rules |= copied_rules(workflow, copy.prefix)
+        self.structured |= {copy.prefix + key for key in workflow.structured}
 
-    def findings(
-        self, tasks: Sequence[Task], merge: Mapping[str, Rule], on_conflict: OnConflict | None
-    ) -> Iterator[str]:
+    def findings(self, tasks: Sequence[Task], merge: Iterable[str], on_conflict: OnConflict | None) -> Iterator[str]:
         """What of a workflow's own tasks, rules and settings doesn't go together with what was added."""
         leads = {
             copy.prefix: f"The workflow {workflow.name!r}, added as {copy.prefix.removesuffix(SEPARATOR)!r},"
@@ -146,7 +146,7 @@ class Added:
                 said = f"on_conflict={workflow.on_conflict!r}, and this one {on_conflict!r}"
                 yield f"{leads[copy.prefix]} says {said}: one rule holds for the whole workflow, so let them agree."
         for key in merge:
-            if key in self.rules:
+            if key in self.rules or key in self.structured:
                 yield f"Key {key!r} has a merge rule here, and one of the workflow that was added: leave one out."
 
 

@@ -8,7 +8,7 @@ from queue import Empty, SimpleQueue
 from cloaca import interrupts
 from cloaca.callbacks import Callbacks
 from cloaca.coordinator import Job
-from cloaca.dataflow import Finding
+from cloaca.dataflow.finding import Finding
 from cloaca.engine.events import Tell
 from cloaca.engine.run import Run
 from cloaca.errors import InternalError, RunnerClosedError

@@ -11,7 +11,7 @@ from itertools import islice
 from typing import Any, Literal
 
 from cloaca.context import merges_of, of_versions, unchanged
-from cloaca.dataflow import Finding
+from cloaca.dataflow.finding import Finding
 from cloaca.engine.ledger import Ledger
 from cloaca.engine.plan import Plan
 from cloaca.engine.run import Run

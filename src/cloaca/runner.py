@@ -13,7 +13,7 @@ from typing import NamedTuple, Self, TypeVar
 
 from msgspec.structs import replace
 
-from cloaca import argument, cores, dataflow, registry
+from cloaca import argument, cores, registry
 from cloaca.binding import Binding, bound
 from cloaca.captures import Capture, Captures, by_rank, condition_number, mapped_over, work_of
 from cloaca.config import DefaultRunnerConfig
@@ -21,7 +21,8 @@ from cloaca.context import Context, inlined_version, leases_of, versions_of
 from cloaca.coordinator import Job
 from cloaca.copies import homes, passing
 from cloaca.database import check_url
-from cloaca.dataflow import Finding
+from cloaca.dataflow.check import told
+from cloaca.dataflow.finding import Finding
 from cloaca.engine.batches import BatchRun
 from cloaca.engine.events import Deliver
 from cloaca.engine.run import Run
@@ -204,7 +205,7 @@ class DefaultRunner:
         check_limits_of(workflow, self._settings.limits)
         given = _checked_context(context)
         inputs = versions_of(given)
-        found = dataflow.told(workflow, inputs)
+        found = told(workflow, inputs)
         seed = chosen_seed(seed)
         rules = Rules(workflow.merge, workflow.on_conflict, homes(workflow))
         limits = Limits(self._settings.workflow_timeout, fail_fast, self._settings.grace, self._settings.warn_above)

@@ -76,7 +76,8 @@ class Workflow:
     `tasks` is in order of definition; `plan` is the same graph in the engine's terms. `merge` holds the merge rules by
     key, and `on_conflict` says what becomes of values that don't combine: "first", "last", "fail", or `None`.
     `on_complete`, if given, is called with the result of each execution. `copies` are the workflows that are part of
-    it, each before those that are part of that. `check` says what becomes of likely mistakes in its data flow.
+    it, each before those that are part of that. `check` says what becomes of likely mistakes in its data flow;
+    `structured` are keys that merge by structure on purpose, as any key without a rule does.
     """
 
     name: str
@@ -89,6 +90,7 @@ class Workflow:
     on_complete: Callable[..., object] | None = None
     copies: tuple[Copy, ...] = ()
     check: Literal["error", "warn", "off"] = "warn"
+    structured: frozenset[str] = frozenset()
 
     @cached_property
     def version(self) -> str:

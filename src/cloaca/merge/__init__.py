@@ -12,6 +12,6 @@ are the ones that are needed most.
 that each add one to a count of five come to seven.
 """
 
-from cloaca.merge.named import by_task, concat, first, last, max, min, sum, union  # noqa: A004 - cloaca.merge.sum it is
+from cloaca.merge.named import by_structure, by_task, concat, first, last, max, min, sum, union  # noqa: A004 - cloaca.merge.sum it is
 
-__all__ = ["by_task", "concat", "first", "last", "max", "min", "sum", "union"]
+__all__ = ["by_structure", "by_task", "concat", "first", "last", "max", "min", "sum", "union"]

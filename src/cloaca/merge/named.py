@@ -130,6 +130,21 @@ def by_task(base: Any, values: Sequence[Any]) -> NoReturn:  # noqa: ARG001 - the
     raise TypeError("by_task can't be called: it needs to know who wrote. Give it to a workflow, as the rule of a key.")
 
 
+# ---- no rule, on purpose -------------------------------------------------------------------------------------------
+
+
+def by_structure(base: Any, values: Sequence[Any]) -> NoReturn:  # noqa: ARG001 - the shape of a rule
+    """No rule, on purpose: lists are put together, dicts key by key, and equal values agree; all else is in conflict.
+
+    That is how a key without a rule is merged. Saying so settles what the data-flow check would ask about.
+
+    >>> by_structure(None, [[1], [2]])
+    Traceback (most recent call last):
+    TypeError: by_structure can't be called: it says that a key has no rule. Give it to a workflow.
+    """
+    raise TypeError("by_structure can't be called: it says that a key has no rule. Give it to a workflow.")
+
+
 def _extreme(rule: str, choose: Callable[[Iterable[Any]], Any], values: Sequence[Any]) -> Any:
     if not values:
         raise ValueError(f"{rule} needs at least one value.")

@@ -6,7 +6,7 @@ from itertools import pairwise
 from typing import Any
 
 from cloaca.equality import equal
-from cloaca.merge import by_task
+from cloaca.merge import by_structure, by_task
 from cloaca.wire.codec import decode, encode
 
 Rule = Callable[[Any, Sequence[Any]], Any]
@@ -49,6 +49,8 @@ def check_merge_rule(function: Rule, values: Sequence[Any]) -> tuple[str, ...]:
         raise ValueError(f"A merge rule is tried on at least two values, better three; here are {len(values)}.")
     if function is by_task:
         return ("by_task can't be tried on values: it keeps what each task wrote, by task, and combines nothing.",)
+    if function is by_structure:
+        return ("by_structure can't be tried on values: it says that a key has no rule.",)
     samples = tuple(map(encode, values))
     findings: dict[str, str] = {}
     for base in (encode(None), samples[0]):

@@ -1,57 +1,32 @@
 """The data-flow check: keys that are read and never come, or come from two sides, found before anything runs.
 
-It goes by what tasks declare and by what their own code does with constant keys (`wire/touches`), and is silent where
-keys are made up at run time. When a block ends the input isn't known, so any key may come from there: what depends on
-that is told when an execution starts.
+It goes by what tasks declare and by what their own code does with constant keys (`dataflow/touches`), and is silent
+where keys are made up at run time. When a block ends the input isn't known, so any key may come from there: what
+depends on that is told when an execution starts.
 """
 
 import os
 from collections.abc import Iterable, Iterator, Mapping
 from collections.abc import Set as AbstractSet
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from difflib import get_close_matches
 from functools import cached_property
 from itertools import islice
-from typing import Literal
 from weakref import WeakKeyDictionary
 
+from cloaca.dataflow.finding import Finding, Kind
+from cloaca.dataflow.flow import Flow
+from cloaca.dataflow.touches import OPEN, Touches, touches_of
+from cloaca.dataflow.values import MADE, PARTS, UNKNOWN
 from cloaca.errors import DataflowWarning, WorkflowError
-from cloaca.flow import Flow
 from cloaca.place import place_of
 from cloaca.warning import warn
-from cloaca.wire.touches import Touches, touches_of
 from cloaca.workflow import Task, Workflow
 
-Kind = Literal["unordered", "late", "missing", "ambiguous", "unmade", "unread"]
 _MOST = 100
 _SETTERS = 4  # of a key that are looked at
 _COMPARED = 1000
-
-
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """Something in a workflow that looks like a mistake.
-
-    `kind` is "unordered" (the key is set by a task that doesn't come before), "late" (by one that comes after),
-    "missing" (by none, nor is it in the input), "ambiguous" (by two that meet), or, for information, "unmade" (the task
-    declares to set it, and doesn't) and "unread" (no task reads it, though others follow). `task` and `key` tell which;
-    `others` are the other tasks of which `message` speaks, and `places` the files and lines of all, `task` first.
-    """
-
-    kind: Kind
-    task: str
-    key: str
-    message: str
-    others: tuple[str, ...] = ()
-    places: tuple[str, ...] = ()
-
-    def __str__(self) -> str:
-        return self.message
-
-    def explains(self, task: str, error: str) -> bool:
-        """Whether it tells why a task failed with that error, given as "KeyError: ..."."""
-        is_reading = error.startswith(("KeyError: ", "MissingKeyError: ", "MergeConflict: "))
-        return is_reading and task in (self.task, *self.others) and repr(self.key)[1:-1] in error
+_ON_FAILURE = frozenset({"one_failed", "all_failed"})
 
 
 def check(workflow: Workflow, input_keys: Iterable[str] | None = None) -> tuple[Finding, ...]:
@@ -77,7 +52,7 @@ def check(workflow: Workflow, input_keys: Iterable[str] | None = None) -> tuple[
     if not isinstance(workflow, Workflow):
         raise TypeError(f"cloaca.check takes a workflow, as builder.build() returns it, not {workflow!r}.")
     analysis = _analysis(workflow)
-    return (*analysis.likely(None if input_keys is None else frozenset(input_keys)), *analysis.idle)
+    return (*analysis.likely(None if input_keys is None else frozenset(input_keys)), *analysis.unread)
 
 
 def told(workflow: Workflow, input_keys: Iterable[str] | None = None) -> tuple[Finding, ...]:
@@ -110,12 +85,13 @@ class _Analysis:
     """What is found of one workflow. It leads to tasks and plan, and not back to the workflow."""
 
     def __init__(self, workflow: Workflow) -> None:
-        self._tasks = [workflow.tasks[place] for place in workflow.plan.defined]
+        self._defined = workflow.plan.defined
+        self._tasks = [workflow.tasks[place] for place in self._defined]
         self._leaves = [not successors for successors in workflow.plan.successors]
-        self._settled = None if workflow.on_conflict is not None else frozenset(workflow.merge)
-        ruled = frozenset(rank for rank, task in enumerate(self._tasks) if task.has_rule)
+        self._settled = None if workflow.on_conflict is not None else workflow.structured | workflow.merge.keys()
+        exceptional = frozenset(rank for rank, task in enumerate(self._tasks) if _is_exceptional(task))
         passed = {key: source for copy in workflow.copies for key, source in copy.inputs.items()}
-        self._flow = Flow(workflow.plan, [_touches(task, passed) for task in self._tasks], ruled)
+        self._flow = Flow(workflow.plan, [_touches(task, passed) for task in self._tasks], exceptional)
         self._directory = os.getcwd()  # noqa: PTH109 - a prefix of strings, not a path to open
         self._last: tuple[frozenset[str], tuple[Finding, ...]] | None = None
         self._alike: dict[str, list[str]] = {}  # what stands for it may be given too, so it goes with `_last`
@@ -124,10 +100,10 @@ class _Analysis:
     def likely(self, given: frozenset[str] | None) -> tuple[Finding, ...]:
         """The likely mistakes. Executions mostly are given the same keys: what the last one was told is kept."""
         if given is None:
-            return (*self._needed(None), *self.ambiguous)
+            return (*self._needed(None), *self._always)
         if self._last is None or self._last[0] != given:
             self._alike = {}
-            self._last = given, (*self._needed(given), *self.ambiguous)
+            self._last = given, (*self._needed(given), *self._always)
         return self._last[1]
 
     def _needed(self, given: frozenset[str] | None) -> Iterator[Finding]:
@@ -159,8 +135,10 @@ class _Analysis:
 
     @cached_property
     def _updated(self) -> AbstractSet[str]:
-        """The keys that a task both reads and sets: most likely the input has them."""
-        return {key for touched in self._flow.touches for key in touched.sets & (touched.reads | touched.asks)}
+        """The keys that are set by tasks that also read them: most likely the input has them."""
+        touches = self._flow.touches
+        made = {key for touched in touches for key in touched.sets - touched.reads - touched.asks}
+        return {key for touched in touches for key in touched.sets} - made
 
     def _missing(self, key: str, rank: int, given: frozenset[str]) -> Finding | None:
         task = self._tasks[rank]
@@ -181,36 +159,56 @@ class _Analysis:
         return self._alike[key]
 
     @cached_property
-    def ambiguous(self) -> tuple[Finding, ...]:
-        """Keys that two tasks set to plain values, and that are read where both meet."""
-        if self._settled is None:
-            return ()
-        return tuple([self._clash(*clash) for clash in islice(self._flow.clashes(self._settled), _MOST)])
+    def _always(self) -> tuple[Finding, ...]:
+        """What is found whatever the input is: keys that two tasks set, and those where code and declaration differ."""
+        return tuple(islice((*self._ambiguous(), *self._declared()), _MOST))
 
-    def _clash(self, key: str, one: int, other: int, reader: int) -> Finding:
-        first, second, third = (self._tasks[rank].id for rank in (one, other, reader))
+    def _ambiguous(self) -> Iterator[Finding]:
+        clashes = () if self._settled is None else self._flow.clashes(self._settled)
+        return (self._clash(*clash) for clash in islice(clashes, _MOST))
+
+    def _clash(self, key: str, one: int, other: int, reader: int | None) -> Finding:
+        one, other = sorted((one, other), key=self._defined.__getitem__)
+        first, second = (self._tasks[rank].id for rank in (one, other))
+        met = "the result has both" if reader is None else f"task {self._tasks[reader].id!r} reads it"
         text = (
-            f"Tasks {first!r} and {second!r} both set key {key!r}, neither after the other, and task {third!r} reads "
-            f"it: give the key a merge rule (merge={{{key!r}: cloaca.merge.last}}), let one depend on the other, or "
-            "set two keys"
+            f"Tasks {first!r} and {second!r} both set key {key!r}, neither after the other, and {met}: give the key a "
+            f"merge rule (merge={{{key!r}: {self._fitting(key, one, other)}), let one depend on the other, "
+            "or set two keys"
         )
-        return self._finding("ambiguous", key, text, one, other, reader)
+        return self._finding("ambiguous", key, text, one, other, *(() if reader is None else (reader,)))
+
+    def _fitting(self, key: str, *ranks: int) -> str:
+        """The rule that fits what these tasks set the key to, as far as their code tells."""
+        if any(self._flow.value(rank, key) == UNKNOWN for rank in ranks):
+            return "cloaca.merge.last}, or .by_structure for lists and dicts"
+        is_count = all(self._flow.value(rank, key) == MADE and key in self._flow.touches[rank].reads for rank in ranks)
+        return f"cloaca.merge.{'sum' if is_count else 'last'}}}"
+
+    def _declared(self) -> Iterator[Finding]:
+        """Where what a task declares to set, and what its code sets, differ."""
+        for rank, task in enumerate(self._tasks):
+            known = OPEN if task.writes is None else touches_of(task.function)
+            declared = set(task.writes or ())
+            unmade = set() if known.leaves_more else declared - known.sets
+            for key in sorted(known.sets - declared):
+                close = get_close_matches(key, unmade, 1)
+                unmade.difference_update(close)
+                meant = f": did it mean {close[0]!r}?" if close else f": add {key!r} there, or leave the key as it is"
+                text = f"Task {task.id!r} sets key {key!r}, which its writes= doesn't name{meant}"
+                yield self._finding("undeclared", task.prefix + key, text, rank)
+            for key in sorted(unmade):
+                text = f"Task {task.id!r} declares key {key!r}, and its code never sets it"
+                advice = "set it, or take it out of writes="
+                yield self._finding("unmade", task.prefix + key, f"{text}: {advice}", rank)
 
     @cached_property
-    def idle(self) -> tuple[Finding, ...]:
-        """For information: what is declared and not set, and what is set and not read."""
+    def unread(self) -> tuple[Finding, ...]:
+        """For information: tasks of which nobody reads what they set, though others follow."""
         is_open = any(touched.reads_more for touched in self._flow.touches)
-        return tuple(islice((*self._unmade(), *(() if is_open else self._unread())), _MOST))
+        return () if is_open else tuple(islice(self._unused(), _MOST))
 
-    def _unmade(self) -> Iterator[Finding]:
-        for rank, task in enumerate(self._tasks):
-            known = touches_of(task.function)
-            for key in () if known.sets_more else task.writes or ():
-                if key not in known.sets:
-                    text = f"Task {task.id!r} declares key {key!r}, and never sets it"
-                    yield self._finding("unmade", task.prefix + key, text, rank)
-
-    def _unread(self) -> Iterator[Finding]:
+    def _unused(self) -> Iterator[Finding]:
         for rank, touched in enumerate(self._flow.touches):
             if touched.sets and not self._leaves[rank] and self._read.isdisjoint(touched.sets):
                 text = f"No task reads what task {self._tasks[rank].id!r} sets, though others depend on it"
@@ -251,13 +249,18 @@ def _declared(task: Task) -> Touches:
     asked = [key.removeprefix(task.prefix) for key in (task.trigger_rules.keys if task.trigger_rules else ())]
     said = {key.removeprefix(task.prefix) for key in task.reads or ()} - touched.looks - optional
     needs = touched.needs | required | said | ({task.for_each.removeprefix(task.prefix)} if task.for_each else set())
-    return Touches(
-        needs - set(asked),
-        touched.looks | optional | set(asked),
-        touched.sets if task.writes is None else frozenset(task.writes),
-        touched.reads_more,
-        touched.sets_more and task.writes is None,
-        {} if task.for_each else touched.plain,
-        touched.asks,
-        touched.surely,
+    sets = touched.sets if task.writes is None else frozenset(task.writes)
+    return replace(
+        touched,
+        needs=needs - set(asked),
+        looks=touched.looks | optional | set(asked),
+        sets=sets,
+        values=dict.fromkeys(sets, PARTS) if task.for_each else touched.values,
+        sets_more=touched.sets_more and task.writes is None,
+        returns_more=touched.returns_more and task.writes is None,
     )
+
+
+def _is_exceptional(task: Task) -> bool:
+    """Whether a rule may keep it from running where all goes well."""
+    return task.trigger_rules is not None or task.trigger_rule in _ON_FAILURE

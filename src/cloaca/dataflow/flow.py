@@ -9,9 +9,10 @@ from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
 
+from cloaca.dataflow.touches import Touches
+from cloaca.dataflow.values import MADE, PARTS, UNKNOWN
 from cloaca.engine.ancestry import FEW, Ancestry
 from cloaca.engine.plan import Plan
-from cloaca.wire.touches import MADE, Touches
 
 AT_ONCE = 4096
 MOST_KEYS = 8 * AT_ONCE
@@ -23,10 +24,13 @@ _Standing = Mapping[str, tuple[int, ...]]
 
 
 class Flow:
-    """What flows between the tasks of a plan. `touches` are by rank; `ruled` are tasks with a rule of their own."""
+    """What flows between the tasks of a plan. `touches` are by rank.
 
-    def __init__(self, plan: Plan, touches: Sequence[Touches], ruled: frozenset[int]) -> None:
-        self._ruled = ruled
+    `exceptional` are tasks that may be skipped where all goes well.
+    """
+
+    def __init__(self, plan: Plan, touches: Sequence[Touches], exceptional: frozenset[int]) -> None:
+        self._exceptional = exceptional
         self._plan = plan
         self._ancestry = Ancestry(plan)
         self._steps = MOST_STEPS * (len(touches) + FEW_TASKS)
@@ -45,7 +49,7 @@ class Flow:
         """For each task, whether one before it may set any key."""
         beneath: list[bool] = []
         for dependencies in self._plan.predecessors:
-            beneath.append(any(beneath[one] or self.touches[one].sets_more for one in dependencies))
+            beneath.append(any(beneath[one] or self.touches[one].leaves_more for one in dependencies))
         return beneath
 
     # ---- keys that nobody before sets ------------------------------------------------------------------------------
@@ -111,21 +115,24 @@ class Flow:
                 return None
         return False
 
+    def value(self, rank: int, key: str) -> str:
+        """What the task sets the key to."""
+        return self.touches[rank].values.get(key, UNKNOWN)
+
     # ---- keys that two set -----------------------------------------------------------------------------------------
 
-    def clashes(self, settled: frozenset[str]) -> Iterator[tuple[str, int, int, int]]:
-        """Keys of which a reader finds two plain values that don't agree: the key, both setters, and the reader.
+    def clashes(self, settled: frozenset[str]) -> Iterator[tuple[str, int, int, int | None]]:
+        """Keys that have two values where branches meet: the key, both setters, and who reads it there.
 
-        Each key once, the `settled` ones never.
+        Where branches meet only at the end, in the result, nobody does. Each key once, the `settled` ones never.
         """
-        asked = {key for key, ranks in self.setters.items() if len(ranks) > 1 and key in self.readers} - settled
-        asked = {key for key in asked if all(self._is_plain(rank, key) for rank in self.setters[key])}
+        asked = {key for key, ranks in self.setters.items() if len(ranks) > 1} - settled
+        asked = {key for key in asked if not any(self._is_perhaps[rank] for rank in self.setters[key])}
         standing: list[_Standing] = []
         for rank, dependencies in enumerate(self._plan.predecessors if asked else ()):
-            self._steps -= sum([len(standing[one]) for one in dependencies]) if len(dependencies) > 1 else 0
-            if self._steps < 0:
+            found = self._met(standing, dependencies)
+            if found is None:
                 return
-            found = self._joined([standing[one] for one in dependencies])
             touched = self.touches[rank]
             for key in sorted(touched.reads & asked):
                 if len(found.get(key, ())) > 1 and not self.beneath_open[rank]:
@@ -134,16 +141,30 @@ class Flow:
                     asked.discard(key)
             own = touched.sets & asked
             standing.append({**found, **dict.fromkeys(own, (rank,))} if own else found)
+        yield from self._left(standing, asked)
 
-    def _is_plain(self, rank: int, key: str) -> bool:
-        return key in self.touches[rank].plain and not self._beneath_rule[rank]
+    def _left(self, standing: Sequence[_Standing], asked: set[str]) -> Iterator[tuple[str, int, int, None]]:
+        """The same of keys that nobody reads where branches meet, and of which the result has two values."""
+        if not asked or any(touched.leaves_more for touched in self.touches):
+            return
+        leaves = [rank for rank, successors in enumerate(self._plan.successors) if not successors]
+        for key, ranks in sorted((self._met(standing, leaves) or {}).items()):
+            if len(ranks) > 1 and key in asked:
+                one, other = ranks
+                yield key, one, other, None
+
+    def _met(self, standing: Sequence[_Standing], dependencies: Sequence[int]) -> _Standing | None:
+        """What stands where these tasks meet; `None` where finding out would take too long."""
+        if len(dependencies) > 1:
+            self._steps -= sum([len(standing[one]) for one in dependencies])
+        return None if self._steps < 0 else self._joined([standing[one] for one in dependencies])
 
     @cached_property
-    def _beneath_rule(self) -> list[bool]:
-        """For each task, whether a rule decides that it starts, or that one before it does: then two may never meet."""
+    def _is_perhaps(self) -> list[bool]:
+        """For each task, whether a rule may keep it from running, or one before it: then two may never meet."""
         beneath: list[bool] = []
         for rank, dependencies in enumerate(self._plan.predecessors):
-            beneath.append(rank in self._ruled or any(beneath[one] for one in dependencies))
+            beneath.append(rank in self._exceptional or any(beneath[one] for one in dependencies))
         return beneath
 
     def _joined(self, before: Sequence[_Standing]) -> _Standing:
@@ -171,5 +192,6 @@ class Flow:
         return (*ranks[:1], rank)
 
     def _agree(self, one: int, other: int, key: str) -> bool:
-        values = {self.touches[rank].plain[key] for rank in (one, other)}
-        return len(values) == 1 and MADE not in values
+        """Whether what both set is one value, or is merged by its parts, as far as their code tells."""
+        values = {self.value(rank, key) for rank in (one, other)}
+        return values in ({PARTS}, {PARTS, UNKNOWN}) or (len(values) == 1 and values.isdisjoint({MADE, UNKNOWN}))
