@@ -259,6 +259,7 @@ def test_a_mismatch_names_the_way_there(runner: DefaultRunner, annotation: Any, 
     [
         (Plain, "parameter 'key' is annotated with Plain, which can't be checked"),
         (Plain | int, "parameter 'key' is annotated with .*Plain | int, which can't be checked"),
+        (dict[str, list[Plain]], r"parameter 'key' is annotated with dict\[str, .*Plain\]\], which can't be checked"),
         ("Nowhere", r"the annotation 'Nowhere' of parameter 'key' can't be resolved \(NameError"),
         (3, "parameter 'key' is annotated with 3, which can't be checked"),
     ],

@@ -6,6 +6,7 @@ subclasses.
 """
 
 import inspect
+import typing
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import lru_cache
@@ -73,12 +74,22 @@ def _known_fault(annotation: Any) -> str | None:
     try:
         msgspec.convert(_NOTHING, annotation)
     except msgspec.ValidationError:
-        return None
+        pass
     except Exception as error:  # noqa: BLE001 - asks classes, which are the user's
-        if get_origin(annotation) in _UNIONS:
-            return next(filter(None, map(_fault, get_args(annotation))), None)
-        return str(error)
-    return None
+        if get_origin(annotation) not in _UNIONS:
+            return str(error)
+    return next(filter(None, map(_fault, _parts(annotation))), None)
+
+
+def _parts(annotation: Any) -> tuple[Any, ...]:
+    """The types that a type is made of: msgspec looks at them only where a value has got so far."""
+    match get_origin(annotation):
+        case typing.Literal:
+            return ()
+        case typing.Annotated:
+            return get_args(annotation)[:1]
+        case _:
+            return tuple([part for part in get_args(annotation) if isinstance(part, type) or get_origin(part)])
 
 
 _NOTHING: Final = object()
