@@ -747,24 +747,26 @@ def taken_by(attempt: int) -> Seats:
 
 
 def spoil(run: Run, name: str, change: Callable[[object], object]) -> None:
-    setattr(run, name, change(getattr(run, name)))
+    holder, _, name = name.rpartition(".")
+    spoilt = getattr(run, holder) if holder else run
+    setattr(spoilt, name, change(getattr(spoilt, name)))
 
 
 @pytest.mark.parametrize(
     ("name", "change", "said"),
     [
         ("_unended", lambda unended: unended - 1, "the run counts 2"),
-        ("_ready", lambda ready: [*ready, 2], "the heap holds"),
+        ("_queue._heap", lambda ready: [*ready, 2], "the heap holds"),
         ("_open", lambda _: {}, "attempts are open at []"),
-        ("_aside", lambda _: {"db": [2]}, "the heap holds"),
-        ("_seats", lambda _: taken_by(1), "those that have one are {1: 'db'}"),
+        ("_queue._aside", lambda _: {"db": [2]}, "the heap holds"),
+        ("_queue._seats", lambda _: taken_by(1), "those that have one are {1: 'db'}"),
         ("_waiting", lambda _: [0, 0, 0, 5], "it counts 5 unended"),
         ("_well", lambda well: [0, 0, 0, 1], "and 1 completed dependencies"),
         ("attempts", lambda _: [0, 0, 0, 0], "no attempt of it was ever started"),
         ("ends", lambda _: [None] * 4, "its end is None"),
         ("stopped", lambda _: Stop.CANCELLED, "the run was stopped"),
-        ("_backoffs", lambda _: timers(1), "timers run for [1]"),
-        ("_deadlines", lambda _: timers(9), "Time limits run for [9]"),
+        ("_tries.backoffs", lambda _: timers(1), "timers run for [1]"),
+        ("_tries.deadlines", lambda _: timers(9), "Time limits run for [9]"),
         ("states", lambda states: [*states[:3], State.READY], "of its dependencies have not ended"),
         ("states", lambda states: [*states[:3], State.SKIPPED], "of its dependencies have not ended"),
         ("states", lambda states: [State.FAILED, *states[1:]], "its write of 'k' stands"),

@@ -147,7 +147,7 @@ class Coordinator:
         self._executor.cancel(open_attempts, 0)
         while self._jobs:
             job = self._jobs.popleft()
-            self._seats.leave(job.run)
+            job.run.abandon()
             job.on_end(error)
 
     def _open(self, job: AnyJob, event: BatchEvent) -> None:
@@ -270,6 +270,6 @@ class Coordinator:
         if left:
             self._executor.cancel(left, 0)
         if error is not None:
-            self._seats.leave(job.run)
+            job.run.abandon()
         self._retire(job)
         job.on_end(error)

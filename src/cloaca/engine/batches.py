@@ -100,6 +100,10 @@ class BatchRun:
         versions: Mapping[str, tuple[Version, ...]] = {ITEMS: (Version(supply.name, supply.payload),)}
         return Slice(versions, complete=True, outcomes={})
 
+    def abandon(self) -> None:
+        """The call was ended from outside, by a fault: nothing is to be submitted any more."""
+        self._queued.clear()
+
     def _report(self, event: Done | Failed | Lost | Unstarted | Wants) -> Commands:
         if event.attempt not in self._open:
             return ()

@@ -6,16 +6,16 @@ time from the plan and the states alone, then compared.
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from heapq import heapify
-from itertools import chain
 
 from cloaca.condition import Condition
+from cloaca.engine.queue import Queue
 from cloaca.engine.run import Run
 from cloaca.engine.seats import Seats
 from cloaca.engine.state import ENDED, State
 from cloaca.engine.statuses import Statuses
-from cloaca.engine.timers import Timers
+from cloaca.engine.tries import Tries
 from cloaca.engine.work import Work
 from cloaca.engine.write import unsuperseded
 from cloaca.rules import DEFAULT, RULES, Ends
@@ -33,19 +33,21 @@ class _Books:
     """What a run keeps to itself."""
 
     unended: int
-    ready: Sequence[int]
+    heap: Sequence[int]
     aside: Mapping[str, Sequence[int]]
     seats: Seats
+    queue: Queue
     waiting: Sequence[int]
     well: Sequence[int]
-    backoffs: Timers
-    deadlines: Timers
+    tries: Tries
     work: Sequence[Work]
     following: frozenset[int]
 
     @classmethod
     def of(cls, run: Run) -> "_Books":
-        return cls(*(getattr(run, f"_{field.name}") for field in fields(cls)))
+        of_run = ("unended", "queue", "waiting", "well", "tries", "work", "following")
+        held = {name: getattr(run, f"_{name}") for name in of_run}
+        return cls(**held, **{name: getattr(held["queue"], f"_{name}") for name in ("heap", "aside", "seats")})
 
 
 def check(run: Run) -> None:
@@ -77,19 +79,19 @@ def _counts(run: Run, books: _Books) -> Iterator[str]:
     if offered != [unit for unit in units if unit >= len(run.plan.names)]:
         yield f"The entries {units} are READY, and of instances {offered} are offered."
     ready = sorted({unit if unit < len(run.plan.names) else run.ledger.fan_of(unit).rank for unit in units})
-    places = [*books.ready, *chain.from_iterable(books.aside.values())]
-    held = sorted(run.priority.ranks[place] for place in places)
+    held = sorted(books.queue)
     if held != ready:
         yield f"The tasks {ready} are READY, and the heap holds {held}."
     waiting = _ranks(run, frozenset({State.BACKING_OFF}))
-    if sorted(books.backoffs) != waiting:
-        yield f"The tasks {waiting} are BACKING_OFF, and timers run for {[*books.backoffs]}."
-    if not set(books.deadlines) <= set(run.open_attempts):
-        yield f"Time limits run for {[*books.deadlines]}, and the attempts {[*run.open_attempts]} are open."
-    heap = list(books.ready)
+    backoffs, deadlines = [*books.tries.backoffs], [*books.tries.deadlines]
+    if sorted(backoffs) != waiting:
+        yield f"The tasks {waiting} are BACKING_OFF, and timers run for {backoffs}."
+    if not set(deadlines) <= set(run.open_attempts):
+        yield f"Time limits run for {deadlines}, and the attempts {[*run.open_attempts]} are open."
+    heap = list(books.heap)
     heapify(heap)
-    if heap != books.ready:
-        yield f"The heap of ready tasks is no heap: {books.ready}."
+    if heap != books.heap:
+        yield f"The heap of ready tasks is no heap: {books.heap}."
 
 
 def _seats(run: Run, books: _Books) -> Iterator[str]:
@@ -104,9 +106,9 @@ def _seats(run: Run, books: _Books) -> Iterator[str]:
             yield f"{number} attempts have a seat of {limit!r}, and there are {books.seats.sizes[limit]}."
     for limit, size in books.seats.sizes.items():
         wants = [rank for rank in _ranks(run, frozenset({State.READY})) if books.work[rank].limit == limit]
-        if run in books.seats.line(limit) and not wants:
+        if books.queue in books.seats.line(limit) and not wants:
             yield f"The run stands in line for {limit!r}, and none of its tasks needs a seat."
-        if limit in books.aside and run not in books.seats.line(limit):
+        if limit in books.aside and books.queue not in books.seats.line(limit):
             yield f"The tasks {wants} wait for a seat of {limit!r} (there are {size}), and the run is not in line."
     for limit, waiting in books.aside.items():
         wrong = [run.priority.ranks[place] for place in waiting if books.work[run.priority.ranks[place]].limit != limit]

@@ -25,13 +25,12 @@ Rules of this file
 from array import array
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, MutableMapping, MutableSequence, Sequence
-from heapq import heapify, heappop, heappush
 from typing import Any
 
 from msgspec.structs import replace
 
 from cloaca import rules
-from cloaca.condition import Condition
+from cloaca.engine.assigning import Assigning
 from cloaca.engine.events import (
     AttemptEvent,
     Begin,
@@ -51,14 +50,13 @@ from cloaca.engine.ledger import Ledger
 from cloaca.engine.lifetimes import Lifetimes
 from cloaca.engine.plan import Plan
 from cloaca.engine.priority import Priority
+from cloaca.engine.queue import Queue
 from cloaca.engine.seats import Seats
 from cloaca.engine.sight import Attempt, Sight
 from cloaca.engine.state import ENDED, State, Stop
-from cloaca.engine.timers import Timers
+from cloaca.engine.tries import Tries
 from cloaca.engine.work import Limits, Merging, Work, followers
-from cloaca.errors import InternalError, kinds_of
-from cloaca.loss import error_of
-from cloaca.seed import fraction
+from cloaca.errors import InternalError
 from cloaca.wire.blobs import LARGE, is_reference, size_of
 from cloaca.wire.composite import is_composite
 from cloaca.wire.messages import (
@@ -97,13 +95,9 @@ class Run:
 
     __slots__ = (  # not for memory: an object of more than thirty attributes finds them slowly without
         "__weakref__",
-        "_answers",
-        "_aside",
-        "_backoffs",
+        "_assigning",
         "_deadline",
-        "_deadlines",
         "_durations",
-        "_failures",
         "_fans",
         "_followers",
         "_following",
@@ -115,12 +109,12 @@ class Run:
         "_now",
         "_numbers",
         "_open",
-        "_ready",
-        "_seats",
+        "_queue",
         "_sight",
         "_spent",
         "_store",
         "_tasks",
+        "_tries",
         "_unended",
         "_waiting",
         "_well",
@@ -186,13 +180,24 @@ class Run:
         self.states = self.ledger.states
         self.attempts = self.ledger.attempts
         self.ends = self.ledger.ends
-        self._failures = [0] * len(plan.names)
         self.stopped: Stop | None = None
         self.oversized: dict[str, tuple[str, int]] = {}
         self.late = 0
         self._limits = limits or Limits()
-        self._deadlines = Timers()
-        self._backoffs = Timers()
+        self._tries = Tries(self._work, self.ledger, seed)
+        self._queue = Queue(self.priority, self._work, self.ledger, Seats() if seats is None else seats)
+        self._assigning = Assigning(
+            plan,
+            self._work,
+            priority=self.priority,
+            ledger=self.ledger,
+            tries=self._tries,
+            history=self.history,
+            sight=self._sight,
+            merging=self._merging,
+            seed=seed,
+            is_asked=answers,
+        )
         self._deadline: float | None = None
         self._now = 0.0
         self._tasks = len(plan.names)
@@ -203,10 +208,6 @@ class Run:
         self._spent: list[bytes] = []  # items that nobody needs any more
         self._news: list[Tell] = []  # of mapped tasks that have ended
         self._numbers = numbers
-        self._answers = answers
-        self._ready: list[int] = []  # places by priority: a heap
-        self._seats = Seats() if seats is None else seats
-        self._aside: dict[str, list[int]] = {}  # of the ready ones, those that wait for a seat, by limit: heaps
         self._open: dict[int, Attempt] = {}
         self._unended = len(plan.names)
         self._waiting = [len(dependencies) for dependencies in plan.predecessors]
@@ -216,12 +217,7 @@ class Run:
     @property
     def ready(self) -> int:
         """How many tasks and instances could be submitted now."""
-        ready = len(self._ready)
-        if self._aside:
-            ready += sum([self._callable(limit) for limit in self._aside])
-        if self._fans:
-            ready += sum(fan.ready - 1 for fan in self._fans.values() if fan.ready and not self._waits(fan.rank))
-        return ready
+        return self._queue.size
 
     @property
     def open_attempts(self) -> Mapping[int, Attempt]:
@@ -236,12 +232,8 @@ class Run:
     @property
     def due(self) -> float | None:
         """When the run is to be told that time has passed; `None`: never, as it is."""
-        due = self._deadline
-        for timers in (self._deadlines, self._backoffs):
-            moment = timers.due
-            if moment is not None and (due is None or moment < due):
-                due = moment
-        return due
+        due, deadline = self._tries.due, self._deadline
+        return deadline if due is None else due if deadline is None else min(due, deadline)
 
     def handle(self, event: RunEvent | AttemptEvent, now: float) -> Commands:
         """Take in one event; returns what is to be done, in order."""
@@ -285,6 +277,10 @@ class Run:
         """How a task or an instance ended, as `context.outcome` tells it."""
         return self.ledger.outcome(rank)
 
+    def abandon(self) -> None:
+        """The run was ended from outside, by a fault: it waits for no seat any more. Its attempts keep theirs."""
+        self._queue.clear()
+
     # ---- the run ---------------------------------------------------------------------------------------------------
 
     def _begin(self) -> Commands:
@@ -295,118 +291,30 @@ class Run:
         ready = [rank for rank, waiting in enumerate(self._waiting) if not waiting]
         for rank in ready:
             self.states[rank] = State.READY
-        self._ready = [self.priority.places[rank] for rank in ready]
-        heapify(self._ready)
+        self._queue.fill(ready)
         return ()
 
     def _submit(self, count: int) -> Commands:
-        assignments = []
-        if self._aside:
-            self._call_up()
-        while count and self._ready:
-            rank = self.priority.ranks[heappop(self._ready)]
-            limit = self._work[rank].limit
-            if limit is not None and not self._seats.room(limit, self):
-                self._put_aside(limit, rank)
-                continue
-            if rank in self._fans:
-                rank = self._taken(self._fans[rank])
+        assignments: list[Assignment] = []
+        queue = self._queue
+        queue.call_up()
+        while len(assignments) < count and (rank := queue.take()) is not None:
             attempt = Attempt(next(self._numbers), rank)
+            limit = self._work[rank].limit
             if limit is not None:
-                self._seat(limit, attempt.number)
+                queue.seat(limit, attempt.number)
             self._open[attempt.number] = attempt
             self.states[rank] = State.SUBMITTED
             self._note(rank, "submitted")
-            assignments.append(self._assignment(attempt.number, rank))
-            count -= 1
+            assignments.append(self._assigning.assignment(attempt.number, rank))
         return assignments
 
-    def _taken(self, fan: Fan) -> int:
-        """One of the fan's instances. Its task stays among what is ready as long as others are."""
-        unit = fan.take()
-        if fan.ready:
-            heappush(self._ready, self.priority.places[fan.rank])
-        return unit
-
-    def _waits(self, rank: int) -> bool:
-        """Whether others wait for a seat of the kind that the task needs."""
-        return self._work[rank].limit in self._aside
-
-    def _callable(self, limit: str) -> int:
-        """How many of those that wait for a seat there is one for."""
-        return min(len(self._aside[limit]), self._seats.room(limit, self))
-
-    def _call_up(self) -> None:
-        """Let those that waited for a seat which is free now compete with all that are ready."""
-        for limit, waiting in list(self._aside.items()):
-            for _ in range(self._callable(limit)):
-                heappush(self._ready, heappop(waiting))
-            if not waiting:
-                del self._aside[limit]
-
-    def _put_aside(self, limit: str, rank: int) -> None:
-        """Let the task wait for a seat: no other one waits behind it."""
-        heappush(self._aside.setdefault(limit, []), self.priority.places[rank])
-        self._seats.stand_in_line(limit, self)
-
-    def _seat(self, limit: str, number: int) -> None:
-        """Give the attempt a seat. Where others of the run wait for one, it stands in line again."""
-        self._seats.take(limit, number, self)
-        if limit in self._aside:
-            self._seats.stand_in_line(limit, self)
-
-    def _assignment(self, number: int, rank: int) -> Assignment:
-        work = self._work[rank]
-        if work.each is not None:
-            if rank >= self._tasks:
-                return self._assignment_for_item(number, rank)
-            asked = work.trigger.keys if isinstance(work.trigger, Condition) else ()
-            work = replace(work, function=work.each.expansion, reads=(work.each.key, *asked), prefix="")
-        agreed: tuple[str, ...] = ()
-        reads = work.reads
-        if self._merging.unanimous and len(self.plan.predecessors[rank]) > 1:
-            agreed = tuple(self.history.joined_keys(rank))
-            reads = (*reads, *agreed)
-        slice_ = self._sight.slice(rank, reads)
-        if work.condition and self._answers:
-            slice_ = replace(slice_, outcomes=self.ledger.named_outcomes(work.trigger))
-        return Assignment(
-            number,
-            self.plan.names[rank],
-            work.function,
-            slice_,
-            self._merging.rules,
-            agreed,
-            nth=self.attempts[rank] + 1,
-            ended=self._failures[rank],
-            seed=self.seed,
-            place=self.priority.places[rank],
-            condition=work.condition,
-            prefix=work.prefix,
-        )
-
-    def _assignment_for_item(self, number: int, unit: int) -> Assignment:
-        fan = self.ledger.fan_of(unit)
-        return Assignment(
-            number,
-            self.ledger.name(unit),
-            self._work[unit].function,
-            self._sight.slice_for_item(fan, unit, self._work[unit].reads),
-            self._merging.rules,
-            nth=self.attempts[unit] + 1,
-            ended=self._failures[unit],
-            seed=self.seed,
-            place=self.priority.places[fan.rank],
-            item=fan.item(unit - fan.first),
-            prefix=self._work[unit].prefix,
-        )
-
     def _tick(self) -> Commands:
-        for rank in self._backoffs.ring(self._now):
+        for rank in self._tries.backoffs.ring(self._now):
             self._make_ready(rank)
         if self._deadline is not None and self._deadline <= self._now:
             return self._stop(Stop.OUT_OF_TIME)
-        return [self._expire(self._open[number]) for number in self._deadlines.ring(self._now)]
+        return [self._expire(self._open[number]) for number in self._tries.deadlines.ring(self._now)]
 
     def _expire(self, attempt: Attempt) -> Withdraw:
         attempt.is_expired = True
@@ -424,12 +332,8 @@ class Run:
         return [*(Withdraw(number, grace) for number in self._open), *self._ended()]
 
     def _cancel_idle(self) -> None:
-        self._ready.clear()
-        self._aside.clear()
-        self._seats.leave(self)
-        for fan in self._fans.values():
-            fan.withdraw()
-        self._backoffs.drop_all()
+        self._queue.clear()
+        self._tries.backoffs.drop_all()
         self._deadline = None
         for rank, state in enumerate(self.states):
             if state in _IDLE:
@@ -438,23 +342,19 @@ class Run:
 
     def _make_ready(self, rank: int) -> None:
         self.states[rank] = State.READY
-        if rank >= self._tasks:
-            fan = self.ledger.fan_of(rank)
-            fan.offer(rank)
-            if fan.ready > 1:
-                return  # its task is among what is ready already
-            rank = fan.rank
-        heappush(self._ready, self.priority.places[rank])
+        if rank < self._tasks:
+            self._queue.add(rank)
+        else:
+            self._queue.offer(self.ledger.fan_of(rank), rank)
 
     def _note(self, rank: int, what: str) -> None:
         self._log.extend((self._now, rank, what))
 
     def _current(self) -> Iterator[int]:
         """Where all is seen from that runs, or could run without any other: all else that hasn't ended comes after."""
-        seen_from, ranks = self.ledger.seen_from, self.priority.ranks
-        yield from (seen_from(ranks[place]) for place in self._ready)
-        yield from (seen_from(ranks[place]) for waiting in self._aside.values() for place in waiting)
-        yield from map(seen_from, self._backoffs)
+        seen_from = self.ledger.seen_from
+        yield from map(seen_from, self._queue)
+        yield from map(seen_from, self._tries.backoffs)
         for attempt in self._open.values():
             yield seen_from(attempt.rank)
 
@@ -493,7 +393,7 @@ class Run:
         timeout = self._work[attempt.rank].timeout
         if timeout is not None:
             moment = event.moment if isinstance(event, Started) else None
-            self._deadlines.set(attempt.number, (self._now if moment is None else moment) + timeout)
+            self._tries.deadlines.set(attempt.number, (self._now if moment is None else moment) + timeout)
         return ()
 
     def _give_back(self, attempt: Attempt, _event: AttemptEvent) -> Commands:
@@ -520,7 +420,7 @@ class Run:
         if attempt.nearby is not None:
             self._sight.learn(rank, event.usage)
         ended = self._end(attempt, State.COMPLETED, event.usage)
-        return [Tell(rank, event.diff, None, self._failures[rank]), *ended] if work.tells_success else ended
+        return [Tell(rank, event.diff, None, self._tries.failures[rank]), *ended] if work.tells_success else ended
 
     def _record(self, rank: int, diff: Mapping[str, bytes | None], usage: Usage) -> None:
         for key, write in self.history.record(rank, diff).items():
@@ -542,33 +442,22 @@ class Run:
             self.oversized.setdefault(key, (version.writer, size))
 
     def _fail(self, attempt: Attempt, event: Failed | Lost) -> Commands:
-        rank, ended = attempt.rank, self._failures[attempt.rank]
+        rank, ended = attempt.rank, self._tries.failures[attempt.rank]
         if isinstance(event, Lost):
             if attempt.is_expired:
                 event = replace(event, timeout=self._work[rank].timeout)
             elif self.stopped:
                 return self._end(attempt, State.CANCELLED, event)
         else:
-            self._failures[rank] += 1
+            self._tries.failures[rank] += 1
         told = [self._told(rank, {}, self.ledger.text_of(rank, event), ended)] if self._work[rank].tells_failure else []
-        delay = None if self.stopped else self._delay(rank, event)
+        delay = None if self.stopped else self._tries.delay(rank, event)
         if delay is None:
             return [*told, *self._end(attempt, State.FAILED, event)]
         self._forget(attempt)
         self.states[rank] = State.BACKING_OFF
-        self._backoffs.set(rank, self._now + delay)
+        self._tries.backoffs.set(rank, self._now + delay)
         return told
-
-    def _delay(self, rank: int, event: Failed | Lost) -> float | None:
-        """How many seconds to wait before the next try; `None`: there is none."""
-        work = self._work[rank]
-        policy = work.retry
-        if policy is None or (work.each is not None and rank < self._tasks and isinstance(event, Failed)):
-            return None  # what expands a mapped task is tried again only where it was cut off
-        nth, name = self.attempts[rank], self.ledger.name(rank)
-        kinds = event.kinds if isinstance(event, Failed) else kinds_of(type(error_of(event, name, nth)))
-        is_retried = policy.retries(nth, kinds, self.ledger.text_of(rank, event))
-        return policy.delay(nth, fraction(self.seed, name, nth)) if is_retried else None
 
     def _skip(self, attempt: Attempt, event: Skipped) -> Commands:
         return self._end(attempt, State.SKIPPED, event)
@@ -600,9 +489,9 @@ class Run:
         del self._open[attempt.number]
         work = self._work[attempt.rank]
         if work.timeout is not None:
-            self._deadlines.drop(attempt.number)
+            self._tries.deadlines.drop(attempt.number)
         if work.limit is not None:
-            self._seats.free(attempt.number)
+            self._queue.unseat(attempt.number)
 
     def _release(self, ended: int) -> None:
         """Count the end at each dependent; those whose dependencies have all ended become ready, or are skipped.
@@ -652,7 +541,7 @@ class Run:
         if attempt.nearby is not None:
             self._sight.learn_of_item(fan, event.usage)
         tells = self._work[unit].tells_success
-        told = [self._told(unit, event.diff, None, self._failures[unit])] if tells else []
+        told = [self._told(unit, event.diff, None, self._tries.failures[unit])] if tells else []
         return [*told, *self._end(attempt, State.COMPLETED, event.usage)]
 
     def _told(self, unit: int, diff: Mapping[str, bytes | None], error: str | None, ended: int) -> Tell:
@@ -674,7 +563,7 @@ class Run:
         fan = self._fans[rank]
         fan.add(event.usage)
         if fan.labels:
-            heappush(self._ready, self.priority.places[rank])
+            self._queue.add(rank)
         else:
             self._end_mapped(fan)
 
@@ -685,7 +574,7 @@ class Run:
         leader = None if work.each.follows is None else self._fans[work.each.follows]
         fan = Fan(self.plan.names[rank], rank, len(self.states), work.each, items, leader)
         self.ledger.add(fan, State.READY if leader is None else State.WAITING)
-        self._failures += [0] * fan.unended
+        self._tries.failures += [0] * fan.unended
         self._work += [work] * fan.unended
         self._unended += fan.unended
 

@@ -1,0 +1,95 @@
+"""Assigning: what an attempt is sent: its function, its slice of the context, and what else it has to know."""
+
+from msgspec.structs import replace
+
+from cloaca.condition import Condition
+from cloaca.engine.fan import Each
+from cloaca.engine.history import History
+from cloaca.engine.ledger import Ledger
+from cloaca.engine.plan import Plan
+from cloaca.engine.priority import Priority
+from cloaca.engine.sight import Sight
+from cloaca.engine.tries import Tries
+from cloaca.engine.work import Merging, Work
+from cloaca.wire.messages import Assignment
+
+
+class Assigning:
+    """Makes the assignments of one run. `is_asked`: whether the executor asks for what a slice lacks."""
+
+    def __init__(
+        self,
+        plan: Plan,
+        work: list[Work],
+        *,
+        priority: Priority,
+        ledger: Ledger,
+        tries: Tries,
+        history: History,
+        sight: Sight,
+        merging: Merging,
+        seed: int,
+        is_asked: bool,
+    ) -> None:
+        self._plan = plan
+        self._work = work
+        self._places = priority.places
+        self._ledger = ledger
+        self._tries = tries
+        self._history = history
+        self._sight = sight
+        self._merging = merging
+        self._seed = seed
+        self._is_asked = is_asked
+
+    def assignment(self, number: int, unit: int) -> Assignment:
+        """Of the attempt of that number, of a task or an instance."""
+        work = self._work[unit]
+        if work.each is not None:
+            if unit >= len(self._plan.names):
+                return self._of_instance(number, unit)
+            work = _expanding(work, work.each)
+        agreed: tuple[str, ...] = ()
+        reads = work.reads
+        if self._merging.unanimous and len(self._plan.predecessors[unit]) > 1:
+            agreed = tuple(self._history.joined_keys(unit))
+            reads = (*reads, *agreed)
+        slice_ = self._sight.slice(unit, reads)
+        if work.condition and self._is_asked:
+            slice_ = replace(slice_, outcomes=self._ledger.named_outcomes(work.trigger))
+        return Assignment(
+            number,
+            self._plan.names[unit],
+            work.function,
+            slice_,
+            self._merging.rules,
+            agreed,
+            nth=self._ledger.attempts[unit] + 1,
+            ended=self._tries.failures[unit],
+            seed=self._seed,
+            place=self._places[unit],
+            condition=work.condition,
+            prefix=work.prefix,
+        )
+
+    def _of_instance(self, number: int, unit: int) -> Assignment:
+        fan, work = self._ledger.fan_of(unit), self._work[unit]
+        return Assignment(
+            number,
+            self._ledger.name(unit),
+            work.function,
+            self._sight.slice_for_item(fan, unit, work.reads),
+            self._merging.rules,
+            nth=self._ledger.attempts[unit] + 1,
+            ended=self._tries.failures[unit],
+            seed=self._seed,
+            place=self._places[fan.rank],
+            item=fan.item(unit - fan.first),
+            prefix=work.prefix,
+        )
+
+
+def _expanding(work: Work, each: Each) -> Work:
+    """What a mapped task does first: tell its items, one by one."""
+    asked = work.trigger.keys if isinstance(work.trigger, Condition) else ()
+    return replace(work, function=each.expansion, reads=(each.key, *asked), prefix="")

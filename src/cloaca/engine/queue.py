@@ -1,0 +1,114 @@
+"""Queue: what of a run is ready, the longest way first. What waits for a seat stands aside, and costs nothing there."""
+
+from collections.abc import Iterator, Sequence
+from heapq import heapify, heappop, heappush
+
+from cloaca.engine.fan import Fan
+from cloaca.engine.ledger import Ledger
+from cloaca.engine.priority import Priority
+from cloaca.engine.seats import Seats
+from cloaca.engine.work import Work
+
+
+class Queue:
+    """The ready tasks by their places in `priority`. A mapped task stands here, once, while any instance is ready.
+
+    `work` is that of each task and instance; its `limit` says which of the runner's `seats` an attempt takes.
+    """
+
+    def __init__(self, priority: Priority, work: Sequence[Work], ledger: Ledger, seats: Seats) -> None:
+        self._places = priority.places
+        self._ranks = priority.ranks
+        self._work = work
+        self._ledger = ledger
+        self._seats = seats
+        self._heap: list[int] = []
+        self._aside: dict[str, list[int]] = {}  # by limit, heaps too
+
+    @property
+    def size(self) -> int:
+        """How many tasks and instances could be submitted now."""
+        size = len(self._heap)
+        if self._aside:
+            size += sum([self._callable(limit) for limit in self._aside])
+        fans = self._ledger.fans
+        if fans:
+            size += sum(fan.ready - 1 for fan in fans.values() if fan.ready and not self._waits(fan.rank))
+        return size
+
+    def __iter__(self) -> Iterator[int]:
+        """The ranks of all that are ready, whether or not there is a seat."""
+        yield from (self._ranks[place] for place in self._heap)
+        yield from (self._ranks[place] for waiting in self._aside.values() for place in waiting)
+
+    def fill(self, ranks: Sequence[int]) -> None:
+        """These are ready at the start."""
+        self._heap = [self._places[rank] for rank in ranks]
+        heapify(self._heap)
+
+    def add(self, rank: int) -> None:
+        """The task is ready: itself, or the first of its instances."""
+        heappush(self._heap, self._places[rank])
+
+    def offer(self, fan: Fan, unit: int) -> None:
+        """An instance is ready, again or at last."""
+        fan.offer(unit)
+        if fan.ready == 1:  # or its task stands here already
+            self.add(fan.rank)
+
+    def call_up(self) -> None:
+        """Let those that waited for a seat which is free now compete with all that are ready."""
+        for limit, waiting in list(self._aside.items()):
+            for _ in range(self._callable(limit)):
+                heappush(self._heap, heappop(waiting))
+            if not waiting:
+                del self._aside[limit]
+
+    def take(self) -> int | None:
+        """Take out the first one for which there is a seat, or that needs none; `None` where there is none."""
+        while self._heap:
+            rank = self._ranks[heappop(self._heap)]
+            limit = self._work[rank].limit
+            if limit is not None and not self._seats.room(limit, self):
+                self._put_aside(limit, rank)
+                continue
+            return self._taken(self._ledger.fans[rank]) if rank in self._ledger.fans else rank
+        return None
+
+    def seat(self, limit: str, number: int) -> None:
+        """Give the attempt a seat. Where others of the run wait for one, it stands in line again."""
+        self._seats.take(limit, number, self)
+        if limit in self._aside:
+            self._seats.stand_in_line(limit, self)
+
+    def unseat(self, number: int) -> None:
+        """The attempt needs its seat no more."""
+        self._seats.free(number)
+
+    def clear(self) -> None:
+        """Nothing is ready any more, nor waits for a seat."""
+        self._heap.clear()
+        self._aside.clear()
+        self._seats.leave(self)
+        for fan in self._ledger.fans.values():
+            fan.withdraw()
+
+    def _taken(self, fan: Fan) -> int:
+        """One of the fan's instances. Its task stays here as long as others are ready."""
+        unit = fan.take()
+        if fan.ready:
+            self.add(fan.rank)
+        return unit
+
+    def _waits(self, rank: int) -> bool:
+        """Whether others wait for a seat of the kind that the task needs."""
+        return self._work[rank].limit in self._aside
+
+    def _callable(self, limit: str) -> int:
+        """How many of those that wait for a seat there is one for."""
+        return min(len(self._aside[limit]), self._seats.room(limit, self))
+
+    def _put_aside(self, limit: str, rank: int) -> None:
+        """Let the task wait for a seat: no other one waits behind it."""
+        heappush(self._aside.setdefault(limit, []), self._places[rank])
+        self._seats.stand_in_line(limit, self)
