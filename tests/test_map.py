@@ -1,5 +1,6 @@
 """`runner.map`: one function over many items, in order, lazily, with errors that name the item."""
 
+import asyncio
 import os
 import random
 import signal
@@ -189,6 +190,27 @@ def test_an_error_in_the_input_passes_through(on: DefaultRunner) -> None:
 
     with pytest.raises(LookupError, match="no more input"):
         list(on.map(square, items()))
+
+
+class Doubling:
+    async def __call__(self, number: int) -> int:
+        await asyncio.sleep(0)
+        return 2 * number
+
+
+@pytest.mark.parametrize("function", [Doubling(), Doubling().__call__])
+def test_calls_of_coroutine_functions_are_awaited(on: DefaultRunner, function: Any) -> None:
+    assert list(on.map(function, range(4))) == [0, 2, 4, 6]
+
+
+def counting(number: int) -> Iterator[int]:
+    yield number
+
+
+@pytest.mark.parametrize("function", [3, None, counting])
+def test_what_cannot_be_called_with_an_item_is_told_at_once(on: DefaultRunner, function: Any) -> None:
+    with pytest.raises(ValueError, match="map calls a function with each item"):
+        on.map(function, [1])
 
 
 def test_a_function_that_cannot_be_sent_is_told_at_once(processes: DefaultRunner) -> None:

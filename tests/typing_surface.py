@@ -232,6 +232,10 @@ def configurations() -> None:
     cloaca.DefaultRunnerConfig("2")  # type: ignore[arg-type]
 
 
+async def wait_for(name: str) -> float:
+    return float(len(name))
+
+
 def runners(context: cloaca.Context) -> None:
     cloaca.DefaultRunner("sqlite://:memory:", workers=2, executor="serial")
     cloaca.DefaultRunner(memory_limit=2**30, grace_seconds=0.5)
@@ -250,6 +254,7 @@ def runners(context: cloaca.Context) -> None:
         assert_type(runner.execute("w", context), cloaca.WorkflowResult)
         assert_type(runner.execute("w", context, fail_fast=True), cloaca.WorkflowResult)
         assert_type(runner.map(len, ["a", "b"], chunksize=2, seed=5), Iterator[int])
+        assert_type(runner.map(wait_for, ["a"]), Iterator[float])
         runner.map(len, [1, 2])  # type: ignore[arg-type]
         runner.execute("w", {"a": 1})  # type: ignore[arg-type]
         runner.execute("w", context, True)  # type: ignore[call-arg]

@@ -85,6 +85,27 @@ def function(what: str, value: object, *given: str) -> Callable[..., object]:
 def callback(what: str, value: object, *given: str) -> Callable[..., object]:
     """A function that can be called with what is `given`, and needn't be awaited, as nobody does."""
     called = function(what, value, *given)
-    if inspect.iscoroutinefunction(called) or inspect.iscoroutinefunction(type(called).__call__):
+    if is_awaited(called):
         raise ValueError(f"{what} is called, and nobody would await {value!r}: make it a plain `def`.")
     return called
+
+
+def of_items(value: Any) -> Any:
+    """A function that is called with one item, and of which a call does what there is to do."""
+    if not callable(value):
+        raise ValueError(f"map calls a function with each item; {value!r} can't be called.")
+    if any(inspect.isgeneratorfunction(one) or inspect.isasyncgenfunction(one) for one in _codes(value)):
+        raise ValueError(
+            f"map calls a function with each item; {value!r} is a generator, of which a call runs nothing: return from "
+            "it instead of yielding."
+        )
+    return value
+
+
+def is_awaited(function: Callable[..., object]) -> bool:
+    """Whether what a call returns is to be awaited."""
+    return any(map(inspect.iscoroutinefunction, _codes(function)))
+
+
+def _codes(function: Callable[..., object]) -> tuple[object, ...]:
+    return function, type(function).__call__

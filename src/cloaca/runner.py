@@ -4,12 +4,12 @@ import os
 import pickle
 import weakref
 from array import array
-from collections.abc import Callable, Iterable, Iterator, Mapping, MutableMapping, MutableSequence
+from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping, MutableMapping, MutableSequence
 from functools import partial
 from itertools import count
 from threading import BoundedSemaphore, Lock
 from types import TracebackType
-from typing import NamedTuple, Self, TypeVar
+from typing import Any, NamedTuple, Self, TypeVar, overload
 
 from msgspec.structs import replace
 
@@ -30,7 +30,7 @@ from cloaca.engine.seats import Seats
 from cloaca.engine.work import GRACE_SECONDS, Limits, Merging
 from cloaca.errors import NestedExecutionError, RunnerClosedError, StorageFullError
 from cloaca.execution import serial, worker
-from cloaca.execution.batch import Batch
+from cloaca.execution.batch import Awaited, Batch
 from cloaca.execution.expansion import Expansion
 from cloaca.execution.initializer import equipment
 from cloaca.execution.pool import Pool
@@ -237,6 +237,17 @@ class DefaultRunner:
 
         return begun(Execution(self, self._warned, workflow, rules, job, loop, leases_of(given), found))
 
+    @overload
+    def map(
+        self,
+        function: Callable[[Item], Coroutine[Any, Any, Value]],
+        items: Iterable[Item],
+        *,
+        chunksize: int | None = None,
+        seed: int | None = None,
+    ) -> Iterator[Value]: ...
+
+    @overload
     def map(
         self,
         function: Callable[[Item], Value],
@@ -244,18 +255,29 @@ class DefaultRunner:
         *,
         chunksize: int | None = None,
         seed: int | None = None,
-    ) -> Iterator[Value]:
+    ) -> Iterator[Value]: ...
+
+    def map(
+        self,
+        function: Callable[[Item], Any],
+        items: Iterable[Item],
+        *,
+        chunksize: int | None = None,
+        seed: int | None = None,
+    ) -> Iterator[Any]:
         """Call the function with each of the items, on the workers; yield what it returns, in the order of the items.
 
         Items are taken as results are asked for, a few batches ahead. `chunksize` is how many make up a batch; by
         default that follows from how long they take. A batch is encoded, sent and run as one, and what a worker's death
-        costs. Random numbers that the function draws follow from `seed` and the item's number, wherever it runs.
+        costs. Random numbers that the function draws follow from `seed` and the item's number, wherever it runs. Calls
+        of an `async def` are awaited in the worker, one after the other.
 
         What the function raises is raised where its result would come, with a note that names the item; nothing more
         comes then. Who stops iterating ends the call: what runs is stopped. There are no retries and no time limits.
 
         Raises:
-            ValueError: `chunksize` or `seed` makes no sense, or the runner was shut down.
+            ValueError: `chunksize` or `seed` makes no sense, the function can't be called with an item, or the runner
+                was shut down.
             CaptureError: the function, or the initializer, can't be sent to a worker.
             InitializerError: the initializer raised; raised while iterating.
             NestedExecutionError: this was called in a worker.
@@ -268,7 +290,8 @@ class DefaultRunner:
         """
         self._check_usable()
         size = None if chunksize is None else argument.whole("chunksize", chunksize, least=1)
-        batch = Batch(function, chosen_seed(seed))
+        called = argument.of_items(function)
+        batch = Batch(Awaited(called) if argument.is_awaited(called) else called, chosen_seed(seed))
         if self._settings.executor == "serial":
             return serial.each(batch, items, self._workroom)
         captured = capture("map", batch)

@@ -1,12 +1,25 @@
 """What runs for `map`: one function over the items of a batch. An error names the item."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from reprlib import repr as shortened
 from typing import Any
 
 from cloaca.context import Context, set_unseen
 from cloaca.execution.seeding import of_process
 from cloaca.wire.messages import ITEMS, RESULTS
+
+
+class Awaited:
+    """An `async def` function. Each call is awaited in an event loop of its own."""
+
+    def __init__(self, function: Callable[[Any], Awaitable[Any]]) -> None:
+        self._function = function
+
+    def __call__(self, item: Any) -> Any:
+        """Call it, and wait for what comes of it."""
+        from cloaca.execution.coroutines import finish  # asyncio takes longer to load than a worker to start
+
+        return finish(self._function(item))
 
 
 class Batch:
