@@ -13,7 +13,7 @@ from typing import Any
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 
-from cloaca.equality import equal
+from cloaca.merge.equality import equal
 from cloaca.wire.codec import encode
 from cloaca.wire.messages import Version
 

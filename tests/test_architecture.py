@@ -103,11 +103,11 @@ def _wall(sources: Sources, inside: str, allowed: Callable[[str], bool]) -> list
 
 
 def engine_knows_no_execution(sources: Sources) -> list[str]:
-    return _wall(sources, "cloaca.engine", lambda name: not _within(name, "cloaca.execution", "cloaca.coordinator"))
+    return _wall(sources, "cloaca.engine", lambda name: not _within(name, "cloaca.execution", "cloaca.running"))
 
 
 def execution_knows_no_workflows(sources: Sources) -> list[str]:
-    return _wall(sources, "cloaca.execution", lambda name: not _within(name, "cloaca.engine", "cloaca.workflow"))
+    return _wall(sources, "cloaca.execution", lambda name: not _within(name, "cloaca.engine", "cloaca.workflows"))
 
 
 def wire_knows_only_errors_and_warnings(sources: Sources) -> list[str]:
@@ -115,12 +115,12 @@ def wire_knows_only_errors_and_warnings(sources: Sources) -> list[str]:
 
 
 def dataflow_knows_nothing_that_runs(sources: Sources) -> list[str]:
-    running = ("cloaca.execution", "cloaca.coordinator", "cloaca.loop", "cloaca.runner", "cloaca.engine.run")
+    running = ("cloaca.execution", "cloaca.running", "cloaca.runner", "cloaca.engine.run")
     return _wall(sources, "cloaca.dataflow", lambda name: not _within(name, *running))
 
 
 def merge_knows_only_values(sources: Sources) -> list[str]:
-    inside = ("cloaca.merge", "cloaca.wire", "cloaca.equality", "cloaca.errors", "cloaca.warning")
+    inside = ("cloaca.merge", "cloaca.wire", "cloaca.errors", "cloaca.warning")
     return _wall(sources, "cloaca.merge", lambda name: _within(name, *inside))
 
 
@@ -142,13 +142,31 @@ def imports_form_no_cycle(sources: Sources) -> list[str]:
     return []
 
 
+def packages_form_no_cycle(sources: Sources) -> list[str]:
+    """Neither do the folders: what stands in the package itself counts as one of them."""
+    tree: dict[str, set[str]] = defaultdict(set)
+    for name, imports in sources.imports.items():
+        if name not in sources.packages:
+            tree[_room(name)].update(_room(other) for other in imports if other in sources.trees)
+    try:
+        TopologicalSorter({room: sorted(rooms - {room}) for room, rooms in tree.items()}).prepare()
+    except CycleError as error:
+        return [" <- ".join(error.args[1])]
+    return []
+
+
+def _room(module: str) -> str:
+    """The folder of the package in which a module stands, or else the module."""
+    return ".".join(module.split(".")[:2])
+
+
 def only_the_runner_knows_both_sides(sources: Sources) -> list[str]:
     """The contract of executors belongs to both sides; who fulfils it is known to the runner alone."""
     return [
         f"{name} imports {', '.join(deciding)} and {', '.join(doing)}"
         for name, imports in sources.imports.items()
         if name != "cloaca.runner"
-        and (deciding := [other for other in imports if _within(other, "cloaca.engine", "cloaca.coordinator")])
+        and (deciding := [other for other in imports if _within(other, "cloaca.engine", "cloaca.running.coordinator")])
         and (doing := [other for other in imports if _within(other, "cloaca.execution") and other != CONTRACT])
     ]
 
@@ -211,6 +229,7 @@ RULES = [
     merge_knows_only_values,
     engine_is_pure,
     imports_form_no_cycle,
+    packages_form_no_cycle,
     only_the_runner_knows_both_sides,
     nothing_inside_uses_the_public_face,
     private_names_stay_in_their_module,
@@ -222,8 +241,8 @@ Files = dict[str, str]
 BREACHES: list[tuple[Rule, Files, list[str]]] = [
     (
         engine_knows_no_execution,
-        {"engine/run.py": "def f():\n    from ..coordinator import loop", "coordinator.py": ""},
-        ["cloaca.engine.run -> cloaca.coordinator"],
+        {"engine/run.py": "def f():\n    from ..running.coordinator import loop", "running/coordinator.py": ""},
+        ["cloaca.engine.run -> cloaca.running.coordinator"],
     ),
     (
         engine_knows_no_execution,
@@ -238,10 +257,10 @@ BREACHES: list[tuple[Rule, Files, list[str]]] = [
     (
         execution_knows_no_workflows,
         {
-            "execution/pool.py": "import typing\nif typing.TYPE_CHECKING:\n    from cloaca.workflow import W",
-            "workflow.py": "",
+            "execution/pool.py": "import typing\nif typing.TYPE_CHECKING:\n    from cloaca.workflows.workflow import W",
+            "workflows/workflow.py": "",
         },
-        ["cloaca.execution.pool -> cloaca.workflow"],
+        ["cloaca.execution.pool -> cloaca.workflows.workflow"],
     ),
     (
         wire_knows_only_errors_and_warnings,
@@ -289,11 +308,22 @@ BREACHES: list[tuple[Rule, Files, list[str]]] = [
         ["cloaca.a <- cloaca.c <- cloaca.b <- cloaca.a"],
     ),
     (
+        packages_form_no_cycle,
+        {
+            "tasks/context.py": "from cloaca.merge.settle import settle",
+            "merge/settle.py": "from cloaca.wire.codec import decode",
+            "merge/rules.py": "from cloaca import errors",
+            "wire/codec.py": "from cloaca.merge import rules",
+            "errors.py": "",
+        },
+        ["cloaca.merge <- cloaca.wire <- cloaca.merge"],
+    ),
+    (
         only_the_runner_knows_both_sides,
         {
-            "runner.py": "import cloaca.coordinator, cloaca.execution.pool",
+            "runner.py": "import cloaca.running.coordinator, cloaca.execution.pool",
             "result.py": "from .execution.pool import Pool\nfrom .engine import run",
-            "coordinator.py": "import cloaca.engine.run, cloaca.execution.executor",
+            "running/coordinator.py": "import cloaca.engine.run, cloaca.execution.executor",
             "engine/run.py": "",
             "execution/pool.py": "",
             "execution/executor.py": "",
@@ -338,7 +368,13 @@ def test_every_rule_has_a_breach() -> None:
 
 
 def test_the_walls_enclose_something(cloaca_sources: Sources) -> None:
-    names = {"cloaca.engine.run", "cloaca.execution.pool", "cloaca.wire.codec", "cloaca.runner", "cloaca.coordinator"}
+    names = {
+        "cloaca.engine.run",
+        "cloaca.execution.pool",
+        "cloaca.wire.codec",
+        "cloaca.runner",
+        "cloaca.running.coordinator",
+    }
     assert names <= set(cloaca_sources.trees)
 
 

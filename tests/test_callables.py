@@ -12,7 +12,7 @@ import pytest
 
 import cloaca
 from cloaca import Context, DefaultRunner
-from cloaca.signature import PLAIN, WITH_HANDLE, form_of
+from cloaca.tasks.signature import PLAIN, WITH_HANDLE, form_of
 
 cloudpickle.register_pickle_by_value(sys.modules[__name__])  # as if all this stood in the user's script
 

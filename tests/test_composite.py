@@ -10,10 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tests.reference import deterministic
 
-from cloaca.equality import equal
+from cloaca.merge.equality import equal
 from cloaca.merge.rules import Rules
 from cloaca.merge.settle import Settled, settle
-from cloaca.shelf import Traffic
+from cloaca.tasks.shelf import Traffic
 from cloaca.wire.blobs import LARGE, Blob, Part, is_reference, reference, references_in, size_of, write
 from cloaca.wire.codec import PICKLED, decode, decode_content, encode, encode_each, inlined
 from cloaca.wire.composite import MARK, collected, composite_of, is_composite, keys_in

@@ -16,9 +16,9 @@ from hypothesis import strategies as st
 
 import cloaca
 from cloaca import all_of, always, any_of, context_value, none_of, task_failed, task_skipped, task_success
-from cloaca.comparison import compares, of_absent
-from cloaca.condition import Condition, ContextValue, Operator
-from cloaca.verdict import judge, refusal
+from cloaca.triggers.comparison import compares, of_absent
+from cloaca.triggers.condition import Condition, ContextValue, Operator
+from cloaca.triggers.verdict import judge, refusal
 
 SPELLINGS: Mapping[Operator, list[str]] = {
     "equals": ["equals", "==", "eq", "Equals", "EQ"],

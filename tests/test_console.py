@@ -7,7 +7,7 @@ from contextlib import redirect_stderr, redirect_stdout
 
 import pytest
 
-from cloaca.console import Console
+from cloaca.running.console import Console
 from cloaca.wire.messages import Said
 
 

@@ -23,10 +23,10 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_state_machine_as_test
 
 from cloaca import Context
-from cloaca.context import diff_of, of_task, of_versions, unchanged, versions_of
-from cloaca.equality import equal
 from cloaca.errors import INPUT, DecodeError, EncodeError, MergeConflict
+from cloaca.merge.equality import equal
 from cloaca.merge.rules import Rules
+from cloaca.tasks.context import diff_of, of_task, of_versions, unchanged, versions_of
 from cloaca.wire.codec import encode
 from cloaca.wire.messages import Outcome, Slice, Version
 

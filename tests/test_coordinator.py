@@ -9,7 +9,6 @@ from msgspec import msgpack
 from tests.reference import KEYS, Diff, Graph
 from tests.runs import CHAIN
 
-from cloaca.coordinator import Coordinator, Job
 from cloaca.engine import invariants
 from cloaca.engine.events import Begin, Cancel
 from cloaca.engine.plan import plan
@@ -21,6 +20,7 @@ from cloaca.execution.attempt import TaskFunction
 from cloaca.execution.executor import Executor
 from cloaca.execution.serial import SerialExecutor
 from cloaca.execution.surroundings import here
+from cloaca.running.coordinator import Coordinator, Job
 from cloaca.testing import Action, Choose, Move, ScriptedExecutor, running
 from cloaca.wire.codec import encode
 from cloaca.wire.messages import (

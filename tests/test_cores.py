@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from cloaca import cores
+from cloaca.execution import cores
 
 PLENTY = 64
 

@@ -18,9 +18,10 @@ import pandas as pd
 import pytest
 
 import cloaca
-from cloaca import Context, DefaultRunner, MergeConflict, StorageFullError, WorkerDied, WorkflowResult, storage
-from cloaca.equality import equal
+from cloaca import Context, DefaultRunner, MergeConflict, StorageFullError, WorkerDied, WorkflowResult
 from cloaca.execution.peer import Peer
+from cloaca.merge.equality import equal
+from cloaca.running import storage
 from cloaca.wire.blobs import LARGE
 from cloaca.wire.codec import encode
 from cloaca.wire.frames import frame

@@ -16,7 +16,7 @@ from textwrap import dedent
 import pytest
 from tests.support import PATIENCE, Program, environment, run, watched
 
-from cloaca.storage import PREFIX, SHARED_MEMORY, sweep
+from cloaca.running.storage import PREFIX, SHARED_MEMORY, sweep
 
 EXECUTORS = ("processes", "serial")
 SMALL = """

@@ -18,7 +18,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cloaca.equality import equal
+from cloaca.merge.equality import equal
 from cloaca.wire.codec import decode, encode
 
 NAN = math.nan

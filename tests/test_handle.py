@@ -56,7 +56,7 @@ def test_the_condition_is_first_checked_after_an_interval(monkeypatch: pytest.Mo
         course.append("asked")
         return course.count("asked") > 1
 
-    monkeypatch.setattr("cloaca.handle.time.sleep", course.append)
+    monkeypatch.setattr("cloaca.tasks.handle.time.sleep", course.append)
     TaskHandle().defer_until(asked, 250)
     TaskHandle().defer_until(asked)
     assert course == [0.25, "asked", 0.25, "asked", 1.0, "asked"]

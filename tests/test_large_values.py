@@ -16,8 +16,8 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as npst
 from tests.reference import deterministic
 
-from cloaca.equality import equal
 from cloaca.errors import EncodeError
+from cloaca.merge.equality import equal
 from cloaca.wire import codec
 from cloaca.wire.blobs import LARGE, Blob, Part, blob_of, is_content, is_reference, reference, write
 from cloaca.wire.codec import STRUCTURES, decode, encode, inlined

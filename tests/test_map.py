@@ -23,7 +23,7 @@ from cloaca import CaptureError, DefaultRunner, EncodeError, NestedExecutionErro
 from cloaca.engine.batches import BatchRun
 from cloaca.engine.events import Begin, Cancel, Command, Deliver, Ended, Room, Supply, Tick, Withdraw
 from cloaca.errors import RemoteTraceback
-from cloaca.mapping import AHEAD_PER_WORKER, Sizes
+from cloaca.running.mapping import AHEAD_PER_WORKER, Sizes
 from cloaca.wire.messages import Answer, Assignment, Started, Unstarted, Wants
 
 cloudpickle.register_pickle_by_value(sys.modules[__name__])  # as if all this stood in the user's script

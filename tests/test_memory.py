@@ -12,9 +12,9 @@ import pytest
 from tests.support import Desk, pipe, published, watched, written
 
 from cloaca import Context, MemoryLimitExceeded
-from cloaca.cgroup import fields
 from cloaca.execution import memory
 from cloaca.execution.attempt import TaskFunction
+from cloaca.execution.cgroup import fields
 from cloaca.execution.memory import Machine, private
 from cloaca.execution.pool import Pool
 from cloaca.loss import error_of

@@ -28,12 +28,12 @@ from tests.reference import (
 
 import cloaca
 from cloaca import Context, MergeConflict
-from cloaca.context import diff_of, of_task, of_versions
 from cloaca.engine.history import History
 from cloaca.engine.plan import plan
-from cloaca.equality import equal
 from cloaca.errors import INPUT
+from cloaca.merge.equality import equal
 from cloaca.merge.rules import Rules
+from cloaca.tasks.context import diff_of, of_task, of_versions
 from cloaca.wire.codec import encode
 from cloaca.wire.messages import Slice, Version
 

@@ -18,8 +18,8 @@ from hypothesis import strategies as st
 from tests.reference import deterministic
 
 from cloaca import merge
-from cloaca.equality import equal
 from cloaca.merge.change import ABSENT, Change
+from cloaca.merge.equality import equal
 from cloaca.merge.named import combined
 from cloaca.wire.codec import decode, encode
 

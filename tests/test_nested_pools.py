@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 import cloaca
-from cloaca import Context, DefaultRunner, cores
+from cloaca import Context, DefaultRunner
+from cloaca.execution import cores
 
 NUMBERS = [1, 4, 9]
 

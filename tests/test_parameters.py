@@ -16,7 +16,7 @@ import pytest
 
 import cloaca
 from cloaca import Context, DefaultRunner, MissingKeyError, ParameterError, UndeclaredWriteError, WorkflowResult
-from cloaca.signature import Parameter, form_of
+from cloaca.tasks.signature import Parameter, form_of
 
 cloudpickle.register_pickle_by_value(sys.modules[__name__])  # as if all this stood in the user's script
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from cloaca.place import place_of
+from cloaca.tasks.place import place_of
 
 HERE = str(Path(__file__).parent)
 

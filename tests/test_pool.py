@@ -524,7 +524,7 @@ def test_native_thread_pools_share_the_cores(meeting_workflow: str, monkeypatch:
     monkeypatch.setenv("OMP_NUM_THREADS", "3")
     monkeypatch.delenv("OPENBLAS_NUM_THREADS", raising=False)
     monkeypatch.delenv("MKL_NUM_THREADS", raising=False)
-    monkeypatch.setattr("cloaca.cores.usable", lambda: 8)
+    monkeypatch.setattr("cloaca.execution.cores.usable", lambda: 8)
     with cloaca.DefaultRunner(workers=2, executor="processes") as runner:
         *_, threads = runner.execute(meeting_workflow).final_context["left"]
     assert threads == {"OMP_NUM_THREADS": "3", "OPENBLAS_NUM_THREADS": "4", "MKL_NUM_THREADS": "4"}

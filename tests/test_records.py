@@ -17,8 +17,8 @@ from tests.support import published, run
 
 import cloaca
 from cloaca import DefaultRunner
-from cloaca.console import Console
 from cloaca.execution.pool import Pool
+from cloaca.running.console import Console
 from cloaca.wire.messages import Assignment, Done, Event, Logged, Said, Slice
 from cloaca.wire.records import decode_record, encode_record
 

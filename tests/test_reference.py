@@ -20,7 +20,7 @@ from tests.reference import (
     tales,
 )
 
-from cloaca.equality import equal
+from cloaca.merge.equality import equal
 
 TWO: Graph = [("a", []), ("b", []), ("join", ["a", "b"])]
 CHAIN: Graph = [("a", []), ("b", ["a"]), ("c", ["b"])]

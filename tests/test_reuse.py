@@ -27,13 +27,13 @@ from cloaca import (
     WorkflowResult,
     task,
 )
-from cloaca.captures import Captures
-from cloaca.context import diff_of, of_task, of_versions, within
-from cloaca.copies import homes, passing
 from cloaca.engine.history import History
 from cloaca.merge.rules import Rules
-from cloaca.scope import Scope
+from cloaca.running.captures import Captures
+from cloaca.tasks.context import diff_of, of_task, of_versions, within
+from cloaca.tasks.scope import Scope
 from cloaca.wire.messages import Slice
+from cloaca.workflows.copies import homes, passing
 
 _names = (f"reuse {number}" for number in count())
 

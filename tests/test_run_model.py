@@ -32,7 +32,6 @@ from tests.reference import (
 )
 from tests.runs import DIAMOND, a_run, answered, candidates_of, done, failed, lost, states, tell
 
-from cloaca.condition import Condition, all_of, any_of, context_value, none_of, task_failed, task_skipped, task_success
 from cloaca.engine import invariants
 from cloaca.engine.events import AttemptEvent, Begin, Cancel, Command, Ended, Room, RunEvent, Tell, Tick, Withdraw
 from cloaca.engine.pairing import paired
@@ -45,6 +44,16 @@ from cloaca.engine.timers import Timers
 from cloaca.engine.work import GRACE_SECONDS, Work
 from cloaca.retry import BackoffStrategy, RetryPolicy
 from cloaca.testing import NO_USAGE
+from cloaca.triggers.condition import (
+    Condition,
+    all_of,
+    any_of,
+    context_value,
+    none_of,
+    task_failed,
+    task_skipped,
+    task_success,
+)
 from cloaca.wire.codec import decode, encode
 from cloaca.wire.messages import (
     Assignment,

@@ -31,9 +31,9 @@ from cloaca import (
     UnknownWorkflowError,
     WorkflowFailedError,
 )
-from cloaca.console import Console
-from cloaca.coordinator import Job
-from cloaca.loop import Loop
+from cloaca.running.console import Console
+from cloaca.running.coordinator import Job
+from cloaca.running.loop import Loop
 from cloaca.wire.messages import Said
 
 EXECUTORS = ("processes", "serial")
@@ -921,7 +921,7 @@ def test_the_coordinator_opens_no_payload(runner: DefaultRunner, monkeypatch: py
     opened: list[bytes] = []
     context = cloaca.Context({"rows": [(0, 0)]})
     with monkeypatch.context() as patch:
-        for module in ("context", "merge.conflict", "merge.settle", "failure", "wire.codec", "wire.suffix"):
+        for module in ("tasks.context", "merge.conflict", "merge.settle", "failure", "wire.codec", "wire.suffix"):
             patch.setattr(f"cloaca.{module}.decode", opened.append)
         result = runner.execute(name, context)
         assert (result.status, opened) == ("Completed", [])

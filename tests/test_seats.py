@@ -8,7 +8,6 @@ import pytest
 from tests.reference import Graph
 from tests.runs import done, failed, lost, states
 
-from cloaca.coordinator import Coordinator, Job
 from cloaca.engine import invariants
 from cloaca.engine.events import AttemptEvent, Begin, Cancel, Release, Room, RunEvent, Tick
 from cloaca.engine.plan import plan
@@ -18,6 +17,7 @@ from cloaca.engine.work import Work
 from cloaca.errors import WorkersUnavailableError
 from cloaca.execution.surroundings import here
 from cloaca.retry import RetryPolicy
+from cloaca.running.coordinator import Coordinator, Job
 from cloaca.testing import Choose, Move, ScriptedExecutor
 from cloaca.wire.blobs import Blob, reference
 from cloaca.wire.messages import Assignment, Publish, Started, Unstarted

@@ -12,8 +12,8 @@ from textwrap import dedent
 import pytest
 from tests.support import Program, run
 
-from cloaca import storage
-from cloaca.storage import LOCK, PREFIX, Lease, Storage, sweep, wrote
+from cloaca.running import storage
+from cloaca.running.storage import LOCK, PREFIX, Lease, Storage, sweep, wrote
 from cloaca.wire.blobs import Blob, blob_of, opened, preserve, reference
 from cloaca.wire.codec import decode, encode
 
@@ -189,7 +189,7 @@ def test_a_forked_child_removes_nothing(opened_storage: Storage) -> None:
 OWNER = """
     import signal, sys, tempfile
     from pathlib import Path
-    from cloaca import storage
+    from cloaca.running import storage
     storage.SHARED_MEMORY = Path("shared")
     tempfile.tempdir = "temporary"
     here = storage.Storage()
@@ -284,7 +284,7 @@ ENDING = """
     import os, sys, tempfile
     from pathlib import Path
     import cloaca
-    from cloaca import storage
+    from cloaca.running import storage
     storage.SHARED_MEMORY = Path("shared").resolve()
     tempfile.tempdir = str(Path("temporary").resolve())
 

@@ -3,7 +3,7 @@
 import pytest
 from perf.stress import soak, storm
 
-from cloaca import registry
+from cloaca.authoring import registry
 
 
 @pytest.fixture(autouse=True)

@@ -34,15 +34,15 @@ from cloaca import (
     task_skipped,
     task_success,
 )
-from cloaca.condition import Condition
 from cloaca.engine.events import Begin, Cancel, Ended, Room, Withdraw
 from cloaca.engine.plan import plan
 from cloaca.engine.run import Run
 from cloaca.engine.work import GRACE_SECONDS, Work
 from cloaca.execution.pool import Pool
 from cloaca.retry import RetryPolicy
-from cloaca.rules import DEFAULT, RULES, Ends, refusal
 from cloaca.testing import NO_USAGE
+from cloaca.triggers.condition import Condition
+from cloaca.triggers.rules import DEFAULT, RULES, Ends, refusal
 from cloaca.wire.messages import Publish, Skipped, Started
 
 OnBoth = Callable[..., WorkflowResult]

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from cloaca.version import version
+from cloaca.workflows.version import version
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -72,7 +72,7 @@ def test_it_has_16_hex_digits() -> None:
 @pytest.mark.parametrize("seed", ["0", "1", "4242"])
 def test_it_is_the_same_in_every_process(seed: str, tmp_path: Path) -> None:
     script = tmp_path / "somewhere.py"
-    script.write_text(textwrap.dedent(BASE) + "\nfrom cloaca.version import version\n")
+    script.write_text(textwrap.dedent(BASE) + "\nfrom cloaca.workflows.version import version\n")
     again = "import somewhere; print(somewhere.version(somewhere.TASKS))"
     runs = [
         subprocess.run(

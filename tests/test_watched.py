@@ -11,7 +11,7 @@ import pytest
 
 import cloaca
 from cloaca import Context, DefaultRunner, LostChangeWarning
-from cloaca.watched import context_kind
+from cloaca.tasks.watched import context_kind
 
 cloudpickle.register_pickle_by_value(sys.modules[__name__])  # as if all this stood in the user's script
 

@@ -8,14 +8,14 @@ from typing import Any
 
 import pytest
 
-from cloaca import registry
-from cloaca.builder import WorkflowBuilder, current_builder
-from cloaca.decorator import task
+from cloaca.authoring import registry
+from cloaca.authoring.builder import WorkflowBuilder, current_builder
+from cloaca.authoring.decorator import task
+from cloaca.authoring.namespace import TaskNamespace, WorkflowContext
+from cloaca.authoring.registry import find, register_workflow_constructor
 from cloaca.errors import UnknownWorkflowError, WorkflowError
-from cloaca.namespace import TaskNamespace, WorkflowContext
-from cloaca.registry import find, register_workflow_constructor
 from cloaca.retry import BackoffStrategy, RetryCondition, RetryPolicy
-from cloaca.workflow import Task, Workflow
+from cloaca.workflows.workflow import Task, Workflow
 
 
 def nothing(context):

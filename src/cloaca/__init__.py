@@ -12,21 +12,13 @@ TYPE_CHECKING = (
 if TYPE_CHECKING:
     from cloaca import merge as merge
     from cloaca import testing as testing
-    from cloaca.builder import WorkflowBuilder as WorkflowBuilder
-    from cloaca.condition import Condition as Condition
-    from cloaca.condition import all_of as all_of
-    from cloaca.condition import always as always
-    from cloaca.condition import any_of as any_of
-    from cloaca.condition import context_value as context_value
-    from cloaca.condition import none_of as none_of
-    from cloaca.condition import task_failed as task_failed
-    from cloaca.condition import task_skipped as task_skipped
-    from cloaca.condition import task_success as task_success
-    from cloaca.config import DefaultRunnerConfig as DefaultRunnerConfig
-    from cloaca.context import Context as Context
+    from cloaca.authoring.builder import WorkflowBuilder as WorkflowBuilder
+    from cloaca.authoring.decorator import task as task
+    from cloaca.authoring.namespace import TaskNamespace as TaskNamespace
+    from cloaca.authoring.namespace import WorkflowContext as WorkflowContext
+    from cloaca.authoring.registry import register_workflow_constructor as register_workflow_constructor
     from cloaca.dataflow.check import check as check
     from cloaca.dataflow.finding import Finding as Finding
-    from cloaca.decorator import task as task
     from cloaca.errors import CaptureError as CaptureError
     from cloaca.errors import CloacaError as CloacaError
     from cloaca.errors import ConditionError as ConditionError
@@ -51,38 +43,46 @@ if TYPE_CHECKING:
     from cloaca.errors import WorkersUnavailableError as WorkersUnavailableError
     from cloaca.errors import WorkflowError as WorkflowError
     from cloaca.errors import WorkflowFailedError as WorkflowFailedError
-    from cloaca.future import Execution as Execution
-    from cloaca.handle import TaskHandle as TaskHandle
-    from cloaca.namespace import TaskNamespace as TaskNamespace
-    from cloaca.namespace import WorkflowContext as WorkflowContext
-    from cloaca.registry import register_workflow_constructor as register_workflow_constructor
-    from cloaca.result import TaskResult as TaskResult
-    from cloaca.result import WorkflowResult as WorkflowResult
     from cloaca.retry import BackoffStrategy as BackoffStrategy
     from cloaca.retry import RetryCondition as RetryCondition
     from cloaca.retry import RetryPolicy as RetryPolicy
     from cloaca.retry import RetryPolicyBuilder as RetryPolicyBuilder
     from cloaca.runner import DefaultRunner as DefaultRunner
-    from cloaca.scratch import worker_state as worker_state
+    from cloaca.running.config import DefaultRunnerConfig as DefaultRunnerConfig
+    from cloaca.running.future import Execution as Execution
+    from cloaca.running.result import TaskResult as TaskResult
+    from cloaca.running.result import WorkflowResult as WorkflowResult
+    from cloaca.tasks.context import Context as Context
+    from cloaca.tasks.handle import TaskHandle as TaskHandle
+    from cloaca.tasks.scratch import worker_state as worker_state
+    from cloaca.triggers.condition import Condition as Condition
+    from cloaca.triggers.condition import all_of as all_of
+    from cloaca.triggers.condition import always as always
+    from cloaca.triggers.condition import any_of as any_of
+    from cloaca.triggers.condition import context_value as context_value
+    from cloaca.triggers.condition import none_of as none_of
+    from cloaca.triggers.condition import task_failed as task_failed
+    from cloaca.triggers.condition import task_skipped as task_skipped
+    from cloaca.triggers.condition import task_success as task_success
     from cloaca.warning import LostChangeWarning as LostChangeWarning
-    from cloaca.workflow import Copy as Copy
-    from cloaca.workflow import Task as Task
-    from cloaca.workflow import Workflow as Workflow
+    from cloaca.workflows.workflow import Copy as Copy
+    from cloaca.workflows.workflow import Task as Task
+    from cloaca.workflows.workflow import Workflow as Workflow
 
 _HOME = {
     "BackoffStrategy": "retry",
     "CaptureError": "errors",
     "CloacaError": "errors",
-    "Condition": "condition",
+    "Condition": "triggers.condition",
     "ConditionError": "errors",
-    "Context": "context",
-    "Copy": "workflow",
+    "Context": "tasks.context",
+    "Copy": "workflows.workflow",
     "DataflowWarning": "errors",
     "DecodeError": "errors",
     "DefaultRunner": "runner",
-    "DefaultRunnerConfig": "config",
+    "DefaultRunnerConfig": "running.config",
     "EncodeError": "errors",
-    "Execution": "future",
+    "Execution": "running.future",
     "Finding": "dataflow.finding",
     "InitializerError": "errors",
     "InternalError": "errors",
@@ -98,36 +98,36 @@ _HOME = {
     "RetryPolicyBuilder": "retry",
     "RunnerClosedError": "errors",
     "StorageFullError": "errors",
-    "Task": "workflow",
+    "Task": "workflows.workflow",
     "TaskError": "errors",
-    "TaskHandle": "handle",
-    "TaskNamespace": "namespace",
-    "TaskResult": "result",
+    "TaskHandle": "tasks.handle",
+    "TaskNamespace": "authoring.namespace",
+    "TaskResult": "running.result",
     "TaskTimeout": "errors",
     "UndeclaredWriteError": "errors",
     "UnknownWorkflowError": "errors",
     "WorkerDied": "errors",
     "WorkersUnavailableError": "errors",
-    "Workflow": "workflow",
-    "WorkflowBuilder": "builder",
-    "WorkflowContext": "namespace",
+    "Workflow": "workflows.workflow",
+    "WorkflowBuilder": "authoring.builder",
+    "WorkflowContext": "authoring.namespace",
     "WorkflowError": "errors",
     "WorkflowFailedError": "errors",
-    "WorkflowResult": "result",
-    "all_of": "condition",
-    "always": "condition",
-    "any_of": "condition",
+    "WorkflowResult": "running.result",
+    "all_of": "triggers.condition",
+    "always": "triggers.condition",
+    "any_of": "triggers.condition",
     "check": "dataflow.check",
-    "context_value": "condition",
+    "context_value": "triggers.condition",
     "merge": "",
-    "none_of": "condition",
-    "register_workflow_constructor": "registry",
-    "task": "decorator",
-    "task_failed": "condition",
-    "task_skipped": "condition",
-    "task_success": "condition",
+    "none_of": "triggers.condition",
+    "register_workflow_constructor": "authoring.registry",
+    "task": "authoring.decorator",
+    "task_failed": "triggers.condition",
+    "task_skipped": "triggers.condition",
+    "task_success": "triggers.condition",
     "testing": "",
-    "worker_state": "scratch",
+    "worker_state": "tasks.scratch",
 }
 """The module that defines each name; modules stand for themselves."""
 

@@ -13,14 +13,8 @@ from typing import Any, NamedTuple, Self, TypeVar, overload
 
 from msgspec.structs import replace
 
-from cloaca import argument, cores, registry
-from cloaca.binding import Binding, bound
-from cloaca.captures import Capture, Captures, by_rank, condition_number, mapped_over, work_of
-from cloaca.config import DefaultRunnerConfig
-from cloaca.context import Context, inlined_version, leases_of, versions_of
-from cloaca.coordinator import Job
-from cloaca.copies import homes, passing
-from cloaca.database import check_url
+from cloaca import argument
+from cloaca.authoring import registry
 from cloaca.dataflow.check import told
 from cloaca.dataflow.finding import Finding
 from cloaca.engine.batches import BatchRun
@@ -29,21 +23,23 @@ from cloaca.engine.run import Run
 from cloaca.engine.seats import Seats
 from cloaca.engine.work import GRACE_SECONDS, Limits, Merging
 from cloaca.errors import NestedExecutionError, RunnerClosedError, StorageFullError
-from cloaca.execution import serial, worker
+from cloaca.execution import cores, serial, worker
 from cloaca.execution.batch import Awaited, Batch
 from cloaca.execution.expansion import Expansion
 from cloaca.execution.initializer import equipment
 from cloaca.execution.pool import Pool
 from cloaca.execution.surroundings import here
 from cloaca.execution.workroom import Workroom
-from cloaca.future import Execution, OnEnd, begun
-from cloaca.handle import with_handle
-from cloaca.loop import Inline, Loop
-from cloaca.mapping import Sizes, mapped
 from cloaca.merge.rules import Rules
-from cloaca.place import place_of
-from cloaca.result import WorkflowResult
-from cloaca.settings import (
+from cloaca.running.captures import Capture, Captures, by_rank, condition_number, mapped_over, work_of
+from cloaca.running.config import DefaultRunnerConfig
+from cloaca.running.coordinator import Job
+from cloaca.running.database import check_url
+from cloaca.running.future import Execution, OnEnd, begun
+from cloaca.running.loop import Inline, Loop
+from cloaca.running.mapping import Sizes, mapped
+from cloaca.running.result import WorkflowResult
+from cloaca.running.settings import (
     ExecutorName,
     Settings,
     check_limits_of,
@@ -56,14 +52,19 @@ from cloaca.settings import (
     checked_workers,
     chosen_seed,
 )
-from cloaca.storage import Leases, Storage
-from cloaca.trigger import asked_in_attempts
-from cloaca.watched import context_kind
+from cloaca.running.storage import Leases, Storage
+from cloaca.tasks.binding import Binding, bound
+from cloaca.tasks.context import Context, inlined_version, leases_of, versions_of
+from cloaca.tasks.handle import with_handle
+from cloaca.tasks.place import place_of
+from cloaca.tasks.watched import context_kind
 from cloaca.wire.blobs import LARGE, references_in, size_of
 from cloaca.wire.codec import inlined
 from cloaca.wire.functions import capture, next_number
 from cloaca.wire.messages import ITEMS, Publish, Version
-from cloaca.workflow import Task, Workflow
+from cloaca.workflows.copies import homes, passing
+from cloaca.workflows.trigger import asked_in_attempts
+from cloaca.workflows.workflow import Task, Workflow
 
 Item = TypeVar("Item")
 Value = TypeVar("Value")

@@ -19,9 +19,9 @@ from cloaca.dataflow.flow import Flow
 from cloaca.dataflow.touches import OPEN, Touches, touches_of
 from cloaca.dataflow.values import MADE, PARTS, UNKNOWN
 from cloaca.errors import DataflowWarning, WorkflowError
-from cloaca.place import place_of
+from cloaca.tasks.place import place_of
 from cloaca.warning import warn
-from cloaca.workflow import Task, Workflow
+from cloaca.workflows.workflow import Task, Workflow
 
 _MOST = 100
 _SETTERS = 4  # of a key that are looked at

@@ -2,7 +2,6 @@
 
 from msgspec.structs import replace
 
-from cloaca.condition import Condition
 from cloaca.engine.fan import Each
 from cloaca.engine.history import History
 from cloaca.engine.ledger import Ledger
@@ -11,6 +10,7 @@ from cloaca.engine.priority import Priority
 from cloaca.engine.sight import Sight
 from cloaca.engine.tries import Tries
 from cloaca.engine.work import Merging, Work
+from cloaca.triggers.condition import Condition
 from cloaca.wire.messages import Assignment
 
 

@@ -9,7 +9,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from heapq import heapify
 
-from cloaca.condition import Condition
 from cloaca.engine.queue import Queue
 from cloaca.engine.run import Run
 from cloaca.engine.seats import Seats
@@ -18,8 +17,9 @@ from cloaca.engine.statuses import Statuses
 from cloaca.engine.tries import Tries
 from cloaca.engine.work import Work
 from cloaca.engine.write import unsuperseded
-from cloaca.rules import DEFAULT, RULES, Ends
-from cloaca.verdict import judge
+from cloaca.triggers.condition import Condition
+from cloaca.triggers.rules import DEFAULT, RULES, Ends
+from cloaca.triggers.verdict import judge
 from cloaca.wire.messages import Failed, Lost, Skipped, Usage
 
 _OPEN = frozenset({State.SUBMITTED, State.RUNNING})

@@ -8,8 +8,6 @@ from itertools import islice
 
 from msgspec.structs import replace
 
-from cloaca import rules, verdict
-from cloaca.condition import Condition
 from cloaca.engine.fan import Fan
 from cloaca.engine.plan import Plan
 from cloaca.engine.state import State
@@ -17,6 +15,8 @@ from cloaca.engine.statuses import Statuses
 from cloaca.engine.work import Work
 from cloaca.errors import InternalError
 from cloaca.loss import error_of
+from cloaca.triggers import rules, verdict
+from cloaca.triggers.condition import Condition
 from cloaca.wire.messages import Failed, Lost, Outcome, Skipped, Usage
 
 End = Usage | Failed | Lost | Skipped | None

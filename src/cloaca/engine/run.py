@@ -29,7 +29,6 @@ from typing import Any
 
 from msgspec.structs import replace
 
-from cloaca import rules
 from cloaca.engine.assigning import Assigning
 from cloaca.engine.events import (
     AttemptEvent,
@@ -57,6 +56,7 @@ from cloaca.engine.state import ENDED, State, Stop
 from cloaca.engine.tries import Tries
 from cloaca.engine.work import Limits, Merging, Work, followers
 from cloaca.errors import InternalError
+from cloaca.triggers import rules
 from cloaca.wire.blobs import LARGE, is_reference, size_of
 from cloaca.wire.composite import is_composite
 from cloaca.wire.messages import (

@@ -2,8 +2,8 @@
 
 from collections.abc import Callable
 
-from cloaca.condition import ContextValue
 from cloaca.errors import InternalError
+from cloaca.triggers.condition import ContextValue
 
 
 class Statuses:

@@ -5,11 +5,11 @@ from dataclasses import dataclass, field
 
 from msgspec import Struct
 
-from cloaca.condition import Condition
 from cloaca.engine.fan import Each
 from cloaca.engine.passing import Passing
 from cloaca.engine.telling import PlaceOf
 from cloaca.retry import RetryPolicy
+from cloaca.triggers.condition import Condition
 
 GRACE_SECONDS = 2.0
 

@@ -8,7 +8,11 @@ from decimal import getcontext, setcontext
 from inspect import isawaitable
 from typing import Any
 
-from cloaca.context import (
+from cloaca.errors import kinds_of
+from cloaca.execution.meter import Meter
+from cloaca.execution.seeding import of_process
+from cloaca.merge.rules import Rules
+from cloaca.tasks.context import (
     Context,
     adopt,
     changes_of,
@@ -19,13 +23,9 @@ from cloaca.context import (
     traffic_of,
     within,
 )
-from cloaca.errors import kinds_of
-from cloaca.execution.meter import Meter
-from cloaca.execution.seeding import of_process
-from cloaca.merge.rules import Rules
-from cloaca.scope import Ask, Scope
-from cloaca.shelf import Shelf, Traffic
-from cloaca.watched import Watched
+from cloaca.tasks.scope import Ask, Scope
+from cloaca.tasks.shelf import Shelf, Traffic
+from cloaca.tasks.watched import Watched
 from cloaca.wire.codec import encode
 from cloaca.wire.frames import encodable
 from cloaca.wire.messages import Assignment, Done, Failed, Skipped, Usage
@@ -168,8 +168,8 @@ def _below_this_file(error: BaseException) -> Any:
 _LEADING = (
     __name__,
     "cloaca.execution.coroutines",
-    "cloaca.handle",
-    "cloaca.binding",
+    "cloaca.tasks.handle",
+    "cloaca.tasks.binding",
     "asyncio.",
     "concurrent.futures.",
 )

@@ -4,8 +4,8 @@ from collections.abc import Awaitable, Callable, Sequence
 from reprlib import repr as shortened
 from typing import Any
 
-from cloaca.context import Context, set_unseen
 from cloaca.execution.seeding import of_process
+from cloaca.tasks.context import Context, set_unseen
 from cloaca.wire.messages import ITEMS, RESULTS
 
 

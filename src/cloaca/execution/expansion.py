@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sized
 from collections.abc import Set as AbstractSet
 from typing import Any
 
-from cloaca.context import Context, set_items
+from cloaca.tasks.context import Context, set_items
 from cloaca.wire.codec import encode, encode_each
 from cloaca.wire.frames import encodable
 

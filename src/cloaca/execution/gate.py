@@ -6,12 +6,12 @@ process, costs this attempt and nothing else.
 
 from collections.abc import Mapping
 
-from cloaca import verdict
-from cloaca.comparison import compares, of_absent
-from cloaca.condition import Condition, ContextValue
-from cloaca.context import Context, cover, is_in_conflict
 from cloaca.errors import ConditionError
 from cloaca.merge.conflict import short
+from cloaca.tasks.context import Context, cover, is_in_conflict
+from cloaca.triggers import verdict
+from cloaca.triggers.comparison import compares, of_absent
+from cloaca.triggers.condition import Condition, ContextValue
 from cloaca.wire.messages import Assignment, Outcome
 
 

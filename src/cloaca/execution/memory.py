@@ -10,7 +10,7 @@ from logging import WARNING, LogRecord
 from pathlib import Path
 from time import monotonic
 
-from cloaca.cgroup import MEMBERSHIP, MOUNT, fields, folders, text
+from cloaca.execution.cgroup import MEMBERSHIP, MOUNT, fields, folders, text
 from cloaca.execution.mark import NONE
 from cloaca.execution.peer import Peer
 from cloaca.wire.messages import Logged
@@ -39,7 +39,7 @@ def private(pid: int) -> int | None:
 class Machine:
     """The memory of this machine, as far as control groups leave it to this process.
 
-    `mount` and `membership`: as `cloaca.cgroup.folders` takes them.
+    `mount` and `membership`: as `cloaca.execution.cgroup.folders` takes them.
     """
 
     def __init__(self, mount: Path = MOUNT, membership: Path = MEMBERSHIP, vmstat: Path = _VMSTAT) -> None:

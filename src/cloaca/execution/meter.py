@@ -12,7 +12,7 @@ from pathlib import Path
 from resource import RUSAGE_SELF, getrusage
 from time import monotonic, process_time
 
-from cloaca.shelf import Traffic
+from cloaca.tasks.shelf import Traffic
 from cloaca.wire.blobs import size_of
 from cloaca.wire.messages import Usage
 

@@ -11,12 +11,12 @@ from contextvars import ContextVar
 from time import sleep
 from typing import Any
 
-from cloaca.context import Context
 from cloaca.execution import attempt
 from cloaca.execution.batch import Batch
 from cloaca.execution.meter import Meter
 from cloaca.execution.seeding import of_process
 from cloaca.execution.workroom import Workroom
+from cloaca.tasks.context import Context
 from cloaca.wire.codec import decode, encode
 from cloaca.wire.messages import (
     Answer,

@@ -30,8 +30,8 @@ from cloaca.execution.outlet import Outlet
 from cloaca.execution.output import Output
 from cloaca.execution.spin import Lookout
 from cloaca.execution.surroundings import enter, here, recognised
-from cloaca.handle import with_handle
-from cloaca.watched import context_kind
+from cloaca.tasks.handle import with_handle
+from cloaca.tasks.watched import context_kind
 from cloaca.wire.frames import FrameReader, decode_down
 from cloaca.wire.functions import load
 from cloaca.wire.messages import (
@@ -198,7 +198,7 @@ class Worker:
         return made if number not in self._bound else self._with_keys(made, *self._bound[number])
 
     def _with_keys(self, function: Any, binding: int, writes: tuple[str, ...] | None) -> Any:
-        from cloaca.binding import bound  # most tasks declare nothing
+        from cloaca.tasks.binding import bound  # most tasks declare nothing
 
         return bound(function, self._load(binding) if binding else None, writes)
 

@@ -8,7 +8,7 @@ from cloaca.execution import attempt
 from cloaca.execution.initializer import Initializer, failure, initializing, name_of
 from cloaca.execution.meter import Meter
 from cloaca.execution.seeding import of_process
-from cloaca.scratch import Space, inside
+from cloaca.tasks.scratch import Space, inside
 from cloaca.wire.messages import Failed, Slice
 
 

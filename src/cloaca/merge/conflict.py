@@ -9,9 +9,9 @@ from decimal import Decimal
 from fractions import Fraction
 from typing import Any
 
-from cloaca.equality import same
 from cloaca.errors import MergeConflict
 from cloaca.merge.change import ABSENT
+from cloaca.merge.equality import same
 from cloaca.merge.strand import Clash
 from cloaca.wire.codec import decode
 from cloaca.wire.messages import Version

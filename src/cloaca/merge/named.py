@@ -18,8 +18,8 @@ from decimal import MAX_EMAX, MIN_EMIN, Context, Decimal, DecimalException, Inex
 from itertools import chain
 from typing import Any, Final, NoReturn
 
-from cloaca.equality import is_found_by_hash, same
 from cloaca.merge.change import ABSENT, Change
+from cloaca.merge.equality import is_found_by_hash, same
 
 # ---- rules that count changes --------------------------------------------------------------------------------------
 

@@ -13,8 +13,8 @@ from dataclasses import dataclass, field, replace
 from itertools import chain, pairwise
 from typing import Any
 
-from cloaca.equality import equal, fingerprint, is_found_by_hash, same
 from cloaca.merge.change import ABSENT, Absent
+from cloaca.merge.equality import equal, fingerprint, is_found_by_hash, same
 from cloaca.merge.lineage import members, set_of
 from cloaca.merge.rules import OnConflict
 from cloaca.merge.strand import Clash, Join, Order, Strand

@@ -3,8 +3,8 @@
 from collections.abc import Iterator
 from typing import Any
 
-from cloaca.equality import is_found_by_hash
 from cloaca.merge.change import ABSENT
+from cloaca.merge.equality import is_found_by_hash
 from cloaca.merge.lineage import members
 from cloaca.merge.named import kind_of_set
 from cloaca.merge.strand import Clash, Join, Strand

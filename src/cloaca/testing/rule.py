@@ -5,8 +5,8 @@ from collections.abc import Callable, Iterator, Sequence
 from itertools import pairwise
 from typing import Any
 
-from cloaca.equality import equal
 from cloaca.merge import by_structure, by_task
+from cloaca.merge.equality import equal
 from cloaca.wire.codec import decode, encode
 
 Rule = Callable[[Any, Sequence[Any]], Any]

@@ -7,7 +7,7 @@ written to them is seen by nobody else. A file holds exactly the bytes that the 
 A file is never changed once its reference has been given away, nor cut short: a mapping stays good after the file has
 been removed. Mappings hold no descriptor (`mmap.mmap` would keep one each).
 
-When files go is not decided here: see `cloaca.storage` and `cloaca.engine.lifetimes`.
+When files go is not decided here: see `cloaca.running.storage` and `cloaca.engine.lifetimes`.
 """
 
 import ctypes

@@ -163,7 +163,7 @@ class Assignment(Message, frozen=True, tag="assign"):
     with it, the task's id and `ended` (how many tries the task ended by itself, so without those that were lost) comes
     the attempt's own. `condition` is the number under which the task's condition was published, where it is asked in
     the attempt: the task begins only if it holds. `item`: the function is called with that, too. `prefix`: what the
-    names of the task's keys begin with, which it leaves out itself: that of a copy (see `cloaca.copies`).
+    names of the task's keys begin with, which it leaves out itself: that of a copy (see `cloaca.workflows.copies`).
     """
 
     attempt: int

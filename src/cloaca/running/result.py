@@ -10,7 +10,6 @@ from functools import cached_property
 from itertools import islice
 from typing import Any, Literal
 
-from cloaca.context import merges_of, of_versions, unchanged
 from cloaca.dataflow.finding import Finding
 from cloaca.engine.ledger import Ledger
 from cloaca.engine.plan import Plan
@@ -20,7 +19,8 @@ from cloaca.errors import MergeConflict, WorkflowFailedError
 from cloaca.failure import raised
 from cloaca.loss import error_of
 from cloaca.merge.rules import Rules
-from cloaca.storage import Leases
+from cloaca.running.storage import Leases
+from cloaca.tasks.context import merges_of, of_versions, unchanged
 from cloaca.wire.blobs import blob_of, preserve, references_in
 from cloaca.wire.messages import Failed, Lost, Outcome, Skipped, Usage, Version
 

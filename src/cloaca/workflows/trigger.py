@@ -2,9 +2,9 @@
 
 from collections.abc import Iterable
 
-from cloaca.condition import Condition
-from cloaca.rules import DEFAULT
-from cloaca.workflow import Task
+from cloaca.triggers.condition import Condition
+from cloaca.triggers.rules import DEFAULT
+from cloaca.workflows.workflow import Task
 
 
 def trigger_of(task: Task) -> str | Condition | None:

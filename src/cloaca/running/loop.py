@@ -4,13 +4,13 @@ import os
 from contextlib import suppress
 from threading import Lock, Thread, current_thread
 
-from cloaca.console import ConsoleThread
-from cloaca.coordinator import AnyJob, Coordinator
 from cloaca.engine.events import Begin, Cancel, Supply
 from cloaca.engine.seats import Seats
 from cloaca.errors import RunnerClosedError, WorkersUnavailableError
 from cloaca.execution.executor import Executor
-from cloaca.storage import Storage
+from cloaca.running.console import ConsoleThread
+from cloaca.running.coordinator import AnyJob, Coordinator
+from cloaca.running.storage import Storage
 
 
 class Inline:

@@ -8,9 +8,9 @@ import os
 import warnings
 from typing import Any, NamedTuple, Self
 
-from cloaca.context import Context, payload_of
-from cloaca.equality import equal
 from cloaca.errors import EncodeError
+from cloaca.merge.equality import equal
+from cloaca.tasks.context import Context, payload_of
 from cloaca.warning import LostChangeWarning, users_line
 from cloaca.wire.codec import SCALARS, decode, encode, inlined
 

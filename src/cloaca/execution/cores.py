@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from math import ceil, inf
 from pathlib import Path
 
-from cloaca.cgroup import MEMBERSHIP, MOUNT, folders, text
+from cloaca.execution.cgroup import MEMBERSHIP, MOUNT, folders, text
 
 _THREAD_VARIABLES = (
     "OMP_NUM_THREADS",

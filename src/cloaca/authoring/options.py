@@ -4,11 +4,11 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final, Literal, TypedDict
 
 from cloaca import argument
-from cloaca.builder import Dependency, check_name, checked_dependencies
-from cloaca.condition import Condition
-from cloaca.context import Context
+from cloaca.authoring.builder import Dependency, check_name, checked_dependencies
 from cloaca.retry import BackoffStrategy, RetryCondition, RetryPolicy
-from cloaca.rules import TriggerRule
+from cloaca.tasks.context import Context
+from cloaca.triggers.condition import Condition
+from cloaca.triggers.rules import TriggerRule
 from cloaca.wire.frames import is_encodable
 
 

@@ -10,10 +10,10 @@ from typing import Any, Final
 
 import msgspec
 
-from cloaca.annotation import converted
-from cloaca.context import Context, limit_writes, task_of
 from cloaca.errors import MissingKeyError, ParameterError
-from cloaca.signature import UNSAID, Parameter
+from cloaca.tasks.annotation import converted
+from cloaca.tasks.context import Context, limit_writes, task_of
+from cloaca.tasks.signature import UNSAID, Parameter
 
 _ABSENT: Final = object()
 _AT: Final = " - at `$"

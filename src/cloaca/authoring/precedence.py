@@ -7,9 +7,9 @@ from collections.abc import Iterator, Sequence
 from difflib import get_close_matches
 from itertools import islice
 
-from cloaca.condition import Condition
 from cloaca.engine.ancestry import Ancestry
 from cloaca.engine.plan import Plan
+from cloaca.triggers.condition import Condition
 
 _LISTED = 20  # findings of one kind
 _COMPARED = 10_000  # names that a missing one is compared with

@@ -3,7 +3,7 @@
 They are values: immutable, equal where they say the same, and they travel. The value that a condition compares with is
 kept encoded, so that changing an object later doesn't change the condition, and what can't be sent is found at once.
 
-Whether a condition holds, `cloaca.verdict` finds out; comparing is the business of `cloaca.comparison`.
+Whether a condition holds, `triggers/verdict` finds out; comparing is the business of `triggers/comparison`.
 """
 
 from collections.abc import Callable, Iterator

@@ -3,8 +3,8 @@
 from collections.abc import Callable
 from typing import Any, TypeVar, Unpack, overload
 
-from cloaca.builder import TaskFunction, WorkflowBuilder, current_builder
-from cloaca.options import (
+from cloaca.authoring.builder import TaskFunction, WorkflowBuilder, current_builder
+from cloaca.authoring.options import (
     TaskOptions,
     callbacks,
     condition,
@@ -17,9 +17,9 @@ from cloaca.options import (
     seconds,
     task_id,
 )
-from cloaca.rules import checked_rule
-from cloaca.signature import form_of
-from cloaca.workflow import Task
+from cloaca.tasks.signature import form_of
+from cloaca.triggers.rules import checked_rule
+from cloaca.workflows.workflow import Task
 
 _F = TypeVar("_F", bound=TaskFunction)
 

@@ -1,14 +1,14 @@
 """Comparison: what the operators of `context_value` say of two values.
 
 As Python compares them, with one exception: where `==` answers for each element, arrays and frames are equal as
-wholes, by type, shape and content (see `cloaca.equality`). So are containers that hold such values.
+wholes, by type, shape and content (see `cloaca.merge.equality`). So are containers that hold such values.
 """
 
 from collections.abc import Callable
 from typing import Any
 
-from cloaca.condition import Operator
-from cloaca.equality import equal
+from cloaca.merge.equality import equal
+from cloaca.triggers.condition import Operator
 
 _OF_PARTS = frozenset({list, tuple, dict})
 

@@ -16,7 +16,6 @@ from operator import attrgetter
 from time import monotonic
 from typing import Any, Generic, TypeAlias, TypeVar
 
-from cloaca.console import Console, ConsoleThread
 from cloaca.engine.batches import BatchRun
 from cloaca.engine.events import (
     AttemptEvent,
@@ -36,7 +35,8 @@ from cloaca.engine.events import (
 from cloaca.engine.run import Run
 from cloaca.engine.seats import Seats
 from cloaca.execution.executor import Executor
-from cloaca.storage import Lease, Leases, Storage, wrote
+from cloaca.running.console import Console, ConsoleThread
+from cloaca.running.storage import Lease, Leases, Storage, wrote
 from cloaca.wire.blobs import is_reference
 from cloaca.wire.messages import (
     Answer,

@@ -6,9 +6,9 @@ tried in vain. So a task that is skipped can be told why, without the rest.
 
 from typing import NamedTuple, Protocol
 
-from cloaca.condition import Always, Combined, Condition, ContextValue, TaskEnded
 from cloaca.errors import InternalError
-from cloaca.rules import told
+from cloaca.triggers.condition import Always, Combined, Condition, ContextValue, TaskEnded
+from cloaca.triggers.rules import told
 
 _LONGEST = 300
 
@@ -66,7 +66,7 @@ def _judge_all(condition: Combined, facts: Facts) -> Verdict:
 def refusal(condition: Condition, facts: Facts) -> str | None:
     """Why a task with this condition isn't to start; `None`: it is to start.
 
-    >>> from cloaca.condition import any_of, task_success
+    >>> from cloaca.triggers.condition import any_of, task_success
     >>> class Failed:
     ...     def status(self, task):
     ...         return "Failed"

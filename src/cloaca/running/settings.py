@@ -7,9 +7,10 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
-from cloaca import argument, cores
+from cloaca import argument
+from cloaca.execution import cores
 from cloaca.seed import LIMIT
-from cloaca.workflow import Workflow
+from cloaca.workflows.workflow import Workflow
 
 ExecutorName = Literal["processes", "serial"]
 

@@ -11,13 +11,13 @@ from itertools import chain, islice
 from queue import SimpleQueue
 from typing import Any
 
-from cloaca.coordinator import Job
 from cloaca.engine.batches import BatchRun
 from cloaca.engine.events import Deliver, Supply
 from cloaca.errors import CloacaError
 from cloaca.failure import raised
-from cloaca.loop import Loop
 from cloaca.loss import error_of
+from cloaca.running.coordinator import Job
+from cloaca.running.loop import Loop
 from cloaca.wire.blobs import LARGE
 from cloaca.wire.codec import decode, encode_unseen
 from cloaca.wire.messages import RESULTS, Done, Failed, Lost

@@ -13,7 +13,7 @@ from functools import partial
 from types import FunctionType
 from typing import Any, Final
 
-from cloaca.place import innermost
+from cloaca.tasks.place import innermost
 
 _HANDLES: Final = frozenset({"handle", "task_handle"})
 _ALONE: Final = (

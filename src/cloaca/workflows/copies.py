@@ -4,19 +4,19 @@ A copy has tasks and keys of its own. Their names are those of the workflow that
 a dot. The dot is what Python puts between a thing and its part; pictures show it as it is, and "::" stands between
 the names of a `TaskNamespace` already.
 
-Inside, nothing has another name than before: see `cloaca.scope`.
+Inside, nothing has another name than before: see `cloaca.tasks.scope`.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Final
 
-from cloaca.condition import Condition, Named, renamed
 from cloaca.engine.passing import Passing, Source
 from cloaca.merge.rules import OnConflict, Rule
-from cloaca.rules import DEFAULT
+from cloaca.triggers.condition import Condition, Named, renamed
+from cloaca.triggers.rules import DEFAULT
 from cloaca.wire.frames import is_encodable
-from cloaca.workflow import Copy, Task, Workflow
+from cloaca.workflows.workflow import Copy, Task, Workflow
 
 SEPARATOR: Final = "."
 

@@ -10,10 +10,9 @@ from dataclasses import replace
 from types import MappingProxyType, MethodType, TracebackType
 from typing import Any, Final, Literal, Self, TypeAlias
 
-from cloaca import argument, precedence, registry
-from cloaca.annotation import typed
-from cloaca.condition import renamed
-from cloaca.copies import Added, checked_inputs, checked_prefix, copied_tasks, copy_of
+from cloaca import argument
+from cloaca.authoring import precedence, registry
+from cloaca.authoring.namespace import WorkflowContext
 from cloaca.dataflow.check import told
 from cloaca.engine.pairing import findings
 from cloaca.engine.plan import Plan, plan
@@ -21,11 +20,13 @@ from cloaca.errors import INPUT, WorkflowError
 from cloaca.merge.given import checked_on_conflict, checked_rules
 from cloaca.merge.named import by_structure
 from cloaca.merge.rules import OnConflict, Rule
-from cloaca.namespace import WorkflowContext
-from cloaca.result import WorkflowResult
-from cloaca.rules import TriggerRule, checked_rule
+from cloaca.running.result import WorkflowResult
+from cloaca.tasks.annotation import typed
+from cloaca.triggers.condition import renamed
+from cloaca.triggers.rules import TriggerRule, checked_rule
 from cloaca.wire.frames import is_encodable
-from cloaca.workflow import Copy, Task, Workflow
+from cloaca.workflows.copies import Added, checked_inputs, checked_prefix, copied_tasks, copy_of
+from cloaca.workflows.workflow import Copy, Task, Workflow
 
 TaskFunction: TypeAlias = Callable[..., Any]
 Dependency: TypeAlias = str | TaskFunction

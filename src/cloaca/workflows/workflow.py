@@ -6,15 +6,15 @@ from functools import cached_property
 from operator import itemgetter
 from typing import Any, Literal
 
-from cloaca import diagram
-from cloaca.annotation import described as described_annotation
-from cloaca.condition import Condition, described
 from cloaca.engine.plan import Plan, plan
 from cloaca.merge.rules import OnConflict, Rule
 from cloaca.retry import RetryPolicy
-from cloaca.rules import DEFAULT
-from cloaca.signature import PLAIN, Form
-from cloaca.version import version
+from cloaca.tasks.annotation import described as described_annotation
+from cloaca.tasks.signature import PLAIN, Form
+from cloaca.triggers.condition import Condition, described
+from cloaca.triggers.rules import DEFAULT
+from cloaca.workflows import diagram
+from cloaca.workflows.version import version
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +94,7 @@ class Workflow:
 
     @cached_property
     def version(self) -> str:
-        """16 hex digits over structure and code: equal where a run would do the same (see `cloaca.version`)."""
+        """16 hex digits over structure and code: equal where a run would do the same (see `workflows/version`)."""
         tasks = ((task.id, task.dependencies, task.function) for task in self.tasks)
         rules = sorted(self.merge.items(), key=itemgetter(0))
         copies = [(copy.prefix, tuple(copy.inputs.items())) for copy in self.copies]

@@ -5,18 +5,18 @@ import time
 from collections.abc import Callable
 from queue import Empty, SimpleQueue
 
-from cloaca import interrupts
-from cloaca.callbacks import Callbacks
-from cloaca.coordinator import Job
 from cloaca.dataflow.finding import Finding
 from cloaca.engine.events import Tell
 from cloaca.engine.run import Run
 from cloaca.errors import InternalError, RunnerClosedError
-from cloaca.loop import Inline, Loop
 from cloaca.merge.rules import Rules
-from cloaca.result import WorkflowResult
+from cloaca.running import interrupts
+from cloaca.running.callbacks import Callbacks
+from cloaca.running.coordinator import Job
+from cloaca.running.loop import Inline, Loop
+from cloaca.running.result import WorkflowResult
 from cloaca.warning import warn
-from cloaca.workflow import Workflow
+from cloaca.workflows.workflow import Workflow
 
 OnEnd = Callable[[Exception | None], None]
 MakeJob = Callable[[OnEnd], Job[Run]]

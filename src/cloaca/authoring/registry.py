@@ -8,7 +8,7 @@ from collections.abc import Callable
 from difflib import get_close_matches
 
 from cloaca.errors import UnknownWorkflowError
-from cloaca.workflow import Workflow
+from cloaca.workflows.workflow import Workflow
 
 _workflows: dict[str, Workflow] = {}
 

@@ -15,8 +15,8 @@ from typing import Any, Final, Union, get_args, get_origin, get_type_hints
 
 import msgspec
 
-from cloaca.place import innermost
-from cloaca.signature import UNSAID, Form, Parameter
+from cloaca.tasks.place import innermost
+from cloaca.tasks.signature import UNSAID, Form, Parameter
 
 _UNIONS: Final = (Union, UnionType)
 

@@ -2,7 +2,7 @@
 
 Nodes are called `t0`, `t1` and so on, by rank; the author's ids appear in labels only, where any text can be escaped.
 Beneath them stand the notes on tasks, if there are any. Mapped tasks have a double border. Tasks of one copy (see
-`cloaca.copies`) stand in a box.
+`cloaca.workflows.copies`) stand in a box.
 """
 
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence

@@ -12,14 +12,14 @@ from difflib import get_close_matches
 from itertools import islice
 from typing import Any, Literal, Self
 
-from cloaca.declaration import Declared
-from cloaca.equality import equal
 from cloaca.errors import INPUT, DecodeError, MergeConflict, StorageFullError
 from cloaca.merge.conflict import Conflict, rivals_of, shown
+from cloaca.merge.equality import equal
 from cloaca.merge.rules import Rules
 from cloaca.merge.settle import Settled, settle
-from cloaca.scope import Ask, Scope
-from cloaca.shelf import Shelf, Traffic
+from cloaca.tasks.declaration import Declared
+from cloaca.tasks.scope import Ask, Scope
+from cloaca.tasks.shelf import Shelf, Traffic
 from cloaca.wire.blobs import LARGE, Part, blob_of, is_content, is_reference
 from cloaca.wire.codec import decode, encode, encode_each, encode_unseen, inlined
 from cloaca.wire.frames import is_encodable

@@ -3,11 +3,11 @@
 from collections.abc import Iterable
 from functools import cached_property
 
-from cloaca.binding import Binding
-from cloaca.signature import Parameter
+from cloaca.tasks.binding import Binding
+from cloaca.tasks.signature import Parameter
 from cloaca.wire.functions import capture
 from cloaca.wire.messages import Publish
-from cloaca.workflow import Task
+from cloaca.workflows.workflow import Task
 
 
 class Bindings:

@@ -9,17 +9,17 @@ from collections.abc import Callable, Mapping, Sequence
 
 from msgspec import Struct
 
-from cloaca.bindings import Bindings
-from cloaca.condition import Condition
 from cloaca.dataflow.effects import keys_set
 from cloaca.engine.fan import Each
 from cloaca.engine.pairing import paired
 from cloaca.engine.plan import Plan
 from cloaca.engine.work import Work
-from cloaca.trigger import asked_in_attempts, trigger_of
+from cloaca.running.bindings import Bindings
+from cloaca.triggers.condition import Condition
 from cloaca.wire.functions import Captured, FunctionCache, RuleOf, next_number
 from cloaca.wire.messages import Publish
-from cloaca.workflow import Task, Workflow
+from cloaca.workflows.trigger import asked_in_attempts, trigger_of
+from cloaca.workflows.workflow import Task, Workflow
 
 
 class Capture(Struct, frozen=True):

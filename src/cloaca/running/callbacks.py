@@ -14,14 +14,14 @@ from functools import partial
 from threading import Lock, RLock, get_ident
 from typing import Any, TypeVar
 
-from cloaca.context import Context, of_ended
 from cloaca.engine.events import Tell
 from cloaca.engine.replica import Replica
 from cloaca.engine.run import Run
 from cloaca.merge.rules import Rules
-from cloaca.result import WorkflowResult
+from cloaca.running.result import WorkflowResult
+from cloaca.tasks.context import Context, of_ended
 from cloaca.wire.messages import Slice
-from cloaca.workflow import Workflow
+from cloaca.workflows.workflow import Workflow
 
 _logger = logging.getLogger("cloaca")
 _Value = TypeVar("_Value")

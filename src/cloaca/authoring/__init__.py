@@ -1,0 +1,1 @@
+"""What users write workflows with: the block, the decorator, and what they check."""
