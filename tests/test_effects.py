@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from cloaca.dataflow.effects import keys_set
+from cloaca.dataflow.touches import keys_set
 
 other: Any = None
 

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
+from cloaca.dataflow.symbols import ADDED, DICT, LIST, NUMBER, REMOVED, SET, TEXT, UNKNOWN
 from cloaca.dataflow.touches import OPEN, Touches, touches_of
-from cloaca.dataflow.values import MADE, PARTS, REMOVED, UNKNOWN
 
 other: Any = None
 KEY = "k"
@@ -75,7 +75,9 @@ def getting(context: Any) -> Any:
     if (mode := context.get("j")) and mode != "slow":
         limit = 1
     context.get("k")
-    return None if limit else context
+    first, second = context.get("l"), context.get("m")
+    other(first[0], second + limit, n=context.get("n"))
+    return context
 
 
 def inside(context: Any) -> None:
@@ -119,6 +121,13 @@ def branching(context: Any) -> None:
     context["g"]
 
 
+def aliased(context: Any) -> None:
+    alias = context
+    alias.set("a", 1)
+    put = context.set
+    put("b", 1)
+
+
 def touches(needs: str = "", looks: str = "", asks: str = "", sets: str = "") -> Touches:
     needed, looked, asked, is_set = (frozenset(keys.split()) for keys in (needs, looks, asks, sets))
     return Touches(needed, looked, is_set, asks=asked)
@@ -127,11 +136,12 @@ def touches(needs: str = "", looks: str = "", asks: str = "", sets: str = "") ->
 @pytest.mark.parametrize(
     ("function", "expected"),
     [
-        (reading, touches("a", "b c d", "d", "sum d")),
+        (reading, touches("a c", "b d", "d", "sum d")),
         (setting, touches("four five", "x", "three", "one two three four five six seven")),
         (removing, touches("c", "", "a b", "a b c")),
         (catching, touches("e f g h", "a b c d", "", "x")),
-        (getting, touches("a b c", "d e f g h i j k")),
+        (getting, touches("b c l m", "a d e f g h i j k n")),
+        (aliased, touches("", "", "", "a b")),
         (inside, touches("", "a", "", "f")),
         (unfolding, touches("rows limit")),
         (Callables(), touches("a", "", "", "call")),
@@ -143,7 +153,7 @@ def touches(needs: str = "", looks: str = "", asks: str = "", sets: str = "") ->
     ],
 )
 def test_constant_keys_are_told(function: Callable[..., Any], expected: Touches) -> None:
-    assert replace(touches_of(function), surely=frozenset(), values={}) == expected
+    assert replace(touches_of(function), surely=frozenset(), makes=frozenset(), values={}) == expected
 
 
 def named(key: str) -> Callable[..., Any]:
@@ -158,7 +168,7 @@ def named(key: str) -> Callable[..., Any]:
 def test_keys_that_stand_in_variables_of_the_module_or_around() -> None:
     for key in ("a", "b", "k"):
         found = touches_of(named(key))
-        assert replace(found, values={}) == touches("", "k", "k", f"{key} k")
+        assert replace(found, surely=frozenset(), makes=frozenset(), values={}) == touches("", "k", "k", f"{key} k")
         assert (found.values[key], found.values["k"]) == ((UNKNOWN, REMOVED) if key != "k" else (UNKNOWN, UNKNOWN))
 
 
@@ -187,66 +197,66 @@ def test_what_is_read_outside_of_branches() -> None:
 class Values:
     """Each method sets "k", to a value of the kind by which it is called."""
 
-    def made(self, context: Any) -> None:
+    def number(self, context: Any) -> None:
         count = context.get("n", 0)
         context.set("k", count + 1)
 
-    def made_by_a_function(self, context: Any) -> None:
+    def number_by_a_function(self, context: Any) -> None:
         context["k"] = round(context["n"], ndigits=2)
 
-    def made_of_texts(self, context: Any) -> Any:
+    def text_of_texts(self, context: Any) -> Any:
         return {"k": f"{context['n']}", "other": 1}
 
-    def made_by_asking(self, context: Any) -> None:
+    def number_by_asking(self, context: Any) -> None:
         context["k"] = context["n"] > other
 
-    def made_of_either(self, context: Any) -> None:
+    def text_of_either(self, context: Any) -> None:
         name = "a"
         if context["n"]:
             name = "b"
         context.set("k", name)
 
-    def made_by_adding(self, context: Any) -> None:
+    def number_by_adding(self, context: Any) -> None:
         context["k"] += 1
 
-    def parts(self, context: Any) -> None:
+    def list_of_members(self, context: Any) -> None:
         context["k"] = [1, *context["n"]]
 
-    def parts_of_a_comprehension(self, context: Any) -> None:
+    def list_of_a_comprehension(self, context: Any) -> None:
         context.set("k", [row for row in context["n"] if row])
 
-    def parts_in_a_variable(self, context: Any) -> None:
+    def dict_in_a_variable(self, context: Any) -> None:
         found = {row: row for row in context["n"]}
         context.set("k", found)
 
-    def parts_by_default(self, context: Any) -> None:
+    def dict_by_default(self, context: Any) -> None:
         context.set("k", context.get("k", {}))
 
-    def parts_appended(self, context: Any) -> None:
+    def list_appended(self, context: Any) -> None:
         rows = context["k"]
         rows.append(1)
         context["k"] = rows
 
-    def parts_set_deep_inside(self, context: Any) -> None:
+    def dict_set_deep_inside(self, context: Any) -> None:
         settings = context["k"]
         settings["mail"]["port"] = 587
         context.set("k", settings)
 
-    def parts_removed(self, context: Any) -> None:
+    def dict_removed(self, context: Any) -> None:
         settings = context["k"]
         del settings["debug"]
         context.set("k", settings)
 
-    def parts_by_a_function(self, context: Any) -> Any:
+    def list_by_a_function(self, context: Any) -> Any:
         return {"k": sorted(context["n"])}
 
-    def parts_by_a_method(self, context: Any) -> Any:
+    def list_by_a_method(self, context: Any) -> Any:
         return {"k": context["n"].sum(axis=0).tolist()}
 
-    def parts_added(self, context: Any) -> None:
+    def list_added(self, context: Any) -> None:
         context["k"] += [1]
 
-    def parts_of_either(self, context: Any) -> None:
+    def list_of_either(self, context: Any) -> None:
         context.set("k", [1] if other else [2])
 
     def unknown(self, context: Any) -> None:
@@ -267,7 +277,7 @@ class Values:
 
 @pytest.mark.parametrize("name", [name for name in vars(Values) if not name.startswith("_")])
 def test_what_a_key_is_set_to(name: str) -> None:
-    expected = next(kind for kind in (MADE, PARTS, UNKNOWN, REMOVED) if name.startswith(kind))
+    expected = next(kind for kind in (NUMBER, TEXT, LIST, DICT, SET, ADDED, UNKNOWN, REMOVED) if name.startswith(kind))
     assert touches_of(getattr(Values(), name)).values["k"] == expected
 
 
@@ -284,11 +294,6 @@ def chosen(context: Any) -> None:
 
 def computed(context: Any) -> None:
     context["a" + KEY] = 1
-
-
-def aliased(context: Any) -> None:
-    alias = context
-    alias.set("a", 1)
 
 
 def bound_anew(context: Any) -> None:
@@ -312,10 +317,8 @@ def wrapped(function: Callable[..., Any]) -> Callable[..., Any]:
         lambda context: context.insert(KEY + "a", 1),
         lambda context: other[context],
         lambda context: context[other or context],
-        lambda context: [*context],
         lambda context: context.update_from_dict(other),
         lambda *contexts: contexts[0].set("a", 1),
-        aliased,
         bound_anew,
         wrapped(reading),
         print,
@@ -334,8 +337,7 @@ def test_other_uses_leave_it_open(function: Any) -> None:
         lambda context: context.set("a".upper(), 1),
         lambda context: context.set("%s" % KEY, 1),  # noqa: UP031 - what is tested
         lambda context: context.set(f"a{KEY}", 1),
-        lambda context: context.set("a" if other else "b", 1),
-        lambda context: context.set(KEY or "b", 1),
+        lambda context: context.set(KEY.lower() or "b", 1),
         lambda context: context.set(other, 1),
         lambda context: context.__setitem__("a", 1),
         computed,
@@ -365,8 +367,14 @@ def test_keys_that_are_made_up_to_be_read(function: Any) -> None:
 def test_what_is_returned_may_set_anything() -> None:
     assert touches_of(lambda context: other).returns_more
     assert touches_of(lambda context: {**other}).returns_more
-    assert touches_of(lambda context: {"a": 1, KEY: 2}).returns_more
-    assert touches_of(lambda context: {"a": 1, KEY: 2}).leaves_more
+    assert touches_of(lambda context: {"a": 1, f"{KEY}": 2}).returns_more
+    assert touches_of(lambda context: {"a": 1, f"{KEY}": 2}).leaves_more
+    assert touches_of(lambda context: other or {"a": 1}).returns_more
+
+
+def test_what_is_returned_sets_nothing() -> None:
+    for function in (lambda context: True, lambda context: 5, lambda context: print(context["a"])):
+        assert not touches_of(function).leaves_more
 
 
 def test_listing_keys_reads_them_all_and_sets_none() -> None:

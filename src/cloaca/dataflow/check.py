@@ -6,7 +6,7 @@ depends on that is told when an execution starts.
 """
 
 import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from collections.abc import Set as AbstractSet
 from dataclasses import replace
 from difflib import get_close_matches
@@ -16,10 +16,11 @@ from weakref import WeakKeyDictionary
 
 from cloaca.dataflow.finding import Finding, Kind
 from cloaca.dataflow.flow import Flow
+from cloaca.dataflow.symbols import ADDED, DICT, LIST, NUMBER, SET, TEXT, kind_of
 from cloaca.dataflow.touches import OPEN, Touches, touches_of
-from cloaca.dataflow.values import MADE, PARTS, UNKNOWN
 from cloaca.errors import DataflowWarning, WorkflowError
 from cloaca.tasks.place import place_of
+from cloaca.triggers.condition import Condition, ContextValue, leaves
 from cloaca.warning import warn
 from cloaca.workflows.workflow import Task, Workflow
 
@@ -90,8 +91,9 @@ class _Analysis:
         self._leaves = [not successors for successors in workflow.plan.successors]
         self._settled = None if workflow.on_conflict is not None else workflow.structured | workflow.merge.keys()
         exceptional = frozenset(rank for rank, task in enumerate(self._tasks) if _is_exceptional(task))
-        passed = {key: source for copy in workflow.copies for key, source in copy.inputs.items()}
-        self._flow = Flow(workflow.plan, [_touches(task, passed) for task in self._tasks], exceptional)
+        self._passed = {key: source for copy in workflow.copies for key, source in copy.inputs.items()}
+        touches = [_declared(task).under(task.prefix) for task in self._tasks]
+        self._flow = Flow(workflow.plan, touches, exceptional, self._passed)
         self._directory = os.getcwd()  # noqa: PTH109 - a prefix of strings, not a path to open
         self._last: tuple[frozenset[str], tuple[Finding, ...]] | None = None
         self._alike: dict[str, list[str]] = {}  # what stands for it may be given too, so it goes with `_last`
@@ -118,7 +120,7 @@ class _Analysis:
         setters = self._flow.setters.get(key)
         if not setters:
             return None if given is None else self._missing(key, rank, given)
-        if given is None and key in self._updated:
+        if given is None and (key in self._updated or not self._is_sure(key, rank)):
             return None
         orders = {one: self._flow.comes_before(rank, one) for one in setters[:_SETTERS]}
         apart = [one for one, comes_before in orders.items() if comes_before is False]
@@ -143,7 +145,7 @@ class _Analysis:
     def _missing(self, key: str, rank: int, given: frozenset[str]) -> Finding | None:
         task = self._tasks[rank]
         is_declared = key == task.for_each or any(task.prefix + one.name == key for one in task.form.parameters)
-        is_sure = is_declared or key in self._flow.touches[rank].surely
+        is_sure = is_declared or self._is_sure(key, rank)
         close = self._close(key, given) if is_sure else []
         if not close and not is_declared:
             return None
@@ -180,10 +182,28 @@ class _Analysis:
 
     def _fitting(self, key: str, *ranks: int) -> str:
         """The rule that fits what these tasks set the key to, as far as their code tells."""
-        if any(self._flow.value(rank, key) == UNKNOWN for rank in ranks):
-            return "cloaca.merge.last}, or .by_structure for lists and dicts"
-        is_count = all(self._flow.value(rank, key) == MADE and key in self._flow.touches[rank].reads for rank in ranks)
-        return f"cloaca.merge.{'sum' if is_count else 'last'}}}"
+        kinds = {kind_of(self._flow.value(rank, key)) for rank in ranks}
+        is_read = all(key in self._flow.touches[rank].reads for rank in ranks)
+        if SET in kinds:
+            return "cloaca.merge.union}"
+        if is_read and kinds <= {NUMBER, ADDED}:
+            return "cloaca.merge.sum}" if ADDED not in kinds else "cloaca.merge.sum}, .concat or .union"
+        if is_read and TEXT in kinds:
+            return "cloaca.merge.concat}"
+        if kinds <= {NUMBER, TEXT} or {LIST, DICT} <= kinds:
+            return "cloaca.merge.last}"
+        return "cloaca.merge.last}, or .by_structure for lists and dicts"
+
+    def _is_sure(self, key: str, rank: int) -> bool:
+        """Whether the task reads the key on every way through its code, by whatever name it has for it."""
+        surely = self._flow.touches[rank].surely
+        return key in surely or any(self._source(inner) == key for inner in surely if inner in self._passed)
+
+    def _source(self, key: str) -> str:
+        """The key from which the value comes that was passed in for that one, through all copies."""
+        while key in self._passed:
+            key = self._passed[key]
+        return key
 
     def _declared(self) -> Iterator[Finding]:
         """Where what a task declares to set, and what its code sets, differ."""
@@ -227,38 +247,41 @@ class _Analysis:
         return Finding(kind, names[0], key, message, tuple(names[1:]), tuple(places))
 
 
-def _touches(task: Task, passed: Mapping[str, str]) -> Touches:
-    """What is known of the task: what it declares, and what its code tells.
-
-    `passed`: the keys of copies that are passed in to them, with those that their values come from.
-    """
-    touched = _declared(task).under(task.prefix)
-    found = touched.needs & passed.keys() if task.prefix else frozenset()
-    if not found:
-        return touched
-    return replace(touched, needs=touched.needs - found, looks=touched.looks | {passed[key] for key in found})
-
-
 def _declared(task: Task) -> Touches:
-    """The same with the names that its function has for keys."""
+    """What is known of the task, by the names that its function has for keys: what it declares, and what code tells."""
     touched = touches_of(task.function)
     if not (task.form.parameters or task.writes is not None or task.for_each or task.trigger_rules or task.reads):
         return touched
+
+    def inner(keys: Iterable[str]) -> set[str]:
+        return {key.removeprefix(task.prefix) for key in keys}
+
     required = {parameter.name for parameter in task.form.parameters if parameter.is_required}
     optional = {parameter.name for parameter in task.form.parameters if not parameter.is_required}
-    asked = [key.removeprefix(task.prefix) for key in (task.trigger_rules.keys if task.trigger_rules else ())]
-    said = {key.removeprefix(task.prefix) for key in task.reads or ()} - touched.looks - optional
-    needs = touched.needs | required | said | ({task.for_each.removeprefix(task.prefix)} if task.for_each else set())
+    compared, asked = _asked(task.trigger_rules)
+    said = inner(task.reads or ()) - touched.looks - touched.asks - optional
+    certain = required | inner(compared) | inner([task.for_each] if task.for_each else ())
     sets = touched.sets if task.writes is None else frozenset(task.writes)
+    guarded = inner(asked)
     return replace(
         touched,
-        needs=needs - set(asked),
-        looks=touched.looks | optional | set(asked),
+        needs=(touched.needs | certain | said) - guarded,
+        looks=touched.looks | optional | guarded,
+        asks=touched.asks | guarded,
         sets=sets,
-        values=dict.fromkeys(sets, PARTS) if task.for_each else touched.values,
+        values=dict.fromkeys(sets, LIST) if task.for_each else touched.values,
         sets_more=touched.sets_more and task.writes is None,
+        surely=touched.surely | certain | said,
         returns_more=touched.returns_more and task.writes is None,
+        makes=touched.makes | (sets - touched.sets),
     )
+
+
+def _asked(condition: Condition | None) -> tuple[set[str], set[str]]:
+    """The keys whose values a condition compares, and those of which it only asks whether they are there."""
+    looked_at = [leaf for leaf in leaves(condition) if isinstance(leaf, ContextValue)] if condition else []
+    asked = {leaf.key for leaf in looked_at if leaf.operator in ("exists", "not_exists")}
+    return {leaf.key for leaf in looked_at} - asked, asked
 
 
 def _is_exceptional(task: Task) -> bool:

@@ -9,8 +9,8 @@ from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
 
+from cloaca.dataflow.symbols import ADDED, KINDS, PARTS, REMOVED, UNKNOWN
 from cloaca.dataflow.touches import Touches
-from cloaca.dataflow.values import MADE, PARTS, UNKNOWN
 from cloaca.engine.ancestry import FEW, Ancestry
 from cloaca.engine.plan import Plan
 
@@ -19,6 +19,7 @@ MOST_KEYS = 8 * AT_ONCE
 MOST_STEPS = 8
 """How many tasks are walked over and standing writes looked at, for each task of the workflow."""
 FEW_TASKS = 100
+_VAGUE = frozenset({UNKNOWN, ADDED})
 
 _Standing = Mapping[str, tuple[int, ...]]
 
@@ -26,11 +27,19 @@ _Standing = Mapping[str, tuple[int, ...]]
 class Flow:
     """What flows between the tasks of a plan. `touches` are by rank.
 
-    `exceptional` are tasks that may be skipped where all goes well.
+    `exceptional` are tasks that may be skipped where all goes well. `passed`: keys of copies, with those from which
+    their values come.
     """
 
-    def __init__(self, plan: Plan, touches: Sequence[Touches], exceptional: frozenset[int]) -> None:
+    def __init__(
+        self,
+        plan: Plan,
+        touches: Sequence[Touches],
+        exceptional: frozenset[int],
+        passed: Mapping[str, str] | None = None,
+    ) -> None:
         self._exceptional = exceptional
+        self._passed = passed or {}
         self._plan = plan
         self._ancestry = Ancestry(plan)
         self._steps = MOST_STEPS * (len(touches) + FEW_TASKS)
@@ -55,20 +64,39 @@ class Flow:
     # ---- keys that nobody before sets ------------------------------------------------------------------------------
 
     def _unmet(self) -> dict[str, list[int]]:
-        """The keys that tasks need, and that surely no task before them sets, with those tasks."""
+        """The keys that tasks need, and that surely no task before them sets, with those tasks.
+
+        Where the value of another key was passed in for one, that key is needed.
+        """
+        needed: dict[str, list[int]] = defaultdict(list)
+        for rank, touched in enumerate(self.touches):
+            if not self.beneath_open[rank] and not touched.sets_more:
+                for key in touched.needs - touched.sets:
+                    needed[key].append(rank)
+        unmet: dict[str, list[int]] = {}
+        while needed:
+            found = self._unmet_of(needed)
+            needed = defaultdict(list)
+            for key, ranks in found.items():
+                source = self._passed.get(key)
+                if source is None:
+                    unmet[key] = sorted({*unmet.get(key, ()), *ranks})
+                else:
+                    needed[source] += ranks
+        return unmet
+
+    def _unmet_of(self, needed: Mapping[str, Sequence[int]]) -> dict[str, list[int]]:
+        """The same of these keys and tasks."""
         unmet: dict[str, list[int]] = defaultdict(list)
         unclear: dict[str, list[int]] = defaultdict(list)
-        for rank, touched in enumerate(self.touches):
-            if self.beneath_open[rank] or touched.sets_more:
-                continue
-            for key in touched.needs - touched.sets:
-                if key not in self.setters:
-                    unmet[key].append(rank)
-                elif not self._is_near(rank, key):
-                    unclear[key].append(rank)
-        for key, rank in self._not_reached(unclear):
+        for key, ranks in needed.items():
+            if key in self.setters:
+                unclear[key] = [rank for rank in ranks if not self._is_near(rank, key)]
+            else:
+                unmet[key] += ranks
+        for key, rank in self._not_reached({key: ranks for key, ranks in unclear.items() if ranks}):
             unmet[key].append(rank)
-        return dict(unmet)
+        return unmet
 
     def _is_near(self, rank: int, key: str) -> bool:
         """Whether a few looks tell that a task before it sets the key."""
@@ -140,6 +168,7 @@ class Flow:
                     yield key, one, other, rank
                     asked.discard(key)
             own = touched.sets & asked
+            self._steps -= len(found) if own else 0
             standing.append({**found, **dict.fromkeys(own, (rank,))} if own else found)
         yield from self._left(standing, asked)
 
@@ -192,6 +221,11 @@ class Flow:
         return (*ranks[:1], rank)
 
     def _agree(self, one: int, other: int, key: str) -> bool:
-        """Whether what both set is one value, or is merged by its parts, as far as their code tells."""
+        """Whether what both set is one value, or is merged by its parts, or perhaps only one of them sets it."""
+        if key not in self.touches[one].makes and key not in self.touches[other].makes:
+            return True
         values = {self.value(rank, key) for rank in (one, other)}
-        return values in ({PARTS}, {PARTS, UNKNOWN}) or (len(values) == 1 and values.isdisjoint({MADE, UNKNOWN}))
+        if len(values) == 1:
+            (value,) = values
+            return value not in KINDS or value in PARTS or value == REMOVED
+        return len(values & PARTS) == 1 and not values.isdisjoint(_VAGUE)

@@ -7,14 +7,21 @@ A key may stand in a variable of the module, or of a function around. Those are 
 functions of a loop share their code: until then such a key is known by the name of its variable.
 """
 
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
-from functools import lru_cache
-from types import CodeType, FunctionType
+from functools import lru_cache, partial
+from types import CodeType, FunctionType, MethodType
 from typing import Any, Final
 
 from cloaca.dataflow.callee import DEEPEST, called_by
-from cloaca.dataflow.uses import Uses, uses_of
+from cloaca.dataflow.reading import uses_of
+from cloaca.dataflow.symbols import DICT, LIST, REMOVED, SET, UNKNOWN, VARIABLE, together
+
+_ATOMS: Final = (str, int, float, bool, bytes, type(None))
+_COLLECTIONS: Final[Mapping[type, str]] = {list: LIST, dict: DICT, set: SET}
+
+Held = tuple[str | None, str]
+"""Of a variable: the text that it holds, if it does, and what a key is set to that is set to it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,10 +29,10 @@ class Touches:
     """`needs`: keys that it counts on; `looks`: keys that it reads otherwise; `sets`: those that it may set.
 
     `asks`: keys of which it only wants to know whether they are there. `surely`: of the keys needed, those that it
-    reads outside of branches.
+    reads on every way through its code; `makes`: those that it sets on every way.
 
     `reads_more`, `sets_more`: it may read, or set, others; `returns_more`: what it returns may set others. `values`:
-    what each key is set to (see `dataflow/values`).
+    what each key is set to (see `dataflow/symbols`).
     """
 
     needs: frozenset[str] = frozenset()
@@ -37,6 +44,7 @@ class Touches:
     asks: frozenset[str] = frozenset()
     surely: frozenset[str] = frozenset()
     returns_more: bool = False
+    makes: frozenset[str] = frozenset()
 
     def under(self, prefix: str) -> "Touches":
         """The same with other names for keys: those of a copy of a workflow."""
@@ -48,7 +56,8 @@ class Touches:
 
         values = {prefix + key: value for key, value in self.values.items()}
         needs, looks, sets, asks = named(self.needs), named(self.looks), named(self.sets), named(self.asks)
-        return replace(self, needs=needs, looks=looks, sets=sets, values=values, asks=asks, surely=named(self.surely))
+        surely, makes = named(self.surely), named(self.makes)
+        return replace(self, needs=needs, looks=looks, sets=sets, values=values, asks=asks, surely=surely, makes=makes)
 
     @property
     def leaves_more(self) -> bool:
@@ -74,34 +83,72 @@ def touches_of(function: Callable[..., Any]) -> Touches:
     >>> [*found.needs], [*found.looks], [*found.sets], found.leaves_more
     (['x'], ['factor'], ['total'], False)
     """
-    place, called = 0, function
+    found = _innermost(function, called_by)
+    if found is None or "__wrapped__" in found[0].__dict__:
+        return OPEN
+    try:
+        return _of_function(*found)
+    except Exception:  # noqa: BLE001 - code that isn't understood is no reason to end a block
+        return OPEN
+
+
+def keys_set(function: Callable[..., Any]) -> tuple[str, ...]:
+    """The keys that a task function sets as far as its code tells, in the order in which it does, each once.
+
+    Asked where a task is to count as one that has set its keys without having run: a mapped task without items. What
+    decorators say that they wrap counts as what runs.
+
+    >>> def load(context):
+    ...     context["rows"] = [1, 2]
+    ...     return {"year": 2026, "count": 2}
+    >>> keys_set(load)
+    ('rows', 'year', 'count')
+    """
+    found = _innermost(function, _wrapped_by)
+    values = _of_function(*found).values if found is not None else {}
+    return tuple([key for key, value in values.items() if value != REMOVED])
+
+
+def _innermost(function: Any, called: Callable[[Any], tuple[Any, int]]) -> tuple[FunctionType, str] | None:
+    """What runs in the end, and what it calls the context, which is the first argument."""
+    place = 0
     for _ in range(DEEPEST):
-        if isinstance(called, FunctionType):
-            code = called.__code__
-            is_clear = "__wrapped__" not in called.__dict__ and place < code.co_argcount
-            return _of_function(called, code.co_varnames[place]) if is_clear else OPEN
-        called, given = called_by(called)
-        if called is None:
-            return OPEN
+        inner, given = called(function)
+        if inner is None:
+            is_clear = isinstance(function, FunctionType) and place < function.__code__.co_argcount
+            return (function, function.__code__.co_varnames[place]) if is_clear else None
+        function = inner
         place += given
-    return OPEN
+    return None
+
+
+def _wrapped_by(function: Any) -> tuple[Any, int]:
+    """What it calls, or else what it says that it wraps."""
+    if not isinstance(function, partial | MethodType) and hasattr(function, "__wrapped__"):
+        return function.__wrapped__, 0
+    return called_by(function)
+
+
+# ---- keys in variables ---------------------------------------------------------------------------------------------
 
 
 def _of_function(function: FunctionType, context: str) -> Touches:
     code = function.__code__
     variables = uses_of(code, context).variables
-    return _answer(code, context, tuple([_text_in(function, variable) for variable in variables]))
+    return _answer(code, context, tuple([_held_by(function, variable) for variable in variables]))
 
 
-def _text_in(function: FunctionType, variable: str) -> str | None:
-    """The text that a variable around the function holds at present, if it is one."""
-    code, value = function.__code__, None
+def _held_by(function: FunctionType, variable: str) -> Held:
+    """What a variable around the function holds at present."""
+    code = function.__code__
     if variable in code.co_freevars:
         cell = (function.__closure__ or ())[code.co_freevars.index(variable)]
-        value = next(iter(_contents(cell)), None)
-    elif variable in code.co_names:
-        value = function.__globals__.get(variable)
-    return value if type(value) is str else None
+        value = next(iter(_contents(cell)), _held_by)
+    else:
+        value = function.__globals__.get(variable, _held_by)
+    if type(value) is str:
+        return value, repr(value)
+    return None, repr(value) if type(value) in _ATOMS else _COLLECTIONS.get(type(value), UNKNOWN)
 
 
 def _contents(cell: Any) -> Iterator[Any]:
@@ -112,28 +159,65 @@ def _contents(cell: Any) -> Iterator[Any]:
 
 
 @lru_cache(maxsize=4096)
-def _answer(code: CodeType, context: str, texts: tuple[str | None, ...]) -> Touches:
-    """The answer where the variables that hold keys hold these texts."""
+def _answer(code: CodeType, context: str, held: tuple[Held, ...]) -> Touches:
+    """The answer where the variables around the function hold this."""
     uses = uses_of(code, context)
-    return _touches(uses.named(dict(zip(uses.variables, texts, strict=True))) if texts else uses)
+    touches = _unnamed(code, context)
+    if not held:
+        return _guarded(touches)
+    return _guarded(_named(touches, {f"{VARIABLE}{name}": one for name, one in zip(uses.variables, held, strict=True)}))
 
 
-def _touches(uses: Uses) -> Touches:
-    """A key that a function asks about elsewhere isn't one that it counts on."""
-    guarded = uses.needs & (uses.looks | uses.asks)
-    needs = _frozen(uses.needs - guarded)
+@lru_cache(maxsize=4096)
+def _unnamed(code: CodeType, context: str) -> Touches:
+    uses = uses_of(code, context)
+    needs = uses.needs | (uses.missed - uses.tested)
     return Touches(
-        needs,
-        _frozen(uses.looks | guarded),
-        _frozen(uses.values),
+        frozenset(needs),
+        frozenset(uses.looks | (uses.got - needs) | (needs if uses.lists else set())),
+        frozenset(uses.values),
         uses.reads_more,
         uses.sets_more,
-        uses.values,
-        _frozen(uses.asks),
-        needs if needs == uses.surely else _frozen(uses.surely - guarded),
+        {key: uses.value(key) for key in uses.values},
+        frozenset(uses.asks),
+        (uses.surely_read or frozenset()) & needs,
         uses.returns_more,
+        frozenset(uses.surely_set or ()),
     )
 
 
-def _frozen(keys: Collection[str]) -> frozenset[str]:
-    return frozenset(keys) if keys else _NONE
+def _named(touches: Touches, held: Mapping[str, Held]) -> Touches:
+    """The same with the keys that variables hold. One that holds none may be any key."""
+
+    def named(keys: Iterable[str]) -> frozenset[str]:
+        return frozenset([text for key in keys if (text := held.get(key, (key, ""))[0]) is not None])
+
+    values: dict[str, str] = {}
+    for key, value in touches.values.items():
+        name = held.get(key, (key, ""))[0]
+        if name is not None:
+            kind = held.get(value, (None, value))[1]
+            values[name] = together(values.get(name, kind), kind)
+    unknown = {key for key, (text, _) in held.items() if text is None}
+    return Touches(
+        named(touches.needs),
+        named(touches.looks),
+        frozenset(values),
+        touches.reads_more or not unknown.isdisjoint(touches.needs | touches.looks | touches.asks),
+        touches.sets_more or not unknown.isdisjoint(touches.values),
+        values,
+        named(touches.asks),
+        named(touches.surely),
+        touches.returns_more,
+        named(touches.makes),
+    )
+
+
+def _guarded(touches: Touches) -> Touches:
+    """A key that a function looks for elsewhere isn't one that it counts on."""
+    guarded = touches.needs & (touches.looks | touches.asks)
+    if not guarded:
+        return touches
+    return replace(
+        touches, needs=touches.needs - guarded, looks=touches.looks | guarded, surely=touches.surely - guarded
+    )

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 from msgspec import Struct
 
-from cloaca.dataflow.effects import keys_set
+from cloaca.dataflow.touches import keys_set
 from cloaca.engine.fan import Each
 from cloaca.engine.pairing import paired
 from cloaca.engine.plan import Plan
