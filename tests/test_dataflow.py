@@ -42,8 +42,8 @@ def kinds(found: Sequence[Finding]) -> list[tuple[str, str, str]]:
 
 def sets(key: str, value: Any = None) -> Callable[..., Any]:
     """A function of known code that sets one key to a value of which nothing is known."""
-    scope: dict[str, Any] = {"value": [1] if value is None else value}
-    exec(f"def task(context):\n    context.set({key!r}, value)", scope)
+    scope: dict[str, Any] = {"made": lambda: [1] if value is None else value}
+    exec(f"def task(context):\n    context.set({key!r}, made())", scope)
     return scope["task"]  # type: ignore[no-any-return]
 
 
@@ -377,14 +377,14 @@ def ladder_that_reads_what_is_far_above(size: int) -> None:
 
 def fan_in_of_plain_writes(size: int) -> None:
     branches = [f"t{n}" for n in range(size)]
-    touched = [Touches(sets=frozenset({"k"}), values={"k": str(n)}) for n in range(size)]
+    touched = [Touches(sets=frozenset({"k"}), values={"k": str(n)}, makes=frozenset({"k"})) for n in range(size)]
     compiled = plan("w", [*((branch, []) for branch in branches), ("join", branches)])
     flow = Flow(compiled, [*touched, Touches(frozenset({"k"}))], frozenset())
     assert [key for key, *_ in flow.clashes(frozenset())] == ["k"]
 
 
 def branches_that_meet_at_the_end(size: int) -> None:
-    touched = [Touches(sets=frozenset({"k", f"own{n}"})) for n in range(size)]
+    touched = [Touches(sets=frozenset({"k", f"own{n}"}), makes=frozenset({"k"})) for n in range(size)]
     flow = Flow(plan("w", [(f"t{n}", []) for n in range(size)]), touched, frozenset())
     assert [key for key, *_ in flow.clashes(frozenset())] == ["k"]
 

@@ -380,3 +380,156 @@ def test_what_is_returned_sets_nothing() -> None:
 def test_listing_keys_reads_them_all_and_sets_none() -> None:
     found = touches_of(lambda context: context.set("a", len(context.keys())))
     assert (found.reads_more, found.sets_more) == (True, False)
+
+
+# ---- ways through the code -----------------------------------------------------------------------------------------
+
+
+class Ways:
+    """Each method does what its docstring says: keys that it needs; that it reads otherwise; sets; sets for certain."""
+
+    def caught_further_out(self, context: Any) -> None:
+        """| a b | c | c"""
+        try:
+            with other("x") as file:
+                other(file, context["a"])
+        except OSError:
+            other()
+        try:
+            try:
+                other(context["b"])
+            finally:
+                context.set("c", 1)
+        except (KeyError, ValueError, TypeError, other.Error, other.Another, other.Third):
+            other()
+        context["c"] = 1
+
+    def found_by_listing(self, context: Any) -> None:
+        """| a b | |"""
+        if "a" in context.keys():  # noqa: SIM118 - what is tested
+            other(context["a"])
+        if {"b"} <= set(context.to_dict()):
+            other(context["b"])
+
+    def found_by_a_loop(self, context: Any) -> None:
+        """| a b | |"""
+        if all(key in context for key in ("a", "b")):
+            other(context["a"], context["b"])
+
+    def none_is_fine(self, context: Any) -> None:
+        """| a b c d e f g | x | x"""
+        other(context.get("a"), since=context.get("b"))
+        print(f"{context.get('c')}")
+        context["x"] = context.get("d")
+        if other.isna(limit := context.get("e")):
+            limit = 3
+        if isinstance(options := context.get("f"), dict):
+            other(options["x"], limit)
+        if context.get("g") == other.MODE:
+            other()
+
+    def either(self, context: Any) -> None:
+        """a | b | k l | k"""
+        if context["a"] == "fast":
+            context["k"] = 1
+        else:
+            context["k"] = 2
+            context["l"] = context.get("b", 3)
+
+    def unless_it_returns(self, context: Any) -> None:
+        """a b | | k |"""
+        if context["a"] != "fast":
+            return
+        context["k"] = context["b"]
+
+    def perhaps_never(self, context: Any) -> None:
+        """a b c | | k |"""
+        for row in context["a"]:
+            if not row:
+                continue
+            context["k"] = context["b"]
+        while other():
+            other(context["c"])
+            break
+
+    def one_after_the_other(self, context: Any) -> None:
+        """| | status | status"""
+        context["status"] = "running"
+        other()
+        context["status"] = "done"
+
+    def by_any_name(self, context: Any) -> None:
+        """a | b | x y | x y"""
+        context.set(value=1, key="x")
+        context.get(default=3, key="b")
+        context.set("y", value=context["a"])
+
+    def later(self, context: Any) -> Callable[[], None]:
+        """| a | k more |"""
+        name = other()
+
+        def call() -> None:
+            context["k"] = context["a"]
+
+        context.set("more", call)
+        return None if name else call  # type: ignore[return-value]
+
+    def chosen_by_match(self, context: Any) -> None:
+        """a | b | k |"""
+        match context.get("b"):
+            case other.FAST:
+                context["k"] = context["a"]
+            case _:
+                other()
+
+
+def keys(text: str) -> frozenset[str]:
+    return frozenset(text.split())
+
+
+@pytest.mark.parametrize("name", [name for name in vars(Ways) if not name.startswith("_")])
+def test_what_is_done_on_which_ways(name: str) -> None:
+    function = getattr(Ways(), name)
+    needs, looks, sets, makes = map(keys, function.__doc__.split("|"))
+    found = touches_of(function)
+    assert (found.needs, found.looks, found.sets) == (needs, looks, sets)
+    if name != "later":
+        assert found.makes == makes
+
+
+def test_what_is_set_last_counts() -> None:
+    assert touches_of(Ways().one_after_the_other).values == {"status": "'done'"}
+
+
+def test_a_local_variable_hides_one_of_the_module() -> None:
+    def hiding(context: Any) -> None:
+        KEY = other()  # noqa: N806 - what is tested
+
+        def inner() -> None:
+            context[KEY] = 1
+
+        inner()
+
+    def changing(context: Any) -> None:
+        global KEY  # noqa: PLW0603 - what is tested
+        KEY = "other"
+        context[KEY] = 1
+
+    for function in (hiding, changing):
+        assert touches_of(function).sets_more
+        assert touches_of(function).sets == frozenset()
+
+
+@pytest.mark.parametrize("line", ["x{n} = x{before} + 1", "x0 += [x{before}, {n}]", "if x0: x{n} = x{before}"])
+def test_long_code_is_read(line: str) -> None:
+    lines = [line.format(n=n, before=n - 1) for n in range(1, 400)]
+    scope: dict[str, Any] = {}
+    exec("def task(context):\n x0 = 0\n " + "\n ".join(lines) + "\n context['k'] = context['a']", scope)
+    found = touches_of(scope["task"])
+    assert (set(found.needs), set(found.sets)) == ({"a"}, {"k"})
+
+
+def test_very_long_code_may_do_anything() -> None:
+    scope: dict[str, Any] = {}
+    exec("def task(context):\n " + "other = [1, 2, 3]\n " * 20_000 + "context['k'] = other", scope)
+    assert touches_of(scope["task"]) == OPEN

@@ -51,7 +51,8 @@ class Reading(Protocol):
         """The key that it is."""
 
     def need(self, symbol: Symbol) -> Symbol:
-        """It is read."""
+        """It is read; returns what stands for its value."""
+        ...
 
     def write(self, symbol: Symbol, value: Symbol) -> None:
         """It is set."""

@@ -6,7 +6,7 @@ depends on that is told when an execution starts.
 """
 
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from collections.abc import Set as AbstractSet
 from dataclasses import replace
 from difflib import get_close_matches
@@ -22,6 +22,7 @@ from cloaca.errors import DataflowWarning, WorkflowError
 from cloaca.tasks.place import place_of
 from cloaca.triggers.condition import Condition, ContextValue, leaves
 from cloaca.warning import warn
+from cloaca.workflows.copies import SEPARATOR
 from cloaca.workflows.workflow import Task, Workflow
 
 _MOST = 100
@@ -30,12 +31,12 @@ _COMPARED = 1000
 _ON_FAILURE = frozenset({"one_failed", "all_failed"})
 
 
-def check(workflow: Workflow, input_keys: Iterable[str] | None = None) -> tuple[Finding, ...]:
+def check(workflow: Workflow, input_keys: Collection[str] | None = None) -> tuple[Finding, ...]:
     """What looks like a mistake in how values go from task to task, as far as declarations and code tell.
 
     `input_keys` are the keys that an execution would be given; without them any key may be one of those.
 
-    Raises `TypeError` where `workflow` is none: `builder.build()` returns one.
+    Raises `TypeError` where `workflow` is none (`builder.build()` returns one), and where `input_keys` are no texts.
 
     >>> import cloaca
     >>> with cloaca.WorkflowBuilder("sales", check="off") as builder:
@@ -52,6 +53,8 @@ def check(workflow: Workflow, input_keys: Iterable[str] | None = None) -> tuple[
     """
     if not isinstance(workflow, Workflow):
         raise TypeError(f"cloaca.check takes a workflow, as builder.build() returns it, not {workflow!r}.")
+    if isinstance(input_keys, str) or not all(isinstance(key, str) for key in input_keys or ()):
+        raise TypeError(f"cloaca.check takes keys as input_keys, as in ['rows', 'year'], not {input_keys!r}.")
     analysis = _analysis(workflow)
     return (*analysis.likely(None if input_keys is None else frozenset(input_keys)), *analysis.unread)
 
@@ -128,12 +131,26 @@ class _Analysis:
             return None
         reader = self._tasks[rank].id
         setter = self._tasks[(apart or setters)[0]].id
-        lead = f"Task {reader!r} reads key {key!r}, which task {setter!r} sets"
+        lead = f"{self._reads(rank, key)}, which task {setter!r} sets"
         if apart:
-            text = f"{lead} without coming before it: add {setter!r} to the dependencies of {reader!r}"
+            text = f"{lead} without coming before it: {self._advice(rank, apart[0])}"
             return self._finding("unordered", key, text, rank, apart[0])
         text = f"{lead} after it: give {key!r} in the input, or set it in a task before {reader!r}"
         return self._finding("late", key, text, rank, setters[0])
+
+    def _reads(self, rank: int, key: str) -> str:
+        """That a task reads a key, perhaps under the name under which it was passed in to a copy."""
+        task = self._tasks[rank]
+        inner = next((name for name in self._flow.touches[rank].needs if self._source(name) == key != name), None)
+        return f"Task {task.id!r} reads key {key!r}" + (f" (passed in as {inner!r})" if inner is not None else "")
+
+    def _advice(self, reader: int, setter: int) -> str:
+        """What makes one task come before another; all of a copy's tasks come after what the copy depends on."""
+        first, later = self._tasks[setter].id, self._tasks[reader]
+        if later.prefix and not first.startswith(later.prefix):
+            name = later.prefix.removesuffix(SEPARATOR)
+            return f"add {first!r} to add_workflow(..., prefix={name!r}, dependencies=[...])"
+        return f"add {first!r} to the dependencies of {later.id!r}"
 
     @cached_property
     def _updated(self) -> AbstractSet[str]:
@@ -146,18 +163,20 @@ class _Analysis:
         task = self._tasks[rank]
         is_declared = key == task.for_each or any(task.prefix + one.name == key for one in task.form.parameters)
         is_sure = is_declared or self._is_sure(key, rank)
-        close = self._close(key, given) if is_sure else []
+        close = self._close(key, task.prefix, given) if is_sure else []
         if not close and not is_declared:
             return None
         meant = f": did it mean {' or '.join(map(repr, close))}?" if close else "."
-        text = f"Task {task.id!r} reads key {key!r}, which no task sets and the input lacks{meant}"
+        text = f"{self._reads(rank, key)}, which no task sets and the input lacks{meant}"
         return self._finding("missing", key, text, rank)
 
-    def _close(self, key: str, given: frozenset[str]) -> list[str]:
-        """The names most like the key, of those that there are."""
+    def _close(self, key: str, prefix: str, given: frozenset[str]) -> list[str]:
+        """The names most like the key, of those that there are; in a copy, of the copy's. Few keys are looked up."""
         if key not in self._alike:
-            names = islice([*given, *(name for name in self._flow.setters if name not in given)], _COMPARED)
-            self._alike[key] = get_close_matches(key, names, 2)
+            names = [*given, *(name for name in {**self._flow.setters, **self._passed} if name not in given)]
+            inner = [name.removeprefix(prefix) for name in names if name.startswith(prefix)][:_COMPARED]
+            close = get_close_matches(key.removeprefix(prefix), inner, 2) if len(self._alike) < _MOST else []
+            self._alike[key] = [prefix + name for name in close]
         return self._alike[key]
 
     @cached_property

@@ -109,7 +109,8 @@ class Reader:
             depth = self._guards.depth(step.offset)
             if depth is None:
                 return None
-            waiting = State([ANY] * depth, self._steady, *self._starts.get(step.offset, ()))
+            read, written = self._starts.get(step.offset, (frozenset(), {}))
+            waiting = State([ANY] * depth, self._steady, read, written)
         if waiting is not None:
             state = waiting if state is None else state.join(waiting)
         if state is not None and step.offset in self._loops:
@@ -279,6 +280,10 @@ class Reader:
             self.push(MAYBE if CONTEXT in (self._around.get(name), self._state.variables.get(name)) else ANY)
         else:
             self.push(self._around.get(name) or self._state.variables.get(name, ANY))
+
+    def _load_closed_in_class(self, step: dis.Instruction) -> None:
+        self._state.pop(1)
+        self._load_closed(step)
 
     def _load_global(self, step: dis.Instruction) -> None:
         name = ANY if step.argval in self._unsteady else Symbol(NAME, step.argval)
@@ -544,6 +549,7 @@ _STEPS: Final[Mapping[str, _Step]] = {
     **dict.fromkeys(("LOAD_FAST", "LOAD_FAST_CHECK", "LOAD_FAST_BORROW"), Reader._load_fast),
     "LOAD_FAST_AND_CLEAR": Reader._load_and_clear,
     **dict.fromkeys(("LOAD_DEREF", "LOAD_CLASSDEREF"), Reader._load_closed),
+    "LOAD_FROM_DICT_OR_DEREF": Reader._load_closed_in_class,
     "LOAD_GLOBAL": Reader._load_global,
     **dict.fromkeys(("LOAD_CLOSURE", "LOAD_NAME", "LOAD_BUILD_CLASS", "LOAD_ASSERTION_ERROR"), Reader._push_any),
     "RETURN_GENERATOR": Reader._push_any,

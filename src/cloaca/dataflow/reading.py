@@ -13,6 +13,7 @@ from cloaca.dataflow.uses import Uses
 LONGEST: Final = 100_000
 """How many bytes of code are read: longer code may do anything."""
 _DEEPEST: Final = 20
+_STORE_GLOBAL: Final = dis.opmap["STORE_GLOBAL"]
 
 
 @lru_cache(maxsize=4096)
@@ -60,6 +61,8 @@ def _codes(code: CodeType) -> Iterator[CodeType]:
 
 def _stored_outside(code: CodeType) -> Iterator[str]:
     """The variables around the code that it sets itself."""
+    if not code.co_freevars and _STORE_GLOBAL not in code.co_code[::2]:
+        return
     for step in dis.get_instructions(code):
         if step.opname == "STORE_GLOBAL" or (step.opname == "STORE_DEREF" and step.argval in code.co_freevars):
             yield step.argval

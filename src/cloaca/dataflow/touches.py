@@ -70,7 +70,7 @@ class Touches:
         return self.needs | self.looks
 
 
-_NONE: Final[frozenset[str]] = frozenset()
+_NOTHING: Final[Any] = object()
 OPEN: Final = Touches(reads_more=True, sets_more=True)
 
 
@@ -143,9 +143,9 @@ def _held_by(function: FunctionType, variable: str) -> Held:
     code = function.__code__
     if variable in code.co_freevars:
         cell = (function.__closure__ or ())[code.co_freevars.index(variable)]
-        value = next(iter(_contents(cell)), _held_by)
+        value = next(_contents(cell), _NOTHING)
     else:
-        value = function.__globals__.get(variable, _held_by)
+        value = function.__globals__.get(variable, _NOTHING)
     if type(value) is str:
         return value, repr(value)
     return None, repr(value) if type(value) in _ATOMS else _COLLECTIONS.get(type(value), UNKNOWN)
@@ -188,23 +188,28 @@ def _unnamed(code: CodeType, context: str) -> Touches:
 
 def _named(touches: Touches, held: Mapping[str, Held]) -> Touches:
     """The same with the keys that variables hold. One that holds none may be any key."""
+    done: dict[frozenset[str], frozenset[str]] = {}  # the same keys are needed and read, or set and made
 
-    def named(keys: Iterable[str]) -> frozenset[str]:
-        return frozenset([text for key in keys if (text := held.get(key, (key, ""))[0]) is not None])
+    def named(keys: frozenset[str]) -> frozenset[str]:
+        if keys not in done:
+            texts = [held[key][0] if key in held else key for key in keys]
+            done[keys] = frozenset([text for text in texts if text is not None]) if texts else keys
+        return done[keys]
 
     values: dict[str, str] = {}
     for key, value in touches.values.items():
-        name = held.get(key, (key, ""))[0]
+        name = held[key][0] if key in held else key
         if name is not None:
-            kind = held.get(value, (None, value))[1]
-            values[name] = together(values.get(name, kind), kind)
-    unknown = {key for key, (text, _) in held.items() if text is None}
+            kind = held[value][1] if value in held else value
+            values[name] = together(values[name], kind) if name in values else kind
+    unknown = [key for key, (text, _) in held.items() if text is None]
     return Touches(
         named(touches.needs),
         named(touches.looks),
-        frozenset(values),
-        touches.reads_more or not unknown.isdisjoint(touches.needs | touches.looks | touches.asks),
-        touches.sets_more or not unknown.isdisjoint(touches.values),
+        named(touches.sets),
+        touches.reads_more
+        or any(key in keys for key in unknown for keys in (touches.needs, touches.looks, touches.asks)),
+        touches.sets_more or any(key in touches.values for key in unknown),
         values,
         named(touches.asks),
         named(touches.surely),
