@@ -134,6 +134,61 @@ def test_nothing_is_said(tasks: dict[str, Given]) -> None:
     assert cloaca.check(workflow(None, **tasks)) == ()
 
 
+def part(**options: Any) -> Workflow:
+    with WorkflowBuilder("part", **{"check": "off", **options}) as builder:
+        cloaca.task(id="a")(reads("rows"))
+    return builder.build()
+
+
+@pytest.mark.parametrize(
+    ("inputs", "dependencies", "expected"),
+    [
+        (
+            {"rows": "q"},
+            [],
+            ("unordered", "x.a", "q", "add 'load' to add_workflow(..., prefix='x', dependencies=[...])"),
+        ),
+        ({"rows": "qq"}, ["load"], ("missing", "x.a", "qq", "reads key 'qq' (passed in as 'x.rows')")),
+        ({"row": "q"}, ["load"], ("missing", "x.a", "x.rows", "did it mean 'x.row'?")),
+        ({"rows": "q"}, ["load"], None),
+        ({"rows": "year"}, [], None),
+    ],
+)
+def test_what_is_passed_in_to_a_copy(inputs: dict[str, str], dependencies: list[str], expected: Any) -> None:
+    with WorkflowBuilder("w", check="off") as builder:
+        cloaca.task(id="load")(sets("q"))
+        builder.add_workflow(part(), prefix="x", inputs=inputs, dependencies=dependencies)
+    found = [finding for finding in cloaca.check(builder.build(), ["year"]) if finding.kind != "unread"]
+    assert kinds(found) == ([] if expected is None else [expected[:3]])
+    assert all(expected[3] in finding.message for finding in found)
+
+
+def test_names_in_a_copy_are_not_alike_for_their_prefix() -> None:
+    with WorkflowBuilder("w", check="off") as builder:
+        cloaca.task(id="load")(sets("region_of_the_north.total"))
+        builder.add_workflow(part(), prefix="region_of_the_north")
+    assert cloaca.check(builder.build(), ["region_of_the_north.year"]) == ()
+
+
+def test_keys_that_conditions_look_at() -> None:
+    for condition, expected in [
+        (cloaca.context_value("flag", "==", 1), [("unordered", "x", "flag")]),
+        (cloaca.context_value("flga", ">", 1), [("missing", "x", "flga")]),
+        (cloaca.any_of(cloaca.context_value("flag", "exists"), cloaca.context_value("flag", "==", 1)), []),
+        (cloaca.context_value("flga", "not_exists"), []),
+    ]:
+        with WorkflowBuilder("w", check="off") as builder:
+            cloaca.task(id="a")(sets("flag"))
+            cloaca.task(id="x", trigger_rules=condition)(lambda context: None)
+        assert kinds(cloaca.check(builder.build(), [])) == expected
+
+
+@pytest.mark.parametrize("keys", ["year", [1], 5])
+def test_input_keys_that_are_none(keys: Any) -> None:
+    with pytest.raises(TypeError):
+        cloaca.check(part(), keys)
+
+
 # ---- keys that come from two sides ---------------------------------------------------------------------------------
 
 
@@ -180,6 +235,19 @@ def test_two_writers_whose_values_meet_in_the_result() -> None:
         assert "the result has both" in found.message
     apart = workflow(a=(constant("k", 1), []), b=(constant("k", 2), []), c=(constant("x", 1), ["a"]))
     assert kinds([found for found in cloaca.check(apart) if found.kind != "unread"]) == [("ambiguous", "a", "k")]
+
+
+def test_two_writers_of_which_only_one_may_write() -> None:
+    def slow(context: Context) -> None:
+        if context["mode"] != "fast":
+            context["k"] = "slow"
+
+    def fast(context: Context) -> None:
+        if context["mode"] == "fast":
+            context["k"] = "fast"
+
+    assert cloaca.check(diamond(slow, fast), ["mode"]) == ()
+    assert [finding.kind for finding in cloaca.check(diamond(slow, constant("k", 1)), ["mode"])] == ["ambiguous"]
 
 
 def test_what_tasks_declare_to_write_counts_too() -> None:

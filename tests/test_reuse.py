@@ -616,6 +616,27 @@ def test_merge_rules_come_along_and_tasks_keep_their_names_in_them(runner: Defau
     assert [*whole.build().merge] == ["all", "x.n", "x.parts", "y.n", "y.parts"]
 
 
+def test_what_settles_a_conflict_that_was_passed_in(runner: DefaultRunner) -> None:
+    def reading(context: Context) -> None:
+        context["seen"] = context["rows"]
+
+    def whole(**options: Any) -> WorkflowBuilder:
+        with builder("part", check="off") as part:
+            cloaca.task(id="a")(reading)
+        with builder("whole", check="off", **options) as made:
+            cloaca.task(id="one")(lambda context: context.set("q", 1))
+            cloaca.task(id="two")(lambda context: context.set("q", 2))
+            made.add_workflow(part, prefix="x", inputs={"rows": "q"}, dependencies=["one", "two"])
+        return made
+
+    error = execute(runner, whole()).tasks["x.a"].error
+    assert "Key 'rows' has 2 concurrent values" in str(error)
+    assert "passed in from key 'q' of the whole workflow" in str(error)
+    assert "merge={'q': cloaca.merge.sum}" in str(error)
+    assert str(pickle.loads(pickle.dumps(error))) == str(error)
+    assert execute(runner, whole(merge={"q": cloaca.merge.sum})).final_context["x.seen"] == 3
+
+
 def test_a_conflict_inside_is_named_as_the_code_names_it_and_in_full_outside(runner: DefaultRunner) -> None:
     with builder() as other:
 
@@ -1050,6 +1071,22 @@ def test_a_mapped_task_of_a_copy_and_one_after_it_item_by_item(runner: DefaultRu
     assert result.final_context["all"] == expected, result.error_message
     assert told == [("report", expected)]
     assert result.tasks["north.add['a']"].status == "Completed"
+
+
+def test_a_default_rule_doesn_t_stand_in_the_way_of_a_mapped_task_of_a_copy(runner: DefaultRunner) -> None:
+    with builder("inner", trigger_rule="all_success") as inner:
+
+        @cloaca.task(for_each="xs")
+        def first(context: Context, item: int) -> None:
+            context["xs"] = item + 1
+
+        @cloaca.task(dependencies=[first], for_each="xs")
+        def second(context: Context, item: int) -> None:
+            context["squares"] = item**2
+
+    with builder("outer") as outer:
+        outer.add_workflow(inner, prefix="in", inputs={"xs": "xs"})
+    assert execute(runner, outer, xs=[1, 2]).final_context["in.squares"] == [4, 9]
 
 
 def test_an_empty_mapped_task_of_a_copy_leaves_empty_collections(runner: DefaultRunner) -> None:

@@ -242,8 +242,14 @@ class DecodeError(CloacaError):
         self.writer = writer
 
 
-def _ways_to_settle(key: str, rule: str) -> str:
+def _ways_to_settle(key: str, rule: str, source: str) -> str:
     by_hand = f"  context.set({key!r}, ...)"
+    if source:
+        return (
+            f"It was passed in from key {source!r} of the whole workflow. To settle it, give {source!r} a merge rule "
+            f"there, or a value in a task before the copy:\n  WorkflowBuilder(..., merge={{{source!r}: "
+            f"cloaca.merge.{rule or 'last'}}})\n  context.set({source!r}, ...)"
+        )
     if not rule:
         return f"To settle it, give the key a value in a task that comes after all of them:\n{by_hand}"
     return (
@@ -271,6 +277,7 @@ class MergeConflict(CloacaError):  # noqa: N818 - a conflict is a value of the c
         path: str = "",
         rule: str = "by_task",
         reason: str | None = None,
+        source: str = "",
     ) -> None:
         places = places or ("",) * len(writers)
         rows = [
@@ -281,7 +288,7 @@ class MergeConflict(CloacaError):  # noqa: N818 - a conflict is a value of the c
             rows.append(f"\n  ... and {len(writers) - SHOWN_WRITERS} more")
         super().__init__(
             f"Key {key!r} has {len(writers)} concurrent values that don't combine{f', at {path}' if path else ''}"
-            f"{f' ({reason})' if reason else ''}:{''.join(rows)}\n{_ways_to_settle(key, rule)}"
+            f"{f' ({reason})' if reason else ''}:{''.join(rows)}\n{_ways_to_settle(key, rule, source)}"
         )
         self.key = key
         self.writers = writers

@@ -274,7 +274,8 @@ class WorkflowBuilder:
         unclear = unclear or tuple(precedence.unordered(conditions, compiled))
         if any(task.for_each for task in tasks):
             keys = [tasks[place].for_each for place in compiled.defined]
-            unclear += tuple(findings(compiled, keys, {task.id for task, _ in self._defined if task.has_rule}))
+            ruled = {task.id for task, _ in self._defined if task.has_rule and not task.prefix}
+            unclear += tuple(findings(compiled, keys, ruled))
         if unclear:
             raise WorkflowError(self.name, unclear)
         return compiled

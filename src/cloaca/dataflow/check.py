@@ -16,7 +16,7 @@ from weakref import WeakKeyDictionary
 
 from cloaca.dataflow.finding import Finding, Kind
 from cloaca.dataflow.flow import Flow
-from cloaca.dataflow.symbols import ADDED, DICT, LIST, NUMBER, SET, TEXT, kind_of
+from cloaca.dataflow.symbols import ADDED, COLLECTED, DICT, LIST, NUMBER, SET, TEXT, kind_of
 from cloaca.dataflow.touches import OPEN, Touches, touches_of
 from cloaca.errors import DataflowWarning, WorkflowError
 from cloaca.tasks.place import place_of
@@ -94,6 +94,7 @@ class _Analysis:
         self._leaves = [not successors for successors in workflow.plan.successors]
         self._settled = None if workflow.on_conflict is not None else workflow.structured | workflow.merge.keys()
         exceptional = frozenset(rank for rank, task in enumerate(self._tasks) if _is_exceptional(task))
+        self._prefixes = [copy.prefix for copy in workflow.copies]
         self._passed = {key: source for copy in workflow.copies for key, source in copy.inputs.items()}
         touches = [_declared(task).under(task.prefix) for task in self._tasks]
         self._flow = Flow(workflow.plan, touches, exceptional, self._passed)
@@ -161,18 +162,22 @@ class _Analysis:
 
     def _missing(self, key: str, rank: int, given: frozenset[str]) -> Finding | None:
         task = self._tasks[rank]
-        is_declared = key == task.for_each or any(task.prefix + one.name == key for one in task.form.parameters)
+        is_passed = key in self._passed.values()
+        is_declared = (
+            is_passed or key == task.for_each or any(task.prefix + one.name == key for one in task.form.parameters)
+        )
         is_sure = is_declared or self._is_sure(key, rank)
-        close = self._close(key, task.prefix, given) if is_sure else []
+        close = self._close(key, given) if is_sure else []
         if not close and not is_declared:
             return None
         meant = f": did it mean {' or '.join(map(repr, close))}?" if close else "."
         text = f"{self._reads(rank, key)}, which no task sets and the input lacks{meant}"
         return self._finding("missing", key, text, rank)
 
-    def _close(self, key: str, prefix: str, given: frozenset[str]) -> list[str]:
+    def _close(self, key: str, given: frozenset[str]) -> list[str]:
         """The names most like the key, of those that there are; in a copy, of the copy's. Few keys are looked up."""
         if key not in self._alike:
+            prefix = max((one for one in self._prefixes if key.startswith(one)), key=len, default="")
             names = [*given, *(name for name in {**self._flow.setters, **self._passed} if name not in given)]
             inner = [name.removeprefix(prefix) for name in names if name.startswith(prefix)][:_COMPARED]
             close = get_close_matches(key.removeprefix(prefix), inner, 2) if len(self._alike) < _MOST else []
@@ -288,7 +293,7 @@ def _declared(task: Task) -> Touches:
         looks=touched.looks | optional | guarded,
         asks=touched.asks | guarded,
         sets=sets,
-        values=dict.fromkeys(sets, LIST) if task.for_each else touched.values,
+        values=dict.fromkeys(sets, COLLECTED) if task.for_each else touched.values,
         sets_more=touched.sets_more and task.writes is None,
         surely=touched.surely | certain | said,
         returns_more=touched.returns_more and task.writes is None,

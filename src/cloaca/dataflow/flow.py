@@ -9,7 +9,7 @@ from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
 
-from cloaca.dataflow.symbols import ADDED, KINDS, PARTS, REMOVED, UNKNOWN
+from cloaca.dataflow.symbols import ADDED, COLLECTED, DICT, KINDS, LIST, PARTS, REMOVED, UNKNOWN
 from cloaca.dataflow.touches import Touches
 from cloaca.engine.ancestry import FEW, Ancestry
 from cloaca.engine.plan import Plan
@@ -19,7 +19,8 @@ MOST_KEYS = 8 * AT_ONCE
 MOST_STEPS = 8
 """How many tasks are walked over and standing writes looked at, for each task of the workflow."""
 FEW_TASKS = 100
-_VAGUE = frozenset({UNKNOWN, ADDED})
+_UNCLEAR = frozenset({UNKNOWN, ADDED})
+_VAGUE = _UNCLEAR | {COLLECTED}
 
 _Standing = Mapping[str, tuple[int, ...]]
 
@@ -227,5 +228,5 @@ class Flow:
         values = {self.value(rank, key) for rank in (one, other)}
         if len(values) == 1:
             (value,) = values
-            return value not in KINDS or value in PARTS or value == REMOVED
-        return len(values & PARTS) == 1 and not values.isdisjoint(_VAGUE)
+            return value not in KINDS or value in PARTS or value in (COLLECTED, REMOVED)
+        return not values <= _UNCLEAR and (values <= {LIST, *_VAGUE} or values <= {DICT, *_VAGUE})

@@ -468,7 +468,7 @@ class Reader:
         self.go_through(packed)
         self.push(*[ANY] * count)
 
-    def _make_function(self, step: dis.Instruction) -> None:
+    def _enclose(self, step: dis.Instruction) -> None:
         flags = step.arg or 0 if step.opname == "MAKE_FUNCTION" else 0
         (code,) = self._state.pop(1)
         for _ in range(flags.bit_count()):
@@ -575,7 +575,7 @@ _STEPS: Final[Mapping[str, _Step]] = {
     "COPY": Reader._copy,
     "SWAP": Reader._swap,
     "UNPACK_SEQUENCE": Reader._unpack,
-    "MAKE_FUNCTION": Reader._make_function,
+    "MAKE_FUNCTION": Reader._enclose,
     "SET_FUNCTION_ATTRIBUTE": Reader._set_function_part,
     **dict.fromkeys(("POP_TOP", "POP_EXCEPT", "END_FOR"), Reader._discard),
     **dict.fromkeys(("PRECALL", "DELETE_FAST", "DELETE_DEREF", "CALL_INTRINSIC_1"), Reader._nothing),

@@ -9,6 +9,8 @@ TEXT: Final = "text"
 """A text or a tuple: what is added to it is appended."""
 LIST: Final = "list"
 DICT: Final = "dict"
+COLLECTED: Final = "collected"
+"""A list or a dict: it depends on the items of a mapped task."""
 SET: Final = "set"
 ADDED: Final = "added"
 """Something was added to what the key held."""
@@ -17,7 +19,7 @@ UNKNOWN: Final = "unknown"
 
 PARTS: Final = frozenset({LIST, DICT})
 """What is merged part by part."""
-KINDS: Final = frozenset({NUMBER, TEXT, LIST, DICT, SET, ADDED, REMOVED, UNKNOWN})
+KINDS: Final = frozenset({NUMBER, TEXT, LIST, DICT, COLLECTED, SET, ADDED, REMOVED, UNKNOWN})
 VARIABLE: Final = "\0"
 """A key, or what one is set to, begins with it where it is known by the variable that holds it."""
 

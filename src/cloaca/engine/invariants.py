@@ -25,6 +25,7 @@ from cloaca.wire.messages import Failed, Lost, Skipped, Usage
 _OPEN = frozenset({State.SUBMITTED, State.RUNNING})
 _TAKEN_UP = frozenset({State.RUNNING, State.BACKING_OFF, State.COMPLETED, State.FAILED})
 _RELEASED = frozenset({State.READY, State.BACKING_OFF, *_OPEN, State.COMPLETED, State.FAILED})
+_IN_PART = frozenset({State.FAILED, State.CANCELLED})
 _IDLE = frozenset({State.WAITING, State.READY, State.BACKING_OFF})
 
 
@@ -255,7 +256,7 @@ def _writes(run: Run) -> Iterator[str]:
             for write in writes
             if write.rank >= 0
             and run.states[write.rank] is not State.COMPLETED
-            and not (run.states[write.rank] is State.FAILED and write.rank in run.ledger.fans)
+            and not (run.states[write.rank] in _IN_PART and write.rank in run.ledger.fans)
         )
 
 

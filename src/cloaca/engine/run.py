@@ -78,8 +78,8 @@ from cloaca.wire.messages import (
 STORY_LENGTH = 10_000
 
 _IDLE = frozenset({State.WAITING, State.READY, State.BACKING_OFF})
-_RECORDED = frozenset({State.COMPLETED, State.FAILED})
-"""How a mapped task may end that has written something: what some instances set counts, where others failed."""
+_RECORDED = frozenset({State.COMPLETED, State.FAILED, State.CANCELLED})
+"""How a mapped task may end that has written something: what some instances set counts, however others ended."""
 
 
 class Run:

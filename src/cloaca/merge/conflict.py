@@ -29,7 +29,8 @@ class Conflict:
     """A key whose writes don't combine.
 
     `versions` are the key's candidates, in the merge order. `shown` tells of those at fault what they wrote, and `path`
-    where in the key's value; `rule` is the rule to suggest, if one; `cause` tells what a rule raised.
+    where in the key's value; `rule` is the rule to suggest, if one; `cause` tells what a rule raised; `source` is the
+    key of the whole workflow from which it was passed in to a copy, if it was.
     """
 
     key: str
@@ -39,6 +40,7 @@ class Conflict:
     path: str
     rule: str
     cause: Exception | None = None
+    source: str = ""
 
     @property
     def error(self) -> MergeConflict:
@@ -51,6 +53,7 @@ class Conflict:
             path=self.path,
             rule=self.rule,
             reason=None if self.cause is None else f"{type(self.cause).__name__}: {self.cause}",
+            source=self.source,
         )
         error.__cause__ = self.cause
         return error
@@ -64,14 +67,15 @@ def conflict(
     path: Sequence[Any] = (),
     cause: Exception | None = None,
     base: Any = ABSENT,
+    source: str = "",
 ) -> Conflict:
     """The conflict in which `writers` wrote `values` at `path`; `ABSENT` for those that removed what is there.
 
-    `base` is the value before them.
+    `base` is the value before them, and `source` the key from which all this was passed in, if it was.
     """
     where = "".join(f"[{short(member)}]" for member in path)
     rule = "" if cause is not None or path else _suggested(values, base)
-    return Conflict(key, versions, writers, tuple(map(_shown_value, values)), where, rule, cause)
+    return Conflict(key, versions, writers, tuple(map(_shown_value, values)), where, rule, cause, source)
 
 
 def rivals_of(versions: Iterable[Version]) -> Iterator[Version]:

@@ -75,7 +75,8 @@ def _from_source(version: Version, rules: Rules) -> Version:
     """What the versions of its source come to, or those that don't combine."""
     settled = settle(version.source, version.rivals, rules.whole)
     if isinstance(settled, Conflict):
-        return Version(version.writer, None, version.saw, version.place, tuple(rivals_of(settled.versions)))
+        rivals = tuple(rivals_of(settled.versions))
+        return Version(version.writer, None, version.saw, version.place, rivals, version.source)
     return Version(version.writer, settled.payload, version.saw, version.place)
 
 
@@ -84,7 +85,7 @@ def _standing(key: str, version: Version, rules: Rules) -> Settled | Conflict:
     version = _by_order(version, rules)
     rivals = version.rivals
     if rivals:
-        return conflict(key, rivals, rivals, [_decoded(key, rival) for rival in rivals])
+        return conflict(key, rivals, rivals, [_decoded(key, rival) for rival in rivals], source=version.source)
     return Settled(version.payload, version.writer)
 
 
