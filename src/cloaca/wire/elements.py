@@ -7,7 +7,6 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from io import BytesIO
 from pickle import Unpickler
-from pickletools import genops, markobject
 from typing import Any, NamedTuple
 
 from cloaca.errors import EncodeError
@@ -83,6 +82,8 @@ def _cut(pickled: bytes) -> list[bytes]:
 
     An element begins with the last instruction that was met when there were only the elements before it on the stack.
     """
+    from pickletools import genops, markobject  # a large module that is hardly ever needed
+
     file, code, end = BytesIO(pickled), bytearray(), 0
     depths = [0]  # of the stack, and of what lies on it from each mark on
     begins: dict[tuple[int, int], int] = {}  # by how many marks there are, and how deep it is from the last one on
