@@ -335,7 +335,7 @@ def exceptions(
     assert_type((capture.key, capture.initializer), tuple[str | None, str | None])
     assert_type((initializer.initializer, initializer.reason), tuple[str, str])
     assert_type((encode.key, encode.path, encode.type_name), tuple[str | None, str, str])
-    assert_type((decode.key, decode.writer), tuple[str, str])
+    assert_type((decode.key, decode.writer), tuple[str | None, str | None])
     assert_type((conflict.key, conflict.writers), tuple[str, tuple[str, ...]])
     assert_type((conflict.places, conflict.path, conflict.reason), tuple[tuple[str, ...], str, str | None])
     assert_type((condition.task, condition.condition, condition.key), tuple[str, str, str])

@@ -145,7 +145,7 @@ class InitializerError(WorkersUnavailableError):
 
 
 class EncodeError(CloacaError, TypeError):
-    """A value can't be sent: raised at `context.set`, in the task.
+    """A value can't be sent: raised at `context.set`, in the task; or an item or a result of `map`, as a note tells.
 
     `key` is the context key (`None` where there is none), `path` leads from the value to the culprit
     (`model.cache.lock`), `type_name` is the culprit's type.
@@ -231,11 +231,15 @@ class UndeclaredWriteError(CloacaError, ValueError):
 
 
 class DecodeError(CloacaError):
-    """A value was sent but can't be rebuilt here: raised where it is read. Names the `key` and its `writer`."""
+    """A value was sent but can't be rebuilt here: raised where it is read. Names the `key` and its `writer`.
 
-    def __init__(self, key: str, writer: str, reason: str) -> None:
+    Both are `None` where it is an item or a result of `map`, as a note tells.
+    """
+
+    def __init__(self, key: str | None, writer: str | None, reason: str) -> None:
+        subject = "The value" if key is None else f"The value of key {key!r}, written by {_named(writer or INPUT)},"
         super().__init__(
-            f"The value of key {key!r}, written by {_named(writer)}, can't be rebuilt here: {reason}. "
+            f"{subject} can't be rebuilt here: {reason}. "
             "Check that its class can be imported here and unpickles without side effects."
         )
         self.key = key

@@ -8,6 +8,9 @@ from cloaca.wire.messages import Failed
 def raised(failed: Failed) -> BaseException:
     """The exception, with the worker's traceback as its cause. `TaskError` stands for one that can't be rebuilt."""
     error = _rebuilt(failed)
+    if not hasattr(error, "__notes__"):
+        for note in failed.notes:
+            error.add_note(note)
     error.__cause__ = RemoteTraceback(failed.traceback)
     return error
 

@@ -269,12 +269,17 @@ class DefaultRunner:
         """Call the function with each of the items, on the workers; yield what it returns, in the order of the items.
 
         Items are taken as results are asked for, a few batches ahead. `chunksize` is how many make up a batch; by
-        default that follows from how long they take. A batch is encoded, sent and run as one, and what a worker's death
-        costs. Random numbers that the function draws follow from `seed` and the item's number, wherever it runs. Calls
-        of an `async def` are awaited in the worker, one after the other.
+        default that follows from how long they take. A batch is encoded, sent and run as one. Random numbers that the
+        function draws follow from `seed` and the item's number, wherever it runs. Calls of an `async def` are awaited
+        in the worker, one after the other.
 
-        What the function raises is raised where its result would come, with a note that names the item; nothing more
-        comes then. Who stops iterating ends the call: what runs is stopped. There are no retries and no time limits.
+        What the function raises is raised where its result would come, with a note that names the item: all results of
+        items before it have come then, and nothing more comes, whatever the number of workers and the batches' sizes.
+        The same goes for an item or a result that can't be sent or rebuilt, and for what `items` raises. The function
+        may have been called with items after that one by then; in its own batch not, if it was the function that
+        raised. What a worker's death costs is its batch: the error names the batch's items, and comes after the results
+        of all items before the first of them, while those of the batch itself are lost. Who stops iterating ends the
+        call: what runs is stopped. There are no retries and no time limits.
 
         Raises:
             ValueError: `chunksize` or `seed` makes no sense, the function can't be called with an item, or the runner
@@ -282,7 +287,11 @@ class DefaultRunner:
             CaptureError: the function, or the initializer, can't be sent to a worker.
             InitializerError: the initializer raised; raised while iterating.
             NestedExecutionError: this was called in a worker.
-            EncodeError: an item can't be sent; raised while iterating.
+            EncodeError: an item or a result can't be sent; raised while iterating, as all that follows.
+            DecodeError: an item can't be rebuilt in the worker, or a result in the program.
+            TaskError: stands for what the function raised, if that can't be sent.
+            WorkerDied: a worker died.
+            MemoryLimitExceeded: a worker had more memory for itself than the runner's `memory_limit`.
 
         >>> import cloaca
         >>> with cloaca.DefaultRunner(workers=1) as runner:

@@ -86,7 +86,7 @@ def run(
             clear()
         if shelf is not None:
             shelf.keep(())
-        return _failed(assignment, error, meter.stop(_NO_TRAFFIC if context is None else traffic_of(context)))
+        return failure(assignment.attempt, error, meter.stop(_NO_TRAFFIC if context is None else traffic_of(context)))
     if shelf is not None:
         shelf.keep(diff.values())
     return Done(assignment.attempt, diff, meter.stop(traffic_of(context), diff.values()))
@@ -145,15 +145,17 @@ def _take_over(context: Context, returned: Any, variables: Variables) -> None:
         )
 
 
-def _failed(assignment: Assignment, error: BaseException, usage: Usage) -> Failed:
+def failure(attempt: int, error: BaseException, usage: Usage) -> Failed:
+    """The report that the attempt has raised this."""
     return Failed(
-        assignment.attempt,
+        attempt,
         type(error).__name__,
         encodable(_text(error)),
         encodable("".join(traceback.format_exception(error.with_traceback(_below_this_file(error))))),
         _pickled(error),
         usage,
         kinds_of(type(error)),
+        _notes(error),
     )
 
 
@@ -167,6 +169,7 @@ def _below_this_file(error: BaseException) -> Any:
 
 _LEADING = (
     __name__,
+    "cloaca.execution.batch",
     "cloaca.execution.coroutines",
     "cloaca.tasks.handle",
     "cloaca.tasks.binding",
@@ -180,6 +183,11 @@ def _text(error: BaseException) -> str:
         return str(error)
     except BaseException as second:  # noqa: BLE001 - a broken __str__ must not hide the error itself, nor end the worker
         return f"(its text can't be shown: {type(second).__name__})"
+
+
+def _notes(error: BaseException) -> tuple[str, ...]:
+    notes = getattr(error, "__notes__", ())
+    return tuple(encodable(note) for note in notes if isinstance(note, str)) if isinstance(notes, list) else ()
 
 
 def _pickled(error: BaseException) -> bytes | None:

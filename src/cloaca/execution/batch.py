@@ -1,12 +1,17 @@
-"""What runs for `map`: one function over the items of a batch. An error names the item."""
+"""What runs for `map`: one function over the items of a batch, up to the first error, which names its item."""
 
 from collections.abc import Awaitable, Callable, Sequence
-from reprlib import repr as shortened
-from typing import Any
+from typing import Any, NamedTuple
 
+from cloaca.execution.attempt import failure
+from cloaca.execution.mark import NONE
 from cloaca.execution.seeding import of_process
-from cloaca.tasks.context import Context, set_unseen
-from cloaca.wire.messages import ITEMS, RESULTS
+from cloaca.execution.termination import Terminated
+from cloaca.item import of_item, of_result, unreadable
+from cloaca.tasks.context import Context, payload_of, set_unseen
+from cloaca.wire.codec import encode_unseen
+from cloaca.wire.elements import decode_list, encode_list
+from cloaca.wire.messages import FAILURE, ITEMS, RESULTS, Failed, Usage
 
 
 class Awaited:
@@ -22,6 +27,13 @@ class Awaited:
         return finish(self._function(item))
 
 
+class Outcome(NamedTuple):
+    """The results up to the first error in the order of the items, as a payload; and that error, if there is one."""
+
+    results: bytes
+    error: BaseException | None
+
+
 class Batch:
     """A task function over a batch: the first item's number and the items come in, the list of results goes out."""
 
@@ -30,17 +42,39 @@ class Batch:
         self._seed = seed
 
     def __call__(self, context: Context) -> None:
-        """Run as a task."""
-        first, items = Context.get(context, ITEMS)  # whoever watches a task's values has no business with these
-        set_unseen(context, RESULTS, self.run(first, items))
+        """Run as a task. It ends well where the function has raised, too: there are results before that."""
+        results, error = self.outcome(payload_of(context, ITEMS) or b"")
+        set_unseen(context, RESULTS, results)
+        if error is not None:
+            set_unseen(context, FAILURE, encode_unseen(as_failed(error)))
 
-    def run(self, first: int, items: Sequence[Any]) -> list[Any]:
-        """Run the function on each item; the numbers of items are counted from `first`."""
+    def outcome(self, payload: bytes) -> Outcome:
+        """What comes of the items in a payload."""
+        (first, *items), unread = decode_list(payload)
+        results, error = self._run(first, items)
+        if error is None and unread is not None:
+            error = of_item(unreadable(unread), first + len(items))
+        encoded = encode_list(results)
+        if encoded.error is not None:
+            error = of_result(encoded.error, first + encoded.length)
+        return Outcome(encoded.payload, error)
+
+    def _run(self, first: int, items: Sequence[Any]) -> tuple[list[Any], BaseException | None]:
         seeding, function = of_process(), self._function
+        results: list[Any] = []
         try:
-            return [function(item) for seeding.number, item in seeding.each(items, first, self._seed)]
-        except BaseException as error:
-            error.add_note(f"This was item {seeding.number} of map: {shortened(items[seeding.number - first])}")
+            for item in seeding.each(items, first, self._seed):
+                results.append(function(item))  # noqa: PERF401 - what there is when it raises counts
+        except Terminated:
             raise
+        except BaseException as error:  # noqa: BLE001 - sys.exit and Ctrl-C end the call of map, where they come
+            done = len(results)
+            return results, of_item(error, first + done, *items[done : done + 1])
         finally:
             seeding.done()
+        return results, None
+
+
+def as_failed(error: BaseException) -> Failed:
+    """The error as it is sent."""
+    return failure(NONE, error, Usage(0, 0, 0, 0))

@@ -9,6 +9,7 @@ from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cache, partial
 from itertools import chain
+from operator import length_hint
 from threading import Lock
 from typing import Any, TypeVar
 
@@ -38,7 +39,7 @@ class Seeding:
         self._seed_of_items: int | None = None
         self._rest: Iterator[Any] = iter(())
         self._left: tuple[Any, ...] = ()
-        self.number = 0
+        self._end = 0
         for name in _SEED:
             when_imported(name, partial(self._found, name))
 
@@ -48,34 +49,34 @@ class Seeding:
         if self._modules:
             self._seed(list(self._modules), assignment)
 
-    def each(self, items: Sequence[Item], first: int, seed: int) -> Iterator[tuple[int, Item]]:
-        """The items with their numbers, from `first` on; what is drawn for each follows from its number.
+    def each(self, items: Sequence[Item], first: int, seed: int) -> Iterator[Item]:
+        """The items, whose numbers count from `first` on; what is drawn for each follows from its number.
 
-        The caller keeps `number` at that of the item in hand. As long as nothing is loaded that could be seeded,
-        nothing is done; when it is, in the middle of an item, that one and the rest are.
+        As long as nothing is loaded that could be seeded, nothing is done; when it is, in the middle of an item, that
+        one and the rest are seeded.
         """
         self._seed_of_items = seed
-        self._rest = iter(items)
-        return chain(enumerate(self._rest, first), self._seeded(seed)) if not self._modules else self._from(first, seed)
+        self._rest, self._end = iter(items), first + len(items)
+        return self._from_here(seed) if self._modules else chain(self._rest, self._seeded(seed))
 
     def done(self) -> None:
         """There are no more items."""
         self._seed_of_items = None
         self._rest = iter(())
 
-    def _from(self, first: int, seed: int) -> Iterator[tuple[int, Any]]:
-        for number, item in enumerate(self._rest, first):
-            self.number = number
+    def _from_here(self, seed: int) -> Iterator[Any]:
+        for item in self._rest:
             self._begin_item(seed)
-            yield number, item
+            yield item
 
-    def _seeded(self, seed: int) -> Iterator[tuple[int, Any]]:
+    def _seeded(self, seed: int) -> Iterator[Any]:
         """Those that were left when something was loaded."""
         self._rest, self._left = iter(self._left), ()
-        yield from self._from(self.number + 1, seed)
+        yield from self._from_here(seed)
 
     def _begin_item(self, seed: int) -> None:
-        self.begin(Assignment(NONE, f"item {self.number}", 0, _EMPTY, seed=seed))
+        number = self._end - length_hint(self._rest) - len(self._left) - 1
+        self.begin(Assignment(NONE, f"item {number}", 0, _EMPTY, seed=seed))
 
     @contextmanager
     def kept(self) -> Generator[None, None, None]:
@@ -102,10 +103,12 @@ class Seeding:
                 module.seed()
 
     def _found(self, name: str, module: Any) -> None:
+        is_first = not self._modules
         self._modules[name] = module
         if self._seed_of_items is not None:
             self._begin_item(self._seed_of_items)
-            self._left = (*self._left, *self._rest)  # the iteration over them ends there
+            if is_first:
+                self._left = tuple(self._rest)  # the quick iteration ends there
         elif self._assignment is not None:
             self._seed([name], self._assignment)
 

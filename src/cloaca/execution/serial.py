@@ -12,12 +12,14 @@ from time import sleep
 from typing import Any
 
 from cloaca.execution import attempt
-from cloaca.execution.batch import Batch
+from cloaca.execution.batch import Batch, as_failed
 from cloaca.execution.meter import Meter
 from cloaca.execution.seeding import of_process
 from cloaca.execution.workroom import Workroom
+from cloaca.failure import raised
+from cloaca.item import of_item, of_result, unreadable
 from cloaca.tasks.context import Context
-from cloaca.wire.codec import decode, encode
+from cloaca.wire.elements import decode_list, encode_list
 from cloaca.wire.messages import (
     Answer,
     Assignment,
@@ -125,16 +127,34 @@ class SerialExecutor:
 
 
 def each(batch: Batch, items: Iterable[Any], workroom: Workroom) -> Iterator[Any]:
-    """What a batch's function makes of each item, here. Items and results go through the codec, as everywhere."""
+    """What a batch's function makes of each item, here. Items, results and errors are what workers would make them."""
     for number, item in enumerate(items):
-        own = [decode(encode(item))]
+        encoded = encode_list([number, item])
+        if encoded.error is not None:
+            raise of_item(encoded.error, number, item)
         before = _runs_task.set(True)
         try:
             with workroom.entered(), of_process().kept():
-                (result,) = batch.run(number, own)
+                results, error = batch.outcome(encoded.payload)
         finally:
             _runs_task.reset(before)
-        yield decode(encode(result))
+        if error is not None:
+            try:
+                raise _as_sent(error)
+            finally:
+                del error  # its traceback leads here: nothing would go before the garbage collector came
+        decoded = decode_list(results)
+        if decoded.error is not None:
+            raise of_result(unreadable(decoded.error), number)
+        yield from decoded.elements
+
+
+def _as_sent(error: BaseException) -> BaseException:
+    """What a worker's error would become: itself, with the frames that debuggers want, or what stands for it."""
+    failed = as_failed(error)
+    sent = raised(failed)
+    is_like_it = type(sent) is type(error) and as_failed(sent).text == failed.text
+    return error if is_like_it else sent
 
 
 def _never(_keys: tuple[str, ...], _rest: bool, _outcomes: bool) -> Slice:  # noqa: FBT001 - the shape of Ask

@@ -3,10 +3,11 @@
     items --> batches --> supplied, a few ahead --> results, in any order --> in the order of the items
 
 Items are taken, and batches made, on the thread that asks for results, as it goes: input may be endless, and what is
-under way is bounded. Batches are sized by what earlier ones have taken.
+under way is bounded. Batches are sized by what earlier ones have taken. What an error comes after is the same for all
+sizes: a batch brings its results up to the error, and an item that can't be had or sent ends the last batch before it.
 """
 
-from collections.abc import Callable, Generator, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from itertools import chain, islice
 from queue import SimpleQueue
 from typing import Any
@@ -15,12 +16,15 @@ from cloaca.engine.batches import BatchRun
 from cloaca.engine.events import Deliver, Supply
 from cloaca.errors import CloacaError
 from cloaca.failure import raised
+from cloaca.item import of_item, of_result, unreadable
 from cloaca.loss import error_of
 from cloaca.running.coordinator import Job
 from cloaca.running.loop import Loop
+from cloaca.running.storage import Leases
 from cloaca.wire.blobs import LARGE
-from cloaca.wire.codec import decode, encode_unseen
-from cloaca.wire.messages import RESULTS, Done, Failed, Lost
+from cloaca.wire.codec import decode
+from cloaca.wire.elements import decode_list, encode_list
+from cloaca.wire.messages import FAILURE, RESULTS, Done, Failed, Lost
 
 Arrival = Deliver | Exception | None
 MakeJob = Callable[[Callable[[Deliver], None], Callable[[Exception | None], None]], Job[BatchRun]]
@@ -75,6 +79,7 @@ def _lists(
             while batches.under_way < AHEAD_PER_WORKER * workers and (batch := batches.make()) is not None:
                 loop.supply(job, batch)
             if not batches.under_way:
+                batches.end()
                 return
             yield batches.results(arrivals, job)
     finally:
@@ -89,10 +94,11 @@ class _Batches:
         self._items = items
         self._sizes = sizes
         self._storage = loop.storage
-        self._lengths: dict[int, int] = {}
+        self._numbers: dict[int, range] = {}
         self._leases: dict[int, object] = {}
         self._early: dict[int, Deliver] = {}
         self._made = self._first = self._handed_out = 0
+        self._error: BaseException | None = None
 
     @property
     def under_way(self) -> int:
@@ -100,21 +106,39 @@ class _Batches:
         return self._made - self._handed_out
 
     def make(self) -> Supply | None:
-        """The next batch; `None` at the end of the items."""
-        items = list(islice(self._items, self._sizes.next))
-        if not items:
+        """The next batch; `None` at the end of the items, or where an error comes after those that were made."""
+        if self._error is not None:
             return None
+        elements: list[Any] = [self._first]
+        try:
+            elements.extend(islice(self._items, self._sizes.next))
+        except Exception as error:  # noqa: BLE001 - raised once all results before it are out
+            self._error = error
+        if len(elements) == 1:
+            return None
+        try:
+            return self._supply(elements)
+        except Exception as error:  # noqa: BLE001 - as above
+            self._error = error
+            return None
+
+    def _supply(self, elements: list[Any]) -> Supply | None:
         first, index = self._first, self._made
-        payload = encode_unseen((first, items))
+        payload, length, error = encode_list(elements)
+        numbers = range(first, first + length - 1)
+        if error is not None:
+            self._error = of_item(error, numbers.stop, elements[length])
+        if not numbers:
+            return None
         if len(payload) >= LARGE:
             payload, self._leases[index] = self._storage.put(payload)
-        self._lengths[index] = len(items)
-        self._first += len(items)
+        self._numbers[index] = numbers
+        self._first = numbers.stop
         self._made += 1
-        return Supply(index, f"map, items {first} to {self._first - 1}", payload)
+        return Supply(index, f"map, items {first} to {numbers[-1]}", payload)
 
     def results(self, arrivals: "SimpleQueue[Arrival]", job: Job[BatchRun]) -> list[Any]:
-        """Those of the next batch in the order of the items. Raises what its function raised, or what became of it."""
+        """Those of the next batch in the order of the items. With an error in it, they are the last ones."""
         while self._handed_out not in self._early:
             arrival = arrivals.get()
             if not isinstance(arrival, Deliver):
@@ -122,22 +146,44 @@ class _Batches:
             self._early[arrival.index] = arrival
             if isinstance(arrival.end, Done):
                 usage = arrival.end.usage
-                self._sizes.measured(self._lengths[arrival.index], usage.ended - usage.started)
+                self._sizes.measured(len(self._numbers[arrival.index]), usage.ended - usage.started)
         delivery = self._early.pop(self._handed_out)
-        del self._lengths[self._handed_out]
+        first = self._numbers.pop(self._handed_out).start
         self._leases.pop(self._handed_out, None)
         self._handed_out += 1
-        return _decoded(delivery, job)
+        results, error = _outcome(delivery, first, job.leases)
+        if error is not None:
+            self._error, self._made = error, self._handed_out
+        return results
+
+    def end(self) -> None:
+        """All results are out: raise the error that comes after them, if there is one."""
+        error, self._error = self._error, None
+        try:
+            if error is not None:
+                raise error
+        finally:
+            del error  # its traceback leads here: it would keep the runner until the garbage collector came
 
 
-def _decoded(delivery: Deliver, job: Job[BatchRun]) -> list[Any]:
+def _outcome(delivery: Deliver, first: int, leases: Leases) -> tuple[list[Any], BaseException | None]:
+    """The results of a batch up to the first error, and that error, if there is one."""
     match delivery.end:
         case Done(diff=diff):
-            payload = diff[RESULTS] or b""
-            results: list[Any] = decode(payload)
-            job.leases.pop(payload, None)
-            return results
+            try:
+                return _reported(diff, first)
+            finally:
+                for payload in diff.values():
+                    leases.pop(payload or b"", None)
         case Failed() as failed:
-            raise raised(failed)
+            return [], raised(failed)
         case Lost() as lost:
-            raise error_of(lost, delivery.name, 1)
+            return [], error_of(lost, delivery.name, 1)
+
+
+def _reported(diff: Mapping[str, bytes | None], first: int) -> tuple[list[Any], BaseException | None]:
+    results, unread = decode_list(diff[RESULTS] or b"")
+    if unread is not None:
+        return results, of_result(unreadable(unread), first + len(results))
+    failure = diff.get(FAILURE)
+    return results, None if failure is None else raised(decode(failure))

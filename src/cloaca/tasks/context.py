@@ -21,7 +21,7 @@ from cloaca.tasks.declaration import Declared
 from cloaca.tasks.scope import Ask, Scope
 from cloaca.tasks.shelf import Shelf, Traffic
 from cloaca.wire.blobs import LARGE, Part, blob_of, is_content, is_reference
-from cloaca.wire.codec import decode, encode, encode_each, encode_unseen, inlined
+from cloaca.wire.codec import decode, encode, encode_each, inlined
 from cloaca.wire.frames import is_encodable
 from cloaca.wire.messages import Item, Outcome, Slice, Version
 
@@ -604,9 +604,9 @@ def adopt(context: Context, other: Context) -> None:
         context._changes[key] = _kept(context, key, payload, is_structure=True)
 
 
-def set_unseen(context: Context, key: str, value: Any) -> None:
-    """Set a value that nobody merges or compares: its bytes are those of a pickle."""
-    context._changes[key] = _kept(context, key, encode_unseen(value), is_structure=False)
+def set_unseen(context: Context, key: str, payload: bytes) -> None:
+    """Set an encoded value that nobody merges or compares."""
+    context._changes[key] = _kept(context, key, payload, is_structure=False)
 
 
 def _kept(context: Context, key: str, payload: bytes, *, is_structure: bool) -> bytes:

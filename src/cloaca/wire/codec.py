@@ -212,10 +212,15 @@ def _framed(parts: Sequence[Part]) -> list[Part]:
 
 
 def _unpickle(payload: memoryview, buffer: Callable[[memoryview], Any]) -> Any:
+    pickled, *buffers = parts_of(payload)
+    return loads(pickled, buffers=map(buffer, buffers))
+
+
+def parts_of(payload: memoryview) -> Iterator[memoryview]:
+    """The parts of a pickled payload: the pickle, and its buffers."""
     _, count = _head.unpack_from(payload)
     lengths = struct.unpack_from(f"<{count}Q", payload, _head.size)
-    pickled, *buffers = _cut(payload, _head.size + 8 * count, lengths)
-    return loads(pickled, buffers=map(buffer, buffers))
+    return _cut(payload, _head.size + 8 * count, lengths)
 
 
 def _cut(payload: memoryview, start: int, lengths: Iterable[int]) -> Iterator[memoryview]:

@@ -14,10 +14,13 @@ class Message(Struct, frozen=True, array_like=True, gc=False):
 
 
 ITEMS = "items"
-"""The key under which a batch of `map` finds the number of its first item, and its items."""
+"""The key under which a batch of `map` finds a list: the number of its first item, and the items."""
 
 RESULTS = "results"
-"""The key under which it leaves their results."""
+"""The key under which it leaves the list of their results, up to the first error."""
+
+FAILURE = "failure"
+"""The key under which it leaves that error, if there is one, as a `Failed`."""
 
 SOCKET_LOST = 74
 """The exit code of a worker whose socket was closed under it (`os.EX_IOERR`)."""
@@ -287,7 +290,8 @@ class Done(Message, frozen=True, tag="done"):
 class Failed(Message, frozen=True, tag="failed"):
     """The task raised. `error` is the pickled exception, where it could be pickled.
 
-    `kinds`: the names of its class and of those that it derives from (see `cloaca.errors.kinds_of`).
+    `kinds`: the names of its class and of those that it derives from (see `cloaca.errors.kinds_of`). `notes` are those
+    that were added to it: not every exception takes them along when it is pickled.
     """
 
     attempt: int
@@ -297,6 +301,7 @@ class Failed(Message, frozen=True, tag="failed"):
     error: bytes | None
     usage: Usage
     kinds: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
 
 
 class Skipped(Message, frozen=True, tag="skipped"):
