@@ -6,6 +6,7 @@ declared writes is called as it is.
 
 from collections.abc import Callable
 from difflib import get_close_matches
+from functools import wraps
 from typing import Any, Final
 
 import msgspec
@@ -14,6 +15,7 @@ from cloaca.errors import MissingKeyError, ParameterError
 from cloaca.tasks.annotation import converted
 from cloaca.tasks.context import Context, limit_writes, task_of
 from cloaca.tasks.signature import UNSAID, Parameter
+from cloaca.tasks.watched import Watched
 
 _ABSENT: Final = object()
 _AT: Final = " - at `$"
@@ -46,10 +48,16 @@ class Binding:
 def bound(function: Callable[..., Any], binding: Binding | None, writes: tuple[str, ...] | None) -> Callable[..., Any]:
     """The function, to be called without what is bound; it may set no other keys than `writes`, where it has some."""
 
+    @wraps(function, assigned=(), updated=())
     def call(context: Context, *given: Any) -> Any:
         if writes is not None:
             limit_writes(context, writes)
-        return function(context, *given) if binding is None else function(context, *given, **binding(context))
+        if binding is None:
+            return function(context, *given)
+        values = binding(context)
+        if isinstance(context, Watched):
+            context.call_with(values)
+        return function(context, *given, **values)
 
     return call
 
