@@ -57,6 +57,6 @@ def initializing(number: int) -> Assignment:
 
 def failure(name: str, failed: Failed | Unfit) -> InitializerError:
     """What users see of an initializer that raised. Nothing of the exception is opened here."""
-    error = InitializerError(name, f"raised {failed.type_name}: {failed.text}")
+    error = InitializerError(name, f"raised {summary(failed.type_name, failed.text)}")
     error.__cause__ = RemoteTraceback(failed.traceback)
     return error

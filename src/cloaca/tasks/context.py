@@ -12,7 +12,7 @@ from difflib import get_close_matches
 from itertools import islice
 from typing import Any, Literal, Self
 
-from cloaca.errors import INPUT, DecodeError, MergeConflict, StorageFullError
+from cloaca.errors import INPUT, DecodeError, MergeConflict, StorageFullError, summary_of
 from cloaca.merge.conflict import Conflict, rivals_of, shown
 from cloaca.merge.equality import equal
 from cloaca.merge.rules import Rules
@@ -121,7 +121,7 @@ class Context:
         try:
             return decode(held)
         except Exception as error:
-            raise DecodeError(key, self._writer_of(key), f"{type(error).__name__}: {error}") from error
+            raise DecodeError(key, self._writer_of(key), summary_of(error)) from error
 
     def set(self, key: str, value: Any) -> None:
         """Insert or overwrite `key` with a snapshot of `value`.
@@ -651,7 +651,7 @@ def item_of(context: Context, item: Item) -> Any:
     try:
         return decode(item.payload)
     except Exception as error:
-        raise DecodeError(item.of, item.writer, f"{type(error).__name__}: {error}") from error
+        raise DecodeError(item.of, item.writer, summary_of(error)) from error
 
 
 def changes_of(context: Context) -> dict[str, bytes | None]:
