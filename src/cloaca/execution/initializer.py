@@ -9,7 +9,7 @@ from functools import partial
 
 from msgspec import Struct
 
-from cloaca.errors import InitializerError, RemoteTraceback
+from cloaca.errors import InitializerError, RemoteTraceback, summary
 from cloaca.execution.mark import NONE
 from cloaca.wire.functions import InitializerOf, capture
 from cloaca.wire.messages import Assignment, Failed, Publish, Slice, Unfit
