@@ -44,6 +44,7 @@ _MADE: Final[Mapping[Any, Callable[[Any], Any]]] = MappingProxyType(
 )
 """What is made where an annotation asks for one of these: msgspec does so too."""
 
+_MARKS: Final = (typing.Required, typing.NotRequired, getattr(typing, "ReadOnly", typing.Required))
 _ATTRIBUTE: Final = ".{}"
 _ITEM: Final = "[{}]"
 _KEY: Final = " key {}"
@@ -124,7 +125,7 @@ def _bare(annotation: Any) -> Any:
             annotation = annotation.__supertype__
         elif type(annotation).__name__ == "TypeAliasType":
             annotation = annotation.__value__
-        elif get_origin(annotation) in (typing.Required, typing.NotRequired):
+        elif get_origin(annotation) in _MARKS:
             (annotation,) = get_args(annotation)
         elif get_origin(annotation) is typing.Annotated and not any(map(_is_meta, annotation.__metadata__)):
             annotation = annotation.__origin__
