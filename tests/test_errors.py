@@ -119,6 +119,10 @@ SAYS: list[tuple[Exception, list[str]]] = [
         errors.UndeclaredWriteError("total", "totl", ("total",)),
         ["Task 'total' sets or removes key 'totl'", "writes=", "Did it mean 'total'?", "Add 'totl'"],
     ),
+    (
+        errors.ParameterError("total", "n", "n: expected Row, got another", "Run it again."),
+        ["n: expected Row, got another. Run it again."],
+    ),
     (errors.TaskError("shop.Sold", "out"), ["shop.Sold: out"]),
     (errors.WorkerDied("load", None, "SIGKILL"), ["'load' (try 1) died: killed by SIGKILL", "memory"]),
     (errors.WorkerDied("load", None, "SIGSEGV"), ["SIGSEGV", "PYTHONFAULTHANDLER"]),
@@ -182,3 +186,11 @@ def _descendants(kind: type[Exception]) -> Iterator[type[Exception]]:
     for child in kind.__subclasses__():
         yield child
         yield from _descendants(child)
+
+
+@pytest.mark.parametrize(
+    ("error", "line"), [(ValueError("no"), "ValueError: no"), (KeyboardInterrupt(), "KeyboardInterrupt")]
+)
+def test_an_error_on_one_line(error: BaseException, line: str) -> None:
+    assert errors.summary_of(error) == errors.summary(type(error).__name__, str(error)) == line
+    assert str(errors.TaskError(type(error).__name__, str(error))) == line

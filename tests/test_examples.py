@@ -20,12 +20,13 @@ EXAMPLES = sorted((ROOT / "examples").glob("*.py"))
 FLIGHTS = ROOT / "examples" / "flights.py"
 
 
+@pytest.mark.parametrize("debug", ["", "1"])
 @pytest.mark.parametrize("executor", ["processes", "serial"])
 @pytest.mark.parametrize("example", EXAMPLES, ids=lambda path: path.stem)
-def test_an_example_prints_what_its_docstring_shows(example: Path, executor: str) -> None:
+def test_an_example_prints_what_its_docstring_shows(example: Path, executor: str, debug: str) -> None:
     (program, *arguments), shown = _session(example)
     assert program == "python"
-    run = _python(*arguments, environment={"CLOACA_EXECUTOR": executor})
+    run = _python(*arguments, environment={"CLOACA_EXECUTOR": executor, "CLOACA_DEBUG": debug})
     assert (run.returncode, run.stderr) == (0, "")
     assert _difference(shown, run.stdout) == ""
 

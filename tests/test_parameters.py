@@ -1,10 +1,12 @@
 """Keys that a task is called with, by name, and keys that it declares to write."""
 
+import collections
 import enum
 import functools
 import os
 import sys
-from collections.abc import Callable, Iterator
+import warnings
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol, TypedDict
@@ -212,6 +214,14 @@ def test_an_absent_key_fails_the_task_with_near_names(runner: DefaultRunner) -> 
         (int | Own, 3, 3),
         (Row | Point, Point(1.0), Point(1.0)),
         (Any, "x", "x"),
+        (list[Row], [Special(1.0), {"price": 2}], [Special(1.0), Row(2.0)]),
+        (list[Row], (Special(1.0),), [Special(1.0)]),
+        (dict[str, int], collections.Counter("aab"), collections.Counter("aab")),
+        (Sequence[int], (1, 2), (1, 2)),
+        (Shape, {"sides": 3, "naem": "typo"}, {"sides": 3, "naem": "typo"}),
+        (int, np.int64(3), 3),
+        (float, np.float32(0.5), 0.5),
+        (bool, np.bool_(True), True),
         ("list[Row]", [{"price": 1}], [Row(1.0)]),
     ],
 )
@@ -235,13 +245,17 @@ def test_an_array_comes_as_it_is(runner: DefaultRunner) -> None:
     ("annotation", "value", "fault"),
     [
         (list[Row], [{"price": 1}, {"price": "2"}], "key[1].price: expected float, got str"),
-        (dict[str, list[Row]], {"a": [{"price": "2"}]}, "key[...][0].price: expected float, got str"),
+        (dict[str, list[Row]], {"a": [{"price": "2"}]}, "key['a'][0].price: expected float, got str"),
         (int, "3", "key: expected int, got str"),
         (int, 3.5, "key: expected int, got float"),
         (Own, 3, "key: expected Own, got int"),
-        (np.ndarray, [1], "key: expected numpy.ndarray, got list"),
+        (np.ndarray, [1], "key: expected ndarray, got list"),
         (Row | Point, 3, "key: expected Row | Point, got int"),
-        (list[Color], [Color.RED, 7], "key[0]: expected int, got Color"),
+        (list[int], np.zeros(2), "key: expected list[int], got ndarray"),
+        (int, None, "key: expected int, got None"),
+        (dict[int, str], {"a": "b"}, "key key 'a': expected int, got str"),
+        (list[Row], [Special(1.0), {"price": "2"}], "key[1].price: expected float, got str"),
+        (list[Color], [Color.RED, 7], "key[1]: invalid enum value 7"),
     ],
 )
 def test_a_mismatch_names_the_way_there(runner: DefaultRunner, annotation: Any, value: Any, fault: str) -> None:
@@ -254,6 +268,48 @@ def test_a_mismatch_names_the_way_there(runner: DefaultRunner, annotation: Any, 
     assert (error.task, error.key, error.fault) == ("task", "key", fault)
 
 
+def test_a_class_that_is_defined_anew_after_the_block(runner: DefaultRunner) -> None:
+    def read(context: Context, *, rows: list[Row]) -> None:
+        raise AssertionError("it isn't called")
+
+    anew = msgspec.defstruct("Row", [("price", float)], module=__name__)
+    error = run(runner, read, {"rows": [anew(1.0)]}).tasks["task"].error
+    assert str(error) == (
+        "Task 'task' can't be called: rows[0]: expected Row, got an instance of another class of that name. Row was "
+        "probably defined anew after the block ended: run the block again."
+    )
+
+
+def wants_another_type(context: Context, *, year: str) -> None:
+    raise AssertionError("it isn't called")
+
+
+def wants_another_key(context: Context, *, yaer: int) -> None:
+    raise AssertionError("it isn't called")
+
+
+def writes_another_key(context: Context) -> None:
+    context.set("totl", 1)
+
+
+@pytest.mark.parametrize(
+    ("function", "kind", "options"),
+    [
+        (wants_another_type, ParameterError, {}),
+        (wants_another_key, MissingKeyError, {}),
+        (writes_another_key, UndeclaredWriteError, {"writes": ["total"]}),
+    ],
+)
+def test_what_would_fail_again_is_not_tried_again(
+    runner: DefaultRunner, function: Any, kind: type[Exception], options: dict[str, Any]
+) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", cloaca.DataflowWarning)
+        ended = run(runner, function, {"year": 1}, retry_attempts=5, retry_delay_ms=60_000, **options).tasks["task"]
+    assert isinstance(ended.error, kind)
+    assert ended.attempts == 1
+
+
 @pytest.mark.parametrize(
     ("annotation", "fault"),
     [
@@ -261,6 +317,8 @@ def test_a_mismatch_names_the_way_there(runner: DefaultRunner, annotation: Any, 
         (Plain | int, "parameter 'key' is annotated with .*Plain | int, which can't be checked"),
         (dict[str, list[Plain]], r"parameter 'key' is annotated with dict\[str, .*Plain\]\], which can't be checked"),
         ("Nowhere", r"the annotation 'Nowhere' of parameter 'key' can't be resolved \(NameError"),
+        ("Nowhere", r".* `if TYPE_CHECKING:` isn't there when the program runs: import it at run time, or leave the"),
+        ("list[", r"the annotation 'list\[' of parameter 'key' can't be resolved .*: name what the function's module"),
         (3, "parameter 'key' is annotated with 3, which can't be checked"),
     ],
 )

@@ -178,6 +178,12 @@ def test_a_failed_task_fails_the_run_handled_or_not() -> None:
     assert ended.final_context.to_dict() == {"total": 2, "seen": True}
 
 
+def test_an_error_without_a_text_is_told_by_its_name() -> None:
+    ended = result(CHAIN, {"b": KeyboardInterrupt()})
+    assert (ended.error_message or "").splitlines()[0] == "Task 'b' failed: KeyboardInterrupt"
+    assert ended.tasks["b"].error_message == "KeyboardInterrupt"
+
+
 def test_the_error_is_the_original_one_with_the_workers_traceback() -> None:
     task = result(CHAIN, {"b": ValueError("no rows")}).tasks["b"]
     assert isinstance(task.error, ValueError)

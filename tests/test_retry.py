@@ -10,7 +10,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cloaca.errors import ConditionError, MergeConflict, WorkerDied, kinds_of
+from cloaca.errors import (
+    ConditionError,
+    MergeConflict,
+    MissingKeyError,
+    ParameterError,
+    UndeclaredWriteError,
+    WorkerDied,
+    kinds_of,
+)
 from cloaca.retry import BackoffStrategy, RetryCondition, RetryPolicy, RetryPolicyBuilder
 
 
@@ -106,6 +114,13 @@ def test_a_conflict_is_never_retried(policy: RetryPolicy) -> None:
 def test_a_condition_that_can_not_be_evaluated_is_never_retried(policy: RetryPolicy) -> None:
     assert not policy.retries(1, kinds_of(ConditionError), "ConditionError: no")
     assert not policy.should_retry(1, ConditionError)
+
+
+@given(policies, st.sampled_from([MissingKeyError, ParameterError, UndeclaredWriteError]))
+def test_what_follows_from_the_context_alone_is_never_retried(policy: RetryPolicy, kind: type[Exception]) -> None:
+    assert not policy.retries(1, kinds_of(kind), f"{kind.__name__}: no")
+    assert not policy.should_retry(1, kind)
+    assert not policy.should_retry(1, kind.__name__)
 
 
 @given(policies)

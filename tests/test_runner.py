@@ -825,7 +825,7 @@ def shapes() -> None:
         return write
 
     def shape(name: str, graph: dict[str, list[str]]) -> None:
-        with cloaca.WorkflowBuilder(name):
+        with cloaca.WorkflowBuilder(name, check="off"):
             for task, dependencies in graph.items():
                 cloaca.task(id=task, dependencies=dependencies)(writing(task, dependencies))
 

@@ -1,11 +1,13 @@
 """`CLOACA_DEBUG=1`: changes of fetched values that are never set are told, and nothing else is."""
 
+import functools
 import sys
 import warnings
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import cloudpickle
+import msgspec
 import numpy as np
 import pytest
 
@@ -23,6 +25,10 @@ class Cell:
         self.tags = {"a", "b", "c"}
 
 
+class Row(msgspec.Struct):
+    price: float
+
+
 GIVEN: dict[str, Any] = {
     "rows": [1, [2]],
     "tags": {"x", "y", "z"},
@@ -30,6 +36,7 @@ GIVEN: dict[str, Any] = {
     "array": np.zeros(20_000),
     "number": 5,
     "table": {"a": 1},
+    "priced": [{"price": 1}],
 }
 
 
@@ -40,10 +47,16 @@ def runner(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> I
         yield runner
 
 
-def told_by(runner: DefaultRunner, function: Callable[[Context], Any]) -> list[warnings.WarningMessage]:
-    """What is warned of while the task runs that the function is."""
-    with cloaca.WorkflowBuilder("watched"):
-        cloaca.task(id="change")(function)
+def told_by(
+    runner: DefaultRunner, function: Callable[..., Any], prefixes: tuple[str, ...] = (), **options: Any
+) -> list[warnings.WarningMessage]:
+    """What is warned of while the task runs that the function is, in a copy of a copy if there are prefixes."""
+    with cloaca.WorkflowBuilder("watched") as builder:
+        cloaca.task(id="change", **options)(function)
+    for prefix in prefixes:
+        part = builder.build()
+        with cloaca.WorkflowBuilder("watched") as builder:
+            builder.add_workflow(part, prefix=prefix, inputs={key: key for key in GIVEN})
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         assert runner.execute("watched", Context(GIVEN)).status == "Completed"
@@ -106,6 +119,192 @@ def test_a_change_that_is_lost_is_told(runner: DefaultRunner, function: Callable
     assert warning.filename == __file__
     code = function.__code__
     assert code.co_firstlineno <= warning.lineno <= code.co_firstlineno + 4, "the line that fetched it"
+
+
+PREFIXES = [("north",), ("inner", "outer")]
+
+
+@pytest.mark.parametrize("prefixes", PREFIXES)
+@pytest.mark.parametrize(("function", "key"), LOST)
+def test_it_is_told_in_copies_as_their_code_names_it(
+    runner: DefaultRunner, prefixes: tuple[str, ...], function: Callable[[Context], Any], key: str
+) -> None:
+    (warning,) = told_by(runner, function, prefixes)
+    task = ".".join((*reversed(prefixes), "change"))
+    assert f"Task {task!r} fetched the value of key {key!r} here and changed it" in str(warning.message)
+    assert f"context.set({key!r}, value)" in str(warning.message)
+    assert warning.filename == __file__
+
+
+def test_it_is_told_in_copies_with_conditions(runner: DefaultRunner) -> None:
+    with cloaca.WorkflowBuilder("part") as part:
+        cloaca.task(id="first")(pass_through)
+        cloaca.task(id="change", dependencies=["first"], trigger_rules=cloaca.context_value("rows", "contains", 1))(
+            append
+        )
+    with cloaca.WorkflowBuilder("watched") as builder:
+        builder.add_workflow(part.build(), prefix="north", inputs={"rows": "rows"})
+    with pytest.warns(LostChangeWarning, match="Task 'north.change' fetched the value of key 'rows' here"):
+        assert runner.execute("watched", Context(GIVEN)).status == "Completed"
+
+
+def change_in_copy(context: Context) -> None:
+    context.copy()["rows"].append(3)
+
+
+def change_in_returned_copy(context: Context) -> Context:
+    copy = context.copy()
+    copy["rows"].append(3)
+    return copy
+
+
+def change_what_a_copy_added(context: Context) -> Context:
+    copy = context.copy()
+    copy["new"] = [1]
+    copy["new"].append(2)
+    return copy
+
+
+@pytest.mark.parametrize("prefixes", [(), *PREFIXES])
+@pytest.mark.parametrize("function", [change_in_copy, change_in_returned_copy, change_what_a_copy_added])
+def test_what_a_copied_context_hands_out_is_watched(
+    runner: DefaultRunner, prefixes: tuple[str, ...], function: Callable[[Context], Any]
+) -> None:
+    (warning,) = told_by(runner, function, prefixes)
+    key = "new" if function is change_what_a_copy_added else "rows"
+    assert f"the value of key {key!r} here" in str(warning.message)
+    assert function.__code__.co_firstlineno < warning.lineno <= function.__code__.co_firstlineno + 3
+
+
+# ---- what a task is called with ------------------------------------------------------------------------------------
+
+
+def change_parameter(context: Context, *, rows: list[Any]) -> None:
+    rows.append(3)
+
+
+def change_two_parameters_of_which_one_is_set(context: Context, *, rows: Any, tags: set[str]) -> None:
+    rows.append(3)
+    tags.add("new")
+    context.set("tags", tags)
+
+
+def change_converted(context: Context, *, priced: list[Row]) -> None:
+    priced[0].price = 2.0
+
+
+def change_with_handle(context: Context, handle: Any, *, rows: list[Any]) -> None:
+    rows.append(3)
+
+
+async def change_later(context: Context, *, rows: list[Any]) -> None:
+    rows.append(3)
+
+
+def logged(function: Callable[..., Any]) -> Callable[..., Any]:
+    @functools.wraps(function)
+    def wrapper(*given: Any, **named: Any) -> Any:
+        return function(*given, **named)
+
+    return wrapper
+
+
+@pytest.mark.parametrize("prefixes", [(), *PREFIXES])
+@pytest.mark.parametrize(
+    ("function", "inner", "key"),
+    [
+        (change_parameter, change_parameter, "rows"),
+        (
+            change_two_parameters_of_which_one_is_set,
+            change_two_parameters_of_which_one_is_set,
+            "rows",
+        ),
+        (change_converted, change_converted, "priced"),
+        (change_with_handle, change_with_handle, "rows"),
+        (change_later, change_later, "rows"),
+        (logged(change_parameter), change_parameter, "rows"),
+        (functools.partial(change_parameter), change_parameter, "rows"),
+    ],
+)
+def test_a_changed_parameter_is_told_at_the_function(
+    runner: DefaultRunner, prefixes: tuple[str, ...], function: Any, inner: Any, key: str
+) -> None:
+    (warning,) = told_by(runner, function, prefixes)
+    assert f"changed the value of key {key!r}, with which it is called" in str(warning.message)
+    assert f"context.set({key!r}, {key})" in str(warning.message)
+    assert (warning.filename, warning.lineno) == (__file__, inner.__code__.co_firstlineno)
+
+
+def change_item(context: Context, item: Any) -> None:
+    if isinstance(item, list):
+        item.append(3)
+
+
+def change_item_with_handle(context: Context, item: Any, handle: Any, *, number: int) -> None:
+    change_item(context, item)
+
+
+@pytest.mark.parametrize("prefixes", [(), *PREFIXES])
+@pytest.mark.parametrize("function", [change_item, change_item_with_handle])
+def test_an_item_that_is_changed_for_nothing_is_told(
+    runner: DefaultRunner, prefixes: tuple[str, ...], function: Any
+) -> None:
+    (warning,) = told_by(runner, function, prefixes, for_each="rows")
+    assert "change[1]' changed its item, and set nothing" in str(warning.message)
+    assert (warning.filename, warning.lineno) == (__file__, function.__code__.co_firstlineno)
+
+
+def change_in_instance(context: Context, item: Any) -> None:
+    if item == 1:
+        context["table"]["b"] = 2
+
+
+@pytest.mark.parametrize("prefixes", [(), *PREFIXES])
+def test_instances_are_watched(runner: DefaultRunner, prefixes: tuple[str, ...]) -> None:
+    (warning,) = told_by(runner, change_in_instance, prefixes, for_each="rows")
+    assert "change[0]' fetched the value of key 'table' here" in str(warning.message)
+
+
+def set_changed_item(context: Context, item: Any) -> None:
+    change_item(context, item)
+    context.set("changed", item)
+
+
+def read_parameters(context: Context, *, priced: list[Row], tags: set[str], cell: Cell, missing: Any = None) -> None:
+    str([priced, tags, cell, missing])
+
+
+def set_in_returned_copy(context: Context) -> Context:
+    rows = context["rows"]
+    rows.append(3)
+    copy = context.copy()
+    copy["rows"] = rows
+    return copy
+
+
+def set_from_copy(context: Context) -> None:
+    rows = context.copy()["rows"]
+    rows.append(3)
+    context["rows"] = rows
+
+
+@pytest.mark.parametrize("prefixes", [(), *PREFIXES])
+@pytest.mark.parametrize(
+    ("function", "options"),
+    [
+        (set_changed_item, {"for_each": "rows"}),
+        (read_parameters, {}),
+        (set_in_returned_copy, {}),
+        (set_from_copy, {}),
+    ],
+)
+def test_of_what_is_set_or_only_read_nothing_is_told(
+    runner: DefaultRunner, prefixes: tuple[str, ...], function: Any, options: dict[str, Any]
+) -> None:
+    assert told_by(runner, function, prefixes, **options) == []
+
+
+# ---- what isn't told -----------------------------------------------------------------------------------------------
 
 
 def set_it(context: Context) -> None:

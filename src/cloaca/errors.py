@@ -42,6 +42,16 @@ def kind_of(kind: type) -> str:
     return kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"
 
 
+def summary(type_name: str, text: str) -> str:
+    """An error on one line: "TypeName: text", or the name alone where there is no text."""
+    return f"{type_name}: {text}" if text else type_name
+
+
+def summary_of(error: BaseException) -> str:
+    """The same of an error at hand."""
+    return summary(type(error).__name__, str(error))
+
+
 class CloacaError(Exception):
     """Base of every exception of cloaca."""
 
@@ -184,7 +194,7 @@ class StorageFullError(CloacaError, OSError):
 class MissingKeyError(CloacaError, KeyError):
     """A task is called with a key that is absent: raised before its function begins. Not for `context[key]`.
 
-    `task` and `key` tell which; `close` are the nearest names that are there.
+    `task` and `key` tell which; `close` are the nearest names that are there. Never retried.
     """
 
     def __init__(self, task: str, key: str, close: tuple[str, ...] = ()) -> None:
@@ -204,20 +214,23 @@ class MissingKeyError(CloacaError, KeyError):
 class ParameterError(CloacaError, TypeError):
     """The value of a key isn't what the task's parameter is annotated with: raised before its function begins.
 
-    `task` and `key` tell which; `fault` is what was found, and where: `rows[3].price: expected float, got str`.
+    `task` and `key` tell which; `fault` is what was found, and where: `rows[3].price: expected float, got str`. Never
+    retried.
     """
 
-    def __init__(self, task: str, key: str, fault: str) -> None:
-        super().__init__(
-            f"Task {task!r} can't be called: {fault}. Set key {key!r} so, or annotate the parameter with what it holds."
-        )
+    def __init__(self, task: str, key: str, fault: str, advice: str = "") -> None:
+        advice = advice or f"Set key {key!r} so, or annotate the parameter with what it holds."
+        super().__init__(f"Task {task!r} can't be called: {fault}. {advice}")
         self.task = task
         self.key = key
         self.fault = fault
 
 
 class UndeclaredWriteError(CloacaError, ValueError):
-    """A task set or removed a key that its `writes` don't name. `close` are those of them that are spelt alike."""
+    """A task set or removed a key that its `writes` don't name. `close` are those of them that are spelt alike.
+
+    Never retried.
+    """
 
     def __init__(self, task: str, key: str, close: tuple[str, ...] = ()) -> None:
         meant = f" Did it mean {' or '.join(map(repr, close))}?" if close else ""
@@ -346,7 +359,7 @@ class TaskError(CloacaError):
     """
 
     def __init__(self, type_name: str, text: str) -> None:
-        super().__init__(f"{type_name}: {text}")
+        super().__init__(summary(type_name, text))
         self.type_name = type_name
 
 

@@ -85,7 +85,8 @@ _TRANSIENT_WORDS: Final = ("timeout", "connection", "network", "temporary", "una
 class RetryCondition:
     """Which errors are worth another try; made by `never`, `transient_only`, `all_errors` and so on.
 
-    A `MergeConflict` and a `ConditionError` never are, whatever the condition: the same values would meet again.
+    Some never are, whatever the condition, as the same values would meet again: `MergeConflict`, `ConditionError`,
+    `MissingKeyError`, `ParameterError` and `UndeclaredWriteError`.
 
     >>> RetryCondition.error_pattern(["rate limit", "HTTPError"])
     RetryCondition.error_pattern(['rate limit', 'HTTPError'])
@@ -175,7 +176,18 @@ def _is_error_type(value: object) -> TypeGuard[type[BaseException]]:
 
 # ---- the policy ----------------------------------------------------------------------------------------------------
 
-_NEVER_RETRIED: Final = frozenset(map(errors.kind_of, (errors.MergeConflict, errors.ConditionError)))
+_NEVER_RETRIED: Final = frozenset(
+    map(
+        errors.kind_of,
+        (
+            errors.MergeConflict,
+            errors.ConditionError,
+            errors.MissingKeyError,
+            errors.ParameterError,
+            errors.UndeclaredWriteError,
+        ),
+    )
+)
 _DOUBLING: Final = BackoffStrategy.exponential(2)
 _ALL_ERRORS: Final = RetryCondition.all_errors()
 
@@ -289,7 +301,7 @@ class RetryPolicyBuilder:
 def _facts(error: object) -> tuple[Sequence[str], str]:
     """The kinds and the text of an error that is given as itself, as its class, or by name."""
     if isinstance(error, BaseException):
-        return errors.kinds_of(type(error)), f"{type(error).__qualname__}: {error}"
+        return errors.kinds_of(type(error)), errors.summary(type(error).__qualname__, str(error))
     if _is_error_type(error):
         return errors.kinds_of(error), error.__qualname__
     if not isinstance(error, str):

@@ -10,7 +10,8 @@ _PACKAGE = __name__.partition(".")[0]
 class LostChangeWarning(UserWarning):
     """A task has changed a value that it had fetched, and never set it: the change is lost.
 
-    Told with `CLOACA_DEBUG=1` in the environment, at the line that fetched the value.
+    Told with `CLOACA_DEBUG=1` in the environment, at the line that fetched the value, or at the task's function where
+    that is called with it.
     """
 
 

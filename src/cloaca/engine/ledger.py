@@ -13,7 +13,7 @@ from cloaca.engine.plan import Plan
 from cloaca.engine.state import State
 from cloaca.engine.statuses import Statuses
 from cloaca.engine.work import Work
-from cloaca.errors import InternalError
+from cloaca.errors import InternalError, summary, summary_of
 from cloaca.loss import error_of
 from cloaca.triggers import rules, verdict
 from cloaca.triggers.condition import Condition
@@ -133,9 +133,9 @@ class Ledger:
     def text_of(self, unit: int, end: Failed | Lost) -> str:
         """What an attempt failed with, in words."""
         if isinstance(end, Failed):
-            return f"{end.type_name}: {end.text}"
+            return summary(end.type_name, end.text)
         error = error_of(end, self.name(unit), self.attempts[unit])
-        return f"{type(error).__name__}: {error}"
+        return summary_of(error)
 
     # ---- what was never begun --------------------------------------------------------------------------------------
 

@@ -28,7 +28,7 @@ from cloaca.tasks.shelf import Shelf, Traffic
 from cloaca.tasks.watched import Watched
 from cloaca.wire.codec import encode
 from cloaca.wire.frames import encodable
-from cloaca.wire.messages import Assignment, Done, Failed, Skipped, Usage
+from cloaca.wire.messages import Assignment, Done, Failed, Item, Skipped, Usage
 
 TaskFunction = Callable[..., Any]
 
@@ -71,13 +71,11 @@ def run(
         function = load(assignment.function)
         of_process().begin(assignment)
         variables, item = _variables(), assignment.item
-        if item is None:
-            returned = variables.run(function, context)
-        else:
-            returned = variables.run(function, context, item_of(context, item))
+        given = () if item is None else (_item(context, item),)
+        returned = variables.run(function, context, *given)
         if returned is not None and returned is not context:
             _take_over(context, returned, variables)
-        diff = _left(context, assignment)
+        diff = _left(context, assignment, function)
         clear()
     except BaseException as error:  # noqa: BLE001 - sys.exit and Ctrl-C of a task end the task, not the worker
         try:
@@ -95,10 +93,17 @@ def run(
 _NO_TRAFFIC = Traffic()
 
 
-def _left(context: Context, assignment: Assignment) -> dict[str, bytes | None]:
+def _item(context: Context, item: Item) -> Any:
+    value = item_of(context, item)
+    if isinstance(context, Watched):
+        context.call_with_item(value, item.payload)
+    return value
+
+
+def _left(context: Context, assignment: Assignment, function: TaskFunction) -> dict[str, bytes | None]:
     """What the attempt has set and removed, as it is called outside."""
     if isinstance(context, Watched):
-        context.tell_lost_changes(assignment.task)
+        context.tell_lost_changes(assignment.task, function)
     diff = diff_of(context) if assignment.item is None else changes_of(context)
     return Scope(assignment.prefix).left(diff) if assignment.prefix else diff
 

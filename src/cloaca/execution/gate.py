@@ -6,7 +6,7 @@ process, costs this attempt and nothing else.
 
 from collections.abc import Mapping
 
-from cloaca.errors import ConditionError
+from cloaca.errors import ConditionError, summary_of
 from cloaca.merge.conflict import short
 from cloaca.tasks.context import Context, cover, is_in_conflict
 from cloaca.triggers import verdict
@@ -36,8 +36,7 @@ class _Facts:
         try:
             return self._compares(asked)
         except Exception as error:
-            reason = f"{type(error).__name__}: {error}"
-            raise ConditionError(self._task, repr(asked), asked.key, reason) from error
+            raise ConditionError(self._task, repr(asked), asked.key, summary_of(error)) from error
 
     def _compares(self, asked: ContextValue) -> bool:
         if asked.key not in self._context:

@@ -9,7 +9,7 @@ from functools import partial
 
 from msgspec import Struct
 
-from cloaca.errors import InitializerError, RemoteTraceback
+from cloaca.errors import InitializerError, RemoteTraceback, summary
 from cloaca.execution.mark import NONE
 from cloaca.wire.functions import InitializerOf, capture
 from cloaca.wire.messages import Assignment, Failed, Publish, Slice, Unfit
@@ -57,6 +57,6 @@ def initializing(number: int) -> Assignment:
 
 def failure(name: str, failed: Failed | Unfit) -> InitializerError:
     """What users see of an initializer that raised. Nothing of the exception is opened here."""
-    error = InitializerError(name, f"raised {failed.type_name}: {failed.text}")
+    error = InitializerError(name, f"raised {summary(failed.type_name, failed.text)}")
     error.__cause__ = RemoteTraceback(failed.traceback)
     return error

@@ -9,7 +9,7 @@ from decimal import Decimal
 from fractions import Fraction
 from typing import Any
 
-from cloaca.errors import MergeConflict
+from cloaca.errors import MergeConflict, summary_of
 from cloaca.merge.change import ABSENT
 from cloaca.merge.equality import same
 from cloaca.merge.strand import Clash
@@ -52,7 +52,7 @@ class Conflict:
             places=tuple(version.place for version in self.writers),
             path=self.path,
             rule=self.rule,
-            reason=None if self.cause is None else f"{type(self.cause).__name__}: {self.cause}",
+            reason=None if self.cause is None else summary_of(self.cause),
             source=self.source,
         )
         error.__cause__ = self.cause
@@ -106,7 +106,7 @@ def _shown_value(value: Any) -> str:
 
 
 def _unshown(error: BaseException) -> str:
-    return f"a value that can't be shown here ({type(error).__name__}: {error})"
+    return f"a value that can't be shown here ({summary_of(error)})"
 
 
 def short(value: Any) -> str:

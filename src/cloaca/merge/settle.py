@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
 
-from cloaca.errors import INPUT, MERGE, DecodeError
+from cloaca.errors import INPUT, MERGE, DecodeError, summary_of
 from cloaca.merge.change import ABSENT, Change
 from cloaca.merge.conflict import Conflict, conflict, rivals_of
 from cloaca.merge.lineage import Lineage, set_of
@@ -105,7 +105,7 @@ def _decoded(key: str, version: Version) -> Any:
     try:
         return decode(version.payload)
     except Exception as error:  # noqa: BLE001 - rebuilding a value runs user code; reading the key tells what it raised
-        cause = DecodeError(key, version.writer, f"{type(error).__name__}: {error}")
+        cause = DecodeError(key, version.writer, summary_of(error))
         cause.__cause__ = error
         return Clash(cause=cause)
 

@@ -14,6 +14,7 @@ from queue import Empty, SimpleQueue
 from threading import Thread
 from typing import Any, TextIO
 
+from cloaca.errors import summary
 from cloaca.wire.codec import decode
 from cloaca.wire.messages import Logged, Said, Told, Warned
 from cloaca.wire.records import decode_record
@@ -89,7 +90,7 @@ def _warning(warned: Warned) -> Warning:
         found = None if warned.warning is None else decode(warned.warning)
         if isinstance(found, Warning):
             return found
-    return UserWarning(f"{warned.category}: {warned.text}")
+    return UserWarning(summary(warned.category, warned.text))
 
 
 class ConsoleThread:

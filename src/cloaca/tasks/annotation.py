@@ -1,9 +1,4 @@
-"""Annotations of parameters: resolved and checked when a workflow is built, applied to values when a task begins.
-
-msgspec does the converting, strictly: no text becomes a number. A value that already is what is asked for passes as it
-is, also where msgspec would only take the plain data that it could be made of: members of enums, instances of
-subclasses.
-"""
+"""Annotations of parameters: resolved and checked when a workflow is built."""
 
 import inspect
 import typing
@@ -15,6 +10,7 @@ from typing import Any, Final, Union, get_args, get_origin, get_type_hints
 
 import msgspec
 
+from cloaca.errors import summary_of
 from cloaca.tasks.place import innermost
 from cloaca.tasks.signature import UNSAID, Form, Parameter
 
@@ -50,10 +46,18 @@ def _resolved(function: Callable[..., object], parameter: Parameter) -> Any:
         holder: Any = SimpleNamespace(__annotations__={parameter.name: parameter.annotation})
         return get_type_hints(holder, names, _enclosing(inner), include_extras=True)[parameter.name]
     except Exception as error:
+        advice = _IMPORT_IT if isinstance(error, NameError) else _NAME_IT
         raise ValueError(
             f"the annotation {parameter.annotation!r} of parameter {parameter.name!r} can't be resolved "
-            f"({type(error).__name__}: {error}): name what the function's module defines, or leave it out."
+            f"({summary_of(error)}): {advice}"
         ) from error
+
+
+_NAME_IT: Final = "name what the function's module defines, or leave it out."
+_IMPORT_IT: Final = (
+    "name what the function's module defines. A name that is imported under `if TYPE_CHECKING:` isn't there when the "
+    "program runs: import it at run time, or leave the annotation out."
+)
 
 
 def _enclosing(function: Any) -> Mapping[str, Any]:
@@ -96,8 +100,19 @@ _NOTHING: Final = object()
 
 
 def named(annotation: Any) -> str:
-    """The annotation, as the source has it."""
-    return annotation.__qualname__ if isinstance(annotation, type) and not get_args(annotation) else str(annotation)
+    """The annotation, as the source has it.
+
+    >>> named(dict[str, list[int] | None])
+    'dict[str, list[int] | None]'
+    """
+    origin, parts = get_origin(annotation), get_args(annotation)
+    if origin in _UNIONS:
+        return " | ".join(map(named, parts))
+    if annotation is type(None) or annotation is Ellipsis:
+        return "None" if annotation is not Ellipsis else "..."
+    if parts and isinstance(origin, type):
+        return f"{origin.__qualname__}[{', '.join(map(named, parts))}]"
+    return annotation.__qualname__ if isinstance(annotation, type) else str(annotation)
 
 
 def described(annotation: Any) -> tuple[Any, ...]:
@@ -106,56 +121,3 @@ def described(annotation: Any) -> tuple[Any, ...]:
     if not parts:
         return (annotation if isinstance(annotation, type) else repr(annotation),)
     return repr(get_origin(annotation)), *map(described, parts)
-
-
-# ---- values --------------------------------------------------------------------------------------------------------
-
-
-def converted(value: Any, annotation: Any) -> Any:
-    """The value as annotated. Raises `msgspec.ValidationError` where it isn't and can't be made so."""
-    if isinstance(annotation, type) and _is_of_class(value, annotation):
-        return value
-    try:
-        return msgspec.convert(value, annotation, strict=True)
-    except msgspec.ValidationError:
-        if _is_instance(value, annotation):
-            return value
-        raise
-    except TypeError:  # a union that msgspec takes apart no further
-        return _converted_to_one(value, get_args(annotation))
-
-
-def _converted_to_one(value: Any, annotations: tuple[Any, ...]) -> Any:
-    """The value as the first of several annotations that it fits: such that it is already come first."""
-    for annotation in sorted(annotations, key=lambda one: not _is_instance(value, one)):
-        try:
-            return converted(value, annotation)
-        except msgspec.ValidationError:
-            continue
-    expected = " | ".join(map(named, annotations))
-    raise msgspec.ValidationError(f"Expected `{expected}`, got `{type(value).__name__}`")
-
-
-def _is_of_class(value: Any, kind: Any) -> bool:
-    try:
-        return isinstance(value, kind)
-    except TypeError:  # one that doesn't tell, as TypedDict and Any
-        return False
-
-
-def _is_instance(value: Any, annotation: Any) -> bool:
-    """Whether the value is as annotated already, all the way down."""
-    origin, parts = get_origin(annotation), get_args(annotation)
-    if annotation is Any:
-        return True
-    if origin is None:
-        return value is None if annotation is None else _is_of_class(value, annotation)
-    if origin in _UNIONS:
-        return any(_is_instance(value, part) for part in parts)
-    if not isinstance(origin, type) or not isinstance(value, origin):
-        return False
-    if isinstance(value, Mapping):
-        return all(_is_instance(key, parts[0]) and _is_instance(one, parts[1]) for key, one in value.items())
-    if isinstance(value, tuple) and parts[-1] is not Ellipsis:
-        return len(value) == len(parts) and all(map(_is_instance, value, parts))
-    return isinstance(value, list | set | frozenset | tuple) and all(_is_instance(one, parts[0]) for one in value)

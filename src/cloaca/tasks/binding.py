@@ -6,17 +6,17 @@ declared writes is called as it is.
 
 from collections.abc import Callable
 from difflib import get_close_matches
+from functools import cached_property, wraps
 from typing import Any, Final
 
-import msgspec
-
 from cloaca.errors import MissingKeyError, ParameterError
-from cloaca.tasks.annotation import converted
 from cloaca.tasks.context import Context, limit_writes, task_of
+from cloaca.tasks.conversion import Conversion, conversion_of
+from cloaca.tasks.mismatch import Mismatch
 from cloaca.tasks.signature import UNSAID, Parameter
+from cloaca.tasks.watched import Watched
 
 _ABSENT: Final = object()
-_AT: Final = " - at `$"
 
 
 class Binding:
@@ -37,35 +37,35 @@ class Binding:
             value = context.get(name, _ABSENT)
             if value is not _ABSENT:
                 is_fine = annotation is UNSAID or type(value) is annotation
-                found[name] = value if is_fine else _checked(context, name, value, annotation)
+                found[name] = value if is_fine else self._converted(context, name, value)
             elif is_required:
                 raise MissingKeyError(task_of(context), name, tuple(get_close_matches(name, list(context))))
         return found
+
+    @cached_property
+    def _conversions(self) -> dict[str, Conversion]:
+        return {name: conversion_of(annotation) for name, _, annotation in self._parameters}
+
+    def _converted(self, context: Context, name: str, value: Any) -> Any:
+        try:
+            return self._conversions[name](value)
+        except Mismatch as found:
+            fault = f"{name}{found.path}: {found.fault}"
+            raise ParameterError(task_of(context), name, fault, found.advice) from None
 
 
 def bound(function: Callable[..., Any], binding: Binding | None, writes: tuple[str, ...] | None) -> Callable[..., Any]:
     """The function, to be called without what is bound; it may set no other keys than `writes`, where it has some."""
 
+    @wraps(function, assigned=(), updated=())
     def call(context: Context, *given: Any) -> Any:
         if writes is not None:
             limit_writes(context, writes)
-        return function(context, *given) if binding is None else function(context, *given, **binding(context))
+        if binding is None:
+            return function(context, *given)
+        values = binding(context)
+        if isinstance(context, Watched):
+            context.call_with(values)
+        return function(context, *given, **values)
 
     return call
-
-
-def _checked(context: Context, name: str, value: Any, annotation: Any) -> Any:
-    try:
-        return converted(value, annotation)
-    except msgspec.ValidationError as error:
-        raise ParameterError(task_of(context), name, _told(name, str(error))) from None
-
-
-def _told(name: str, text: str) -> str:
-    """What msgspec found, with the way that leads there from the parameter.
-
-    >>> _told("rows", "Expected `float`, got `str` - at `$[3].price`")
-    'rows[3].price: expected float, got str'
-    """
-    found, _, path = text.partition(_AT)
-    return f"{name}{path.rstrip('`')}: {found[:1].lower()}{found[1:].replace('`', '')}"

@@ -12,7 +12,7 @@ from difflib import get_close_matches
 from itertools import islice
 from typing import Any, Literal, Self
 
-from cloaca.errors import INPUT, DecodeError, MergeConflict, StorageFullError
+from cloaca.errors import INPUT, DecodeError, MergeConflict, StorageFullError, summary_of
 from cloaca.merge.conflict import Conflict, rivals_of, shown
 from cloaca.merge.equality import equal
 from cloaca.merge.rules import Rules
@@ -121,7 +121,7 @@ class Context:
         try:
             return decode(held)
         except Exception as error:
-            raise DecodeError(key, self._writer_of(key), f"{type(error).__name__}: {error}") from error
+            raise DecodeError(key, self._writer_of(key), summary_of(error)) from error
 
     def set(self, key: str, value: Any) -> None:
         """Insert or overwrite `key` with a snapshot of `value`.
@@ -247,19 +247,7 @@ class Context:
 
     def copy(self) -> "Context":
         """A context of its own with the same values; changing one doesn't change the other."""
-        if self._shelf is not None:
-            self._shelf.share()
-        twin = Context.__new__(Context)
-        given = Slice(self._known, self._complete, self._outcomes, self._met)
-        twin._open(given, self._covered, self._ask, self._writer, self._rules, self._shelf, self._leases, self._origin)
-        twin._outcomes = self._outcomes
-        if hasattr(self, "_prefix"):
-            twin._prefix = self._prefix
-        twin._changes = dict(self._changes)
-        twin._settled = self._settled  # what is merged for one of the two is merged for both
-        if hasattr(self, "_item_key"):
-            twin._item_key = self._item_key
-        return twin
+        return twin_of(self, Context.__new__(Context))
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Context):
@@ -503,13 +491,38 @@ def payload_of(context: Context, key: str) -> bytes | None:
     return held if isinstance(held, bytes) else None
 
 
+def twin_of(context: Context, twin: Context) -> Context:
+    """A copy of the context, in `twin`, which has been made and holds nothing yet."""
+    if context._shelf is not None:
+        context._shelf.share()
+    given = Slice(context._known, context._complete, context._outcomes, context._met)
+    twin._open(
+        given,
+        context._covered,
+        context._ask,
+        context._writer,
+        context._rules,
+        context._shelf,
+        context._leases,
+        context._origin,
+    )
+    twin._outcomes = context._outcomes
+    if hasattr(context, "_prefix"):
+        twin._prefix = context._prefix
+    twin._changes = dict(context._changes)
+    twin._settled = context._settled  # what is merged for one of the two is merged for both
+    if hasattr(context, "_item_key"):
+        twin._item_key = context._item_key
+    return twin
+
+
 def within(context: Context, prefix: str) -> Context:
     """A task's context as the task of a copy sees it: only what is called `prefix...`, and by the rest of its name.
 
     Changes are made here under these names. What is read is told under the names that `context` has.
     """
-    scope = Scope(prefix)
-    view = Context.__new__(type(context))
+    scope, kind = Scope(prefix), type(context)
+    view = kind.__new__(kind)
     given = scope.entered(Slice(context._known, context._complete, context._outcomes, context._met))
     covered, rules = frozenset(scope.inner(context._covered)), context._rules.within(prefix)
     view._open(
@@ -638,7 +651,7 @@ def item_of(context: Context, item: Item) -> Any:
     try:
         return decode(item.payload)
     except Exception as error:
-        raise DecodeError(item.of, item.writer, f"{type(error).__name__}: {error}") from error
+        raise DecodeError(item.of, item.writer, summary_of(error)) from error
 
 
 def changes_of(context: Context) -> dict[str, bytes | None]:

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Awaitable, Callable, Generator
+from functools import wraps
 from inspect import isawaitable, iscoroutine
 from typing import Any
 
@@ -112,6 +113,7 @@ _DONE = _Done()
 def with_handle(function: Callable[..., Any]) -> Callable[..., Any]:
     """The function, to be called without its last argument: a handle of its own each time."""
 
+    @wraps(function, assigned=(), updated=())
     def handled(*given: Any, **named: Any) -> Any:
         handle = TaskHandle()
         returned = function(*given, handle, **named)

@@ -19,6 +19,12 @@ def place_of(function: Callable[..., Any], directory: str = "") -> str:
     return "" if code is None else _place(code, directory)
 
 
+def file_and_line_of(function: Callable[..., Any]) -> tuple[str, int]:
+    """The file and the number of a function's first line, for a warning; names none where there is no Python code."""
+    code = getattr(innermost(function), "__code__", None)
+    return ("<unknown>", 0) if code is None else (code.co_filename, code.co_firstlineno)
+
+
 @lru_cache(maxsize=1024)
 def _place(code: CodeType, directory: str) -> str:
     return f"{code.co_filename.removeprefix(os.path.join(directory, ''))}:{code.co_firstlineno}"  # noqa: PTH118
@@ -26,7 +32,9 @@ def _place(code: CodeType, directory: str) -> str:
 
 def innermost(function: Any) -> Any:
     """What runs in the end: beneath partials, methods, decorators, or the `__call__` of an object."""
-    while isinstance(function, partial | MethodType):
-        function = function.func if isinstance(function, partial) else function.__func__
-    function = inspect.unwrap(function)
+    while isinstance(function, partial | MethodType) or hasattr(function, "__wrapped__"):
+        if isinstance(function, partial):
+            function = function.func
+        else:
+            function = function.__func__ if isinstance(function, MethodType) else inspect.unwrap(function)
     return function if hasattr(function, "__code__") else inspect.getattr_static(type(function), "__call__", None)

@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator, Sequence
 from itertools import pairwise
 from typing import Any
 
+from cloaca.errors import summary_of
 from cloaca.merge import by_structure, by_task
 from cloaca.merge.equality import equal
 from cloaca.wire.codec import decode, encode
@@ -120,7 +121,7 @@ class _Trial:
         try:
             return encode(self._function(base, values))
         except Exception as error:
-            raise _Raised(f"{self._shown(samples)} raised {type(error).__name__}: {str(error).rstrip('.')}") from error
+            raise _Raised(f"{self._shown(samples)} raised {summary_of(error).rstrip('.')}") from error
 
     def _told(self, samples: Samples, result: bytes) -> str:
         return f"{self._shown(samples)} gives {_shown(result)}"
