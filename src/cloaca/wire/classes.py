@@ -37,6 +37,7 @@ from cloudpickle import cloudpickle
 from cloaca.wire.code import global_names, reduce_code
 from cloaca.wire.generators import is_shared, reduce_shared
 from cloaca.wire.layouts import layout
+from cloaca.wire.markers import name_at_home, reduce_plain_object
 from cloaca.wire.reductions import BY_TYPE, importable, is_dispatcher, reduce_dispatcher, reduce_exception
 
 if TYPE_CHECKING:
@@ -217,8 +218,12 @@ class Pickler(Base):
         if kind is FunctionType:
             return NotImplemented if obj in _OF_CLOUDPICKLE else super().reducer_override(obj)
         if kind.__reduce_ex__ is object.__reduce_ex__ and kind.__reduce__ is object.__reduce__:
-            return NotImplemented
+            return reduce_plain_object(obj) if kind is object else self.reduce_silent(obj)
         return NotImplemented if kind in self.dispatch_table else self.reduce_its_own_way(obj, kind)
+
+    def reduce_silent(self, _: Any) -> Any:
+        """An instance whose class says nothing of pickling."""
+        return NotImplemented
 
     def reduce_its_own_way(self, obj: Any, kind: type) -> Any:
         if issubclass(kind, BaseException):
@@ -249,6 +254,14 @@ class Pickler(Base):
         return self._definitions[cls]
 
 
+class CodePickler(Pickler):
+    """For functions and definitions of classes: there, what a module keeps as a marker is that module's."""
+
+    def reduce_silent(self, obj: Any) -> Any:
+        name = None if type(obj) in self.dispatch_table else name_at_home(obj)
+        return NotImplemented if name is None else name
+
+
 def _define(cls: type) -> dict[type, Definition]:
     with BytesIO() as file:
         pickler = DefinitionPickler(file)
@@ -256,7 +269,7 @@ def _define(cls: type) -> dict[type, Definition]:
         return dict.fromkeys(pickler.defined, file.getvalue())
 
 
-class DefinitionPickler(Pickler):
+class DefinitionPickler(CodePickler):
     """Writes classes themselves where `Pickler` writes references. `defined`: the classes that it wrote."""
 
     def __init__(self, file: Any) -> None:

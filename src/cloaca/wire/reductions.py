@@ -6,6 +6,7 @@ than `args`. Cycles end in the pickler's memo: a wrapper that its own function m
 the outer one is dropped when it loads.
 """
 
+import dataclasses
 import functools
 import os
 import pickle
@@ -14,6 +15,7 @@ from collections.abc import Callable
 from types import FunctionType
 from typing import Any
 
+import msgspec
 from cloudpickle import cloudpickle
 
 OF_LRU_CACHE = frozenset({"cache_parameters"})
@@ -75,7 +77,18 @@ def _reduce_new_type(value: Any) -> Any:
     return typing.NewType, (value.__name__, value.__supertype__), vars(value)
 
 
+def _reduce_constraints(meta: msgspec.Meta) -> Any:
+    fields = {name: value for name, value in meta.__rich_repr__() if value is not None}
+    return functools.partial(msgspec.Meta, **fields), ()
+
+
+def _by_name(name: str) -> Callable[[object], str]:
+    return lambda _: name
+
+
 BY_TYPE: dict[type, Callable[[Any], Any]] = {
+    **{type(getattr(dataclasses, name)): _by_name(name) for name in ("MISSING", "KW_ONLY", "_HAS_DEFAULT_FACTORY")},
+    msgspec.Meta: _reduce_constraints,
     functools._lru_cache_wrapper: _reduce_cached,
     functools.cached_property: _reduce_cached_property,
     functools.singledispatchmethod: _reduce_dispatching_method,

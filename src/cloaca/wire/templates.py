@@ -18,7 +18,7 @@ from typing import Any, TypeAlias
 
 from cloudpickle import cloudpickle
 
-from cloaca.wire.classes import Pickler, fresh_class
+from cloaca.wire.classes import CodePickler, Pickler, fresh_class
 from cloaca.wire.reductions import FOR_FUNCTIONS
 
 Template: TypeAlias = tuple[tuple[Any, ...], bytes]
@@ -91,7 +91,7 @@ def write(function: FunctionType, contents: Sequence[object]) -> tuple[bytes, fr
         return file.getvalue(), frozenset(pickler.memo.copy())
 
 
-class _TemplatePickler(Pickler):
+class _TemplatePickler(CodePickler):
     """Writes the steps for one function, and collects the constants."""
 
     resolve = staticmethod(fresh_class)
