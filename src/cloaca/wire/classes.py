@@ -28,6 +28,7 @@ import sys
 import threading
 import weakref
 from dataclasses import dataclass
+from enum import Enum
 from io import BytesIO, TextIOWrapper
 from types import CodeType, FunctionType, MethodType
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -35,6 +36,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from cloudpickle import cloudpickle
 
 from cloaca.wire.code import global_names, reduce_code
+from cloaca.wire.enums import details, tell
 from cloaca.wire.generators import is_shared, reduce_shared
 from cloaca.wire.layouts import layout
 from cloaca.wire.markers import name_at_home, reduce_plain_object
@@ -123,7 +125,7 @@ class _Loader(pickle.Unpickler):
 
     def find_class(self, module: str, name: str, /) -> Any:
         found = super().find_class(module, name)
-        ours = any(found is method for method in (_Loader.make, _Loader.assign, _Loader.complete))
+        ours = any(found is method for method in (_Loader.make, _Loader.assign, _Loader.detail, _Loader.complete))
         return MethodType(found, self) if ours else found
 
     def make(self, identity: Identity, maker: "Callable[..., type]", arguments: tuple[Any, ...]) -> type:
@@ -137,6 +139,10 @@ class _Loader(pickle.Unpickler):
         if self.may_define(cls):
             cloudpickle._class_setstate(cls, (attributes, {}))
             self._names.setdefault(cls, set()).update(attributes)
+
+    def detail(self, cls: type[Enum], members: dict[str, dict[str, Any]]) -> None:
+        if self.may_define(cls):
+            tell(cls, members)
 
     def complete(self, cls: type, state: tuple[list[None], dict[str, Any]]) -> None:
         self.assign(cls, state[1])
@@ -221,7 +227,7 @@ class Pickler(Base):
             return reduce_plain_object(obj) if kind is object else self.reduce_silent(obj)
         return NotImplemented if kind in self.dispatch_table else self.reduce_its_own_way(obj, kind)
 
-    def reduce_silent(self, _: Any) -> Any:
+    def reduce_silent(self, obj: Any) -> Any:  # noqa: ARG002 - for code
         """An instance whose class says nothing of pickling."""
         return NotImplemented
 
@@ -240,7 +246,11 @@ class Pickler(Base):
             return reduce_dispatcher(func)
         global_names(func.__code__)
         reduce: Any = cloudpickle.Pickler._dynamic_function_reduce
-        return reduce(self, func)
+        reduced = reduce(self, func)
+        parameters: Any = getattr(func, "__type_params__", None)
+        if parameters:
+            reduced[2][1]["__type_params__"] = parameters
+        return reduced
 
     def reduce_class(self, cls: type) -> tuple[Any, ...]:
         return self.resolve, (cloudpickle._get_or_create_tracker_id(cls), self._definition(cls))
@@ -282,16 +292,18 @@ class DefinitionPickler(CodePickler):
         self.defined.append(cls)
         maker, arguments, attributes = layout(cls)
         attributes["__qualname__"] = cls.__qualname__  # made by its name alone, it would be at home nowhere
-        first = [_Assignment(cls, {name: attributes.pop(name)}) for name in REBUILDING if name in attributes]
+        first = [_Call(_Loader.assign, cls, {name: attributes.pop(name)}) for name in REBUILDING if name in attributes]
+        if issubclass(cls, Enum):
+            first.append(_Call(_Loader.detail, cls, details(cls)))
         making = (cloudpickle._get_or_create_tracker_id(cls), maker, arguments)
         return _Loader.make, making, (first, attributes), None, None, _Loader.complete
 
 
-class _Assignment:
-    """Pickles as a call of `_Loader.assign`, made where it stands in the stream."""
+class _Call:
+    """Pickles as a call of a method of `_Loader`, made where it stands in the stream."""
 
-    def __init__(self, cls: type, attributes: dict[str, Any]) -> None:
-        self._call = (cls, attributes)
+    def __init__(self, method: "Callable[..., None]", cls: type, argument: dict[str, Any]) -> None:
+        self._call = (method, (cls, argument))
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _Loader.assign, self._call
+        return self._call

@@ -46,7 +46,8 @@ def is_of_the_program(module: ModuleType) -> bool:
 
 def _is_bare(value: object) -> bool:
     """Whether nothing but its class is pickled of it."""
-    make, arguments, *state = value.__reduce_ex__(5)
+    reduced: Any = value.__reduce_ex__(5)
+    make, arguments, *state = reduced
     return make is vars(copyreg)["__newobj__"] and len(arguments) == 1 and not any(state)
 
 

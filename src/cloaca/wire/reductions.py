@@ -10,6 +10,7 @@ import dataclasses
 import functools
 import os
 import pickle
+import sys
 import typing
 from collections.abc import Callable
 from types import FunctionType
@@ -22,6 +23,7 @@ OF_LRU_CACHE = frozenset({"cache_parameters"})
 OF_DISPATCHER = frozenset({"register", "dispatch", "registry", "_clear_cache", "__wrapped__"})
 OF_CACHED_PROPERTY = frozenset({"lock"})
 OF_DISPATCHING_METHOD = frozenset({"_method_cache"})
+OF_TYPE_PARAMETER = ("__bound__", "__constraints__", "__covariant__", "__contravariant__", "__infer_variance__")
 NAMING = ("__module__", "__name__", "__qualname__", "__doc__")
 OWN_WAYS = ("__reduce__", "__reduce_ex__", "__getnewargs__", "__getnewargs_ex__", "__getstate__", "__setstate__")
 
@@ -82,6 +84,33 @@ def _reduce_constraints(meta: msgspec.Meta) -> Any:
     return functools.partial(msgspec.Meta, **fields), ()
 
 
+def _reduce_type_parameter(value: Any) -> Any:
+    """As cloudpickle does type variables: those of the program are told apart by an identity, too."""
+    if is_importable(value, value.__name__):
+        return value.__name__
+    given = {name: getattr(value, name) for name in OF_TYPE_PARAMETER if hasattr(value, name)}
+    return _type_parameter, (type(value), value.__name__, given, cloudpickle._get_or_create_tracker_id(value))
+
+
+def _type_parameter(kind: Any, name: str, given: dict[str, Any], identity: str) -> Any:
+    known = cloudpickle._DYNAMIC_CLASS_TRACKER_BY_ID.get(identity)
+    if known is not None:
+        return known
+    options = {option.strip("_"): value for option, value in given.items() if value}
+    constraints = options.pop("constraints", ())
+    return cloudpickle._lookup_class_or_track(identity, kind(name, *constraints, **options))
+
+
+def _reduce_type_alias(value: Any) -> Any:
+    if is_importable(value, value.__name__):
+        return value.__name__
+    return _type_alias, (type(value), value.__name__, value.__value__, value.__type_params__)
+
+
+def _type_alias(kind: Any, name: str, value: Any, parameters: tuple[Any, ...]) -> Any:
+    return kind(name, value, type_params=parameters)
+
+
 def _by_name(name: str) -> Callable[[object], str]:
     return lambda _: name
 
@@ -89,6 +118,9 @@ def _by_name(name: str) -> Callable[[object], str]:
 BY_TYPE: dict[type, Callable[[Any], Any]] = {
     **{type(getattr(dataclasses, name)): _by_name(name) for name in ("MISSING", "KW_ONLY", "_HAS_DEFAULT_FACTORY")},
     msgspec.Meta: _reduce_constraints,
+    typing.TypeVar: _reduce_type_parameter,
+    typing.ParamSpec: _reduce_type_parameter,
+    typing.TypeVarTuple: _reduce_type_parameter,
     functools._lru_cache_wrapper: _reduce_cached,
     functools.cached_property: _reduce_cached_property,
     functools.singledispatchmethod: _reduce_dispatching_method,
@@ -100,6 +132,9 @@ def _reduce_environment(variables: Any) -> Any:
     """A function that captured `os.environ` means that of the process that it runs in; as a value it is a snapshot."""
     return (getattr, (os, "environ")) if variables is os.environ else variables.__reduce_ex__(5)
 
+
+if sys.version_info >= (3, 12):
+    BY_TYPE[typing.TypeAliasType] = _reduce_type_alias
 
 FOR_FUNCTIONS = {**BY_TYPE, type(os.environ): _reduce_environment}
 
