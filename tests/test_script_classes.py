@@ -306,6 +306,16 @@ CLASSES = {
             known = [cls.label for cls in Base.known[:2]], Three in Base.known
             return One.kind, two.kind, two.loud, known, Base.known[1] is type(two), Three.loud
     """,
+    "a hook that needs what the class has": """
+        class Base:
+            def __init_subclass__(cls): cls.loud = cls.label.upper()
+        class One(Base):
+            label = "one"
+            def __repr__(self): return "one"
+        class Two(One): label = "two"
+        VALUE, ANNOTATION, GIVEN = Two(), One, Two()
+        def work(two): return One.loud, two.loud
+    """,
     "properties, descriptors, super": """
         class Named:
             def __set_name__(self, owner, name): self.name, self.times = name, getattr(self, "times", 0) + 1

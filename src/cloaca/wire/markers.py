@@ -33,8 +33,11 @@ _changing = threading.RLock()
 
 def name_at_home(value: object) -> str | None:
     """Under which name the module of its class keeps a value that has no state; `None` where it doesn't."""
-    module = sys.modules.get(type(value).__module__)
-    if module is None or is_of_the_program(module) or getattr(value, "__dict__", None) or not _is_bare(value):
+    kind = type(value)
+    if getattr(kind, "__slots__", ()) or getattr(value, "__dict__", None):
+        return None
+    module = sys.modules.get(kind.__module__)
+    if module is None or is_of_the_program(module) or not _is_bare(value):
         return None
     return _name_in(module, value)
 
