@@ -521,7 +521,7 @@ def test_nothing_is_pickled_again_while_only_atoms_are_captured(monkeypatch):
     namespace = program(STABLE)
     cache = FunctionCache()
     first = cache.capture("t", namespace["task"])
-    monkeypatch.setattr("cloaca.wire.classes.Pickler.dump", None)
+    monkeypatch.setattr("cloaca.wire.functions.Pickler.dump", None)
     monkeypatch.setattr("cloaca.wire.functions.watch", None)
     assert cache.capture("t", namespace["task"]) is first
 

@@ -259,7 +259,7 @@ def test_nothing_is_pickled_again_where_nothing_has_changed(monkeypatch):
     tasks = program(LOOP.replace("[1, 2]", "(1, 2)"), size=100)["tasks"]
     first = captured_all(cache := FunctionCache(), tasks)
     templates = cache.templates
-    for name in ("cloaca.wire.classes.Pickler.dump", "cloaca.wire.kinds.watch", "cloaca.wire.kinds.pickle"):
+    for name in ("cloaca.wire.functions.Pickler.dump", "cloaca.wire.kinds.watch", "cloaca.wire.kinds.pickle"):
         monkeypatch.setattr(name, None)
     assert all(one is before for one, before in zip(captured_all(cache, tasks), first, strict=True))
     assert cache.templates == templates

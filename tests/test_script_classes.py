@@ -7,6 +7,7 @@ import types
 from pathlib import Path
 from typing import Any
 
+import cloudpickle
 import pytest
 
 import cloaca
@@ -447,6 +448,21 @@ def test_text_that_means_nothing_stays_text(tmp_path: Path) -> None:
     assert run_script(tmp_path, START, source, END) == "the same\n"
 
 
+def test_text_that_leads_to_what_cannot_be_sent_stays_text(tmp_path: Path) -> None:
+    source = """
+        import threading
+        class Pool:
+            lock = threading.Lock()
+        @dataclass
+        class Job:
+            number: int
+            pool: Pool | None = None
+        VALUE = Job(1)
+        def work(job): return job, Job(2), Job.__annotations__
+    """
+    assert run_script(tmp_path, START, source, END, future=True) == "the same\n"
+
+
 def test_one_name_means_to_each_class_what_it_means_in_its_module(tmp_path: Path) -> None:
     (tmp_path / "shop.py").write_text(
         "from __future__ import annotations\nfrom dataclasses import dataclass\nKind = int\n"
@@ -525,6 +541,19 @@ def test_a_marker_of_an_importable_module_is_that_of_the_process(monkeypatch: py
     assert own is not module.OWN, "what has attributes is no marker: a task's changes are its own"
     assert decode(encode([module.PLAIN])) == [module.PLAIN]
     assert decode(encode([module.UNDEFINED])) != [module.UNDEFINED], "a value is its reader's own"
+
+
+def test_type_variables_of_a_module_that_is_sent_along_are_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    module = script_module("cloaca_variables", "from typing import *\nT, P = TypeVar('T'), ParamSpec('P')")
+    monkeypatch.setitem(sys.modules, "cloaca_variables", module)
+    assert b"cloaca_variables" in encode((module.T,))
+    cloudpickle.register_pickle_by_value(module)
+    try:
+        sent = encode((module.T, module.P))
+    finally:
+        cloudpickle.unregister_pickle_by_value(module)
+    assert b"cloaca_variables" not in sent
+    assert decode(sent) == (module.T, module.P)
 
 
 def test_plain_objects_that_no_module_names_are_not_remembered() -> None:

@@ -210,6 +210,8 @@ class Pickler(Base):
 
     resolve: "Callable[[Identity, Definition], type]" = staticmethod(known_class)
     by_type: "ClassVar[Mapping[type, Callable[[Any], Any]]]" = BY_TYPE
+    is_for_code: ClassVar[bool] = False
+    """Whether it is for functions or definitions: there, a marker that an importable module keeps is that module's."""
 
     def __init__(self, file: Any, buffer_callback: "Callable[[pickle.PickleBuffer], Any] | None" = None) -> None:
         # A plain dict: cloudpickle's ChainMap costs every instance that is pickled a microsecond.
@@ -224,12 +226,11 @@ class Pickler(Base):
         if kind is FunctionType:
             return NotImplemented if obj in _OF_CLOUDPICKLE else super().reducer_override(obj)
         if kind.__reduce_ex__ is object.__reduce_ex__ and kind.__reduce__ is object.__reduce__:
-            return reduce_plain_object(obj) if kind is object else self.reduce_silent(obj)
+            if kind is object:
+                return reduce_plain_object(obj)
+            may_be_marker = self.is_for_code and kind not in self.dispatch_table
+            return (name_at_home(obj) or NotImplemented) if may_be_marker else NotImplemented
         return NotImplemented if kind in self.dispatch_table else self.reduce_its_own_way(obj, kind)
-
-    def reduce_silent(self, obj: Any) -> Any:  # noqa: ARG002 - for code
-        """An instance whose class says nothing of pickling."""
-        return NotImplemented
 
     def reduce_its_own_way(self, obj: Any, kind: type) -> Any:
         if issubclass(kind, BaseException):
@@ -264,33 +265,35 @@ class Pickler(Base):
         return self._definitions[cls]
 
 
-class CodePickler(Pickler):
-    """For functions and definitions of classes: there, what a module keeps as a marker is that module's."""
-
-    def reduce_silent(self, obj: Any) -> Any:
-        name = None if type(obj) in self.dispatch_table else name_at_home(obj)
-        return NotImplemented if name is None else name
-
-
 def _define(cls: type) -> dict[type, Definition]:
+    try:
+        return _defined(cls, is_text_resolved=True)
+    except Exception:  # noqa: BLE001 - what annotations mean may lead to what can't be pickled, and nobody may read them
+        return _defined(cls, is_text_resolved=False)
+
+
+def _defined(cls: type, *, is_text_resolved: bool) -> dict[type, Definition]:
     with BytesIO() as file:
-        pickler = DefinitionPickler(file)
+        pickler = DefinitionPickler(file, is_text_resolved=is_text_resolved)
         pickler.dump(cls)
         return dict.fromkeys(pickler.defined, file.getvalue())
 
 
-class DefinitionPickler(CodePickler):
+class DefinitionPickler(Pickler):
     """Writes classes themselves where `Pickler` writes references. `defined`: the classes that it wrote."""
 
-    def __init__(self, file: Any) -> None:
+    is_for_code = True
+
+    def __init__(self, file: Any, *, is_text_resolved: bool) -> None:
         super().__init__(file)
         self.defined: list[type] = []
+        self._is_text_resolved = is_text_resolved
 
     def reduce_class(self, cls: type) -> tuple[Any, ...]:
         if cls in _copies:
             return super().reduce_class(cls)
         self.defined.append(cls)
-        maker, arguments, attributes = layout(cls)
+        maker, arguments, attributes = layout(cls, is_text_resolved=self._is_text_resolved)
         attributes["__qualname__"] = cls.__qualname__  # made by its name alone, it would be at home nowhere
         first = [_Call(_Loader.assign, cls, {name: attributes.pop(name)}) for name in REBUILDING if name in attributes]
         if issubclass(cls, Enum):

@@ -19,7 +19,7 @@ from msgspec import Struct
 from cloaca.errors import CaptureError
 from cloaca.warning import warn
 from cloaca.wire import culprit
-from cloaca.wire.classes import CodePickler, fresh_class
+from cloaca.wire.classes import Pickler, fresh_class
 from cloaca.wire.kinds import Kin, Kinds, are_same, seen
 from cloaca.wire.mentions import held, strings_in
 from cloaca.wire.reductions import FOR_FUNCTIONS
@@ -183,9 +183,10 @@ class _Entry(Struct, frozen=True):
 # ---- pickling ------------------------------------------------------------------------------------------------------
 
 
-class _FunctionPickler(CodePickler):
+class _FunctionPickler(Pickler):
     resolve = staticmethod(fresh_class)
     by_type = FOR_FUNCTIONS
+    is_for_code = True
 
 
 def _blob(task_id: str, function: object) -> bytes:

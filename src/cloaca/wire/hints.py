@@ -8,7 +8,7 @@
 
 Whoever reads them looks for the names in the module of the class. A process that can't import the module has none of
 them, and one with the same name for something else would have the wrong ones: so the types travel, not the text. Text
-that can't be resolved stays what it is, as does the code that reads it fail in the program as well.
+that can't be resolved stays what it is: who reads it fails in the program, too.
 """
 
 import sys

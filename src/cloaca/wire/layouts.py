@@ -41,18 +41,18 @@ HOOK = "__init_subclass__"
 Bare: TypeAlias = tuple[Any, str, tuple[Any, ...], dict[str, Any]]
 
 
-def layout(cls: type) -> tuple[Callable[..., type], tuple[Any, ...], dict[str, Any]]:
+def layout(cls: type, *, is_text_resolved: bool = True) -> tuple[Callable[..., type], tuple[Any, ...], dict[str, Any]]:
     """What makes an empty class like this one, its arguments, and the attributes to set on it afterwards."""
     reduced: tuple[Any, ...] = cloudpickle._dynamic_class_reduce(cls)
     maker, arguments, (attributes, _), *_ = reduced
     attributes.pop("__msgspec_cache__", None)  # what msgspec has found out of the class, in this process
-    if attributes.get("__annotations__"):
+    if is_text_resolved and attributes.get("__annotations__"):
         attributes["__annotations__"] = resolved(cls, attributes["__annotations__"])
     if issubclass(cls, enum.Enum):
         of_enum = enum_arguments(cls)
         if of_enum is None:
             return maker, arguments, attributes
-        return make_enum, of_enum, {name: attributes[name] for name in attributes.keys() - cls.__members__.keys()}
+        return make_enum, of_enum, {name: one for name, one in attributes.items() if name not in cls.__members__}
     if issubclass(cls, msgspec.Struct):
         return make_struct, (_bare(cls), *_struct_arguments(cls)), attributes
     namespace = arguments[3] | {name: vars(cls)[name] for name in ("__slots__",) if name in vars(cls)}

@@ -23,7 +23,15 @@ OF_LRU_CACHE = frozenset({"cache_parameters"})
 OF_DISPATCHER = frozenset({"register", "dispatch", "registry", "_clear_cache", "__wrapped__"})
 OF_CACHED_PROPERTY = frozenset({"lock"})
 OF_DISPATCHING_METHOD = frozenset({"_method_cache"})
-OF_TYPE_PARAMETER = ("__bound__", "__constraints__", "__covariant__", "__contravariant__", "__infer_variance__")
+OF_TYPE_PARAMETER: tuple[str, ...] = (
+    "__bound__",
+    "__constraints__",
+    "__covariant__",
+    "__contravariant__",
+    "__infer_variance__",
+)
+if sys.version_info >= (3, 13):
+    OF_TYPE_PARAMETER = (*OF_TYPE_PARAMETER, "__default__")
 NAMING = ("__module__", "__name__", "__qualname__", "__doc__")
 OWN_WAYS = ("__reduce__", "__reduce_ex__", "__getnewargs__", "__getnewargs_ex__", "__getstate__", "__setstate__")
 
@@ -46,6 +54,12 @@ def importable(value: object, name: str) -> str:
     )
 
 
+def _travels_by_name(value: object, name: str) -> bool:
+    """Whether it is importable, and its module isn't one that the user has told to be sent along."""
+    found: Any = cloudpickle._lookup_module_and_qualname(value, name)
+    return found is not None and not cloudpickle._is_registered_pickle_by_value(found[0])
+
+
 def _without(names: frozenset[str], value: object) -> dict[str, Any]:
     return {name: attribute for name, attribute in vars(value).items() if name not in names}
 
@@ -54,7 +68,7 @@ def _without(names: frozenset[str], value: object) -> dict[str, Any]:
 
 
 def _reduce_cached(wrapper: Any) -> Any:
-    if is_importable(wrapper, wrapper.__qualname__):
+    if _travels_by_name(wrapper, wrapper.__qualname__):
         return wrapper.__qualname__
     parameters = wrapper.cache_parameters()
     return _cached, (wrapper.__wrapped__, parameters["maxsize"], parameters["typed"]), _without(OF_LRU_CACHE, wrapper)
@@ -74,7 +88,7 @@ def _reduce_dispatching_method(value: "functools.singledispatchmethod[Any]") -> 
 
 
 def _reduce_new_type(value: Any) -> Any:
-    if is_importable(value, value.__qualname__):
+    if _travels_by_name(value, value.__qualname__):
         return value.__qualname__
     return typing.NewType, (value.__name__, value.__supertype__), vars(value)
 
@@ -86,7 +100,7 @@ def _reduce_constraints(meta: msgspec.Meta) -> Any:
 
 def _reduce_type_parameter(value: Any) -> Any:
     """As cloudpickle does type variables: those of the program are told apart by an identity, too."""
-    if is_importable(value, value.__name__):
+    if _travels_by_name(value, value.__name__):
         return value.__name__
     given = {name: getattr(value, name) for name in OF_TYPE_PARAMETER if hasattr(value, name)}
     return _type_parameter, (type(value), value.__name__, given, cloudpickle._get_or_create_tracker_id(value))
@@ -102,7 +116,7 @@ def _type_parameter(kind: Any, name: str, given: dict[str, Any], identity: str) 
 
 
 def _reduce_type_alias(value: Any) -> Any:
-    if is_importable(value, value.__name__):
+    if _travels_by_name(value, value.__name__):
         return value.__name__
     return _type_alias, (type(value), value.__name__, value.__value__, value.__type_params__)
 

@@ -18,7 +18,7 @@ from typing import Any, TypeAlias
 
 from cloudpickle import cloudpickle
 
-from cloaca.wire.classes import CodePickler, Pickler, fresh_class
+from cloaca.wire.classes import Pickler, fresh_class
 from cloaca.wire.reductions import FOR_FUNCTIONS
 
 Template: TypeAlias = tuple[tuple[Any, ...], bytes]
@@ -91,11 +91,12 @@ def write(function: FunctionType, contents: Sequence[object]) -> tuple[bytes, fr
         return file.getvalue(), frozenset(pickler.memo.copy())
 
 
-class _TemplatePickler(CodePickler):
+class _TemplatePickler(Pickler):
     """Writes the steps for one function, and collects the constants."""
 
     resolve = staticmethod(fresh_class)
     by_type = FOR_FUNCTIONS
+    is_for_code = True
 
     def __init__(self, file: Any, function: FunctionType, contents: Sequence[object]) -> None:
         super().__init__(file)
