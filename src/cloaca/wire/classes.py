@@ -28,6 +28,7 @@ import sys
 import threading
 import weakref
 from dataclasses import dataclass
+from enum import Enum
 from io import BytesIO, TextIOWrapper
 from types import CodeType, FunctionType, MethodType
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -35,8 +36,10 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from cloudpickle import cloudpickle
 
 from cloaca.wire.code import global_names, reduce_code
+from cloaca.wire.enums import details, tell
 from cloaca.wire.generators import is_shared, reduce_shared
 from cloaca.wire.layouts import layout
+from cloaca.wire.markers import name_at_home, reduce_plain_object
 from cloaca.wire.reductions import BY_TYPE, importable, is_dispatcher, reduce_dispatcher, reduce_exception
 
 if TYPE_CHECKING:
@@ -122,7 +125,7 @@ class _Loader(pickle.Unpickler):
 
     def find_class(self, module: str, name: str, /) -> Any:
         found = super().find_class(module, name)
-        ours = any(found is method for method in (_Loader.make, _Loader.assign, _Loader.complete))
+        ours = any(found is method for method in (_Loader.make, _Loader.assign, _Loader.detail, _Loader.complete))
         return MethodType(found, self) if ours else found
 
     def make(self, identity: Identity, maker: "Callable[..., type]", arguments: tuple[Any, ...]) -> type:
@@ -136,6 +139,10 @@ class _Loader(pickle.Unpickler):
         if self.may_define(cls):
             cloudpickle._class_setstate(cls, (attributes, {}))
             self._names.setdefault(cls, set()).update(attributes)
+
+    def detail(self, cls: type[Enum], members: dict[str, dict[str, Any]]) -> None:
+        if self.may_define(cls):
+            tell(cls, members)
 
     def complete(self, cls: type, state: tuple[list[None], dict[str, Any]]) -> None:
         self.assign(cls, state[1])
@@ -203,6 +210,8 @@ class Pickler(Base):
 
     resolve: "Callable[[Identity, Definition], type]" = staticmethod(known_class)
     by_type: "ClassVar[Mapping[type, Callable[[Any], Any]]]" = BY_TYPE
+    is_for_code: ClassVar[bool] = False
+    """Whether it is for functions or definitions: there, a marker that an importable module keeps is that module's."""
 
     def __init__(self, file: Any, buffer_callback: "Callable[[pickle.PickleBuffer], Any] | None" = None) -> None:
         # A plain dict: cloudpickle's ChainMap costs every instance that is pickled a microsecond.
@@ -217,7 +226,10 @@ class Pickler(Base):
         if kind is FunctionType:
             return NotImplemented if obj in _OF_CLOUDPICKLE else super().reducer_override(obj)
         if kind.__reduce_ex__ is object.__reduce_ex__ and kind.__reduce__ is object.__reduce__:
-            return NotImplemented
+            if kind is object:
+                return reduce_plain_object(obj)
+            may_be_marker = self.is_for_code and kind not in self.dispatch_table
+            return (name_at_home(obj) or NotImplemented) if may_be_marker else NotImplemented
         return NotImplemented if kind in self.dispatch_table else self.reduce_its_own_way(obj, kind)
 
     def reduce_its_own_way(self, obj: Any, kind: type) -> Any:
@@ -235,7 +247,11 @@ class Pickler(Base):
             return reduce_dispatcher(func)
         global_names(func.__code__)
         reduce: Any = cloudpickle.Pickler._dynamic_function_reduce
-        return reduce(self, func)
+        reduced = reduce(self, func)
+        parameters: Any = getattr(func, "__type_params__", None)
+        if parameters:
+            reduced[2][1]["__type_params__"] = parameters
+        return reduced
 
     def reduce_class(self, cls: type) -> tuple[Any, ...]:
         return self.resolve, (cloudpickle._get_or_create_tracker_id(cls), self._definition(cls))
@@ -250,8 +266,15 @@ class Pickler(Base):
 
 
 def _define(cls: type) -> dict[type, Definition]:
+    try:
+        return _defined(cls, is_text_resolved=True)
+    except Exception:  # noqa: BLE001 - what annotations mean may lead to what can't be pickled, and nobody may read them
+        return _defined(cls, is_text_resolved=False)
+
+
+def _defined(cls: type, *, is_text_resolved: bool) -> dict[type, Definition]:
     with BytesIO() as file:
-        pickler = DefinitionPickler(file)
+        pickler = DefinitionPickler(file, is_text_resolved=is_text_resolved)
         pickler.dump(cls)
         return dict.fromkeys(pickler.defined, file.getvalue())
 
@@ -259,26 +282,31 @@ def _define(cls: type) -> dict[type, Definition]:
 class DefinitionPickler(Pickler):
     """Writes classes themselves where `Pickler` writes references. `defined`: the classes that it wrote."""
 
-    def __init__(self, file: Any) -> None:
+    is_for_code = True
+
+    def __init__(self, file: Any, *, is_text_resolved: bool) -> None:
         super().__init__(file)
         self.defined: list[type] = []
+        self._is_text_resolved = is_text_resolved
 
     def reduce_class(self, cls: type) -> tuple[Any, ...]:
         if cls in _copies:
             return super().reduce_class(cls)
         self.defined.append(cls)
-        maker, arguments, attributes = layout(cls)
+        maker, arguments, attributes = layout(cls, is_text_resolved=self._is_text_resolved)
         attributes["__qualname__"] = cls.__qualname__  # made by its name alone, it would be at home nowhere
-        first = [_Assignment(cls, {name: attributes.pop(name)}) for name in REBUILDING if name in attributes]
+        first = [_Call(_Loader.assign, cls, {name: attributes.pop(name)}) for name in REBUILDING if name in attributes]
+        if issubclass(cls, Enum):
+            first.append(_Call(_Loader.detail, cls, details(cls)))
         making = (cloudpickle._get_or_create_tracker_id(cls), maker, arguments)
         return _Loader.make, making, (first, attributes), None, None, _Loader.complete
 
 
-class _Assignment:
-    """Pickles as a call of `_Loader.assign`, made where it stands in the stream."""
+class _Call:
+    """Pickles as a call of a method of `_Loader`, made where it stands in the stream."""
 
-    def __init__(self, cls: type, attributes: dict[str, Any]) -> None:
-        self._call = (cls, attributes)
+    def __init__(self, method: "Callable[..., None]", cls: type, argument: dict[str, Any]) -> None:
+        self._call = (method, (cls, argument))
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _Loader.assign, self._call
+        return self._call

@@ -83,7 +83,7 @@ class _Trial(DefinitionPickler):
     """Pickles to nowhere. What is on the way already counts as pickled."""
 
     def __init__(self, way: list[object]) -> None:
-        super().__init__(_Sink())
+        super().__init__(_Sink(), is_text_resolved=False)
         self._way = {id(step) for step in way}
 
     def persistent_id(self, obj: object) -> str | None:
@@ -116,7 +116,7 @@ def _children(value: object, trial: _Trial) -> Iterator[Child]:
             yield from _attributes(vars(value))
         case type():
             yield from ((".__bases__[{}]", index, base) for index, base in enumerate(value.__bases__))
-            yield from _attributes(layout(value)[2])
+            yield from _attributes(layout(value, is_text_resolved=False)[2])
         case functools.partial():
             yield from _attributes({"func": value.func, "args": value.args, "keywords": value.keywords})
             yield from _attributes(vars(value))

@@ -186,6 +186,7 @@ class _Entry(Struct, frozen=True):
 class _FunctionPickler(Pickler):
     resolve = staticmethod(fresh_class)
     by_type = FOR_FUNCTIONS
+    is_for_code = True
 
 
 def _blob(task_id: str, function: object) -> bytes:

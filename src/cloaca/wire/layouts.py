@@ -1,16 +1,22 @@
-"""How a class is made anew where its layout is fixed from the start.
+"""How a class is made anew: bare, without a call of what the program itself has written for the making of classes.
 
-cloudpickle makes an empty class and sets the attributes afterwards. That loses `__slots__`, and fails for a msgspec
-Struct, whose fields, defaults and options must be there when the class is made.
+A metaclass's `__new__` and `__init__`, and `__init_subclass__`, did their work in the program, and what they left is
+among the attributes, which are set afterwards. Where the layout is fixed from the start, what fixes it is given when
+the class is made: `__slots__`, the fields and options of a msgspec Struct, the members of an enum.
 """
 
+import enum
 import inspect
-import typing
-from collections.abc import Callable
-from typing import Any
+import sys
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
+from typing import Any, TypeAlias
 
 import msgspec
 from cloudpickle import cloudpickle
+
+from cloaca.wire.enums import enum_arguments, make_enum
+from cloaca.wire.hints import resolved
 
 STRUCT_SWITCHES = (
     "array_like",
@@ -27,32 +33,93 @@ STRUCT_SWITCHES = (
 )
 
 
-def layout(cls: type) -> tuple[Callable[..., type], tuple[Any, ...], dict[str, Any]]:
+NOTICED = ("__post_init__",)
+"""What msgspec looks for when a class is made, and not again."""
+
+HOOK = "__init_subclass__"
+
+Bare: TypeAlias = tuple[Any, str, tuple[Any, ...], dict[str, Any]]
+
+
+def layout(cls: type, *, is_text_resolved: bool = True) -> tuple[Callable[..., type], tuple[Any, ...], dict[str, Any]]:
     """What makes an empty class like this one, its arguments, and the attributes to set on it afterwards."""
     reduced: tuple[Any, ...] = cloudpickle._dynamic_class_reduce(cls)
     maker, arguments, (attributes, _), *_ = reduced
     attributes.pop("__msgspec_cache__", None)  # what msgspec has found out of the class, in this process
+    if is_text_resolved and attributes.get("__annotations__"):
+        attributes["__annotations__"] = resolved(cls, attributes["__annotations__"])
+    if issubclass(cls, enum.Enum):
+        of_enum = enum_arguments(cls)
+        if of_enum is None:
+            return maker, arguments, attributes
+        return make_enum, of_enum, {name: one for name, one in attributes.items() if name not in cls.__members__}
     if issubclass(cls, msgspec.Struct):
-        return make_struct, _struct_arguments(cls), attributes
-    if maker is cloudpickle._make_skeleton_class and "__slots__" in attributes:
-        return maker, _with_slots(attributes["__slots__"], *arguments), attributes
-    return maker, arguments, attributes
+        return make_struct, (_bare(cls), *_struct_arguments(cls)), attributes
+    namespace = arguments[3] | {name: vars(cls)[name] for name in ("__slots__",) if name in vars(cls)}
+    return make_class, (_bare(cls), namespace, {}, cloudpickle._get_or_create_tracker_id(cls)), attributes
 
 
-def _with_slots(
-    slots: Any, metaclass: type, name: str, bases: tuple[Any, ...], namespace: dict[str, Any], *rest: Any
-) -> tuple[Any, ...]:
-    if typing.NamedTuple in bases:  # makes its own
-        return metaclass, name, bases, namespace, *rest
-    return metaclass, name, bases, namespace | {"__slots__": slots}, *rest
+def _bare(cls: type) -> Bare:
+    """What any class is made of. Its bases are those that it really has, as generic ones stand for others."""
+    generic = {"__orig_bases__": vars(cls)["__orig_bases__"]} if "__orig_bases__" in vars(cls) else {}
+    return type(cls), cls.__name__, cls.__bases__, generic
+
+
+def make_class(bare: Bare, namespace: dict[str, Any], options: dict[str, Any], identity: str) -> type:
+    """A class of that namespace, known by that identity from now on."""
+    metaclass, name, bases, generic = bare
+    native = _native(metaclass)
+    content = native.__prepare__(name, bases)
+    content.update({sys.intern(key): value for key, value in {**namespace, **generic}.items()})
+    with _unheard(bases):
+        if native is metaclass:
+            made = native(name, bases, content, **options)
+        else:
+            made = native.__new__(metaclass, name, bases, content, **options)
+    cls: type = cloudpickle._lookup_class_or_track(identity, made)
+    return cls
+
+
+def _native(metaclass: type) -> Any:
+    """The metaclass, or what it stands on that the program hasn't written itself."""
+    if metaclass.__name__ == "_TypedDictMeta":  # takes bodies of classes only
+        return type
+    return next(base for base in metaclass.__mro__ if cloudpickle._should_pickle_by_reference(base))
+
+
+@contextmanager
+def _unheard(bases: tuple[type, ...]) -> Generator[None, None, None]:
+    """Without a call of the `__init_subclass__` that the program has written.
+
+    Which one is called can't be said where a class is made, so it is exchanged for that moment.
+    """
+    owners = (base for one in bases for base in one.__mro__ if HOOK in vars(base))
+    owner = next(owners, object)
+    if owner is object or cloudpickle._should_pickle_by_reference(owner):
+        yield
+        return
+    own = vars(owner)[HOOK]
+    type.__setattr__(owner, HOOK, classmethod(_nothing))
+    try:
+        yield
+    finally:
+        type.__setattr__(owner, HOOK, own)
+
+
+def _nothing(*_: object, **__: object) -> None:
+    pass
+
+
+# ---- msgspec Structs -----------------------------------------------------------------------------------------------
 
 
 def _struct_arguments(cls: type[msgspec.Struct]) -> tuple[Any, ...]:
-    own = vars(cls).get("__annotations__", {})
+    written = vars(cls).get("__annotations__", {})
+    own = {name: written[name] for name in cls.__struct_fields__ if name in written}
     plain, factories = _defaults(cls, own)
-    namespace = {"__module__": cls.__module__, "__annotations__": own} | plain
-    identity = cloudpickle._get_or_create_tracker_id(cls)
-    return (type(cls), cls.__name__, cls.__bases__), namespace, factories, _options(cls, own), identity
+    noticed = {name: vars(cls)[name] for name in NOTICED if name in vars(cls)}
+    namespace = {"__module__": cls.__module__, "__annotations__": own} | noticed | plain
+    return namespace, factories, _options(cls, own), cloudpickle._get_or_create_tracker_id(cls)
 
 
 def _defaults(cls: type[msgspec.Struct], own: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -79,15 +146,8 @@ def _options(cls: type[msgspec.Struct], own: dict[str, Any]) -> dict[str, Any]:
 
 
 def make_struct(
-    skeleton: tuple[type, str, tuple[type, ...]],
-    namespace: dict[str, Any],
-    factories: dict[str, Any],
-    options: dict[str, Any],
-    identity: str,
+    bare: Bare, namespace: dict[str, Any], factories: dict[str, Any], options: dict[str, Any], identity: str
 ) -> type:
     """A Struct class of those fields and options, known by that identity from now on."""
-    metaclass, name, bases = skeleton
     fields = {field: msgspec.field(default_factory=factory) for field, factory in factories.items()}
-    made = metaclass(name, bases, namespace | fields, **options)
-    cls: type = cloudpickle._lookup_class_or_track(identity, made)
-    return cls
+    return make_class(bare, namespace | fields, options, identity)

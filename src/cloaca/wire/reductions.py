@@ -6,20 +6,32 @@ than `args`. Cycles end in the pickler's memo: a wrapper that its own function m
 the outer one is dropped when it loads.
 """
 
+import dataclasses
 import functools
 import os
 import pickle
+import sys
 import typing
 from collections.abc import Callable
 from types import FunctionType
 from typing import Any
 
+import msgspec
 from cloudpickle import cloudpickle
 
 OF_LRU_CACHE = frozenset({"cache_parameters"})
 OF_DISPATCHER = frozenset({"register", "dispatch", "registry", "_clear_cache", "__wrapped__"})
 OF_CACHED_PROPERTY = frozenset({"lock"})
 OF_DISPATCHING_METHOD = frozenset({"_method_cache"})
+OF_TYPE_PARAMETER: tuple[str, ...] = (
+    "__bound__",
+    "__constraints__",
+    "__covariant__",
+    "__contravariant__",
+    "__infer_variance__",
+)
+if sys.version_info >= (3, 13):
+    OF_TYPE_PARAMETER = (*OF_TYPE_PARAMETER, "__default__")
 NAMING = ("__module__", "__name__", "__qualname__", "__doc__")
 OWN_WAYS = ("__reduce__", "__reduce_ex__", "__getnewargs__", "__getnewargs_ex__", "__getstate__", "__setstate__")
 
@@ -42,6 +54,12 @@ def importable(value: object, name: str) -> str:
     )
 
 
+def _travels_by_name(value: object, name: str) -> bool:
+    """Whether it is importable, and its module isn't one that the user has told to be sent along."""
+    found: Any = cloudpickle._lookup_module_and_qualname(value, name)
+    return found is not None and not cloudpickle._is_registered_pickle_by_value(found[0])
+
+
 def _without(names: frozenset[str], value: object) -> dict[str, Any]:
     return {name: attribute for name, attribute in vars(value).items() if name not in names}
 
@@ -50,7 +68,7 @@ def _without(names: frozenset[str], value: object) -> dict[str, Any]:
 
 
 def _reduce_cached(wrapper: Any) -> Any:
-    if is_importable(wrapper, wrapper.__qualname__):
+    if _travels_by_name(wrapper, wrapper.__qualname__):
         return wrapper.__qualname__
     parameters = wrapper.cache_parameters()
     return _cached, (wrapper.__wrapped__, parameters["maxsize"], parameters["typed"]), _without(OF_LRU_CACHE, wrapper)
@@ -70,12 +88,53 @@ def _reduce_dispatching_method(value: "functools.singledispatchmethod[Any]") -> 
 
 
 def _reduce_new_type(value: Any) -> Any:
-    if is_importable(value, value.__qualname__):
+    if _travels_by_name(value, value.__qualname__):
         return value.__qualname__
     return typing.NewType, (value.__name__, value.__supertype__), vars(value)
 
 
+def _reduce_constraints(meta: msgspec.Meta) -> Any:
+    fields = {name: value for name, value in meta.__rich_repr__() if value is not None}
+    return functools.partial(msgspec.Meta, **fields), ()
+
+
+def _reduce_type_parameter(value: Any) -> Any:
+    """As cloudpickle does type variables: those of the program are told apart by an identity, too."""
+    if _travels_by_name(value, value.__name__):
+        return value.__name__
+    given = {name: getattr(value, name) for name in OF_TYPE_PARAMETER if hasattr(value, name)}
+    return _type_parameter, (type(value), value.__name__, given, cloudpickle._get_or_create_tracker_id(value))
+
+
+def _type_parameter(kind: Any, name: str, given: dict[str, Any], identity: str) -> Any:
+    known = cloudpickle._DYNAMIC_CLASS_TRACKER_BY_ID.get(identity)
+    if known is not None:
+        return known
+    options = {option.strip("_"): value for option, value in given.items() if value}
+    constraints = options.pop("constraints", ())
+    return cloudpickle._lookup_class_or_track(identity, kind(name, *constraints, **options))
+
+
+def _reduce_type_alias(value: Any) -> Any:
+    if _travels_by_name(value, value.__name__):
+        return value.__name__
+    return _type_alias, (type(value), value.__name__, value.__value__, value.__type_params__)
+
+
+def _type_alias(kind: Any, name: str, value: Any, parameters: tuple[Any, ...]) -> Any:
+    return kind(name, value, type_params=parameters)
+
+
+def _by_name(name: str) -> Callable[[object], str]:
+    return lambda _: name
+
+
 BY_TYPE: dict[type, Callable[[Any], Any]] = {
+    **{type(getattr(dataclasses, name)): _by_name(name) for name in ("MISSING", "KW_ONLY", "_HAS_DEFAULT_FACTORY")},
+    msgspec.Meta: _reduce_constraints,
+    typing.TypeVar: _reduce_type_parameter,
+    typing.ParamSpec: _reduce_type_parameter,
+    typing.TypeVarTuple: _reduce_type_parameter,
     functools._lru_cache_wrapper: _reduce_cached,
     functools.cached_property: _reduce_cached_property,
     functools.singledispatchmethod: _reduce_dispatching_method,
@@ -87,6 +146,9 @@ def _reduce_environment(variables: Any) -> Any:
     """A function that captured `os.environ` means that of the process that it runs in; as a value it is a snapshot."""
     return (getattr, (os, "environ")) if variables is os.environ else variables.__reduce_ex__(5)
 
+
+if sys.version_info >= (3, 12):
+    BY_TYPE[typing.TypeAliasType] = _reduce_type_alias
 
 FOR_FUNCTIONS = {**BY_TYPE, type(os.environ): _reduce_environment}
 

@@ -96,6 +96,7 @@ class _TemplatePickler(Pickler):
 
     resolve = staticmethod(fresh_class)
     by_type = FOR_FUNCTIONS
+    is_for_code = True
 
     def __init__(self, file: Any, function: FunctionType, contents: Sequence[object]) -> None:
         super().__init__(file)

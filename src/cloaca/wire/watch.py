@@ -85,7 +85,7 @@ class _Survey:
 
     def stable(self, value: object) -> bool:
         kind = type(value)
-        if kind in ATOMS or value is ABSENT or value is os.environ:
+        if kind in ATOMS or kind is object or value is os.environ:
             return True
         match value:
             case FunctionType():

@@ -1,0 +1,583 @@
+"""Classes of the user's script in workers: whatever they are made of, they do there what they do with `serial`."""
+
+import subprocess
+import sys
+import textwrap
+import types
+from pathlib import Path
+from typing import Any
+
+import cloudpickle
+import pytest
+
+import cloaca
+from cloaca.wire import markers
+from cloaca.wire.codec import decode, encode
+from cloaca.wire.functions import FunctionCache, capture, load
+
+SOURCE = str(Path(cloaca.__path__[0]).parent)
+
+START = """
+    import abc, collections, dataclasses, enum, functools, typing
+    from dataclasses import KW_ONLY, InitVar, dataclass, field
+    from datetime import date
+    from typing import *
+    import msgspec
+    import cloaca
+    T, U = TypeVar("T"), TypeVar("U")
+"""
+
+END = """
+    ANNOTATION, GIVEN = globals().get("ANNOTATION", object), globals().get("GIVEN")
+
+    def returned(context, *, given): context["returned"] = given
+    returned.__annotations__["given"] = ANNOTATION
+
+    def shown(value): return repr(sorted(value) if isinstance(value, frozenset) else value)
+
+    with cloaca.WorkflowBuilder("w", check="off"):
+        @cloaca.task()
+        def run(context): context["found"] = shown(work(context["value"]))
+        cloaca.task()(returned)
+
+    def told(executor):
+        with cloaca.DefaultRunner(executor=executor, workers=1) as runner:
+            result = runner.execute("w", cloaca.Context({"value": VALUE, "given": GIVEN}))
+        outcome = result.error_message, result.final_context.get("found"), shown(result.final_context.get("returned"))
+        return outcome, type(result.final_context.get("returned")), type(result.final_context["value"]) is type(VALUE)
+
+    if __name__ == "__main__":
+        serial, workers = told("serial"), told("processes")
+        assert serial == workers, f"{serial}\\n{workers}"
+        if not globals().get("FAILS"):
+            assert serial[0][0] is None, serial
+        print("the same")
+"""
+
+
+def run_script(tmp_path: Path, *parts: str, future: bool = False) -> str:
+    path = tmp_path / "script.py"
+    text = "\n".join(map(textwrap.dedent, parts))
+    path.write_text("from __future__ import annotations\n" * future + text)
+    run = subprocess.run(
+        [sys.executable, "-W", "error", str(path)],
+        capture_output=True,
+        text=True,
+        env={"PYTHONPATH": SOURCE},
+        check=False,
+    )
+    assert run.returncode == 0, run.stderr
+    return run.stdout
+
+
+CLASSES = {
+    "a dataclass": """
+        @dataclass
+        class Item:
+            number: int
+            _: KW_ONLY
+            factor: int = 2
+            tags: list = field(default_factory=list)
+            kind: ClassVar[str] = "k"
+        VALUE, ANNOTATION, GIVEN = Item(1), Item, {"number": 3}
+        def work(item):
+            @dataclass
+            class Sub(Item):
+                more: int = 4
+            number = dataclasses.fields(Item)[0]
+            ours = number.default is dataclasses.MISSING, number._field_type is dataclasses._FIELD
+            return ours, item, Item(5), Sub(1), dataclasses.replace(item, factor=7)
+    """,
+    "a dataclass that lacks a field": """
+        @dataclass
+        class Item:
+            number: int
+            factor: int = 2
+        VALUE, ANNOTATION, GIVEN, FAILS = None, Item, {"factor": 1}, True
+        def work(_): return Item(1)
+    """,
+    "a generic dataclass": """
+        @dataclass(frozen=True, slots=True)
+        class Box(Generic[T]):
+            content: T
+            all: list[T] = field(default_factory=list)
+        @dataclass(frozen=True)
+        class Named(Box[str]):
+            name: str = "n"
+        VALUE, ANNOTATION, GIVEN = Named("a"), Box[int], {"content": 1}
+        def work(named): return named, Box(2), get_type_hints(Named)
+    """,
+    "a Struct": """
+        class Row(msgspec.Struct, tag=True, order=True, dict=True):
+            a: int
+            b: Annotated[int, msgspec.Meta(ge=0, description="b")] = 0
+            c: int | msgspec.UnsetType = msgspec.UNSET
+            tags: list[str] = []
+            kind: ClassVar[str] = "row"
+            def __post_init__(self): self.sum = self.a + self.b + len(Row.__struct_fields__)
+            def up(self): return Row(self.a + 1)
+        VALUE, ANNOTATION, GIVEN = Row(1), Row, {"type": "Row", "a": 1}
+        def work(row): return row.up(), row.sum, Row.kind, row.c is msgspec.UNSET, msgspec.json.encode(row)
+    """,
+    "a Struct with a wrong field": """
+        class Row(msgspec.Struct):
+            b: Annotated[int, msgspec.Meta(ge=0)]
+        VALUE, ANNOTATION, GIVEN, FAILS = Row(1), Row, {"b": -1}, True
+        def work(row): return row
+    """,
+    "constraints alone": """
+        VALUE = [msgspec.Meta(gt=0, le=3.5), msgspec.Meta(pattern="a+", max_length=3), msgspec.Meta(extra={"a": 1})]
+        ANNOTATION, GIVEN, FAILS = Annotated[int, msgspec.Meta(ge=0)], -1, True
+        def work(metas): return metas, ANNOTATION
+    """,
+    "generic Structs": """
+        class Pair(msgspec.Struct, Generic[T, U]):
+            left: T
+            right: U
+            more: list[T] = []
+        class Left(Pair[int, U], Generic[U], kw_only=True): z: int = 1
+        class Plain(Left[str]): pass
+        VALUE, ANNOTATION, GIVEN = Plain(1, "a"), Left[str], {"left": 1, "right": "a"}
+        def work(plain): return plain, Left[int], msgspec.convert({"left": 1, "right": 1.5}, Left[float])
+    """,
+    "protocols": """
+        @runtime_checkable
+        class Sized(Protocol[T]):
+            size: int
+            def get(self) -> T: ...
+        class Explicit(Sized[int]):
+            size = 1
+            def get(self): return 2
+            def __repr__(self): return "explicit"
+        class Fits:
+            size = 1
+            def get(self): return 3
+        VALUE, ANNOTATION, GIVEN = Explicit(), Sized, Explicit()
+        def work(one): return one.get(), [isinstance(each, Sized) for each in (one, Fits(), 1)]
+    """,
+    "named tuples": """
+        class Row(NamedTuple):
+            a: int
+            b: str = "b"
+            def twice(self): return 2 * self.a
+        class Sub(Row):
+            __slots__ = ()
+            def thrice(self): return 3 * self.a
+        class Any_(NamedTuple, Generic[T]):
+            a: T
+        VALUE, ANNOTATION, GIVEN = Sub(1), Row, [1, "x"]
+        def work(row): return row.twice(), row.thrice(), hasattr(row, "__dict__"), Row(3)._replace(a=4), Any_[int](3)
+    """,
+    "typed dicts": """
+        class Base(TypedDict, total=False):
+            a: Required[int]
+            b: str
+        class Sub(Base):
+            c: NotRequired[float]
+            d: int
+        class Box(TypedDict, Generic[T]):
+            a: T
+        VALUE, ANNOTATION, GIVEN = Sub(a=1), Sub, {"a": 1, "d": 2}
+        def work(value):
+            keys = sorted(Sub.__required_keys__), sorted(Sub.__optional_keys__), Base.__total__, is_typeddict(Sub)
+            return keys, msgspec.convert({"a": 1}, Box[int]), value
+    """,
+    "an enum with aliases and methods": """
+        class Colour(enum.Enum):
+            RED = "r"
+            CRIMSON = "r"
+            BLUE = "b"
+            @property
+            def low(self): return self.name.lower()
+            @classmethod
+            def _missing_(cls, value): return cls.BLUE
+        class Base(enum.Enum):
+            def hello(self): return "hello " + self.name
+        class Greeting(Base):
+            MORNING = 1
+        VALUE, ANNOTATION, GIVEN = Colour.RED, Colour, "b"
+        def work(red):
+            return red is Colour.CRIMSON, red.low, list(Colour.__members__), Colour("?"), Greeting.MORNING.hello()
+    """,
+    "enums that make their members": """
+        class Planet(enum.Enum):
+            EARTH = (1.0, 2.0)
+            MARS = (3.0, 4.0)
+            def __init__(self, mass, radius): self.mass, self.radius = mass, radius
+        class Code(bytes, enum.Enum):
+            A = (1, "a")
+            B = (2, "b")
+            def __new__(cls, value, label):
+                code = bytes.__new__(cls, [value])
+                code._value_, code.label = value, label
+                return code
+            def __repr__(self): return f"{self.name} {bytes(self)} {self.label}"
+        @dataclass(frozen=True)
+        class Size:
+            a: int
+            b: int = 2
+        class Sizes(Size, enum.Enum):
+            S = 1, 5
+            L = 2, 6
+        class Auto(enum.Enum):
+            @staticmethod
+            def _generate_next_value_(name, *_): return name.lower()
+            ONE = enum.auto()
+        VALUE = [Planet.EARTH, Code.A, Sizes.S, Auto.ONE]
+        def work(values):
+            planet, code, size, auto = values
+            return planet.mass, Planet((3.0, 4.0)).radius, code, Code(2), size.b, Sizes.L, auto, Auto("one") is auto
+    """,
+    "flags and enums of numbers and texts": """
+        class Right(enum.Flag):
+            READ = enum.auto()
+            WRITE = enum.auto()
+            BOTH = READ | WRITE
+        class Kept(enum.IntFlag, boundary=enum.KEEP):
+            LOW = 1
+        class Name(enum.StrEnum):
+            TEA = enum.auto()
+            def up(self): return self.upper()
+        class Level(enum.IntEnum):
+            HIGH = 2
+        VALUE, ANNOTATION, GIVEN = [Right.READ | Right.WRITE, Name.TEA, Level.HIGH], Name, "tea"
+        def work(values):
+            both, tea, high = values
+            return both is Right.BOTH, ~Right.READ, list(Right), Kept(12), tea.up(), f"{tea}", high + 1, {2: 1}[high]
+    """,
+    "abstract classes": """
+        class Base(abc.ABC):
+            @abc.abstractmethod
+            def area(self): ...
+        class Square(Base):
+            def area(self): return 4
+            def __repr__(self): return "square"
+        class Virtual: pass
+        Base.register(Virtual)
+        VALUE, ANNOTATION, GIVEN = Square(), Base, Square()
+        def work(square):
+            try: Base()
+            except TypeError as error: return str(error), square.area(), isinstance(Virtual(), Base)
+    """,
+    "slots": """
+        class Base:
+            __slots__ = ()
+        class Sub(Base):
+            __slots__ = ()
+        class Full(Sub):
+            __slots__ = {"a": "doc", "__weakref__": ""}
+            def __init__(self): self.a = 1
+            def __repr__(self): return f"full {self.a}"
+        VALUE, ANNOTATION, GIVEN = Full(), Full, Full()
+        def work(full): return [hasattr(one, "__dict__") for one in (Sub(), full)], full.a
+    """,
+    "metaclasses": """
+        class Meta(type):
+            registry = {}
+            def __new__(meta, name, bases, namespace, *, key):
+                cls = super().__new__(meta, name, bases, namespace)
+                cls.key, cls.loud, meta.registry[key] = key, namespace["label"].upper(), cls
+                return cls
+            def __init__(cls, name, bases, namespace, **_): super().__init__(name, bases, namespace)
+            def __getitem__(cls, item): return item
+        class One(metaclass=Meta, key=1):
+            label = "one"
+            def __repr__(self): return "one"
+        class Two(One, key=2):
+            label = "two"
+        VALUE, ANNOTATION, GIVEN = Two(), One, Two()
+        def work(two): return One.key, Two.key, two.loud, One["k"], type(two) is Meta.registry[2], sorted(Meta.registry)
+    """,
+    "hooks for subclasses": """
+        class Base:
+            known = []
+            def __init_subclass__(cls, *, kind, **more):
+                super().__init_subclass__(**more)
+                cls.kind, cls.loud = kind, cls.label.upper()
+                Base.known.append(cls)
+        class One(Base, kind="a"):
+            label = "one"
+            def __repr__(self): return "one"
+        class Two(One, kind="b"):
+            label = "two"
+        VALUE, ANNOTATION, GIVEN = Two(), One, Two()
+        def work(two):
+            class Three(Two, kind="c"):
+                label = "three"
+            known = [cls.label for cls in Base.known[:2]], Three in Base.known
+            return One.kind, two.kind, two.loud, known, Base.known[1] is type(two), Three.loud
+    """,
+    "a hook that needs what the class has": """
+        class Base:
+            def __init_subclass__(cls): cls.loud = cls.label.upper()
+        class One(Base):
+            label = "one"
+            def __repr__(self): return "one"
+        class Two(One): label = "two"
+        VALUE, ANNOTATION, GIVEN = Two(), One, Two()
+        def work(two): return One.loud, two.loud
+    """,
+    "properties, descriptors, super": """
+        class Named:
+            def __set_name__(self, owner, name): self.name, self.times = name, getattr(self, "times", 0) + 1
+            def __get__(self, instance, owner): return self.name, self.times
+        class Base:
+            field = Named()
+            def __init__(self): self.calls = 0
+            @functools.cached_property
+            def cached(self):
+                self.calls += 1
+                return self.calls
+            def __repr__(self): return f"base {vars(self)}"
+        class Sub(Base):
+            @functools.cached_property
+            def more(self): return super().cached + 1, __class__.__name__
+        VALUE, ANNOTATION, GIVEN = Sub(), Sub, Sub()
+        def work(sub): return sub.more, sub.more, sub.calls, sub.field
+    """,
+    "type parameters": """
+        P, Ts = ParamSpec("P"), TypeVarTuple("Ts")
+        Bound = TypeVar("Bound", bound="Wrapped", covariant=True)
+        class Wrapped(Generic[P, T]):
+            def __init__(self, call): self.call = call
+            def __call__(self, *given: P.args, **named: P.kwargs) -> T: return self.call(*given, **named)
+            def __repr__(self): return "wrapped"
+        class Shape(Generic[*Ts]): pass
+        class Last(Generic[Bound]): pass
+        VALUE, GIVEN = Wrapped(len), 1
+        def work(wrapped):
+            return wrapped([1]), Wrapped.__parameters__, Shape.__parameters__, Last.__parameters__[0] is Bound
+    """,
+}
+
+IN_NEW_SYNTAX = {
+    "a class": """
+        class Box[T: int]:
+            def __init__(self, content: T): self.content = content
+            def take[U](self, other: U) -> U: return other
+            def __repr__(self): return "box"
+        class Sub(Box[int]): pass
+        VALUE, ANNOTATION, GIVEN = Sub(1), Box, Sub(1)
+        def work(box):
+            of_method = Box.take.__type_params__
+            return box.content, Box[int], Box.__type_params__[0].__bound__, box.take(1), of_method
+    """,
+    "a Struct": """
+        class Box[T](msgspec.Struct):
+            content: T
+            more: "list[T] | None" = None
+        VALUE, ANNOTATION, GIVEN = Box(1), Box[str], {"content": "a"}
+        def work(box): return box, msgspec.convert({"content": 1, "more": [2]}, Box[int])
+    """,
+    "others": """
+        type Row = dict[str, int]
+        type Pair[T] = tuple[T, T]
+        @dataclass
+        class Box[T]:
+            content: T
+            rows: list[Row]
+        class Named[T](NamedTuple): a: T
+        class Typed[T](TypedDict): a: T
+        VALUE, ANNOTATION, GIVEN = Named(1), Box[int], {"content": 1, "rows": [{"a": 1}]}
+        def work(named): return named, Named[int](2), Row.__value__, Pair[int], msgspec.convert({"a": 1}, Typed[int])
+    """,
+}
+
+
+@pytest.mark.parametrize("source", CLASSES.values(), ids=CLASSES)
+def test_classes_of_the_script_do_in_workers_what_they_do_in_the_program(source: str, tmp_path: Path) -> None:
+    assert run_script(tmp_path, START, source, END) == "the same\n"
+
+
+@pytest.mark.skipif(sys.version_info < (3, 12), reason="its syntax")
+@pytest.mark.parametrize("source", IN_NEW_SYNTAX.values(), ids=IN_NEW_SYNTAX)
+def test_classes_with_type_parameters_do_too(source: str, tmp_path: Path) -> None:
+    assert run_script(tmp_path, START, source, END) == "the same\n"
+
+
+# ---- annotations that are text -------------------------------------------------------------------------------------
+
+TEXTS = """
+    @dataclass
+    class Sale:
+        day: date
+        amount: float
+        parts: list[Sale] = field(default_factory=list)
+    class Row(msgspec.Struct):
+        sale: Sale
+        node: Node | None = None
+        price: Annotated[int, msgspec.Meta(ge=0)] = 0
+        kind: ClassVar[str] = "row"
+    class Node(msgspec.Struct, Generic[T]):
+        row: Row
+        nodes: list[Node[T]] = []
+        own: T | None = None
+    class Named(NamedTuple):
+        day: date
+        row: Row | None = None
+    class Typed(TypedDict, total=False):
+        day: Required[date]
+        named: list[Named]
+    SALE = {"day": "2026-01-31", "amount": 2, "parts": [{"day": "2026-01-31", "amount": 1}]}
+    NODE = {"row": {"sale": SALE, "node": {"row": {"sale": SALE}}}, "nodes": [{"row": {"sale": SALE}}], "own": 1}
+    VALUE, ANNOTATION = Row(Sale(date(2026, 1, 31), 2.0)), tuple[Node[int], Named, Typed, list[Sale]]
+    GIVEN = [NODE, ["2026-01-31"], {"day": "2026-01-31", "named": [["2026-01-31"]]}, [SALE]]
+    def work(row):
+        hints = {cls.__name__: get_type_hints(cls, include_extras=True) for cls in (Sale, Row, Node, Named, Typed)}
+        return row, hints, msgspec.convert(NODE, Node), [repr(one) for one in Sale.__dataclass_fields__]
+"""
+
+
+def test_annotations_that_are_text_mean_what_they_mean_in_the_script(tmp_path: Path) -> None:
+    assert run_script(tmp_path, START, TEXTS, END, future=True) == "the same\n"
+
+
+def test_text_that_means_nothing_stays_text(tmp_path: Path) -> None:
+    source = """
+        class Row:
+            money: "Decimal"
+            length: "in metres"
+            number: "int"
+            def __repr__(self): return "row"
+        VALUE, FAILS = Row(), True
+        def work(row):
+            kept = Row.__annotations__["money"], Row.__annotations__["length"]
+            try: get_type_hints(Row)
+            except NameError as error: return kept, str(error)
+    """
+    assert run_script(tmp_path, START, source, END) == "the same\n"
+
+
+def test_text_that_leads_to_what_cannot_be_sent_stays_text(tmp_path: Path) -> None:
+    source = """
+        import threading
+        class Pool:
+            lock = threading.Lock()
+        @dataclass
+        class Job:
+            number: int
+            pool: Pool | None = None
+        VALUE = Job(1)
+        def work(job): return job, Job(2), Job.__annotations__
+    """
+    assert run_script(tmp_path, START, source, END, future=True) == "the same\n"
+
+
+def test_one_name_means_to_each_class_what_it_means_in_its_module(tmp_path: Path) -> None:
+    (tmp_path / "shop.py").write_text(
+        "from __future__ import annotations\nfrom dataclasses import dataclass\nKind = int\n"
+        "@dataclass\nclass Order:\n    kind: Kind\n    next: Order | None = None\n"
+    )
+    source = """
+        import cloudpickle
+        import shop
+        cloudpickle.register_pickle_by_value(shop)
+        Kind = str
+        @dataclass
+        class Order:
+            kind: Kind
+            other: shop.Order
+        VALUE, ANNOTATION, GIVEN = None, Order, {"kind": "a", "other": {"kind": 1, "next": {"kind": 2}}}
+        def work(_): return get_type_hints(Order), get_type_hints(shop.Order)
+    """
+    assert run_script(tmp_path, START, source, END, future=True) == "the same\n"
+
+
+# ---- markers -------------------------------------------------------------------------------------------------------
+
+
+def test_a_plain_object_of_the_script_is_one_object_in_each_process(tmp_path: Path) -> None:
+    out = run_script(
+        tmp_path,
+        """
+        import cloaca
+        MISSING, OTHER = object(), object()
+        class Store:
+            DEFAULT = MISSING
+            def get(self, default=MISSING): return default is MISSING
+            def other(self): return OTHER
+        def helper(): return MISSING
+        with cloaca.WorkflowBuilder("w", check="off"):
+            @cloaca.task()
+            def first(context, default=MISSING):
+                store = Store()
+                same = store.get(), store.get(MISSING), not store.get(OTHER), helper() is default
+                more = Store.DEFAULT is MISSING, context["given"] is MISSING, context["store"].other() is OTHER
+                return {"first": all((*same, *more, MISSING is not OTHER)), "marker": MISSING}
+            for number in range(3):
+                @cloaca.task(id=f"later {number}", dependencies=[first])
+                def later(context, number=number):
+                    context[f"later {number}"] = context["marker"] is MISSING and Store().other() is OTHER
+        for executor in ("serial", "processes"):
+            with cloaca.DefaultRunner(executor=executor, workers=2) as runner:
+                for _ in range(2):
+                    context = runner.execute("w", cloaca.Context({"given": MISSING, "store": Store()})).final_context
+                    print(context["first"], *(context[f"later {n}"] for n in range(3)), context["marker"] is MISSING)
+        """,
+    )
+    assert out.splitlines() == ["True True True True True"] * 4
+
+
+def script_module(name: str, source: str) -> types.ModuleType:
+    module = types.ModuleType(name)
+    exec(source, module.__dict__)
+    return module
+
+
+def test_a_marker_of_an_importable_module_is_that_of_the_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    source = (
+        "class Undefined: pass\nUNDEFINED, PLAIN = Undefined(), object()\nclass Own:\n x = 1\nOWN = Own()\nOWN.y = 2"
+    )
+    module = script_module("cloaca_markers", source)
+    monkeypatch.setitem(sys.modules, "cloaca_markers", module)
+    names = {
+        "__name__": "__main__",
+        **{name: vars(module)[name] for name in ("UNDEFINED", "PLAIN", "OWN", "Undefined")},
+    }
+    exec("def task(): return UNDEFINED, PLAIN, OWN, Undefined()", names)
+    undefined, plain, own, new = load(capture("t", names["task"]).blob)()
+    assert (undefined, plain) == (module.UNDEFINED, module.PLAIN)
+    assert new is not module.UNDEFINED
+    assert own is not module.OWN, "what has attributes is no marker: a task's changes are its own"
+    assert decode(encode([module.PLAIN])) == [module.PLAIN]
+    assert decode(encode([module.UNDEFINED])) != [module.UNDEFINED], "a value is its reader's own"
+
+
+def test_type_variables_of_a_module_that_is_sent_along_are_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    module = script_module("cloaca_variables", "from typing import *\nT, P = TypeVar('T'), ParamSpec('P')")
+    monkeypatch.setitem(sys.modules, "cloaca_variables", module)
+    assert b"cloaca_variables" in encode((module.T,))
+    cloudpickle.register_pickle_by_value(module)
+    try:
+        sent = encode((module.T, module.P))
+    finally:
+        cloudpickle.unregister_pickle_by_value(module)
+    assert b"cloaca_variables" not in sent
+    assert decode(sent) == (module.T, module.P)
+
+
+def test_plain_objects_that_no_module_names_are_not_remembered() -> None:
+    before = len(markers._marks)
+    kept = [object() for _ in range(100)]
+    one, other, *_ = decode(encode([kept[0], kept[0], *kept]))
+    assert one is other
+    assert len(markers._marks) == before
+
+
+def test_one_plain_object_for_each_name_is_remembered(monkeypatch: pytest.MonkeyPatch) -> None:
+    main = script_module("__main__", "")
+    monkeypatch.setitem(sys.modules, "__main__", main)
+    before = len(markers._marks)
+    for _ in range(10):
+        vars(main)["MARK"] = mark = object()
+        assert decode(encode((mark,)))[0] is mark
+    assert len(markers._marks) == before + 1
+
+
+def test_a_function_that_uses_a_plain_object_is_not_pickled_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    names: dict[str, Any] = {"__name__": "__main__", "MARK": object()}
+    exec("def task(context): return MARK", names)
+    cache = FunctionCache()
+    first = cache.capture("t", names["task"])
+    monkeypatch.setattr("cloaca.wire.classes.Pickler.dump", None)
+    assert cache.capture("t", names["task"]) is first
