@@ -20,8 +20,7 @@ EXAMPLES = sorted((ROOT / "examples").glob("*.py"))
 FLIGHTS = ROOT / "examples" / "flights.py"
 
 
-@pytest.mark.parametrize("debug", ["", "1"])
-@pytest.mark.parametrize("executor", ["processes", "serial"])
+@pytest.mark.parametrize(("executor", "debug"), [("processes", ""), ("serial", "1")])
 @pytest.mark.parametrize("example", EXAMPLES, ids=lambda path: path.stem)
 def test_an_example_prints_what_its_docstring_shows(example: Path, executor: str, debug: str) -> None:
     (program, *arguments), shown = _session(example)
