@@ -54,6 +54,9 @@ class Reading(Protocol):
         """It is read; returns what stands for its value."""
         ...
 
+    def ask(self, symbol: Symbol) -> None:
+        """It is asked whether it is there."""
+
     def write(self, symbol: Symbol, value: Symbol) -> None:
         """It is set."""
 
@@ -85,7 +88,7 @@ def of_context(
     if method == "update":
         reading.need(key)
     elif method != "set":
-        _ask(reading, found, key)
+        reading.ask(key)
     is_removed = method in ("remove", "delete")
     reading.write(key, Symbol(REMOVED) if is_removed else value)
     return ANY if is_removed else NOTHING
@@ -107,14 +110,6 @@ def _got(reading: Reading, found: Uses, key: Symbol, default: Symbol | None) -> 
     if kind in PARTS:
         reading.show(read, kind)
     return Symbol(NUMBER) if kind[:1].isdigit() else read
-
-
-def _ask(reading: Reading, found: Uses, key: Symbol) -> None:
-    name = reading.key(key)
-    if name is None:
-        found.list_keys()
-    else:
-        found.asks.add(name)
 
 
 def result(callee: Symbol) -> Symbol:

@@ -10,7 +10,7 @@ import sys
 from bisect import bisect_left
 from collections.abc import Callable, Iterator, Mapping
 from types import CodeType
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from cloaca.dataflow import calls
 from cloaca.dataflow.guards import Guards
@@ -49,6 +49,11 @@ _ENDS: Final = frozenset({"RETURN_VALUE", "RETURN_CONST", "RAISE_VARARGS", "RERA
 _SHOWING: Final = {"append": LIST, "extend": LIST, "setdefault": DICT, "popitem": DICT, "update": DICT}
 _HARMLESS: Final = frozenset({"seed", "item_key"})
 _KINDS: Final[Mapping[str, str]] = {"<listcomp>": LIST, "<dictcomp>": DICT, "<setcomp>": SET}
+_GROWN: Final[Mapping[str, str]] = {
+    **dict.fromkeys(("LIST_EXTEND", "LIST_APPEND"), LIST),
+    **dict.fromkeys(("SET_UPDATE", "SET_ADD"), SET),
+    **dict.fromkeys(("DICT_UPDATE", "DICT_MERGE", "MAP_ADD"), DICT),
+}
 _EQUALITY: Final = ("==", "!=")
 _STORES: Final = frozenset({"STORE_FAST", "STORE_DEREF", "DELETE_FAST", "LOAD_FAST_AND_CLEAR"})
 _NULL_FIRST: Final = sys.version_info < (3, 13)
@@ -241,6 +246,14 @@ class Reader:
             self._state.read |= {key}
         return Symbol(READ, key)
 
+    def ask(self, symbol: Symbol) -> None:
+        """It is asked whether the key is there."""
+        key = self.key(symbol)
+        if key is None:
+            self._found.list_keys()
+        else:
+            self._found.asks.add(key)
+
     def write(self, symbol: Symbol, value: Symbol) -> None:
         """The key is set to this."""
         key = self.key(symbol)
@@ -251,7 +264,7 @@ class Reader:
             self.let_go(symbol)
             self._found.sets_more = True
             return
-        kind = REMOVED if value.kind == REMOVED else used_as(self._found, value)
+        kind = used_as(self._found, value)
         self._found.write(key, kind)
         self._state.written[key] = kind
 
@@ -332,20 +345,20 @@ class Reader:
         value, holder, key = self._state.pop(3)
         if holder == CONTEXT:
             self.write(key, value)
-            return
-        self.demand(holder)
-        self.let_go(key, value)
-        self.show(holder, DICT)
-        self._found.changed.add(holder)
+        else:
+            self._change_member(holder, key, value)
 
     def _delete_subscript(self, _step: dis.Instruction) -> None:
         holder, key = self._state.pop(2)
         if holder == CONTEXT:
             self.need(key)
             self.write(key, Symbol(REMOVED))
-            return
+        else:
+            self._change_member(holder, key)
+
+    def _change_member(self, holder: Symbol, *given: Symbol) -> None:
         self.demand(holder)
-        self.let_go(key)
+        self.let_go(*given)
         self.show(holder, DICT)
         self._found.changed.add(holder)
 
@@ -369,11 +382,7 @@ class Reader:
     def _contains(self, _step: dis.Instruction) -> None:
         item, container = self._state.pop(2)
         if container == CONTEXT:
-            key = self.key(item)
-            if key is None:
-                self._found.list_keys()
-            else:
-                self._found.asks.add(key)
+            self.ask(item)
         else:
             self.demand(container)
         self.let_go(item)
@@ -394,17 +403,17 @@ class Reader:
     def _extend(self, step: dis.Instruction) -> None:
         (items,) = self._state.pop(1)
         self.go_through(items)
-        self._change(step, DICT if "DICT" in step.opname else SET if "SET" in step.opname else LIST)
+        self._grow(step)
 
     def _append(self, step: dis.Instruction) -> None:
         self.let_go(*self._state.pop(2 if step.opname == "MAP_ADD" else 1))
-        self._change(step, DICT if "MAP" in step.opname else SET if "SET" in step.opname else LIST)
+        self._grow(step)
 
-    def _change(self, step: dis.Instruction, kind: str) -> None:
-        """What is so far down on the stack has other members now."""
+    def _grow(self, step: dis.Instruction) -> None:
+        """What is so far down on the stack has more members now."""
         place = -(step.arg or 1)
         if len(self._state.stack) >= -place:
-            self._state.stack[place] = Symbol(kind)
+            self._state.stack[place] = Symbol(_GROWN[step.opname])
 
     def _build_tuple(self, step: dis.Instruction) -> None:
         self.push(Symbol(TUPLE, tuple(self._state.pop(step.arg or 0))))
@@ -417,24 +426,21 @@ class Reader:
     def _build_map(self, step: dis.Instruction) -> None:
         members = self._state.pop(2 * (step.arg or 0))
         self.let_go(*members)
-        self.push(
-            Symbol(
-                MAPPING, tuple([(self.key(key), value) for key, value in zip(members[::2], members[1::2], strict=True)])
-            )
-        )
+        keys = map(self.key, members[::2])
+        self.push(Symbol(MAPPING, tuple(zip(keys, members[1::2], strict=True))))
 
     def _build_map_of(self, step: dis.Instruction) -> None:
         *members, _keys = self._state.pop((step.arg or 0) + 1)
         self.let_go(*members)
-        keys = self._keys_before(step)
+        keys = [key if isinstance(key, str) else None for key in self._names_before(step)]
         self.push(
-            Symbol(MAPPING, tuple(zip(keys, members, strict=False))) if len(keys) == len(members) else Symbol(DICT)
+            Symbol(MAPPING, tuple(zip(keys, members, strict=True))) if len(keys) == len(members) else Symbol(DICT)
         )
 
-    def _keys_before(self, step: dis.Instruction) -> tuple[str | None, ...]:
-        """The constant keys of a dict, which stand in the step before."""
+    def _names_before(self, step: dis.Instruction) -> tuple[Any, ...]:
+        """The constant keys of a dict, or the names of keywords, which stand in the step before."""
         before = self.steps[max(0, bisect_left(self._offsets, step.offset) - 1)].argval
-        return tuple([key if isinstance(key, str) else None for key in before]) if isinstance(before, tuple) else ()
+        return before if isinstance(before, tuple) else ()
 
     def _format(self, step: dis.Instruction) -> None:
         with_spec = step.opname == "FORMAT_WITH_SPEC" or (step.opname == "FORMAT_VALUE" and (step.arg or 0) & 4)
@@ -503,8 +509,7 @@ class Reader:
         keywords, self._keywords = self._keywords, ()
         if step.opname == "CALL_KW":
             self._state.pop(1)
-            before = self.steps[max(0, bisect_left(self._offsets, step.offset) - 1)].argval
-            keywords = before if isinstance(before, tuple) else ("?",)
+            keywords = self._names_before(step)
         given = self._state.pop(step.arg or 0)
         first, second = self._state.pop(2)
         callee, itself = (second, NULL) if first == NULL else (first, second)

@@ -3,7 +3,8 @@
 from collections.abc import Mapping
 from functools import cached_property
 
-from cloaca.dataflow.symbols import DICT, LIST, UNKNOWN, VARIABLE, Symbol, together, value_of
+from cloaca.dataflow.state import joined
+from cloaca.dataflow.symbols import VARIABLE, Symbol, together, value_of
 
 
 class Uses:
@@ -44,12 +45,7 @@ class Uses:
     def end(self, read: frozenset[str], written: Mapping[str, str]) -> None:
         """The code may end here."""
         self.surely_read = read if self.surely_read is None else self.surely_read & read
-        if self.surely_set is None:
-            self.surely_set = dict(written)
-        else:
-            self.surely_set = {
-                key: together(value, written[key]) for key, value in self.surely_set.items() if key in written
-            }
+        self.surely_set = dict(written) if self.surely_set is None else joined(self.surely_set, written)
 
     def take_over(self, later: "Uses") -> None:
         """A function inside does this, if it is ever called. What it returns is no task's answer."""
@@ -74,5 +70,4 @@ class Uses:
 
 def used_as(uses: Uses, symbol: Symbol) -> str:
     """What a key is set to that is set to this, after all that was seen of how it is used."""
-    kind = uses.kinds.get(symbol, UNKNOWN)
-    return kind if kind in (LIST, DICT) else value_of(symbol)
+    return uses.kinds.get(symbol) or value_of(symbol)
