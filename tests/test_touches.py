@@ -501,6 +501,28 @@ def test_what_is_set_last_counts() -> None:
     assert touches_of(Ways().one_after_the_other).values == {"status": "'done'"}
 
 
+def test_what_is_set_last_counts_in_variables_too() -> None:
+    def made(first: int, last: Any) -> Callable[[Any], None]:
+        def task(context: Any) -> None:
+            context["k"] = first
+            context["k"] = last
+
+        return task
+
+    assert [touches_of(made(1, last)).values for last in (2, [3], other)] == [{"k": "2"}, {"k": LIST}, {"k": "None"}]
+
+
+def test_a_context_that_is_bound_anew_under_a_function_inside() -> None:
+    def task(context: Any) -> None:
+        def inner() -> None:
+            context["a"] = 1
+
+        inner()
+        context = other(1)
+
+    assert touches_of(task).sets_more
+
+
 def test_a_local_variable_hides_one_of_the_module() -> None:
     def hiding(context: Any) -> None:
         KEY = other()  # noqa: N806 - what is tested

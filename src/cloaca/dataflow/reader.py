@@ -97,6 +97,8 @@ class Reader:
         """Read it from its start, where its parameters are these."""
         state: State | None = State(variables=variables)
         self._steady = {name: held for name, held in variables.items() if not self._is_stored(name)}
+        if any(name in self._cells for name in variables.keys() - self._steady.keys()):
+            self._found.open()  # a function inside sees the context, or what takes its place
         for step in self.steps:
             state = self._arrive(step, state)
             if state is None:

@@ -2,7 +2,6 @@
 
 import dis
 from collections.abc import Iterator, Mapping
-from functools import lru_cache
 from types import CodeType
 from typing import Final
 
@@ -16,7 +15,6 @@ _DEEPEST: Final = 20
 _STORE_GLOBAL: Final = dis.opmap["STORE_GLOBAL"]
 
 
-@lru_cache(maxsize=4096)
 def uses_of(code: CodeType, context: str) -> Uses:
     """What the code does with its context, which is the parameter of that name."""
     found = Uses()

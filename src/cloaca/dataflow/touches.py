@@ -134,7 +134,7 @@ def _wrapped_by(function: Any) -> tuple[Any, int]:
 
 def _of_function(function: FunctionType, context: str) -> Touches:
     code = function.__code__
-    variables = uses_of(code, context).variables
+    variables, _ = _unnamed(code, context)
     return _answer(code, context, tuple([_held_by(function, variable) for variable in variables]))
 
 
@@ -161,18 +161,18 @@ def _contents(cell: Any) -> Iterator[Any]:
 @lru_cache(maxsize=4096)
 def _answer(code: CodeType, context: str, held: tuple[Held, ...]) -> Touches:
     """The answer where the variables around the function hold this."""
-    uses = uses_of(code, context)
-    touches = _unnamed(code, context)
+    variables, touches = _unnamed(code, context)
     if not held:
         return _guarded(touches)
-    return _guarded(_named(touches, {f"{VARIABLE}{name}": one for name, one in zip(uses.variables, held, strict=True)}))
+    return _guarded(_named(touches, {f"{VARIABLE}{name}": one for name, one in zip(variables, held, strict=True)}))
 
 
 @lru_cache(maxsize=4096)
-def _unnamed(code: CodeType, context: str) -> Touches:
+def _unnamed(code: CodeType, context: str) -> tuple[tuple[str, ...], Touches]:
+    """The variables that hold keys, or what keys are set to; and the answer in which these stand for that."""
     uses = uses_of(code, context)
     needs = uses.needs | (uses.missed - uses.tested)
-    return Touches(
+    return uses.variables, Touches(
         frozenset(needs),
         frozenset(uses.looks | (uses.got - needs) | (needs if uses.lists else set())),
         frozenset(uses.values),

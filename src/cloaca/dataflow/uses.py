@@ -1,7 +1,6 @@
 """Uses: what was found of the keys that a function touches, while its code is read."""
 
 from collections.abc import Mapping
-from functools import cached_property
 
 from cloaca.dataflow.state import joined
 from cloaca.dataflow.symbols import VARIABLE, Symbol, together, value_of
@@ -57,10 +56,11 @@ class Uses:
         self.sets_more |= later.sets_more
         self.lists |= later.lists
 
-    @cached_property
+    @property
     def variables(self) -> tuple[str, ...]:
         """The variables that hold keys, or what keys are set to."""
-        keys = sorted({*self.needs, *self.got, *self.looks, *self.asks, *self.values, *self.values.values()})
+        values = map(self.value, self.values)
+        keys = sorted({*self.needs, *self.got, *self.looks, *self.asks, *self.values, *values})
         return tuple([key.removeprefix(VARIABLE) for key in keys if key.startswith(VARIABLE)])
 
     def value(self, key: str) -> str:
