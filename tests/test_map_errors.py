@@ -26,6 +26,7 @@ from cloaca.running.loop import Loop
 from cloaca.running.mapping import Sizes, mapped
 from cloaca.running.storage import Storage
 from cloaca.wire.messages import Assignment
+from cloaca.wire.messages import Event as AnyEvent
 
 cloudpickle.register_pickle_by_value(sys.modules[__name__])  # as if all this stood in the user's script
 
@@ -139,9 +140,24 @@ def _is_shortened(notes: Sequence[str], at: int) -> bool:
 
 
 class Backwards(SerialExecutor):
-    """Runs, of what it is given at once, the last batch first."""
+    """Runs, of what it is given at once, the last batch first. With nothing to do it waits: its loop goes on and on."""
 
     window = 6
+
+    def __init__(self, functions: dict[int, Batch]) -> None:
+        super().__init__(functions)
+        self._woken = Event()
+
+    def wait(self, timeout: float | None) -> Sequence[AnyEvent]:
+        found = super().wait(0)
+        if found:
+            return found
+        self._woken.wait(timeout)
+        self._woken.clear()
+        return super().wait(0)
+
+    def wake(self) -> None:
+        self._woken.set()
 
     def submit(self, assignments: Sequence[Assignment]) -> None:
         super().submit(assignments[::-1])
