@@ -21,6 +21,7 @@ import pytest
 from hypothesis import settings
 
 from cloaca import DefaultRunner
+from cloaca.authoring import registry
 
 PATIENCE = 5.0  # seconds that processes and threads get to end by themselves
 DESCRIPTORS = Path("/proc/self/fd")
@@ -122,6 +123,14 @@ def _nothing_is_left() -> Iterator[None]:
     told = str(left)
     _end(left.processes)
     pytest.fail(f"The test left behind:{told}", pytrace=False)
+
+
+@pytest.fixture(autouse=True)
+def _workflows_of_others_are_forgotten(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Tests may call their workflows alike: a name that is defined again elsewhere is warned of."""
+    known = registry._entries
+    own = {name: entry for name, entry in known.items() if entry.origin.module == request.module.__name__}
+    monkeypatch.setattr(registry, "_entries", own)
 
 
 @pytest.fixture(params=["processes", "serial"])

@@ -283,7 +283,7 @@ def test_a_key_that_merges_by_structure_on_purpose_has_no_rule() -> None:
     with WorkflowBuilder("whole", check="error") as whole:
         whole.add_workflow(made, prefix="in")
     assert whole.build().structured == {"in.k"}
-    with WorkflowBuilder("whole", merge={"in.k": cloaca.merge.by_structure}) as whole:
+    with WorkflowBuilder("another", merge={"in.k": cloaca.merge.by_structure}) as whole:
         whole.add_workflow(diamond(sets("k"), sets("k"), on_conflict=None), prefix="in")
 
 
@@ -355,7 +355,7 @@ def test_it_is_told_once_where_the_block_and_the_execution_stand(runner: Default
 def test_what_is_found_whatever_the_input_is_is_told_at_the_end_of_the_block() -> None:
     with pytest.warns(DataflowWarning) as told:
         diamond(sets("k"), sets("k"), check="warn")
-    with pytest.warns(DataflowWarning) as told_too, WorkflowBuilder("w"):
+    with pytest.warns(DataflowWarning) as told_too, WorkflowBuilder("other"):
         cloaca.task(id="a", writes=["total"])(constant("totl", 1))
     assert ["both set key 'k'" in str(told[0].message), "'totl'" in str(told_too[0].message)] == [True, True]
     assert (len(told), len(told_too)) == (1, 1)

@@ -505,12 +505,6 @@ def test_an_unknown_workflow_is_refused_with_the_nearest_names(on: DefaultRunner
     assert issubclass(UnknownWorkflowError, ValueError)
 
 
-def test_what_is_no_context_is_refused(runner: DefaultRunner) -> None:
-    define("nothing", writing_its_name("nothing"))
-    with pytest.raises(TypeError, match=r"takes a cloaca\.Context, not dict"):
-        runner.execute("nothing", {"a": 1})  # type: ignore[arg-type]
-
-
 def test_what_cannot_be_captured_is_told_before_any_task_runs(runner: DefaultRunner, tmp_path: Path) -> None:
     lock, trace = Lock(), tmp_path / "trace"
 

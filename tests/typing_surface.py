@@ -236,7 +236,7 @@ async def wait_for(name: str) -> float:
     return float(len(name))
 
 
-def runners(context: cloaca.Context) -> None:
+def runners(context: cloaca.Context, builder: cloaca.WorkflowBuilder) -> None:
     cloaca.DefaultRunner("sqlite://:memory:", workers=2, executor="serial")
     cloaca.DefaultRunner(memory_limit=2**30, grace_seconds=0.5)
     cloaca.DefaultRunner(task_timeout_seconds=30, workflow_timeout_seconds=2.5)
@@ -256,7 +256,12 @@ def runners(context: cloaca.Context) -> None:
         assert_type(runner.map(len, ["a", "b"], chunksize=2, seed=5), Iterator[int])
         assert_type(runner.map(wait_for, ["a"]), Iterator[float])
         runner.map(len, [1, 2])  # type: ignore[arg-type]
-        runner.execute("w", {"a": 1})  # type: ignore[arg-type]
+        assert_type(runner.execute(builder, {"a": 1}), cloaca.WorkflowResult)
+        assert_type(runner.execute(builder.build(), context), cloaca.WorkflowResult)
+        assert_type(runner.start(builder, {"a": 1}), cloaca.Execution)
+        runner.execute("w", {1: 1})  # type: ignore[dict-item]
+        runner.execute("w", [1])  # type: ignore[arg-type]
+        runner.execute(1)  # type: ignore[arg-type]
         runner.execute("w", context, True)  # type: ignore[call-arg]
         runner.execute("w", context, seed=7)
         execution = runner.start("w", context, seed=7)

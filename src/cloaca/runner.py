@@ -14,7 +14,7 @@ from typing import Any, NamedTuple, Self, TypeVar, overload
 from msgspec.structs import replace
 
 from cloaca import argument
-from cloaca.authoring import registry
+from cloaca.authoring.builder import WorkflowBuilder, workflow_of
 from cloaca.dataflow.check import told
 from cloaca.dataflow.finding import Finding
 from cloaca.engine.batches import BatchRun
@@ -101,13 +101,13 @@ class DefaultRunner:
         ValueError: an argument makes no sense; the message says which.
 
     >>> import cloaca
-    >>> with cloaca.WorkflowBuilder("greeting"):
+    >>> with cloaca.WorkflowBuilder("greeting") as builder:
     ...
     ...     @cloaca.task()
     ...     def greet(context):
     ...         context.set("greeting", "Hello " + context["name"])
     >>> with cloaca.DefaultRunner(workers=1) as runner:
-    ...     result = runner.execute("greeting", cloaca.Context({"name": "Ada"}))
+    ...     result = runner.execute(builder, {"name": "Ada"})
     >>> result.status, result.final_context["greeting"]
     ('Completed', 'Hello Ada')
     """
@@ -163,20 +163,25 @@ class DefaultRunner:
 
     def execute(
         self,
-        workflow_name: str,
-        context: Context | None = None,
+        workflow_name: Workflow | WorkflowBuilder | str,
+        context: Context | dict[str, Any] | None = None,
         *,
         fail_fast: bool = False,
         seed: int | None = None,
     ) -> WorkflowResult:
-        """Run the workflow of that name on `context`, and wait for its end. The caller's context doesn't change.
+        """Run a workflow on `context`, a `Context` or a dict, which doesn't change; and wait for its end.
+
+        `workflow_name` is the workflow itself, its builder once the block has ended, or a name: that means the workflow
+        that was defined last under it, anywhere in the process. A function that defines workflows executes the builder.
 
         A task that fails doesn't raise here: `result.status` tells, and `result.raise_for_status()` raises. With
         `fail_fast`, the first failure (after its last try) cancels all that hasn't ended. Random numbers follow from
         `seed`, from 0 to below 2**63; by default one is drawn, and `result.seed` tells it.
 
         Raises:
-            ValueError: `seed` is no such number, or a task has a `limit` that this runner has not.
+            ValueError: `seed` is no such number, a task has a `limit` that this runner has not, or a builder's block
+                hasn't ended.
+            TypeError: `workflow_name` is no workflow, or `context` no context.
             UnknownWorkflowError: no workflow of that name is registered.
             WorkflowError: the workflow was made with `check="error"`, and the input lacks keys that it takes.
             CaptureError: the function of a task, a merge rule or the initializer can't be sent to a worker; nothing has
@@ -191,18 +196,18 @@ class DefaultRunner:
 
     def start(
         self,
-        workflow_name: str,
-        context: Context | None = None,
+        workflow_name: Workflow | WorkflowBuilder | str,
+        context: Context | dict[str, Any] | None = None,
         *,
         fail_fast: bool = False,
         seed: int | None = None,
     ) -> Execution:
-        """Start the workflow of that name on `context`; returns at once, with an `Execution`.
+        """Start a workflow on `context`; returns at once, with an `Execution`. Takes what `execute` takes.
 
         With the serial executor it returns when the run has ended. Raises what `execute` raises.
         """
         self._check_usable()
-        workflow = registry.find(workflow_name)
+        workflow = workflow_of(workflow_name)
         check_limits_of(workflow, self._settings.limits)
         given = _checked_context(context)
         inputs = versions_of(given)
@@ -471,9 +476,9 @@ def _kept(storage: Storage, leases: Leases, payload: bytes) -> bytes:
     return stored
 
 
-def _checked_context(context: Context | None) -> Context:
-    if context is None:
-        return Context()
-    if not isinstance(context, Context):
-        raise TypeError(f"execute takes a cloaca.Context, not {type(context).__name__}: Context({{...}}) makes one.")
-    return context
+def _checked_context(given: Context | dict[str, Any] | None) -> Context:
+    if isinstance(given, Context):
+        return given
+    if given is not None and not isinstance(given, dict):
+        raise TypeError(f"execute takes a dict or a cloaca.Context of first values, not a {type(given).__name__}.")
+    return Context(given)

@@ -22,8 +22,13 @@ def warn(message: str, category: type[UserWarning] = UserWarning) -> None:
 
 def users_line() -> tuple[str, int]:
     """The file and the number of the innermost line that is not cloaca's own."""
-    frame = sys._getframe(_own_calls(sys._getframe()))
+    frame = users_frame()
     return frame.f_code.co_filename, frame.f_lineno
+
+
+def users_frame() -> FrameType:
+    """The innermost frame that is not cloaca's own."""
+    return sys._getframe(_own_calls(sys._getframe()))
 
 
 def _own_calls(frame: FrameType | None) -> int:

@@ -13,6 +13,7 @@ from typing import Any, Final, Literal, Self, TypeAlias
 from cloaca import argument
 from cloaca.authoring import precedence, registry
 from cloaca.authoring.namespace import WorkflowContext
+from cloaca.authoring.origin import Origin
 from cloaca.dataflow.check import told
 from cloaca.engine.pairing import findings
 from cloaca.engine.plan import Plan, plan
@@ -62,8 +63,9 @@ def checked_dependencies(what: str, listed: Any) -> tuple[Dependency, ...]:
 class WorkflowBuilder:
     """A workflow being written: a context manager, whose block defines the tasks.
 
-    Leaving the block validates the workflow and registers it in place of an earlier one of that name; where the block
-    raised, nothing is registered. `tenant`, `package` and `workflow` only make up `namespace`.
+    Leaving the block validates the workflow and registers it in place of an earlier one of that name, with a warning if
+    that was defined at another place in the code. Where the block raised, nothing is registered. `tenant`, `package`
+    and `workflow` only make up `namespace`.
 
     `merge` gives merge rules by key: how the writes of concurrent tasks combine, as in `{"total": cloaca.merge.sum}`
     (see `cloaca.merge`). `on_conflict` settles what doesn't combine and has no rule: "first" or "last" takes a value in
@@ -125,6 +127,7 @@ class WorkflowBuilder:
         self._ids: dict[Hashable, tuple[str, ...]] = {}  # by id, and by function: the ids it was defined under
         self._added = Added()
         self._built: Workflow | None = None
+        self._has_ended = False
 
     def description(self, text: str) -> Self:
         """Set the workflow's description; returns the builder."""
@@ -223,6 +226,15 @@ class WorkflowBuilder:
             return other
         raise ValueError(f"add_workflow takes a workflow, its builder or its name, not {other!r}.")
 
+    def ended(self) -> Workflow:
+        """The workflow that the block has defined. Raises `ValueError` where it hasn't ended, or not well."""
+        if not self._has_ended:
+            raise ValueError(
+                f"The block of workflow {self.name!r} hasn't ended, or has raised: execute it after the block. Inside, "
+                "builder.build() gives what was defined so far."
+            )
+        return self.build()
+
     def build(self) -> Workflow:
         """Return the workflow with every task defined so far; works inside the block and after it.
 
@@ -319,7 +331,9 @@ class WorkflowBuilder:
             yield f"{lead}, which has several ids here ({', '.join(map(repr, ids))}): give the id that is meant."
 
     def __enter__(self) -> Self:
+        self._has_ended = False
         _open_builders.set((*_open_builders.get(), self))
+        self._origin = Origin.of_caller()
         return self
 
     def __exit__(
@@ -329,7 +343,28 @@ class WorkflowBuilder:
         if error_type is None:
             workflow = self.build()
             told(workflow)
-            registry.register(workflow)
+            registry.register(workflow, self._origin)
+            self._has_ended = True
+
+
+def workflow_of(given: Workflow | WorkflowBuilder | str) -> Workflow:
+    """The workflow that is to be executed: given itself, as its builder, or by its name.
+
+    Raises:
+        UnknownWorkflowError: no workflow of that name is registered.
+        ValueError: the builder's block hasn't ended.
+        TypeError: it is none of these.
+    """
+    if isinstance(given, Workflow):
+        return given
+    if isinstance(given, WorkflowBuilder):
+        return given.ended()
+    if isinstance(given, str):
+        return registry.find(given)
+    raise TypeError(
+        "execute takes a workflow, its builder or its name, as in runner.execute(builder), not a "
+        f"{type(given).__name__}."
+    )
 
 
 def _typed(task: Task, faults: list[str]) -> Task:

@@ -5,34 +5,68 @@ one, never a mixture, and no lock is needed.
 """
 
 from collections.abc import Callable
+from contextvars import ContextVar
 from difflib import get_close_matches
+from typing import NamedTuple
 
+from cloaca.authoring.origin import Origin
 from cloaca.errors import UnknownWorkflowError
+from cloaca.warning import warn
 from cloaca.workflows.workflow import Workflow
 
-_workflows: dict[str, Workflow] = {}
+
+class _Entry(NamedTuple):
+    name: str
+    workflow: Workflow
+    origin: Origin
 
 
-def register(workflow: Workflow) -> None:
-    """Make the workflow known under its name, in place of an earlier one of that name."""
-    _workflows[workflow.name] = workflow
+_entries: dict[str, _Entry] = {}
+_own: ContextVar[_Entry | None] = ContextVar("cloaca.defined_last", default=None)
+"""What this thread, or asyncio task, has defined last."""
+
+
+def register(workflow: Workflow, origin: Origin, name: str | None = None) -> None:
+    """Make the workflow known under its name, or the one given, in place of an earlier one of that name.
+
+    Warns where that one was defined at another place in the code: most likely neither place knows of the other.
+    """
+    name = workflow.name if name is None else name
+    before = _entries.get(name)
+    if before is not None and before.workflow is workflow:
+        return
+    if before is not None and not before.origin.is_same(origin):
+        warn(
+            f"Workflow {name!r} is defined again, at {origin}, and takes the place of the one defined at "
+            f"{before.origin}. Give one of them another name, or execute the workflow itself: "
+            "runner.execute(builder)."
+        )
+    _entries[name] = entry = _Entry(name, workflow, origin)
+    _own.set(entry)
 
 
 def find(name: str) -> Workflow:
     """Return the workflow registered under `name`.
 
+    Where this thread has just defined it, and another thread has come by the same line since with one that differs,
+    neither is to replace the other: this thread's own is returned, with a warning.
+
     Raises:
         UnknownWorkflowError: there is none; the message lists the nearest names.
-        TypeError: `name` is no string.
     """
-    if not isinstance(name, str):
-        raise TypeError(
-            f"execute takes the name of a workflow, e.g. runner.execute(workflow.name), not a {type(name).__name__}"
-        )
     try:
-        return _workflows[name]
+        found = _entries[name]
     except KeyError:
         raise UnknownWorkflowError(_unknown(name)) from None
+    own = _own.get()
+    if own is None or own is found or own.name != name or own.origin != found.origin:
+        return found.workflow
+    if own.workflow.version != found.workflow.version:
+        warn(
+            f"Several threads define workflow {name!r} at {own.origin}, each another one: this thread gets its own. "
+            "What the name means to others is chance: execute the workflow itself, runner.execute(builder)."
+        )
+    return own.workflow
 
 
 def register_workflow_constructor(name: str, constructor: Callable[[], Workflow]) -> None:
@@ -50,11 +84,11 @@ def register_workflow_constructor(name: str, constructor: Callable[[], Workflow]
             f"Failed to call workflow constructor: the constructor of {name!r} returned a {returned}; "
             "end it with `return builder.build()`."
         )
-    _workflows[name] = workflow
+    register(workflow, Origin.of_caller(), name)
 
 
 def _unknown(name: str) -> str:
-    names = list(_workflows)
+    names = list(_entries)
     if not names:
         return f"Workflow not found in registry: {name}. None is defined yet: leave a WorkflowBuilder block first."
     matches = get_close_matches(name, names)
