@@ -33,7 +33,7 @@ from cloaca.wire.messages import Assignment, Done, Failed, Item, Skipped, Usage
 TaskFunction = Callable[..., Any]
 
 
-def _leave_it() -> None:
+def _leave_it(_error: BaseException | None) -> None:
     """Put nothing back."""
 
 
@@ -44,15 +44,16 @@ def run(
     ask: Ask,
     meter: Meter,
     folders: tuple[str, ...] = (),
-    clear: Callable[[], None] = _leave_it,
+    left: Callable[[BaseException | None], None] = _leave_it,
     kind: type[Context] = Context,
 ) -> Done | Failed | Skipped:
     """Run the assignment's function on its slice; whatever it raises becomes a `Failed`.
 
     `load` gives what was published under a number: the function, its condition, or the workflow's rules. Large values
-    are written to files in `folders`, if there are any. `clear` puts back what the function left changed: it is called
-    before anything else is done for the report, as alarms that a task has set must not go off in what follows. `kind`
-    is that of the context which the function is given.
+    are written to files in `folders`, if there are any. `left` is told when the function has ended, and what it raised,
+    if anything: it puts back what was left changed, before anything else is done for the report, as alarms that a task
+    has set must not go off in what follows; and it ends a process that the function forked. `kind` is that of the
+    context which the function is given.
     """
     meter.start()
     shelf = Shelf(folders, assignment.attempt) if folders else None
@@ -63,7 +64,7 @@ def run(
             assignment.slice, reads, ask, assignment.task, rules, shelf, (assignment.seed, assignment.ended), kind
         )
         if assignment.condition and (reason := _refusal(assignment, load, context)) is not None:
-            clear()
+            left(None)
             return Skipped(assignment.attempt, reason, meter.stop(traffic_of(context)))
         demand_agreement(context, assignment.agreed)
         if assignment.prefix:
@@ -75,13 +76,13 @@ def run(
         returned = variables.run(function, context, *given)
         if returned is not None and returned is not context:
             _take_over(context, returned, variables)
+        left(None)
         diff = _left(context, assignment, function)
-        clear()
     except BaseException as error:  # noqa: BLE001 - sys.exit and Ctrl-C of a task end the task, not the worker
         try:
-            clear()
+            left(error)
         except BaseException:  # noqa: BLE001 - an alarm of the task went off on the way there: the last one
-            clear()
+            left(error)
         if shelf is not None:
             shelf.keep(())
         return failure(assignment.attempt, error, meter.stop(_NO_TRAFFIC if context is None else traffic_of(context)))
@@ -156,7 +157,7 @@ def failure(attempt: int, error: BaseException, usage: Usage) -> Failed:
         attempt,
         type(error).__name__,
         encodable(_text(error)),
-        encodable("".join(traceback.format_exception(error.with_traceback(_below_this_file(error))))),
+        encodable("".join(traceback.format_exception(error.with_traceback(users_traceback(error))))),
         _pickled(error),
         usage,
         kinds_of(type(error)),
@@ -164,7 +165,7 @@ def failure(attempt: int, error: BaseException, usage: Usage) -> Failed:
     )
 
 
-def _below_this_file(error: BaseException) -> Any:
+def users_traceback(error: BaseException) -> Any:
     """The traceback without the frames that lead to the task: it starts in the user's code."""
     frames = error.__traceback__
     while frames is not None and frames.tb_frame.f_globals.get("__name__", "").startswith(_LEADING):
@@ -176,6 +177,7 @@ _LEADING = (
     __name__,
     "cloaca.execution.batch",
     "cloaca.execution.coroutines",
+    "cloaca.execution.initializer",
     "cloaca.tasks.handle",
     "cloaca.tasks.binding",
     "asyncio.",

@@ -1,5 +1,6 @@
 """What runs for `map`: one function over the items of a batch, up to the first error, which names its item."""
 
+import os
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, NamedTuple
 
@@ -60,14 +61,16 @@ class Batch:
         return Outcome(encoded.payload, error)
 
     def _run(self, first: int, items: Sequence[Any]) -> tuple[list[Any], BaseException | None]:
-        seeding, function = of_process(), self._function
+        seeding, function, process = of_process(), self._function, os.getpid()
         results: list[Any] = []
         try:
             for item in seeding.each(items, first, self._seed):
                 results.append(function(item))  # noqa: PERF401 - what there is when it raises counts
         except Terminated:
             raise
-        except BaseException as error:  # noqa: BLE001 - sys.exit and Ctrl-C end the call of map, where they come
+        except BaseException as error:  # sys.exit and Ctrl-C end the call of map, where they come
+            if os.getpid() != process:
+                raise  # a process that the function forked: it ends with that
             done = len(results)
             return results, of_item(error, first + done, *items[done : done + 1])
         finally:

@@ -5,6 +5,8 @@ never draws pays nothing. This is about the functions of those modules; generato
 `random.Random()` or `numpy.random.default_rng()`, draw theirs from the system.
 """
 
+import os
+from collections import deque
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cache, partial
@@ -42,6 +44,7 @@ class Seeding:
         self._end = 0
         for name in _SEED:
             when_imported(name, partial(self._found, name))
+        os.register_at_fork(after_in_child=self._drop_rest)
 
     def begin(self, assignment: Assignment) -> None:
         """From here on, what is drawn follows from the attempt's seed."""
@@ -63,6 +66,11 @@ class Seeding:
         """There are no more items."""
         self._seed_of_items = None
         self._rest = iter(())
+
+    def _drop_rest(self) -> None:
+        """In a process that an item has forked: the items after it are the parent's."""
+        deque(self._rest, maxlen=0)
+        self._left = ()
 
     def _from_here(self, seed: int) -> Iterator[Any]:
         for item in self._rest:

@@ -4,14 +4,16 @@
 the same codec as everywhere. It offers no protection: a task that hangs or kills its process does so to the caller.
 """
 
+import os
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from contextvars import ContextVar
+from functools import partial
 from time import sleep
 from typing import Any
 
-from cloaca.execution import attempt
+from cloaca.execution import attempt, child
 from cloaca.execution.batch import Batch, as_failed
 from cloaca.execution.meter import Meter
 from cloaca.execution.seeding import of_process
@@ -114,10 +116,9 @@ class SerialExecutor:
 
     def _run(self, assignment: Assignment) -> Done | Failed | Skipped:
         """Run it; the program's own random numbers go on afterwards as if it hadn't."""
+        load, left = self._functions.__getitem__, partial(child.end_unless_in, os.getpid())
         with of_process().kept():
-            return attempt.run(
-                assignment, self._functions.__getitem__, _EVERYTHING, _never, self._meter, kind=self._kind
-            )
+            return attempt.run(assignment, load, _EVERYTHING, _never, self._meter, left=left, kind=self._kind)
 
     def wake(self) -> None:
         """Nothing to do: `wait` never blocks."""
@@ -132,10 +133,14 @@ def each(batch: Batch, items: Iterable[Any], workroom: Workroom) -> Iterator[Any
         encoded = encode_list([number, item])
         if encoded.error is not None:
             raise of_item(encoded.error, number, item)
-        before = _runs_task.set(True)
+        before, process = _runs_task.set(True), os.getpid()
         try:
             with workroom.entered(), of_process().kept():
                 results, error = batch.outcome(encoded.payload)
+            child.end_unless_in(process, None)
+        except BaseException as failed:
+            child.end_unless_in(process, failed)
+            raise
         finally:
             _runs_task.reset(before)
         if error is not None:

@@ -19,7 +19,7 @@ from threading import Lock
 from time import monotonic
 from typing import Any, NoReturn
 
-from cloaca.execution import attempt, lifeline, permits, termination
+from cloaca.execution import attempt, child, lifeline, permits, termination
 from cloaca.execution.initializer import Initializer, initializing
 from cloaca.execution.leftovers import Leftovers
 from cloaca.execution.logbook import Logbook
@@ -170,18 +170,22 @@ class Worker:
         reads: frozenset[str] = frozenset(),
         folders: tuple[str, ...] = (),
     ) -> Done | Failed | Skipped:
-        """Run it in the program's surroundings. A fork that comes back from it ends here, as does who was told to."""
+        """Run it in the program's surroundings. Who was told to end does so."""
         enter(self._surroundings)
         self._logbook.begin(assignment, self._surroundings.loggers)
         self._notices.begin(assignment, self._surroundings.filters)
         ask = partial(self._ask, assignment.attempt)
-        report = attempt.run(assignment, load, reads, ask, self._meter, folders, self._leftovers.clear, self._kind)
+        report = attempt.run(assignment, load, reads, ask, self._meter, folders, self._has_left, self._kind)
         self._output.renew()
-        if self._is_cut_off:
-            os._exit(0)
         if termination.was_told():
             raise termination.Terminated
         return report
+
+    def _has_left(self, error: BaseException | None) -> None:
+        """A task's function has ended: put back what it has changed. A process that it forked ends with it."""
+        if self._is_cut_off:
+            child.end(error, self._output.renew)
+        self._leftovers.clear()
 
     def _load(self, number: int) -> Any:
         function = self._functions.get(number)

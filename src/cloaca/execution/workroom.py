@@ -1,10 +1,12 @@
 """Workroom: where the tasks of a serial runner find `worker_state`. With processes, every worker is one by itself."""
 
+import os
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
+from functools import partial
 from threading import Lock
 
-from cloaca.execution import attempt
+from cloaca.execution import attempt, child
 from cloaca.execution.initializer import Initializer, failure, initializing, name_of
 from cloaca.execution.meter import Meter
 from cloaca.execution.seeding import of_process
@@ -41,7 +43,8 @@ class Workroom:
 
 def _call(initializer: Callable[[], object]) -> None:
     function = Initializer(initializer)
-    report = attempt.run(initializing(1), lambda _: function, frozenset(), _never, Meter())
+    left = partial(child.end_unless_in, os.getpid())
+    report = attempt.run(initializing(1), lambda _: function, frozenset(), _never, Meter(), left=left)
     if isinstance(report, Failed):
         if report.type_name == KeyboardInterrupt.__name__:
             raise KeyboardInterrupt  # here Ctrl-C is meant for the program
