@@ -6,15 +6,17 @@ it out, and a test that kills workers uses a pool of its own. There is no way to
 """
 
 import gc
+import importlib
 import sys
 import tempfile
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from types import ModuleType
 
 import psutil
 import pytest
@@ -138,3 +140,17 @@ def runner(request: pytest.FixtureRequest) -> Iterator[DefaultRunner]:
     """One that takes two tasks at a time, where it can. Modules that need another one define their own."""
     with DefaultRunner(workers=2, executor=request.param) as runner:
         yield runner
+
+
+@pytest.fixture
+def make_module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str, str], ModuleType]:
+    """Makes a module of that name and source that can be imported from a file, as long as the test runs."""
+
+    def make(name: str, source: str) -> ModuleType:
+        (tmp_path / f"{name}.py").write_text(source)
+        monkeypatch.syspath_prepend(tmp_path)
+        monkeypatch.setitem(sys.modules, name, ModuleType(name))  # what it undoes is that there is one
+        del sys.modules[name]
+        return importlib.import_module(name)
+
+    return make

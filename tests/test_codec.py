@@ -533,7 +533,7 @@ def looping() -> Any:
         (partial(print, end=LOCK), "model.keywords['end']", "_thread.lock"),
         (Thing(lock=LOCK).method, "model.__self__.lock", "_thread.lock"),
         (Careful(lock=LOCK, other=[LOCK]), "model.other[0]", "_thread.lock"),
-        ({"f": lambda: LOCK}, "model['f'] uses LOCK", "_thread.lock"),
+        ({"f": lambda lock=LOCK: lock}, "model['f'] uses lock", "_thread.lock"),
         (looping(), "model.lock", "_thread.lock"),
         ([0] * 200_000 + [LOCK], "model[200000]", "_thread.lock"),
         ([Broken()], "model[0]", f"{__name__}.Broken"),

@@ -1,5 +1,6 @@
 """Task functions as blobs: what they take along, what is refused, and when they are pickled again."""
 
+import importlib
 import json
 import math
 import operator
@@ -8,7 +9,6 @@ import subprocess
 import sys
 import textwrap
 import threading
-import types
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -145,10 +145,8 @@ def test_caching_wrappers_of_the_program_run_elsewhere():
     ]
 
 
-def test_an_importable_caching_wrapper_travels_by_reference(monkeypatch):
-    module = types.ModuleType("cloaca_cached")
-    exec("import functools\n@functools.cache\ndef twice(n): return 2 * n", module.__dict__)
-    monkeypatch.setitem(sys.modules, module.__name__, module)
+def test_an_importable_caching_wrapper_travels_by_reference(make_module):
+    module = make_module("cloaca_cached", "import functools\n@functools.cache\ndef twice(n): return 2 * n")
     assert load(capture("t", module.twice).blob) is module.twice
 
 
@@ -267,14 +265,11 @@ def test_a_worker_takes_the_definitions_as_they_stand_when_captured():
     ]
 
 
-def test_what_a_function_refers_to_must_be_importable():
-    module = types.ModuleType("cloaca_made_up")
-    exec("def task(context): pass", module.__dict__)
-    sys.modules[module.__name__] = module
-    try:
-        blob = capture("t", module.task).blob
-    finally:
-        del sys.modules[module.__name__]
+def test_what_a_function_refers_to_must_be_importable(make_module):
+    module = make_module("cloaca_made_up", "def task(context): pass")
+    blob = capture("t", module.task).blob
+    del sys.modules[module.__name__]
+    sys.path.remove(str(Path(module.__file__).parent))
     with pytest.raises(ModuleNotFoundError, match="cloaca_made_up"):
         load(blob)
 
@@ -533,12 +528,9 @@ def test_another_function_under_the_same_id_is_captured_anew():
     assert (load(one.blob)({}), load(other.blob)({})) == (1, 2)
 
 
-def test_a_reloaded_module_is_seen(monkeypatch):
-    module = types.ModuleType("cloaca_reloaded")
-    source = "def task(context): return 1"
-    exec(source, module.__dict__)
-    monkeypatch.setitem(sys.modules, module.__name__, module)
-    first, again, after = twice(module.task, lambda: exec(source, module.__dict__))
+def test_a_reloaded_module_is_seen(make_module):
+    module = make_module("cloaca_reloaded", "def task(context): return 1")
+    first, again, after = twice(module.task, lambda: importlib.reload(module))
     assert again is first
     assert after is not first
 

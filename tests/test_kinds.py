@@ -6,7 +6,6 @@ import math
 import os
 import random
 import re
-import sys
 import textwrap
 import threading
 import types
@@ -431,10 +430,9 @@ def test_groups_that_hold_different_objects_have_a_template_each():
     assert len({one.template for one in captured}) == 3  # two, and none for the first of each
 
 
-def test_an_importable_function_of_the_same_code_travels_by_reference(monkeypatch):
-    module = types.ModuleType("cloaca_loop")
-    exec("tasks = []\nfor n in range(3):\n    def task(n=n): return n\n    tasks.append(task)", module.__dict__)
-    monkeypatch.setitem(sys.modules, module.__name__, module)
+def test_an_importable_function_of_the_same_code_travels_by_reference(make_module):
+    source = "tasks = []\nfor n in range(3):\n    def task(n=n): return n\n    tasks.append(task)"
+    module = make_module("cloaca_loop", source)
     captured = captured_all(cache := FunctionCache(), module.tasks)
     assert [loaded(cache, one)() for one in captured] == [0, 1, 2]
     assert loaded(cache, captured[2]) is module.task

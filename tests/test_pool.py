@@ -457,9 +457,9 @@ def test_a_worker_has_the_program_s_sys_path_and_directory(desk_of: PoolDesk, mo
     assert written(desk.run([0])[0]) == {"path": [here, *sys.path[1:]], "directory": here}
 
 
-def test_a_worker_s_own_arguments_are_hidden_from_tasks(desk_of: PoolDesk) -> None:
-    desk = desk_of(1, lambda context: context.set("arguments", sys.argv[1:]))
-    assert written(desk.run([0])[0]) == {"arguments": []}
+def test_tasks_find_the_program_s_arguments(desk_of: PoolDesk) -> None:
+    desk = desk_of(1, lambda context: context.set("arguments", sys.argv))
+    assert written(desk.run([0])[0]) == {"arguments": sys.argv}
 
 
 def test_standard_input_of_a_worker_is_empty(desk_of: PoolDesk) -> None:

@@ -4,6 +4,7 @@ import subprocess
 import sys
 import textwrap
 import types
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -518,18 +519,13 @@ def test_a_plain_object_of_the_script_is_one_object_in_each_process(tmp_path: Pa
     assert out.splitlines() == ["True True True True True"] * 4
 
 
-def script_module(name: str, source: str) -> types.ModuleType:
-    module = types.ModuleType(name)
-    exec(source, module.__dict__)
-    return module
-
-
-def test_a_marker_of_an_importable_module_is_that_of_the_process(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_marker_of_an_importable_module_is_that_of_the_process(
+    make_module: Callable[[str, str], types.ModuleType],
+) -> None:
     source = (
         "class Undefined: pass\nUNDEFINED, PLAIN = Undefined(), object()\nclass Own:\n x = 1\nOWN = Own()\nOWN.y = 2"
     )
-    module = script_module("cloaca_markers", source)
-    monkeypatch.setitem(sys.modules, "cloaca_markers", module)
+    module = make_module("cloaca_markers", source)
     names = {
         "__name__": "__main__",
         **{name: vars(module)[name] for name in ("UNDEFINED", "PLAIN", "OWN", "Undefined")},
@@ -543,9 +539,10 @@ def test_a_marker_of_an_importable_module_is_that_of_the_process(monkeypatch: py
     assert decode(encode([module.UNDEFINED])) != [module.UNDEFINED], "a value is its reader's own"
 
 
-def test_type_variables_of_a_module_that_is_sent_along_are_too(monkeypatch: pytest.MonkeyPatch) -> None:
-    module = script_module("cloaca_variables", "from typing import *\nT, P = TypeVar('T'), ParamSpec('P')")
-    monkeypatch.setitem(sys.modules, "cloaca_variables", module)
+def test_type_variables_of_a_module_that_is_sent_along_are_too(
+    make_module: Callable[[str, str], types.ModuleType],
+) -> None:
+    module = make_module("cloaca_variables", "from typing import *\nT, P = TypeVar('T'), ParamSpec('P')")
     assert b"cloaca_variables" in encode((module.T,))
     cloudpickle.register_pickle_by_value(module)
     try:
@@ -565,7 +562,7 @@ def test_plain_objects_that_no_module_names_are_not_remembered() -> None:
 
 
 def test_one_plain_object_for_each_name_is_remembered(monkeypatch: pytest.MonkeyPatch) -> None:
-    main = script_module("__main__", "")
+    main = types.ModuleType("__main__")
     monkeypatch.setitem(sys.modules, "__main__", main)
     before = len(markers._marks)
     for _ in range(10):

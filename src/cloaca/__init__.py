@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from cloaca.errors import MemoryLimitExceeded as MemoryLimitExceeded
     from cloaca.errors import MergeConflict as MergeConflict
     from cloaca.errors import MissingKeyError as MissingKeyError
+    from cloaca.errors import ModuleChangedError as ModuleChangedError
     from cloaca.errors import NestedExecutionError as NestedExecutionError
     from cloaca.errors import ParameterError as ParameterError
     from cloaca.errors import RemoteTraceback as RemoteTraceback
@@ -90,6 +91,7 @@ _HOME = {
     "MemoryLimitExceeded": "errors",
     "MergeConflict": "errors",
     "MissingKeyError": "errors",
+    "ModuleChangedError": "errors",
     "NestedExecutionError": "errors",
     "ParameterError": "errors",
     "RemoteTraceback": "errors",
@@ -153,6 +155,7 @@ __all__ = [
     "MemoryLimitExceeded",
     "MergeConflict",
     "MissingKeyError",
+    "ModuleChangedError",
     "NestedExecutionError",
     "ParameterError",
     "RemoteTraceback",

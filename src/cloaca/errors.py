@@ -127,6 +127,22 @@ class CaptureError(CloacaError, TypeError):
         self.type_name = type_name
 
 
+class ModuleChangedError(CloacaError, RuntimeError):
+    """A worker was to import a module of which the program runs a version that can't be had any more.
+
+    Its file was changed after the program had loaded it, and before a runner first met it. What a task uses of such a
+    module directly is sent along; this is raised where other modules import it. `module` is its name, `file` its file.
+    """
+
+    def __init__(self, module: str, file: str | None) -> None:
+        super().__init__(
+            f"Module {module!r} can't be imported in a worker: {file} was changed after the program had loaded it, so "
+            f"workers would run another version. Reload it in the program (importlib.reload), or start that anew."
+        )
+        self.module = module
+        self.file = file
+
+
 class WorkersUnavailableError(CloacaError, RuntimeError):
     """Worker processes die before they are ready to work; what they wrote to standard error tells why."""
 

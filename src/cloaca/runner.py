@@ -38,6 +38,7 @@ from cloaca.running.database import check_url
 from cloaca.running.future import Execution, OnEnd, begun
 from cloaca.running.loop import Inline, Loop
 from cloaca.running.mapping import Sizes, mapped
+from cloaca.running.modules import Modules
 from cloaca.running.result import WorkflowResult
 from cloaca.running.settings import (
     ExecutorName,
@@ -61,7 +62,7 @@ from cloaca.tasks.watched import context_kind
 from cloaca.wire.blobs import LARGE, references_in, size_of
 from cloaca.wire.codec import inlined
 from cloaca.wire.functions import capture, next_number
-from cloaca.wire.messages import ITEMS, Publish, Version
+from cloaca.wire.messages import ITEMS, Publish, Surroundings, Version
 from cloaca.workflows.copies import homes, passing
 from cloaca.workflows.trigger import asked_in_attempts
 from cloaca.workflows.workflow import Task, Workflow
@@ -149,6 +150,7 @@ class DefaultRunner:
         self._closed = False
         self._process = os.getpid()
         self._numbers = count()
+        self._modules = Modules()
         self._known: weakref.WeakKeyDictionary[Workflow, _Known] = weakref.WeakKeyDictionary()
 
     @classmethod
@@ -221,7 +223,7 @@ class DefaultRunner:
         rules = rules.packed(captured.rules)  # what they use is read now, also for what is merged here later
         loop = self._running_loop()
         leases = _stored(inputs, loop.storage)
-        surroundings = replace(here(), folders=loop.storage.folders)
+        surroundings = self._surroundings(loop)
         sent = Publish(next_number(), pickle.dumps(rules), ())
         run = Run(
             workflow.plan,
@@ -312,7 +314,7 @@ class DefaultRunner:
         captured = capture("map", batch)
         sent = Publish(captured.number, captured.blob, (ITEMS,))
         loop = self._running_loop()
-        surroundings = replace(here(), folders=loop.storage.folders)
+        surroundings = self._surroundings(loop)
         run = BatchRun(captured.number, numbers=self._numbers, grace=self._settings.grace)
 
         def job(on_delivery: Callable[[Deliver], None], on_end: OnEnd) -> Job[BatchRun]:
@@ -404,6 +406,11 @@ class DefaultRunner:
                 self._loop = Loop(pool, Storage(), self._seats)
                 weakref.finalize(self, self._loop.stop)
             return self._loop
+
+    def _surroundings(self, loop: Loop) -> Surroundings:
+        """Where tasks run that are started now."""
+        modules = self._modules.now(loop.storage)
+        return replace(here(), folders=loop.storage.folders, modules=modules.payload, generation=modules.generation)
 
     def _check_usable(self) -> None:
         if worker.is_serving() or serial.runs_task():

@@ -6,15 +6,12 @@ psutil takes a while to load, and short runs end before anything is read: it is 
 
 from collections.abc import Iterator
 from functools import cached_property
-from logging import WARNING, LogRecord
 from pathlib import Path
 from time import monotonic
 
 from cloaca.execution.cgroup import MEMBERSHIP, MOUNT, fields, folders, text
-from cloaca.execution.mark import NONE
 from cloaca.execution.peer import Peer
-from cloaca.wire.messages import Logged
-from cloaca.wire.records import encode_record
+from cloaca.wire.records import encode_notice
 
 READ_SECONDS = 0.1
 """How often memory is read while workers are busy."""
@@ -113,14 +110,13 @@ class MemoryWatch:
         was_short, self.is_short = self.is_short, self.available < SHORT * self._machine.total
         return self.is_short and not was_short
 
-    def notice(self) -> Logged:
-        """What is to be told, by the program's logger "cloaca", when the machine has become short."""
+    def notice(self) -> bytes:
+        """What is to be told when the machine has become short, as a record."""
         left = 0 if self.available is None else self.available
-        text = (
+        return encode_notice(
             f"The machine has {left / 1e6:,.0f} MB of memory left: until it has more, no task is begun beside those "
             "that run. Use fewer workers, or less memory in a task."
         )
-        return Logged(NONE, encode_record(LogRecord("cloaca", WARNING, __file__, 0, text, None, None)))
 
     def read(self, peer: Peer) -> None:
         """Read what a worker has for itself: much is more than half of its share, beside what it began with."""

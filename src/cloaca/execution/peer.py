@@ -35,7 +35,7 @@ class Peer:
     when it is to be killed if it hasn't ended by then. `memory` is the last reading of what it has for itself, in
     bytes; `is_swollen`: that was so much that it is looked at again before it is given more; `limit`: it was stopped as
     it had more than that. `baseline` is what the runner's initializer has left it with; `is_unfit`: that raised, here
-    or in another worker.
+    or in another worker. `is_outdated`: the program has loaded modules anew since it was told of them.
 
     `initializer` is the number under which it will be published; 0 where there is none.
     """
@@ -54,6 +54,7 @@ class Peer:
         self.baseline = 0
         self.is_unfit = False
         self.is_swollen = False
+        self.is_outdated = False
         self.limit: int | None = None
         self.has_hung_up = False
         self.outgoing = bytearray()

@@ -36,7 +36,7 @@ from msgspec.structs import replace
 from cloaca.errors import InitializerError
 from cloaca.execution.batching import Batching
 from cloaca.execution.initializer import Equipment, failure
-from cloaca.execution.mark import INITIALIZING
+from cloaca.execution.mark import INITIALIZING, NONE
 from cloaca.execution.memory import MemoryWatch
 from cloaca.execution.peer import Peer
 from cloaca.execution.spin import Lookout
@@ -51,6 +51,7 @@ from cloaca.wire.messages import (
     Event,
     Failed,
     Free,
+    Logged,
     Lost,
     Publish,
     Ready,
@@ -64,6 +65,7 @@ from cloaca.wire.messages import (
     Up,
     Vitals,
 )
+from cloaca.wire.records import encode_notice
 
 WINDOW_PER_WORKER = 256
 TOLERATED_IDLE_DEATHS = 3
@@ -76,6 +78,10 @@ RECALL_SECONDS = 0.002
 HUNG_UP = "the worker's connection to the program was closed, and so it was stopped"
 
 _FREE = Free()
+_RELOADED = encode_notice(
+    "Modules were reloaded while tasks are under way: what hasn't begun of these runs the new version. Wait for "
+    "executions to end before you reload a module."
+)
 
 _pools: "weakref.WeakSet[Pool]" = weakref.WeakSet()
 
@@ -103,7 +109,6 @@ class Pool:
         self._environment = {os.fsencode(name): os.fsencode(value) for name, value in environment.items()}
         self._equipment = equipment
         self._fault: InitializerError | None = None
-        self.surround(here())
         self._functions: dict[int, Publish] = {}
         self._pending: deque[Assignment] = deque()
         self._withdrawn: dict[int, float] = {}  # with the seconds of grace
@@ -115,6 +120,7 @@ class Pool:
         self._selector = DefaultSelector()
         self._workforce = Workforce(size, self._selector)
         self._peers = self._workforce.peers
+        self.surround(here())
         self._wake_reader, self._wake_writer = os.pipe()
         os.set_blocking(self._wake_writer, False)
         self._selector.register(self._wake_reader, EVENT_READ)
@@ -132,6 +138,11 @@ class Pool:
         """Tell each worker with the next assignments that it is given, where that is news."""
         environment = {**surroundings.environment, **self._environment}
         self._surroundings = replace(surroundings, environment=environment)
+        outdated = [peer for peer in self._peers if not peer.is_outdated and _was_told_otherwise(peer, surroundings)]
+        for peer in outdated:
+            peer.is_outdated = True
+        if outdated and (self._pending or self._busy()):
+            self._events.append(Logged(NONE, _RELOADED))
 
     def publish(self, functions: Sequence[Publish]) -> None:
         """Keep the functions; each goes to a worker with the first assignment there that names it."""
@@ -175,6 +186,7 @@ class Pool:
             raise fault
         if self._withdrawn:
             self._stop_withdrawn()
+        self._dismiss_outdated()
         self._feed()
         ended: list[Peer] = []
         for key, mask in self._look_out(0 if self._events else self._time_left(timeout)):
@@ -447,7 +459,7 @@ class Pool:
         if not busy:
             return
         if self._memory.read_machine():
-            self._events.append(self._memory.notice())
+            self._events.append(Logged(NONE, self._memory.notice()))
         for peer in busy:
             self._memory.read(peer)
             if self._memory.is_over(peer) and not peer.is_doomed:
@@ -471,6 +483,12 @@ class Pool:
             self._workforce.dismiss(peer)
 
     # ---- endings ---------------------------------------------------------------------------------------------------
+
+    def _dismiss_outdated(self) -> None:
+        """Let idle workers go that may have run another version of a module."""
+        for peer in self._peers:
+            if peer.is_outdated and peer.is_ready and not peer.queue and not peer.is_doomed:
+                self._workforce.dismiss(peer)
 
     def _bury(self, peer: Peer) -> None:
         """Take leave of a worker that has ended: its last reports count, the attempt it was running is lost."""
@@ -529,7 +547,12 @@ def _queued(peer: Peer) -> int:
 
 
 def _takes_more(peer: Peer) -> bool:
-    return peer.is_ready and peer.knows_recalls and not peer.is_doomed
+    return peer.is_ready and peer.knows_recalls and not peer.is_doomed and not peer.is_outdated
+
+
+def _was_told_otherwise(peer: Peer, surroundings: Surroundings) -> bool:
+    """Whether the program has loaded modules anew since a worker was told of them."""
+    return peer.surroundings is not None and peer.surroundings.generation < surroundings.generation
 
 
 def _abandon_all() -> None:

@@ -14,6 +14,7 @@ from msgspec.structs import replace
 
 from cloaca.execution.logbook import loggers_here
 from cloaca.execution.notices import filters_here
+from cloaca.wire.frames import encodable
 from cloaca.wire.messages import Surroundings
 
 _variables: dict[bytes, bytes] = os.environ._data  # type: ignore[attr-defined]  # as the system has them: compared by C
@@ -30,6 +31,7 @@ def here() -> Surroundings:
         recursion_limit=sys.getrecursionlimit(),
         loggers=loggers_here(),
         filters=filters_here(),
+        arguments=tuple([encodable(one) for one in sys.argv if isinstance(one, str)]),
     )
 
 
@@ -46,6 +48,8 @@ def enter(surroundings: Surroundings) -> None:
         _set_variables(surroundings.environment)
     if sys.getrecursionlimit() != surroundings.recursion_limit:
         sys.setrecursionlimit(surroundings.recursion_limit)
+    if tuple(sys.argv) != surroundings.arguments:
+        sys.argv[:] = surroundings.arguments
     if not gc.isenabled():
         gc.enable()
 

@@ -9,7 +9,6 @@ A process that a task forks from here has no socket; when it returns from the ta
 import atexit
 import os
 import select
-import sys
 from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
@@ -25,6 +24,7 @@ from cloaca.execution.leftovers import Leftovers
 from cloaca.execution.logbook import Logbook
 from cloaca.execution.mark import INITIALIZING, NONE, Mark
 from cloaca.execution.meter import Meter
+from cloaca.execution.modules import ProgramFinder
 from cloaca.execution.notices import Notices
 from cloaca.execution.outlet import Outlet
 from cloaca.execution.output import Output
@@ -72,7 +72,6 @@ def main(
     lifeline.follow(lifeline_descriptor)
     termination.follow()
     os.set_inheritable(descriptor, False)  # noqa: FBT003 - the argument's only form
-    sys.argv[1:] = []
     mark = Mark(mark_descriptor)
     os.close(mark_descriptor)
     os.set_inheritable(permits_descriptor, False)  # noqa: FBT003 - the argument's only form
@@ -110,6 +109,7 @@ class Worker:
         self._kind = context_kind()
         self._lookout = Lookout()
         self._leftovers = Leftovers()
+        self._modules = ProgramFinder()
         self._is_cut_off = False
         os.register_at_fork(after_in_child=self._lose_socket)
 
@@ -232,6 +232,7 @@ class Worker:
                         self._queue.append(message)
                     case Surroundings():
                         self._surroundings = recognised(message)
+                        self._modules.take(message.modules)
                     case Publish():
                         self._learn(message)
                     case Answer():

@@ -30,7 +30,7 @@ import weakref
 from dataclasses import dataclass
 from enum import Enum
 from io import BytesIO, TextIOWrapper
-from types import CodeType, FunctionType, MethodType
+from types import CodeType, FunctionType, MethodType, ModuleType
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from cloudpickle import cloudpickle
@@ -38,8 +38,10 @@ from cloudpickle import cloudpickle
 from cloaca.wire.code import global_names, reduce_code
 from cloaca.wire.enums import details, tell
 from cloaca.wire.generators import is_shared, reduce_shared
+from cloaca.wire.homes import at_home
 from cloaca.wire.layouts import layout
 from cloaca.wire.markers import name_at_home, reduce_plain_object
+from cloaca.wire.modules import by_reference, reduce_module
 from cloaca.wire.reductions import BY_TYPE, importable, is_dispatcher, reduce_dispatcher, reduce_exception
 
 if TYPE_CHECKING:
@@ -84,7 +86,7 @@ _loading = threading.RLock()
 
 def travels_by_value(cls: type) -> bool:
     """Whether a class can't be imported elsewhere, as far as can be told from here."""
-    return cls not in cloudpickle._BUILTIN_TYPE_NAMES and not cloudpickle._should_pickle_by_reference(cls)
+    return cls not in cloudpickle._BUILTIN_TYPE_NAMES and not by_reference(cls)
 
 
 # ---- reading -------------------------------------------------------------------------------------------------------
@@ -195,6 +197,7 @@ _REDUCERS = {
     TextIOWrapper: _reduce_text_file,
     memoryview: _reduce_view,
     CodeType: reduce_code,
+    ModuleType: reduce_module,
 }
 
 _OF_CLOUDPICKLE = frozenset(value for value in vars(cloudpickle).values() if type(value) is FunctionType)
@@ -224,7 +227,7 @@ class Pickler(Base):
         if issubclass(kind, type):
             return self.reduce_class(obj) if travels_by_value(obj) else super().reducer_override(obj)
         if kind is FunctionType:
-            return NotImplemented if obj in _OF_CLOUDPICKLE else super().reducer_override(obj)
+            return NotImplemented if obj in _OF_CLOUDPICKLE or by_reference(obj) else self._dynamic_function_reduce(obj)
         if kind.__reduce_ex__ is object.__reduce_ex__ and kind.__reduce__ is object.__reduce__:
             if kind is object:
                 return reduce_plain_object(obj)
@@ -247,7 +250,7 @@ class Pickler(Base):
             return reduce_dispatcher(func)
         global_names(func.__code__)
         reduce: Any = cloudpickle.Pickler._dynamic_function_reduce
-        reduced = reduce(self, func)
+        reduced = at_home(func, reduce(self, func))
         parameters: Any = getattr(func, "__type_params__", None)
         if parameters:
             reduced[2][1]["__type_params__"] = parameters

@@ -17,6 +17,7 @@ from typing import Any
 
 from cloaca.wire.classes import DefinitionPickler
 from cloaca.wire.code import global_names
+from cloaca.wire.homes import home
 from cloaca.wire.layouts import layout
 from cloaca.wire.reductions import is_dispatcher
 
@@ -57,8 +58,9 @@ def captured(function: FunctionType) -> dict[str, object]:
     code, namespace = function.__code__, function.__globals__
     cells = zip(code.co_freevars, function.__closure__ or (), strict=True)
     positional, defaults = code.co_varnames[: code.co_argcount], function.__defaults__ or ()
+    names = global_names(code) if home(function) is None else ()
     return {
-        **{name: namespace[name] for name in global_names(code) if name in namespace},
+        **{name: namespace[name] for name in names if name in namespace},
         **{name: cell.cell_contents for name, cell in cells if gc.get_referents(cell)},  # an empty cell has none
         **dict(zip(reversed(positional), reversed(defaults), strict=False)),
         **(function.__kwdefaults__ or {}),

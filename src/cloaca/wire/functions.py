@@ -22,9 +22,9 @@ from cloaca.wire import culprit
 from cloaca.wire.classes import Pickler, fresh_class
 from cloaca.wire.kinds import Kin, Kinds, are_same, seen
 from cloaca.wire.mentions import held, strings_in
+from cloaca.wire.modules import by_reference
 from cloaca.wire.reductions import FOR_FUNCTIONS
 from cloaca.wire.roll import Roll
-from cloaca.wire.templates import by_reference
 from cloaca.wire.watch import Watch, watch
 
 LARGE = 1_000_000

@@ -17,6 +17,7 @@ from cloudpickle import cloudpickle
 
 from cloaca.wire.enums import enum_arguments, make_enum
 from cloaca.wire.hints import resolved
+from cloaca.wire.modules import by_reference
 
 STRUCT_SWITCHES = (
     "array_like",
@@ -84,7 +85,7 @@ def _native(metaclass: type) -> Any:
     """The metaclass, or what it stands on that the program hasn't written itself."""
     if metaclass.__name__ == "_TypedDictMeta":  # takes bodies of classes only
         return type
-    return next(base for base in metaclass.__mro__ if cloudpickle._should_pickle_by_reference(base))
+    return next(base for base in metaclass.__mro__ if by_reference(base))
 
 
 @contextmanager
@@ -95,7 +96,7 @@ def _unheard(bases: tuple[type, ...]) -> Generator[None, None, None]:
     """
     owners = (base for one in bases for base in one.__mro__ if HOOK in vars(base))
     owner = next(owners, object)
-    if owner is object or cloudpickle._should_pickle_by_reference(owner):
+    if owner is object or by_reference(owner):
         yield
         return
     own = vars(owner)[HOOK]

@@ -15,7 +15,7 @@ from types import ModuleType
 from typing import Any
 from uuid import uuid4
 
-from cloudpickle import cloudpickle
+from cloaca.wire.modules import is_importable
 
 Identity = str
 Place = tuple[str, str]
@@ -37,14 +37,9 @@ def name_at_home(value: object) -> str | None:
     if getattr(kind, "__slots__", ()) or getattr(value, "__dict__", None):
         return None
     module = sys.modules.get(kind.__module__)
-    if module is None or is_of_the_program(module) or not _is_bare(value):
+    if module is None or not is_importable(module) or not _is_bare(value):
         return None
     return _name_in(module, value)
-
-
-def is_of_the_program(module: ModuleType) -> bool:
-    """Whether what a module defines can't be imported by workers."""
-    return module.__name__ == "__main__" or bool(cloudpickle._is_registered_pickle_by_value(module))
 
 
 def _is_bare(value: object) -> bool:
@@ -99,8 +94,7 @@ def _remembered(value: object, identity: Identity) -> object:
 
 
 def _modules_of_the_program() -> list[ModuleType]:
-    names = ["__main__", *cloudpickle.list_registry_pickle_by_value()]
-    return [sys.modules[name] for name in names if name in sys.modules]
+    return [one for one in sys.modules.copy().values() if type(one) is ModuleType and not is_importable(one)]
 
 
 def _places_in(modules: Iterable[ModuleType], value: object) -> Iterator[Place]:
@@ -125,7 +119,7 @@ class _Places:
 
 def _plain_objects() -> Iterator[tuple[int, Place]]:
     for title, module in sys.modules.copy().items():
-        if type(module) is ModuleType and not is_of_the_program(module):
+        if type(module) is ModuleType and is_importable(module):
             yield from ((id(one), (title, name)) for name, one in vars(module).copy().items() if type(one) is object)
 
 

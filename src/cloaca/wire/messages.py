@@ -127,7 +127,8 @@ class Surroundings(Message, frozen=True, tag="surroundings"):
 
     `folders` are those for large values, the first one with room first; with none, all values are sent. The
     environment is bytes, as the system has it: names and values needn't be text. `loggers` and `filters` are the
-    program's, so that tasks log and warn as it would.
+    program's, so that tasks log and warn as it would. `modules` is the code of the user's own modules, as a payload:
+    with each `generation`, some are other ones than before. `arguments` are those of the command line.
     """
 
     directory: str
@@ -137,6 +138,9 @@ class Surroundings(Message, frozen=True, tag="surroundings"):
     recursion_limit: int = 1000
     loggers: Loggers = Loggers()
     filters: tuple[Filter, ...] = ()
+    modules: bytes = b""
+    generation: int = 0
+    arguments: tuple[str, ...] = ()
 
 
 class Retire(Message, frozen=True, tag="retire"):

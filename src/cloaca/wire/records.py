@@ -26,6 +26,11 @@ def encode_record(record: logging.LogRecord, **more: object) -> bytes:
     return encode(fields)
 
 
+def encode_notice(text: str) -> bytes:
+    """The payload of a warning by the logger "cloaca"."""
+    return encode_record(logging.LogRecord("cloaca", logging.WARNING, __file__, 0, text, None, None))
+
+
 def decode_record(payload: bytes) -> logging.LogRecord:
     """A record as this process makes them, with the attributes of the other one; its clock began with this process."""
     record = logging.makeLogRecord({})

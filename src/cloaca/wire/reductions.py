@@ -19,6 +19,8 @@ from typing import Any
 import msgspec
 from cloudpickle import cloudpickle
 
+from cloaca.wire.modules import home_of
+
 OF_LRU_CACHE = frozenset({"cache_parameters"})
 OF_DISPATCHER = frozenset({"register", "dispatch", "registry", "_clear_cache", "__wrapped__"})
 OF_CACHED_PROPERTY = frozenset({"lock"})
@@ -36,28 +38,17 @@ NAMING = ("__module__", "__name__", "__qualname__", "__doc__")
 OWN_WAYS = ("__reduce__", "__reduce_ex__", "__getnewargs__", "__getnewargs_ex__", "__getstate__", "__setstate__")
 
 
-def is_importable(value: object, name: str) -> bool:
-    """Whether other processes find the value under that name in a module."""
-    return cloudpickle._lookup_module_and_qualname(value, name) is not None
-
-
 def importable(value: object, name: str) -> str:
     """The name, for a value that is pickled by its name.
 
     Raises:
         PicklingError: no module that other processes can import has it.
     """
-    if is_importable(value, name):
+    if home_of(value, name) is not None:
         return name
     raise pickle.PicklingError(
         f"it is pickled by its name {name!r}, which no module that workers can import has: define it in such a module"
     )
-
-
-def _travels_by_name(value: object, name: str) -> bool:
-    """Whether it is importable, and its module isn't one that the user has told to be sent along."""
-    found: Any = cloudpickle._lookup_module_and_qualname(value, name)
-    return found is not None and not cloudpickle._is_registered_pickle_by_value(found[0])
 
 
 def _without(names: frozenset[str], value: object) -> dict[str, Any]:
@@ -68,7 +59,7 @@ def _without(names: frozenset[str], value: object) -> dict[str, Any]:
 
 
 def _reduce_cached(wrapper: Any) -> Any:
-    if _travels_by_name(wrapper, wrapper.__qualname__):
+    if home_of(wrapper, wrapper.__qualname__) is not None:
         return wrapper.__qualname__
     parameters = wrapper.cache_parameters()
     return _cached, (wrapper.__wrapped__, parameters["maxsize"], parameters["typed"]), _without(OF_LRU_CACHE, wrapper)
@@ -88,7 +79,7 @@ def _reduce_dispatching_method(value: "functools.singledispatchmethod[Any]") -> 
 
 
 def _reduce_new_type(value: Any) -> Any:
-    if _travels_by_name(value, value.__qualname__):
+    if home_of(value, value.__qualname__) is not None:
         return value.__qualname__
     return typing.NewType, (value.__name__, value.__supertype__), vars(value)
 
@@ -100,7 +91,7 @@ def _reduce_constraints(meta: msgspec.Meta) -> Any:
 
 def _reduce_type_parameter(value: Any) -> Any:
     """As cloudpickle does type variables: those of the program are told apart by an identity, too."""
-    if _travels_by_name(value, value.__name__):
+    if home_of(value, value.__name__) is not None:
         return value.__name__
     given = {name: getattr(value, name) for name in OF_TYPE_PARAMETER if hasattr(value, name)}
     return _type_parameter, (type(value), value.__name__, given, cloudpickle._get_or_create_tracker_id(value))
@@ -116,7 +107,7 @@ def _type_parameter(kind: Any, name: str, given: dict[str, Any], identity: str) 
 
 
 def _reduce_type_alias(value: Any) -> Any:
-    if _travels_by_name(value, value.__name__):
+    if home_of(value, value.__name__) is not None:
         return value.__name__
     return _type_alias, (type(value), value.__name__, value.__value__, value.__type_params__)
 

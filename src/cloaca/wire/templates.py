@@ -19,6 +19,7 @@ from typing import Any, TypeAlias
 from cloudpickle import cloudpickle
 
 from cloaca.wire.classes import Pickler, fresh_class
+from cloaca.wire.modules import by_reference
 from cloaca.wire.reductions import FOR_FUNCTIONS
 
 Template: TypeAlias = tuple[tuple[Any, ...], bytes]
@@ -165,11 +166,6 @@ def is_constant(value: object) -> bool:
     if isinstance(value, BuiltinFunctionType):
         return type(value.__self__) is ModuleType
     return (kind is FunctionType or kind is ModuleType or issubclass(kind, type)) and by_reference(value)
-
-
-def by_reference(value: object) -> bool:
-    """Whether a function, class or module travels by its name."""
-    return bool(cloudpickle._should_pickle_by_reference(value))
 
 
 def _is_news(given: object, value: object) -> bool:

@@ -16,10 +16,10 @@ from operator import is_
 from types import BuiltinFunctionType, FunctionType, GenericAlias, MethodType, ModuleType, UnionType
 from typing import Any, get_args, get_origin
 
-from cloudpickle import cloudpickle
-
 from cloaca.wire.code import global_names
 from cloaca.wire.generators import is_shared
+from cloaca.wire.homes import home
+from cloaca.wire.modules import by_reference
 
 ATOMS = frozenset({type(None), bool, int, float, complex, str, bytes, type(Ellipsis)})
 ABSENT = object()
@@ -97,7 +97,7 @@ class _Survey:
             case MethodType():
                 return is_shared(value.__self__)
             case ModuleType():
-                return bool(cloudpickle._should_pickle_by_reference(value))
+                return by_reference(value)
             case GenericAlias() | UnionType():
                 return all(map(self.stable, (get_origin(value), *get_args(value))))
             case tuple() if kind is tuple:
@@ -107,7 +107,7 @@ class _Survey:
 
     def by_reference(self, value: "FunctionType | type") -> bool:
         module = sys.modules.get(value.__module__)
-        if module is None or not cloudpickle._should_pickle_by_reference(value):
+        if module is None or not by_reference(value):
             return False
         return self.watch.entry(vars(module), value.__qualname__) is value
 
@@ -129,9 +129,10 @@ class _Survey:
             *(self.watch.attribute(cell, "cell_contents") for cell in cells),
             *self.entries(self.watch.attribute(function, "__kwdefaults__") or {}),
         ]
+        variables = [self.watch.entry(function.__globals__, name) for name in names]
         return [
             *(held if function is not self._top else filterfalse(self._is_apart, held)),
-            *(self.watch.entry(function.__globals__, name) for name in names),
+            *(variables if home(function) is None else ()),
             *self.entries(self.watch.attribute(function, "__annotations__")),
         ]
 

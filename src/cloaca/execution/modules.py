@@ -1,0 +1,60 @@
+"""The user's own modules in a worker: imported as the code that the program has loaded, wherever it had that from."""
+
+import marshal
+import sys
+from collections.abc import Mapping, Sequence
+from importlib.machinery import ModuleSpec, SourceFileLoader
+from types import CodeType, ModuleType
+
+from msgspec import msgpack
+
+from cloaca.errors import ModuleChangedError
+from cloaca.wire.blobs import blob_of, is_reference, opened
+from cloaca.wire.modules import LoadedModule
+
+_decode = msgpack.Decoder(dict[str, LoadedModule]).decode
+
+
+class ProgramFinder:
+    """A finder that goes before all others, and finds what the program has loaded."""
+
+    def __init__(self) -> None:
+        self._payload = b""
+        self._given: Mapping[str, LoadedModule] = {}
+
+    def take(self, payload: bytes) -> None:
+        """From here on, this is what the program has loaded."""
+        if payload == self._payload:
+            return
+        if not self._payload:
+            sys.meta_path.insert(0, self)
+        self._payload = payload
+        self._given = _decode(opened(blob_of(payload)) if is_reference(payload) else payload)
+
+    def find_spec(
+        self, fullname: str, _path: Sequence[str] | None = None, _target: ModuleType | None = None, /
+    ) -> ModuleSpec | None:
+        """Find a module by its name. Raises `ModuleChangedError` where the program's code can't be had."""
+        given = self._given.get(fullname)
+        if given is None:
+            return None
+        if given.code is None:
+            raise ModuleChangedError(fullname, given.file)
+        loader = _Loader(fullname, given.file, given.code) if given.code else None
+        spec = ModuleSpec(fullname, loader, origin=given.file, is_package=given.path is not None)
+        spec.has_location = given.file is not None
+        if given.path is not None:
+            spec.submodule_search_locations = list(given.path)
+        return spec
+
+
+class _Loader(SourceFileLoader):
+    """Loads as if from the file, but for the code."""
+
+    def __init__(self, name: str, file: str | None, code: bytes) -> None:
+        super().__init__(name, file or f"<{name}>")
+        self._code = code
+
+    def get_code(self, fullname: str) -> CodeType:  # noqa: ARG002 - there is one
+        code: CodeType = marshal.loads(self._code)  # noqa: S302 - from the program itself, which sends functions too
+        return code

@@ -1,0 +1,49 @@
+"""Modules: the code of the user's own ones, as it goes to the workers of one runner."""
+
+from collections.abc import Mapping
+from threading import Lock
+
+from msgspec import Struct, msgpack
+
+from cloaca.running.storage import Lease, Storage
+from cloaca.wire.blobs import LARGE
+from cloaca.wire.modules import LoadedModule, LoadedModules
+
+
+class Sent(Struct, frozen=True):
+    """What workers are sent: a payload, and how many times before it modules were loaded anew.
+
+    A worker that was given an earlier `generation` may have imported another version.
+    """
+
+    payload: bytes = b""
+    generation: int = 0
+
+
+class Modules:
+    """What the workers of one runner are sent, from time to time."""
+
+    def __init__(self) -> None:
+        self._loaded = LoadedModules()
+        self._given: Mapping[str, LoadedModule] = {}
+        self._sent = Sent()
+        self._leases: list[Lease] = []  # a worker may read what it was sent late
+        self._lock = Lock()
+
+    def now(self, storage: Storage) -> Sent:
+        """The modules as they are loaded now, in `storage` where they take much."""
+        with self._lock:
+            given = self._loaded.now()
+            if given is not self._given:
+                self._sent = self._of(given, storage)
+                self._given = given
+            return self._sent
+
+    def _of(self, given: Mapping[str, LoadedModule], storage: Storage) -> Sent:
+        before = self._given
+        is_reloaded = any(before[name] != given[name] for name in before.keys() & given.keys())
+        payload = msgpack.encode(given)
+        if len(payload) >= LARGE:
+            payload, lease = storage.put(payload)
+            self._leases.append(lease)
+        return Sent(payload, self._sent.generation + is_reloaded)

@@ -1,0 +1,241 @@
+"""Modules of the program: which ones workers can import, and as which code.
+
+What is installed (Python's own library, site-packages) a worker finds by itself. All other modules are the user's own:
+files that are edited, deployed anew, or loaded from a path that no finder knows. A worker is given the code of those
+that the program has loaded, and runs that. So it never meets another version, and needs no finder for them.
+
+The code is asked of each module's own loader when a module is first met, and kept from then on. That it is the code
+that the program runs shows in the functions that the module holds. `importlib.reload` gives a module a new spec, by
+which a reload is noticed.
+
+What can't be had by importing travels by value: what is defined in the script itself, in a module without code
+(`types.ModuleType(name)`) or whose file was changed before it was met, and where
+`cloudpickle.register_pickle_by_value` says so.
+"""
+
+import marshal
+import os
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from functools import _lru_cache_wrapper
+from importlib import import_module
+from importlib.machinery import SourceFileLoader
+from types import CodeType, FunctionType, MethodType, ModuleType
+from typing import Any
+
+from cloudpickle import cloudpickle
+from msgspec import Struct
+
+SCRIPTS = frozenset({"__main__", "__mp_main__"})
+"""The second is what a script is called in a process that `multiprocessing` has spawned."""
+
+_OF_THE_IMPORT = frozenset({"__builtins__", "__cached__", "__loader__", "__spec__"})
+_INSTALLED = tuple(f"{os.sep}{name}{os.sep}" for name in ("site-packages", "dist-packages"))
+_OF_PYTHON = os.path.dirname(os.__file__) + os.sep  # noqa: PTH120 - a prefix of strings, not a path to open
+
+
+class LoadedModule(Struct, frozen=True, array_like=True, gc=False):
+    """A module as the program has loaded it: its file, where a package's modules are looked for, and its code.
+
+    `path` is `None` where it is no package. `code` is marshalled; empty where the module is nothing but a place for
+    others, and `None` where what the program runs can't be had any more.
+    """
+
+    file: str | None
+    path: tuple[str, ...] | None
+    code: bytes | None
+
+
+@dataclass(frozen=True, slots=True)
+class _Known:
+    """What was found out about a module. `given`: what workers are given of it; installed ones they find themselves."""
+
+    identity: int
+    spec: object
+    is_importable: bool
+    given: LoadedModule | None = None
+
+    def is_of(self, module: object) -> bool:
+        """Whether that still is the module, and it wasn't loaded anew: that makes a new spec."""
+        return id(module) == self.identity and getattr(module, "__spec__", None) is self.spec
+
+
+_known: dict[str, _Known] = {}
+
+
+# ---- what travels by name ------------------------------------------------------------------------------------------
+
+
+def home_of(value: object, name: str | None = None) -> tuple[ModuleType, str] | None:
+    """The importable module that has the value under its name, and that name; `None` where there is none.
+
+    A submodule that its package loads when it is first asked for is loaded, as pickle would.
+    """
+    module: str | None = getattr(value, "__module__", None)
+    if module is not None and module not in sys.modules and module.partition(".")[0] in sys.modules:
+        with suppress(ImportError):
+            import_module(module)
+    found: Any = cloudpickle._lookup_module_and_qualname(value, name)
+    return found if found is not None and is_importable(found[0]) else None
+
+
+def by_reference(value: object) -> bool:
+    """Whether a function, class or module travels by its name."""
+    if isinstance(value, ModuleType):
+        return value.__name__ in sys.modules and is_importable(value)
+    return home_of(value) is not None
+
+
+def is_importable(module: ModuleType) -> bool:
+    """Whether workers get the module that the program has by importing it."""
+    name = module.__name__
+    if name in SCRIPTS or cloudpickle._is_registered_pickle_by_value(module):
+        return False
+    return _about(name, module).is_importable
+
+
+def reduce_module(module: ModuleType) -> Any:
+    """As its name; with all that is in it where it can't be imported."""
+    if by_reference(module):
+        return cloudpickle.subimport, (module.__name__,)
+    return cloudpickle.dynamic_subimport, (
+        module.__name__,
+        {name: value for name, value in vars(module).items() if name not in _OF_THE_IMPORT},
+    )
+
+
+# ---- what workers are given ----------------------------------------------------------------------------------------
+
+
+class LoadedModules:
+    """The user's own modules, as they are loaded from time to time."""
+
+    def __init__(self) -> None:
+        self._newest: tuple[int, str] = (0, "")
+        self._met: list[tuple[str, _Known]] = []
+        self._given: dict[str, LoadedModule] = {}
+
+    def now(self) -> Mapping[str, LoadedModule]:
+        """What workers are to be given, by name. The very same object as before if nothing was loaded or reloaded."""
+        newest = len(sys.modules), next(reversed(sys.modules))
+        if newest != self._newest or not all(known.is_of(sys.modules.get(name)) for name, known in self._met):
+            self._newest = newest
+            self._met = [(name, _about(name, one)) for name, one in sys.modules.copy().items() if _is_module(name, one)]
+            self._met = [(name, known) for name, known in self._met if known.given is not None]
+            self._given = _with_places({name: known.given for name, known in self._met if known.given is not None})
+        return self._given
+
+
+def _is_module(name: str, value: object) -> bool:
+    """Whether it is a module, and not one that stands under a second name."""
+    if not isinstance(value, ModuleType) or name in SCRIPTS:
+        return False
+    return getattr(getattr(value, "__spec__", None), "name", name) == name
+
+
+def _with_places(given: dict[str, LoadedModule]) -> dict[str, LoadedModule]:
+    """With the packages in which they stand, where these are empty modules made by hand, as by pytest."""
+    parents = {parent for name in given for parent in _parents(name) if _is_own(parent, sys.modules[parent])}
+    return {**dict.fromkeys(parents, LoadedModule(None, (), b"")), **given}
+
+
+def _parents(name: str) -> Iterator[str]:
+    while "." in name:
+        name = name.rpartition(".")[0]
+        yield name
+
+
+# ---- finding out ---------------------------------------------------------------------------------------------------
+
+
+def _about(name: str, module: ModuleType) -> _Known:
+    known = _known.get(name)
+    if known is None or not known.is_of(module):
+        known = _known[name] = _Known(id(module), getattr(module, "__spec__", None), *_found_out(name, module))
+    return known
+
+
+def _found_out(name: str, module: ModuleType) -> tuple[bool, LoadedModule | None]:
+    """Whether the module is importable, and what workers are given of it."""
+    file: str | None = getattr(module, "__file__", None)
+    loader: Any = getattr(getattr(module, "__spec__", None), "loader", None)
+    if not _is_own(name, module) or hasattr(loader, "archive"):  # a zip file on `sys.path`
+        return True, None
+    if not all(parent in sys.modules for parent in _parents(name)):
+        return False, None  # pickle itself imports them, here
+    path = tuple(module.__path__) if hasattr(module, "__path__") else None
+    if file is None and path is not None:
+        return True, LoadedModule(None, path, b"")
+    is_compared = hasattr(loader, "get_code")
+    if not is_compared and file is not None and file.endswith(".py"):
+        loader = SourceFileLoader(name, file)  # as pytest loads a test, to rewrite what it asserts
+    if not hasattr(loader, "get_code"):
+        return False, None
+    try:
+        code = loader.get_code(name)
+    except Exception:  # noqa: BLE001 - the file is gone, or what stands in it now isn't Python: any loader, any error
+        return False, LoadedModule(file, path, None)
+    if code is None:
+        return True, None  # native code
+    if is_compared and not _runs(module, code):
+        return False, LoadedModule(file, path, None)
+    return True, LoadedModule(file, path, marshal.dumps(code))
+
+
+def _is_own(name: str, module: ModuleType) -> bool:
+    """Whether it is the user's own, rather than installed."""
+    top = name.partition(".")[0]
+    if top == __name__.partition(".")[0]:
+        return False
+    places = [module.__file__] if getattr(module, "__file__", None) else [*getattr(module, "__path__", ())]
+    if places:
+        return not all(_is_installed(str(place)) for place in places)
+    if getattr(getattr(module, "__spec__", None), "origin", None) in ("built-in", "frozen"):
+        return False
+    package = sys.modules.get(top)
+    return package is None or package is module or _is_own(top, package)
+
+
+def _is_installed(place: str) -> bool:
+    return place.startswith(_OF_PYTHON) or any(name in place for name in _INSTALLED)
+
+
+def _runs(module: ModuleType, code: CodeType) -> bool:
+    """Whether the module's functions are those of the code. Functions that the code doesn't have say nothing."""
+    codes = set(_codes_in(code))
+    names = {one.co_qualname for one in codes}
+    own = {one.__code__ for one in _functions_of(module) if one.__code__.co_filename == code.co_filename}
+    return all(one in codes for one in own if one.co_qualname in names)
+
+
+def _codes_in(code: CodeType) -> Iterator[CodeType]:
+    yield code
+    for constant in code.co_consts:
+        if isinstance(constant, CodeType):
+            yield from _codes_in(constant)
+
+
+def _functions_of(module: ModuleType) -> Iterator[FunctionType]:
+    """Those that stand in a module and its classes, also where a decorator has wrapped them."""
+    for value in vars(module).copy().values():
+        yield from _unwrapped(value)
+        if isinstance(value, type):
+            for member in vars(value).copy().values():
+                yield from _unwrapped(member)
+
+
+def _unwrapped(value: object) -> Iterator[FunctionType]:
+    match value:
+        case FunctionType():
+            yield value
+            yield from _unwrapped(vars(value).get("__wrapped__"))
+        case staticmethod() | classmethod() | MethodType():
+            yield from _unwrapped(value.__func__)
+        case property():
+            yield from _unwrapped(value.fget)
+        case _lru_cache_wrapper():
+            yield from _unwrapped(value.__wrapped__)
+        case _:
+            return
