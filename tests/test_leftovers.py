@@ -109,6 +109,10 @@ def go_east() -> None:
     time.tzset()
 
 
+def toggle_writing_of_bytecode() -> None:
+    sys.dont_write_bytecode = not sys.dont_write_bytecode
+
+
 CHANGES: dict[str, tuple[Look, Change]] = {
     "a variable": (lambda: dict(os.environb), lambda: os.environ.__setitem__("NEW", "1")),
     "a variable of bytes": (lambda: dict(os.environb), lambda: os.environb.__setitem__(b"N\xff", b"\xfe")),
@@ -125,6 +129,9 @@ CHANGES: dict[str, tuple[Look, Change]] = {
     "blocked signals": (mask, lambda: signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM, signal.SIGUSR1])),
     "the umask": (umask, lambda: os.umask(0o123)),
     "the recursion limit": (sys.getrecursionlimit, lambda: sys.setrecursionlimit(5000)),
+    "how many digits may be text": (sys.get_int_max_str_digits, lambda: sys.set_int_max_str_digits(0)),
+    "the switch interval": (sys.getswitchinterval, lambda: sys.setswitchinterval(0.007)),
+    "whether bytecode is written": (lambda: sys.dont_write_bytecode, toggle_writing_of_bytecode),
     "the garbage collector": (gc_is_enabled, disable_gc),
     "decimal's precision": (precision, set_precision),
     "the directory": (os.getcwd, lambda: os.chdir("/")),
@@ -233,33 +240,39 @@ def test_a_worker_s_functions_of_signals_are_like_python_s(desk_of: DeskOf) -> N
 # ---- the program's own changes -------------------------------------------------------------------------------------
 
 
-def test_tasks_find_the_environment_and_the_recursion_limit_that_the_program_has_now(
+def test_tasks_find_the_environment_and_the_limits_that_the_program_has_now(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     with cloaca.WorkflowBuilder("tell"):
 
         @cloaca.task()
         def tell(context):
-            context.set(
-                "seen", (os.getpid(), os.environ.get("NEWS"), os.environb.get(b"B\xff"), sys.getrecursionlimit())
-            )
+            limits = sys.getrecursionlimit(), sys.get_int_max_str_digits(), sys.getswitchinterval()
+            variables = os.environ.get("NEWS"), os.environb.get(b"B\xff")
+            context.set("seen", (os.getpid(), *variables, *limits, sys.dont_write_bytecode))
 
-    limit = sys.getrecursionlimit()
+    limit, digits, interval = sys.getrecursionlimit(), sys.get_int_max_str_digits(), sys.getswitchinterval()
+    own = limit, digits, interval, sys.dont_write_bytecode
     with cloaca.DefaultRunner(workers=1, executor="processes") as runner:
 
         def seen() -> Any:
             return runner.execute("tell").final_context["seen"]
 
         pid, *before = seen()
-        monkeypatch.setenv("NEWS", "today")
-        os.environb[b"B\xff"] = b"\xfe"
-        sys.setrecursionlimit(limit + 100)
-        during = seen()
-        monkeypatch.undo()
+        with monkeypatch.context() as patch:
+            patch.setenv("NEWS", "today")
+            patch.setattr(sys, "dont_write_bytecode", not sys.dont_write_bytecode)
+            os.environb[b"B\xff"] = b"\xfe"
+            sys.setrecursionlimit(limit + 100)
+            sys.set_int_max_str_digits(0)
+            sys.setswitchinterval(0.000_029_1)
+            during, changed = seen(), (sys.getswitchinterval(), sys.dont_write_bytecode)
         del os.environb[b"B\xff"]
         sys.setrecursionlimit(limit)
-        assert before == [None, None, limit]
-        assert during == (pid, "today", b"\xfe", limit + 100)
+        sys.set_int_max_str_digits(digits)
+        sys.setswitchinterval(interval)
+        assert before == [None, None, *own]
+        assert during == (pid, "today", b"\xfe", limit + 100, 0, *changed)
         assert seen() == (pid, *before)
 
 

@@ -336,6 +336,100 @@ CLASSES = {
         VALUE, ANNOTATION, GIVEN = Sub(), Sub, Sub()
         def work(sub): return sub.more, sub.more, sub.calls, sub.field
     """,
+    "descriptors that inherit from Python's own": """
+        class classproperty(property):
+            def __init__(self, get, *, label="l"): super().__init__(get); self.label = label
+            def __get__(self, instance, owner): return self.fget(owner)
+        class setter(property):
+            "A property of its own text."
+        class tagged(staticmethod):
+            def __init__(self, function, tag="t"): super().__init__(function); self.tag = tag
+        class loud(classmethod):
+            __slots__ = ("times",)
+            def __get__(self, instance, owner): return lambda: self.__func__(owner).upper() * self.times
+        class stored(functools.cached_property):
+            def __init__(self, function, unit="m"): super().__init__(function); self.unit = unit
+        class Shape:
+            sides = 3
+            @classproperty
+            def doubled(cls): return 2 * cls.sides
+            @setter
+            def size(self): "doc"; return self._size
+            @size.setter
+            def size(self, value): self._size = value
+            @tagged
+            def twice(x): return 2 * x
+            @loud
+            def named(cls): return cls.__name__
+            vars()["named"].times = 2
+            @stored
+            def area(self): return self.sides ** 2
+            @staticmethod
+            def plain(): return 1
+            plain.tag = "p"
+            @functools.singledispatchmethod
+            def show(self, value): return "any"
+            @show.register
+            def _(self, value: int): return "int"
+            thrice = functools.partialmethod(pow, 3)
+        class Tall(Shape): sides = 5
+        VALUE, ANNOTATION, GIVEN = Tall(), Tall, Tall()
+        Tall.__repr__ = lambda self: f"tall {self.area}"
+        def work(tall):
+            tall.size, own = 4, vars(Shape)
+            kinds = [type(own[name]) for name in ("doubled", "size", "twice", "named", "area")]
+            more = own["doubled"].label, own["twice"].tag, own["area"].unit, own["plain"].tag, own["size"].__doc__
+            values = Tall.doubled, tall.size, tall.twice(4), Tall.named(), tall.area, tall.plain()
+            return kinds, more, values, tall.show(1), tall.show("x")
+    """,
+    "enum members whose value equals nothing": """
+        class Brush:
+            def __init__(self, width): self.width = width
+            def __repr__(self): return f"brush {self.width}"
+        def double(x): return 2 * x
+        class Shape(enum.Enum):
+            THIN = Brush(1)
+            THICK = Brush(9)
+            LIST = [1]
+            NAN = float("nan")
+            DOUBLE = enum.member(double)
+            HALF = enum.member(functools.partial(pow, 2, -1))
+            CLASS = enum.member(Brush)
+            SLIM = THIN
+        class Level(enum.IntEnum):
+            LOW = 1
+            LEAST = 1
+        class Right(enum.IntFlag):
+            READ = 1
+            WRITE = 2
+            ALL = 3
+            @property
+            def short(self): return self.name[0]
+        class Kept(enum.Flag, boundary=enum.KEEP):
+            A = 1
+        class ById(enum.Enum):
+            X = 1
+            def __reduce_ex__(self, protocol): return ById, (self.value,)
+        VALUE = [*Shape, Shape.SLIM, Level.LEAST, Right.READ, Right.ALL, Right(0), Right.READ | 8, Kept(6), ById.X]
+        VALUE.append({Shape.THICK: 1, Level.LOW: {Right.WRITE}})
+        ANNOTATION, GIVEN = Level, 1
+        def work(values):
+            thin, thick, listed, nan, doubled, half, cls, slim, least, read, all_, *_ = values
+            same = thin is Shape.THIN, thick is Shape.THICK, slim is thin, nan is Shape.NAN, least is Level.LOW
+            more = doubled.value(4), half.value(), cls.value(3), listed is Shape.LIST, read.short, all_ is Right.ALL
+            return [*same, *more, *map(str, values)]
+    """,
+    "record arrays": """
+        import numpy
+        rows = numpy.zeros(2, [("a", "i4"), ("b", [("x", "f8", (2,)), ("y", "U2")])])
+        class Rows(numpy.recarray):
+            def sum(self): return int(self.a.sum())
+        own = rows.view(numpy.recarray)
+        VALUE = [own, own[0], rows[0], rows.view(Rows), numpy.ma.array(rows)]
+        def work(values):
+            kinds = [type(one) is type(own) for one, own in zip(values, VALUE)]
+            return kinds, values, [one.dtype for one in values], values[0][1].b.y, values[3].sum()
+    """,
     "type parameters": """
         P, Ts = ParamSpec("P"), TypeVarTuple("Ts")
         Bound = TypeVar("Bound", bound="Wrapped", covariant=True)

@@ -15,7 +15,7 @@ from msgspec.structs import replace
 from cloaca.execution.logbook import loggers_here
 from cloaca.execution.notices import filters_here
 from cloaca.wire.frames import encodable
-from cloaca.wire.messages import Surroundings
+from cloaca.wire.messages import Limits, Surroundings
 
 _variables: dict[bytes, bytes] = os.environ._data  # type: ignore[attr-defined]  # as the system has them: compared by C
 
@@ -28,7 +28,7 @@ def here() -> Surroundings:
         directory,
         path,
         environment=dict(_variables),
-        recursion_limit=sys.getrecursionlimit(),
+        limits=_limits(),
         loggers=loggers_here(),
         filters=filters_here(),
         arguments=tuple([encodable(one) for one in sys.argv if isinstance(one, str)]),
@@ -46,8 +46,8 @@ def enter(surroundings: Surroundings) -> None:
         sys.path[:] = surroundings.path
     if _variables != surroundings.environment:
         _set_variables(surroundings.environment)
-    if sys.getrecursionlimit() != surroundings.recursion_limit:
-        sys.setrecursionlimit(surroundings.recursion_limit)
+    if _limits() != surroundings.limits:
+        _limit(surroundings.limits)
     if tuple(sys.argv) != surroundings.arguments:
         sys.argv[:] = surroundings.arguments
     if not gc.isenabled():
@@ -58,6 +58,19 @@ def recognised(surroundings: Surroundings) -> Surroundings:
     """The same, made of the very objects that this process's environment holds: `enter` then compares identities."""
     own = {variable: variable for variable in _variables.items()}
     return replace(surroundings, environment=dict(own.get(item, item) for item in surroundings.environment.items()))
+
+
+def _limits() -> Limits:
+    return Limits(
+        sys.getrecursionlimit(), sys.get_int_max_str_digits(), sys.getswitchinterval(), not sys.dont_write_bytecode
+    )
+
+
+def _limit(limits: Limits) -> None:
+    sys.setrecursionlimit(limits.recursion)
+    sys.set_int_max_str_digits(limits.digits)
+    sys.setswitchinterval(limits.switch_interval + 1e-9)  # it would be cut off, to one microsecond less
+    sys.dont_write_bytecode = not limits.writes_bytecode
 
 
 def _set_variables(environment: Mapping[bytes, bytes]) -> None:

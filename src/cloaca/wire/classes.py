@@ -42,7 +42,16 @@ from cloaca.wire.homes import at_home
 from cloaca.wire.layouts import layout
 from cloaca.wire.markers import name_at_home, reduce_plain_object
 from cloaca.wire.modules import by_reference, reduce_module
-from cloaca.wire.reductions import BY_TYPE, importable, is_dispatcher, reduce_dispatcher, reduce_exception
+from cloaca.wire.reductions import (
+    BY_TYPE,
+    DESCRIPTORS,
+    importable,
+    is_dispatcher,
+    reduce_descriptor,
+    reduce_dispatcher,
+    reduce_exception,
+    reduce_member,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -200,6 +209,7 @@ _REDUCERS = {
     ModuleType: reduce_module,
 }
 
+_DESCRIPTORS = tuple(DESCRIPTORS)
 _OF_CLOUDPICKLE = frozenset(value for value in vars(cloudpickle).values() if type(value) is FunctionType)
 """Every function that is pickled names some of them: that they travel by reference needn't be found out each time."""
 
@@ -231,11 +241,15 @@ class Pickler(Base):
         if kind.__reduce_ex__ is object.__reduce_ex__ and kind.__reduce__ is object.__reduce__:
             if kind is object:
                 return reduce_plain_object(obj)
+            if issubclass(kind, _DESCRIPTORS):
+                return reduce_descriptor(obj)
             may_be_marker = self.is_for_code and kind not in self.dispatch_table
             return (name_at_home(obj) or NotImplemented) if may_be_marker else NotImplemented
         return NotImplemented if kind in self.dispatch_table else self.reduce_its_own_way(obj, kind)
 
     def reduce_its_own_way(self, obj: Any, kind: type) -> Any:
+        if issubclass(kind, Enum):
+            return reduce_member(obj)
         if issubclass(kind, BaseException):
             return reduce_exception(obj)
         if kind.__name__ == "ndarray" and kind.__module__ == "numpy" and not obj.flags.writeable:

@@ -26,6 +26,7 @@ from cloaca.wire.blobs import LARGE, Part, blob_of, is_reference, opened
 from cloaca.wire.canonical import canonical
 from cloaca.wire.classes import Pickler
 from cloaca.wire.composite import collected, composite_of, is_composite
+from cloaca.wire.stack import with_room
 
 PICKLED = 0xC1
 MAX_DEPTH = 500
@@ -106,6 +107,13 @@ def decode(payload: Part) -> Any:
     Raises whatever importing or rebuilding the value's classes raises; `FileNotFoundError` where the payload refers to
     a file that has been removed.
     """
+    try:
+        return _decoded(payload)
+    except RecursionError:
+        return with_room(_decoded, payload)
+
+
+def _decoded(payload: Part) -> Any:
     if payload[0] != PICKLED:
         return _unpack(payload)
     if is_reference(payload):
@@ -189,13 +197,17 @@ class _Parts:
 def _pickle(
     value: object, key: str | None, ordered: Callable[[object, Callable[[object], bytes]], object] = canonical
 ) -> list[Part]:
+    try:
+        return with_room(_pickled, value, ordered)
+    except Exception as error:
+        found = culprit.find(value, "value" if key is None else key, error)
+        raise EncodeError(key, found.path, found.type_name, found.reason) from error
+
+
+def _pickled(value: object, ordered: Callable[[object, Callable[[object], bytes]], object]) -> list[Part]:
     buffers: list[PickleBuffer] = []
     with BytesIO() as file:
-        try:
-            Pickler(file, buffers.append).dump(ordered(value, encode))
-        except Exception as error:
-            found = culprit.find(value, "value" if key is None else key, error)
-            raise EncodeError(key, found.path, found.type_name, found.reason) from error
+        Pickler(file, buffers.append).dump(ordered(value, encode))
         return _framed([file.getvalue(), *(buffer.raw() for buffer in buffers)])
 
 

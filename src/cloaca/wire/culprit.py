@@ -19,9 +19,11 @@ from cloaca.wire.classes import DefinitionPickler
 from cloaca.wire.code import global_names
 from cloaca.wire.homes import home
 from cloaca.wire.layouts import layout
-from cloaca.wire.reductions import is_dispatcher
+from cloaca.wire.reductions import DESCRIPTORS, is_dispatcher, parts_of_descriptor
+from cloaca.wire.stack import is_too_deep
 
 MAX_STEPS = 100
+TOO_DEEP = "it is nested too deeply for pickle: a flat list of its parts can be sent"
 
 Child = tuple[str, object, object]  # a format, what to fill it with, and the child: text is made for the culprit only
 
@@ -37,8 +39,8 @@ class Culprit:
 
 def find(value: object, name: str, error: Exception) -> Culprit:
     """The culprit in a value whose pickling raised `error`; `name` is what the path starts with."""
-    if isinstance(error, RecursionError) or isinstance(error.__cause__, RecursionError):
-        return Culprit(name, type_name(value), "it is nested too deeply")
+    if is_too_deep(error):
+        return Culprit(name, type_name(value), TOO_DEEP)
     path, way = name, [value]
     while len(way) <= MAX_STEPS and (step := _first_failing(way)):
         (form, part, child), error = step
@@ -119,6 +121,8 @@ def _children(value: object, trial: _Trial) -> Iterator[Child]:
         case type():
             yield from ((".__bases__[{}]", index, base) for index, base in enumerate(value.__bases__))
             yield from _attributes(layout(value, is_text_resolved=False)[2])
+        case _ if isinstance(value, tuple(DESCRIPTORS)):
+            yield from _attributes(parts_of_descriptor(value)[1] | getattr(value, "__dict__", {}))
         case functools.partial():
             yield from _attributes({"func": value.func, "args": value.args, "keywords": value.keywords})
             yield from _attributes(vars(value))

@@ -25,6 +25,7 @@ from cloaca.wire.mentions import held, strings_in
 from cloaca.wire.modules import by_reference
 from cloaca.wire.reductions import FOR_FUNCTIONS
 from cloaca.wire.roll import Roll
+from cloaca.wire.stack import with_room
 from cloaca.wire.watch import Watch, watch
 
 LARGE = 1_000_000
@@ -190,18 +191,22 @@ class _FunctionPickler(Pickler):
 
 
 def _blob(task_id: str, function: object) -> bytes:
+    try:
+        return with_room(_pickled, function)
+    except Exception as error:
+        name = _name_of(function)
+        found = culprit.find(function, name, error)
+        variable = found.path.removeprefix(f"{name} uses ")
+        if isinstance(task_id, RuleOf):
+            raise CaptureError(None, variable, found.type_name, found.reason, key=str(task_id)) from error
+        if isinstance(task_id, InitializerOf):
+            raise CaptureError(None, variable, found.type_name, found.reason, initializer=str(task_id)) from error
+        raise CaptureError(task_id, variable, found.type_name, found.reason) from error
+
+
+def _pickled(function: object) -> bytes:
     with BytesIO() as file:
-        try:
-            _FunctionPickler(file).dump(function)
-        except Exception as error:
-            name = _name_of(function)
-            found = culprit.find(function, name, error)
-            variable = found.path.removeprefix(f"{name} uses ")
-            if isinstance(task_id, RuleOf):
-                raise CaptureError(None, variable, found.type_name, found.reason, key=str(task_id)) from error
-            if isinstance(task_id, InitializerOf):
-                raise CaptureError(None, variable, found.type_name, found.reason, initializer=str(task_id)) from error
-            raise CaptureError(task_id, variable, found.type_name, found.reason) from error
+        _FunctionPickler(file).dump(function)
         return file.getvalue()
 
 

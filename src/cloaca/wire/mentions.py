@@ -15,19 +15,14 @@ MANY = 1000
 
 def strings_in(value: object) -> Iterator[str]:
     """The strings of a function, through partials, methods and the functions that a decorator closed over."""
-    return _strings_in(value, set())
-
-
-def _strings_in(value: object, seen: set[int]) -> Iterator[str]:
-    match value:
-        case str() if is_encodable(value):
-            yield value
-        case _ if id(value) in seen:
-            pass
-        case _:
-            seen.add(id(value))
-            for part in _parts(value):
-                yield from _strings_in(part, seen)
+    waiting, seen = [value], set[int]()
+    while waiting:
+        one = waiting.pop()
+        if isinstance(one, str) and is_encodable(one):
+            yield one
+        elif id(one) not in seen:
+            seen.add(id(one))
+            waiting.extend(reversed(tuple(_parts(one))))
 
 
 def _parts(value: object) -> Iterable[object]:

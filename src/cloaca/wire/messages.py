@@ -122,8 +122,17 @@ class Loggers(Message, frozen=True):
     tells_errors: bool = True
 
 
+class Limits(Message, frozen=True):
+    """What the interpreter allows: how deep calls go, how many digits become text, and so on."""
+
+    recursion: int = 1000
+    digits: int = 4300
+    switch_interval: float = 0.005
+    writes_bytecode: bool = True
+
+
 class Surroundings(Message, frozen=True, tag="surroundings"):
-    """Where tasks run from here on: the program's working directory, `sys.path`, environment and recursion limit.
+    """Where tasks run from here on: the program's working directory, `sys.path`, environment and limits.
 
     `folders` are those for large values, the first one with room first; with none, all values are sent. The
     environment is bytes, as the system has it: names and values needn't be text. `loggers` and `filters` are the
@@ -135,7 +144,7 @@ class Surroundings(Message, frozen=True, tag="surroundings"):
     path: tuple[str, ...]
     folders: tuple[str, ...] = ()
     environment: Mapping[bytes, bytes] = {}
-    recursion_limit: int = 1000
+    limits: Limits = Limits()
     loggers: Loggers = Loggers()
     filters: tuple[Filter, ...] = ()
     modules: bytes = b""

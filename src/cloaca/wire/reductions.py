@@ -13,6 +13,7 @@ import pickle
 import sys
 import typing
 from collections.abc import Callable
+from enum import Enum, Flag
 from types import FunctionType
 from typing import Any
 
@@ -23,8 +24,8 @@ from cloaca.wire.modules import home_of
 
 OF_LRU_CACHE = frozenset({"cache_parameters"})
 OF_DISPATCHER = frozenset({"register", "dispatch", "registry", "_clear_cache", "__wrapped__"})
-OF_CACHED_PROPERTY = frozenset({"lock"})
-OF_DISPATCHING_METHOD = frozenset({"_method_cache"})
+OF_DESCRIPTOR = frozenset({*functools.WRAPPER_ASSIGNMENTS, "__wrapped__", "lock", "_method_cache"}) - {"__doc__"}
+"""Attributes that a descriptor takes from its function, and those that belong to its process."""
 OF_TYPE_PARAMETER: tuple[str, ...] = (
     "__bound__",
     "__constraints__",
@@ -55,7 +56,7 @@ def _without(names: frozenset[str], value: object) -> dict[str, Any]:
     return {name: attribute for name, attribute in vars(value).items() if name not in names}
 
 
-# ---- functools and typing ------------------------------------------------------------------------------------------
+# ---- functools and descriptors --------------------------------------------------------------------------------------
 
 
 def _reduce_cached(wrapper: Any) -> Any:
@@ -69,13 +70,42 @@ def _cached(function: Callable[..., Any], maxsize: int | None, typed: bool) -> A
     return functools.lru_cache(maxsize, typed)(function)
 
 
-def _reduce_cached_property(value: functools.cached_property[Any]) -> Any:
-    stand_in = object  # the state brings the function
-    return functools.cached_property, (stand_in,), _without(OF_CACHED_PROPERTY, value)
+DESCRIPTORS: dict[type, tuple[str, ...]] = {
+    property: ("fget", "fset", "fdel", "__doc__"),
+    staticmethod: ("__func__",),
+    classmethod: ("__func__",),
+    functools.cached_property: ("func",),
+    functools.singledispatchmethod: ("func",),
+}
+"""Which attributes make a descriptor, by its type."""
 
 
-def _reduce_dispatching_method(value: "functools.singledispatchmethod[Any]") -> Any:
-    return functools.singledispatchmethod, (value.func,), _without(OF_DISPATCHING_METHOD, value)
+def reduce_descriptor(value: Any) -> Any:
+    """Also for classes that inherit from it: their own `__init__` may take other arguments, and isn't called."""
+    base, made_of = parts_of_descriptor(value)
+    return _descriptor, (type(value), base, *made_of.values()), _state_of_descriptor(value)
+
+
+def parts_of_descriptor(value: object) -> tuple[type, dict[str, Any]]:
+    """The type behind a descriptor, and what that makes it of."""
+    base = next(base for base in DESCRIPTORS if isinstance(value, base))
+    return base, {name: getattr(value, name) for name in DESCRIPTORS[base]}
+
+
+def _descriptor(kind: Any, base: Any, *arguments: Any) -> Any:
+    made = base.__new__(kind, *arguments)
+    base.__init__(made, *arguments)
+    return made
+
+
+def _state_of_descriptor(value: object) -> Any:
+    state: Any = value.__getstate__()
+    plain, slotted = state if isinstance(state, tuple) else (state, None)
+    kept = {name: one for name, one in (plain or {}).items() if name not in OF_DESCRIPTOR}
+    return (kept, slotted) if slotted else kept or None
+
+
+# ---- typing --------------------------------------------------------------------------------------------------------
 
 
 def _reduce_new_type(value: Any) -> Any:
@@ -127,8 +157,7 @@ BY_TYPE: dict[type, Callable[[Any], Any]] = {
     typing.ParamSpec: _reduce_type_parameter,
     typing.TypeVarTuple: _reduce_type_parameter,
     functools._lru_cache_wrapper: _reduce_cached,
-    functools.cached_property: _reduce_cached_property,
-    functools.singledispatchmethod: _reduce_dispatching_method,
+    **dict.fromkeys(DESCRIPTORS, reduce_descriptor),
     typing.NewType: _reduce_new_type,
 }
 
@@ -162,6 +191,22 @@ def _register(dispatcher: Any, state: dict[str, Any]) -> None:
         dispatcher.register(cls, implementation)
     for name, value in state.items():
         setattr(dispatcher, name, value)
+
+
+# ---- enums ---------------------------------------------------------------------------------------------------------
+
+_BY_VALUE: tuple[Any, ...] = (Enum.__reduce_ex__, Flag.__reduce_ex__)
+
+
+def reduce_member(member: Any) -> Any:
+    """By its name: whether a value is found again is up to its `__eq__`. What has no name is made of its value."""
+    kind = type(member)
+    is_found = kind.__reduce_ex__ in _BY_VALUE and kind.__members__.get(member._name_) is member
+    return (_member, (kind, member._name_)) if is_found else member.__reduce_ex__(5)
+
+
+def _member(kind: Any, name: str) -> Any:
+    return kind.__members__[name]
 
 
 # ---- exceptions ----------------------------------------------------------------------------------------------------

@@ -1,0 +1,56 @@
+"""Room for what is nested deeply: how deep a value may be doesn't depend on where the caller stands."""
+
+import sys
+from collections.abc import Callable
+from contextvars import copy_context
+from threading import Lock, Thread
+from typing import ParamSpec, TypeVar
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+MARGIN = 100
+"""How many frames a fresh stack has more than Python allows: those of this package, and of the thread."""
+
+_changing = Lock()
+
+
+def is_too_deep(error: BaseException) -> bool:
+    """Whether the stack had no room. cloudpickle says so by an error of its own."""
+    return isinstance(error, RecursionError) or isinstance(error.__cause__, RecursionError)
+
+
+def with_room(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+    """What the function returns or raises; called again in a thread of its own, where the stack here has no room."""
+    try:
+        return function(*args, **kwargs)
+    except Exception as error:
+        if not is_too_deep(error):
+            raise
+    returned: list[T] = []
+    raised: list[BaseException] = []
+
+    context = copy_context()
+
+    def call() -> None:
+        for variable, value in context.items():  # `context.run` would take some of the room
+            variable.set(value)
+        _allow(MARGIN)
+        try:
+            returned.append(function(*args, **kwargs))
+        except BaseException as error:  # noqa: BLE001 - raised below, in the caller's thread
+            raised.append(error)
+        finally:
+            _allow(-MARGIN)
+
+    thread = Thread(target=call)
+    thread.start()
+    thread.join()
+    if raised:
+        raise raised[0]
+    return returned[0]
+
+
+def _allow(frames: int) -> None:
+    with _changing:
+        sys.setrecursionlimit(sys.getrecursionlimit() + frames)
