@@ -1,5 +1,6 @@
 """What the tests of processes share: a coordinator's desk without a run, programs as users start them, named pipes."""
 
+import linecache
 import os
 import select
 import signal
@@ -43,6 +44,19 @@ PATIENCE = 20.0  # seconds after which something that should come is given up: n
 
 End = Done | Failed | Skipped | Lost | Unstarted
 Kind = TypeVar("Kind", bound=Event)
+
+
+# ---- code that has a source ---------------------------------------------------------------------------------------
+
+_cells = count()
+
+
+def defined(source: str, **scope: Any) -> dict[str, Any]:
+    """What a piece of source defines, as a cell of a notebook would: the source can be looked up."""
+    name = f"<defined {next(_cells)}>"
+    linecache.cache[name] = (len(source), None, source.splitlines(keepends=True), name)
+    exec(compile(source, name, "exec"), scope)
+    return scope
 
 
 # ---- an executor without a run -------------------------------------------------------------------------------------

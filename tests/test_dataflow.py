@@ -10,6 +10,7 @@ from typing import Any
 
 import cloudpickle
 import pytest
+from tests.support import defined
 from tests.test_growth import lines
 
 import cloaca
@@ -42,21 +43,16 @@ def kinds(found: Sequence[Finding]) -> list[tuple[str, str, str]]:
 
 def sets(key: str, value: Any = None) -> Callable[..., Any]:
     """A function of known code that sets one key to a value of which nothing is known."""
-    scope: dict[str, Any] = {"made": lambda: [1] if value is None else value}
-    exec(f"def task(context):\n    context.set({key!r}, made())", scope)
-    return scope["task"]  # type: ignore[no-any-return]
+    source = f"def task(context):\n    context.set({key!r}, made())"
+    return defined(source, made=lambda: [1] if value is None else value)["task"]  # type: ignore[no-any-return]
 
 
 def reads(key: str, also: str = "") -> Callable[..., Any]:
-    scope: dict[str, Any] = {}
-    exec(f"def task(context):\n    context[{key!r}]\n    {also}", scope)
-    return scope["task"]  # type: ignore[no-any-return]
+    return defined(f"def task(context):\n    context[{key!r}]\n    {also}")["task"]  # type: ignore[no-any-return]
 
 
 def constant(key: str, value: Any) -> Callable[..., Any]:
-    scope: dict[str, Any] = {}
-    exec(f"def task(context):\n    context.set({key!r}, {value!r})", scope)
-    return scope["task"]  # type: ignore[no-any-return]
+    return defined(f"def task(context):\n    context.set({key!r}, {value!r})")["task"]  # type: ignore[no-any-return]
 
 
 # ---- keys that don't come ------------------------------------------------------------------------------------------

@@ -26,10 +26,11 @@ RUNS = [
 ]
 
 RUN_ALL = """
-import contextlib, io, json, sys, traceback
+import contextlib, io, json, linecache, sys, traceback
 printed = []
 for script in json.load(sys.stdin):
     with contextlib.redirect_stdout(io.StringIO()) as output, contextlib.redirect_stderr(output):
+        linecache.cache["example.py"] = (len(script), None, script.splitlines(keepends=True), "example.py")
         try:
             exec(compile(script, "example.py", "exec"), {"__name__": "__main__"})
         except Exception:

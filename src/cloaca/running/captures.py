@@ -164,8 +164,8 @@ def mapped_over(plan: Plan, tasks: Sequence[Task], expansions: Mapping[int, int]
 
 
 def _written_by(task: Task) -> tuple[str, ...]:
-    """The keys that a task sets: what it declares, or else what its code tells."""
-    return keys_set(task.function) if task.writes is None else task.writes
+    """The keys that a task sets: what it declares, or else what its code tells for certain."""
+    return keys_set(task.function) or () if task.writes is None else task.writes
 
 
 def condition_number(task: Task, numbers: Mapping[Condition, int]) -> int:
