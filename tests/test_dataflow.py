@@ -130,6 +130,80 @@ def test_nothing_is_said(tasks: dict[str, Given]) -> None:
     assert cloaca.check(workflow(None, **tasks)) == ()
 
 
+def in_a_try(context: Context) -> None:
+    try:
+        print(context["rows"])
+    except KeyError:
+        print("none")
+
+
+def after_a_look(context: Context) -> None:
+    if "rows" not in context:
+        raise ValueError
+    print(context["rows"])
+
+
+LOOKING: list[Callable[..., Any]] = [
+    lambda context: print(context.get("rows", [])),
+    lambda context: print(context.get("rows") or []),
+    lambda context: context.set("all", {"rows": context.get("rows")}),
+    lambda context: context.set("all", f"{context.get('rows')}"),
+    lambda context: context.set("is there", "rows" in context),
+    lambda context: context.set("all", sorted("ab", key=lambda row: context.get("rows")[row])),
+    lambda context: print(context["rows" if dir() else "old"]),
+    lambda context, *, rows=3: None,
+    in_a_try,
+    after_a_look,
+]
+
+
+@pytest.mark.parametrize("function", LOOKING)
+def test_a_key_that_is_looked_for_in_vain_is_found_when_the_input_is_known(function: Callable[..., Any]) -> None:
+    forgotten = workflow(load=(sets("rows"), []), more=(sets("rows"), ["load"]), total=(function, []))
+    assert cloaca.check(forgotten) == ()
+    (found,) = [finding for finding in cloaca.check(forgotten, ["year"]) if finding.kind != "ambiguous"]
+    assert (found.kind, found.task, found.key, found.others) == ("unordered", "total", "rows", ("load",))
+    assert "looks for key 'rows', which only tasks set that don't come before it: add 'load' to" in found.message
+    assert "or give 'rows' in the input" in found.message
+    assert cloaca.check(forgotten, ["rows"]) == ()
+    assert cloaca.check(workflow(load=(sets("rows"), []), total=(function, ["load"])), []) == ()
+
+
+def step(context: Context) -> None:
+    for name in ("rows", "model"):
+        if name in context:
+            print(context[name])
+    print(context.get("report", "no report yet"))
+
+
+def counting(context: Context) -> None:
+    context.set("n", context.get("n", 0) + 1)
+
+
+@pytest.mark.parametrize(
+    "tasks",
+    [
+        {"start": (lambda context: print(context.get("state", {})), []), "save": (sets("state"), ["start"])},
+        {"a": (counting, []), "b": (counting, []), "total": (lambda context: print(context.get("n", 0)), [])},
+        {
+            "load": (sets("rows"), []),
+            "loaded": (step, ["load"]),
+            "train": (sets("model"), ["load"]),
+            "trained": (step, ["train"]),
+            "write": (sets("report"), ["train"]),
+            "written": (step, ["write"]),
+        },
+        {"a": (lambda context: context.update_from_dict({}), []), "b": (LOOKING[0], ["a"]), "c": (sets("rows"), [])},
+        {"a": (lambda context: context.get("rows", context.keys()), []), "b": (sets("other"), [])},
+        {"a": (lambda context: context.remove("rows"), []), "b": (LOOKING[0], ["a"])},
+    ],
+    ids=str,
+)
+def test_a_key_that_may_be_looked_for_in_vain_on_purpose(tasks: dict[str, Given]) -> None:
+    made = workflow({"merge": {"n": cloaca.merge.sum}}, **tasks)
+    assert [finding for finding in cloaca.check(made, []) if finding.kind != "unread"] == []
+
+
 def part(**options: Any) -> Workflow:
     with WorkflowBuilder("part", **{"check": "off", **options}) as builder:
         cloaca.task(id="a")(reads("rows"))
@@ -170,7 +244,10 @@ def test_keys_that_conditions_look_at() -> None:
     for condition, expected in [
         (cloaca.context_value("flag", "==", 1), [("unordered", "x", "flag")]),
         (cloaca.context_value("flga", ">", 1), [("missing", "x", "flga")]),
-        (cloaca.any_of(cloaca.context_value("flag", "exists"), cloaca.context_value("flag", "==", 1)), []),
+        (
+            cloaca.any_of(cloaca.context_value("flag", "exists"), cloaca.context_value("flag", "==", 1)),
+            [("unordered", "x", "flag")],
+        ),
         (cloaca.context_value("flga", "not_exists"), []),
     ]:
         with WorkflowBuilder("w", check="off") as builder:

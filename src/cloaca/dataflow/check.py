@@ -11,7 +11,7 @@ from collections.abc import Set as AbstractSet
 from dataclasses import replace
 from difflib import get_close_matches
 from functools import cached_property
-from itertools import islice
+from itertools import chain, islice
 from weakref import WeakKeyDictionary
 
 from cloaca.dataflow.finding import Finding, Kind
@@ -19,7 +19,7 @@ from cloaca.dataflow.flow import Flow
 from cloaca.dataflow.symbols import ADDED, COLLECTED, DICT, LIST, NUMBER, SET, TEXT, kind_of
 from cloaca.dataflow.touches import OPEN, Touches, touches_of
 from cloaca.errors import DataflowWarning, WorkflowError
-from cloaca.tasks.place import place_of
+from cloaca.tasks.place import innermost, place_of
 from cloaca.triggers.condition import Condition, ContextValue, leaves
 from cloaca.warning import warn
 from cloaca.workflows.copies import SEPARATOR
@@ -118,7 +118,31 @@ class _Analysis:
         asked = (key for key in unmet if (key in setters if given is None else key not in given))
         places = sorted([(rank, key) for key in asked for rank in unmet[key]])
         found = (finding for rank, key in places if (finding := self._unmet(key, rank, given)) is not None)
-        return islice(found, _MOST)
+        return islice(found if given is None else chain(found, self._unfound(given)), _MOST)
+
+    def _unfound(self, given: AbstractSet[str]) -> Iterator[Finding]:
+        """Keys that are looked for in vain: none of the tasks that set one comes before, or after.
+
+        A key that a later task sets may come from the run before this one. A function that several tasks run may look
+        for what only some of them find.
+        """
+        unfound, setters, readers = self._flow.unfound, self._flow.setters, self._flow.readers
+        for key in sorted(unfound.keys() & setters.keys() - given - self._updated):
+            elsewhere = {self._code(rank) for rank in {*readers[key]} - {*unfound[key]}}
+            for rank in unfound[key]:
+                setter = self._only_apart(rank, key)
+                if setter is not None and self._code(rank) not in elsewhere:
+                    lead = f"{self._meets(rank, 'looks for', key)}, which only tasks set that don't come before it"
+                    text = f"{lead}: {self._advice(rank, setter)}, or give {key!r} in the input"
+                    yield self._finding("unordered", key, text, rank, setter)
+
+    def _code(self, rank: int) -> object:
+        return getattr(innermost(self._tasks[rank].function), "__code__", rank)
+
+    def _only_apart(self, rank: int, key: str) -> int | None:
+        """The first task that sets the key, if all that do are surely neither before the task nor after it."""
+        setters = self._flow.setters[key][:_SETTERS]
+        return setters[0] if all(self._flow.comes_before(*sorted((rank, one))) is False for one in setters) else None
 
     def _unmet(self, key: str, rank: int, given: frozenset[str] | None) -> Finding | None:
         setters = self._flow.setters.get(key)
@@ -132,18 +156,19 @@ class _Analysis:
             return None
         reader = self._tasks[rank].id
         setter = self._tasks[(apart or setters)[0]].id
-        lead = f"{self._reads(rank, key)}, which task {setter!r} sets"
+        lead = f"{self._meets(rank, 'reads', key)}, which task {setter!r} sets"
         if apart:
             text = f"{lead} without coming before it: {self._advice(rank, apart[0])}"
             return self._finding("unordered", key, text, rank, apart[0])
         text = f"{lead} after it: give {key!r} in the input, or set it in a task before {reader!r}"
         return self._finding("late", key, text, rank, setters[0])
 
-    def _reads(self, rank: int, key: str) -> str:
-        """That a task reads a key, perhaps under the name under which it was passed in to a copy."""
-        task = self._tasks[rank]
-        inner = next((name for name in self._flow.touches[rank].needs if self._source(name) == key != name), None)
-        return f"Task {task.id!r} reads key {key!r}" + (f" (passed in as {inner!r})" if inner is not None else "")
+    def _meets(self, rank: int, does: str, key: str) -> str:
+        """What a task does with a key, perhaps under the name under which it was passed in to a copy."""
+        touched = self._flow.touches[rank]
+        inner = next((name for name in touched.reads | touched.asks if self._source(name) == key != name), None)
+        passed = f" (passed in as {inner!r})" if inner is not None else ""
+        return f"Task {self._tasks[rank].id!r} {does} key {key!r}{passed}"
 
     def _advice(self, reader: int, setter: int) -> str:
         """What makes one task come before another; all of a copy's tasks come after what the copy depends on."""
@@ -171,7 +196,7 @@ class _Analysis:
         if not close and not is_declared:
             return None
         meant = f": did it mean {' or '.join(map(repr, close))}?" if close else "."
-        text = f"{self._reads(rank, key)}, which no task sets and the input lacks{meant}"
+        text = f"{self._meets(rank, 'reads', key)}, which no task sets and the input lacks{meant}"
         return self._finding("missing", key, text, rank)
 
     def _close(self, key: str, given: frozenset[str]) -> list[str]:

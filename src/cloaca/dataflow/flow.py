@@ -7,6 +7,7 @@ workflow's size isn't asked: nothing is said then.
 
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from functools import cached_property
 
 from cloaca.dataflow.symbols import ADDED, COLLECTED, DICT, KINDS, LIST, PARTS, REMOVED, UNKNOWN
@@ -50,10 +51,15 @@ class Flow:
         for rank, touched in enumerate(touches):
             for key in touched.sets:
                 self.setters[key].append(rank)
-            for key in touched.reads:
+            for key in touched.reads | touched.asks:
                 self.readers[key].append(rank)
         self.beneath_open = self._beneath_open()
-        self.unmet = self._unmet()
+        self.unmet = self._unmet([touched.needs - touched.sets for touched in touches])
+
+    @cached_property
+    def unfound(self) -> dict[str, list[int]]:
+        """The keys that tasks look for, and that surely no task before them sets, with those tasks."""
+        return self._unmet([(one.looks | one.asks) - one.needs - one.sets for one in self.touches])
 
     def _beneath_open(self) -> list[bool]:
         """For each task, whether one before it may set any key."""
@@ -64,15 +70,15 @@ class Flow:
 
     # ---- keys that nobody before sets ------------------------------------------------------------------------------
 
-    def _unmet(self) -> dict[str, list[int]]:
-        """The keys that tasks need, and that surely no task before them sets, with those tasks.
+    def _unmet(self, keys: Sequence[AbstractSet[str]]) -> dict[str, list[int]]:
+        """Of the keys of each task, those that surely no task before it sets, with these tasks.
 
-        Where the value of another key was passed in for one, that key is needed.
+        Where the value of another key was passed in for one, that key is meant.
         """
         needed: dict[str, list[int]] = defaultdict(list)
         for rank, touched in enumerate(self.touches):
             if not self.beneath_open[rank] and not touched.sets_more:
-                for key in touched.needs - touched.sets:
+                for key in keys[rank]:
                     needed[key].append(rank)
         unmet: dict[str, list[int]] = {}
         while needed:
