@@ -6,6 +6,7 @@ import select
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from itertools import count
@@ -298,6 +299,13 @@ class Program:
         assert self._process.stdin is not None
         self._process.stdin.write("\n")
         self._process.stdin.flush()
+
+    def complains(self, text: str) -> None:
+        """Wait until that stands among its errors."""
+        deadline = time.monotonic() + PATIENCE
+        while text not in self._errors.read_text(encoding="utf-8"):
+            assert time.monotonic() < deadline, f"{text!r} was never said"
+            time.sleep(0.01)
 
     def end(self) -> tuple[int, str, str]:
         """Wait until it has ended with all its workers; its exit code, the rest of its output, and all its errors."""

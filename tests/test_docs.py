@@ -26,7 +26,8 @@ RUNS = [
 ]
 
 RUN_ALL = """
-import contextlib, io, json, linecache, sys, traceback
+import contextlib, io, json, linecache, logging, sys, traceback
+logging.getLogger("cloaca").addHandler(logging.NullHandler())  # a failed run is told of once, in failures.md
 printed = []
 for script in json.load(sys.stdin):
     with contextlib.redirect_stdout(io.StringIO()) as output, contextlib.redirect_stderr(output):

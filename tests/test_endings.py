@@ -199,7 +199,11 @@ def test_the_end_while_an_execution_is_under_way(tmp_path: Path) -> None:
     with Program(spinning("in_c", rest), tmp_path) as program:
         assert program.line().startswith("spinning")
         program.enter()
-        assert program.end() == (0, "", "")
+        program.complains("The program has come to its end, and waits for it")
+        program.send(signal.SIGINT)
+        code, printed, errors = program.end()
+    assert (code, printed) == (0, "")
+    assert errors.splitlines()[1:] == ["cloaca: stopping workflow 'spinning'; Ctrl-C again stops it at once"]
 
 
 def test_an_execution_in_a_thread_that_the_program_waits_for(tmp_path: Path) -> None:
@@ -538,6 +542,7 @@ def test_a_terminal_that_cannot_show_every_character(tmp_path: Path) -> None:
 def test_classes_and_functions_of_main_travel_both_ways(tmp_path: Path) -> None:
     program = """
     import enum
+    import logging
     from collections import namedtuple
     from dataclasses import dataclass
 
@@ -576,6 +581,7 @@ def test_classes_and_functions_of_main_travel_both_ways(tmp_path: Path) -> None:
             context.set("checked", context["made"][0] == Point(context["given"].x + STEP))
             raise Mine("own")
 
+    logging.disable()
     with cloaca.DefaultRunner(workers=2) as runner:
         for STEP in (1, 5):
             result = runner.execute("classes", cloaca.Context({"given": Point(1)}))

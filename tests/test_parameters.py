@@ -6,9 +6,11 @@ import functools
 import os
 import sys
 import warnings
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from threading import Lock
 from typing import Any, Protocol, TypedDict
 
 import cloudpickle
@@ -135,6 +137,50 @@ def test_a_function_is_called_with_keys(runner: DefaultRunner, function: Any, ex
 
 def test_a_default_gives_way_to_the_key(runner: DefaultRunner) -> None:
     assert found(runner, with_default, year=1, factor=9) == [1, 9]
+
+
+MARKER: Any = object()
+
+
+class Settings:
+    def __init__(self) -> None:
+        self.seen: list[int] = []
+
+
+def collecting(
+    context: Context,
+    *,
+    rows: list[int] = [],  # noqa: B006 - what this is about
+    counts: Counter[str] = Counter(),  # noqa: B006
+    settings: Any = Settings(),  # noqa: B008
+    marker: Any = MARKER,
+    more: Any = (1, [2]),
+) -> None:
+    rows.append(1)
+    counts["rows"] += 1
+    settings.seen.append(1)
+    more[1].append(3)
+    context.set("found", [rows, counts["rows"], settings.seen, marker is MARKER, more])
+
+
+@pytest.mark.parametrize("function", [collecting, logged(collecting), functools.partial(collecting, marker=MARKER)])
+def test_defaults_that_can_be_changed_are_handed_out_as_copies(runner: DefaultRunner, function: Any) -> None:
+    for _ in range(2):
+        assert found(runner, function) == [[1], 1, [1], True, (1, [2, 3])]
+    defaults = collecting.__kwdefaults__ or {}
+    assert (defaults["rows"], defaults["settings"].seen) == ([], [])
+
+
+def test_what_a_partial_gives_goes_before_a_default(runner: DefaultRunner) -> None:
+    assert found(runner, functools.partial(collecting, more=(7, []))) == [[1], 1, [1], True, (7, [3])]
+
+
+def test_a_default_that_cannot_be_copied_is_handed_out_as_it_is() -> None:
+    def tell(context: Context, *, lock: Any = Lock()) -> None:  # noqa: B008
+        context.set("found", type(lock).__name__)
+
+    with DefaultRunner(executor="serial") as runner:
+        assert found(runner, tell) == "lock"
 
 
 def test_what_a_partial_gives_is_not_asked_for() -> None:

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from cloaca import MergeConflict, TaskError, WorkerDied, WorkflowFailedError, WorkflowResult
+from cloaca import MergeConflict, Task, TaskError, WorkerDied, Workflow, WorkflowFailedError, WorkflowResult
 from cloaca.engine.events import Begin, Cancel, Room
 from cloaca.engine.plan import plan
 from cloaca.engine.run import Run
@@ -77,7 +77,9 @@ def finish(run: Run, ends: Mapping[str, End]) -> Run:
 
 
 def result_of(run: Run) -> WorkflowResult:
-    return WorkflowResult("sales", "0123abcd", run, Rules(), CLOCK + 99.0, CLOCK + 103.0, CLOCK)
+    tasks = tuple(Task(name, lambda context: None) for name in run.plan.names)
+    workflow = Workflow("sales", "", {}, tasks, run.plan)
+    return WorkflowResult(workflow, "0123abcd", run, Rules(), CLOCK + 99.0, CLOCK + 103.0, CLOCK)
 
 
 def result(

@@ -55,11 +55,11 @@ def told_by(
         cloaca.task(id="change", **options)(function)
     for prefix in prefixes:
         part = builder.build()
-        with cloaca.WorkflowBuilder("watched") as builder:
+        with cloaca.WorkflowBuilder("around") as builder:
             builder.add_workflow(part, prefix=prefix, inputs={key: key for key in GIVEN})
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
-        assert runner.execute("watched", Context(GIVEN)).status == "Completed"
+        assert runner.execute(builder, Context(GIVEN)).status == "Completed"
     return caught
 
 

@@ -497,7 +497,12 @@ class MemoryLimitExceeded(MemoryError, CloacaError):  # noqa: N818 - the name th
 
 
 class WorkflowFailedError(CloacaError):
-    """Raised by `WorkflowResult.raise_for_status()`. The first failed task's exception is its cause."""
+    """Raised by `WorkflowResult.raise_for_status()`, and with `raise_on_failure`. `result` is the result of the run.
+
+    The first failed task's exception is its cause.
+    """
+
+    result: Any = None
 
 
 class InternalError(CloacaError):

@@ -2,9 +2,11 @@
 
 import os
 import pickle
+import sys
 import weakref
 from array import array
 from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping, MutableMapping, MutableSequence
+from contextlib import suppress
 from functools import partial
 from itertools import count
 from threading import BoundedSemaphore, Lock
@@ -15,7 +17,7 @@ from msgspec.structs import replace
 
 from cloaca import argument
 from cloaca.authoring.builder import WorkflowBuilder, workflow_of
-from cloaca.dataflow.check import told
+from cloaca.dataflow import check
 from cloaca.dataflow.finding import Finding
 from cloaca.engine.batches import BatchRun
 from cloaca.engine.events import Deliver
@@ -35,9 +37,9 @@ from cloaca.running.captures import Capture, Captures, by_rank, condition_number
 from cloaca.running.config import DefaultRunnerConfig
 from cloaca.running.coordinator import Job
 from cloaca.running.database import check_url
-from cloaca.running.future import Execution, OnEnd, begun
+from cloaca.running.future import Execution, OnEnd, Telling, begun, finish, outlast
 from cloaca.running.loop import Inline, Loop
-from cloaca.running.mapping import Sizes, mapped
+from cloaca.running.mapping import Sizes, asked_for, mapped
 from cloaca.running.modules import Modules
 from cloaca.running.result import WorkflowResult
 from cloaca.running.settings import (
@@ -78,7 +80,8 @@ class DefaultRunner:
     """Runs workflows on worker processes that use every core.
 
     A runner is cheap to keep, may be reused for many executions and from several threads, and starts workers only when
-    the first task needs one. Use it in a `with` block, or call `shutdown`; a program's end does it too.
+    the first task needs one. Use it in a `with` block, whose end waits for the executions that were started, or call
+    `shutdown`, which doesn't; a program's end waits, too.
 
     Args:
         database_url: where runs would be recorded; nothing is recorded yet. A URL of a file is accepted with a warning.
@@ -95,6 +98,7 @@ class DefaultRunner:
         initializer: a function without arguments that every worker calls once, before its first task, to load what
             tasks share: it sets attributes of `cloaca.worker_state`. With the serial executor it is called once.
         limits: how many attempts of tasks with `task(limit="db")` may run at once on this runner, by name: `{"db": 2}`.
+        raise_on_failure: whether `execute` raises where a task fails, unless it is told otherwise.
 
     With `CLOACA_DEBUG=1` in the environment, tasks warn of changes that they make to a fetched value and never set.
 
@@ -126,6 +130,7 @@ class DefaultRunner:
         grace_seconds: float = GRACE_SECONDS,
         initializer: Callable[[], object] | None = None,
         limits: Mapping[str, int] | None = None,
+        raise_on_failure: bool = False,
     ) -> None:
         check_platform()
         check_url(database_url)
@@ -138,6 +143,7 @@ class DefaultRunner:
             workflow_timeout=checked_seconds("workflow_timeout_seconds", workflow_timeout_seconds),
             grace=argument.not_negative("grace_seconds", grace_seconds),
             limits=checked_limits(limits),
+            raise_on_failure=argument.switch("raise_on_failure", raise_on_failure),
         )
         self._initializer = checked_initializer(initializer)
         self._workroom = Workroom(self._initializer)
@@ -149,6 +155,7 @@ class DefaultRunner:
         self._loop: Loop | None = None
         self._closed = False
         self._process = os.getpid()
+        self._under_way: set[Execution] = set()
         self._numbers = count()
         self._modules = Modules()
         self._known: weakref.WeakKeyDictionary[Workflow, _Known] = weakref.WeakKeyDictionary()
@@ -170,21 +177,25 @@ class DefaultRunner:
         *,
         fail_fast: bool = False,
         seed: int | None = None,
+        raise_on_failure: bool | None = None,
     ) -> WorkflowResult:
         """Run a workflow on `context`, a `Context` or a dict, which doesn't change; and wait for its end.
 
         `workflow_name` is the workflow itself, its builder once the block has ended, or a name: that means the workflow
         that was defined last under it, anywhere in the process. A function that defines workflows executes the builder.
 
-        A task that fails doesn't raise here: `result.status` tells, and `result.raise_for_status()` raises. With
-        `fail_fast`, the first failure (after its last try) cancels all that hasn't ended. Random numbers follow from
-        `seed`, from 0 to below 2**63; by default one is drawn, and `result.seed` tells it.
+        A task that fails doesn't raise here: the logger "cloaca" tells what failed and where, and so does the result;
+        `result.raise_for_status()` raises. With `raise_on_failure` (by default what the runner was given) this raises
+        what that would, and nothing is logged. With `fail_fast`, the first failure (after its last try) cancels all
+        that hasn't ended. Random numbers follow from `seed`, from 0 to below 2**63; by default one is drawn, and
+        `result.seed` tells it.
 
         Raises:
             ValueError: `seed` is no such number, a task has a `limit` that this runner has not, or a builder's block
                 hasn't ended.
             TypeError: `workflow_name` is no workflow, or `context` no context.
             UnknownWorkflowError: no workflow of that name is registered.
+            WorkflowFailedError: a task failed, or the execution was cancelled, with `raise_on_failure`.
             WorkflowError: the workflow was made with `check="error"`, and the input lacks keys that it takes.
             CaptureError: the function of a task, a merge rule or the initializer can't be sent to a worker; nothing has
                 run.
@@ -194,7 +205,9 @@ class DefaultRunner:
             KeyboardInterrupt: Ctrl-C was pressed; the exception's `result` tells how far it got.
             SystemExit: the program was told to end (SIGTERM, SIGHUP); the same applies.
         """
-        return self.start(workflow_name, context, fail_fast=fail_fast, seed=seed).result()
+        raises = self._raises(said=raise_on_failure)
+        told = Telling(raises_failure=raises, logs=not raises)
+        return self._start(workflow_name, context, told, fail_fast=fail_fast, seed=seed).result()
 
     def start(
         self,
@@ -203,22 +216,39 @@ class DefaultRunner:
         *,
         fail_fast: bool = False,
         seed: int | None = None,
+        raise_on_failure: bool | None = None,
     ) -> Execution:
         """Start a workflow on `context`; returns at once, with an `Execution`. Takes what `execute` takes.
 
-        With the serial executor it returns when the run has ended. Raises what `execute` raises.
+        With the serial executor it returns when the run has ended. Raises what `execute` raises, but for failures: with
+        `raise_on_failure`, `Execution.result` raises those. They are logged in any case, as nobody need ask for it.
         """
+        told = Telling(raises_failure=self._raises(said=raise_on_failure), logs=True)
+        return self._start(workflow_name, context, told, fail_fast=fail_fast, seed=seed)
+
+    def _raises(self, *, said: bool | None) -> bool:
+        return self._settings.raise_on_failure if said is None else argument.switch("raise_on_failure", said)
+
+    def _start(
+        self,
+        workflow_name: Workflow | WorkflowBuilder | str,
+        context: Context | dict[str, Any] | None,
+        told: Telling,
+        *,
+        fail_fast: bool,
+        seed: int | None,
+    ) -> Execution:
         self._check_usable()
         workflow = workflow_of(workflow_name)
         check_limits_of(workflow, self._settings.limits)
         given = _checked_context(context)
         inputs = versions_of(given)
-        found = told(workflow, inputs)
+        found = check.told(workflow, inputs)
         seed = chosen_seed(seed)
         rules = Rules(workflow.merge, workflow.on_conflict, homes(workflow))
         limits = Limits(self._settings.workflow_timeout, fail_fast, self._settings.grace, self._settings.warn_above)
         if self._settings.executor == "serial":
-            return self._start_here(workflow, rules, inputs, limits, seed, found)
+            return self._start_here(workflow, rules, inputs, limits, seed, found, told)
         known, captured = self._capture(workflow, rules.collected)
         rules = rules.packed(captured.rules)  # what they use is read now, also for what is merged here later
         loop = self._running_loop()
@@ -243,7 +273,10 @@ class DefaultRunner:
         def job(on_end: OnEnd) -> Job[Run]:
             return Job(workflow.name, run, captured.functions, on_end, surroundings, sent, leases)
 
-        return begun(Execution(self, self._warned, workflow, rules, job, loop, leases_of(given), found))
+        under_way = self._under_way
+        return begun(
+            Execution(self, self._warned, workflow, rules, job, loop, under_way, told, leases_of(given), found)
+        )
 
     @overload
     def map(
@@ -275,7 +308,8 @@ class DefaultRunner:
     ) -> Iterator[Any]:
         """Call the function with each of the items, on the workers; yield what it returns, in the order of the items.
 
-        Items are taken as results are asked for, a few batches ahead. `chunksize` is how many make up a batch; by
+        Items are taken as results are asked for, a few batches ahead: where nobody asks, nothing is called, and a
+        `RuntimeWarning` says so. `chunksize` is how many make up a batch; by
         default that follows from how long they take. A batch is encoded, sent and run as one. Random numbers that the
         function draws follow from `seed` and the item's number, wherever it runs. Calls of an `async def` are awaited
         in the worker, one after the other.
@@ -310,7 +344,7 @@ class DefaultRunner:
         called = argument.of_items(function)
         batch = Batch(Awaited(called) if argument.is_awaited(called) else called, chosen_seed(seed))
         if self._settings.executor == "serial":
-            return serial.each(batch, items, self._workroom)
+            return asked_for(serial.each(batch, items, self._workroom))
         captured = capture("map", batch)
         sent = Publish(captured.number, captured.blob, (ITEMS,))
         loop = self._running_loop()
@@ -320,7 +354,7 @@ class DefaultRunner:
         def job(on_delivery: Callable[[Deliver], None], on_end: OnEnd) -> Job[BatchRun]:
             return Job("", run, (), on_end, surroundings, sent, on_delivery=on_delivery)
 
-        return mapped(self, loop, job, items, Sizes(size), self._settings.workers)
+        return asked_for(mapped(self, loop, job, items, Sizes(size), self._settings.workers))
 
     def shutdown(self) -> None:
         """End the workers. Executions that are under way end with an error. Idempotent."""
@@ -336,7 +370,13 @@ class DefaultRunner:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self.shutdown()
+        """Wait for what `start` has begun, where the block has ended well, and shut down."""
+        self._closed = True
+        try:
+            if error is None:
+                finish(self._under_way)
+        finally:
+            self.shutdown()
 
     def __repr__(self) -> str:
         state = "closed" if self._closed else "open"
@@ -350,6 +390,7 @@ class DefaultRunner:
         limits: Limits,
         seed: int,
         found: tuple[Finding, ...],
+        told: Telling,
     ) -> Execution:
         inputs = {key: inlined_version(version) for key, version in inputs.items()}
         tasks = by_rank(workflow)
@@ -380,7 +421,7 @@ class DefaultRunner:
         def job(on_end: OnEnd) -> Job[Run]:
             return Job(workflow.name, run, (), on_end, here())
 
-        return begun(Execution(self, self._warned, workflow, rules, job, host, findings=found))
+        return begun(Execution(self, self._warned, workflow, rules, job, host, self._under_way, told, findings=found))
 
     def _capture(self, workflow: Workflow, collected: frozenset[str]) -> "tuple[_Known, Capture]":
         """What is known of the workflow, and what it runs now; `collected` are the keys that its rules keep by task."""
@@ -404,7 +445,7 @@ class DefaultRunner:
                     None if self._initializer is None else equipment(self._initializer),
                 )
                 self._loop = Loop(pool, Storage(), self._seats)
-                weakref.finalize(self, self._loop.stop)
+                weakref.finalize(self, _end, self._under_way, self._loop)
             return self._loop
 
     def _surroundings(self, loop: Loop) -> Surroundings:
@@ -430,6 +471,16 @@ class _Known(NamedTuple):
     captures: Captures
     durations: MutableSequence[float]
     habits: MutableMapping[int, tuple[str, ...]]
+
+
+def _end(under_way: set[Execution], loop: Loop) -> None:
+    """Nobody has the runner any more, or the program ends: it waits for what it has begun, unless Ctrl-C ends it."""
+    try:
+        if not isinstance(getattr(sys, "last_value", None), KeyboardInterrupt):
+            with suppress(KeyboardInterrupt, SystemExit):  # it has ended the execution, and the program ends anyway
+                outlast(under_way)
+    finally:
+        loop.stop()
 
 
 def _expansion(task: Task) -> Expansion:

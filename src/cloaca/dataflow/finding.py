@@ -32,6 +32,7 @@ class Finding:
 
     def explains(self, task: str, error: str) -> bool:
         """Whether it tells why a task failed with that error, given as "KeyError: ..."."""
+        task = task if task in (self.task, *self.others) else task.partition("[")[0]  # perhaps that of an instance
         if error.startswith(_READING):
             return task in (self.task, *self.others) and repr(self.key)[1:-1] in error
         is_of_none = error.startswith(_USING) and "NoneType" in error  # what `get` gives for a key that isn't there

@@ -130,6 +130,11 @@ class History:
         """Whether the task has written the key."""
         return key in self._writes[rank]
 
+    def writers(self, key: str) -> list[int]:
+        """The tasks that have set the key, by rank."""
+        found = ((rank, writes.get(key)) for rank, writes in enumerate(self._writes))
+        return [rank for rank, write in found if write is not None and write.version.payload is not None]
+
     def last_alone(self, key: str) -> Write | None:
         """The latest write of the key that all other writes so far came before or after, if there is one."""
         standing = self._stands(key)

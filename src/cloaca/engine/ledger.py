@@ -91,7 +91,7 @@ class Ledger:
 
     def error_name(self, unit: int) -> tuple[str, int]:
         """Whose the error of a failed entry is, and of which try: a task has that of its first instance that failed."""
-        failed = self._first_failed(unit)
+        failed = self.first_failed(unit)
         return self.name(failed), self.attempts[failed]
 
     def end_of(self, fan: Fan, state: State) -> End:
@@ -116,12 +116,13 @@ class Ledger:
         units = range(fan.first, fan.first + len(fan.labels))
         return list(islice((unit for unit in units if self.states[unit] is State.FAILED), most))
 
-    def _first_failed(self, unit: int) -> int:
+    def first_failed(self, unit: int) -> int:
+        """The first instance that failed, of a mapped task; anything else itself."""
         fan = self.fans.get(unit)
         return unit if fan is None or fan.first_failed is None else fan.first + fan.first_failed
 
     def _failure(self, unit: int) -> str:
-        failed, end, fan = self._first_failed(unit), self.ends[unit], self.fans.get(unit)
+        failed, end, fan = self.first_failed(unit), self.ends[unit], self.fans.get(unit)
         name = self.name(failed)
         if not isinstance(end, Failed | Lost):
             raise InternalError(f"Task {name!r} failed and nothing tells why")

@@ -1,11 +1,13 @@
 """Runs one assignment: the same code in a worker process and in the serial executor."""
 
+import os
 import traceback
 from collections.abc import Callable, Mapping
 from contextvars import Context as Variables
 from contextvars import copy_context
 from decimal import getcontext, setcontext
 from inspect import isawaitable
+from types import FrameType, TracebackType
 from typing import Any
 
 from cloaca.errors import kinds_of
@@ -85,13 +87,11 @@ def run(
             left(error)
         if shelf is not None:
             shelf.keep(())
-        return failure(assignment.attempt, error, meter.stop(_NO_TRAFFIC if context is None else traffic_of(context)))
+        traffic = Traffic() if context is None else traffic_of(context)
+        return failure(assignment.attempt, error, meter.stop(traffic), tuple(traffic.absent))
     if shelf is not None:
         shelf.keep(diff.values())
     return Done(assignment.attempt, diff, meter.stop(traffic_of(context), diff.values()))
-
-
-_NO_TRAFFIC = Traffic()
 
 
 def _item(context: Context, item: Item) -> Any:
@@ -151,21 +151,24 @@ def _take_over(context: Context, returned: Any, variables: Variables) -> None:
         )
 
 
-def failure(attempt: int, error: BaseException, usage: Usage) -> Failed:
+def failure(attempt: int, error: BaseException, usage: Usage, absent: tuple[str, ...] = ()) -> Failed:
     """The report that the attempt has raised this."""
+    frames = users_traceback(error)
     return Failed(
         attempt,
         type(error).__name__,
         encodable(_text(error)),
-        encodable("".join(traceback.format_exception(error.with_traceback(users_traceback(error))))),
+        encodable("".join(traceback.format_exception(error.with_traceback(frames)))),
         _pickled(error),
         usage,
         kinds_of(type(error)),
         _notes(error),
+        encodable(_place(frames)),
+        absent,
     )
 
 
-def users_traceback(error: BaseException) -> Any:
+def users_traceback(error: BaseException) -> TracebackType | None:
     """The traceback without the frames that lead to the task: it starts in the user's code."""
     frames = error.__traceback__
     while frames is not None and frames.tb_frame.f_globals.get("__name__", "").startswith(_LEADING):
@@ -183,6 +186,25 @@ _LEADING = (
     "asyncio.",
     "concurrent.futures.",
 )
+
+
+def _place(frames: TracebackType | None) -> str:
+    """The innermost line that is neither of an installed package, of Python's own library nor of cloaca."""
+    lines = [(frame.f_code.co_filename, line) for frame, line in traceback.walk_tb(frames) if not _is_cloacas(frame)]
+    file, line = next(((file, line) for file, line in reversed(lines) if not _is_installed(file)), ("", 0))
+    return f"{file}:{line}" if file else ""
+
+
+def _is_cloacas(frame: FrameType) -> bool:
+    return str(frame.f_globals.get("__name__", "")).startswith("cloaca.")
+
+
+def _is_installed(file: str) -> bool:
+    return file.startswith((_LIBRARY, "<frozen ")) or any(part in file for part in _INSTALLED)
+
+
+_LIBRARY = os.path.dirname(os.__file__) + os.sep  # noqa: PTH120 - a prefix of strings, not a path to open
+_INSTALLED = (f"{os.sep}site-packages{os.sep}", f"{os.sep}dist-packages{os.sep}")
 
 
 def _text(error: BaseException) -> str:

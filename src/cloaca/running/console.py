@@ -9,24 +9,28 @@ import sys
 import traceback
 import warnings
 from collections import defaultdict
+from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 from queue import Empty, SimpleQueue
 from threading import Thread
 from typing import Any, TextIO
 
-from cloaca.errors import summary
+from cloaca.errors import summary, summary_of
 from cloaca.wire.codec import decode
 from cloaca.wire.messages import Logged, Said, Told, Warned
 from cloaca.wire.records import decode_record
 
 PATIENCE_SECONDS = 1.0
 
+_logger = logging.getLogger("cloaca")
+
 
 class Console:
     """Shows each thing as it comes. None of it can break a run, whatever the program's streams and handlers do."""
 
     def __init__(self) -> None:
-        self._broken: list[TextIO] = []
+        self._broken: list[tuple[TextIO, Exception | None]] = []
         self._registries: defaultdict[str, dict[Any, Any]] = defaultdict(dict)
         self._has_complained = False
 
@@ -36,36 +40,45 @@ class Console:
             case Said():
                 self._write(told.stream, told.text)
             case Logged():
-                self._log(told)
+                self.log(partial(_handle, told))
             case Warned():
                 self._warn(told)
 
     def _write(self, stream: str, text: str) -> None:
         """Write `text` to the stream named "stdout" or "stderr".
 
-        A stream that can't be written to any more (a closed pipe) is given up, once: the program notices that itself
-        when it prints, and a task's result doesn't depend on who reads its output.
+        A pipe that nobody reads any more is given up: a task's result doesn't depend on who reads its output. So is a
+        stream that fails (a full disk) until whoever waits for a result has been told so.
         """
         target = sys.stdout if stream == "stdout" else sys.stderr
-        if target is None or any(target is broken for broken in self._broken):
+        if target is None or any(target is broken for broken, _ in self._broken):
             return
         try:
             _write(target, text)
             target.flush()
-        except Exception:  # noqa: BLE001 - the program's stream may be an object of any kind, and raise anything
-            self._broken.append(target)
+        except BrokenPipeError:
+            self._broken.append((target, None))
+        except Exception as error:  # noqa: BLE001 - the program's stream may be an object of any kind, and raise anything
+            error.add_note(
+                f"That is what writing to sys.{stream} raised: what tasks print there is lost from there on."
+            )
+            self._broken.append((target, error))
 
-    def _log(self, logged: Logged) -> None:
-        """Give the record to the program's handlers. That one of them raises is told once; the next records follow."""
+    def unwritten(self) -> Exception | None:
+        """What writing has raised, said once: from then on, it is tried again."""
+        errors = [error for _, error in self._broken if error is not None]
+        if errors:
+            self._broken = [(target, error) for target, error in self._broken if error is None]
+        return errors[0] if errors else None
+
+    def log(self, call: Callable[[], None]) -> None:
+        """Have something logged. That a handler of the program raises is told once; the next records follow."""
         try:
-            record = decode_record(logged.record)
-            logger = logging.getLogger(record.name)
-            if logger.isEnabledFor(record.levelno):
-                logger.handle(record)
+            call()
         except BaseException:  # noqa: BLE001 - also one that ends the program: this thread isn't the program's
             if not self._has_complained:
                 self._has_complained = True
-                self._write("stderr", f"A handler of the program raised at a task's record.\n{traceback.format_exc()}")
+                self._write("stderr", f"A handler of the program raised at a record.\n{traceback.format_exc()}")
 
     def _warn(self, warned: Warned) -> None:
         """Issue it as if the task's line had been run here. Where that raises, it is shown on standard error."""
@@ -74,6 +87,14 @@ class Console:
             warnings.warn_explicit(_warning(warned), Warning, warned.file, warned.line, warned.module, registry)
         except BaseException:  # noqa: BLE001 - the program may have made it an error since, or replaced what shows it
             self._write("stderr", f"{warned.file}:{warned.line}: {warned.category}: {warned.text}\n")
+
+
+def _handle(logged: Logged) -> None:
+    """Give a task's record to the program's handlers."""
+    record = decode_record(logged.record)
+    logger = logging.getLogger(record.name)
+    if logger.isEnabledFor(record.levelno):
+        logger.handle(record)
 
 
 def _write(target: TextIO, text: str) -> None:
@@ -98,19 +119,27 @@ class ConsoleThread:
 
     def __init__(self) -> None:
         self._console = Console()
-        self._queue: SimpleQueue[Told | SimpleQueue[None] | None] = SimpleQueue()
+        self._queue: SimpleQueue[Callable[[], None] | None] = SimpleQueue()
         self._has_closed = False
         self._thread = Thread(target=self._work, name="cloaca console", daemon=True)
         self._thread.start()
 
     def show(self, told: Told) -> None:
         """Have it shown, after all that came before."""
-        self._queue.put(told)
+        self._queue.put(partial(self._console.show, told))
+
+    def log(self, call: Callable[[], None]) -> None:
+        """Have something logged, after all that came before."""
+        self._queue.put(partial(self._console.log, call))
+
+    def unwritten(self) -> Exception | None:
+        """What writing has raised until then, said once."""
+        return self._console.unwritten()
 
     def settle(self) -> None:
         """Wait until everything so far has been shown."""
         bell: SimpleQueue[None] = SimpleQueue()
-        self._queue.put(bell)
+        self._queue.put(partial(bell.put, None))
         if not self._has_closed:
             bell.get()
 
@@ -118,16 +147,16 @@ class ConsoleThread:
         """Let the thread finish, unless it is stuck in a pipe that nobody reads."""
         self._queue.put(None)
         self._thread.join(PATIENCE_SECONDS)
+        error = self.unwritten()
+        if error is not None:
+            _logger.error("What tasks printed is lost in part: %s", summary_of(error))
 
     def _work(self) -> None:
-        while (item := self._queue.get()) is not None:
-            if isinstance(item, SimpleQueue):
-                item.put(None)
-            else:
-                self._console.show(item)
+        while (call := self._queue.get()) is not None:
+            call()
         self._has_closed = True
-        with suppress(Empty):  # whoever came too late for the loop above, and too early to see that it has ended
+        with suppress(Empty):  # what came too late for the loop above, and too early to see that it has ended
             while True:
-                item = self._queue.get_nowait()
-                if isinstance(item, SimpleQueue):
-                    item.put(None)
+                call = self._queue.get_nowait()
+                if call is not None:
+                    call()

@@ -1,25 +1,38 @@
 """Execution: a run that was started, and the result that is to come of it."""
 
+import logging
 import os
 import time
 from collections.abc import Callable
+from contextvars import copy_context
+from functools import partial
 from queue import Empty, SimpleQueue
+from typing import NamedTuple
 
 from cloaca.dataflow.finding import Finding
 from cloaca.engine.events import Tell
 from cloaca.engine.run import Run
-from cloaca.errors import InternalError, RunnerClosedError
+from cloaca.errors import InternalError, RunnerClosedError, summary_of
 from cloaca.merge.rules import Rules
 from cloaca.running import interrupts
 from cloaca.running.callbacks import Callbacks
 from cloaca.running.coordinator import Job
 from cloaca.running.loop import Inline, Loop
-from cloaca.running.result import WorkflowResult
+from cloaca.running.result import WorkflowResult, failure_of
 from cloaca.warning import warn
 from cloaca.workflows.workflow import Workflow
 
+_logger = logging.getLogger("cloaca")
+
 OnEnd = Callable[[Exception | None], None]
 MakeJob = Callable[[OnEnd], Job[Run]]
+
+
+class Telling(NamedTuple):
+    """How an execution that failed is told of: `result` raises, or it is logged when it ends, or both."""
+
+    raises_failure: bool = False
+    logs: bool = True
 
 
 class Execution:
@@ -36,6 +49,8 @@ class Execution:
         rules: Rules,
         make_job: MakeJob,
         host: Inline | Loop,
+        under_way: set["Execution"],
+        telling: Telling,
         input_leases: object = None,
         findings: tuple[Finding, ...] = (),
     ) -> None:
@@ -51,6 +66,9 @@ class Execution:
         self._input_leases = input_leases
         self._oversized: list[str] = []
         self._warned = warned
+        self._under_way = under_way
+        self._telling = telling
+        self._variables = copy_context()  # handlers of loggers may look at those of the caller
         self._host = host
         self._has_ended = False
         self._bells: list[SimpleQueue[None]] = []
@@ -85,22 +103,16 @@ class Execution:
         nobody waits, none is called.
 
         Raises:
+            WorkflowFailedError: it didn't complete, and was started with `raise_on_failure`.
+            OSError: what tasks print can't be written, as the disk is full; or whatever else the program's `sys.stdout`
+                raises. The run has ended, and the exception has its `result`.
             TimeoutError: it hasn't ended in time; it goes on.
             KeyboardInterrupt: Ctrl-C was pressed; the execution was cancelled, and the exception's `result` tells how
                 far it got. Pressed again meanwhile, tasks get no time to end in order, and no callback is called.
             SystemExit: the program was told to end (SIGTERM, SIGHUP) while its main thread waited here, and has no
                 handler of its own for that; the same applies.
         """
-        try:
-            with interrupts.raised():
-                ended = self._wait(timeout)
-                if ended:
-                    self._host.settle()
-        except (KeyboardInterrupt, SystemExit) as interrupt:
-            self._stop(interrupt)
-            self._attach(interrupt)
-            raise
-        if not ended:
+        if not self._finish(timeout):
             raise TimeoutError(f"Workflow {self._workflow.name!r} hasn't ended within {timeout} s. It goes on.")
         if self._error is not None:
             raise self._error
@@ -108,7 +120,27 @@ class Execution:
             raise InternalError("An execution ended with neither a result nor an error.")
         while self._oversized:
             warn(self._oversized.pop())
+        unwritten = self._host.unwritten()
+        if unwritten is not None:
+            unwritten.result = self._result  # type: ignore[attr-defined]
+            raise unwritten
+        if self._telling.raises_failure:
+            self._result.raise_for_status()
         return self._result
+
+    def _finish(self, timeout: float | None = None) -> bool:
+        """Wait for the end, and for what tasks have printed until then; returns whether it has come in time."""
+        try:
+            with interrupts.raised():
+                ended = self._wait(timeout)
+                if ended:
+                    self._host.settle()
+                    self._under_way.discard(self)
+        except (KeyboardInterrupt, SystemExit) as interrupt:
+            self._stop(interrupt)
+            self._attach(interrupt)
+            raise
+        return ended
 
     def _wait(self, timeout: float | None) -> bool:
         """Wait for the end. Not by a `threading.Event`: Ctrl-C at the wrong moment would leave its lock taken."""
@@ -172,7 +204,7 @@ class Execution:
             if error is None and job is not None:
                 self._oversized = self._told_once(job.run)
                 self._result = WorkflowResult(
-                    self._workflow.name,
+                    self._workflow,
                     self.id,
                     job.run,
                     self._rules,
@@ -185,10 +217,26 @@ class Execution:
         except Exception as fault:  # noqa: BLE001 - raised where the result is waited for, not on the coordinator's thread
             error = fault
         self._error = error
-        self._owner = None
+        self._tell_failure()
         self._callbacks.end(self._result, None if job is None else job.leases)
+        if not self._callbacks.is_due:
+            self._under_way.discard(self)
         self._has_ended = True
         self._ring()
+        self._owner = None  # perhaps nobody else had the runner: it ends here
+
+    def _tell_failure(self) -> None:
+        """Have it logged that the run failed, or that it ended with an error that nobody waits for."""
+        if not self._telling.logs:
+            return
+        if self._result is not None and self._result.status == "Failed":
+            self._log(failure_of(self._result))
+        elif self._error is not None and not self._bells:
+            self._log(f"{summary_of(self._error)} Nobody waits for its result.")
+
+    def _log(self, text: str) -> None:
+        call = partial(_logger.error, "Workflow %r failed. %s", self._workflow.name, text)
+        self._host.log(partial(self._variables.run, call))
 
 
 def _rings(bell: "SimpleQueue[None]", until: float | None) -> bool:
@@ -204,8 +252,26 @@ def begun(execution: Execution) -> Execution:
     """The execution, with its run handed to its host."""
     try:
         if execution._job is not None:
+            execution._under_way.add(execution)
             execution._host.begin(execution._job)
-    except (KeyboardInterrupt, SystemExit) as interrupt:
-        execution._attach(interrupt)
+    except BaseException as error:
+        execution._under_way.discard(execution)
+        if isinstance(error, KeyboardInterrupt | SystemExit):
+            execution._attach(error)
         raise
     return execution
+
+
+def finish(under_way: set[Execution]) -> None:
+    """Wait for the executions that are under way, and call the callbacks that are due, also of those that ended."""
+    while under_way:
+        next(iter(list(under_way)))._finish()
+
+
+def outlast(under_way: set[Execution]) -> None:
+    """Wait for the executions that are under way as the program ends, saying so. Those of a forked program's go on."""
+    for execution in list(under_way):
+        if not execution._has_ended and execution._process == os.getpid():
+            why = "The program has come to its end, and waits for it: wait for the result before."
+            _logger.warning("Workflow %r still runs. %s", execution._workflow.name, why)
+            execution._finish()

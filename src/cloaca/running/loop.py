@@ -1,6 +1,7 @@
 """Where a coordinator works: on a thread of its own (Loop), or on the caller's (Inline)."""
 
 import os
+from collections.abc import Callable
 from contextlib import suppress
 from threading import Lock, Thread, current_thread
 
@@ -8,7 +9,7 @@ from cloaca.engine.events import Begin, Cancel, Supply
 from cloaca.engine.seats import Seats
 from cloaca.errors import RunnerClosedError, WorkersUnavailableError
 from cloaca.execution.executor import Executor
-from cloaca.running.console import ConsoleThread
+from cloaca.running.console import Console, ConsoleThread
 from cloaca.running.coordinator import AnyJob, Coordinator
 from cloaca.running.storage import Storage
 
@@ -18,7 +19,8 @@ class Inline:
 
     def __init__(self, executor: Executor) -> None:
         self._executor = executor
-        self._coordinator = Coordinator(executor)
+        self._console = Console()
+        self._coordinator = Coordinator(executor, self._console)
 
     def begin(self, job: AnyJob) -> None:
         """Run the job; it has ended on return. After Ctrl-C it has, too: as cancelled."""
@@ -38,6 +40,14 @@ class Inline:
 
     def settle(self) -> None:
         """What tasks print here is shown at once."""
+
+    def unwritten(self) -> Exception | None:
+        """Tasks print here by themselves, and what that raises is theirs."""
+        return None
+
+    def log(self, call: Callable[[], None]) -> None:
+        """Have something logged."""
+        self._console.log(call)
 
     def _finish(self, job: AnyJob) -> None:
         while not self._coordinator.is_idle:
@@ -97,6 +107,14 @@ class Loop:
     def settle(self) -> None:
         """Wait until what tasks have printed so far is shown."""
         self._console.settle()
+
+    def unwritten(self) -> Exception | None:
+        """What writing what tasks print has raised until then, said once."""
+        return self._console.unwritten()
+
+    def log(self, call: Callable[[], None]) -> None:
+        """Have something logged, after what tasks have printed so far."""
+        self._console.log(call)
 
     def _post(self, job: AnyJob, event: Begin | Cancel | Supply) -> None:
         if self._process != os.getpid():

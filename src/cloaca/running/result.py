@@ -3,7 +3,8 @@
 Everything here is plain data taken from the run when it ended; values and exceptions are rebuilt when asked for.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from difflib import get_close_matches
 from functools import cached_property
@@ -19,10 +20,12 @@ from cloaca.errors import MergeConflict, WorkflowFailedError
 from cloaca.failure import raised
 from cloaca.loss import error_of
 from cloaca.merge.rules import Rules
+from cloaca.running.absences import Absences
 from cloaca.running.storage import Leases
-from cloaca.tasks.context import merges_of, of_versions, unchanged
+from cloaca.tasks.context import explain_absence, merges_of, of_versions, unchanged
 from cloaca.wire.blobs import blob_of, preserve, references_in
 from cloaca.wire.messages import Failed, Lost, Outcome, Skipped, Usage, Version
+from cloaca.workflows.workflow import Workflow
 
 End = Usage | Failed | Lost | Skipped | None
 Status = Literal["Completed", "Failed", "Cancelled"]
@@ -195,7 +198,7 @@ class WorkflowResult:
 
     def __init__(
         self,
-        workflow: str,
+        workflow: Workflow,
         execution_id: str,
         run: Run,
         rules: Rules,
@@ -205,19 +208,23 @@ class WorkflowResult:
         leases: tuple[Leases, object] = ({}, None),
         findings: tuple[Finding, ...] = (),
     ) -> None:
-        self.workflow = workflow
+        self.workflow = workflow.name
         self.execution_id = execution_id
         self.seed = run.seed
         self.start_time = _rfc3339(started)
         self.end_time = _rfc3339(ended)
         self.duration = ended - started
         outcomes = run.outcomes()
+        self._absences = Absences(workflow, run, outcomes, os.getcwd())  # noqa: PTH109 - a prefix of strings
+        findings = (*findings, *self._absences.findings(run, findings))
         self.tasks: Mapping[str, TaskResult] = _Tasks(run.ledger, outcomes, clock, findings)
         self.status: Status = _status(run, outcomes)
         self._roots = root_causes(run.plan, outcomes)
         self.error_message = _message(self.status, run, outcomes, self._roots, findings)
+        self._failure = _message(self.status, run, outcomes, self._roots, findings, self._absences.at)
         final = run.history.final()
         self.final_context = of_versions(final, rules, _held(final, *leases))
+        explain_absence(self.final_context, self._absences.why)
 
     @property
     def conflicts(self) -> dict[str, MergeConflict]:
@@ -236,15 +243,25 @@ class WorkflowResult:
         """A pickle takes along what merging came to, not the rules, which may be closures."""
         return {**vars(self), "merges": self.merges}
 
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        vars(self).update(state)
+        explain_absence(self.final_context, self._absences.why)
+
     def raise_for_status(self) -> None:
         """Raise `WorkflowFailedError` unless the run completed; its cause is the first root cause."""
         if self.status == "Completed":
             return
         error = WorkflowFailedError(f"Workflow {self.workflow!r}: {self.error_message}")
+        error.result = self
         raise error from (self.tasks[self._roots[0]].error if self._roots else None)
 
     def __repr__(self) -> str:
         return f"WorkflowResult({self.workflow!r}, {self.status!r}, {len(self.tasks)} tasks, {self.duration:.3f} s)"
+
+
+def failure_of(result: WorkflowResult) -> str:
+    """What went wrong, as `error_message` says it, with the line that raised for each task that failed."""
+    return result._failure or ""
 
 
 def _held(final: Mapping[str, tuple[Version, ...]], leases: Leases, others: object) -> object:
@@ -293,7 +310,12 @@ def _status(run: Run, outcomes: Sequence[Outcome]) -> Status:
 
 
 def _message(
-    status: str, run: Run, outcomes: Sequence[Outcome], roots: Sequence[str], findings: Sequence[Finding] = ()
+    status: str,
+    run: Run,
+    outcomes: Sequence[Outcome],
+    roots: Sequence[str],
+    findings: Sequence[Finding],
+    at: Callable[[int], str] = lambda _: "",
 ) -> str | None:
     if status == "Completed":
         return None
@@ -303,18 +325,14 @@ def _message(
         if outcome.status in by_status:
             by_status[outcome.status].append(name)
     failed = list(dict.fromkeys([*roots, *by_status["Failed"]]))
-    explained = [
-        finding.message
-        for name in failed[:_LISTED]
-        for finding in findings
-        if finding.explains(name, outcomes[plan.rank[name]].error or "")
-    ]
+    units = [unit for name in failed[:_LISTED] for unit in run.ledger.failed(plan.rank[name], _LISTED)][:_LISTED]
+    errors = [(unit, run.ledger.name(unit), run.outcome(unit).error or "") for unit in units]
+    explained = [finding.message for _, name, error in errors for finding in findings if finding.explains(name, error)]
     lines = list(dict.fromkeys(explained))
     lines += (
         [] if run.stopped is not Stop.OUT_OF_TIME else [f"It was stopped after its time limit of {run.timeout:g} s."]
     )
-    units = [unit for name in failed[:_LISTED] for unit in run.ledger.failed(plan.rank[name], _LISTED)]
-    lines += [f"Task {run.ledger.name(unit)!r} failed: {run.outcome(unit).error}" for unit in units[:_LISTED]]
+    lines += [f"Task {name!r} failed: {error}{at(unit)}" for unit, name, error in errors]
     lines.append(_rest(sum(run.ledger.failures(plan.rank[name]) for name in failed), "failed"))
     lines.append(_listing(by_status["Cancelled"], "cancelled"))
     skipped = by_status["Skipped"]

@@ -33,6 +33,7 @@ class Settings:
     workflow_timeout: float | None
     grace: float
     limits: Mapping[str, int]
+    raise_on_failure: bool
 
 
 def check_platform() -> None:

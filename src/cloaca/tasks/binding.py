@@ -5,13 +5,15 @@ declared writes is called as it is.
 """
 
 from collections.abc import Callable
+from copy import deepcopy
 from difflib import get_close_matches
 from functools import cached_property, wraps
 from typing import Any, Final
 
 from cloaca.errors import MissingKeyError, ParameterError
-from cloaca.tasks.context import Context, limit_writes, task_of
+from cloaca.tasks.context import Context, limit_writes, task_of, traffic_of
 from cloaca.tasks.conversion import Conversion, conversion_of
+from cloaca.tasks.defaults import changeable
 from cloaca.tasks.mismatch import Mismatch
 from cloaca.tasks.signature import UNSAID, Parameter
 from cloaca.tasks.watched import Watched
@@ -24,6 +26,11 @@ class Binding:
 
     def __init__(self, parameters: tuple[Parameter, ...]) -> None:
         self._parameters = [(one.name, one.is_required, one.annotation) for one in parameters]
+
+    @property
+    def optional(self) -> list[str]:
+        """The names of those that needn't be there."""
+        return [name for name, is_required, _ in self._parameters if not is_required]
 
     def __call__(self, context: Context) -> dict[str, Any]:
         """The values by name. Those that are absent and needn't be there are left out.
@@ -39,6 +46,7 @@ class Binding:
                 is_fine = annotation is UNSAID or type(value) is annotation
                 found[name] = value if is_fine else self._converted(context, name, value)
             elif is_required:
+                traffic_of(context).miss(name)
                 raise MissingKeyError(task_of(context), name, tuple(get_close_matches(name, list(context))))
         return found
 
@@ -56,6 +64,7 @@ class Binding:
 
 def bound(function: Callable[..., Any], binding: Binding | None, writes: tuple[str, ...] | None) -> Callable[..., Any]:
     """The function, to be called without what is bound; it may set no other keys than `writes`, where it has some."""
+    defaults = {} if binding is None else changeable(function, binding.optional)
 
     @wraps(function, assigned=(), updated=())
     def call(context: Context, *given: Any) -> Any:
@@ -66,6 +75,7 @@ def bound(function: Callable[..., Any], binding: Binding | None, writes: tuple[s
         values = binding(context)
         if isinstance(context, Watched):
             context.call_with(values)
-        return function(context, *given, **values)
+        unset = {name: deepcopy(default) for name, default in defaults.items() if name not in values}
+        return function(context, *given, **values, **unset)
 
     return call

@@ -6,7 +6,7 @@ given part is a slice: what it lacks is asked for when it is needed, and the tas
 """
 
 import json
-from collections.abc import Collection, ItemsView, Iterable, Iterator, KeysView, Mapping, Sequence, ValuesView
+from collections.abc import Callable, Collection, ItemsView, Iterable, Iterator, KeysView, Mapping, Sequence, ValuesView
 from contextlib import suppress
 from difflib import get_close_matches
 from itertools import islice
@@ -66,10 +66,12 @@ class Context:
         "_settled",
         "_shelf",
         "_traffic",
+        "_why",
         "_writer",
     )
     _item_key: bytes | None  # where the attempt is for an item
     _prefix: str  # where the task belongs to a copy
+    _why: Callable[[str], str]  # where it is that of a result: why a key is absent
     __hash__ = None  # type: ignore[assignment]  # mutable, and equal by value
 
     def __init__(self, data: dict[str, Any] | None = None) -> None:
@@ -114,6 +116,8 @@ class Context:
         """
         held = self._held(key)
         if held is None:
+            if default is None or default is _MISSING:
+                self._traffic.miss(key)
             return default
         if isinstance(held, Conflict):
             raise held.error
@@ -375,7 +379,9 @@ class Context:
         return settled.writer if isinstance(settled, Settled) else self._known[key][0].writer
 
     def _missing(self, key: str) -> KeyError:
-        text = f"Key not found: {_checked(key)}{_nearest(key, self._present())}"
+        self._traffic.miss(key)
+        why = self._why(key) if hasattr(self, "_why") else ""
+        text = f"Key not found: {_checked(key)}{f'. {why}' if why else _nearest(key, self._present())}"
         if hasattr(self, "_prefix"):
             text = f"{text.removesuffix('.')}. In the whole workflow it is {self._prefix + key!r}; "
             text += "add_workflow(inputs=...) passes keys in."
@@ -483,6 +489,11 @@ def of_ended(
         context = within(context, prefix)
     context._changes = {key[len(prefix) :]: payload for key, payload in diff.items()}
     return context
+
+
+def explain_absence(context: Context, why: Callable[[str], str]) -> None:
+    """From here on the error of an absent key says why it is, where that is known."""
+    context._why = why
 
 
 def payload_of(context: Context, key: str) -> bytes | None:

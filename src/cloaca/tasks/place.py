@@ -27,7 +27,12 @@ def file_and_line_of(function: Callable[..., Any]) -> tuple[str, int]:
 
 @lru_cache(maxsize=1024)
 def _place(code: CodeType, directory: str) -> str:
-    return f"{code.co_filename.removeprefix(os.path.join(directory, ''))}:{code.co_firstlineno}"  # noqa: PTH118
+    return shortened(f"{code.co_filename}:{code.co_firstlineno}", directory)
+
+
+def shortened(place: str, directory: str) -> str:
+    """A file and line, named from `directory` where it is under that."""
+    return place.removeprefix(os.path.join(directory, ""))  # noqa: PTH118 - strings from here to there
 
 
 def innermost(function: Any) -> Any:

@@ -1,4 +1,4 @@
-"""What one attempt does with values: where it puts large ones, and what it has looked at."""
+"""What one attempt does with values: where it puts large ones, what it has looked at, and what it didn't find."""
 
 import os
 from collections.abc import Iterable, Sequence
@@ -7,6 +7,8 @@ from itertools import count
 
 from cloaca.wire.blobs import Blob, Part, blob_of, is_reference, reference, references_in, size_of, write
 from cloaca.wire.composite import is_composite
+
+_MISSED = 100  # absent keys that an attempt's failure tells of
 
 
 class Shelf:
@@ -50,10 +52,11 @@ class Shelf:
 class Traffic:
     """What an attempt has read: which keys, and how many bytes, here and in files."""
 
-    __slots__ = ("keys", "mapped", "read")
+    __slots__ = ("absent", "keys", "mapped", "read")
 
     def __init__(self) -> None:
         self.keys: dict[str, None] = {}
+        self.absent: dict[str, None] = {}
         self.read = 0
         self.mapped = 0
 
@@ -61,6 +64,7 @@ class Traffic:
         """The same, for a task that names keys without their `prefix`."""
         traffic = _Within(prefix)
         traffic.keys, traffic.read, traffic.mapped = self.keys, self.read, self.mapped
+        traffic.absent = self.absent
         return traffic
 
     def note(self, key: str, payload: bytes) -> None:
@@ -76,6 +80,11 @@ class Traffic:
         else:
             self.read += len(payload)
 
+    def miss(self, key: str) -> None:
+        """A key was looked up that isn't there."""
+        if len(self.absent) < _MISSED:
+            self.absent[key] = None
+
 
 class _Within(Traffic):
     """Counts keys that are named without their prefix."""
@@ -88,3 +97,6 @@ class _Within(Traffic):
 
     def note(self, key: str, payload: bytes) -> None:
         super().note(self._prefix + key, payload)
+
+    def miss(self, key: str) -> None:
+        super().miss(self._prefix + key)

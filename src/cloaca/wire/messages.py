@@ -304,7 +304,8 @@ class Failed(Message, frozen=True, tag="failed"):
     """The task raised. `error` is the pickled exception, where it could be pickled.
 
     `kinds`: the names of its class and of those that it derives from (see `cloaca.errors.kinds_of`). `notes` are those
-    that were added to it: not every exception takes them along when it is pickled.
+    that were added to it: not every exception takes them along when it is pickled. `place`: the line of the user's code
+    that raised it, if any did. `absent`: the keys that the attempt looked up, and that weren't there.
     """
 
     attempt: int
@@ -315,6 +316,8 @@ class Failed(Message, frozen=True, tag="failed"):
     usage: Usage
     kinds: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
+    place: str = ""
+    absent: tuple[str, ...] = ()
 
 
 class Skipped(Message, frozen=True, tag="skipped"):

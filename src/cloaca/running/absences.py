@@ -1,0 +1,186 @@
+"""Absences: why a key isn't there, from what a run has recorded.
+
+A key that a failed task looked up in vain is set by a task that doesn't come before it, or failed itself, or by none. A
+key that a result lacks would have been set by a task that failed or was skipped.
+"""
+
+from collections.abc import Iterator, Sequence
+from difflib import get_close_matches
+from functools import cached_property
+from typing import Any
+
+from cloaca.dataflow.finding import Finding, Kind
+from cloaca.dataflow.touches import touches_of
+from cloaca.engine.run import Run
+from cloaca.tasks.place import place_of, shortened
+from cloaca.wire.messages import Failed, Outcome
+from cloaca.workflows.copies import SEPARATOR
+from cloaca.workflows.workflow import Task, Workflow
+
+_MOST = 1000  # findings
+_COMPARED = 1000  # names that a missing one is compared with
+
+
+class Absences:
+    """What is known of one run that has ended, as far as the absence of keys goes."""
+
+    def __init__(self, workflow: Workflow, run: Run, outcomes: Sequence[Outcome], directory: str) -> None:
+        self._tasks = [workflow.tasks[place] for place in workflow.plan.defined]
+        self._passed = {key: source for copy in workflow.copies for key, source in copy.inputs.items()}
+        self._predecessors = workflow.plan.predecessors
+        self._outcomes = outcomes
+        self._ledger = run.ledger
+        self._directory = directory
+
+    # ---- of a result -----------------------------------------------------------------------------------------------
+
+    def why(self, key: str) -> str:
+        """Which task that didn't complete sets the key, and why it didn't; "" where none does for certain."""
+        return self._told[key] if "_told" in vars(self) else self._why(key)
+
+    def _why(self, key: str) -> str:
+        setters = self._unfinished.get(key)
+        if not setters:
+            return ""
+        rank = setters[0]
+        text = f"Task {self._tasks[rank].id!r}, which sets it, {self._fate(rank)}"
+        failed = [] if self._outcomes[rank].status == "Failed" else self._failed_before(rank)
+        return (
+            f"{text}. Before it, task {self._tasks[failed[0]].id!r} {self._fate(failed[0])}." if failed else f"{text}."
+        )
+
+    def _fate(self, rank: int) -> str:
+        outcome = self._outcomes[rank]
+        if outcome.status == "Failed":
+            return f"failed: {outcome.error}{self.at(rank)}"
+        return f"was skipped: {outcome.reason}" if outcome.status == "Skipped" else "was cancelled"
+
+    def at(self, unit: int) -> str:
+        """Where a task, or an instance, failed, in brackets: the line that raised, or else the function."""
+        failed = self._ledger.first_failed(unit)
+        end, task = self._ledger.ends[failed], self._tasks[self._rank_of(failed)]
+        raised = end.place if isinstance(end, Failed) else ""
+        place = shortened(raised, self._directory) if raised else place_of(task.function, self._directory)
+        return f" ({place})" if place else ""
+
+    def _rank_of(self, unit: int) -> int:
+        return unit if unit < len(self._tasks) else self._ledger.fan_of(unit).rank
+
+    @cached_property
+    def _unfinished(self) -> dict[str, list[int]]:
+        """The keys that tasks set which didn't complete, as they declare or their code tells, with those tasks."""
+        found: dict[str, list[int]] = {}
+        for rank, outcome in enumerate(self._outcomes):
+            if outcome.status != "Completed":
+                for key in _set_by(self._tasks[rank]):
+                    found.setdefault(key, []).append(rank)
+        return found
+
+    def _failed_before(self, rank: int) -> list[int]:
+        return [above for above in sorted(self._ancestors(rank)) if self._outcomes[above].status == "Failed"]
+
+    def _ancestors(self, rank: int) -> set[int]:
+        found: set[int] = set()
+        ahead = [*self._predecessors[rank]]
+        while ahead:
+            above = ahead.pop()
+            if above not in found:
+                found.add(above)
+                ahead += self._predecessors[above]
+        return found
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Functions needn't be pickled for this: what is to be told is."""
+        return {"_told": self._told}
+
+    @cached_property
+    def _told(self) -> dict[str, str]:
+        return _Told({key: self._why(key) for key in self._unfinished})
+
+    # ---- of failed tasks -------------------------------------------------------------------------------------------
+
+    def findings(self, run: Run, known: Sequence[Finding]) -> Iterator[Finding]:
+        """Of each failed task that looked up absent keys: why they were. What is `known` before isn't said again."""
+        said = {(finding.task, finding.key) for finding in known}
+        for unit, end in enumerate(self._ledger.ends):
+            rank = self._rank_of(unit)
+            for key in end.absent if isinstance(end, Failed) else ():
+                if (self._tasks[rank].id, key) in said or len(said) > _MOST:
+                    continue
+                said.add((self._tasks[rank].id, key))
+                finding = self._absent(run, rank, key)
+                if finding is not None:
+                    yield finding
+
+    def _absent(self, run: Run, rank: int, key: str) -> Finding | None:
+        source = self._source(key)
+        lead = f"Task {self._tasks[rank].id!r} looked up key {source!r}"
+        if source != key:
+            lead += f" (passed in as {key.removeprefix(self._tasks[rank].prefix)!r})"
+        removed = [write.rank for write in run.history.candidates(rank, source) if write.version.payload is None]
+        if removed:
+            text = f"{lead}, which task {self._tasks[removed[0]].id!r} has removed before it"
+            return self._finding("missing", key, text, rank, removed[0])
+        setters = [*run.history.writers(source), *self._unfinished.get(source, ())]
+        if not setters:
+            return self._unset(run, rank, key, lead)
+        above = self._ancestors(rank)
+        for setter in [setter for setter in setters if setter not in above and setter != rank]:
+            text = f"{lead}, which task {self._tasks[setter].id!r} sets"
+            if rank in self._ancestors(setter):
+                text = f"{text} after it: give {source!r} in the input, or set it in a task before"
+                return self._finding("late", key, text, rank, setter)
+            text = f"{text} without coming before it: {_advice(self._tasks[rank], self._tasks[setter])}"
+            return self._finding("unordered", key, text, rank, setter)
+        for setter in [
+            setter for setter in setters if setter in above and self._outcomes[setter].status != "Completed"
+        ]:
+            text = f"{lead}, which task {self._tasks[setter].id!r} sets, and that one {self._fate(setter)}"
+            return self._finding("missing", key, text, rank, setter)
+        return None
+
+    def _unset(self, run: Run, rank: int, key: str, lead: str) -> Finding | None:
+        names = list(run.history.standing())[:_COMPARED]
+        close = get_close_matches(key, names, 1)
+        if not close:
+            return self._finding("missing", key, f"{lead}, which no task of this run set and the input lacks", rank)
+        meant = f"{lead}, which no task sets and the input lacks: did it mean {close[0]!r}"
+        writers = run.history.writers(close[0])
+        apart = [writer for writer in writers if writer != rank and writer not in self._ancestors(rank)]
+        if apart:
+            meant += f", which task {self._tasks[apart[0]].id!r} sets without coming before it"
+        return self._finding("missing", key, f"{meant}?", rank, *apart[:1])
+
+    def _source(self, key: str) -> str:
+        while key in self._passed:
+            key = self._passed[key]
+        return key
+
+    def _finding(self, kind: Kind, key: str, text: str, *ranks: int) -> Finding:
+        tasks = [self._tasks[rank] for rank in ranks]
+        places = tuple([place_of(task.function, self._directory) for task in tasks])
+        where = ", ".join(f"{task.id} at {place}" for task, place in zip(tasks, places, strict=True) if place)
+        end = "" if text.endswith("?") or where else "."
+        message = f"{text} ({where}){'' if text.endswith('?') else '.'}" if where else f"{text}{end}"
+        return Finding(kind, tasks[0].id, key, message, tuple(task.id for task in tasks[1:]), places)
+
+
+class _Told(dict[str, str]):
+    """What is to be told of keys; nothing of all others."""
+
+    def __missing__(self, key: str) -> str:
+        return ""
+
+
+def _set_by(task: Task) -> list[str]:
+    """The keys that a task sets, by their full names."""
+    declared = touches_of(task.function).sets if task.writes is None else task.writes
+    return [task.prefix + key for key in declared]
+
+
+def _advice(later: Task, first: Task) -> str:
+    """What makes one task come before another; all of a copy's tasks come after what the copy depends on."""
+    if later.prefix and not first.id.startswith(later.prefix):
+        name = later.prefix.removesuffix(SEPARATOR)
+        return f"add {first.id!r} to add_workflow(..., prefix={name!r}, dependencies=[...])"
+    return f"add {first.id!r} to the dependencies of {later.id!r}"
