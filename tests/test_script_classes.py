@@ -430,6 +430,144 @@ CLASSES = {
             kinds = [type(one) is type(own) for one, own in zip(values, VALUE)]
             return kinds, values, [one.dtype for one in values], values[0][1].b.y, values[3].sum()
     """,
+    "singletons and flyweights": """
+        class Settings:
+            _only = None
+            def __new__(cls):
+                if cls._only is None: cls._only = super().__new__(cls)
+                return cls._only
+        class Unit:
+            _pool = {}
+            def __new__(cls, name):
+                if name not in cls._pool:
+                    cls._pool[name] = unit = super().__new__(cls)
+                    unit.name = name
+                return cls._pool[name]
+            def __getnewargs__(self): return (self.name,)
+        class Currency:
+            __slots__ = ("code",)
+            _all = collections.OrderedDict()
+            @classmethod
+            def of(cls, code): return cls._all[code]
+            def __init__(self, code): self.code = code; Currency._all[code] = self
+            def __reduce__(self): return Currency.of, (self.code,)
+        class Word(str):
+            _known = {}
+            def __new__(cls, text, length):
+                if text not in cls._known: cls._known[text] = super().__new__(cls, text)
+                return cls._known[text]
+            def __getnewargs__(self): return str(self), len(self)
+        class Single(type):
+            _instances = {}
+            def __call__(cls, *given):
+                if cls not in cls._instances: cls._instances[cls] = super().__call__(*given)
+                return cls._instances[cls]
+        class Config(metaclass=Single):
+            def __init__(self): self.rate = 3
+        class Bag(dict):
+            _only = None
+            def __new__(cls, *given):
+                if cls._only is None: cls._only = super().__new__(cls)
+                return cls._only
+        Settings().level, Config().rate = 3, 4
+        Bag()["a"] = Unit("m")
+        VALUE = [Settings(), Unit("m"), Currency("EUR"), Word("a", 1), Bag()]
+        ANNOTATION = GIVEN = None
+        def work(values):
+            settings, unit, euro, word, bag = values
+            same = settings is Settings(), unit is Unit("m"), word is Word("a", 1), bag is Bag()
+            more = euro is Currency.of("EUR"), Unit("s") is Unit("s"), Config() is Config(), Bag()["a"] is unit
+            return same, more, Settings().level, Config().rate
+    """,
+    "constants that are instances of their class": """
+        import logging, re
+        log, pattern = logging.getLogger("shop"), re.compile("a+")
+        TABLE = {"a": {"b": [1]}}
+        def prepared(raw):
+            log.debug("raw %s", raw)
+            return raw + TABLE["a"]["b"][0] + len(pattern.findall("aab"))
+        class Model:
+            LIMIT = re.compile("b")
+            def __init__(self): self.raw = 1; self._prepare()
+            def _prepare(self): self.ready = prepared(self.raw) + len(self.LIMIT.findall("bb"))
+            def __getstate__(self): return {"raw": self.raw}
+            def __setstate__(self, state): self.__dict__.update(state); self._prepare()
+            def same(self): return DEFAULT is not None and DEFAULT.ready == self.ready
+        Model.FIRST, DEFAULT = Model(), Model()
+        class Vector:
+            SALT = 5
+            def __init__(self, x): self.x = x
+            def __eq__(self, other): return self.x == other.x
+            def __hash__(self): return hash((self.SALT, self.x))
+            def __repr__(self): return f"vector {self.x}"
+        Vector.ZERO = Vector(0)
+        Vector.NAMES, Vector.ALL = {Vector.ZERO: "zero"}, frozenset({Vector.ZERO, Vector(1)})
+        @dataclass(frozen=True, slots=True)
+        class Point:
+            x: int
+            y: int = 0
+        Point.ORIGIN = Point(0)
+        @dataclass(frozen=True)
+        class Line:
+            start: Point = Point.ORIGIN
+            end: Point = field(default_factory=lambda: Point(1))
+            known: ClassVar[list] = []
+        Line.known.append(Line())
+        class Node:
+            def __init__(self, kind): self.kind = kind
+            def __setstate__(self, state): self.__dict__.update(state); self.name = Kind.NAMES[self.kind.number]
+        class Kind:
+            NAMES = {1: "one"}
+            def __init__(self, number): self.number = number
+            def __reduce__(self): return type(self).made, (self.number,)
+            @classmethod
+            def made(cls, number): assert cls.NAMES; return cls(number)
+        Kind.ROOT, Node.LEAF = Node(Kind(1)), Node(Kind(1))
+        class Row(NamedTuple):
+            a: int
+        Row.EMPTY = Row(0)
+        class Level(enum.Enum):
+            LOW = Vector(7)
+            def __init__(self, vector): self.start = Point(vector.x)
+        VALUE, ANNOTATION, GIVEN = [Model(), Vector(0), Line(), Kind(1), Row(0), Level.LOW], Vector, Vector(1)
+        def work(values):
+            model, vector, line, kind, row, low = values
+            first = model.ready, Model.FIRST.ready, model.same(), Vector.NAMES[vector], Vector(1) in Vector.ALL
+            second = line, Line.known, line.start == Point.ORIGIN, Kind.ROOT.kind.number, Node.LEAF.kind.number
+            return first, second, Row.EMPTY == row, low is Level.LOW, low.start, Vector.ZERO, Vector.NAMES
+    """,
+    "texts that mean what leads to themselves": """
+        Json: TypeAlias = "dict[str, Json] | list[Json] | int"
+        Nested = Union[dict[str, "Nested"], list["Nested"], int]
+        Kids = List["Row"]
+        @dataclass
+        class Row:
+            json: Json
+            nested: "Nested"
+            kids: "Kids" = field(default_factory=list)
+        class Tree(msgspec.Struct):
+            kids: "list[Tree]" = []
+        get_type_hints(Row), Tree()
+        def depth(json: Json, nested: Nested = 0) -> "Json": return 1 + max(map(depth, json)) if json else 0
+        VALUE, ANNOTATION, GIVEN = Row([1], {"a": 1}), Tree, {"kids": [{}]}
+        def work(row): return row, depth([[], [[]]]), depth.__annotations__, Row(2, 3, [row]), Tree([Tree()])
+    """,
+    "classes of attrs": """
+        import attrs
+        @attrs.define
+        class Point:
+            x: int
+            tags: list = attrs.field(factory=list)
+        @attrs.frozen
+        class Line(Generic[T]):
+            start: Point = attrs.field(default=Point(3))
+            width: int = attrs.field(default=1, converter=int, validator=attrs.validators.ge(0))
+        VALUE, ANNOTATION, GIVEN = Line(Point(1), "2"), Line, Line()
+        def work(line):
+            try: Line(width=-1)
+            except ValueError as error: refused = error.args[0]
+            return line, Line(), attrs.evolve(line, width=3), refused, attrs.asdict(line)
+    """,
     "type parameters": """
         P, Ts = ParamSpec("P"), TypeVarTuple("Ts")
         Bound = TypeVar("Bound", bound="Wrapped", covariant=True)
@@ -464,6 +602,27 @@ IN_NEW_SYNTAX = {
         VALUE, ANNOTATION, GIVEN = Box(1), Box[str], {"content": "a"}
         def work(box): return box, msgspec.convert({"content": 1, "more": [2]}, Box[int])
     """,
+    "aliases that lead to themselves": """
+        type Json = dict[str, Json] | list[Json] | int
+        type Tree[T, U] = T | dict[U, list[Tree[T, U]]]
+        type One = list[Other] | int
+        type Other = dict[str, One]
+        type Same[T] = T
+        type Shape[*Ts] = tuple[int, *Ts]
+        type Call[**P, T] = Callable[P, T]
+        @dataclass
+        class Row:
+            json: Json
+            tree: Tree[int, str] = 1
+        def depth(json: Json) -> Json: return 1 + max(map(depth, json)) if json else 0
+        VALUE, ANNOTATION, GIVEN = Row([1]), object, None
+        def work(row):
+            tree, listed = Tree.__value__.__args__[0], Json.__value__.__args__[1]
+            inside = listed.__args__[0] is Json, tree is Tree.__type_params__[0]
+            values = [one.__value__ for one in (Json, Tree, One, Other, Same, Shape, Call)], Tree[str, int], Shape[str]
+            more = [one.__type_params__ for one in (Json, Tree, Shape, Call)], Json.__module__, Row.__annotations__
+            return row, Row(2), depth([[], [[]]]), inside, values, more, depth.__annotations__
+    """,
     "others": """
         type Row = dict[str, int]
         type Pair[T] = tuple[T, T]
@@ -479,8 +638,75 @@ IN_NEW_SYNTAX = {
 }
 
 
+OF_PYDANTIC = {
+    "models": """
+        from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, RootModel, computed_field, field_validator
+        class Kind(enum.Enum):
+            A = "a"
+            B = "b"
+        class Node(BaseModel):
+            name: str
+            kids: list["Node"] = []
+            kind: Kind = Kind.A
+        class Account(BaseModel):
+            model_config = ConfigDict(frozen=True, extra="allow")
+            number: int = Field(ge=0, default=1)
+            _secret: int = PrivateAttr(default=5)
+            @field_validator("number")
+            @classmethod
+            def up(cls, number): return number + 1
+            @computed_field
+            @property
+            def twice(self) -> int: return 2 * self.number
+        class Cat(BaseModel): sort: Literal["cat"] = "cat"
+        class Dog(BaseModel): sort: Literal["dog"] = "dog"
+        class Zoo(BaseModel): pets: list[Annotated[Cat | Dog, Field(discriminator="sort")]]
+        class Names(RootModel[list[str]]): pass
+        ANNOTATION, GIVEN = Node, Node(name="a", kids=[Node(name="b", kind=Kind.B)])
+        VALUE = [GIVEN, Account(number=6, more=1), Zoo(pets=[{"sort": "dog"}])]
+        def work(values):
+            node, account, zoo = values
+            try: Account(number=-1)
+            except ValueError as error: refused = error.errors()[0]["type"]
+            made = Node.model_validate({"name": "x", "kids": [{"name": "y"}]}), Account(), Names(["a"])
+            seen = account.twice, account._secret, refused, node.model_dump(), Node.model_fields.keys()
+            return values, Zoo.model_json_schema(), made, seen
+    """,
+    "generic models": """
+        from pydantic import BaseModel
+        class Box(BaseModel, Generic[T]):
+            content: T
+            def again(self): return Ints(content=self.content), Box[str](content="s")
+        Ints = Box[int]
+        class Pair(BaseModel, Generic[T, U]):
+            left: T
+            right: Box[U]
+        class Sub(Box[int]):
+            more: int = 1
+        class Holder(BaseModel):
+            box: Box[int]
+            boxes: list[Box[str]] = []
+        VALUE = [Box[int](content=1), Pair[int, str](left=1, right=Box[str](content="a")), Sub(content=2)]
+        VALUE += [Box[Box[int]](content=Box[int](content=3)), Holder(box=Box[int](content=4)), Box(content=1), Ints]
+        ANNOTATION, GIVEN = Box[float], Box[float](content=1.5)
+        def work(values):
+            box, pair, sub, nested, holder, free, ints = values
+            same = [isinstance(one, Box[int]) for one in (box, sub, nested.content, holder.box, free)]
+            more = isinstance(pair, Pair[int, str]), isinstance(pair.right, Box[str]), isinstance(nested, Box[Box[int]])
+            made = box.again(), [type(one) is kind for one, kind in zip(box.again(), (Box[int], Box[str]))]
+            return same, more, made, ints is Box[int], Holder(box={"content": 5}), values
+    """,
+}
+
+
 @pytest.mark.parametrize("source", CLASSES.values(), ids=CLASSES)
 def test_classes_of_the_script_do_in_workers_what_they_do_in_the_program(source: str, tmp_path: Path) -> None:
+    assert run_script(tmp_path, START, source, END) == "the same\n"
+
+
+@pytest.mark.skipif(sys.version_info >= (3, 15), reason="pydantic isn't built for it")
+@pytest.mark.parametrize("source", OF_PYDANTIC.values(), ids=OF_PYDANTIC)
+def test_models_of_pydantic_do_too(source: str, tmp_path: Path) -> None:
     assert run_script(tmp_path, START, source, END) == "the same\n"
 
 

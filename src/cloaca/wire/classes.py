@@ -11,8 +11,9 @@ Guarantees
 
 How: a class is pickled as `known_class(identity, definition)`. The definition is a pickle of its own, opened only where
 the identity is unknown. It holds the class and every other such class that is reachable from it, so it needs nothing
-else, and cycles among classes are plain pickle cycles. What unpickling may call is set before anything else: an
-instance among a class's own attributes is rebuilt with the class's `__setstate__` and `__hash__`.
+else, and cycles among classes are plain pickle cycles. It has two parts: first all code, which is classes, their
+functions and what is of Python's own types; then what leads to instances of these classes, as a class's own constants
+do. So whatever rebuilding an instance calls, and what that calls and reads, is there.
 
 The identity is the one that cloudpickle's own tracker gives: classes that arrive by a plain `cloudpickle.dumps` inside
 a task then are the same classes. A copy is always sent on with the definition it was loaded from, which costs nothing
@@ -23,23 +24,26 @@ definition per class, which for classes that all mention each other grows with t
 """
 
 import copyreg
-import pickle
+import gc
 import sys
-import threading
-import weakref
-from dataclasses import dataclass
+from collections import Counter, OrderedDict, defaultdict, deque
+from dataclasses import Field
 from enum import Enum
+from functools import partial
 from io import BytesIO, TextIOWrapper
-from types import CodeType, FunctionType, MethodType, ModuleType
+from operator import getitem
+from types import CellType, CodeType, FunctionType, MappingProxyType, MethodType, ModuleType
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from cloudpickle import cloudpickle
 
+from cloaca.wire.bare import reduce_bare
 from cloaca.wire.code import global_names, reduce_code
-from cloaca.wire.enums import details, tell
+from cloaca.wire.definitions import Definition, Identity, Loader, copies, known_class
+from cloaca.wire.enums import details
 from cloaca.wire.generators import is_shared, reduce_shared
 from cloaca.wire.homes import at_home
-from cloaca.wire.layouts import layout
+from cloaca.wire.layouts import layout, subscripted
 from cloaca.wire.markers import name_at_home, reduce_plain_object
 from cloaca.wire.modules import by_reference, reduce_module
 from cloaca.wire.reductions import (
@@ -54,141 +58,17 @@ from cloaca.wire.reductions import (
 )
 
 if TYPE_CHECKING:
+    import pickle
     from collections.abc import Callable, Mapping
 
     Base = pickle.Pickler
 else:
     Base = cloudpickle.Pickler
 
-Identity = str
-Definition = bytes
-
-# What unpickling an instance may call, one by one in this order. Each is set before the next is even read: the frozen
-# `__setattr__` of a dataclass leads to the class as it was before it got its slots, and from there to anything.
-REBUILDING = (
-    "__dataclass_fields__",
-    "__setstate__",
-    "__eq__",
-    "__hash__",
-    "__new__",
-    "__init__",
-    "__setitem__",
-    "append",
-    "extend",
-    "add",
-    "__setattr__",
-)
-
-
-@dataclass(frozen=True, slots=True)
-class Copy:
-    """What a class that was loaded here was made from. `names`: the attributes that the definition set."""
-
-    definition: Definition
-    names: frozenset[str]
-
-
-_classes: "weakref.WeakValueDictionary[Identity, type]" = cloudpickle._DYNAMIC_CLASS_TRACKER_BY_ID
-_copies: "weakref.WeakKeyDictionary[type, Copy]" = weakref.WeakKeyDictionary()
-_loading = threading.RLock()
-
 
 def travels_by_value(cls: type) -> bool:
     """Whether a class can't be imported elsewhere, as far as can be told from here."""
     return cls not in cloudpickle._BUILTIN_TYPE_NAMES and not by_reference(cls)
-
-
-# ---- reading -------------------------------------------------------------------------------------------------------
-
-
-def known_class(identity: Identity, definition: Definition) -> type:
-    """The class of that identity: this process's own, or else one made from the definition."""
-    with _loading:
-        known = _classes.get(identity)
-        return _load(_Loader(definition), identity) if known is None else known
-
-
-def fresh_class(identity: Identity, definition: Definition) -> type:
-    """Like `known_class`, but a copy that was made from another definition is brought up to date."""
-    with _loading:
-        known = _classes.get(identity)
-        if known is None:
-            return _load(_Loader(definition), identity)
-        copy = _copies.get(known)
-        if copy is None or copy.definition == definition:
-            return known
-        return _load(_Refresher(definition), identity)
-
-
-def _load(loader: "_Loader", identity: Identity) -> type:
-    loader.finish()
-    return _classes[identity]
-
-
-class _Loader(pickle.Unpickler):
-    """Opens one definition: makes the classes in it that are unknown here, and leaves the others alone."""
-
-    def __init__(self, definition: Definition) -> None:
-        super().__init__(BytesIO(definition))
-        self._definition = definition
-        self._made: dict[Identity, type] = {}
-        self._names: dict[type, set[str]] = {}
-
-    def find_class(self, module: str, name: str, /) -> Any:
-        found = super().find_class(module, name)
-        ours = any(found is method for method in (_Loader.make, _Loader.assign, _Loader.detail, _Loader.complete))
-        return MethodType(found, self) if ours else found
-
-    def make(self, identity: Identity, maker: "Callable[..., type]", arguments: tuple[Any, ...]) -> type:
-        known = _classes.get(identity)
-        if known is not None:
-            return known
-        made = self._made[identity] = maker(*arguments)
-        return made
-
-    def assign(self, cls: type, attributes: dict[str, Any]) -> None:
-        if self.may_define(cls):
-            cloudpickle._class_setstate(cls, (attributes, {}))
-            self._names.setdefault(cls, set()).update(attributes)
-
-    def detail(self, cls: type[Enum], members: dict[str, dict[str, Any]]) -> None:
-        if self.may_define(cls):
-            tell(cls, members)
-
-    def complete(self, cls: type, state: tuple[list[None], dict[str, Any]]) -> None:
-        self.assign(cls, state[1])
-
-    def may_define(self, cls: type) -> bool:
-        return any(cls is made for made in self._made.values())
-
-    def finish(self) -> None:
-        try:
-            self.load()
-        except BaseException:
-            for identity in self._made:
-                _classes.pop(identity, None)
-            raise
-        for cls, names in self._names.items():
-            self.record(cls, frozenset(names))
-
-    def record(self, cls: type, names: frozenset[str]) -> None:
-        _copies[cls] = Copy(self._definition, names)
-
-
-class _Refresher(_Loader):
-    """Opens one definition and applies it to the copies that are known here too."""
-
-    def may_define(self, cls: type) -> bool:
-        return cls in _copies or super().may_define(cls)
-
-    def record(self, cls: type, names: frozenset[str]) -> None:
-        before = _copies[cls].names if cls in _copies else frozenset()
-        for name in (before - names) & vars(cls).keys():
-            delattr(cls, name)
-        super().record(cls, names)
-
-
-# ---- writing -------------------------------------------------------------------------------------------------------
 
 
 def _reduce_text_file(file: TextIOWrapper) -> Any:
@@ -210,6 +90,12 @@ _REDUCERS = {
 }
 
 _DESCRIPTORS = tuple(DESCRIPTORS)
+_HOLDERS = frozenset(
+    {tuple, list, dict, set, frozenset, OrderedDict, defaultdict, deque, Counter}
+    | {CellType, Field, MappingProxyType, MethodType, partial}
+)
+"""What leads to other objects, and isn't rebuilt by code that is sent along."""
+
 _OF_CLOUDPICKLE = frozenset(value for value in vars(cloudpickle).values() if type(value) is FunctionType)
 """Every function that is pickled names some of them: that they travel by reference needn't be found out each time."""
 
@@ -271,10 +157,13 @@ class Pickler(Base):
         return reduced
 
     def reduce_class(self, cls: type) -> tuple[Any, ...]:
+        made_of = subscripted(cls)
+        if made_of is not None:
+            return getitem, made_of
         return self.resolve, (cloudpickle._get_or_create_tracker_id(cls), self._definition(cls))
 
     def _definition(self, cls: type) -> Definition:
-        copy = _copies.get(cls)
+        copy = copies.get(cls)
         if copy is not None:
             return copy.definition
         if cls not in self._definitions:
@@ -290,40 +179,114 @@ def _define(cls: type) -> dict[type, Definition]:
 
 
 def _defined(cls: type, *, is_text_resolved: bool) -> dict[type, Definition]:
-    with BytesIO() as file:
-        pickler = DefinitionPickler(file, is_text_resolved=is_text_resolved)
-        pickler.dump(cls)
-        return dict.fromkeys(pickler.defined, file.getvalue())
+    classes = [cls]
+    while True:
+        with BytesIO() as file:
+            pickler = DefinitionPickler(file, is_text_resolved=is_text_resolved)
+            pickler.dump((classes, _Rest(pickler)))
+            if pickler.is_complete():
+                return dict.fromkeys(pickler.defined, file.getvalue())
+            classes = list(pickler.defined)
 
 
 class DefinitionPickler(Pickler):
-    """Writes classes themselves where `Pickler` writes references. `defined`: the classes that it wrote."""
+    """Writes classes themselves where `Pickler` writes references. `defined`: the classes that it wrote.
+
+    What leads to their instances is left for the rest.
+    """
 
     is_for_code = True
 
     def __init__(self, file: Any, *, is_text_resolved: bool) -> None:
         super().__init__(file)
-        self.defined: list[type] = []
+        self.defined: dict[type, list[_Call]] = {}
         self._is_text_resolved = is_text_resolved
+        self._of_functions: list[_Call] = []
+        self._before_the_rest: int | None = None
+
+    def rest(self) -> "list[_Call]":
+        """What is still to be written. The classes that were met first stand on those that were met later."""
+        self._before_the_rest = len(self.defined)
+        return [call for calls in reversed(self.defined.values()) for call in calls] + self._of_functions
+
+    def is_complete(self) -> bool:
+        """Whether all classes were written before the rest."""
+        return len(self.defined) == self._before_the_rest
+
+    def reducer_override(self, obj: Any) -> Any:
+        bare = reduce_bare(obj) if type(obj) in self.defined and not isinstance(obj, Enum) else None
+        return bare or super().reducer_override(obj)
 
     def reduce_class(self, cls: type) -> tuple[Any, ...]:
-        if cls in _copies:
+        if cls in copies or subscripted(cls) is not None:
             return super().reduce_class(cls)
-        self.defined.append(cls)
+        calls = self.defined[cls] = []
         maker, arguments, attributes = layout(cls, is_text_resolved=self._is_text_resolved)
         attributes["__qualname__"] = cls.__qualname__  # made by its name alone, it would be at home nowhere
-        first = [_Call(_Loader.assign, cls, {name: attributes.pop(name)}) for name in REBUILDING if name in attributes]
-        if issubclass(cls, Enum):
-            first.append(_Call(_Loader.detail, cls, details(cls)))
+        attributes, later = self._parted(attributes)
+        members, more = self._parted(details(cls) if issubclass(cls, Enum) else {})
+        if more:
+            calls.append(_Call(Loader.detail, cls, more))
+        calls += [_Call(Loader.assign, cls, {name: later[name]}) for name in vars(cls) if name in later]
         making = (cloudpickle._get_or_create_tracker_id(cls), maker, arguments)
-        return _Loader.make, making, (first, attributes), None, None, _Loader.complete
+        return Loader.make, making, (attributes, members), None, None, Loader.complete
+
+    def _dynamic_function_reduce(self, func: FunctionType) -> Any:
+        reduced = super()._dynamic_function_reduce(func)
+        if reduced[0] is not cloudpickle._make_function:
+            return reduced
+        attributes, slots = reduced[2]
+        attributes, more = self._parted(attributes)
+        names, late_names = self._parted(slots.pop("__globals__"))
+        slots, late_slots = self._parted(slots)
+        none = {"__closure__": None, "_cloudpickle_submodules": ()}
+        if more or late_names or late_slots:
+            state = more, {**none, **late_slots, "__globals__": late_names}
+            self._of_functions.append(_Call(cloudpickle._function_setstate, func, state))
+        return *reduced[:2], (attributes, {**none, **slots, "__globals__": names}), *reduced[3:]
+
+    def _parted(self, attributes: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+        """What can be set at once, and what is for the rest."""
+        if self._before_the_rest is not None:
+            return attributes, {}
+        later = {name: one for name, one in attributes.items() if _leads_to_instances(one)}
+        return {name: one for name, one in attributes.items() if name not in later}, later
+
+
+class _Rest:
+    """Pickles as the rest of a definition, as it is when all before it has been written."""
+
+    def __init__(self, pickler: DefinitionPickler) -> None:
+        self._pickler = pickler
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return tuple, (self._pickler.rest(),)
 
 
 class _Call:
-    """Pickles as a call of a method of `_Loader`, made where it stands in the stream."""
+    """Pickles as a call, made where it stands in the stream."""
 
-    def __init__(self, method: "Callable[..., None]", cls: type, argument: dict[str, Any]) -> None:
-        self._call = (method, (cls, argument))
+    def __init__(self, function: "Callable[..., None]", *arguments: Any) -> None:
+        self._call = (function, arguments)
 
     def __reduce__(self) -> tuple[Any, ...]:
         return self._call
+
+
+def _leads_to_instances(value: object) -> bool:
+    """Whether a value holds what code makes that is sent along: instances of its classes, or generic ones."""
+    level, seen = [value], set[int]()
+    while level:
+        if any(map(_is_made_by_code, level)):
+            return True
+        holders = [one for one in level if type(one) in _HOLDERS and id(one) not in seen]
+        seen.update(map(id, holders))
+        level = gc.get_referents(*holders)
+    return False
+
+
+def _is_made_by_code(value: object) -> bool:
+    kind = type(value)
+    if isinstance(value, type):
+        return subscripted(value) is not None
+    return kind is not FunctionType and not issubclass(kind, Enum) and travels_by_value(kind)

@@ -89,6 +89,7 @@ class _Trial(DefinitionPickler):
     def __init__(self, way: list[object]) -> None:
         super().__init__(_Sink(), is_text_resolved=False)
         self._way = {id(step) for step in way}
+        self.rest()  # all is tried at once
 
     def persistent_id(self, obj: object) -> str | None:
         return "on the way" if id(obj) in self._way else None

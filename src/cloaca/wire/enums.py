@@ -4,11 +4,11 @@ These belong to the class that is only being made, and take what the body of the
 """
 
 import enum
-from collections.abc import Callable, Iterator
-from types import BuiltinMethodType
 from typing import Any
 
 from cloudpickle import cloudpickle
+
+from cloaca.wire.bare import given_to, native_base
 
 Member = tuple[Any, tuple[Any, ...]]
 """Its value, and what the type that it is made of needs, as the text of a `str`."""
@@ -21,11 +21,10 @@ _STAND_INS = ("__new_member__", "__init__")
 
 def enum_arguments(cls: type[enum.Enum]) -> tuple[Any, ...] | None:
     """What `make_enum` takes to make one like this; `None` where it can't."""
-    new = _native_new(cls)
-    kind: Any = getattr(cls, "_member_type_", object)
-    if new is not object.__new__ and not hasattr(kind, "__getnewargs__"):
+    base = native_base(_kind_of_members(cls))
+    if base is not object and not hasattr(base, "__getnewargs__"):
         return None
-    members = {name: (member._value_, _needed(kind, member)) for name, member in cls.__members__.items()}
+    members = {name: (member._value_, given_to(base, member)) for name, member in cls.__members__.items()}
     naming = {"__module__": cls.__module__, "__qualname__": cls.__qualname__}
     boundary = vars(cls).get("_boundary_")
     return type(cls), cls.__name__, cls.__bases__, naming, members, boundary, cloudpickle._get_or_create_tracker_id(cls)
@@ -59,7 +58,8 @@ def make_enum(
 
     def new(cls: Any, *_: object) -> Any:
         value, data = next(waiting)
-        member = _native_new(cls)(cls, *data)
+        base: Any = native_base(_kind_of_members(cls))
+        member = base.__new__(cls, *data)
         member._value_ = value
         return member
 
@@ -81,14 +81,6 @@ def _nothing(*_: object) -> None:
     pass
 
 
-def _needed(kind: Any, member: Any) -> tuple[Any, ...]:
-    return () if kind is object or not hasattr(kind, "__getnewargs__") else tuple(kind.__getnewargs__(member))
-
-
-def _native_new(cls: Any) -> Callable[..., Any]:
-    """What makes a bare member."""
-    return next(_news_in_c(getattr(cls, "_member_type_", object)))
-
-
-def _news_in_c(kind: type) -> Iterator[Callable[..., Any]]:
-    return (new for base in kind.__mro__ if type(new := vars(base).get("__new__")) is BuiltinMethodType)
+def _kind_of_members(cls: Any) -> type:
+    kind: type = getattr(cls, "_member_type_", object)
+    return kind

@@ -19,7 +19,8 @@ from msgspec import Struct
 from cloaca.errors import CaptureError
 from cloaca.warning import warn
 from cloaca.wire import culprit
-from cloaca.wire.classes import Pickler, fresh_class
+from cloaca.wire.classes import Pickler
+from cloaca.wire.definitions import fresh_class
 from cloaca.wire.kinds import Kin, Kinds, are_same, seen
 from cloaca.wire.mentions import held, strings_in
 from cloaca.wire.modules import by_reference

@@ -60,6 +60,14 @@ def layout(cls: type, *, is_text_resolved: bool = True) -> tuple[Callable[..., t
     return make_class, (_bare(cls), namespace, {}, cloudpickle._get_or_create_tracker_id(cls)), attributes
 
 
+def subscripted(cls: type) -> tuple[type, Any] | None:
+    """The generic model and the types that a model of pydantic was made of: each process keeps its own `Box[int]`."""
+    metadata = vars(cls).get("__pydantic_generic_metadata__")
+    if not metadata or metadata["origin"] is None:
+        return None
+    return metadata["origin"], metadata["args"]
+
+
 def _bare(cls: type) -> Bare:
     """What any class is made of. Its bases are those that it really has, as generic ones stand for others."""
     generic = {"__orig_bases__": vars(cls)["__orig_bases__"]} if "__orig_bases__" in vars(cls) else {}

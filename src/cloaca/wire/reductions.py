@@ -20,6 +20,8 @@ from typing import Any
 import msgspec
 from cloudpickle import cloudpickle
 
+from cloaca.wire.aliases import reduce_alias
+from cloaca.wire.bare import is_in_python
 from cloaca.wire.modules import home_of
 
 OF_LRU_CACHE = frozenset({"cache_parameters"})
@@ -136,14 +138,16 @@ def _type_parameter(kind: Any, name: str, given: dict[str, Any], identity: str) 
     return cloudpickle._lookup_class_or_track(identity, kind(name, *constraints, **options))
 
 
+def _reduce_forward_reference(value: Any) -> Any:
+    """Without what it was found to mean, which may lead to itself."""
+    how = {name: getattr(value, f"__forward_{name}__") for name in ("is_argument", "module", "is_class")}
+    return functools.partial(typing.ForwardRef, value.__forward_arg__, **how), ()
+
+
 def _reduce_type_alias(value: Any) -> Any:
     if home_of(value, value.__name__) is not None:
         return value.__name__
-    return _type_alias, (type(value), value.__name__, value.__value__, value.__type_params__)
-
-
-def _type_alias(kind: Any, name: str, value: Any, parameters: tuple[Any, ...]) -> Any:
-    return kind(name, value, type_params=parameters)
+    return reduce_alias(value)
 
 
 def _by_name(name: str) -> Callable[[object], str]:
@@ -159,6 +163,7 @@ BY_TYPE: dict[type, Callable[[Any], Any]] = {
     functools._lru_cache_wrapper: _reduce_cached,
     **dict.fromkeys(DESCRIPTORS, reduce_descriptor),
     typing.NewType: _reduce_new_type,
+    typing.ForwardRef: _reduce_forward_reference,
 }
 
 
@@ -216,19 +221,19 @@ def reduce_exception(error: BaseException) -> Any:
     """Rebuilds without a call of an `__init__` or `__new__` that is written in Python."""
     kind = type(error)
     reduced: Any = error.__reduce_ex__(5)
-    if any(_in_python(kind, name) for name in OWN_WAYS) or reduced[0] is not kind:
+    if any(is_in_python(kind, name) for name in OWN_WAYS) or reduced[0] is not kind:
         return reduced
     _, arguments, *rest = reduced
     named: dict[str, Any] = {"name": error.name} if isinstance(error, AttributeError | NameError) and error.name else {}
     state = (rest[0] if rest else None) or {}
-    if isinstance(error, BaseExceptionGroup) and _in_python(kind, "__new__"):  # its `args` are what `__new__` was given
+    if isinstance(error, BaseExceptionGroup) and is_in_python(kind, "__new__"):  # given its `args`
         arguments, named = (error.message, list(error.exceptions)), {"args": error.args}
     return _exception, (kind, *arguments), state | named or None, None, None, _set_attributes
 
 
 def _exception(kind: type[BaseException], *arguments: Any) -> BaseException:
     base: Any = kind
-    while _in_python(base, "__init__") or _in_python(base, "__new__"):
+    while is_in_python(base, "__init__") or is_in_python(base, "__new__"):
         base = base.__base__
     error: BaseException = base.__new__(kind, *arguments)
     base.__init__(error, *arguments)
@@ -238,7 +243,3 @@ def _exception(kind: type[BaseException], *arguments: Any) -> BaseException:
 def _set_attributes(error: BaseException, state: dict[str, Any]) -> None:
     for name, value in state.items():
         BaseException.__setattr__(error, name, value)  # past the `__setattr__` of a frozen dataclass
-
-
-def _in_python(cls: type, name: str) -> bool:
-    return type(getattr(cls, name, None)) is FunctionType

@@ -18,7 +18,8 @@ from typing import Any, TypeAlias
 
 from cloudpickle import cloudpickle
 
-from cloaca.wire.classes import Pickler, fresh_class
+from cloaca.wire.classes import Pickler
+from cloaca.wire.definitions import fresh_class
 from cloaca.wire.modules import by_reference
 from cloaca.wire.reductions import FOR_FUNCTIONS
 
