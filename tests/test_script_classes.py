@@ -431,6 +431,7 @@ CLASSES = {
             return kinds, values, [one.dtype for one in values], values[0][1].b.y, values[3].sum()
     """,
     "singletons and flyweights": """
+        import weakref
         class Settings:
             _only = None
             def __new__(cls):
@@ -464,6 +465,16 @@ CLASSES = {
                 return cls._instances[cls]
         class Config(metaclass=Single):
             def __init__(self): self.rate = 3
+        class Colour:
+            _pool = weakref.WeakValueDictionary()
+            def __new__(cls, name):
+                found = cls._pool.get(name)
+                if found is None:
+                    cls._pool[name] = found = super().__new__(cls)
+                    found.name = name
+                return found
+            def __getnewargs__(self): return (self.name,)
+        RED = Colour("red")
         class Bag(dict):
             _only = None
             def __new__(cls, *given):
@@ -471,13 +482,13 @@ CLASSES = {
                 return cls._only
         Settings().level, Config().rate = 3, 4
         Bag()["a"] = Unit("m")
-        VALUE = [Settings(), Unit("m"), Currency("EUR"), Word("a", 1), Bag()]
+        VALUE = [Settings(), Unit("m"), Currency("EUR"), Word("a", 1), Bag(), RED]
         ANNOTATION = GIVEN = None
         def work(values):
-            settings, unit, euro, word, bag = values
+            settings, unit, euro, word, bag, red = values
             same = settings is Settings(), unit is Unit("m"), word is Word("a", 1), bag is Bag()
             more = euro is Currency.of("EUR"), Unit("s") is Unit("s"), Config() is Config(), Bag()["a"] is unit
-            return same, more, Settings().level, Config().rate
+            return same, more, Settings().level, Config().rate, red is Colour("red") is RED
     """,
     "constants that are instances of their class": """
         import logging, re

@@ -34,6 +34,7 @@ from io import BytesIO, TextIOWrapper
 from operator import getitem
 from types import CellType, CodeType, FunctionType, MappingProxyType, MethodType, ModuleType
 from typing import TYPE_CHECKING, Any, ClassVar
+from weakref import WeakKeyDictionary, WeakSet, WeakValueDictionary
 
 from cloudpickle import cloudpickle
 
@@ -96,6 +97,10 @@ _HOLDERS = frozenset(
 )
 """What leads to other objects, and isn't rebuilt by code that is sent along."""
 
+_CODE = frozenset({type, FunctionType, property, staticmethod, classmethod})
+_ATOMS = frozenset({type(None), bool, int, float, str, bytes})
+_WEAK = frozenset({WeakKeyDictionary, WeakSet, WeakValueDictionary})
+
 _OF_CLOUDPICKLE = frozenset(value for value in vars(cloudpickle).values() if type(value) is FunctionType)
 """Every function that is pickled names some of them: that they travel by reference needn't be found out each time."""
 
@@ -116,6 +121,7 @@ class Pickler(Base):
         # A plain dict: cloudpickle's ChainMap costs every instance that is pickled a microsecond.
         self.dispatch_table = {**copyreg.dispatch_table, **_REDUCERS, **self.by_type}
         super().__init__(file, protocol=5, buffer_callback=buffer_callback)
+        self.defined: dict[type, list[_Call]] = {}
         self._definitions: dict[type, Definition] = {}
 
     def reducer_override(self, obj: Any) -> Any:
@@ -124,6 +130,8 @@ class Pickler(Base):
             return self.reduce_class(obj) if travels_by_value(obj) else super().reducer_override(obj)
         if kind is FunctionType:
             return NotImplemented if obj in _OF_CLOUDPICKLE or by_reference(obj) else self._dynamic_function_reduce(obj)
+        if kind in self.defined and not issubclass(kind, Enum) and (bare := reduce_bare(obj)):
+            return bare
         if kind.__reduce_ex__ is object.__reduce_ex__ and kind.__reduce__ is object.__reduce__:
             if kind is object:
                 return reduce_plain_object(obj)
@@ -199,10 +207,10 @@ class DefinitionPickler(Pickler):
 
     def __init__(self, file: Any, *, is_text_resolved: bool) -> None:
         super().__init__(file)
-        self.defined: dict[type, list[_Call]] = {}
         self._is_text_resolved = is_text_resolved
         self._of_functions: list[_Call] = []
         self._before_the_rest: int | None = None
+        self._harmless: set[type] = {*_HOLDERS, *_CODE, *_ATOMS}
 
     def rest(self) -> "list[_Call]":
         """What is still to be written. The classes that were met first stand on those that were met later."""
@@ -212,10 +220,6 @@ class DefinitionPickler(Pickler):
     def is_complete(self) -> bool:
         """Whether all classes were written before the rest."""
         return len(self.defined) == self._before_the_rest
-
-    def reducer_override(self, obj: Any) -> Any:
-        bare = reduce_bare(obj) if type(obj) in self.defined and not isinstance(obj, Enum) else None
-        return bare or super().reducer_override(obj)
 
     def reduce_class(self, cls: type) -> tuple[Any, ...]:
         if cls in copies or subscripted(cls) is not None:
@@ -233,24 +237,41 @@ class DefinitionPickler(Pickler):
 
     def _dynamic_function_reduce(self, func: FunctionType) -> Any:
         reduced = super()._dynamic_function_reduce(func)
-        if reduced[0] is not cloudpickle._make_function:
+        make, arguments, state, *others = reduced
+        if make is not cloudpickle._make_function or not self._must_wait(state):
             return reduced
-        attributes, slots = reduced[2]
-        attributes, more = self._parted(attributes)
-        names, late_names = self._parted(slots.pop("__globals__"))
-        slots, late_slots = self._parted(slots)
-        none = {"__closure__": None, "_cloudpickle_submodules": ()}
-        if more or late_names or late_slots:
-            state = more, {**none, **late_slots, "__globals__": late_names}
-            self._of_functions.append(_Call(cloudpickle._function_setstate, func, state))
-        return *reduced[:2], (attributes, {**none, **slots, "__globals__": names}), *reduced[3:]
+        (attributes, more), (slots, late_slots) = map(self._parted, state)
+        names, late_names = self._parted(state[1]["__globals__"])
+        none: dict[str, Any] = {"__globals__": {}, "__closure__": None, "_cloudpickle_submodules": ()}
+        later = more, none | late_slots | {"__globals__": late_names}
+        self._of_functions.append(_Call(cloudpickle._function_setstate, func, later))
+        return make, arguments, (attributes, none | slots | {"__globals__": names}), *others
 
     def _parted(self, attributes: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
         """What can be set at once, and what is for the rest."""
-        if self._before_the_rest is not None:
+        if not self._must_wait(attributes):
             return attributes, {}
-        later = {name: one for name, one in attributes.items() if _leads_to_instances(one)}
+        later = {name: one for name, one in attributes.items() if self._must_wait(one)}
         return {name: one for name, one in attributes.items() if name not in later}, later
+
+    def _must_wait(self, value: object) -> bool:
+        """Whether a value holds what code makes that isn't there yet: instances of classes, or generic ones."""
+        level, seen = [] if self._before_the_rest is not None else [value], set[int]()
+        while level:
+            if any(self._is_made_by_code(kind, level) for kind in set(map(type, level)) - self._harmless):
+                return True
+            holders = [one for one in level if type(one) in _HOLDERS and id(one) not in seen]
+            seen.update(map(id, holders))
+            level = gc.get_referents(*holders)
+        return False
+
+    def _is_made_by_code(self, kind: type, level: list[Any]) -> bool:
+        if issubclass(kind, type):
+            return any(subscripted(one) is not None for one in level if type(one) is kind)
+        if kind in _WEAK or (not issubclass(kind, Enum) and travels_by_value(kind)):
+            return True
+        self._harmless.add(kind)
+        return False
 
 
 class _Rest:
@@ -271,22 +292,3 @@ class _Call:
 
     def __reduce__(self) -> tuple[Any, ...]:
         return self._call
-
-
-def _leads_to_instances(value: object) -> bool:
-    """Whether a value holds what code makes that is sent along: instances of its classes, or generic ones."""
-    level, seen = [value], set[int]()
-    while level:
-        if any(map(_is_made_by_code, level)):
-            return True
-        holders = [one for one in level if type(one) in _HOLDERS and id(one) not in seen]
-        seen.update(map(id, holders))
-        level = gc.get_referents(*holders)
-    return False
-
-
-def _is_made_by_code(value: object) -> bool:
-    kind = type(value)
-    if isinstance(value, type):
-        return subscripted(value) is not None
-    return kind is not FunctionType and not issubclass(kind, Enum) and travels_by_value(kind)

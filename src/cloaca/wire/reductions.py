@@ -12,6 +12,7 @@ import os
 import pickle
 import sys
 import typing
+import weakref
 from collections.abc import Callable
 from enum import Enum, Flag
 from types import FunctionType
@@ -138,6 +139,10 @@ def _type_parameter(kind: Any, name: str, given: dict[str, Any], identity: str) 
     return cloudpickle._lookup_class_or_track(identity, kind(name, *constraints, **options))
 
 
+def _reduce_weak(mapping: Any) -> Any:
+    return type(mapping), (dict(mapping),)
+
+
 def _reduce_forward_reference(value: Any) -> Any:
     """Without what it was found to mean, which may lead to itself."""
     how = {name: getattr(value, f"__forward_{name}__") for name in ("is_argument", "module", "is_class")}
@@ -164,6 +169,8 @@ BY_TYPE: dict[type, Callable[[Any], Any]] = {
     **dict.fromkeys(DESCRIPTORS, reduce_descriptor),
     typing.NewType: _reduce_new_type,
     typing.ForwardRef: _reduce_forward_reference,
+    weakref.WeakKeyDictionary: _reduce_weak,
+    weakref.WeakValueDictionary: _reduce_weak,
 }
 
 
