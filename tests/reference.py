@@ -4,7 +4,7 @@
 of the design, read aloud. `graphs`, `inputs`, `diffs` and `tales` draw what they are tried on.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from graphlib import TopologicalSorter
@@ -32,21 +32,29 @@ class Model:
         self.graph = graph
         self.inputs = inputs
         self.writes: dict[str, dict[str, Version]] = {task: {} for task, _ in graph}
+        self.completed: set[str] = set()
         self.orders: dict[str, list[str]] = {}
         dependencies = dict(graph)
         for task in TopologicalSorter(dependencies).static_order():
-            self.orders[task] = self._merge_order(dependencies[task])
+            self.orders[task] = self.merge_order(dependencies[task])
 
-    def _merge_order(self, dependencies: Sequence[str]) -> list[str]:
+    def merge_order(self, dependencies: Sequence[str]) -> list[str]:
         """For each dependency as listed, first that dependency's own order, then itself; repeats dropped."""
         with_repeats = [task for listed in dependencies for task in (*self.orders[listed], listed)]
         return list(dict.fromkeys(with_repeats))
 
+    def order_at_the_end(self, completed: Collection[str]) -> list[str]:
+        """That of a task which depends on all sinks: the completed tasks that no completed task follows."""
+        ended_well = [task for task, _ in self.graph if task in completed]
+        sinks = [task for task in ended_well if not any(task in self.orders[other] for other in ended_well)]
+        return self.merge_order(sinks)
+
     def record(self, task: str, diff: Diff) -> None:
-        """Writing the very bytes that the task saw is no write; nor is removing what isn't there.
+        """The task has completed. Writing the very bytes that it saw is no write; nor is removing what isn't there.
 
         Where it saw several versions, or one in conflict, any write is one: only who merges them knows better.
         """
+        self.completed.add(task)
         for key, payload in diff.items():
             seen = self.candidates(task, key) or (Version(task, None),)
             if len(seen) > 1 or seen[0].rivals or seen[0].payload != payload:
@@ -59,9 +67,9 @@ class Model:
         return self._visible(lambda key: self.candidates(task, key))
 
     def final(self) -> Visible:
-        """The end of the run: all tasks, by order of definition."""
-        defined = [task for task, _ in self.graph]
-        return self._visible(lambda key: self._versions(self._unsuperseded(self._writers(defined, key)), key))
+        """The end of the run."""
+        order = self.order_at_the_end(self.completed)
+        return self._visible(lambda key: self._versions(self._unsuperseded(self._writers(order, key)), key))
 
     def _writers(self, tasks: Sequence[str], key: str) -> list[str]:
         return [task for task in tasks if key in self.writes[task]]
@@ -146,7 +154,8 @@ class Reference:
 
     def __init__(self, tale: Tale) -> None:
         self.tale = tale
-        self.orders = Model(tale.graph, {}).orders
+        self.model = Model(tale.graph, {})
+        self.orders = self.model.orders
         self.saw: dict[str, Any] = {}
         self.wrote: dict[str, Any] = {}
         self.key = Key(self._given(), tale.given, self.saw, self.wrote)
@@ -157,7 +166,8 @@ class Reference:
         return self._by_rule(self._writers(self.key, self.orders[task]))
 
     def final(self) -> Any:
-        return self._by_rule(self._writers(self.key, [task for task, _ in self.tale.graph]))
+        completed = [task for task, action in self.tale.actions.items() if action]
+        return self._by_rule(self._writers(self.key, self.model.order_at_the_end(completed)))
 
     def _given(self) -> Any:
         if len(self.tale.given) > 1:
@@ -249,8 +259,11 @@ class Reference:
             return values[0]
         base = self._value(key, self._common(writers))
         changes = [(key.saw[task], key.wrote[task]) for task in self._later(writers)]
-        if type(base) is list and all(is_extension(*change) for change in changes):
-            return [*base, *(element for change in changes for element in addition(*change))]
+        if key is self.key:  # a list in a dict is another thing
+            changes = [(empty_unless_list(saw), wrote) for saw, wrote in changes]
+        start = empty_unless_list(base) if key is self.key else base
+        if type(start) is list and all(is_extension(*change) for change in changes):
+            return [*start, *(element for change in changes for element in addition(*change))]
         if all(equal(values[0], value) for value in values):
             return values[0]
         if base is CONFLICT:
@@ -258,8 +271,6 @@ class Reference:
         settled: Any = CONFLICT
         if all(type(value) is dict for value in values):
             settled = self._members(key, base, writers)
-        elif all(type(value) is list for value in values) and type(base) is not list:
-            settled = self._lists(key, writers)
         return self._otherwise(values) if settled is CONFLICT else settled
 
     def _otherwise(self, values: list[Any]) -> Any:
@@ -292,31 +303,6 @@ class Reference:
         before = [wrote for other, wrote in member.wrote.items() if other in self.orders[task]]
         return any(value is not ABSENT for value in (*member.offered, *before, member.wrote[task]))
 
-    def _lists(self, key: Key, writers: list[str]) -> Any:
-        """The lists of branches that share no later write, one after the other, equal ones once."""
-        distinct: list[list[Any]] = []
-        for group in self._groups(writers):
-            candidates = self._candidates(group)
-            changes = [(key.saw[task], key.wrote[task]) for task in group]
-            built = key.wrote[candidates[0]] if len(candidates) == 1 else grown(changes)
-            if built is None:
-                return CONFLICT
-            if not any(equal(built, other) for other in distinct):
-                distinct.append(built)
-        return [element for built in distinct for element in built]
-
-    def _groups(self, writers: list[str]) -> list[list[str]]:
-        """The later writes, those of one group together, by each group's first candidate."""
-        later = self._later(writers)
-        groups: list[set[str]] = []
-        for candidate in self._candidates(writers):
-            group = {candidate, *(task for task in later if task in self.orders[candidate])}
-            sharing = [other for other in groups if other & group]
-            place = groups.index(sharing[0]) if sharing else len(groups)
-            groups = [other for other in groups if other not in sharing]
-            groups.insert(place, group.union(*sharing))
-        return [[task for task in later if task in group] for group in groups]
-
 
 COMBINING = ("sum", "concat", "union")
 
@@ -347,22 +333,13 @@ def member_of(value: Any, name: str) -> Any:
     return value.get(name, ABSENT) if type(value) is dict else ABSENT
 
 
+def empty_unless_list(value: Any) -> Any:
+    """No list counts as an empty one. A conflict is neither."""
+    return value if type(value) is list or value is CONFLICT else []
+
+
 def is_extension(saw: Any, wrote: Any) -> bool:
     return type(saw) is type(wrote) is list and equal(wrote[: len(saw)], saw)
-
-
-def is_own_list(saw: Any, wrote: Any) -> bool:
-    """A list that began here, or that goes on where the one that was seen ended."""
-    return is_extension(saw, wrote) or (type(wrote) is list and type(saw) is not list and saw is not CONFLICT)
-
-
-def grown(changes: Sequence[tuple[Any, Any]]) -> list[Any] | None:
-    """All that was added by writes which made lists or extended them. Which of equal ones count is not clear."""
-    made = [wrote for saw, wrote in changes if type(saw) is not list]
-    is_clear = not any(equal(one, other) for place, one in enumerate(made) for other in made[:place])
-    if not is_clear or not all(is_own_list(*change) for change in changes):
-        return None
-    return [element for change in changes for element in addition(*change)]
 
 
 def addition(saw: Any, wrote: Any) -> Any:

@@ -34,7 +34,9 @@ class Story:
     def model(self) -> Model:
         model = Model(self.graph, self.inputs)
         for task in self.plan().names:
-            model.record(task, self.diffs[task] or {})
+            diff = self.diffs[task]
+            if diff is not None:
+                model.record(task, diff)
         return model
 
 
@@ -238,12 +240,12 @@ def told_writers(told: Told) -> list[tuple[str, list[str]]]:
 DIAMOND: Graph = [("root", []), ("left", ["root"]), ("right", ["root"]), ("join", ["right", "left"])]
 
 
-def test_candidates_come_as_the_join_lists_its_dependencies_and_at_the_end_as_defined() -> None:
+def test_candidates_come_as_the_join_lists_its_dependencies_also_at_the_end() -> None:
     _, history = told(DIAMOND, {"left": {"k": b"1"}, "right": {"k": b"2"}}, k=b"0")
     candidates = history.candidates(3, "k")
     assert writers(candidates) == ["right", "left"]
     assert told_writers(history.versions(3, "k")) == [(INPUT, []), ("right", [INPUT]), ("left", [INPUT])]
-    assert told_writers(history.final()["k"]) == [(INPUT, []), ("left", [INPUT]), ("right", [INPUT])]
+    assert told_writers(history.final()["k"]) == [(INPUT, []), ("right", [INPUT]), ("left", [INPUT])]
 
 
 def test_a_write_supersedes_those_of_its_ancestors_through_tasks_that_wrote_nothing() -> None:
@@ -307,10 +309,10 @@ def test_what_a_writer_saw_is_told_in_the_order_that_it_has_there() -> None:
     assert told_writers(history.versions(4, "k")) == [("l", []), ("r", []), ("both", ["r", "l"]), ("other", [])]
 
 
-def test_a_writer_defined_after_a_task_that_follows_it_stands_after_it_at_the_end() -> None:
+def test_a_writer_stands_before_a_task_that_follows_it_also_where_it_is_defined_later() -> None:
     graph = [("late", ["early"]), ("side", []), ("early", [])]
     _, history = told(graph, {task: {"k": task.encode()} for task in ("late", "side", "early")})
-    assert told_writers(history.final()["k"]) == [("late", ["early"]), ("side", []), ("early", [])]
+    assert told_writers(history.final()["k"]) == [("early", []), ("late", ["early"]), ("side", [])]
 
 
 def test_superseded_writes_come_in_the_merge_order_too() -> None:

@@ -1,7 +1,9 @@
 """Merging as a program meets it: rules given to a workflow, on worker processes and in the calling thread alike."""
 
+import copy
 import os
 import pickle
+from collections import OrderedDict
 from collections.abc import Callable
 from enum import StrEnum
 from pathlib import Path
@@ -87,7 +89,7 @@ def test_a_rule_may_be_a_closure_and_sees_the_base(execute: Execute) -> None:
         merge={"total": spread, "seen": cloaca.merge.last},
     )
     assert result.final_context["seen"] == [200, 100]
-    assert result.final_context["total"] == [100, 200]
+    assert result.final_context["total"] == [200, 100]
 
 
 def test_what_a_rule_uses_is_read_when_execute_is_called(execute: Execute) -> None:
@@ -122,9 +124,9 @@ def test_a_key_may_be_a_member_of_an_enum(execute: Execute) -> None:
 
 def test_a_copy_that_is_returned_writes_nothing_that_it_did_not_set(execute: Execute) -> None:
     def copying(context: Context) -> Context:
-        copy = context.copy()
-        copy.set("done", True)
-        return copy
+        mine = context.copy()
+        mine.set("done", True)
+        return mine
 
     result = execute(
         ("a", [], setting("took", 1)),
@@ -134,6 +136,33 @@ def test_a_copy_that_is_returned_writes_nothing_that_it_did_not_set(execute: Exe
     )
     assert result.final_context["took"] == {"a": 1, "b": 2}
     assert result.final_context["done"]
+
+
+@pytest.mark.parametrize("twin", [Context.copy, copy.copy, copy.deepcopy])
+def test_what_was_removed_in_a_copy_that_is_returned_is_removed(execute: Execute, twin: Any) -> None:
+    def copying(context: Context) -> Context:
+        mine: Context = twin(context)
+        del mine["gone"]
+        mine.set("set and gone", 1)
+        mine.remove("set and gone")
+        mine.set("done", True)
+        context.set("kept", 2)
+        return mine
+
+    result = execute(("a", [], copying), given={"gone": 1, "stays": 1})
+    assert result.final_context.to_dict() == {"stays": 1, "kept": 2, "done": True}
+
+
+def test_a_copy_that_is_returned_may_remove_only_what_the_task_declares(runner: DefaultRunner) -> None:
+    def copying(context: Context) -> Context:
+        mine = context.copy()
+        del mine["gone"]
+        return mine
+
+    for writes, status in ((["gone"], "Completed"), (["other"], "Failed")):
+        with cloaca.WorkflowBuilder("declared", check="off"):
+            cloaca.task(id="a", writes=writes)(copying)
+        assert runner.execute("declared", Context({"gone": 1})).status == status
 
 
 def test_one_error_for_several_conflicts_has_all_of_the_first(execute: Execute) -> None:
@@ -366,7 +395,7 @@ def test_a_workflow_may_settle_by_order(execute: Execute, on_conflict: str, valu
         on_conflict=on_conflict,
     )
     assert result.final_context["seen"] == value
-    assert result.final_context["total"] == (1 if on_conflict == "first" else 2), "in the order of definition"
+    assert result.final_context["total"] == value
     assert result.merges == {}
     assert result.conflicts == {}
 
@@ -476,3 +505,137 @@ def test_the_version_of_a_workflow_tells_of_its_rules() -> None:
 def test_the_input_is_no_task() -> None:
     with pytest.raises(ValueError, match="'the input' stands for what a run is given"), cloaca.WorkflowBuilder("w"):
         cloaca.task(id="the input")(nothing)
+
+
+# ---- lists that nobody saw -----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("values", [(0.5, 0.6, 0.7), (0.5, 0.5, 0.8), (0.5, 0.5, 0.5)])
+def test_no_addition_is_lost_because_another_one_is_equal(execute: Execute, values: tuple[float, ...]) -> None:
+    def adding(value: float) -> Callable[[Context], None]:
+        return lambda context: context.set("scores", [*context.get("scores", []), value])
+
+    folds: list[Task] = [(f"fold {n}", [], adding(value)) for n, value in enumerate(values)]
+    join: Task = ("join", [name for name, _, _ in folds], lambda context: context.set("seen", context["scores"]))
+    result = execute(*folds, join)
+    assert result.final_context["seen"] == result.final_context["scores"] == list(values)
+    assert result.merges == {"scores": "list"}
+
+
+def test_lists_that_mapped_tasks_collect_under_one_key_are_all_there(runner: DefaultRunner) -> None:
+    with cloaca.WorkflowBuilder("mapped", check="off"):
+        for name in ("one", "two"):
+            cloaca.task(id=name, for_each="items")(lambda context, item: context.set("found", 0))
+    assert runner.execute("mapped", Context({"items": [1, 2, 3]})).final_context["found"] == [0] * 6
+
+
+def test_a_list_in_a_dict_that_nobody_saw_is_a_value_and_the_message_says_what_would_settle_it(
+    execute: Execute,
+) -> None:
+    def putting(row: int) -> Callable[[Context], None]:
+        return changing("total", lambda total: {**(total or {}), "north": {"rows": [row]}})
+
+    result = execute(("a", [], putting(1)), ("b", [], putting(2)))
+    assert "don't combine, at ['north']['rows']:" in str(result.conflicts["total"])
+    assert "put a list (an empty one will do) there in a task before all of them" in str(result.conflicts["total"])
+    assert execute(("a", [], putting(1)), ("b", [], putting(1))).final_context["total"] == {"north": {"rows": [1]}}
+
+
+# ---- the order of an OrderedDict -----------------------------------------------------------------------------------
+
+
+def moving(member: str) -> Callable[[Context], None]:
+    def move(context: Context) -> None:
+        total = context["total"]
+        total.move_to_end(member)
+        context["total"] = total
+
+    return move
+
+
+@pytest.mark.parametrize(
+    ("other", "members"),
+    [
+        (changing("total", lambda total: OrderedDict(total, d=4)), "bcad"),
+        (changing("total", lambda total: OrderedDict(total, a=9)), "bca"),
+        (changing("total", lambda _: OrderedDict(a=1, c=3)), "ca"),
+        (moving("a"), "bca"),
+        (moving("b"), None),
+    ],
+)
+def test_members_that_one_branch_put_in_another_order_are_in_that_order(
+    execute: Execute, other: Callable[[Context], None], members: str | None
+) -> None:
+    result = execute(("a", [], moving("a")), ("b", [], other), given={"total": OrderedDict(a=1, b=2, c=3)})
+    if members is None:
+        assert list(result.conflicts) == ["total"]
+    else:
+        assert "".join(result.final_context["total"]) == members
+
+
+# ---- the end of a run is a task after all sinks --------------------------------------------------------------------
+
+
+def beginning(value: Any) -> Callable[[Context], None]:
+    return nothing if value is None else setting("total", value)
+
+
+@pytest.mark.parametrize(
+    ("options", "start", "change"),
+    [
+        pytest.param({}, ["base"], lambda value, name: [*value, name], id="list"),
+        pytest.param({}, None, lambda _, name: [name], id="list from nothing"),
+        pytest.param({"merge": {"total": cloaca.merge.first}}, None, lambda _, name: name, id="first"),
+        pytest.param({"merge": {"total": cloaca.merge.last}}, None, lambda _, name: name, id="last"),
+        pytest.param({"merge": {"total": cloaca.merge.concat}}, None, lambda _, name: name, id="concat"),
+        pytest.param({"merge": {"total": cloaca.merge.by_task}}, None, lambda _, name: name, id="by_task"),
+        pytest.param(
+            {"merge": {"total": cloaca.merge.sum}},
+            1e16,
+            lambda value, name: value + {"a": 1.0, "b": -1e16}[name],
+            id="floats",
+        ),
+        pytest.param(
+            {"merge": {"total": lambda _base, values: list(values)}}, None, lambda _, name: name, id="a rule of users"
+        ),
+        pytest.param({"on_conflict": "first"}, None, lambda _, name: name, id="on_conflict first"),
+        pytest.param({"on_conflict": "last"}, None, lambda _, name: name, id="on_conflict last"),
+        pytest.param({}, {}, lambda value, name: {**value, name: 1}, id="members"),
+        pytest.param({}, None, lambda _, name: name, id="conflict"),
+    ],
+)
+def test_the_only_sink_a_task_after_a_copy_and_the_final_context_agree(
+    runner: DefaultRunner, options: dict[str, Any], start: Any, change: Callable[[Any, str], Any]
+) -> None:
+    def look(context: Context, key: str) -> str:
+        try:
+            return repr(list(context[key].items()) if isinstance(context[key], dict) else context[key])
+        except MergeConflict as conflict:
+            return repr([writer.removeprefix("x.") for writer in conflict.writers])
+
+    with cloaca.WorkflowBuilder("alone", check="off", **options) as part:
+        cloaca.task(id="begin")(beginning(start))
+        for name in "ab":
+            cloaca.task(id=name, dependencies=["begin"])(
+                lambda context, name=name: context.set("total", change(context.get("total"), name))
+            )
+        cloaca.task(id="sink", dependencies=["b", "a"])(lambda context: context.set("seen", look(context, "total")))
+    with cloaca.WorkflowBuilder("whole", check="off", on_conflict=options.get("on_conflict")) as whole:
+        copied = whole.add_workflow(part, prefix="x")
+        after = cloaca.task(id="after", dependencies=[*copied.leaves])
+        after(lambda context: context.set("seen", look(context, "x.total")))
+    final = runner.execute("alone").final_context
+    around = runner.execute("whole").final_context
+    assert {look(final, "total"), look(around, "x.total"), around["seen"], around["x.seen"]} == {final["seen"]}
+
+
+def test_a_completed_task_before_a_failed_one_is_a_sink(execute: Execute) -> None:
+    """`gone` would have listed `b` first; nothing of it counts, its listing neither."""
+
+    def failing(context: Context) -> None:
+        raise RuntimeError("no")
+
+    result = execute(
+        ("a", [], setting("total", ["a"])), ("b", [], setting("total", ["b"])), ("gone", ["b", "a"], failing)
+    )
+    assert result.final_context["total"] == ["a", "b"]

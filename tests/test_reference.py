@@ -36,7 +36,8 @@ Deeds = Mapping[str, Action]
 def reference(
     graph: Graph, *given_: Any, rule: Rule = None, on_conflict: str = "keep", deeds: Deeds | None = None, **more: Action
 ) -> Reference:
-    return Reference(Tale(graph, {**(deeds or {}), **more}, given_, rule, on_conflict))
+    idle: Deeds = {task: ("rewrite",) for task, _ in graph}
+    return Reference(Tale(graph, {**idle, **(deeds or {}), **more}, given_, rule, on_conflict))
 
 
 def joined(
@@ -79,11 +80,16 @@ def test_removing_what_is_not_there_is_no_write() -> None:
     assert joined(TWO, a=("remove",), b=("set", 1)) == 1
 
 
-def test_the_order_is_that_of_the_listing_and_in_the_end_of_definition() -> None:
-    graph = [("a", []), ("b", []), ("join", ["b", "a"])]
-    told = reference(graph, a=("set", [1]), b=("set", [2]))
-    assert told.at("join") == [2, 1]
-    assert told.final() == [1, 2]
+def test_the_order_is_that_of_the_listing() -> None:
+    assert joined([("a", []), ("b", []), ("join", ["b", "a"])], a=("set", [1]), b=("set", [2])) == [2, 1]
+
+
+def test_the_end_lists_the_sinks_in_the_order_of_definition() -> None:
+    graph = [("end", ["c", "b"]), ("a", []), ("b", []), ("c", [])]
+    told: Deeds = {name: ("set", [name]) for name in "abc"}
+    assert reference(graph, deeds=told).final() == ["c", "b", "a"]
+    failed: dict[str, Action | None] = {**told, "end": None}
+    assert Reference(Tale(graph, failed)).final() == ["a", "b", "c"]
 
 
 # ---- 2 to 6 --------------------------------------------------------------------------------------------------------
@@ -97,7 +103,7 @@ def test_the_order_is_that_of_the_listing_and_in_the_end_of_definition() -> None
         pytest.param([1], ("set", [3]), ("set", [3]), [3], id="equal lists"),
         pytest.param([1], ("append", 2), ("remove",), CONFLICT, id="extended and removed"),
         pytest.param(0, ("set", [1]), ("set", [2]), [1, 2], id="the base is no list"),
-        pytest.param(0, ("set", [1]), ("set", [1]), [1], id="the base is no list, and they agree"),
+        pytest.param(0, ("set", [1]), ("set", [1]), [1, 1], id="the base is no list, and they are equal"),
         pytest.param(0, ("set", 1), ("set", 1), 1, id="equal"),
         pytest.param(0, ("set", 1), ("set", 2), CONFLICT, id="unequal"),
         pytest.param(0, ("set", 1), ("set", True), CONFLICT, id="equal to Python, not of one type"),
@@ -113,6 +119,8 @@ def test_the_order_is_that_of_the_listing_and_in_the_end_of_definition() -> None
         pytest.param(
             {"x": [1]}, ("within", "x", ("append", 2)), ("within", "x", ("append", 3)), {"x": [1, 2, 3]}, id="nested"
         ),
+        pytest.param({}, ("put", "x", [1]), ("put", "x", [1]), {"x": [1]}, id="equal lists in a dict, where none was"),
+        pytest.param({}, ("put", "x", [1]), ("put", "x", [2]), CONFLICT, id="lists in a dict, where none was"),
         pytest.param({1}, ("add", 2), ("add", 3), CONFLICT, id="sets have a rule of their own only if asked for"),
     ],
 )
@@ -120,22 +128,34 @@ def test_two_branches(given_: Any, a: Action, b: Action, value: Any) -> None:
     assert agree(joined(TWO, given_, a=a, b=b), value)
 
 
-def test_equal_lists_of_separate_branches_are_concatenated_once() -> None:
+def test_where_there_was_no_list_all_additions_count_also_equal_ones() -> None:
     graph = [*[(name, []) for name in "abc"], ("join", ["a", "b", "c"])]
-    assert joined(graph, a=("set", [1]), b=("set", [2]), c=("set", [1])) == [1, 2]
+    assert joined(graph, a=("set", [1]), b=("set", [2]), c=("set", [1])) == [1, 2, 1]
 
 
 def test_lists_of_branches_that_share_a_write_have_it_once() -> None:
     """`c` and `d` both go on from what `b` began, only `c` knows what `a` began, and `e` knows of nobody."""
     graph: Graph = [*CROSSED[:-1], ("e", []), ("join", ["c", "e", "d"])]
     began: Deeds = {"a": ("set", [1]), "b": ("set", [2]), "e": ("set", [5])}
-    assert joined(graph, deeds=began, c=("append", 3), d=("append", 4)) == [1, 2, 3, 4, 5]
+    assert joined(graph, deeds=began, c=("append", 3), d=("append", 4)) == [1, 2, 3, 5, 4]
     assert joined(graph, deeds=began, c=("append", 3), d=("set", [4])) is CONFLICT, "d did more than to go on"
 
 
-def test_a_list_that_began_without_the_base_does_not_extend_it() -> None:
-    """Both candidates know what `b` began, and only `c` what `a` began: that isn't an addition to a list."""
-    assert joined(CROSSED, a=("set", [1]), b=("set", [2]), c=("append", 3), d=("append", 4)) is CONFLICT
+def test_a_list_that_began_without_the_base_is_an_addition() -> None:
+    """Both candidates know what `b` began, which is the base, and only `c` what `a` began."""
+    assert joined(CROSSED, a=("set", [1]), b=("set", [2]), c=("append", 3), d=("append", 4)) == [2, 1, 3, 4]
+
+
+def test_a_list_that_one_branch_began_and_replaced_is_no_addition() -> None:
+    graph: Graph = [("a", []), ("b", ["a"]), ("c", []), ("join", ["b", "c"])]
+    assert joined(graph, a=("set", [1]), b=("set", [2]), c=("set", [3])) is CONFLICT
+
+
+def test_a_list_in_a_dict_is_extended_once_it_was_seen() -> None:
+    """`c` and `d` both go on from the list that `b` put there."""
+    began: Deeds = {"b": ("put", "x", [1])}
+    two, three = ("within", "x", ("append", 2)), ("within", "x", ("append", 3))
+    assert joined(CROSSED, {}, deeds=began, c=two, d=three) == {"x": [1, 2, 3]}
 
 
 def test_what_both_candidates_know_is_the_base() -> None:

@@ -252,7 +252,6 @@ def test_every_way_to_change_a_context_ends_under_the_prefix(runner: DefaultRunn
         whole.add_workflow(other, prefix="north")
     assert execute(runner, whole).final_context.to_dict() == {
         **{f"north.{key}": value for key, value in {"a": 10, "d": 5, "e": 6}.items()},
-        "north.b": 2,  # to leave a key out of what is returned doesn't remove it
         "north.c": 3,  # it is set again by what is returned
         "north.f": 7,
         "north.pickled": {"a": 10, "b": 2, "c": 3, "d": 5, "e": 6},
@@ -565,11 +564,11 @@ def test_copies_that_get_several_values_each_merge_their_own(runner: DefaultRunn
     whole = builder()
     before = [*_two_lists(whole, "a"), *_two_lists(whole, "b")]
     with whole:
-        task(id="c", dependencies=["b 2"])(lambda context: context.set("b", [3]))
+        task(id="c", dependencies=["b 2"])(lambda context: context.set("b", [*context["b"], 3]))
         whole.add_workflow(other, prefix="x", dependencies=before, inputs={"rows": "a"})
         whole.add_workflow(other, prefix="y", dependencies=[*before, "c"], inputs={"rows": "b"})
     final = execute(runner, whole).final_context
-    assert (final["x.seen"], final["y.seen"]) == ([1, 2], [1, 3])
+    assert (final["x.seen"], final["y.seen"]) == ([1, 2], [1, 2, 3])
 
 
 def test_what_is_kept_by_task_is_passed_in_so_even_from_one(runner: DefaultRunner) -> None:
@@ -635,6 +634,43 @@ def test_what_settles_a_conflict_that_was_passed_in(runner: DefaultRunner) -> No
     assert "merge={'q': cloaca.merge.sum}" in str(error)
     assert str(pickle.loads(pickle.dumps(error))) == str(error)
     assert execute(runner, whole(merge={"q": cloaca.merge.sum})).final_context["x.seen"] == 3
+
+
+@pytest.mark.parametrize("on_conflict", [None, "first", "last"])
+def test_what_is_in_conflict_whatever_on_conflict_says_is_so_in_a_copy(runner: DefaultRunner, on_conflict: Any) -> None:
+    """Also in a copy of the copy, and where a branch in there has set it."""
+
+    def picky(base: Any, values: Any) -> Any:
+        raise ValueError("no")
+
+    with builder(on_conflict=on_conflict) as innermost:
+        task(id="look")(lambda context: context.set("seen", context["rows"]))
+    with builder(on_conflict=on_conflict) as part:
+        task(id="look")(lambda context: context.set("seen", context["rows"]))
+        task(id="change")(lambda context: context.set("rows", 3))
+        task(id="other")(lambda context: context.set("rows", 4))
+        task(id="join", dependencies=["change", "other"])(lambda context: context.set("joined", context["rows"]))
+        part.add_workflow(innermost, prefix="y", inputs={"rows": "rows"})
+    with builder(on_conflict=on_conflict, merge={"q": picky}) as whole:
+        task(id="one")(lambda context: context.set("q", 1))
+        task(id="two")(lambda context: context.set("q", 2))
+        whole.add_workflow(part, prefix="x", inputs={"rows": "q"}, dependencies=["one", "two"])
+    result = execute(runner, whole)
+    assert set(result.conflicts) == ({"q", "x.rows"})
+    for task_id in ("x.look", "x.y.look"):
+        assert "combine (ValueError: no)" in str(result.tasks[task_id].error)
+    assert result.tasks["x.join"].status == "Failed"
+
+
+def test_a_task_outside_that_is_called_like_one_inside_has_an_entry_of_its_own(runner: DefaultRunner) -> None:
+    with builder(merge={"score": cloaca.merge.by_task}) as part:
+        task(id="clean")(lambda context: context.set("score", 1))
+        task(id=".clean")(lambda context: context.set("score", 2))
+    with builder() as whole:
+        task(id="clean")(lambda context: context.set("x.score", 3))
+        task(id="other")(lambda context: context.set("x.score", 4))
+        whole.add_workflow(part, prefix="x", dependencies=["clean", "other"])
+    assert execute(runner, whole).final_context["x.score"] == {"clean": 1, ".clean": 2, "..clean": 3, "other": 4}
 
 
 def test_a_conflict_inside_is_named_as_the_code_names_it_and_in_full_outside(runner: DefaultRunner) -> None:

@@ -275,13 +275,18 @@ class DecodeError(CloacaError):
         self.writer = writer
 
 
-def _ways_to_settle(key: str, rule: str, source: str) -> str:
+def _ways_to_settle(key: str, rule: str, source: str, start: str) -> str:
     by_hand = f"  context.set({key!r}, ...)"
     if source:
         return (
             f"It was passed in from key {source!r} of the whole workflow. To settle it, give {source!r} a merge rule "
             f"there, or a value in a task before the copy:\n  WorkflowBuilder(..., merge={{{source!r}: "
             f"cloaca.merge.{rule or 'last'}}})\n  context.set({source!r}, ...)"
+        )
+    if start:
+        return (
+            f"To settle it, put {start} there in a task before all of them, so that each adds to it; or give the key a "
+            f"value in a task that comes after all of them:\n{by_hand}"
         )
     if not rule:
         return f"To settle it, give the key a value in a task that comes after all of them:\n{by_hand}"
@@ -311,6 +316,7 @@ class MergeConflict(CloacaError):  # noqa: N818 - a conflict is a value of the c
         rule: str = "by_task",
         reason: str | None = None,
         source: str = "",
+        start: str = "",
     ) -> None:
         places = places or ("",) * len(writers)
         rows = [
@@ -321,7 +327,7 @@ class MergeConflict(CloacaError):  # noqa: N818 - a conflict is a value of the c
             rows.append(f"\n  ... and {len(writers) - SHOWN_WRITERS} more")
         super().__init__(
             f"Key {key!r} has {len(writers)} concurrent values that don't combine{f', at {path}' if path else ''}"
-            f"{f' ({reason})' if reason else ''}:{''.join(rows)}\n{_ways_to_settle(key, rule, source)}"
+            f"{f' ({reason})' if reason else ''}:{''.join(rows)}\n{_ways_to_settle(key, rule, source, start)}"
         )
         self.key = key
         self.writers = writers

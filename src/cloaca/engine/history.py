@@ -27,7 +27,7 @@ from collections.abc import Set as AbstractSet
 from itertools import islice, permutations
 
 from cloaca.engine.ancestry import FEW, Ancestry
-from cloaca.engine.order import MergeOrder
+from cloaca.engine.order import MergeOrder, sinks
 from cloaca.engine.passing import NOTHING_PASSED, Passed, Passing
 from cloaca.engine.plan import Plan
 from cloaca.engine.telling import PlaceOf, Telling, Told
@@ -66,12 +66,13 @@ class History:
         self._passed = Passed(passing, collected)
         self._ancestry = Ancestry(plan)
         self._order = MergeOrder(plan)
-        self._telling = Telling(self._order, plan.defined, place_of, ruled)
+        self._telling = Telling(self._order, plan.predecessors, place_of, ruled)
         self._collected = collected
         self._inputs: dict[str, tuple[Write, ...]] = {
             key: (Write(INPUT_RANK, (version,), ()),) for key, version in inputs.items()
         }
         self._writes: list[dict[str, Write]] = [{}] * len(plan.names)
+        self._completed = bytearray(len(plan.names))
         self._alone: dict[str, Write] = {}  # of each key the one write that stands, as mostly
         self._standing: dict[str, dict[Write, None]] = {}  # and where several stand, those
         self._lowest: dict[str, int] = {}  # the first rank that wrote a key, where it was written more than once
@@ -113,6 +114,7 @@ class History:
         Where it saw several versions, only who merges them can tell: then every write of `diff` counts. Returns those
         that do.
         """
+        self._completed[rank] = True
         if not diff:
             return {}
         name = self._plan.names[rank]
@@ -271,12 +273,14 @@ class History:
 
     def versions(self, rank: int, key: str) -> Told:
         """The versions of `key` from which its value at task `rank` follows; none where the key was never written."""
-        candidates = self.candidates(rank, key)
+        return self._told(self._plan.predecessors[rank], key, self.candidates(rank, key))
+
+    def _told(self, dependencies: Sequence[int], key: str, candidates: Sequence[Write]) -> Told:
         if key in self._collected and candidates:
-            return self._telling.collected(rank, key, candidates)
+            return self._telling.collected(dependencies, key, candidates)
         if len(candidates) == 1:
             return candidates[0].told
-        return self._telling.joined(rank, key, candidates) if candidates else ()
+        return self._telling.joined(dependencies, key, candidates) if candidates else ()
 
     def told(self, rank: int, keys: Iterable[str]) -> dict[str, Told]:
         """The versions of each of the keys that were written."""
@@ -352,7 +356,7 @@ class History:
     def whole(self, rank: int) -> dict[str, Told]:
         """Every key that the task sees, in a fixed order: the input's first, then as the candidates were set."""
         found: dict[str, list[Write]] = {}
-        for task in self._order.of(rank):
+        for task in self._order.of(self._plan.predecessors[rank]):
             for key, write in self._writes[task].items():
                 found.setdefault(key, []).append(write)
         standing = {key: self._unsuperseded(tuple(writes)) for key, writes in found.items()}
@@ -368,13 +372,12 @@ class History:
         }
 
     def final(self) -> dict[str, Told]:
-        """Every key at the end of the run; where several writes stand, in the writers' order of definition."""
+        """Every key at the end of the run, as a task would see it that depends on all sinks."""
         if not self._met and not self._collected:
             return self._final_alone()
-        return {
-            key: writes[0].told if self._is_value(key, writes) else self._told_at_the_end(key, writes)
-            for key, writes in self._in_order(self._inputs, self.standing(), range(len(self._writes))).items()
-        }
+        ends = sinks(self._plan, self._completed)
+        ordered = self._in_order(self._inputs, self.standing(), range(len(self._writes)))
+        return {key: self._told(ends, key, writes) for key, writes in ordered.items()}
 
     def _final_alone(self) -> dict[str, Told]:
         """The same where one write of each key stands, as mostly: without asking how they go together."""
@@ -390,11 +393,6 @@ class History:
             **{key: (write,) for key, write in self._alone.items()},
             **{key: tuple(standing) for key, standing in self._standing.items()},
         }
-
-    def _told_at_the_end(self, key: str, writes: Sequence[Write]) -> Told:
-        if key in self._collected:
-            return self._telling.collected_at_the_end(key, writes)
-        return self._telling.joined_at_the_end(key, writes)
 
     def _is_value(self, key: str, writes: Sequence[Write]) -> bool:
         return len(writes) == 1 and key not in self._collected
@@ -412,4 +410,4 @@ class History:
 
     def ancestors(self, rank: int) -> list[int]:
         """Every task that comes before the task, by rank."""
-        return sorted(self._order.of(rank))
+        return sorted(self._order.of(self._plan.predecessors[rank]))

@@ -613,8 +613,8 @@ class Run:
 
     def _close_mapped(self, fan: Fan) -> None:
         rank = fan.rank
-        if fan.state in _RECORDED:
-            diff = fan.collect()
+        diff = fan.collect() if fan.state in _RECORDED else {}
+        if diff or fan.state is State.COMPLETED:
             self._record(rank, {key: self._kept(payload) for key, payload in diff.items()}, fan.usage)
             if fan.state is State.COMPLETED and self._work[rank].tells_success:
                 self._news.append(Tell(rank, diff, None, 0))

@@ -28,44 +28,38 @@ Told = tuple[Version, ...]
 
 
 class Telling:
-    """Tells of the writes of one run.
+    """Tells of the writes of one run. A reader is given by its dependencies, as it lists them.
 
-    `defined`: the place of each task in the order of definition. `ruled`: the keys that have merge rules.
+    `predecessors` are the dependencies of each task, by rank. `ruled`: the keys that have merge rules.
     """
 
     def __init__(
-        self, order: MergeOrder, defined: Sequence[int], place_of: PlaceOf, ruled: AbstractSet[str] = frozenset()
+        self,
+        order: MergeOrder,
+        predecessors: Sequence[Sequence[int]],
+        place_of: PlaceOf,
+        ruled: AbstractSet[str] = frozenset(),
     ) -> None:
         self._order = order
-        self._defined = defined
+        self._predecessors = predecessors
         self._place_of = place_of
         self._ruled = ruled
         self._views: dict[Write, tuple[Write, ...]] = {}
         self._last: dict[str, tuple[Sequence[Write], Told]] = {}
         self.steps = 0
 
-    def joined(self, rank: int, key: str, candidates: Sequence[Write]) -> Told:
-        """The versions of a key with several candidates at a task. Tasks that see the same are told the same."""
+    def joined(self, dependencies: Sequence[int], key: str, candidates: Sequence[Write]) -> Told:
+        """The versions of a key with several candidates at a reader. Those that see the same are told the same."""
         last = self._last.get(key)
         if last is not None and last[0] is candidates:
             return last[1]
-        told = self._told(key, self._view(rank, candidates), self._what_its_writer_saw)
+        told = self._told(key, self._view(dependencies, candidates), self._what_its_writer_saw)
         self._last[key] = candidates, told
         return told
 
-    def joined_at_the_end(self, key: str, candidates: Sequence[Write]) -> Told:
-        """The versions of a key with several candidates at the end of the run, in the order of definition."""
-        writes, _ = self._since_the_last_alone(candidates)
-        return self._told(key, self._as_defined(writes), self._what_its_writer_saw)
-
-    def collected(self, rank: int, key: str, candidates: Sequence[Write]) -> Told:
+    def collected(self, dependencies: Sequence[int], key: str, candidates: Sequence[Write]) -> Told:
         """All versions of a key that is collected by task."""
-        return self._told(key, self._in_order(rank, *_since_the_input(candidates)), _seen)
-
-    def collected_at_the_end(self, key: str, candidates: Sequence[Write]) -> Told:
-        """All versions of a key that is collected by task, in the order of definition."""
-        writes, _ = _since_the_input(candidates)
-        return self._told(key, self._as_defined(writes), _seen)
+        return self._told(key, self._in_order(dependencies, *_since_the_input(candidates)), _seen)
 
     def _told(self, key: str, writes: Sequence[Write], saw: Callable[[Write], Sequence[Write]]) -> Told:
         places = {write: place for place, write in enumerate(writes)}
@@ -89,20 +83,16 @@ class Telling:
             return write.seen
         view = self._views.get(write)
         if view is None:
-            view = self._views[write] = tuple(self._view(write.rank, write.seen))
+            view = self._views[write] = tuple(self._view(self._predecessors[write.rank], write.seen))
         return view
 
-    def _view(self, rank: int, candidates: Sequence[Write]) -> list[Write]:
-        return self._in_order(rank, *self._since_the_last_alone(candidates))
+    def _view(self, dependencies: Sequence[int], candidates: Sequence[Write]) -> list[Write]:
+        return self._in_order(dependencies, *self._since_the_last_alone(candidates))
 
-    def _in_order(self, rank: int, writes: Sequence[Write], floor: int) -> list[Write]:
-        """In the merge order at a task. A write below the floor came before all others."""
-        places = self._order.places(rank, floor)
+    def _in_order(self, dependencies: Sequence[int], writes: Sequence[Write], floor: int) -> list[Write]:
+        """In the merge order at the reader. A write below the floor came before all others."""
+        places = self._order.places(dependencies, floor)
         return sorted(writes, key=lambda write: places.get(write.rank, -1))
-
-    def _as_defined(self, writes: Sequence[Write]) -> list[Write]:
-        defined = self._defined
-        return sorted(writes, key=lambda write: -1 if write.rank == INPUT_RANK else defined[write.rank])
 
     def last_alone(self, candidates: Sequence[Write]) -> Write | None:
         """The latest write that all others came before or after, if there is one."""

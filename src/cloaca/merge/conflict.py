@@ -29,8 +29,9 @@ class Conflict:
     """A key whose writes don't combine.
 
     `versions` are the key's candidates, in the merge order. `shown` tells of those at fault what they wrote, and `path`
-    where in the key's value; `rule` is the rule to suggest, if one; `cause` tells what a rule raised; `source` is the
-    key of the whole workflow from which it was passed in to a copy, if it was.
+    where in the key's value; `rule` is the rule to suggest, if one, and `start` what lets them combine if it is there
+    before; `cause` tells what a rule raised; `source` is the key of the whole workflow from which it was passed in to a
+    copy, if it was.
     """
 
     key: str
@@ -39,6 +40,7 @@ class Conflict:
     shown: tuple[str, ...]
     path: str
     rule: str
+    start: str = ""
     cause: Exception | None = None
     source: str = ""
 
@@ -52,6 +54,7 @@ class Conflict:
             places=tuple(version.place for version in self.writers),
             path=self.path,
             rule=self.rule,
+            start=self.start,
             reason=None if self.cause is None else summary_of(self.cause),
             source=self.source,
         )
@@ -67,15 +70,16 @@ def conflict(
     path: Sequence[Any] = (),
     cause: Exception | None = None,
     base: Any = ABSENT,
-    source: str = "",
 ) -> Conflict:
     """The conflict in which `writers` wrote `values` at `path`; `ABSENT` for those that removed what is there.
 
-    `base` is the value before them, and `source` the key from which all this was passed in, if it was.
+    `base` is the value before them.
     """
     where = "".join(f"[{short(member)}]" for member in path)
     rule = "" if cause is not None or path else _suggested(values, base)
-    return Conflict(key, versions, writers, tuple(map(_shown_value, values)), where, rule, cause, source)
+    is_begun = bool(path) and type(base) is not list and set(map(type, values)) == {list}
+    start = "a list (an empty one will do)" if is_begun else ""
+    return Conflict(key, versions, writers, tuple(map(_shown_value, values)), where, rule, start, cause)
 
 
 def rivals_of(versions: Iterable[Version]) -> Iterator[Version]:

@@ -20,7 +20,6 @@ from typing import Any
 from cloaca.errors import EncodeError
 from cloaca.wire.codec import SCALARS, encode
 
-_LOOKED_INTO = frozenset({list, tuple, dict})
 _FOUND = frozenset({str, int, bytes, bool, type(None)})
 
 Pairs = Iterable[tuple[Any, Any]]
@@ -64,18 +63,6 @@ def is_found_by_hash(value: Any) -> bool:
     if kind in (tuple, frozenset):
         return all(map(is_found_by_hash, value))
     return isinstance(value, Enum) or getattr(kind, "__eq__", None) is not vars(object)["__eq__"]
-
-
-def fingerprint(value: Any, depth: int = 4) -> object:
-    """Something hashable that is equal for values that are equal. Containers are looked into, a few levels deep."""
-    kind = type(value)
-    if kind in SCALARS:
-        return kind, value if value == value else None  # noqa: PLR0124 - NaN
-    if depth == 0 or kind not in _LOOKED_INTO:
-        return kind
-    inner = value.items() if kind is dict else value
-    parts = [fingerprint(part, depth - 1) for part in inner]
-    return kind, frozenset(parts) if kind is dict else tuple(parts)
 
 
 def _have_same_bytes(one: Any, other: Any) -> bool:

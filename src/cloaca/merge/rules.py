@@ -2,7 +2,7 @@
 
 import pickle
 from collections.abc import Callable, Mapping
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 from cloaca.merge.named import by_task
 
@@ -15,11 +15,24 @@ REMEMBERED = 1 << 26
 OnConflict = Literal["first", "last", "fail"]
 
 
+class Home(NamedTuple):
+    """A copy, for a key of its own that is kept by task: what the ids of its tasks begin with.
+
+    `outside` are the names that other tasks get whose ids are those of its own tasks without the prefix.
+    """
+
+    prefix: str
+    outside: Mapping[str, str]
+
+
+_WHOLE = Home("", {})
+
+
 class Rules:
     """The merge rules of one run, by key. `on_conflict`: what becomes of values that don't combine.
 
-    `collected`: the keys whose values are kept by task, where even a single write is not yet the value. `homes`: what
-    the ids of the tasks of a copy begin with, for keys of copies that are kept so.
+    `collected`: the keys whose values are kept by task, where even a single write is not yet the value. `homes`: the
+    copies of those that are keys of a copy.
     What merging found out is remembered as long as the run goes on, up to `REMEMBERED` bytes: the latest.
     """
 
@@ -27,7 +40,7 @@ class Rules:
         self,
         functions: Mapping[str, Rule] | None = None,
         on_conflict: OnConflict | None = None,
-        homes: Mapping[str, str] | None = None,
+        homes: Mapping[str, Home] | None = None,
     ) -> None:
         self._functions: dict[str, Rule | bytes] = dict(functions or {})
         self.on_conflict: OnConflict | None = on_conflict
@@ -54,7 +67,8 @@ class Rules:
 
     def called(self, key: str, task: str) -> str:
         """What a task is called in the value of a key that is kept by task: in a copy, as in what it is a copy of."""
-        return task.removeprefix(self._homes.get(key, ""))
+        home = self._homes.get(key, _WHOLE)
+        return home.outside.get(task) or task.removeprefix(home.prefix)
 
     def has(self, key: str) -> bool:
         """Whether the key has a rule."""

@@ -9,7 +9,7 @@ each write changed all follow from what the writers saw.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Any
 
@@ -48,7 +48,7 @@ def settle(key: str, versions: tuple[Version, ...], rules: Rules) -> Settled | C
     name = key, tuple([version.writer for version in versions])
     settled: Settled | Conflict | None = rules.remembered(name)
     if settled is None:
-        settled = _settle(key, _found(versions, rules), rules)
+        settled = _settle(key, versions, rules)
         payload = settled.payload if isinstance(settled, Settled) else None
         rules.remember(name, settled, 0 if payload is None else len(payload))
     return settled
@@ -56,10 +56,10 @@ def settle(key: str, versions: tuple[Version, ...], rules: Rules) -> Settled | C
 
 def _settle(key: str, versions: tuple[Version, ...], rules: Rules) -> Settled | Conflict:
     if key in rules.collected:
-        return _collected(key, versions, rules)
+        return _collected(key, _found(versions, rules), rules)
     if len(versions) == 1:
         return _standing(key, versions[0], rules)
-    history = _History(key, versions, rules)
+    history = _History(key, _found(versions, rules), rules)
     agreed = history.agreed_unopened()
     return history.outcome() if agreed is None else Settled(agreed.payload, agreed.writer)
 
@@ -82,16 +82,24 @@ def _from_source(version: Version, rules: Rules) -> Version:
 
 def _standing(key: str, version: Version, rules: Rules) -> Settled | Conflict:
     """A version that stands by itself. One that was in conflict when it was given to the run still is."""
+    if version.source:
+        settled = settle(version.source, version.rivals, rules.whole)
+        if isinstance(settled, Conflict):
+            return replace(settled, key=key, source=version.source)
+        return Settled(settled.payload, version.writer)
     version = _by_order(version, rules)
     rivals = version.rivals
     if rivals:
-        return conflict(key, rivals, rivals, [_decoded(key, rival) for rival in rivals], source=version.source)
+        return conflict(key, rivals, rivals, [_decoded(key, rival) for rival in rivals])
     return Settled(version.payload, version.writer)
 
 
 def _by_order(version: Version, rules: Rules) -> Version:
-    """The version, or the one of its rivals that counts where conflicts are settled by order."""
-    if not version.rivals or rules.on_conflict not in ("first", "last"):
+    """The version, or the one of its rivals that counts where conflicts are settled by order.
+
+    What is in conflict in another key all the same, as its rule has raised, stays so where it was passed in from there.
+    """
+    if not version.rivals or version.source or rules.on_conflict not in ("first", "last"):
         return version
     return version.rivals[0 if rules.on_conflict == "first" else -1]
 

@@ -1,20 +1,20 @@
 """Merging by structure: what writes without a rule come to.
 
-In this order: lists that every write only extended; equal values; dicts, member by member; lists where there
-was none before. All else is a clash, unless the workflow settles clashes by order.
+In this order: lists that every write only extended, where a key without a list counts as an empty one; equal values;
+dicts, member by member. All else is a clash, unless the workflow settles clashes by order.
 
 A member of a dict is a strand of its own: a write counts there only if it changed the member against what its writer
 saw. So an untouched member never beats a changed one, and what was replaced never comes back.
 """
 
 from collections import Counter, OrderedDict, defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from itertools import chain, pairwise
 from typing import Any
 
 from cloaca.merge.change import ABSENT, Absent
-from cloaca.merge.equality import equal, fingerprint, is_found_by_hash, same
+from cloaca.merge.equality import equal, is_found_by_hash, same
 from cloaca.merge.lineage import members, set_of
 from cloaca.merge.rules import OnConflict
 from cloaca.merge.strand import Clash, Join, Order, Strand
@@ -30,19 +30,25 @@ class Structured(Strand):
 
     on_conflict: OnConflict | None = None
 
+    def start_of(self, value: Any) -> list[Any] | None:
+        """The list that is extended where this is the value; no list counts as an empty one. `None` for a clash."""
+        if isinstance(value, Clash):
+            return None
+        return value if type(value) is list else []
+
     def addition(self, number: int) -> list[Any] | None:
         """What the version added to the list that its writer saw; `None` where it didn't only extend one."""
-        saw, wrote = self.saw(number), self.wrote(number)
-        if type(saw) is not list or type(wrote) is not list or len(wrote) < len(saw):
+        start, wrote = self.start_of(self.saw(number)), self.wrote(number)
+        if start is None or type(wrote) is not list or len(wrote) < len(start):
             return None
-        return wrote[len(saw) :] if not saw or same(wrote[: len(saw)], saw) else None
+        return wrote[len(start) :] if not start or same(wrote[: len(start)], start) else None
 
     def join(self, join: Join, order: Order) -> Any:
         """What the writes come to."""
-        if type(join.base) is list:
-            added = self._extensions(join.later)
-            if added is not None:
-                return [*join.base, *added]
+        start = self.start_of(join.base)
+        added = None if start is None else self._extensions(join.later)
+        if start is not None and added is not None:
+            return [*start, *added]
         values = [self.wrote(number) for number in join.tops]
         unknown = next((value for value in values if isinstance(value, Clash)), None)
         if unknown is not None:
@@ -53,11 +59,9 @@ class Structured(Strand):
             return Clash(tuple(join.tops), tuple(values), join.base.path, join.base, join.base.cause)
         kinds = set(map(type, values))
         if len(kinds) == 1 and kinds <= _DICTS and self._have_members(join):
-            return self._by_member(join, order, values[0])
-        if kinds == {list} and type(join.base) is not list:
-            joined = self._concatenated(join, order)
-            if joined is not None:
-                return joined
+            merged = self._by_member(join, order, values[0])
+            if type(merged) is not OrderedDict or self._is_put_in_order(merged, join, order):
+                return merged
         return self._unsettled(join, values)
 
     def _unsettled(self, join: Join, values: Sequence[Any]) -> Any:
@@ -104,6 +108,16 @@ class Structured(Strand):
         dicts = [_members(join.base), *(_members(self.wrote(number)) for number in join.later)]
         return all(all(map(is_found_by_hash, members)) for members in dicts)
 
+    def _is_put_in_order(self, merged: OrderedDict[Any, Any], join: Join, order: Order) -> bool:
+        """Give the members the order that a write gave them, if one did; not where two gave them different ones."""
+        moving = [number for number in join.later if _gives_another_order(self.saw(number), self.wrote(number))]
+        orders = [self.wrote(number) for number in sorted(self.lineage.tops(set_of(moving)), key=order)]
+        if any(_is_another_order(orders[0], other) for other in orders[1:]):
+            return False
+        for member in [member for member in reversed(orders[0]) if member in merged] if orders else ():
+            merged.move_to_end(member, last=False)
+        return True
+
     def _changed(self, number: int) -> list[Any]:
         """The members that the version's writer set, changed or removed."""
         wrote = _members(self.wrote(number))
@@ -120,69 +134,6 @@ class Structured(Strand):
             wrote = self.wrote(earlier)
             for value in wrote.values if isinstance(wrote, Clash) else (wrote,):
                 yield from _members(value)
-
-    # ---- lists without a list to start from ------------------------------------------------------------------------
-
-    def _concatenated(self, join: Join, order: Order) -> list[Any] | None:
-        """The lists one after the other, equal ones once. Those that have writes in common count as one."""
-        lists: list[list[Any]] = []
-        for group in self._groups(join):
-            alone = len(group.tops) == 1
-            together = self.wrote(group.tops[0]) if alone else self._grown(sorted(group.writers, key=order))
-            if together is None:
-                return None
-            lists.append(together)
-        return list(chain.from_iterable(_distinct(lists)))
-
-    def _grown(self, writers: Sequence[int]) -> list[Any] | None:
-        """All that writes added which have some in common, if each made a list or only extended one.
-
-        Of two lists that were made and are equal it isn't clear whether who saw both took them for one.
-        """
-        made = {number: self.wrote(number) for number in writers if self._has_made_a_list(number)}
-        if len(_distinct(made.values())) < len(made):
-            return None
-        parts: list[list[Any]] = []
-        for number in writers:
-            part = made[number] if number in made else self.addition(number)
-            if part is None:
-                return None
-            parts.append(part)
-        return list(chain.from_iterable(parts))
-
-    def _has_made_a_list(self, number: int) -> bool:
-        saw = self.saw(number)
-        return type(saw) is not list and not isinstance(saw, Clash) and type(self.wrote(number)) is list
-
-    def _groups(self, join: Join) -> Iterable["_Group"]:
-        """The tops, those together that have later writes in common; in the order of each group's first top."""
-        shared = set_of(join.later)
-        group_of: dict[int, _Group] = {}
-        for top in join.tops:
-            group = _Group([top])
-            for writer in [*members(self.lineage.below(top) & shared), top]:
-                other = group_of.get(writer)
-                if other is None:
-                    group.writers.append(writer)
-                elif other is not group:
-                    group = other.joined_by(group)
-                    group_of.update(dict.fromkeys(group.writers, group))
-            group_of.update(dict.fromkeys(group.writers, group))
-        return dict.fromkeys(group_of[top] for top in join.tops)
-
-
-@dataclass(eq=False)
-class _Group:
-    """Tops that have writes in common, and all of these writes."""
-
-    tops: list[int]
-    writers: list[int] = field(default_factory=list)
-
-    def joined_by(self, other: "_Group") -> "_Group":
-        """This group with the other one's tops and writes."""
-        self.tops += other.tops
-        self.writers += other.writers
-        return self
 
 
 class _Member(Structured):
@@ -202,6 +153,10 @@ class _Member(Structured):
         """What the member was in the dict that the writer saw."""
         return self._of(self._whole.saw(number))
 
+    def start_of(self, value: Any) -> list[Any] | None:
+        """In a dict a list that nobody saw before is a value like any other."""
+        return value if type(value) is list else None
+
     def has_changed(self, number: int) -> bool:
         """Whether the version is a write of this member."""
         saw, wrote = self.saw(number), self.wrote(number)
@@ -219,21 +174,17 @@ def _members(value: Any) -> Mapping[Any, Any]:
     return value if type(value) in _DICTS else _NO_MEMBERS
 
 
+def _gives_another_order(saw: Any, wrote: Any) -> bool:
+    return type(saw) is type(wrote) is OrderedDict and _is_another_order(saw, wrote)
+
+
+def _is_another_order(one: OrderedDict[Any, Any], other: OrderedDict[Any, Any]) -> bool:
+    return [member for member in one if member in other] != [member for member in other if member in one]
+
+
 def _empty(model: Any) -> Any:
     """An empty dict of the model's kind, with its `default_factory` if it has one."""
     return defaultdict(model.default_factory) if type(model) is defaultdict else type(model)()
-
-
-def _distinct(lists: Iterable[list[Any]]) -> list[list[Any]]:
-    """The lists in their order, equal ones once."""
-    found: list[list[Any]] = []
-    alike: dict[object, list[list[Any]]] = {}
-    for one in lists:
-        others = alike.setdefault(fingerprint(one), [])
-        if not any(same(one, other) for other in others):
-            others.append(one)
-            found.append(one)
-    return found
 
 
 def _agree(values: Sequence[Any]) -> bool:

@@ -253,6 +253,12 @@ class Context:
         """A context of its own with the same values; changing one doesn't change the other."""
         return twin_of(self, Context.__new__(Context))
 
+    def __copy__(self) -> "Context":
+        return self.copy()
+
+    def __deepcopy__(self, _memo: object) -> "Context":
+        return self.copy()
+
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Context):
             return NotImplemented
@@ -620,7 +626,17 @@ def demand_agreement(context: Context, keys: Iterable[str]) -> None:
 
 
 def adopt(context: Context, other: Context) -> None:
-    """Set every key of `other`, as it is encoded there. Raises `MergeConflict` where one is in conflict."""
+    """Set every key of `other`, as it is encoded there. Raises `MergeConflict` where one is in conflict.
+
+    Of a copy of the context, what was removed there is removed.
+    """
+    if other._settled is context._settled:
+        outdated = [key for key in context._changes if key not in other._changes and key in other]
+        for key in outdated:
+            del context._changes[key]
+        for key, change in other._changes.items():
+            context._changes[key] = change
+        return
     for key, payload in other._agreed().items():
         is_picky = hasattr(context, "_item_key") or isinstance(context._changes, Declared)
         if is_picky and payload == context._held(key):

@@ -12,7 +12,8 @@ from dataclasses import replace
 from typing import Any, Final
 
 from cloaca.engine.passing import Passing, Source
-from cloaca.merge.rules import OnConflict, Rule
+from cloaca.merge.named import by_task
+from cloaca.merge.rules import Home, OnConflict, Rule
 from cloaca.triggers.condition import Condition, Named, renamed
 from cloaca.triggers.rules import DEFAULT
 from cloaca.wire.frames import is_encodable
@@ -175,10 +176,25 @@ def _sources(copies: Iterable[Copy], rank: Mapping[str, int]) -> dict[str, tuple
     return found
 
 
-def homes(workflow: Workflow) -> dict[str, str]:
-    """For keys of copies that have a merge rule: the prefix of the innermost copy that has them."""
-    prefixes = {copy.prefix for copy in workflow.copies}
-    return {key: prefix for key in workflow.merge for prefix in _around(key) if prefix in prefixes}
+def homes(workflow: Workflow) -> dict[str, Home]:
+    """For keys of copies that are kept by task: the innermost copy that has them."""
+    keys = [key for key, rule in workflow.merge.items() if rule is by_task]
+    copies = {copy.prefix: copy for copy in workflow.copies} if keys else {}
+    inner = {key: copies[prefix] for key in keys for prefix in _around(key) if prefix in copies}
+    return {key: Home(copy.prefix, _outside(copy, workflow)) for key, copy in inner.items()}
+
+
+def _outside(copy: Copy, workflow: Workflow) -> dict[str, str]:
+    """What tasks outside of a copy are called in it that have the id of one inside: that, behind a separator."""
+    inside = {id.removeprefix(copy.prefix) for id in copy.ids}
+    names: dict[str, str] = {}
+    for task in workflow.tasks:
+        name = task.id
+        while name in inside and not task.id.startswith(copy.prefix):
+            name = SEPARATOR + name
+        if name != task.id:
+            names[task.id] = name
+    return names
 
 
 def _around(name: str) -> Iterator[str]:
