@@ -4,7 +4,8 @@
 of the design, read aloud. `graphs`, `inputs`, `diffs` and `tales` draw what they are tried on.
 """
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections import OrderedDict
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from graphlib import TopologicalSorter
@@ -14,7 +15,6 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 
 from cloaca.merge.equality import equal
-from cloaca.wire.codec import encode
 from cloaca.wire.messages import Version
 
 Graph = Sequence[tuple[str, Sequence[str]]]  # (task, dependencies as listed), by order of definition
@@ -122,6 +122,7 @@ class Mark(Enum):
 ABSENT, CONFLICT, UNTOUCHED = Mark.ABSENT, Mark.CONFLICT, Mark.UNTOUCHED
 
 ENDINGS = ("keep", "first", "last")
+DICTS = (dict, OrderedDict)
 
 Function = Callable[[Any, list[Any]], Any]
 Rule = str | Function | None  # a name of `cloaca.merge`, or a function of users
@@ -269,8 +270,10 @@ class Reference:
         if base is CONFLICT:
             return self._otherwise(values)
         settled: Any = CONFLICT
-        if all(type(value) is dict for value in values):
+        if set(map(type, values)) in ({dict}, {OrderedDict}):
             settled = self._members(key, base, writers)
+            if type(values[0]) is OrderedDict and settled is not CONFLICT:
+                settled = self._put_in_order(key, settled, writers)
         return self._otherwise(values) if settled is CONFLICT else settled
 
     def _otherwise(self, values: list[Any]) -> Any:
@@ -280,9 +283,8 @@ class Reference:
     def _members(self, key: Key, base: Any, writers: list[str]) -> Any:
         """Each member by its own history, in which a write counts only where it changed the member."""
         later = self._later(writers)
-        dicts = [value for value in (base, *map(key.wrote.__getitem__, writers)) if type(value) is dict]
         settled = {}
-        for name in dict.fromkeys(name for value in dicts for name in value):
+        for name in self._names(key, base, writers):
             member = Key(
                 member_of(key.given, name),
                 tuple(member_of(value, name) for value in key.offered),
@@ -295,6 +297,24 @@ class Reference:
         if any(value is CONFLICT for value in settled.values()):
             return CONFLICT
         return {name: value for name, value in settled.items() if value is not ABSENT}
+
+    def _names(self, key: Key, base: Any, writers: list[str]) -> list[str]:
+        """The members of the base, then those that later writes changed, as they came to change them."""
+        names = list(base) if type(base) in DICTS else []
+        for task in self._later(writers):
+            saw, wrote = (value if type(value) in DICTS else {} for value in (key.saw[task], key.wrote[task]))
+            names += [name for name in wrote if name not in saw or not equal(saw[name], wrote[name])]
+            names += [name for name in saw if name not in wrote]
+        return list(dict.fromkeys(names))
+
+    def _put_in_order(self, key: Key, settled: dict[str, Any], writers: list[str]) -> Any:
+        """The order is a change of its own. Who wrote the members in the order in which they stood didn't change it."""
+        moving = [task for task in self._later(writers) if is_moved(key.saw[task], key.wrote[task])]
+        orders = [list(key.wrote[task]) for task in self._candidates(moving)]
+        if any(in_common(orders[0], other) != in_common(other, orders[0]) for other in orders):
+            return CONFLICT
+        names = dict.fromkeys([*(orders[0] if orders else ()), *settled])
+        return OrderedDict((name, settled[name]) for name in names if name in settled)
 
     def _is_change(self, member: Key, task: str) -> bool:
         """Who saw a conflict changed all members that it set, and removed all others that there had been."""
@@ -324,18 +344,26 @@ def is_write(saw: Any, wrote: Any) -> bool:
         return True
     if saw is ABSENT or wrote is ABSENT:
         return saw is not wrote
-    return encode(saw) != encode(wrote)
+    return not equal(saw, wrote)
 
 
 def member_of(value: Any, name: str) -> Any:
     if value is CONFLICT:
         return CONFLICT
-    return value.get(name, ABSENT) if type(value) is dict else ABSENT
+    return value.get(name, ABSENT) if type(value) in DICTS else ABSENT
 
 
 def empty_unless_list(value: Any) -> Any:
     """No list counts as an empty one. A conflict is neither."""
     return value if type(value) is list or value is CONFLICT else []
+
+
+def is_moved(saw: Any, wrote: Any) -> bool:
+    return type(saw) is type(wrote) is OrderedDict and in_common(saw, wrote) != in_common(wrote, saw)
+
+
+def in_common(some: Iterable[str], others: Iterable[str]) -> list[str]:
+    return [name for name in some if name in others]
 
 
 def is_extension(saw: Any, wrote: Any) -> bool:
@@ -426,16 +454,7 @@ def act(action: Action, saw: Any) -> Any:
     name, *arguments = action
     if name not in ("set", "remove") and saw is CONFLICT:
         return UNTOUCHED
-    return unmoved(saw, ACTIONS[name](saw, *arguments))
-
-
-def unmoved(saw: Any, wrote: Any) -> Any:
-    """What was written, as the seen object wherever it is equal: dicts that differ in their order alone don't."""
-    if type(saw) is type(wrote) is dict:
-        wrote = {name: unmoved(saw.get(name, ABSENT), value) for name, value in wrote.items()}
-    if isinstance(saw, Mark) or isinstance(wrote, Mark):
-        return wrote
-    return saw if equal(saw, wrote) else wrote
+    return ACTIONS[name](saw, *arguments)
 
 
 def _append(saw: Any, element: Any) -> Any:
@@ -445,13 +464,20 @@ def _append(saw: Any, element: Any) -> Any:
 
 
 def _put(saw: Any, name: str, value: Any) -> Any:
-    return {**(saw if type(saw) is dict else {}), name: value}
+    wrote = type(saw)(saw) if type(saw) in DICTS else {}
+    wrote[name] = value
+    return wrote
 
 
 def _delete(saw: Any, name: str) -> Any:
-    if type(saw) is not dict or name not in saw:
+    if type(saw) not in DICTS or name not in saw:
         return UNTOUCHED
-    return {other: value for other, value in saw.items() if other != name}
+    return type(saw)((other, value) for other, value in saw.items() if other != name)
+
+
+def _move(saw: Any, name: str) -> Any:
+    """Put a member last."""
+    return UNTOUCHED if (left := _delete(saw, name)) is UNTOUCHED else _put(left, name, saw[name])
 
 
 def _within(saw: Any, name: str, action: Action) -> Any:
@@ -472,6 +498,7 @@ ACTIONS: Mapping[str, Callable[..., Any]] = {
     "put": _put,
     "delete": _delete,
     "within": _within,
+    "move": _move,
     "add": lambda saw, element: (saw if type(saw) is set else set()) | {element},
     "discard": lambda saw, element: saw - {element} if type(saw) is set else UNTOUCHED,
 }
@@ -501,11 +528,15 @@ _on_dicts = (
     | _deed("set", _dicts)
 )
 
+_ordered = st.lists(st.tuples(_names, _small), max_size=3).map(OrderedDict)
+_on_ordered = _deed("put", _names, _small) | _deed("delete", _names) | _deed("move", _names) | _deed("set", _ordered)
+
 FLAVOURS = (  # what a key mostly holds, and what is mostly done to it: values of one kind meet
     (_small, _on_numbers),
     (_lists, _on_lists),
     (_sets, _on_sets),
     (_dicts, _on_dicts),
+    (_ordered, _on_ordered),
     (_small | _lists | _sets | _dicts, _on_numbers | _on_lists | _on_sets | _on_dicts),
 )
 

@@ -704,10 +704,10 @@ def test_a_conflict_is_asked_for_like_any_other_key() -> None:
 
 def test_the_diff_is_what_was_set_and_removed() -> None:
     context = World(letters("ab")).context("a", "b")
-    context.set("b", 1)
+    context.set("b", 7)
     context.remove("a")
     context.remove("nowhere")
-    assert diff_of(context) == {"b": encode(1), "a": None}
+    assert diff_of(context) == {"b": encode(7), "a": None}
 
 
 def test_the_writer_of_an_own_value_is_the_task() -> None:

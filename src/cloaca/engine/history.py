@@ -35,7 +35,7 @@ from cloaca.engine.write import INPUT_RANK, Write, unsuperseded
 from cloaca.wire.messages import Version
 
 MANY = 32
-"""How many names of keys that branches met in are worth telling to each task."""
+"""How many names of keys are worth telling to each task."""
 
 LITTLE = 256
 """How many bytes a value takes at most that is sent along only because a task may well read it."""
@@ -79,6 +79,8 @@ class History:
         self._remembered: dict[str, dict[int, tuple[Write, ...]]] = {}
         self._has_rivals = any(version.rivals for version in inputs.values())
         self._met_names: tuple[str, ...] = ()
+        self._all_names: tuple[str, ...] = ()
+        self._last_names: tuple[Sequence[int], tuple[str, ...] | None] = ((), ())
         self._met = {
             key for key, version in inputs.items() if version.rivals
         }  # the keys of which several writes stood at any time
@@ -109,10 +111,10 @@ class History:
     # ---- writing ---------------------------------------------------------------------------------------------------
 
     def record(self, rank: int, diff: Mapping[str, bytes | None]) -> Mapping[str, Write]:
-        """Take over the writes of a completed task. Writing the very bytes that the writer saw is no write.
+        """Take over the writes of a completed task; returns those that count.
 
-        Where it saw several versions, only who merges them can tell: then every write of `diff` counts. Returns those
-        that do.
+        To write what was there is none. Mostly the writer has left that out already: it can open values. What it didn't
+        know of the bytes tell, here.
         """
         self._completed[rank] = True
         if not diff:
@@ -322,6 +324,33 @@ class History:
         if len(self._met_names) != len(self._met):
             self._met_names = tuple(sorted(self._met))
         return (*passed, *self._met_names) if passed else self._met_names
+
+    def names(self, rank: int) -> tuple[str, ...] | None:
+        """Every key that the task may see, and maybe others; `None` where they are too many, or too many wrote them."""
+        passed = self._passed.keys_at(rank) if self._passed.keys else ()
+        count = len(self._alone) + len(self._standing) + len(self._inputs)
+        if count > MANY:
+            names = self._names_after(self._plan.predecessors[rank])
+            return None if names is None else (*passed, *names)
+        if count != len(self._all_names):
+            self._all_names = (*self._inputs, *self._alone, *self._standing)
+        return (*passed, *self._all_names)
+
+    def _names_after(self, dependencies: Sequence[int]) -> tuple[str, ...] | None:
+        last, names = self._last_names
+        if last != dependencies:
+            names = self._names_of_few(dependencies)
+            self._last_names = dependencies, names
+        return names
+
+    def _names_of_few(self, dependencies: Sequence[int]) -> tuple[str, ...] | None:
+        names, tasks = [*self._inputs], [*dependencies]
+        for task in tasks:  # grows meanwhile
+            names += self._writes[task]
+            tasks += [above for above in self._plan.predecessors[task] if above not in tasks]
+            if len(tasks) > FEW or len(names) > MANY:
+                return None
+        return tuple(names)
 
     def near(self, rank: int) -> Iterator[tuple[str, Told] | None]:
         """Every key that the task sees and that stands by itself, with its version: those written nearest first.

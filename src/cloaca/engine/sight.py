@@ -74,7 +74,7 @@ class Sight:
             found |= self._by_habit(rank, rank)
         elif self._plan.predecessors[rank] and not found:
             found = self._history.left_by_dependencies(rank)
-        return Slice(found, met=self._history.met(rank))
+        return Slice(found, met=self._history.met(rank), names=self._history.names(rank))
 
     def slice_for_item(self, fan: Fan, unit: int, reads: tuple[str, ...]) -> Slice:
         """What an instance sees: what all of its task see alike, and what those before it wrote for the same item."""
@@ -87,7 +87,8 @@ class Sight:
             outcomes = DeferredMapping(lambda: self.outcomes(unit))
             return Slice(Overlaid(fan.slice.versions, overlay), complete=True, outcomes=outcomes)
         read = {key: overlay[key] for key in reads if key in overlay}
-        return replace(fan.slice, versions={**fan.slice.versions, **read})
+        names = None if fan.slice.names is None else (*fan.slice.names, *overlay)
+        return replace(fan.slice, versions={**fan.slice.versions, **read}, names=names)
 
     def learn(self, task: int, usage: Usage) -> None:
         """A task had to ask for what it read. What is kept by task grows with every task: that it asks for again."""
@@ -103,7 +104,8 @@ class Sight:
         rank = fan.head.rank
         if not self._is_asked:
             return self._whole_slice(rank)
-        return Slice(self._history.told(rank, reads) | self._by_habit(fan.rank, rank), met=self._history.met(rank))
+        found = self._history.told(rank, reads) | self._by_habit(fan.rank, rank)
+        return Slice(found, met=self._history.met(rank), names=self._history.names(rank))
 
     def _by_habit(self, task: int, rank: int) -> dict[str, Told]:
         """What the task had to ask for in earlier runs, as it stands at `rank`. What is absent is known to be so."""

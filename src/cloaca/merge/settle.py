@@ -258,16 +258,18 @@ def _collected(key: str, versions: tuple[Version, ...], rules: Rules) -> Settled
     kept = [version for version, number in zip(versions, lineage.numbers, strict=True) if not gone >> number & 1]
     if not kept:
         return Settled(None, MERGE, "by_task")
-    if len(kept) == 1 and kept[0].writer == INPUT and not kept[0].rivals:
-        return Settled(kept[0].payload, INPUT)
-    values = [_decoded(key, version) for version in kept]
+    values = [_decoded(key, _by_order(version, rules)) for version in kept]
+    if len(kept) == 1 and kept[0].writer == INPUT and not isinstance(values[0], Clash):
+        return _standing(key, kept[0], rules)
     cause = next((value.cause for value in values if isinstance(value, Clash)), None)
     entries: dict[str, Any] = {}
     for version, value in zip(kept, values, strict=True):
         if version.writer != INPUT:
             entries[rules.called(key, version.writer)] = value
-        elif type(value) is dict:
+        elif isinstance(value, dict):
             entries = {**value, **entries}
+        elif value is ABSENT:
+            continue  # the first of several values that the input had, or the last one
         elif isinstance(value, Clash):
             cause = cause or TypeError("by_task adds to a dict, and the input was in conflict already")
         else:

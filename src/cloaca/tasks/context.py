@@ -14,14 +14,14 @@ from typing import Any, Literal, Self
 
 from cloaca.errors import INPUT, DecodeError, MergeConflict, StorageFullError, summary_of
 from cloaca.merge.conflict import Conflict, rivals_of, shown
-from cloaca.merge.equality import equal
+from cloaca.merge.encoded import are_equal
 from cloaca.merge.rules import Rules
 from cloaca.merge.settle import Settled, settle
 from cloaca.tasks.declaration import Declared
 from cloaca.tasks.scope import Ask, Scope
 from cloaca.tasks.shelf import Shelf, Traffic
 from cloaca.wire.blobs import LARGE, Part, blob_of, is_content, is_reference
-from cloaca.wire.codec import decode, encode, encode_each, inlined
+from cloaca.wire.codec import decode, encode, encode_each, inlined, is_telling
 from cloaca.wire.frames import is_encodable
 from cloaca.wire.messages import Item, Outcome, Slice, Version
 
@@ -59,6 +59,7 @@ class Context:
         "_known",
         "_leases",
         "_met",
+        "_names",
         "_origin",
         "_outcomes",
         "_prefix",
@@ -94,6 +95,7 @@ class Context:
         self._complete = given.complete
         self._outcomes = given.outcomes if given.complete else None  # else those that the condition names, not all
         self._met = given.met
+        self._names = given.names
         self._covered = covered
         self._ask = ask
         self._writer = writer
@@ -318,8 +320,10 @@ class Context:
 
     def _held(self, key: str) -> bytes | Conflict | None:
         """What the context has for `key`: an encoded value, a conflict, or nothing."""
-        if key in self._changes:
-            return self._changes[key]
+        return self._changes[key] if key in self._changes else self._seen(key)
+
+    def _seen(self, key: str) -> bytes | Conflict | None:
+        """What was there before the context's own changes."""
         versions = self._known.get(key)
         if versions is None:
             versions = self._sought(key)
@@ -337,22 +341,21 @@ class Context:
         return settled
 
     def _is_as_seen(self, key: str, payload: bytes | None) -> bool:
-        """Whether a change sets the very bytes that merging came to. Of keys that need no merge, others tell.
+        """Whether a change sets what was there. Where that isn't known, the bytes will tell.
 
         A key that is kept by task counts only where the task has looked at it.
         """
-        versions = self._known.get(key, ())
-        if key in self._rules.collected:
-            settled = self._settled.get(key)
-        else:
-            is_merged = len(versions) > 1 or (versions and versions[0].rivals)
-            settled = self._merged(key, versions) if is_merged else None
-        return isinstance(settled, Settled) and _are_same(settled.payload, payload)
+        if not self._known.get(key) or (key in self._rules.collected and key not in self._settled):
+            return False
+        seen = self._seen(key)
+        if seen is None or payload is None:
+            return seen is payload
+        return isinstance(seen, bytes) and are_equal(seen, payload)
 
     def _sought(self, key: str) -> tuple[Version, ...]:
         """The versions of a key that isn't known: asked for, unless it is known to be absent."""
         name = _checked(key)
-        if self._complete or name in self._covered:
+        if self._complete or name in self._covered or (self._names is not None and name not in self._names):
             return ()
         answer = self._ask((name,), False, False)  # noqa: FBT003 - positions of Ask
         self._known = {**self._known, name: (), **answer.versions}
@@ -414,23 +417,8 @@ def _nearest(name: str, names: Iterable[str]) -> str:
     return f". The nearest names are {', '.join(map(repr, close))}." if close else ""
 
 
-def _are_same(one: bytes | None, other: bytes | None) -> bool:
-    """Whether two payloads have the same bytes, wherever those are."""
-    if one is None or other is None or not is_reference(other):
-        return one == other
-    return is_content(blob_of(other), [inlined(one)])
-
-
 def _alike(one: bytes | Conflict, other: bytes | Conflict) -> bool:
-    return one == other or (isinstance(one, bytes) and isinstance(other, bytes) and _agree(one, other))
-
-
-def _agree(one: bytes, other: bytes) -> bool:
-    """Whether two encoded values are equal. What can't be rebuilt here equals nothing."""
-    try:
-        return equal(decode(one), decode(other))
-    except Exception:  # noqa: BLE001 - rebuilding a value runs user code; reading the key tells what it raised
-        return False
+    return one == other or (isinstance(one, bytes) and isinstance(other, bytes) and are_equal(one, other))
 
 
 def _shown(held: bytes | Conflict) -> str:
@@ -512,9 +500,8 @@ def twin_of(context: Context, twin: Context) -> Context:
     """A copy of the context, in `twin`, which has been made and holds nothing yet."""
     if context._shelf is not None:
         context._shelf.share()
-    given = Slice(context._known, context._complete, context._outcomes, context._met)
     twin._open(
-        given,
+        _given_to(context),
         context._covered,
         context._ask,
         context._writer,
@@ -540,7 +527,7 @@ def within(context: Context, prefix: str) -> Context:
     """
     scope, kind = Scope(prefix), type(context)
     view = kind.__new__(kind)
-    given = scope.entered(Slice(context._known, context._complete, context._outcomes, context._met))
+    given = scope.entered(_given_to(context))
     covered, rules = frozenset(scope.inner(context._covered)), context._rules.within(prefix)
     view._open(
         given,
@@ -555,6 +542,11 @@ def within(context: Context, prefix: str) -> Context:
     view._traffic = context._traffic.within(prefix)
     view._prefix = prefix
     return view
+
+
+def _given_to(context: Context) -> Slice:
+    """What the context was given, and what it has asked for since."""
+    return Slice(context._known, context._complete, context._outcomes, context._met, context._names)
 
 
 def leases_of(context: Context) -> object:
@@ -593,19 +585,26 @@ def unchanged(context: Context) -> Context:
 def diff_of(context: Context) -> dict[str, bytes | None]:
     """What was set (the payload) and removed (`None`) since the context was given.
 
-    Setting the very bytes that merging came to is no change; whether a key is merged is asked for where it may be.
+    To set a value that equals what was there is no change; where bytes don't tell, what was there is asked for.
     """
     changes = context._changes
-    if context._met != ():
-        may_be_met = changes if context._met is None else changes.keys() & set(context._met)
-        unknown = tuple(key for key in may_be_met if key not in context._known and key not in context._covered)
-        if unknown and not context._complete:
+    if not context._complete:
+        unknown = tuple([key for key, payload in changes.items() if _is_in_doubt(context, key, payload)])
+        if unknown:
             answer = context._ask(unknown, False, False)  # noqa: FBT003 - positions of Ask
             context._known = {**context._known, **answer.versions}
-    if not context._known and not context._rules.collected:
-        return changes  # nothing was seen, so nothing is as it was seen
     kept = {key: payload for key, payload in changes.items() if not context._is_as_seen(key, payload)}
     return changes if len(kept) == len(changes) else kept
+
+
+def _is_in_doubt(context: Context, key: str, payload: bytes | None) -> bool:
+    """Whether a change may be one or not, and only what was there can tell, of which the context doesn't know."""
+    if key in context._known or key in context._covered:
+        return False
+    if context._met is None or key in context._met:
+        return True
+    is_there = context._names is None or key in context._names
+    return is_there and payload is not None and not is_telling(payload)
 
 
 def cover(context: Context, keys: Iterable[str]) -> None:

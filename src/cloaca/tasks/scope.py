@@ -37,7 +37,8 @@ class Scope:
         """A slice as it is seen inside."""
         outcomes = None if given.outcomes is None else Inside(given.outcomes, self._prefix)
         met = None if given.met is None else tuple(self.inner(given.met))
-        return Slice(Inside(given.versions, self._prefix), given.complete, outcomes, met)
+        names = None if given.names is None else tuple(self.inner(given.names))
+        return Slice(Inside(given.versions, self._prefix), given.complete, outcomes, met, names)
 
     def asking(self, ask: Ask) -> Ask:
         """Asks for what is named inside."""

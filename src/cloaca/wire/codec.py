@@ -47,6 +47,12 @@ PLAIN = SCALARS | CONTAINERS
 STRUCTURES = frozenset({list, dict, OrderedDict, defaultdict, Counter})
 """What merging looks into."""
 
+LIST_HEADS = frozenset({*range(0x90, 0xA0), 0xDC, 0xDD})
+"""How a list begins in msgpack."""
+
+_DICT_HEADS = frozenset({*range(0x80, 0x90), 0xDE, 0xDF})
+_FLOAT = 0xCB
+
 _head = struct.Struct("<BI")
 _pack = msgpack.Encoder().encode
 _unpack = msgpack.Decoder().decode
@@ -77,6 +83,14 @@ def encode(value: object, key: str | None = None, put: Put | None = None) -> byt
     if len(payload) > LARGEST:
         raise EncodeError(key, key or "value", type(value).__name__, f"it takes {len(payload):,} bytes, over 4 GiB")
     return payload
+
+
+def is_telling(payload: bytes) -> bool:
+    """Whether no other bytes stand for an equal value: a text, a number that isn't 0.0 nor NaN, and the like."""
+    if payload[0] == _FLOAT:
+        value = decode(payload)
+        return bool(value and value == value)  # noqa: PLR0124 - NaN
+    return payload[0] != PICKLED and payload[0] not in LIST_HEADS and payload[0] not in _DICT_HEADS
 
 
 def encode_each(values: list[Any], key: str | None = None, put: Put | None = None) -> list[bytes]:

@@ -59,7 +59,8 @@ class Slice(Message, frozen=True):
 
     Mostly that is one. Where branches meet it is all since the last one that stands by itself, in the merge order.
     A key without versions is known to be absent. `complete`: every key that is not here is absent too.
-    `met`: the keys that may have several versions, where they are not here; `None`: any of them may.
+    `met`: the keys that may have several versions, where they are not here; `None`: any of them may. `names`: every key
+    that there may be, beside those here; `None`: that isn't told.
     `outcomes`, where present: how each ancestor ended, by task id; of a slice that isn't `complete`, those alone that
     the task's condition names.
     """
@@ -68,6 +69,7 @@ class Slice(Message, frozen=True):
     complete: bool = False
     outcomes: Mapping[str, Outcome] | None = None
     met: tuple[str, ...] | None = ()
+    names: tuple[str, ...] | None = None
 
 
 # ---- down: what an executor is told --------------------------------------------------------------------------------
