@@ -1,20 +1,29 @@
 """Merging as a program meets it: rules given to a workflow, on worker processes and in the calling thread alike."""
 
 import copy
+import functools
+import math
 import os
 import pickle
+import subprocess
+import sys
 from collections import OrderedDict
 from collections.abc import Callable
+from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 from threading import Lock
 from typing import Any
 
+import numpy as np
+import pandas as pd
 import pytest
+from tests.support import PATIENCE
 
 import cloaca
 import cloaca.engine.run
 from cloaca import CaptureError, Context, DefaultRunner, MergeConflict, WorkflowResult
+from cloaca.merge.equality import equal
 from cloaca.wire.messages import Wants
 
 Task = tuple[str, list[str], Callable[[Context], Any]]
@@ -639,3 +648,167 @@ def test_a_completed_task_before_a_failed_one_is_a_sink(execute: Execute) -> Non
         ("a", [], setting("total", ["a"])), ("b", [], setting("total", ["b"])), ("gone", ["b", "a"], failing)
     )
     assert result.final_context["total"] == ["a", "b"]
+
+
+# ---- whether a write is one ----------------------------------------------------------------------------------------
+
+
+@dataclass
+class Column:
+    name: str
+    unit: str
+
+
+@dataclass
+class Model:
+    score: float
+    tags: set[str]
+
+
+class Plain:
+    """It has no `__eq__`."""
+
+    def __init__(self, score: float, tags: set[str]) -> None:
+        self.score = score
+        self.tags = tags
+
+    @property
+    def better(self) -> "Plain":
+        return Plain(self.score + 1, self.tags)
+
+
+NAMES = {"red", "green", "blue", "black", "white"}
+
+UNCHANGED: dict[str, tuple[Callable[[], Any], Callable[[Any], Any]]] = {
+    "every other element": (lambda: np.arange(10)[::2], lambda value: value + 1),
+    "a column": (lambda: np.arange(12.0).reshape(4, 3)[:, 1], lambda value: value + 1),
+    "a large column": (lambda: np.zeros((13_000, 3))[:, 1], lambda value: value + 1),
+    "a transposed matrix": (lambda: np.zeros((200, 100)).T, lambda value: value + 1),
+    "a field of records": (lambda: np.zeros(3, dtype=[("a", int), ("b", float)])["a"], lambda value: value + 1),
+    "every other row": (lambda: pd.DataFrame({"a": [1.0, 2.0, 3.0, 4.0]})[::2], lambda value: value + 1),
+    "text that is a name": (lambda: Column("name", "m"), lambda _: Column("other", "m")),
+    "a set in an object": (lambda: Model(1.0, set(NAMES)), lambda value: Model(2.0, value.tags)),
+    "a set in an object without equality": (lambda: Plain(1.0, set(NAMES)), lambda value: value.better),
+    "a set beside an object": (lambda: [Plain(1.0, set()), set(NAMES)], lambda value: [value[0].better, value[1]]),
+    "a large list of tuples": (lambda: [(n, str(n)) for n in range(5000)], lambda value: value[1:]),
+    "a shared list": (lambda: [[1], [1]], lambda value: value[1:]),
+    "zero": (lambda: 0.0, lambda _: 1.0),
+    "not a number": (lambda: [math.nan], lambda _: [1.0]),
+    "a dict": (lambda: {"b": 1, "a": {"d": 2, "c": 3}}, lambda value: {"b": 1, "a": 4}),
+}
+EQUAL: dict[str, Callable[[Any], Any]] = {  # where what is set isn't what was fetched
+    "zero": lambda value: -value,
+    "not a number": lambda value: [-value[0]],
+    "a dict": lambda value: {"a": dict(reversed(value["a"].items())), "b": value["b"]},
+    "a shared list": lambda value: [value[0]] * 2,
+}
+
+
+@pytest.mark.parametrize("on_conflict", [None, "last"])
+@pytest.mark.parametrize("case", UNCHANGED)
+def test_to_set_what_is_there_is_no_write_however_it_is_encoded(execute: Execute, case: str, on_conflict: Any) -> None:
+    make, change = UNCHANGED[case]
+    keep = EQUAL.get(case, lambda value: value)
+    result = execute(
+        ("start", [], setting("total", make())),
+        ("edit", ["start"], changing("total", change)),
+        ("keep", ["start"], changing("total", keep)),
+        on_conflict=on_conflict,
+    )
+    assert list(result.conflicts) == []
+    assert equal(result.final_context["total"], change(make()))
+
+
+@pytest.mark.parametrize("value", [0.0, [0.0], {"a": 1, "b": 2}, (1, 2), "text", 7], ids=repr)
+@pytest.mark.parametrize("others", [0, 100])
+def test_who_sets_a_computed_key_without_a_look_is_not_asked_to_know(execute: Execute, value: Any, others: int) -> None:
+    """Few keys or many: what is set there equals what is there."""
+    equal_to_it = dict(reversed(value.items())) if isinstance(value, dict) else value
+    result = execute(
+        *((f"other {n}", [], setting(f"other {n}", n)) for n in range(others)),
+        ("start", [f"other {n}" for n in range(others)], setting("total", value)),
+        ("edit", ["start"], setting("total", "edited")),
+        ("keep", ["start"], lambda context: context.set("total ".strip(), equal_to_it)),
+    )
+    assert list(result.conflicts) == []
+    assert result.final_context["total"] == "edited"
+
+
+@pytest.mark.parametrize("make", [lambda item: item, lambda item: (item, item), np.arange, lambda item: "x" * 40_000])
+def test_what_a_mapped_task_collected_and_another_hands_on_is_no_write(
+    runner: DefaultRunner, make: Callable[[int], Any]
+) -> None:
+    with cloaca.WorkflowBuilder("mapped", check="off"):
+        cloaca.task(id="each", for_each="items")(lambda context, item: context.set("out", make(item)))
+        cloaca.task(id="edit", dependencies=["each"])(lambda context: context.set("out", ["edited"]))
+        cloaca.task(id="keep", dependencies=["each"])(lambda context: context.set("out", context["out"]))
+    result = runner.execute("mapped", Context({"items": [1, 2, 3]}))
+    assert list(result.conflicts) == []
+    assert result.final_context["out"] == ["edited"]
+
+
+def test_the_hash_seed_decides_nothing() -> None:
+    script = f"""
+import cloaca, sys
+class Plain:
+    def __init__(self, score, tags):
+        self.score, self.tags = score, tags
+with cloaca.WorkflowBuilder("w", check="off"):
+    @cloaca.task()
+    def improve(context): context.set("model", Plain(2.0, {{"better"}}))
+    @cloaca.task()
+    def publish(context): context.set("model", context["model"])
+    @cloaca.task(for_each="items")
+    def draw(context, item): context.set("seed", context.seed)
+for options in ({{"executor": "serial"}}, {{"workers": 1}}):
+    with cloaca.DefaultRunner(**options) as runner:
+        items = {{frozenset({NAMES!r}): 1, (1, frozenset({NAMES!r})): 2}}
+        result = runner.execute("w", {{"model": Plain(1.0, {NAMES!r}), "items": items}}, seed=1)
+        print(list(result.conflicts), list(result.tasks), list(result.final_context["seed"].values()))
+"""
+    told = {
+        subprocess.run(
+            [sys.executable, "-c", script],
+            env={**os.environ, "PYTHONHASHSEED": str(seed)},
+            capture_output=True,
+            text=True,
+            check=True,
+            timeout=PATIENCE,
+        ).stdout
+        for seed in range(3)
+    }
+    (lines,) = told
+    assert len(set(lines.splitlines())) == 1
+
+
+# ---- depth ---------------------------------------------------------------------------------------------------------
+
+
+def within(frames: int, function: Callable[[], Any]) -> Any:
+    return function() if frames == 0 else within(frames - 1, function)
+
+
+@pytest.mark.parametrize("depth", [20, 200, 480])
+def test_a_deep_dict_is_merged_wherever_its_reader_stands(execute: Execute, depth: int) -> None:
+    def nested(leaf: dict[str, int]) -> dict[str, Any]:
+        return functools.reduce(lambda inner, _: {"in": inner}, range(depth), leaf)
+
+    def changing_a_leaf(name: str) -> Callable[[Context], None]:
+        def change(context: Context) -> None:
+            whole = context["total"]
+            leaf(whole)[name] = 1
+            context["total"] = whole
+
+        return change
+
+    def leaf(value: Any) -> Any:
+        return functools.reduce(lambda outer, _: outer["in"], range(depth), value)
+
+    result = execute(
+        ("left", [], changing_a_leaf("left")),
+        ("right", [], changing_a_leaf("right")),
+        ("join", ["left", "right"], lambda context: context.set("seen", within(800, lambda: leaf(context["total"])))),
+        given={"total": nested({"left": 0, "right": 0})},
+    )
+    assert result.final_context["seen"] == {"left": 1, "right": 1}
+    assert within(800, lambda: leaf(result.final_context["total"])) == {"left": 1, "right": 1}

@@ -4,16 +4,20 @@ The engine, which opens no value, learns from its diff how many there are: one e
 under the item's *label*. A dict's keys come beside them, encoded one by one, under "".
 """
 
+import gc
 from collections.abc import Iterable, Iterator, Mapping, Sized
 from collections.abc import Set as AbstractSet
+from types import FunctionType, ModuleType
 from typing import Any
 
 from cloaca.tasks.context import Context, set_items
+from cloaca.wire.canonical import LEAVES
 from cloaca.wire.codec import encode, encode_each
 from cloaca.wire.frames import encodable
 
 _LONGEST = 80
 _TEXTS = (str, bytes, bytearray, memoryview)
+_NO_PARTS = (type, ModuleType, FunctionType)
 
 
 class Expansion:
@@ -75,7 +79,33 @@ def _labels(keys: Iterable[Any]) -> Iterator[str]:
 
 
 def _label(key: Any, number: int) -> str:
-    text = encodable(repr(key))
+    text = encodable(_text(key))
     if not text or " at 0x" in text:  # an address: another one in each process
         return f"{type(key).__name__} {number}"
     return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}..."
+
+
+def _text(key: Any) -> str:
+    """A key as it prints, but with sets sorted; nothing where an object holds one, as nobody knows how that prints."""
+    kind = type(key)
+    if kind not in (tuple, frozenset) or not key:
+        return "" if _holds_a_set(key) else repr(key)
+    parts = list(map(_text, key))
+    if not all(parts):
+        return ""
+    if kind is tuple:
+        return f"({', '.join(parts)}{',' if len(parts) == 1 else ''})"
+    return f"frozenset({{{', '.join(sorted(parts))}}})"
+
+
+def _holds_a_set(key: Any) -> bool:
+    """Whether a set is a part of it, which prints in another order with each hash seed."""
+    ahead, seen = [key] if type(key) not in LEAVES else [], set()
+    while ahead:
+        part = ahead.pop()
+        if isinstance(part, AbstractSet) and part:
+            return True
+        if id(part) not in seen and not isinstance(part, _NO_PARTS):
+            seen.add(id(part))
+            ahead += gc.get_referents(part)
+    return False

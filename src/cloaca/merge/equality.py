@@ -21,6 +21,7 @@ from typing import Any
 
 from cloaca.errors import EncodeError
 from cloaca.wire.codec import SCALARS, encode
+from cloaca.wire.stack import with_room
 
 _FOUND = frozenset({str, int, bytes, bool, type(None)})
 _MADE_BY_A_CLASS_STATEMENT = 1 << 9  # among the flags of a type: it is no part of the interpreter
@@ -40,7 +41,7 @@ def equal(one: Any, other: Any) -> bool:
     (True, False, False)
     """
     try:
-        return _agree(one, other)
+        return with_room(_agree, one, other)
     except Exception:  # noqa: BLE001 - the values' own `__eq__` and `__hash__` run: without an answer they don't agree
         return False
 

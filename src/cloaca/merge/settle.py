@@ -8,7 +8,7 @@ The versions are those since the last one that stands by itself. Which of them a
 each write changed all follow from what the writers saw.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Any
@@ -19,11 +19,12 @@ from cloaca.merge.conflict import Conflict, conflict, rivals_of
 from cloaca.merge.lineage import Lineage, set_of
 from cloaca.merge.named import combined, first, last, union
 from cloaca.merge.rules import Rules
-from cloaca.merge.strand import BY_NUMBER, Clash, Join, Order
+from cloaca.merge.strand import BY_NUMBER, Clash, Join, Order, Steps
 from cloaca.merge.structure import Structured
 from cloaca.merge.united import united
 from cloaca.wire.codec import decode, encode
 from cloaca.wire.messages import Version
+from cloaca.wire.stack import with_room
 from cloaca.wire.suffix import added
 
 
@@ -205,17 +206,17 @@ class _History(Structured):
                 return found
         return super().addition(number)
 
-    def join(self, join: Join, order: Order) -> Any:
+    def join(self, join: Join, order: Order) -> Steps:
         """What writes that stand side by side come to, by the key's rule if it has one."""
         if not self._rules.has(self._key):
-            return super().join(join, order)
+            return (yield from super().join(join, order))
         values = [self.wrote(number) for number in join.tops]
         if all(value is ABSENT for value in values):
             return ABSENT
         if isinstance(join.base, Clash):
             return Clash(tuple(join.tops), tuple(values), join.base.path, join.base, join.base.cause)
         try:
-            return self._by_rule(join, values)
+            return with_room(self._by_rule, join, values)
         except (Exception, SystemExit) as error:  # noqa: BLE001 - a rule that raises leaves the key in conflict
             return self._clash(error if isinstance(error, Exception) else _RuleExited(f"{error.code!r}"))
 
@@ -261,23 +262,28 @@ def _collected(key: str, versions: tuple[Version, ...], rules: Rules) -> Settled
     values = [_decoded(key, _by_order(version, rules)) for version in kept]
     if len(kept) == 1 and kept[0].writer == INPUT and not isinstance(values[0], Clash):
         return _standing(key, kept[0], rules)
-    cause = next((value.cause for value in values if isinstance(value, Clash)), None)
     entries: dict[str, Any] = {}
-    for version, value in zip(kept, values, strict=True):
-        if version.writer != INPUT:
-            entries[rules.called(key, version.writer)] = value
-        elif isinstance(value, dict):
-            entries = {**value, **entries}
-        elif value is ABSENT:
-            continue  # the first of several values that the input had, or the last one
-        elif isinstance(value, Clash):
-            cause = cause or TypeError("by_task adds to a dict, and the input was in conflict already")
-        else:
-            cause = cause or TypeError(f"by_task adds to a dict, and the input has a value of type {_kind(value)}")
-    if cause is not None:
+    try:
+        for version, value in zip(kept, map(_rebuilt, values), strict=True):
+            entries |= _given(value) if version.writer == INPUT else {rules.called(key, version.writer): value}
+    except Exception as cause:  # noqa: BLE001 - what is told where the key is read
         return conflict(key, tuple(kept), tuple(kept), values, cause=cause)
     return Settled(encode(entries, key), MERGE, "by_task")
 
 
-def _kind(value: Any) -> str:
-    return type(value).__name__
+def _rebuilt(value: Any) -> Any:
+    """The value. Raises why it isn't one, if it couldn't be rebuilt here."""
+    if isinstance(value, Clash) and value.cause is not None:
+        raise value.cause
+    return value
+
+
+def _given(value: Any) -> Mapping[str, Any]:
+    """The entries of the input's value, to which those of tasks are added."""
+    if isinstance(value, dict):
+        return value
+    if isinstance(value, Clash):
+        raise TypeError("by_task adds to a dict, and the input was in conflict already")
+    if value is not ABSENT:
+        raise TypeError(f"by_task adds to a dict, and the input has a value of type {type(value).__name__}")
+    return {}

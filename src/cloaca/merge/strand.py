@@ -3,18 +3,25 @@
 A key is a strand, and so is each member of a dict that branches changed. `at` finds what a set of writes comes to: a
 single one that supersedes all others stands; where several stand side by side, they *join*, on the base of what came
 before all of them. How they join is the strand's own affair (`Strand.join`).
+
+Joining may take joins of other strands, those of members, and so on as deep as a value is nested. What waits for them
+stands in a list, not on the stack: so no answer depends on how much of that is left.
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeAlias
 
 from cloaca.merge.change import ABSENT
 from cloaca.merge.lineage import Lineage, Versions, members
 
 Order = Callable[[int], int]
 """Where a version stands in the merge order, by its number."""
+
+
+Steps: TypeAlias = Generator[Any, Any, Any]
+"""Finds out a value. What it yields are steps, of which it is sent what they have found."""
 
 
 def BY_NUMBER(number: int) -> int:  # noqa: N802 - a constant: the order that most histories are told in
@@ -68,11 +75,23 @@ class Strand(ABC):
         """What its writer saw here: a value, `ABSENT`, or a `Clash`."""
 
     @abstractmethod
-    def join(self, join: Join, order: Order) -> Any:
+    def join(self, join: Join, order: Order) -> Steps:
         """What writes that stand side by side come to: a value, `ABSENT`, or a `Clash`."""
 
     def at(self, versions: Versions, order: Order) -> Any:
-        """What a set of writes comes to. Joins on joins are made from the earliest on, so that no stack is too short.
+        """What a set of writes comes to."""
+        ahead, found = [self.steps_to(versions, order)], None
+        while ahead:
+            try:
+                ahead.append(ahead[-1].send(found))
+                found = None
+            except StopIteration as done:
+                ahead.pop()
+                found = done.value
+        return found
+
+    def steps_to(self, versions: Versions, order: Order) -> Steps:
+        """The steps to that. Joins on joins are made from the earliest on.
 
         What a set came to is remembered, where its order is that of the numbers: in a row of joins that write nothing
         each one then goes on from the one before.
@@ -90,5 +109,5 @@ class Strand(ABC):
         value = known[versions]
         for joined, tops, before in reversed(joins):
             later = sorted(members(joined & ~before), key=order)
-            value = known[joined] = self.join(Join(value, before, sorted(tops, key=order), later), order)
+            value = known[joined] = yield self.join(Join(value, before, sorted(tops, key=order), later), order)
         return value

@@ -17,7 +17,7 @@ from cloaca.merge.change import ABSENT, Absent
 from cloaca.merge.equality import equal, is_found_by_hash, same
 from cloaca.merge.lineage import members, set_of
 from cloaca.merge.rules import OnConflict
-from cloaca.merge.strand import Clash, Join, Order, Strand
+from cloaca.merge.strand import Clash, Join, Order, Steps, Strand
 from cloaca.wire.codec import SCALARS, encode
 
 _DICTS = frozenset({dict, OrderedDict, defaultdict, Counter})
@@ -43,7 +43,7 @@ class Structured(Strand):
             return None
         return wrote[len(start) :] if not start or same(wrote[: len(start)], start) else None
 
-    def join(self, join: Join, order: Order) -> Any:
+    def join(self, join: Join, order: Order) -> Steps:
         """What the writes come to."""
         start = self.start_of(join.base)
         added = None if start is None else self._extensions(join.later)
@@ -59,7 +59,7 @@ class Structured(Strand):
             return Clash(tuple(join.tops), tuple(values), join.base.path, join.base, join.base.cause)
         kinds = set(map(type, values))
         if len(kinds) == 1 and kinds <= _DICTS and self._have_members(join):
-            merged = self._by_member(join, order, values[0])
+            merged = yield from self._by_member(join, order, values[0])
             if type(merged) is not OrderedDict or self._is_put_in_order(merged, join, order):
                 return merged
         return self._unsettled(join, values)
@@ -83,7 +83,7 @@ class Structured(Strand):
 
     # ---- dicts -----------------------------------------------------------------------------------------------------
 
-    def _by_member(self, join: Join, order: Order, model: Any) -> Any:
+    def _by_member(self, join: Join, order: Order, model: Any) -> Steps:
         touched: dict[Any, list[int]] = {}
         for number in join.later:
             for member in self._changed(number):
@@ -94,7 +94,7 @@ class Structured(Strand):
         for member, writers in touched.items():
             strand = _Member(self, member)
             both = [*filter(strand.has_changed, earlier), *writers]
-            value = strand.at(set_of(both), order) if len(both) > 1 else strand.wrote(both[0])
+            value = (yield strand.steps_to(set_of(both), order)) if len(both) > 1 else strand.wrote(both[0])
             if isinstance(value, Clash):
                 return replace(value, path=(member, *value.path))
             if value is ABSENT:
@@ -144,14 +144,20 @@ class _Member(Structured):
         self.on_conflict = whole.on_conflict
         self._whole = whole
         self._member = member
+        self._wrote: dict[int, Any] = {}
+        self._saw: dict[int, Any] = {}
 
     def wrote(self, number: int) -> Any:
         """What the member is in the version's dict."""
-        return self._of(self._whole.wrote(number))
+        if number not in self._wrote:
+            self._wrote[number] = self._of(self._whole.wrote(number))
+        return self._wrote[number]
 
     def saw(self, number: int) -> Any:
         """What the member was in the dict that the writer saw."""
-        return self._of(self._whole.saw(number))
+        if number not in self._saw:
+            self._saw[number] = self._of(self._whole.saw(number))
+        return self._saw[number]
 
     def start_of(self, value: Any) -> list[Any] | None:
         """In a dict a list that nobody saw before is a value like any other."""

@@ -1,8 +1,8 @@
 """One order for the elements of sets, so that equal sets have equal bytes.
 
 A set is pickled in the order in which it iterates, which depends on the hash seed of the process and on the set's
-history. Writing the bytes that one saw is no write: without an order of their own, a set that is passed on unchanged
-would be a change in one process and none in another.
+history. The items of a set, whose order decides on names and seeds, and the bytes of a result follow from the values
+alone only if sets have an order of their own.
 
 Done where a value consists of built-in containers and plain values, as a tree: those can be rebuilt without a trace.
 """
