@@ -402,6 +402,43 @@ def test_a_write_that_is_not_declared() -> None:
     assert "add 'year' there, or leave the key as it is" in found[1].message
 
 
+def helped(context: Context, item: int) -> None:
+    counting(context)
+
+
+def renamed(context: Context, item: int) -> None:
+    context.set(f"result {item}", item)
+
+
+def clear(context: Context, item: int) -> Any:
+    put = context.set
+    if item:
+        put("out", [context.get("x"), context.seed])
+        return {"more": item}
+    print(item, sorted([item]), [context["y"] for _ in range(3)])
+    return None
+
+
+@pytest.mark.parametrize(
+    ("function", "options", "is_clear"),
+    [
+        (helped, {}, False),
+        (helped, {"writes": ["n"]}, True),
+        (renamed, {}, False),
+        (lambda context, item: {"k": item, **item}, {}, False),
+        (max, {}, False),
+        (clear, {}, True),
+        (lambda context, item: None, {}, True),
+    ],
+)
+def test_a_mapped_task_whose_code_does_not_tell_what_it_sets(function: Any, options: Any, is_clear: bool) -> None:  # noqa: FBT001 - a parameter of the table
+    with WorkflowBuilder("w", check="off") as builder:
+        cloaca.task(id="a", for_each="items", **options)(function)
+    found = cloaca.check(builder.build())
+    assert kinds(found) == ([] if is_clear else [("unclear", "a", "items")])
+    assert all("declare writes=[...] with all of them" in finding.message for finding in found)
+
+
 # ---- for information -----------------------------------------------------------------------------------------------
 
 

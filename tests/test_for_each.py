@@ -85,7 +85,7 @@ def test_the_function_takes_the_context_and_an_item(function: Callable[..., Any]
 )
 def test_other_arguments_may_have_defaults(function: Callable[..., Any]) -> None:
     with cloaca.WorkflowBuilder("w") as builder:
-        cloaca.task(id="a", for_each="items")(function)
+        cloaca.task(id="a", for_each="items", writes=[])(function)
     assert builder.build().tasks[0].for_each == "items"
 
 
@@ -251,7 +251,7 @@ def test_a_copy_of_the_context_knows_the_item_key_and_brings_only_what_was_set(r
         copy.set("key", copy.item_key)
         return copy
 
-    result = run(runner, mapped(look), items={"x": 1}, large=bytes(2 * LARGE))
+    result = run(runner, mapped(look, writes=["key"]), items={"x": 1}, large=bytes(2 * LARGE))
     assert result.final_context["key"] == {"x": "x"}
     assert result.final_context["items"] == {"x": 1}
     assert result.final_context["large"] == bytes(2 * LARGE)
@@ -410,7 +410,8 @@ def test_a_key_for_each_of_many_items_is_refused_in_the_end(pool: DefaultRunner)
     def own(context: Context, item: int) -> None:
         context.set(f"result {item}", item)
 
-    result = run(pool, mapped(own), (nothing, {"dependencies": ["own"]}), items=range(4_500))
+    with pytest.warns(cloaca.DataflowWarning, match="declare writes="):
+        result = run(pool, mapped(own), (nothing, {"dependencies": ["own"]}), items=range(4_500))
     assert result.status == "Failed"
     assert (result.error_message or "").startswith(
         "Task 'own' failed: ValueError: Its 4,500 instances set too many keys"
@@ -419,7 +420,8 @@ def test_a_key_for_each_of_many_items_is_refused_in_the_end(pool: DefaultRunner)
     assert result.tasks["own[7]"].status == "Completed"
     assert result.tasks["nothing"].status == "Skipped"
     assert "result 7" not in result.final_context
-    few = run(pool, mapped(own), items=range(50))
+    with pytest.warns(cloaca.DataflowWarning, match="declare writes="):
+        few = run(pool, mapped(own), items=range(50))
     assert few.final_context["result 7"] == [None] * 7 + [7] + [None] * 42
 
 
@@ -725,7 +727,7 @@ def test_the_answer_is_the_same_with_any_number_of_workers() -> None:
         for key in keys:
             context.set(key, (item, random.random()))
 
-    tasks = mapped(jumble), mapped(partial(rank_all), "jumble", id="rank_all")
+    tasks = mapped(jumble, writes=["a", "b", "c", "d"]), mapped(partial(rank_all), "jumble", id="rank_all")
     runners = [*(DefaultRunner(workers=n, executor="processes") for n in (1, 2, 4)), DefaultRunner(executor="serial")]
     found = []
     for runner in runners:

@@ -249,7 +249,7 @@ def change_item_with_handle(context: Context, item: Any, handle: Any, *, number:
 def test_an_item_that_is_changed_for_nothing_is_told(
     runner: DefaultRunner, prefixes: tuple[str, ...], function: Any
 ) -> None:
-    (warning,) = told_by(runner, function, prefixes, for_each="rows")
+    (warning,) = told_by(runner, function, prefixes, for_each="rows", writes=[])
     assert "change[1]' changed its item, and set nothing" in str(warning.message)
     assert (warning.filename, warning.lineno) == (__file__, function.__code__.co_firstlineno)
 
@@ -292,7 +292,7 @@ def set_from_copy(context: Context) -> None:
 @pytest.mark.parametrize(
     ("function", "options"),
     [
-        (set_changed_item, {"for_each": "rows"}),
+        (set_changed_item, {"for_each": "rows", "writes": ["changed"]}),
         (read_parameters, {}),
         (set_in_returned_copy, {}),
         (set_from_copy, {}),

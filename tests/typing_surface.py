@@ -310,7 +310,9 @@ def dataflow(workflow: cloaca.Workflow, finding: cloaca.Finding) -> None:
     assert_type(cloaca.check(workflow, ["year"]), tuple[cloaca.Finding, ...])
     assert_type((finding.task, finding.key, finding.message), tuple[str, str, str])
     assert_type((finding.others, finding.places), tuple[tuple[str, ...], tuple[str, ...]])
-    assert_type(finding.kind, Literal["unordered", "late", "missing", "ambiguous", "undeclared", "unmade", "unread"])
+    assert_type(
+        finding.kind, Literal["unordered", "late", "missing", "ambiguous", "undeclared", "unmade", "unclear", "unread"]
+    )
     cloaca.WorkflowBuilder("w", check="error")
     cloaca.WorkflowBuilder("w", check="loud")  # type: ignore[arg-type]
 

@@ -211,8 +211,8 @@ class _Analysis:
 
     @cached_property
     def _always(self) -> tuple[Finding, ...]:
-        """What is found whatever the input is: keys that two tasks set, and those where code and declaration differ."""
-        return tuple(islice((*self._ambiguous(), *self._declared()), _MOST))
+        """What is found whatever the input is: of keys that two tasks set, of declarations, and of mapped tasks."""
+        return tuple(islice((*self._ambiguous(), *self._declared(), *self._unclear()), _MOST))
 
     def _ambiguous(self) -> Iterator[Finding]:
         clashes = () if self._settled is None else self._flow.clashes(self._settled)
@@ -270,6 +270,15 @@ class _Analysis:
                 text = f"Task {task.id!r} declares key {key!r}, and its code never sets it"
                 advice = "set it, or take it out of writes="
                 yield self._finding("unmade", task.prefix + key, f"{text}: {advice}", rank)
+
+    def _unclear(self) -> Iterator[Finding]:
+        """Mapped tasks of which nobody knows what they leave where there are no items."""
+        for rank, task in enumerate(self._tasks):
+            if task.for_each and self._flow.touches[rank].leaves_more:
+                lead = f"Task {task.id!r} is mapped over key {task.for_each!r}, and its code doesn't tell for certain"
+                advice = "declare writes=[...] with all of them, or [] if there are none"
+                text = f"{lead} which keys it sets, so it leaves none where there are no items: {advice}"
+                yield self._finding("unclear", task.for_each, text, rank)
 
     @cached_property
     def unread(self) -> tuple[Finding, ...]:

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Literal
 
-Kind = Literal["unordered", "late", "missing", "ambiguous", "undeclared", "unmade", "unread"]
+Kind = Literal["unordered", "late", "missing", "ambiguous", "undeclared", "unmade", "unclear", "unread"]
 
 _READING = ("KeyError: ", "MissingKeyError: ", "MergeConflict: ")
 _USING = ("TypeError: ", "AttributeError: ")
@@ -15,9 +15,10 @@ class Finding:
 
     `kind` is "unordered" (the key is set by a task that doesn't come before), "late" (by one that comes after),
     "missing" (by none, nor is it in the input), "ambiguous" (by two that meet), "undeclared" (the task sets it, and
-    doesn't say so in `writes=`), "unmade" (it says so, and doesn't) or, for information, "unread" (no task reads it,
-    though others follow). `task` and `key` tell which; `others` are the other tasks of which `message` speaks, and
-    `places` the files and lines of all, `task` first.
+    doesn't say so in `writes=`), "unmade" (it says so, and doesn't), "unclear" (a task is mapped over it, and nobody
+    knows what that sets) or, for information, "unread" (no task reads it, though others follow). `task` and `key` tell
+    which; `others` are the other tasks of which `message` speaks, and `places` the files and lines of all, `task`
+    first.
     """
 
     kind: Kind

@@ -53,7 +53,7 @@ _INTOLERANT: Final = frozenset(
     "len sum sorted list tuple set dict iter reversed enumerate int float abs round range min max".split()  # noqa: SIM905
 )
 """Functions that can't do anything with `None`, as their first argument."""
-_LISTING: Final = frozenset({"keys", "values", "items", "to_dict", "to_json"})
+_LISTING: Final = frozenset({"keys", "values", "items", "to_dict", "to_json", "copy"})
 _HARMLESS: Final = frozenset({"outcome", "conflicts"})
 _PARAMETERS: Final[Mapping[str, tuple[str, ...]]] = {
     "get": ("key", "default"),
