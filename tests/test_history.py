@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from tests.reference import KEYS, Diff, Graph, Inputs, Model, Visible, deterministic, diffs, graphs, inputs
 from tests.runs import candidates_of, places_seen
 
-from cloaca.engine.history import History
+from cloaca.engine.history import MANY, History
 from cloaca.engine.plan import Plan, plan
 from cloaca.engine.telling import Told
 from cloaca.engine.view import ContextView
@@ -351,6 +351,19 @@ def test_whether_branches_may_have_met() -> None:
     _, history = told(DIAMOND, {"left": {"k": b"1"}, "right": {"k": b"2"}})
     assert [history.met(rank) for rank in range(4)] == [(), (), (), ("k",)]
     assert history.joined_keys(3) == ["k"]
+
+
+def test_all_names_are_told_where_they_are_few_or_few_wrote_them() -> None:
+    many = {f"k{n}": b"1" for n in range(MANY + 1)}
+    graph = [*DIAMOND, *((f"after {n}", ["join" if n == 0 else f"after {n - 1}"]) for n in range(3))]
+    _, few = told(graph, {"root": {"r": b"1"}, "join": {"j": b"1"}}, given=b"0")
+    assert {*(few.names(3) or ())} >= {"given", "r"}
+    for given_, wrote in ((many, {"root": {"r": b"1"}}), ({"given": b"0"}, {"root": many, "left": many, "join": many})):
+        _, history = told(graph, wrote, **given_)
+        for rank in range(len(graph)):
+            names = history.names(rank)
+            assert names is None or {*names} >= {*history.whole(rank)}
+            assert names is None or len(names) <= MANY
 
 
 def test_a_key_that_nobody_wrote_has_no_versions() -> None:

@@ -80,7 +80,7 @@ class History:
         self._has_rivals = any(version.rivals for version in inputs.values())
         self._met_names: tuple[str, ...] = ()
         self._all_names: tuple[str, ...] = ()
-        self._last_names: tuple[Sequence[int], tuple[str, ...] | None] = ((), ())
+        self._last_names: tuple[Sequence[int] | None, tuple[str, ...] | None] = (None, ())
         self._met = {
             key for key, version in inputs.items() if version.rivals
         }  # the keys of which several writes stood at any time
@@ -350,7 +350,7 @@ class History:
             tasks += [above for above in self._plan.predecessors[task] if above not in tasks]
             if len(tasks) > FEW or len(names) > MANY:
                 return None
-        return tuple(names)
+        return tuple(names) if len(names) <= MANY else None
 
     def near(self, rank: int) -> Iterator[tuple[str, Told] | None]:
         """Every key that the task sees and that stands by itself, with its version: those written nearest first.

@@ -589,6 +589,8 @@ def diff_of(context: Context) -> dict[str, bytes | None]:
     """
     changes = context._changes
     if not context._complete:
+        if context._names == () and not context._known:
+            return changes  # there is nothing that they could equal
         unknown = tuple([key for key, payload in changes.items() if _is_in_doubt(context, key, payload)])
         if unknown:
             answer = context._ask(unknown, False, False)  # noqa: FBT003 - positions of Ask
