@@ -155,7 +155,7 @@ class Desk:
         world = {**self._world, **self._given[wants.attempt]}
         found = world if wants.rest else {key: world.get(key, ()) for key in wants.keys}
         outcomes = self._outcomes if wants.outcomes else None
-        self.executor.answer(Answer(wants.attempt, Slice(found, wants.rest, outcomes)))
+        self.executor.answer(Answer(wants.attempt, Slice(found, wants.rest, outcomes), wants.question))
 
     def _slice(self, given: Mapping[str, tuple[Version, ...]]) -> Slice:
         if self.executor.answers:

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cloaca.execution.permits import Permits, take
+from cloaca.execution.permits import Permit, Permits
 
 
 @pytest.fixture
@@ -20,21 +20,47 @@ def permits() -> Iterator[Permits]:
 
 def test_a_worker_takes_one_at_a_time(permits: Permits) -> None:
     permits.issue(2)
-    assert [take(permits.reader) for _ in range(3)] == [True, True, False]
+    permit = Permit(permits.reader)
+    assert [permit.is_for(attempt) for attempt in range(3)] == [True, True, False]
+
+
+def test_a_permit_is_for_one_attempt_however_often_it_is_asked_about(permits: Permits) -> None:
+    permits.issue(1)
+    permit = Permit(permits.reader)
+    assert [permit.is_for(attempt) for attempt in (7, 7, 8, 8, 7)] == [True, True, False, False, True]
+
+
+def test_what_needs_no_permit_takes_none(permits: Permits) -> None:
+    permits.issue(1)
+    permit = Permit(permits.reader)
+    permit.give(3)
+    assert permit.is_for(3)
+    assert permits.recall(9) == 1
+    assert not permit.is_for(4)
+
+
+def test_nobody_has_a_permit_of_a_pipe_that_is_closed() -> None:
+    permits = Permits()
+    reader = os.dup(permits.reader)
+    permits.close()
+    assert not Permit(reader).is_for(1)
+    os.close(reader)
 
 
 def test_what_was_taken_can_not_be_recalled(permits: Permits) -> None:
     permits.issue(5)
-    assert take(permits.reader)
+    permit = Permit(permits.reader)
+    assert permit.is_for(1)
     assert permits.recall(9) == 4
     assert permits.recall(9) == 0
-    assert not take(permits.reader)
+    assert not permit.is_for(2)
 
 
 def test_no_more_is_recalled_than_asked_for(permits: Permits) -> None:
     permits.issue(5)
     assert permits.recall(2) == 2
-    assert [take(permits.reader) for _ in range(4)] == [True, True, True, False]
+    permit = Permit(permits.reader)
+    assert [permit.is_for(attempt) for attempt in range(4)] == [True, True, True, False]
 
 
 def test_permits_fill_no_pipe(permits: Permits) -> None:
@@ -46,6 +72,7 @@ def test_permits_fill_no_pipe(permits: Permits) -> None:
 def test_each_attempt_goes_to_one_of_the_two(moves: list[str]) -> None:
     """The protocol as events: the worker hears of assignments and recalls late, in the order of their sending."""
     permits = Permits()
+    permit = Permit(permits.reader)
     numbers = iter(range(1000))
     told: deque[list[int] | int] = deque()  # on the way to the worker: assignments, or how many were recalled
     sent, queue, started, recalled = deque[int](), deque[int](), list[int](), list[int]()
@@ -58,7 +85,7 @@ def test_each_attempt_goes_to_one_of_the_two(moves: list[str]) -> None:
                     permits.issue(len(batch))
                     told.append(batch)
                     sent.extend(batch)
-                case "start" if queue and take(permits.reader):
+                case "start" if queue and permit.is_for(queue[0]):
                     started.append(queue.popleft())
                     sent.popleft()
                 case "recall":

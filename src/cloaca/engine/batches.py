@@ -108,7 +108,7 @@ class BatchRun:
         if event.attempt not in self._open:
             return ()
         if isinstance(event, Wants):
-            return (Answer(event.attempt, _NOTHING),)
+            return (Answer(event.attempt, _NOTHING, event.question),)
         supply = self._open.pop(event.attempt)
         self._started.discard(event.attempt)
         if not isinstance(event, Unstarted):

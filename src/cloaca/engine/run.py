@@ -410,7 +410,7 @@ class Run:
             found = self._sight.whole(attempt.rank)
         else:
             found = self._sight.nearby(attempt, event.keys) if event.keys else {}
-        return (Answer(attempt.number, Slice(found, event.rest, outcomes)),)
+        return (Answer(attempt.number, Slice(found, event.rest, outcomes), event.question),)
 
     def _complete(self, attempt: Attempt, event: Done) -> Commands:
         rank, work = attempt.rank, self._work[attempt.rank]

@@ -80,6 +80,9 @@ def run(
             _take_over(context, returned, variables)
         left(None)
         diff = _left(context, assignment, function)
+        if shelf is not None:
+            shelf.keep(diff.values())
+        return Done(assignment.attempt, diff, meter.stop(traffic_of(context), diff.values()))
     except BaseException as error:  # noqa: BLE001 - sys.exit and Ctrl-C of a task end the task, not the worker
         try:
             left(error)
@@ -89,9 +92,6 @@ def run(
             shelf.keep(())
         traffic = Traffic() if context is None else traffic_of(context)
         return failure(assignment.attempt, error, meter.stop(traffic), tuple(traffic.absent))
-    if shelf is not None:
-        shelf.keep(diff.values())
-    return Done(assignment.attempt, diff, meter.stop(traffic_of(context), diff.values()))
 
 
 def _item(context: Context, item: Item) -> Any:

@@ -10,11 +10,13 @@ cloudpickle imports `logging` in every process. So it costs a worker nothing tha
 import logging
 import sys
 from collections.abc import Callable, Iterator
+from functools import partial
 
 from cloaca.execution.mark import NONE
 from cloaca.wire.frames import encodable
 from cloaca.wire.messages import Assignment, Logged, Loggers
 from cloaca.wire.records import encode_record
+from cloaca.wire.strike import is_strike
 
 _BUILT_IN = frozenset({"CRITICAL", "FATAL", "ERROR", "WARNING", "WARN", "INFO", "DEBUG", "NOTSET"})
 _LARGEST = 2**63 - 1
@@ -74,7 +76,7 @@ class Logbook:
     def restore(self) -> None:
         """Make the loggers what the program's are, whatever a task or an import did. Cheap where they are."""
         if not self._is_complete:
-            self._resolve()
+            self._resolve(self._given)
         if self._relay.was_closed:
             self._enable()
         if logging.root.handlers != self._root_handlers:
@@ -103,12 +105,11 @@ class Logbook:
         for name, level in given.names.items():
             logging.addLevelName(level, name)
         logging.raiseExceptions = given.tells_errors
-        self._given = given
-        self._resolve()
+        self._resolve(given)
+        self._given = given  # last: by that it is seen that all this was done
 
-    def _resolve(self) -> None:
+    def _resolve(self, given: Loggers) -> None:
         """Find the loggers by their names. Those of a class of their own may come later."""
-        given = self._given
         existing = dict(_loggers())
         here = {
             name: logging.getLogger(name)
@@ -123,9 +124,9 @@ class Logbook:
 
     def _enable(self) -> None:
         """After `dictConfig` or the like, which disables every logger that it doesn't know."""
-        self._relay.was_closed = False
         for _, logger in _loggers():
             logger.disabled = False
+        self._relay.was_closed = False
 
 
 class _Relay(logging.Handler):
@@ -148,7 +149,9 @@ class _Relay(logging.Handler):
                 return
             told = {"task": assignment.task, "attempt": assignment.nth} if assignment is not None else {}
             payload = encode_record(record, **told)
-        except Exception:  # noqa: BLE001 - whatever the user's own objects raise
+        except Exception as error:  # whatever the user's own objects raise
+            if is_strike(error, partial(encode_record, record)):
+                raise
             self.handleError(record)
             return
         self._send(Logged(NONE if assignment is None else assignment.attempt, payload))

@@ -26,10 +26,10 @@ class ProgramFinder:
         """From here on, this is what the program has loaded."""
         if payload == self._payload:
             return
-        if not self._payload:
-            sys.meta_path.insert(0, self)
-        self._payload = payload
         self._given = _decode(opened(blob_of(payload)) if is_reference(payload) else payload)
+        if self not in sys.meta_path:
+            sys.meta_path.insert(0, self)
+        self._payload = payload  # last: by that it is seen that all this was done
 
     def find_spec(
         self, fullname: str, _path: Sequence[str] | None = None, _target: ModuleType | None = None, /

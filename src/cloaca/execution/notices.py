@@ -11,6 +11,7 @@ import warnings
 from collections.abc import Callable, Sequence
 from typing import Any, TextIO
 
+from cloaca.errors import EncodeError
 from cloaca.execution.mark import NONE
 from cloaca.wire.codec import encode
 from cloaca.wire.frames import encodable
@@ -95,10 +96,10 @@ class Notices:
         self._is_fork = True
 
     def _restore_filters(self) -> None:
-        _settings.filters = list(self._filters)
         _settings.defaultaction = "always"
         with warnings.catch_warnings():
             """Entering tells the interpreter to forget what it had found out by the old ones."""
+        _settings.filters = list(self._filters)  # last: by them it is seen that all this was done
 
     def _restore_hook(self) -> None:
         logging.captureWarnings(capture=False)
@@ -137,7 +138,7 @@ class Notices:
 def _encoded(message: Warning | str) -> bytes | None:
     try:
         return encode(message) if isinstance(message, Warning) else None
-    except Exception:  # noqa: BLE001 - its text and the name of its category travel all the same
+    except EncodeError:  # its text and the name of its category travel all the same
         return None
 
 

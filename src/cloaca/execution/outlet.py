@@ -1,11 +1,13 @@
-"""Outlet: what a worker sends, in whole messages, from any thread and at any moment.
+"""Outlet: what a worker sends, in whole messages, from any thread and at any moment, whatever interrupts it.
 
-Also in the middle of sending: the garbage collector and signals interrupt a thread wherever it is, and a finalizer or a
-handler may print, log or warn. Such a message waits until the one before it has gone.
+Signal handlers, finalizers and other threads may raise an exception anywhere in it, and may print, log or warn in the
+middle of sending. So it moves on in steps of one call of C each, which nothing can interrupt: a message is added to
+what has to go, or some of that has gone and is dropped. What an exception keeps from being sent, the next one sends.
 """
 
-from collections import deque
-from socket import socket
+import select
+from itertools import repeat
+from socket import MSG_DONTWAIT, socket
 from threading import RLock
 
 from cloaca.wire.frames import frame
@@ -16,19 +18,24 @@ class Outlet:
     """The sending end of a worker's socket. No other process ever holds its lock."""
 
     def __init__(self, connection: socket) -> None:
-        self._socket = connection
+        self._connection = connection
         self._lock = RLock()
-        self._waiting: deque[bytes] = deque()
-        self._is_sending = False
+        self._unsent = unsent = bytearray()
+        sent = map(connection.send, repeat(unsent), repeat(MSG_DONTWAIT))
+        self._push = map(unsent.__delitem__, map(slice, sent)).__next__
 
     def send(self, message: Up) -> None:
-        """Send it, after all that waits; where this interrupts another call of the same thread, leave it to that."""
-        self._waiting.append(frame(message))
+        """Send it, after all that waits."""
+        data = frame(message)
         with self._lock:
-            while self._waiting and not self._is_sending:
-                self._is_sending = True
-                try:
-                    while self._waiting:
-                        self._socket.sendall(self._waiting.popleft())
-                finally:
-                    self._is_sending = False
+            self._unsent.extend(data)
+            while self._unsent:
+                self._send_some()
+
+    def _send_some(self) -> None:
+        try:
+            self._push()
+        except BlockingIOError:
+            room = select.poll()
+            room.register(self._connection, select.POLLOUT)
+            room.poll()

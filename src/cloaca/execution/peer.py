@@ -30,12 +30,13 @@ class Peer:
     its start was told last. `permits` are the right to start what is queued, `known` the functions that the worker has,
     `surroundings` where it was told to run.
 
-    `is_ready`: it has said so; `knows_recalls`: of all that was recalled; `has_hung_up`: its socket came to an end
-    before it did; `is_doomed`: it is ending, and is to be given nothing more; `is_stopped`: it was told to; `kill_at`:
-    when it is to be killed if it hasn't ended by then. `memory` is the last reading of what it has for itself, in
-    bytes; `is_swollen`: that was so much that it is looked at again before it is given more; `limit`: it was stopped as
-    it had more than that. `baseline` is what the runner's initializer has left it with; `is_unfit`: that raised, here
-    or in another worker. `is_outdated`: the program has loaded modules anew since it was told of them.
+    `is_ready`: it has said so; `recalls`: how often something was recalled from it, of which it knows of `heard`;
+    `has_hung_up`: its socket came to an end before it did; `is_doomed`: it is ending, and is to be given nothing more;
+    `is_stopped`: it was told to; `kill_at`: when it is to be killed if it hasn't ended by then. `memory` is the last
+    reading of what it has for itself, in bytes; `is_swollen`: that was so much that it is looked at again before it is
+    given more; `limit`: it was stopped as it had more than that. `baseline` is what the runner's initializer has left
+    it with; `is_unfit`: that raised, here or in another worker. `is_outdated`: the program has loaded modules anew
+    since it was told of them.
 
     `initializer` is the number under which it will be published; 0 where there is none.
     """
@@ -46,7 +47,8 @@ class Peer:
         self.surroundings: Surroundings | None = None
         self.told = NONE
         self.is_ready = False
-        self.knows_recalls = True
+        self.recalls = 0
+        self.heard = 0
         self.is_doomed = False
         self.is_stopped = False
         self.kill_at: float | None = None

@@ -9,6 +9,7 @@ said that it knows: a new permit would let it start one that was recalled.
 """
 
 import os
+from collections import deque
 
 
 class Permits:
@@ -36,9 +37,23 @@ class Permits:
         os.close(self._writer)
 
 
-def take(reader: int) -> bool:
-    """The worker's side: whether the first attempt in its queue may be started. If not, it was recalled."""
-    try:
-        return bool(os.read(reader, 1))
-    except BlockingIOError:
-        return False
+class Permit:
+    """The worker's side: what it has last, and for which attempt. It is had in one step, whatever interrupts that."""
+
+    def __init__(self, reader: int) -> None:
+        self._reader = reader
+        self._last: deque[tuple[bytes, int]] = deque(maxlen=1)
+
+    def give(self, attempt: int) -> None:
+        """That attempt needs none from the pipe."""
+        self._last.append((b".", attempt))
+
+    def is_for(self, attempt: int) -> bool:
+        """Whether the attempt, which is the first in the worker's queue, may be started. If not, it was recalled."""
+        if (b".", attempt) in self._last:
+            return True
+        try:
+            self._last.extend(zip(map(os.read, (self._reader,), (1,)), (attempt,), strict=True))
+        except BlockingIOError:
+            return False
+        return (b".", attempt) in self._last

@@ -77,7 +77,6 @@ RECALL_SECONDS = 0.002
 
 HUNG_UP = "the worker's connection to the program was closed, and so it was stopped"
 
-_FREE = Free()
 _RELOADED = encode_notice(
     "Modules were reloaded while tasks are under way: what hasn't begun of these runs the new version. Wait for "
     "executions to end before you reload a module."
@@ -302,23 +301,25 @@ class Pool:
         for peer in self._peers:
             if len(peer.queue) > 1 and self._is_long(peer):
                 count = peer.permits.recall(len(peer.queue) - 1)
-                self._take_back(peer, count)
+                recalled = self._take_back(peer, count)
                 if count:
-                    peer.knows_recalls = False
-                    self._send(peer, [Recall(count)])
+                    peer.recalls += 1
+                    self._send(peer, [Recall(peer.recalls, recalled)])
 
     def _is_long(self, peer: Peer) -> bool:
         begun, moment = peer.begun
         return begun == peer.queue[0].attempt and monotonic() - moment >= RECALL_SECONDS
 
-    def _take_back(self, peer: Peer, count: int) -> None:
-        """The last `count` assignments that a worker has queued are for others."""
-        for _ in range(count):
-            self._requeue(peer.queue.pop())
+    def _take_back(self, peer: Peer, count: int) -> list[int]:
+        """The last `count` assignments that a worker has queued are for others; returns their attempts."""
+        taken = [peer.queue.pop() for _ in range(count)]
+        for assignment in taken:
+            self._requeue(assignment)
+        return [assignment.attempt for assignment in taken]
 
     def _hand_over(self, peer: Peer, count: int) -> None:
         is_idle = not peer.queue
-        messages: list[Down] = [_FREE] if is_idle else []
+        messages: list[Down] = [Free(self._pending[0].attempt)] if is_idle else []
         if peer.surroundings != self._surroundings:
             peer.surroundings = self._surroundings
             messages.append(self._surroundings)
@@ -373,6 +374,8 @@ class Pool:
     def _take(self, peer: Peer, message: Up) -> None:
         match message:
             case Done() | Failed() | Skipped():
+                if not peer.queue or peer.queue[0].attempt != message.attempt:
+                    return  # it was told before: an exception struck the worker in the middle of telling
                 ended = peer.queue.popleft().attempt
                 if self._withdrawn or self._idle_deaths:
                     self._let_go(ended)
@@ -384,7 +387,7 @@ class Pool:
                 if self._equipment is not None and not peer.is_ready:
                     self._take_stock(peer, self._equipment.name)
                 self._workforce.is_ready(peer)
-                peer.knows_recalls = True
+                peer.heard = message.recall
             case Unfit():
                 if self._equipment is not None and not peer.is_unfit:
                     self._give_up(failure(self._equipment.name, message))
@@ -547,7 +550,7 @@ def _queued(peer: Peer) -> int:
 
 
 def _takes_more(peer: Peer) -> bool:
-    return peer.is_ready and peer.knows_recalls and not peer.is_doomed and not peer.is_outdated
+    return peer.is_ready and peer.heard == peer.recalls and not peer.is_doomed and not peer.is_outdated
 
 
 def _was_told_otherwise(peer: Peer, surroundings: Surroundings) -> bool:

@@ -46,6 +46,6 @@ class Lookout:
             self._tries = TOLERATED
             return found
         self._tries -= 1
-        if not self._tries:
+        if self._tries <= 0:
             self._tries, self._to_omit = TRIES_AGAIN, OMITTED
         return found

@@ -1,25 +1,25 @@
 """The worker process: reads assignments from its socket, runs them one by one, and reports each at once.
 
 Everything happens on the main thread: a second thread that reads the socket would double the time of a round trip.
-While a task waits for an answer it reads on, and keeps the assignments that come in between for later.
+While a task waits for an answer, what comes in between is left for later.
 
 A process that a task forks from here has no socket; when it returns from the task, it exits.
 """
 
 import atexit
 import os
-import select
-from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
 from functools import lru_cache, partial
+from itertools import count
 from socket import socket
-from threading import Lock
+from threading import RLock
 from time import monotonic
 from typing import Any, NoReturn
 
-from cloaca.execution import attempt, child, lifeline, permits, termination
+from cloaca.execution import attempt, child, lifeline, termination
 from cloaca.execution.initializer import Initializer, initializing
+from cloaca.execution.inlet import HungUp, Inlet
 from cloaca.execution.leftovers import Leftovers
 from cloaca.execution.logbook import Logbook
 from cloaca.execution.mark import INITIALIZING, NONE, Mark
@@ -28,11 +28,11 @@ from cloaca.execution.modules import ProgramFinder
 from cloaca.execution.notices import Notices
 from cloaca.execution.outlet import Outlet
 from cloaca.execution.output import Output
-from cloaca.execution.spin import Lookout
+from cloaca.execution.permits import Permit
 from cloaca.execution.surroundings import enter, here, recognised
 from cloaca.tasks.handle import with_handle
+from cloaca.tasks.shelf import Traffic
 from cloaca.tasks.watched import context_kind
-from cloaca.wire.frames import FrameReader, decode_down
 from cloaca.wire.functions import load
 from cloaca.wire.messages import (
     SOCKET_LOST,
@@ -53,6 +53,8 @@ from cloaca.wire.messages import (
     Wants,
 )
 from cloaca.wire.templates import fill
+
+_PATIENCE = 1000  # how often exceptions may strike outside of tasks
 
 _is_serving = False
 _as_set = lru_cache(maxsize=1024)(frozenset[str])  # the functions of a template mostly read the same
@@ -79,35 +81,39 @@ def main(
 
 
 class Worker:
-    """The state of a worker: its socket, the functions it knows, and the assignments that wait."""
+    """The state of a worker: its socket, the functions it knows, and the assignments that wait.
+
+    An exception may strike anywhere: of an alarm that a task has set, or of a thread that it has left behind. So each
+    step is taken either in one go, or such that taking it again changes nothing; and what was on the way is done first.
+    """
 
     def __init__(self, connection: socket, mark: Mark, permits_descriptor: int, initializer: int) -> None:
         self._socket = connection
-        self._reader = FrameReader(connection, decode_down)
-        self._poll = select.poll()
-        self._poll.register(connection, select.POLLIN)
+        self._inlet = Inlet(connection)
+        self._mail = self._inlet.mail
         self._send = Outlet(connection).send
-        self._asking = Lock()
+        self._asking = RLock()  # a signal handler may ask in the middle of asking
+        self._questions = count(1)
         self._blobs: dict[int, bytes] = {}
         self._reads: dict[int, frozenset[str]] = {}
         self._templates: dict[int, int] = {}
         self._handled: dict[int, bool] = {}
         self._bound: dict[int, tuple[int, tuple[str, ...] | None]] = {}
         self._functions: dict[int, Any] = {}
-        self._queue: deque[Assignment] = deque()
-        self._answers: deque[Answer] = deque()
+        self._queue: dict[int, Assignment] = {}
+        self._begun: Assignment | None = None
+        self._report: Done | Failed | Skipped | None = None
         self._current = NONE
         self._mark = mark
-        self._permits = permits_descriptor
+        self._permit = Permit(permits_descriptor)
+        self._heard = 0
         self._initializer = initializer
-        self._is_free = False
         self._surroundings = here()
         self._output = Output(self.say)
         self._logbook = Logbook(self._send)
         self._notices = Notices(self._send)
         self._meter = Meter()
         self._kind = context_kind()
-        self._lookout = Lookout()
         self._leftovers = Leftovers()
         self._modules = ProgramFinder()
         self._is_cut_off = False
@@ -115,22 +121,45 @@ class Worker:
 
     def serve(self) -> NoReturn:
         """Run assignments until the coordinator closes the socket, or this worker is told to end; then end."""
-        try:
-            if self._initializer:
-                self._initialize(self._initializer)
-            self._send(Ready())
-            while True:
-                while not self._queue:
-                    self._await_mail()
-                if self._is_free or permits.take(self._permits):
-                    self._is_free = False
-                    self._run(self._queue.popleft())
-                else:
-                    self._receive()  # the word that it was recalled is on its way
-        except (EOFError, termination.Terminated):
-            self._leave(0)
-        except OSError:  # a task closed what isn't its own, or the coordinator has gone
-            self._leave(SOCKET_LOST)
+        struck: BaseException | None = None
+        for _ in range(_PATIENCE):
+            try:
+                if struck is not None:
+                    self._bear(struck)
+                self._go_on()
+            except (HungUp, termination.Terminated):
+                self._leave(0)
+            except OSError as error:
+                if error.errno is not None:  # a task closed what isn't its own, or the coordinator has gone
+                    self._leave(SOCKET_LOST)
+                struck = error
+            except BaseException as error:  # noqa: BLE001 - a thread that a task left behind may raise anything here
+                struck = error
+        raise RuntimeError("Exceptions strike this worker wherever it is.") from struck
+
+    def _go_on(self) -> NoReturn:
+        """Do what is to be done, from wherever it was interrupted."""
+        if self._begun is not None:
+            self._hand_in(self._begun)
+        if self._initializer:
+            self._initialize(self._initializer)
+        self._send(Ready(self._heard))
+        while True:
+            if self._mail:
+                self._heed()
+            first = next(iter(self._queue.values()), None)
+            if first is not None and self._permit.is_for(first.attempt):
+                self._run(first)
+            else:
+                self._inlet.await_more()  # where there is one: the word that it was recalled is on its way
+
+    def _bear(self, error: BaseException) -> None:
+        """What has struck while an attempt was on its way is the end of that."""
+        if termination.was_told():
+            raise termination.Terminated
+        self._leftovers.clear()
+        if self._begun is not None and self._report is None:
+            self._report = attempt.failure(self._begun.attempt, error, self._meter.stop(Traffic()))
 
     def say(self, stream: str, text: str) -> None:
         """Send what a task printed. Where there is no socket, in a forked child or at the end, it is written here."""
@@ -140,28 +169,41 @@ class Worker:
         self._send(Said(self._current, stream, text))
 
     def _run(self, assignment: Assignment) -> None:
+        self._report = None
+        self._begun = assignment
         self._current = assignment.attempt
         self._mark.write(assignment.attempt, monotonic())
         reads = self._reads.get(assignment.function, frozenset())
-        report = self._attempted(assignment, self._load, reads, self._surroundings.folders)
+        self._report = self._attempted(assignment, self._load, reads, self._surroundings.folders)
+        self._hand_in(assignment)
+
+    def _hand_in(self, assignment: Assignment) -> None:
+        """Report, once or twice: the coordinator takes the first one."""
+        self._output.renew()
         with self._asking:  # a thread that the task leaves may wait for an answer: it comes before the report goes
             self._current = NONE
-        self._send(report)
+        if self._report is not None:
+            self._send(self._report)
+        self._queue.pop(assignment.attempt, None)
+        self._begun = None
 
     def _initialize(self, number: int) -> None:
         """Run the runner's initializer. Where it raises, this worker is of no use."""
-        while number not in self._blobs:
-            self._await_mail()
+        while number not in self._reads:
+            self._inlet.await_more()
+            self._heed()
         self._mark.write(INITIALIZING, monotonic())
 
         def load_it(_: int) -> Initializer:
             return Initializer(self._load(number))
 
         report = self._attempted(initializing(number), load_it)
-        self._forget([number])
         if isinstance(report, Failed):
             self._send(Unfit(report.type_name, report.text, report.traceback))
             self._leave(0)
+        self._output.renew()
+        self._initializer = 0
+        self._forget([number])
 
     def _attempted(
         self,
@@ -176,7 +218,6 @@ class Worker:
         self._notices.begin(assignment, self._surroundings.filters)
         ask = partial(self._ask, assignment.attempt)
         report = attempt.run(assignment, load, reads, ask, self._meter, folders, self._has_left, self._kind)
-        self._output.renew()
         if termination.was_told():
             raise termination.Terminated
         return report
@@ -191,13 +232,13 @@ class Worker:
         function = self._functions.get(number)
         if function is None:
             function = self._functions[number] = self._made(number)
+            self._blobs.pop(number, None)
             self._logbook.restore()  # modules that were imported for it may have configured logging
         return function
 
     def _made(self, number: int) -> Any:
         template, blob = self._templates.get(number), self._blobs[number]
         made = load(blob) if template is None else fill(self._load(template), blob)
-        del self._blobs[number]
         made = with_handle(made) if number in self._handled else made
         return made if number not in self._bound else self._with_keys(made, *self._bound[number])
 
@@ -212,42 +253,37 @@ class Worker:
         with self._asking:
             if number != self._current:
                 raise RuntimeError("The task has ended: a thread that it left behind can't read more of its context.")
-            self._send(Wants(number, keys, rest, outcomes))
-            while not self._answers:
-                self._await_mail()
-            return self._answers.popleft().slice
+            question = next(self._questions)
+            self._send(Wants(number, keys, rest, outcomes, question))
+            return self._inlet.answer(question)
 
-    def _await_mail(self) -> None:
-        self._lookout.look(self._has_mail)
-        self._receive()
+    def _heed(self) -> None:
+        """Take in the mail. Where that is interrupted, all of it is taken in again."""
+        messages = self._inlet.messages()
+        for message in messages:
+            match message:
+                case Assignment():
+                    self._queue[message.attempt] = message
+                case Surroundings():
+                    self._surroundings = recognised(message)
+                    self._modules.take(message.modules)
+                case Publish():
+                    self._learn(message)
+                case Answer():
+                    """Nobody waits for it any more."""
+                case Free():
+                    self._permit.give(message.attempt)
+                case Recall():
+                    self._drop(message)
+                case Retire():
+                    self._forget(message.functions)
+        del self._mail[: len(messages)]
 
-    def _has_mail(self) -> bool:
-        return bool(self._poll.poll(0))
-
-    def _receive(self) -> None:
-        for messages in self._reader.receive():
-            for message in messages:
-                match message:
-                    case Assignment():
-                        self._queue.append(message)
-                    case Surroundings():
-                        self._surroundings = recognised(message)
-                        self._modules.take(message.modules)
-                    case Publish():
-                        self._learn(message)
-                    case Answer():
-                        self._answers.append(message)
-                    case Free():
-                        self._is_free = True
-                    case Recall():
-                        self._drop(message.count)
-                    case Retire():
-                        self._forget(message.functions)
-
-    def _drop(self, count: int) -> None:
-        for _ in range(count):
-            self._queue.pop()
-        self._send(Ready())
+    def _drop(self, recalled: Recall) -> None:
+        for number in recalled.attempts:
+            self._queue.pop(number, None)
+        self._heard = recalled.number
+        self._send(Ready(self._heard))
 
     def _learn(self, function: Publish) -> None:
         number = function.function
@@ -271,10 +307,12 @@ class Worker:
             termination.end()
         if code == 0:
             self._lose_socket()  # what the handlers print is written here
-        atexit._run_exitfuncs()
-        with suppress(OSError):
-            self._output.renew()
-        os._exit(code)
+        try:
+            atexit._run_exitfuncs()
+            with suppress(OSError):
+                self._output.renew()
+        finally:
+            os._exit(code)
 
     def _lose_socket(self) -> None:
         self._is_cut_off = True

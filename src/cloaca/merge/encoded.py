@@ -5,6 +5,7 @@ of a zero, nor a NaN changes how many bytes there are. All else is decoded; of a
 """
 
 import re
+from functools import partial
 from typing import Final
 
 from msgspec import Raw, msgpack
@@ -12,6 +13,7 @@ from msgspec import Raw, msgpack
 from cloaca.merge.equality import equal
 from cloaca.wire.blobs import Part, blob_of, is_reference, opened, same_bytes
 from cloaca.wire.codec import LIST_HEADS, PICKLED, decode
+from cloaca.wire.strike import is_strike
 
 _split = msgpack.Decoder(list[Raw]).decode
 _may_hold_nan: Final = re.compile(rb"\xcb[\x7f\xff][\xf0-\xff]").search
@@ -27,11 +29,17 @@ def are_equal(one: bytes, other: bytes) -> bool:
     if one == other:
         return True
     try:
-        a, b = _content(one), _content(other)
-        is_pickled = PICKLED in (a[0], b[0])
-        return equal(decode(one), decode(other)) if is_pickled else _are_equal_plain(a, b)
-    except Exception:  # noqa: BLE001 - rebuilding a value runs user code; reading the key tells what it raised
+        return _are_equal(one, other)
+    except Exception as error:  # rebuilding a value runs user code; reading the key tells what it raised
+        if is_strike(error, partial(_are_equal, one, other)):
+            raise
         return False
+
+
+def _are_equal(one: bytes, other: bytes) -> bool:
+    a, b = _content(one), _content(other)
+    is_pickled = PICKLED in (a[0], b[0])
+    return equal(decode(one), decode(other)) if is_pickled else _are_equal_plain(a, b)
 
 
 def _content(payload: bytes) -> Part:

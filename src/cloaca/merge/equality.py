@@ -2,8 +2,9 @@
 
 Guarantees
     Same type and equal, all the way down; the order of dicts and sets is ignored, NaN agrees with NaN. It never raises,
-    whatever a class's own `__eq__` does, and ends for every value: what has still to be compared waits in a list, not
-    on the stack, and no two objects are compared twice, so neither depth, nor cycles, nor sharing matter.
+    whatever a class's own `__eq__` does (but a strike passes), and ends for every value: what has still to be compared
+    waits in a list, not on the stack, and no two objects are compared twice, so neither depth, nor cycles, nor sharing
+    matter.
 
 How
     Which comparison applies is told by the `__eq__` that a type uses: a class that defines its own is asked, one that
@@ -17,11 +18,13 @@ import sys
 from collections import OrderedDict, deque
 from collections.abc import Callable, Collection, Iterable
 from enum import Enum
+from functools import partial
 from typing import Any
 
 from cloaca.errors import EncodeError
 from cloaca.wire.codec import SCALARS, encode
 from cloaca.wire.stack import with_room
+from cloaca.wire.strike import is_strike
 
 _FOUND = frozenset({str, int, bytes, bool, type(None)})
 _MADE_BY_A_CLASS_STATEMENT = 1 << 9  # among the flags of a type: it is no part of the interpreter
@@ -42,7 +45,9 @@ def equal(one: Any, other: Any) -> bool:
     """
     try:
         return with_room(_agree, one, other)
-    except Exception:  # noqa: BLE001 - the values' own `__eq__` and `__hash__` run: without an answer they don't agree
+    except Exception as error:  # the values' own `__eq__` and `__hash__` run: without an answer they don't agree
+        if is_strike(error, partial(with_room, _agree, one, other)):
+            raise
         return False
 
 

@@ -8,8 +8,9 @@ The versions are those since the last one that stands by itself. Which of them a
 each write changed all follow from what the writers saw.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from itertools import pairwise
 from typing import Any
 
@@ -25,6 +26,7 @@ from cloaca.merge.united import united
 from cloaca.wire.codec import decode, encode
 from cloaca.wire.messages import Version
 from cloaca.wire.stack import with_room
+from cloaca.wire.strike import is_strike
 from cloaca.wire.suffix import added
 
 
@@ -49,10 +51,29 @@ def settle(key: str, versions: tuple[Version, ...], rules: Rules) -> Settled | C
     name = key, tuple([version.writer for version in versions])
     settled: Settled | Conflict | None = rules.remembered(name)
     if settled is None:
-        settled = _settle(key, versions, rules)
+        settled = _for_good(partial(_settle, key, versions, rules))
         payload = settled.payload if isinstance(settled, Settled) else None
         rules.remember(name, settled, 0 if payload is None else len(payload))
     return settled
+
+
+def _for_good(settle_it: Callable[[], Settled | Conflict]) -> Settled | Conflict:
+    """What it comes to. A strike is raised, and no conflict that others would be shown."""
+    settled = settle_it()
+    cause = _cause(settled)
+    if cause is not None and is_strike(cause, partial(_settle_or_raise, settle_it)):
+        raise cause
+    return settled
+
+
+def _settle_or_raise(settle_it: Callable[[], Settled | Conflict]) -> None:
+    cause = _cause(settle_it())
+    if cause is not None:
+        raise cause
+
+
+def _cause(settled: Settled | Conflict) -> Exception | None:
+    return settled.cause if isinstance(settled, Conflict) else None
 
 
 def _settle(key: str, versions: tuple[Version, ...], rules: Rules) -> Settled | Conflict:
@@ -113,7 +134,9 @@ def _decoded(key: str, version: Version) -> Any:
         return ABSENT
     try:
         return decode(version.payload)
-    except Exception as error:  # noqa: BLE001 - rebuilding a value runs user code; reading the key tells what it raised
+    except Exception as error:  # rebuilding a value runs user code; reading the key tells what it raised
+        if is_strike(error, partial(decode, version.payload)):
+            raise
         cause = DecodeError(key, version.writer, summary_of(error))
         cause.__cause__ = error
         return Clash(cause=cause)

@@ -9,6 +9,7 @@ import json
 from collections.abc import Callable, Collection, ItemsView, Iterable, Iterator, KeysView, Mapping, Sequence, ValuesView
 from contextlib import suppress
 from difflib import get_close_matches
+from functools import partial
 from itertools import islice
 from typing import Any, Literal, Self
 
@@ -24,6 +25,7 @@ from cloaca.wire.blobs import LARGE, Part, blob_of, is_content, is_reference
 from cloaca.wire.codec import decode, encode, encode_each, inlined, is_telling
 from cloaca.wire.frames import is_encodable
 from cloaca.wire.messages import Item, Outcome, Slice, Version
+from cloaca.wire.strike import is_strike
 
 _NOTHING = Slice({}, complete=True, outcomes={})
 _MISSING = object()
@@ -127,6 +129,8 @@ class Context:
         try:
             return decode(held)
         except Exception as error:
+            if is_strike(error, partial(decode, held)):
+                raise
             raise DecodeError(key, self._writer_of(key), summary_of(error)) from error
 
     def set(self, key: str, value: Any) -> None:
@@ -358,8 +362,9 @@ class Context:
         if self._complete or name in self._covered or (self._names is not None and name not in self._names):
             return ()
         answer = self._ask((name,), False, False)  # noqa: FBT003 - positions of Ask
-        self._known = {**self._known, name: (), **answer.versions}
-        return self._known[name]
+        found = {name: (), **answer.versions}
+        self._known = {**self._known, **found}
+        return found[name]
 
     def _present(self) -> dict[str, bytes | Conflict]:
         """What stands for every key that there is, in order."""
@@ -587,7 +592,7 @@ def diff_of(context: Context) -> dict[str, bytes | None]:
 
     To set a value that equals what was there is no change; where bytes don't tell, what was there is asked for.
     """
-    changes = context._changes
+    changes = dict(context._changes)  # a thread that the task leaves may go on with its own
     if not context._complete:
         if context._names == () and not context._known:
             return changes  # there is nothing that they could equal
@@ -679,6 +684,8 @@ def item_of(context: Context, item: Item) -> Any:
     try:
         return decode(item.payload)
     except Exception as error:
+        if is_strike(error, partial(decode, item.payload)):
+            raise
         raise DecodeError(item.of, item.writer, summary_of(error)) from error
 
 

@@ -121,9 +121,9 @@ def _written(path: str, parts: Sequence[Part]) -> bool:
         left = [memoryview(part) for part in parts if len(part)]
         while left:
             _drop(left, os.writev(descriptor, left[:_PIECES]))
-    except OSError as error:
+    except BaseException as error:
         os.unlink(path)  # noqa: PTH108 - a string from here to there
-        if error.errno in _FULL:
+        if isinstance(error, OSError) and error.errno in _FULL:
             return False
         raise
     finally:

@@ -57,6 +57,7 @@ from cloaca.wire.reductions import (
     reduce_exception,
     reduce_member,
 )
+from cloaca.wire.strike import is_strike
 
 if TYPE_CHECKING:
     import pickle
@@ -182,7 +183,9 @@ class Pickler(Base):
 def _define(cls: type) -> dict[type, Definition]:
     try:
         return _defined(cls, is_text_resolved=True)
-    except Exception:  # noqa: BLE001 - what annotations mean may lead to what can't be pickled, and nobody may read them
+    except Exception as error:  # what annotations mean may lead to what can't be pickled, and nobody may read them
+        if is_strike(error, partial(_defined, cls, is_text_resolved=True)):
+            raise
         return _defined(cls, is_text_resolved=False)
 
 

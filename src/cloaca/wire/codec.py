@@ -14,6 +14,7 @@ import struct
 from collections import Counter, OrderedDict, defaultdict
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from io import BytesIO
 from pickle import PickleBuffer, loads
 from typing import Any
@@ -27,6 +28,7 @@ from cloaca.wire.canonical import canonical
 from cloaca.wire.classes import Pickler
 from cloaca.wire.composite import collected, composite_of, is_composite
 from cloaca.wire.stack import with_room
+from cloaca.wire.strike import is_strike
 
 PICKLED = 0xC1
 MAX_DEPTH = 500
@@ -167,8 +169,8 @@ def _undisturbed() -> Generator[None, None, None]:
     if not gc.isenabled():
         yield
         return
-    gc.disable()
     try:
+        gc.disable()
         yield
     finally:
         gc.enable()
@@ -214,6 +216,8 @@ def _pickle(
     try:
         return with_room(_pickled, value, ordered)
     except Exception as error:
+        if is_strike(error, partial(with_room, _pickled, value, ordered)):
+            raise
         found = culprit.find(value, "value" if key is None else key, error)
         raise EncodeError(key, found.path, found.type_name, found.reason) from error
 

@@ -67,7 +67,7 @@ class Loader(pickle.Unpickler):
     def __init__(self, definition: Definition) -> None:
         super().__init__(BytesIO(definition))
         self._definition = definition
-        self._made: dict[Identity, type] = {}
+        self._made: dict[Identity, type | None] = {}
         self._names: dict[type, set[str]] = {}
 
     def find_class(self, module: str, name: str, /) -> Any:
@@ -79,6 +79,7 @@ class Loader(pickle.Unpickler):
         known = _classes.get(identity)
         if known is not None:
             return known
+        self._made[identity] = None  # known before it is made: what is half made is taken away again
         made = self._made[identity] = maker(*arguments)
         return made
 
@@ -103,12 +104,18 @@ class Loader(pickle.Unpickler):
     def finish(self) -> None:
         try:
             self.load()
+            for cls, names in self._names.items():
+                self.record(cls, frozenset(names))
         except BaseException:
-            for identity in self._made:
-                _classes.pop(identity, None)
+            try:
+                self._undo()
+            except BaseException:  # noqa: BLE001 - an alarm went off in the middle of it: what was raised before counts
+                self._undo()
             raise
-        for cls, names in self._names.items():
-            self.record(cls, frozenset(names))
+
+    def _undo(self) -> None:
+        for identity in self._made:
+            _classes.pop(identity, None)
 
     def record(self, cls: type, names: frozenset[str]) -> None:
         copies[cls] = Copy(self._definition, names)

@@ -13,6 +13,7 @@ from cloaca.errors import EncodeError
 from cloaca.wire.blobs import blob_of, is_reference, opened
 from cloaca.wire.codec import decode, encode_unseen, parts_of
 from cloaca.wire.composite import collected, composite_of, is_composite
+from cloaca.wire.strike import is_strike
 
 _LIST = b"\x80\x05]\x94."
 _STOP = b"."
@@ -55,7 +56,9 @@ def decode_list(payload: bytes) -> Decoded:
     """A list from its bytes. Raises `FileNotFoundError` where the payload refers to a file that has been removed."""
     try:
         return Decoded(decode(payload), None)
-    except Exception:  # noqa: BLE001 - unpickling runs user code; what it raises is seen again below, in its place
+    except Exception as error:  # unpickling runs user code; what it raises is seen again below, in its place
+        if is_strike(error, partial(decode, payload)):
+            raise
         elements: list[Any] = []
     for load in _loads(payload):
         try:

@@ -26,6 +26,23 @@ def frame(message: Up | list[Down]) -> bytes:
     return _LENGTH.pack(len(body)) + body
 
 
+def needed(start: bytes) -> int:
+    """How many bytes a frame takes that begins with these, as far as they tell."""
+    return _LENGTH.size + (_LENGTH.unpack_from(start)[0] if len(start) >= _LENGTH.size else 0)
+
+
+def cut(data: bytes) -> tuple[list[memoryview], bytes]:
+    """The bodies of the frames that are there as a whole, and the rest."""
+    view, found, start = memoryview(data), [], 0
+    while (body := start + _LENGTH.size) <= len(view):
+        past = body + _LENGTH.unpack_from(view, start)[0]
+        if past > len(view):
+            break
+        found.append(view[body:past])
+        start = past
+    return found, data[start:]
+
+
 def encodable(text: str) -> str:
     """The text with what UTF-8 can't carry (lone surrogates, from file names mostly) written as escapes."""
     return text.encode(errors="backslashreplace").decode()
@@ -66,7 +83,7 @@ class FrameReader(Generic[Message]):
             self._start = start = past
             try:
                 message = decode(view[body:past])
-            except msgspec.MsgspecError as error:
+            except (msgspec.MsgspecError, UnicodeDecodeError) as error:
                 raise EOFError from error
             yield message
         self._make_room()

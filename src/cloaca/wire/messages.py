@@ -200,20 +200,24 @@ class Assignment(Message, frozen=True, tag="assign"):
 
 
 class Free(Message, frozen=True, tag="free"):
-    """The next assignment needs no permit: the worker has nothing else to do, and it won't be recalled."""
+    """An attempt that needs no permit: the worker has nothing else to do, and it won't be recalled."""
+
+    attempt: int
 
 
 class Recall(Message, frozen=True, tag="recall"):
-    """The last `count` assignments that a worker has queued are not to be run there."""
+    """Attempts that a worker has queued, and that are not to be run there; `number` counts recalls from it, from 1."""
 
-    count: int
+    number: int
+    attempts: list[int]
 
 
 class Answer(Message, frozen=True, tag="answer"):
-    """What an attempt asked for with `Wants`."""
+    """What an attempt asked for with `Wants`. `question` is the number of that."""
 
     attempt: int
     slice: Slice
+    question: int = 0
 
 
 # ---- up: what an executor reports ----------------------------------------------------------------------------------
@@ -237,7 +241,12 @@ class Usage(Message, frozen=True):
 
 
 class Ready(Message, frozen=True, tag="ready"):
-    """A worker process has started and waits for its first assignment; or has dropped what was recalled."""
+    """A worker process has started and waits for its first assignment; or has dropped what was recalled.
+
+    `recall` is the number of the last `Recall` that it has heard of.
+    """
+
+    recall: int = 0
 
 
 class Unfit(Message, frozen=True, tag="unfit"):
@@ -256,12 +265,17 @@ class Started(Message, frozen=True, tag="started"):
 
 
 class Wants(Message, frozen=True, tag="wants"):
-    """A running attempt needs what its slice lacks: some keys, all the rest, or how its ancestors ended."""
+    """A running attempt needs what its slice lacks: some keys, all the rest, or how its ancestors ended.
+
+    `question` is a number that its worker gives to no other one: an alarm of the task may go off while the answer is on
+    its way, and then nobody waits for that any more.
+    """
 
     attempt: int
     keys: tuple[str, ...] = ()
     rest: bool = False
     outcomes: bool = False
+    question: int = 0
 
 
 class Said(Message, frozen=True, tag="said"):
