@@ -71,10 +71,15 @@ def test_instances_of_the_program_s_classes_go_both_ways(on: DefaultRunner) -> N
 
 
 def test_large_items_and_results_pass_and_their_files_go(processes: DefaultRunner) -> None:
+    def files() -> list[Path]:
+        folders = vars(processes)["_loop"].storage.folders
+        return [path for folder in folders for path in Path(folder).glob("[0-9p]*.*")]
+
     blobs = [bytes([n]) * 200_000 for n in range(20)]
+    assert list(processes.map(len, blobs[:1])) == [200_000]
+    before = files()  # the code of this program's modules
     assert list(processes.map(lambda blob: blob[::-1] + b"x", blobs)) == [blob + b"x" for blob in blobs]
-    loop = vars(processes)["_loop"]
-    assert [path for folder in loop.storage.folders for path in Path(folder).glob("[0-9p]*.*")] == []
+    assert files() == before
 
 
 def test_both_workers_take_part(processes: DefaultRunner, tmp_path: Path) -> None:

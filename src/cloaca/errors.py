@@ -130,7 +130,7 @@ class CaptureError(CloacaError, TypeError):
 class ModuleChangedError(CloacaError, RuntimeError):
     """A worker was to import a module of which the program runs a version that can't be had any more.
 
-    Its file was changed after the program had loaded it, and before a runner first met it. What a task uses of such a
+    Its file was changed after the program had loaded it, and before it made a runner. What a task uses of such a
     module directly is sent along; this is raised where other modules import it. `module` is its name, `file` its file.
     """
 

@@ -28,7 +28,7 @@ from cloaca.errors import NestedExecutionError, RunnerClosedError, StorageFullEr
 from cloaca.execution import cores, serial, worker
 from cloaca.execution.batch import Awaited, Batch
 from cloaca.execution.expansion import Expansion
-from cloaca.execution.initializer import equipment
+from cloaca.execution.initializer import Equipment, equipment
 from cloaca.execution.pool import Pool
 from cloaca.execution.surroundings import here
 from cloaca.execution.workroom import Workroom
@@ -56,6 +56,7 @@ from cloaca.running.settings import (
     chosen_seed,
 )
 from cloaca.running.storage import Leases, Storage
+from cloaca.running.variables import Variables
 from cloaca.tasks.binding import Binding, bound
 from cloaca.tasks.context import Context, inlined_version, leases_of, versions_of
 from cloaca.tasks.handle import with_handle
@@ -264,6 +265,7 @@ class DefaultRunner:
             limits=limits,
             merging=_merging(workflow, rules, sent.function),
             seed=seed,
+            variables=captured.variables,
             durations=known.durations,
             habits=known.habits,
             store=partial(_kept, loop.storage, leases),
@@ -349,10 +351,17 @@ class DefaultRunner:
         sent = Publish(captured.number, captured.blob, (ITEMS,))
         loop = self._running_loop()
         surroundings = self._surroundings(loop)
-        run = BatchRun(captured.number, numbers=self._numbers, grace=self._settings.grace)
+        wanted = Variables([("The function of map", function)]).now()
+        own = [] if wanted is None else [wanted]
+        run = BatchRun(
+            captured.number,
+            numbers=self._numbers,
+            grace=self._settings.grace,
+            variables=0 if wanted is None else wanted.function,
+        )
 
         def job(on_delivery: Callable[[Deliver], None], on_end: OnEnd) -> Job[BatchRun]:
-            return Job("", run, (), on_end, surroundings, sent, on_delivery=on_delivery)
+            return Job("", run, own, on_end, surroundings, sent, on_delivery=on_delivery)
 
         return asked_for(mapped(self, loop, job, items, Sizes(size), self._settings.workers))
 
@@ -442,7 +451,7 @@ class DefaultRunner:
                     environment,
                     cores.usable(),
                     self._settings.memory_limit,
-                    None if self._initializer is None else equipment(self._initializer),
+                    self._equipment(),
                 )
                 self._loop = Loop(pool, Storage(), self._seats)
                 weakref.finalize(self, _end, self._under_way, self._loop)
@@ -452,6 +461,12 @@ class DefaultRunner:
         """Where tasks run that are started now."""
         modules = self._modules.now(loop.storage)
         return replace(here(), folders=loop.storage.folders, modules=modules.payload, generation=modules.generation)
+
+    def _equipment(self) -> Equipment | None:
+        """The initializer, as workers get it."""
+        if self._initializer is None:
+            return None
+        return equipment(self._initializer, Variables([("The runner's initializer", self._initializer)]).contents())
 
     def _check_usable(self) -> None:
         if worker.is_serving() or serial.runs_task():

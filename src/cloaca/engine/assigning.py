@@ -29,6 +29,7 @@ class Assigning:
         sight: Sight,
         merging: Merging,
         seed: int,
+        variables: int,
         is_asked: bool,
     ) -> None:
         self._plan = plan
@@ -40,6 +41,7 @@ class Assigning:
         self._sight = sight
         self._merging = merging
         self._seed = seed
+        self._variables = variables
         self._is_asked = is_asked
 
     def assignment(self, number: int, unit: int) -> Assignment:
@@ -70,6 +72,7 @@ class Assigning:
             place=self._places[unit],
             condition=work.condition,
             prefix=work.prefix,
+            variables=self._variables,
         )
 
     def _of_instance(self, number: int, unit: int) -> Assignment:
@@ -86,6 +89,7 @@ class Assigning:
             place=self._places[fan.rank],
             item=fan.item(unit - fan.first),
             prefix=work.prefix,
+            variables=self._variables,
         )
 
 

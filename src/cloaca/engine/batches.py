@@ -43,10 +43,11 @@ _NOTHING = Slice({}, complete=True, outcomes={})
 
 
 class BatchRun:
-    """The state of one call of `map`. `function` is the number of the published function."""
+    """The state of one call of `map`. `function` and `variables` are the numbers of what was published for it."""
 
-    def __init__(self, function: int, *, numbers: Iterator[int], grace: float) -> None:
+    def __init__(self, function: int, *, numbers: Iterator[int], grace: float, variables: int = 0) -> None:
         self._function = function
+        self._variables = variables
         self._numbers = numbers
         self._grace = grace
         self._queued: deque[Supply] = deque()
@@ -92,13 +93,14 @@ class BatchRun:
             supply = self._queued.popleft()
             number = next(self._numbers)
             self._open[number] = supply
-            assignments.append(Assignment(number, supply.name, self._function, self._slice(supply)))
+            assignments.append(self._assignment(number, supply))
             count -= 1
         return assignments
 
-    def _slice(self, supply: Supply) -> Slice:
+    def _assignment(self, number: int, supply: Supply) -> Assignment:
         versions: Mapping[str, tuple[Version, ...]] = {ITEMS: (Version(supply.name, supply.payload),)}
-        return Slice(versions, complete=True, outcomes={})
+        slice_ = Slice(versions, complete=True, outcomes={})
+        return Assignment(number, supply.name, self._function, slice_, variables=self._variables)
 
     def abandon(self) -> None:
         """The call was ended from outside, by a fault: nothing is to be submitted any more."""

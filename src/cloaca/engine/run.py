@@ -143,6 +143,7 @@ class Run:
         limits: Limits | None = None,
         merging: Merging | None = None,
         seed: int = 0,
+        variables: int = 0,
         durations: MutableSequence[float] | None = None,
         habits: MutableMapping[int, tuple[str, ...]] | None = None,
         store: Callable[[bytes], bytes] = lambda payload: payload,
@@ -196,6 +197,7 @@ class Run:
             sight=self._sight,
             merging=self._merging,
             seed=seed,
+            variables=variables,
             is_asked=answers,
         )
         self._deadline: float | None = None

@@ -4,6 +4,7 @@ It runs as an attempt does, with a number that no attempt has: under the program
 everywhere, and what it raises becomes a report.
 """
 
+import pickle
 from collections.abc import Callable
 from functools import partial
 
@@ -11,7 +12,8 @@ from msgspec import Struct
 
 from cloaca.errors import InitializerError, RemoteTraceback, summary
 from cloaca.execution.mark import NONE
-from cloaca.wire.functions import InitializerOf, capture
+from cloaca.execution.variables import Wanted, of_process
+from cloaca.wire.functions import InitializerOf, capture, load
 from cloaca.wire.messages import Assignment, Failed, Publish, Slice, Unfit
 
 
@@ -26,6 +28,19 @@ class Initializer:
         self._function()
 
 
+class Prepared:
+    """A captured initializer, which is loaded and called once modules have what the program has set in them."""
+
+    def __init__(self, blob: bytes, wanted: Wanted) -> None:
+        self._blob = blob
+        self._wanted = wanted
+
+    def __call__(self) -> None:
+        """Load and call it."""
+        of_process().want(self._wanted)
+        load(self._blob)()
+
+
 class Equipment(Struct, frozen=True):
     """An initializer as workers get it: its name, and the function to publish."""
 
@@ -33,11 +48,11 @@ class Equipment(Struct, frozen=True):
     function: Publish
 
 
-def equipment(function: Callable[[], object]) -> Equipment:
+def equipment(function: Callable[[], object], wanted: Wanted) -> Equipment:
     """The initializer as it stands now. Raises `CaptureError` where it can't be sent."""
     name = name_of(function)
     captured = capture(InitializerOf(name), function)
-    return Equipment(name, Publish(captured.number, captured.blob, ()))
+    return Equipment(name, Publish(captured.number, pickle.dumps(Prepared(captured.blob, wanted)), ()))
 
 
 def name_of(function: object) -> str:

@@ -2,7 +2,7 @@
 
 import marshal
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from importlib.machinery import ModuleSpec, SourceFileLoader
 from types import CodeType, ModuleType
 
@@ -16,9 +16,13 @@ _decode = msgpack.Decoder(dict[str, LoadedModule]).decode
 
 
 class ProgramFinder:
-    """A finder that goes before all others, and finds what the program has loaded."""
+    """A finder that goes before all others, and finds what the program has loaded.
 
-    def __init__(self) -> None:
+    `on_import` is called with each module that was imported so.
+    """
+
+    def __init__(self, on_import: Callable[[ModuleType], object]) -> None:
+        self._on_import = on_import
         self._payload = b""
         self._given: Mapping[str, LoadedModule] = {}
 
@@ -40,7 +44,7 @@ class ProgramFinder:
             return None
         if given.code is None:
             raise ModuleChangedError(fullname, given.file)
-        loader = _Loader(fullname, given.file, given.code) if given.code else None
+        loader = _Loader(fullname, given.file, given.code, self._on_import) if given.code else None
         spec = ModuleSpec(fullname, loader, origin=given.file, is_package=given.path is not None)
         spec.has_location = given.file is not None
         if given.path is not None:
@@ -51,10 +55,15 @@ class ProgramFinder:
 class _Loader(SourceFileLoader):
     """Loads as if from the file, but for the code."""
 
-    def __init__(self, name: str, file: str | None, code: bytes) -> None:
+    def __init__(self, name: str, file: str | None, code: bytes, on_import: Callable[[ModuleType], object]) -> None:
         super().__init__(name, file or f"<{name}>")
         self._code = code
+        self._on_import = on_import
 
     def get_code(self, fullname: str) -> CodeType:  # noqa: ARG002 - there is one
         code: CodeType = marshal.loads(self._code)  # noqa: S302 - from the program itself, which sends functions too
         return code
+
+    def exec_module(self, module: ModuleType) -> None:
+        super().exec_module(module)
+        self._on_import(module)

@@ -328,6 +328,8 @@ class Pool:
             assignment = self._pending.popleft()
             if assignment.rules and assignment.rules not in peer.known:
                 messages += self._made_known(peer, assignment.rules)
+            if assignment.variables and assignment.variables not in peer.known:
+                messages += self._made_known(peer, assignment.variables)
             if assignment.function not in peer.known:
                 messages += self._made_known(peer, assignment.function)
             if assignment.condition and assignment.condition not in peer.known:

@@ -17,7 +17,7 @@ from threading import RLock
 from time import monotonic
 from typing import Any, NoReturn
 
-from cloaca.execution import attempt, child, lifeline, termination
+from cloaca.execution import attempt, child, lifeline, termination, variables
 from cloaca.execution.initializer import Initializer, initializing
 from cloaca.execution.inlet import HungUp, Inlet
 from cloaca.execution.leftovers import Leftovers
@@ -115,7 +115,8 @@ class Worker:
         self._meter = Meter()
         self._kind = context_kind()
         self._leftovers = Leftovers()
-        self._modules = ProgramFinder()
+        self._wanted = NONE
+        self._modules = ProgramFinder(variables.of_process().imported)
         self._is_cut_off = False
         os.register_at_fork(after_in_child=self._lose_socket)
 
@@ -174,7 +175,8 @@ class Worker:
         self._current = assignment.attempt
         self._mark.write(assignment.attempt, monotonic())
         reads = self._reads.get(assignment.function, frozenset())
-        self._report = self._attempted(assignment, self._load, reads, self._surroundings.folders)
+        load = self._load if assignment.variables == self._wanted else partial(self._load_with, assignment.variables)
+        self._report = self._attempted(assignment, load, reads, self._surroundings.folders)
         self._hand_in(assignment)
 
     def _hand_in(self, assignment: Assignment) -> None:
@@ -235,6 +237,13 @@ class Worker:
             self._blobs.pop(number, None)
             self._logbook.restore()  # modules that were imported for it may have configured logging
         return function
+
+    def _load_with(self, wanted: int, number: int) -> Any:
+        """Load it once modules have the variables of that number."""
+        if wanted != self._wanted:
+            variables.of_process().want(self._load(wanted) if wanted else {})
+            self._wanted = wanted
+        return self._load(number)
 
     def _made(self, number: int) -> Any:
         template, blob = self._templates.get(number), self._blobs[number]

@@ -15,6 +15,7 @@ from cloaca.engine.pairing import paired
 from cloaca.engine.plan import Plan
 from cloaca.engine.work import Work
 from cloaca.running.bindings import Bindings
+from cloaca.running.variables import Variables
 from cloaca.triggers.condition import Condition
 from cloaca.wire.functions import Captured, FunctionCache, RuleOf, next_number
 from cloaca.wire.messages import Publish
@@ -26,12 +27,13 @@ class Capture(Struct, frozen=True):
     """A workflow as workers are to know it.
 
     `functions` with their templates, conditions, and what expands mapped tasks; the `work` by rank; the merge `rules`
-    by key.
+    by key. `variables`: the number of what modules are to have; 0 where that is what importing them gives.
     """
 
     functions: Sequence[Publish]
     work: Sequence[Work]
     rules: Mapping[str, bytes]
+    variables: int = 0
 
 
 class Captures:
@@ -67,7 +69,14 @@ class Captures:
             if task.for_each
         }
         self._bindings = Bindings(tasks)
+        self._variables = Variables(
+            [
+                *((f"Task {task.id!r}", task.function) for task in tasks),
+                *((f"The merge rule of key {key!r}", rule) for key, rule in self._merge.items()),
+            ]
+        )
         self._captured: list[Captured] = []
+        self._wanted: Publish | None = None
         self._last = Capture((), (), {})
 
     def now(self) -> Capture:
@@ -75,11 +84,14 @@ class Captures:
         captured = self._functions.capture_all(self._ids, self._called)
         rules = {key: self._rules.capture(RuleOf(key), rule).blob for key, rule in self._merge.items()}
         if captured is not self._captured:
-            self._last = self._made(captured)
-            self._captured = captured
-        return Capture(self._last.functions, self._last.work, rules)
+            self._variables.look_again()
+        wanted = self._variables.now()
+        if captured is not self._captured or wanted is not self._wanted:
+            self._last = self._made(captured, wanted)
+            self._captured, self._wanted = captured, wanted
+        return Capture(self._last.functions, self._last.work, rules, self._last.variables)
 
-    def _made(self, captured: list[Captured]) -> Capture:
+    def _made(self, captured: list[Captured], wanted: Publish | None) -> Capture:
         functions = [
             Publish(
                 function.number,
@@ -113,7 +125,9 @@ class Captures:
             *self._conditions.values(),
             *self._expansions.values(),
         ]
-        return Capture(published, work, {})
+        if wanted is None:
+            return Capture(published, work, {})
+        return Capture([wanted, *published], work, {}, wanted.function)
 
     def _sent_along(self, task: Task, function: Captured) -> tuple[str, ...]:
         """The keys that a slice covers. What is kept by task grows with every task: it is sent when asked for."""

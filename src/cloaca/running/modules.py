@@ -25,6 +25,7 @@ class Modules:
 
     def __init__(self) -> None:
         self._loaded = LoadedModules()
+        self._loaded.now()  # what their files say from here on makes no difference
         self._given: Mapping[str, LoadedModule] = {}
         self._sent = Sent()
         self._leases: list[Lease] = []  # a worker may read what it was sent late

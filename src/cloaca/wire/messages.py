@@ -182,6 +182,7 @@ class Assignment(Message, frozen=True, tag="assign"):
     the attempt's own. `condition` is the number under which the task's condition was published, where it is asked in
     the attempt: the task begins only if it holds. `item`: the function is called with that, too. `prefix`: what the
     names of the task's keys begin with, which it leaves out itself: that of a copy (see `cloaca.workflows.copies`).
+    `variables`: the number under which was published what the user's modules are to have, 0 where there is nothing.
     """
 
     attempt: int
@@ -197,6 +198,7 @@ class Assignment(Message, frozen=True, tag="assign"):
     condition: int = 0
     item: Item | None = None
     prefix: str = ""
+    variables: int = 0
 
 
 class Free(Message, frozen=True, tag="free"):

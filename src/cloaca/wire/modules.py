@@ -106,6 +106,17 @@ def reduce_module(module: ModuleType) -> Any:
     )
 
 
+def is_given(module: ModuleType) -> bool:
+    """Whether it is one of the user's own, which workers import as the code that they are given."""
+    return is_importable(module) and _about(module.__name__, module).given is not None
+
+
+def code_given(name: str) -> bytes | None:
+    """The code of such a module, marshalled."""
+    given = _known[name].given
+    return None if given is None else given.code
+
+
 # ---- what workers are given ----------------------------------------------------------------------------------------
 
 
