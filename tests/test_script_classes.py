@@ -579,6 +579,25 @@ CLASSES = {
             except ValueError as error: refused = error.args[0]
             return line, Line(), attrs.evolve(line, width=3), refused, attrs.asdict(line)
     """,
+    "constants that lead to further classes": """
+        class Third:
+            MARK = frozenset({1})
+            def __init__(self): self.seen = self.MARK
+            def __setstate__(self, state): self.__dict__.update(state); self.seen = self.MARK
+        class Second: pass
+        class First: pass
+        Second.LAST, First.NEXT = Third(), Second()
+        First.NEXT.own = Third()
+        class Changing:
+            def __getstate__(self):
+                class Made: number = 1
+                return {"made": Made()}
+        Changing.ONLY = Changing()
+        VALUE, ANNOTATION, GIVEN = First(), First, First()
+        First.__repr__ = lambda self: "first"
+        def work(first):
+            return first.NEXT.own.seen, type(first.NEXT).LAST.seen, type(Changing.ONLY) is Changing
+    """,
     "type parameters": """
         P, Ts = ParamSpec("P"), TypeVarTuple("Ts")
         Bound = TypeVar("Bound", bound="Wrapped", covariant=True)

@@ -190,14 +190,17 @@ def _define(cls: type) -> dict[type, Definition]:
 
 
 def _defined(cls: type, *, is_text_resolved: bool) -> dict[type, Definition]:
-    classes = [cls]
-    while True:
-        with BytesIO() as file:
-            pickler = DefinitionPickler(file, is_text_resolved=is_text_resolved)
-            pickler.dump((classes, _Rest(pickler)))
-            if pickler.is_complete():
-                return dict.fromkeys(pickler.defined, file.getvalue())
-            classes = list(pickler.defined)
+    pickler, definition = _written([cls], is_text_resolved=is_text_resolved)
+    if not pickler.is_complete():
+        pickler, definition = _written(list(pickler.defined), is_text_resolved=is_text_resolved)
+    return dict.fromkeys(pickler.defined, definition)
+
+
+def _written(classes: list[type], *, is_text_resolved: bool) -> "tuple[DefinitionPickler, Definition]":
+    with BytesIO() as file:
+        pickler = DefinitionPickler(file, is_text_resolved=is_text_resolved)
+        pickler.dump((classes, _Rest(pickler)))
+        return pickler, file.getvalue()
 
 
 class DefinitionPickler(Pickler):

@@ -27,7 +27,7 @@ from cloaca.wire.blobs import LARGE, Part, blob_of, is_reference, opened
 from cloaca.wire.canonical import canonical
 from cloaca.wire.classes import Pickler
 from cloaca.wire.composite import collected, composite_of, is_composite
-from cloaca.wire.stack import with_room
+from cloaca.wire.stack import on_its_own, with_room
 from cloaca.wire.strike import is_strike
 
 PICKLED = 0xC1
@@ -126,7 +126,7 @@ def decode(payload: Part) -> Any:
     try:
         return _decoded(payload)
     except RecursionError:
-        return with_room(_decoded, payload)
+        return on_its_own(_decoded, payload)
 
 
 def _decoded(payload: Part) -> Any:

@@ -27,10 +27,14 @@ def with_room(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
     except Exception as error:
         if not is_too_deep(error):
             raise
+    return on_its_own(function, *args, **kwargs)
+
+
+def on_its_own(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+    """What the function returns or raises in a thread of its own."""
+    context = copy_context()
     returned: list[T] = []
     raised: list[BaseException] = []
-
-    context = copy_context()
 
     def call() -> None:
         for variable, value in context.items():  # `context.run` would take some of the room
