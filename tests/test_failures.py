@@ -227,6 +227,17 @@ def test_a_key_of_a_branch_that_was_not_taken(runner: DefaultRunner) -> None:
         runner.execute(builder, {"score": 3}).final_context["address"]
 
 
+def test_a_key_that_a_failed_task_may_set(runner: DefaultRunner) -> None:
+    def fill(context):
+        context[context["name"]] = int("many")
+
+    for result in copied(runner.execute(workflow(fill), {"name": "table", "tables": 1})):
+        with pytest.raises(
+            KeyError, match=r"names are 'tables'\. Task 'fill', which may set it, failed: ValueError: inv"
+        ):
+            result.final_context["table"]
+
+
 def test_a_key_that_no_task_sets_is_told_with_the_nearest_names(runner: DefaultRunner) -> None:
     result = runner.execute(workflow(load, report), {"year": 2026})
     with pytest.raises(KeyError, match=r"Key not found: yaer\. The nearest names are 'year'"):

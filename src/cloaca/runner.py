@@ -60,7 +60,7 @@ from cloaca.running.variables import Variables
 from cloaca.tasks.binding import Binding, bound
 from cloaca.tasks.context import Context, inlined_version, leases_of, versions_of
 from cloaca.tasks.handle import with_handle
-from cloaca.tasks.place import place_of
+from cloaca.tasks.place import place_of, working_directory
 from cloaca.tasks.watched import context_kind
 from cloaca.wire.blobs import LARGE, references_in, size_of
 from cloaca.wire.codec import inlined
@@ -207,7 +207,7 @@ class DefaultRunner:
             SystemExit: the program was told to end (SIGTERM, SIGHUP); the same applies.
         """
         raises = self._raises(said=raise_on_failure)
-        told = Telling(raises_failure=raises, logs=not raises)
+        told = Telling(raises_failure=raises, logs_failure=not raises, logs_error=False)
         return self._start(workflow_name, context, told, fail_fast=fail_fast, seed=seed).result()
 
     def start(
@@ -224,7 +224,7 @@ class DefaultRunner:
         With the serial executor it returns when the run has ended. Raises what `execute` raises, but for failures: with
         `raise_on_failure`, `Execution.result` raises those. They are logged in any case, as nobody need ask for it.
         """
-        told = Telling(raises_failure=self._raises(said=raise_on_failure), logs=True)
+        told = Telling(self._raises(said=raise_on_failure), logs_failure=True, logs_error=True)
         return self._start(workflow_name, context, told, fail_fast=fail_fast, seed=seed)
 
     def _raises(self, *, said: bool | None) -> bool:
@@ -512,7 +512,7 @@ def _called_here(task: Task) -> Callable[..., object]:
 
 
 def _merging(workflow: Workflow, rules: Rules, number: int) -> Merging:
-    directory = os.getcwd()  # noqa: PTH109 - a prefix of strings, not a path to open
+    directory = working_directory()
 
     def place(rank: int) -> str:
         return place_of(workflow.tasks[workflow.plan.defined[rank]].function, directory)

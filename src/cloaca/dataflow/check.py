@@ -5,7 +5,6 @@ where keys are made up at run time. When a block ends the input isn't known, so 
 depends on that is told when an execution starts.
 """
 
-import os
 from collections.abc import Collection, Iterable, Iterator
 from collections.abc import Set as AbstractSet
 from dataclasses import replace
@@ -19,7 +18,7 @@ from cloaca.dataflow.flow import Flow
 from cloaca.dataflow.symbols import ADDED, COLLECTED, DICT, LIST, NUMBER, SET, TEXT, kind_of
 from cloaca.dataflow.touches import OPEN, Touches, touches_of
 from cloaca.errors import DataflowWarning, WorkflowError
-from cloaca.tasks.place import innermost, place_of
+from cloaca.tasks.place import innermost, place_of, working_directory
 from cloaca.triggers.condition import Condition, ContextValue, leaves
 from cloaca.warning import warn
 from cloaca.workflows.copies import SEPARATOR
@@ -98,7 +97,7 @@ class _Analysis:
         self._passed = {key: source for copy in workflow.copies for key, source in copy.inputs.items()}
         touches = [_declared(task).under(task.prefix) for task in self._tasks]
         self._flow = Flow(workflow.plan, touches, exceptional, self._passed)
-        self._directory = os.getcwd()  # noqa: PTH109 - a prefix of strings, not a path to open
+        self._directory = working_directory()
         self._last: tuple[frozenset[str], tuple[Finding, ...]] | None = None
         self._alike: dict[str, list[str]] = {}  # what stands for it may be given too, so it goes with `_last`
         self.told: set[Finding] = set()

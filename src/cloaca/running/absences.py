@@ -7,7 +7,7 @@ key that a result lacks would have been set by a task that failed or was skipped
 from collections.abc import Iterator, Sequence
 from difflib import get_close_matches
 from functools import cached_property
-from typing import Any
+from typing import Any, Final
 
 from cloaca.dataflow.finding import Finding, Kind
 from cloaca.dataflow.touches import touches_of
@@ -19,31 +19,39 @@ from cloaca.workflows.workflow import Task, Workflow
 
 _MOST = 1000  # findings
 _COMPARED = 1000  # names that a missing one is compared with
+_ANY: Final = None
+"""Stands for the keys that nobody can tell from a task's code."""
 
 
 class Absences:
     """What is known of one run that has ended, as far as the absence of keys goes."""
 
     def __init__(self, workflow: Workflow, run: Run, outcomes: Sequence[Outcome], directory: str) -> None:
-        self._tasks = [workflow.tasks[place] for place in workflow.plan.defined]
+        self._workflow = workflow
         self._passed = {key: source for copy in workflow.copies for key, source in copy.inputs.items()}
         self._predecessors = workflow.plan.predecessors
         self._outcomes = outcomes
         self._ledger = run.ledger
         self._directory = directory
 
+    @cached_property
+    def _tasks(self) -> list[Task]:
+        """The tasks by rank."""
+        return [self._workflow.tasks[place] for place in self._workflow.plan.defined]
+
     # ---- of a result -----------------------------------------------------------------------------------------------
 
     def why(self, key: str) -> str:
-        """Which task that didn't complete sets the key, and why it didn't; "" where none does for certain."""
-        return self._told[key] if "_told" in vars(self) else self._why(key)
+        """Which task that didn't complete sets the key, or may set it, and why it didn't; "" where there is none."""
+        return self._told.get(key, self._told[_ANY]) if "_told" in vars(self) else self._why(key)
 
-    def _why(self, key: str) -> str:
+    def _why(self, key: str | None) -> str:
+        key = key if key in self._unfinished else _ANY
         setters = self._unfinished.get(key)
         if not setters:
             return ""
-        rank = setters[0]
-        text = f"Task {self._tasks[rank].id!r}, which sets it, {self._fate(rank)}"
+        rank, sets = setters[0], "may set it" if key is _ANY else "sets it"
+        text = f"Task {self._tasks[rank].id!r}, which {sets}, {self._fate(rank)}"
         failed = [] if self._outcomes[rank].status == "Failed" else self._failed_before(rank)
         return (
             f"{text}. Before it, task {self._tasks[failed[0]].id!r} {self._fate(failed[0])}." if failed else f"{text}."
@@ -67,9 +75,9 @@ class Absences:
         return unit if unit < len(self._tasks) else self._ledger.fan_of(unit).rank
 
     @cached_property
-    def _unfinished(self) -> dict[str, list[int]]:
+    def _unfinished(self) -> dict[str | None, list[int]]:
         """The keys that tasks set which didn't complete, as they declare or their code tells, with those tasks."""
-        found: dict[str, list[int]] = {}
+        found: dict[str | None, list[int]] = {}
         for rank, outcome in enumerate(self._outcomes):
             if outcome.status != "Completed":
                 for key in _set_by(self._tasks[rank]):
@@ -94,8 +102,8 @@ class Absences:
         return {"_told": self._told}
 
     @cached_property
-    def _told(self) -> dict[str, str]:
-        return _Told({key: self._why(key) for key in self._unfinished})
+    def _told(self) -> dict[str | None, str]:
+        return {key: self._why(key) for key in (_ANY, *self._unfinished)}
 
     # ---- of failed tasks -------------------------------------------------------------------------------------------
 
@@ -165,17 +173,12 @@ class Absences:
         return Finding(kind, tasks[0].id, key, message, tuple(task.id for task in tasks[1:]), places)
 
 
-class _Told(dict[str, str]):
-    """What is to be told of keys; nothing of all others."""
-
-    def __missing__(self, key: str) -> str:
-        return ""
-
-
-def _set_by(task: Task) -> list[str]:
-    """The keys that a task sets, by their full names."""
-    declared = touches_of(task.function).sets if task.writes is None else task.writes
-    return [task.prefix + key for key in declared]
+def _set_by(task: Task) -> list[str | None]:
+    """The keys that a task sets, by their full names; also `_ANY` where it may set others."""
+    if task.writes is not None:
+        return [task.prefix + key for key in task.writes]
+    touched = touches_of(task.function)
+    return [*(task.prefix + key for key in touched.sets), *([_ANY] if touched.leaves_more else ())]
 
 
 def _advice(later: Task, first: Task) -> str:

@@ -29,10 +29,11 @@ MakeJob = Callable[[OnEnd], Job[Run]]
 
 
 class Telling(NamedTuple):
-    """How an execution that failed is told of: `result` raises, or it is logged when it ends, or both."""
+    """How an execution is told of that fails, or is ended by an error: `result` raises, or it is logged, or both."""
 
-    raises_failure: bool = False
-    logs: bool = True
+    raises_failure: bool
+    logs_failure: bool
+    logs_error: bool
 
 
 class Execution:
@@ -227,11 +228,10 @@ class Execution:
 
     def _tell_failure(self) -> None:
         """Have it logged that the run failed, or that it ended with an error that nobody waits for."""
-        if not self._telling.logs:
-            return
-        if self._result is not None and self._result.status == "Failed":
+        telling = self._telling
+        if self._result is not None and self._result.status == "Failed" and telling.logs_failure:
             self._log(failure_of(self._result))
-        elif self._error is not None and not self._bells:
+        elif self._error is not None and telling.logs_error and not self._bells:
             self._log(f"{summary_of(self._error)} Nobody waits for its result.")
 
     def _log(self, text: str) -> None:

@@ -3,7 +3,6 @@
 Everything here is plain data taken from the run when it ended; values and exceptions are rebuilt when asked for.
 """
 
-import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from difflib import get_close_matches
@@ -23,6 +22,7 @@ from cloaca.merge.rules import Rules
 from cloaca.running.absences import Absences
 from cloaca.running.storage import Leases
 from cloaca.tasks.context import explain_absence, merges_of, of_versions, unchanged
+from cloaca.tasks.place import working_directory
 from cloaca.wire.blobs import blob_of, preserve, references_in
 from cloaca.wire.messages import Failed, Lost, Outcome, Skipped, Usage, Version
 from cloaca.workflows.workflow import Workflow
@@ -215,8 +215,9 @@ class WorkflowResult:
         self.end_time = _rfc3339(ended)
         self.duration = ended - started
         outcomes = run.outcomes()
-        self._absences = Absences(workflow, run, outcomes, os.getcwd())  # noqa: PTH109 - a prefix of strings
-        findings = (*findings, *self._absences.findings(run, findings))
+        self._absences = Absences(workflow, run, outcomes, working_directory())
+        if any(outcome.status == "Failed" for outcome in outcomes):
+            findings = (*findings, *self._absences.findings(run, findings))
         self.tasks: Mapping[str, TaskResult] = _Tasks(run.ledger, outcomes, clock, findings)
         self.status: Status = _status(run, outcomes)
         self._roots = root_causes(run.plan, outcomes)

@@ -394,8 +394,9 @@ class Context:
 
     def _missing(self, key: str) -> KeyError:
         self._traffic.miss(key)
-        why = self._why(key) if hasattr(self, "_why") else ""
-        text = f"Key not found: {_checked(key)}{f'. {why}' if why else _nearest(key, self._present())}"
+        text = f"Key not found: {_checked(key)}{_nearest(key, self._present())}"
+        if hasattr(self, "_why") and (why := self._why(key)):
+            text = f"{text.removesuffix('.')}. {why}"
         if hasattr(self, "_prefix"):
             text = f"{text.removesuffix('.')}. In the whole workflow it is {self._prefix + key!r}; "
             text += "add_workflow(inputs=...) passes keys in."

@@ -30,9 +30,17 @@ def _place(code: CodeType, directory: str) -> str:
     return shortened(f"{code.co_filename}:{code.co_firstlineno}", directory)
 
 
+def working_directory() -> str:
+    """Where the program is: what files are named from. "" where that folder was removed."""
+    try:
+        return os.getcwd()  # noqa: PTH109 - a prefix of strings, not a path to open
+    except FileNotFoundError:
+        return ""
+
+
 def shortened(place: str, directory: str) -> str:
     """A file and line, named from `directory` where it is under that."""
-    return place.removeprefix(os.path.join(directory, ""))  # noqa: PTH118 - strings from here to there
+    return place.removeprefix(os.path.join(directory, "")) if directory else place  # noqa: PTH118 - as above
 
 
 def innermost(function: Any) -> Any:
