@@ -17,7 +17,7 @@ from cloaca.wire.messages import Failed, Outcome
 from cloaca.workflows.copies import SEPARATOR
 from cloaca.workflows.workflow import Task, Workflow
 
-_MOST = 1000  # findings
+_MOST = 100  # findings
 _COMPARED = 1000  # names that a missing one is compared with
 _ANY: Final = None
 """Stands for the keys that nobody can tell from a task's code."""
@@ -51,11 +51,9 @@ class Absences:
         if not setters:
             return ""
         rank, sets = setters[0], "may set it" if key is _ANY else "sets it"
-        text = f"Task {self._tasks[rank].id!r}, which {sets}, {self._fate(rank)}"
-        failed = [] if self._outcomes[rank].status == "Failed" else self._failed_before(rank)
-        return (
-            f"{text}. Before it, task {self._tasks[failed[0]].id!r} {self._fate(failed[0])}." if failed else f"{text}."
-        )
+        text = f"Task {self._tasks[rank].id!r}, which {sets}, {self._fate(rank)}."
+        cause = self._causes[rank]
+        return text if cause is None else f"{text} Before it, task {self._tasks[cause].id!r} {self._fate(cause)}."
 
     def _fate(self, rank: int) -> str:
         outcome = self._outcomes[rank]
@@ -84,8 +82,15 @@ class Absences:
                     found.setdefault(key, []).append(rank)
         return found
 
-    def _failed_before(self, rank: int) -> list[int]:
-        return [above for above in sorted(self._ancestors(rank)) if self._outcomes[above].status == "Failed"]
+    @cached_property
+    def _causes(self) -> list[int | None]:
+        """Of each task one that failed before it, by rank, if any did: of a chain of failures the first one."""
+        causes: list[int | None] = []
+        for dependencies in self._predecessors:
+            failed = (above for above in dependencies if self._outcomes[above].status == "Failed")
+            above = (causes[above] for above in dependencies if causes[above] is not None)
+            causes.append(next(above, next(failed, None)))
+        return causes
 
     def _ancestors(self, rank: int) -> set[int]:
         found: set[int] = set()
@@ -168,8 +173,8 @@ class Absences:
         tasks = [self._tasks[rank] for rank in ranks]
         places = tuple([place_of(task.function, self._directory) for task in tasks])
         where = ", ".join(f"{task.id} at {place}" for task, place in zip(tasks, places, strict=True) if place)
-        end = "" if text.endswith("?") or where else "."
-        message = f"{text} ({where}){'' if text.endswith('?') else '.'}" if where else f"{text}{end}"
+        stop = "" if text.endswith("?") else "."
+        message = f"{text} ({where}){stop}" if where else f"{text}{stop}"
         return Finding(kind, tasks[0].id, key, message, tuple(task.id for task in tasks[1:]), places)
 
 
