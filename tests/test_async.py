@@ -221,7 +221,7 @@ def test_the_program_s_own_loop_is_left_alone() -> None:
     asyncio.set_event_loop(loop)
     try:
         assert run(DefaultRunner(executor="serial"), wait).final_context["y"] == 4
-        assert asyncio.get_event_loop_policy().get_event_loop() is loop
+        assert asyncio.get_event_loop() is loop
     finally:
         asyncio.set_event_loop(None)
         loop.close()

@@ -1,5 +1,6 @@
 """When two values agree. Every case is tried in both directions, and as the encoded values that merging compares."""
 
+import builtins
 import copy
 import math
 import struct
@@ -362,3 +363,13 @@ def test_what_agrees_is_equal_to_python_too(one: Any, other: Any) -> None:
 def test_one_element_that_differs_makes_the_whole_differ(around: list[Any], one: Any, other: Any) -> None:
     assert equal([*around, one], [*around, other]) is equal(one, other)
     assert equal({"a": one, "b": around}, {"b": around, "a": other}) is equal(one, other)
+
+
+@pytest.mark.skipif(not hasattr(builtins, "frozendict"), reason="since Python 3.15")
+def test_frozen_dicts_are_looked_into() -> None:
+    frozen = vars(builtins)["frozendict"]
+    one, other = frozen(a=float("nan"), b=[1]), frozen(b=[1], a=float("nan"))
+    assert equal(one, other)
+    assert not equal(one, frozen(a=1, b=[1]))
+    assert not equal(one, dict(one))
+    assert equal(decode(encode(one)), one)

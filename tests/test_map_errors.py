@@ -229,6 +229,7 @@ def test_what_is_too_large_for_a_message_comes_before_the_error_too(desk: Desk, 
         found = outcome(runner.map(pick, items, chunksize=5))
         assert found == outcome(serial.map(pick, items))
         assert found.results == blobs[:4]
+        assert list(runner.map(abs, [-1])) == [1]  # the loop holds what it was given last
         loop = vars(runner)["_loop"]
         assert [path for folder in loop.storage.folders for path in Path(folder).glob("[0-9p]*.*")] == []
 
@@ -298,14 +299,22 @@ def test_the_traceback_begins_in_the_user_s_code(processes: DefaultRunner) -> No
 
 
 def test_an_item_that_cannot_be_shown_does_not_hide_the_error(serial: DefaultRunner) -> None:
-    class deque:  # noqa: N801 - `reprlib` takes it for the other one
-        pass
+    class Hidden:
+        def __reduce__(self) -> Any:
+            return Hidden, ()
+
+        def __repr__(self) -> str:
+            raise LookupError("not shown")
+
+        @property  # type: ignore[misc]  # as a proxy whose object has gone
+        def __class__(self) -> Any:
+            raise LookupError("not even what it is")
 
     def refuse(_: object) -> None:
         raise LookupError("here")
 
-    found = outcome(serial.map(refuse, [deque()]))
-    assert (found.kind, found.notes) == (LookupError, ("This was item 0 of map: <deque>",))
+    found = outcome(serial.map(refuse, [Hidden()]))
+    assert (found.kind, found.notes) == (LookupError, ("This was item 0 of map: <Hidden>",))
 
 
 @pytest.mark.parametrize("executor", ["processes", "serial"])

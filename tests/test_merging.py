@@ -246,12 +246,12 @@ def test_a_rule_that_raises_fails_only_who_reads_the_key(execute: Execute) -> No
         ("reads", ["a", "b"], lambda context: context["total"]),
         ("settles", ["a", "b"], lambda context: context.set("other", len(context))),
         given={"total": 0},
-        merge={"total": lambda _base, values: values.index(9)},
+        merge={"total": lambda _base, values: int("nine")},
     )
     assert (result.tasks["reads"].status, result.tasks["settles"].status) == ("Failed", "Completed")
     error = result.tasks["reads"].error
     assert isinstance(error, MergeConflict)
-    assert error.reason == "ValueError: 9 is not in list"
+    assert error.reason == "ValueError: invalid literal for int() with base 10: 'nine'"
     assert isinstance(result.conflicts["total"].__cause__, ValueError)
 
 

@@ -746,6 +746,123 @@ def test_classes_with_type_parameters_do_too(source: str, tmp_path: Path) -> Non
     assert run_script(tmp_path, START, source, END) == "the same\n"
 
 
+# ---- annotations that are made on demand ---------------------------------------------------------------------------
+
+ON_DEMAND = {
+    "classes that come later": """
+        class Row(msgspec.Struct, kw_only=True):
+            kind: ClassVar[str] = "row"
+            sale: Sale
+            next: Row | None = None
+            boxes: list[Box[int]] = []
+        @dataclass
+        class Sale:
+            day: date
+            parts: list[Sale] = field(default_factory=list)
+        class Named(NamedTuple):
+            sale: Sale
+            row: Row | None = None
+        class Typed(TypedDict, total=False):
+            day: Required[date]
+            named: list[Named]
+        class Box[T](msgspec.Struct):
+            content: T
+            more: list[Box[T]] = []
+        SALE = {"day": "2026-01-31", "parts": [{"day": "2026-01-31"}]}
+        ROW = {"sale": SALE, "next": {"sale": SALE}, "boxes": [{"content": 1, "more": [{"content": 2}]}]}
+        VALUE, ANNOTATION = Row(sale=Sale(date(2026, 1, 31))), tuple[Row, Named, Typed]
+        GIVEN = [ROW, [SALE, ROW], {"day": "2026-01-31", "named": [[SALE, ROW]]}]
+        def work(row):
+            hints = {cls.__name__: get_type_hints(cls, include_extras=True) for cls in (Sale, Row, Named, Typed)}
+            return row, hints, Row.kind, msgspec.convert(ROW, Row), msgspec.convert({"content": "a"}, Box[str])
+    """,
+    "names that are never there": """
+        if TYPE_CHECKING:
+            from decimal import Decimal
+        def helper(price: Decimal, sale: Sale) -> list[Decimal]: return [price]
+        @functools.wraps(helper)
+        def decorated(*given: Unknown): return helper(*given)
+        @dataclass
+        class Sale:
+            price: Decimal
+            parts: list[Decimal] = field(default_factory=list)
+            def by(self, rate: Decimal) -> Sale: return dataclasses.replace(self, price=self.price * rate)
+        class Row(msgspec.Struct):
+            price: Decimal
+            sale: Sale | None = None
+        class Plain:
+            price: Decimal
+        VALUE = Sale(1)
+        def work(sale):
+            try: Plain.__annotations__["price"].upper()
+            except NameError: pass
+            @dataclass
+            class Sub(Sale):
+                other: Unknown = 3
+            return helper(1, sale), decorated(2, sale), sale.by(3), Sale(2), Row(2, sale), Sub(2)
+    """,
+    "names that a class in a task mentions": """
+        from decimal import Decimal
+        from fractions import Fraction
+        VALUE = 1
+        def work(value):
+            Local = int
+            @dataclass
+            class Sale:
+                price: Decimal
+                number: Local
+                def by(self, rate: Fraction) -> date: ...
+                class Inner:
+                    parts: list[OrderedLater]
+            return get_type_hints(Sale), get_type_hints(Sale.by), get_type_hints(Sale.Inner)
+        OrderedLater = collections.OrderedDict
+    """,
+    "what cannot be sent": """
+        import threading
+        @dataclass
+        class Job:
+            number: int
+        class Row:
+            job: Job
+            pool: Pool
+        class Pool:
+            lock = threading.Lock()
+        VALUE = Job(1)
+        def work(job): return job, Row.__name__
+    """,
+    "functions that are annotated with what a loop makes": """
+        VALUE, CALLS = 1, []
+        for kind in (int, str, None):
+            if kind is None: del kind
+            def call(value: kind = 1): return value
+            CALLS.append(call)
+        def work(value): return [call() for call in CALLS]
+    """,
+}
+
+
+@pytest.mark.skipif(sys.version_info < (3, 14), reason="since Python 3.14")
+@pytest.mark.parametrize("source", ON_DEMAND.values(), ids=ON_DEMAND)
+def test_annotations_that_are_made_on_demand_are_in_workers_what_they_are_in_the_program(
+    source: str, tmp_path: Path
+) -> None:
+    assert run_script(tmp_path, START, source, END) == "the same\n"
+
+
+def test_a_class_in_a_task_finds_what_its_annotations_mention(tmp_path: Path) -> None:
+    source = """
+        from decimal import Decimal
+        VALUE = 1
+        def work(value):
+            @dataclass
+            class Sale:
+                price: Decimal
+                def by(self, rate: Decimal) -> date: ...
+            return get_type_hints(Sale), get_type_hints(Sale.by)
+    """
+    assert run_script(tmp_path, START, source, END) == "the same\n"
+
+
 # ---- annotations that are text -------------------------------------------------------------------------------------
 
 TEXTS = """
@@ -928,3 +1045,22 @@ def test_a_function_that_uses_a_plain_object_is_not_pickled_again(monkeypatch: p
     first = cache.capture("t", names["task"])
     monkeypatch.setattr("cloaca.wire.classes.Pickler.dump", None)
     assert cache.capture("t", names["task"]) is first
+
+
+@pytest.mark.skipif(sys.version_info < (3, 15), reason="since Python 3.15")
+def test_a_sentinel_is_one_object_in_each_process(tmp_path: Path) -> None:
+    source = """
+        MISSING, OTHER = sentinel("MISSING"), sentinel("OTHER")
+        def made(): return sentinel("Local")
+        LOCAL = made()
+        @dataclass
+        class Item:
+            number: int | MISSING = MISSING
+        def is_missing(value=MISSING): return value is MISSING
+        VALUE, GIVEN = (MISSING, LOCAL, Item()), MISSING
+        def work(value):
+            asked = is_missing(), is_missing(value[0]), is_missing(OTHER)
+            return asked, value[1] is LOCAL, Item().number is MISSING, value, repr(OTHER)
+        assert __import__("cloaca").Context({"value": VALUE})["value"][0] is MISSING
+    """
+    assert run_script(tmp_path, START, source, END) == "the same\n"

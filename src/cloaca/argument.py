@@ -9,6 +9,8 @@ from collections.abc import Callable, Mapping
 from math import isfinite
 from typing import Any, TypeVar
 
+from cloaca.wire.hints import signature
+
 _T = TypeVar("_T")
 
 
@@ -72,13 +74,13 @@ def function(what: str, value: object, *given: str) -> Callable[..., object]:
     if not callable(value):
         raise ValueError(f"{form}, not {value!r}.")
     try:
-        signature = inspect.signature(value)
+        parameters = signature(value)
     except ValueError:  # some builtins don't tell
         return value
     try:
-        signature.bind(*given)
+        parameters.bind(*given)
     except TypeError as error:
-        raise ValueError(f"{form}, and {value!r} takes {signature}.") from error
+        raise ValueError(f"{form}, and {value!r} takes {parameters}.") from error
     return value
 
 

@@ -465,7 +465,10 @@ class _Reader:
             self._go(generator.ifs)
         parts = [node.key, node.value] if isinstance(node, ast.DictComp) else [node.elt]
         is_sure = not any(generator.ifs for generator in node.generators)
-        (self._go if is_sure else lambda parts: self._perhaps(partial(self._go, parts)))(parts)
+        if is_sure:
+            self._go(parts)
+        else:
+            self._perhaps(partial(self._go, parts))
         return Symbol(_KINDS.get(type(node), UNKNOWN))
 
     def _item(self, items: ast.expr) -> Symbol:

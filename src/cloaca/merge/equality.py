@@ -13,12 +13,12 @@ How
     here: a value of theirs can only be met where they were.
 """
 
+import builtins
 import copyreg
 import sys
 from collections import OrderedDict, deque
 from collections.abc import Callable, Collection, Iterable
 from enum import Enum
-from functools import partial
 from typing import Any
 
 from cloaca.errors import EncodeError
@@ -46,7 +46,7 @@ def equal(one: Any, other: Any) -> bool:
     try:
         return with_room(_agree, one, other)
     except Exception as error:  # the values' own `__eq__` and `__hash__` run: without an answer they don't agree
-        if is_strike(error, partial(with_room, _agree, one, other)):
+        if is_strike(error, lambda: with_room(_agree, one, other)):
             raise
         return False
 
@@ -246,6 +246,7 @@ _BY_EQUALITY: dict[object, Compare] = {
     tuple.__eq__: _sequences,
     deque.__eq__: _sequences,
     dict.__eq__: _dicts,
+    getattr(builtins, "frozendict", dict).__eq__: _dicts,  # since Python 3.15
     OrderedDict.__eq__: _ordered,
     set.__eq__: _partners,
     frozenset.__eq__: _partners,

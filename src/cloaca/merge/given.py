@@ -1,11 +1,11 @@
 """What users give as merge rules, checked where they give it."""
 
 import builtins
-import inspect
 from collections.abc import Callable, Mapping
 from typing import Any
 
 from cloaca.merge.rules import OnConflict, Rule
+from cloaca.wire.hints import signature
 
 _BUILTINS = {getattr(builtins, name): name for name in ("sum", "max", "min")}
 _ON_CONFLICT: dict[Any, OnConflict] = {"first": "first", "last": "last", "fail": "fail"}
@@ -47,11 +47,11 @@ def _check_rule(which: str, rule: Any) -> None:
 
 def _takes_two(rule: Callable[..., Any]) -> bool:
     try:
-        signature = inspect.signature(rule)
+        form = signature(rule)
     except (ValueError, TypeError):  # some builtins don't tell
         return True
     try:
-        signature.bind(None, ())
+        form.bind(None, ())
     except TypeError:
         return False
     return True

@@ -10,6 +10,7 @@ from typing import Literal
 from cloaca import argument
 from cloaca.execution import cores
 from cloaca.seed import LIMIT
+from cloaca.wire.hints import signature
 from cloaca.workflows.workflow import Workflow
 
 ExecutorName = Literal["processes", "serial"]
@@ -91,7 +92,7 @@ def checked_initializer(function: Callable[[], object] | None) -> Callable[[], o
     if any(kind(function) or kind(call) for kind in _NOT_RUN_BY_A_CALL):
         raise ValueError(f"{form}; {function!r} is a coroutine or a generator, of which a call runs nothing.")
     try:
-        inspect.signature(function).bind()
+        signature(function).bind()
     except TypeError as error:
         raise ValueError(f"{form}, and {function!r} can't: {error}. functools.partial gives it some.") from error
     except ValueError:  # some builtins don't tell

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import lru_cache
 from types import SimpleNamespace, UnionType
-from typing import Any, Final, Union, get_args, get_origin, get_type_hints
+from typing import Any, Final, ForwardRef, Union, get_args, get_origin, get_type_hints
 
 import msgspec
 
@@ -48,9 +48,14 @@ def _resolved(function: Callable[..., object], parameter: Parameter) -> Any:
     except Exception as error:
         advice = _IMPORT_IT if isinstance(error, NameError) else _NAME_IT
         raise ValueError(
-            f"the annotation {parameter.annotation!r} of parameter {parameter.name!r} can't be resolved "
+            f"the annotation {_source(parameter.annotation)!r} of parameter {parameter.name!r} can't be resolved "
             f"({summary_of(error)}): {advice}"
         ) from error
+
+
+def _source(annotation: Any) -> Any:
+    """What the source has for it, as text."""
+    return annotation.__forward_arg__ if isinstance(annotation, ForwardRef) else annotation
 
 
 _NAME_IT: Final = "name what the function's module defines, or leave it out."

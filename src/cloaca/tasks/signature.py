@@ -14,6 +14,7 @@ from types import FunctionType
 from typing import Any, Final
 
 from cloaca.tasks.place import innermost
+from cloaca.wire import hints
 
 _HANDLES: Final = frozenset({"handle", "task_handle"})
 _ALONE: Final = (
@@ -79,7 +80,7 @@ def form_of(task: str, function: Callable[..., object], *, with_item: bool = Fal
     what = _WITH_ITEM if with_item else _ALONE
     _refuse_kind(task, function, what)
     try:
-        signature = inspect.signature(function, follow_wrapped=False)
+        signature = hints.signature(function, follow_wrapped=False)
     except ValueError:  # some builtins don't tell
         return form
     takes_handle = _asks_for_handle(function, signature, form.count)
@@ -121,7 +122,7 @@ def _asks_for_handle(function: Callable[..., object], signature: inspect.Signatu
     """Whether the parameter after the first `count` is a handle's, or that of what a decorator passes it on to."""
     if any(parameter.kind is inspect.Parameter.VAR_POSITIONAL for parameter in signature.parameters.values()):
         with suppress(ValueError):  # what it passes them on to is a builtin that doesn't tell
-            signature = inspect.signature(function)
+            signature = hints.signature(function)
     following = list(signature.parameters.values())[count : count + 1]
     return any(parameter.name in _HANDLES and parameter.kind in _POSITIONAL for parameter in following)
 
@@ -135,7 +136,7 @@ def _declared(function: Callable[..., object], signature: inspect.Signature) -> 
         return
     if any(parameter.kind is inspect.Parameter.VAR_KEYWORD for parameter in signature.parameters.values()):
         with suppress(ValueError):  # what it passes them on to is a builtin that doesn't tell
-            signature = inspect.signature(function)
+            signature = hints.signature(function)
     given = function.keywords if isinstance(function, partial) else {}
     for name, parameter in signature.parameters.items():
         if parameter.kind is inspect.Parameter.KEYWORD_ONLY and name not in _HANDLES and name not in given:

@@ -43,8 +43,10 @@ from cloaca.wire.code import global_names, reduce_code
 from cloaca.wire.definitions import Definition, Identity, Loader, copies, known_class
 from cloaca.wire.enums import details
 from cloaca.wire.generators import is_shared, reduce_shared
+from cloaca.wire.hints import meant, readable, unresolved
 from cloaca.wire.homes import at_home
 from cloaca.wire.layouts import layout, subscripted
+from cloaca.wire.lazy import settle
 from cloaca.wire.markers import name_at_home, reduce_plain_object
 from cloaca.wire.modules import by_reference, reduce_module
 from cloaca.wire.reductions import (
@@ -64,6 +66,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     Base = pickle.Pickler
+    Annotations = Callable[[type], dict[str, Any]]
 else:
     Base = cloudpickle.Pickler
 
@@ -157,9 +160,9 @@ class Pickler(Base):
     def _dynamic_function_reduce(self, func: FunctionType) -> Any:
         if is_dispatcher(func):
             return reduce_dispatcher(func)
-        global_names(func.__code__)
+        settle(func.__globals__, global_names(func.__code__))
         reduce: Any = cloudpickle.Pickler._dynamic_function_reduce
-        reduced = at_home(func, reduce(self, func))
+        reduced = at_home(func, reduce(self, readable(func)))
         parameters: Any = getattr(func, "__type_params__", None)
         if parameters:
             reduced[2][1]["__type_params__"] = parameters
@@ -182,23 +185,23 @@ class Pickler(Base):
 
 def _define(cls: type) -> dict[type, Definition]:
     try:
-        return _defined(cls, is_text_resolved=True)
+        return _defined(cls, meant)
     except Exception as error:  # what annotations mean may lead to what can't be pickled, and nobody may read them
-        if is_strike(error, partial(_defined, cls, is_text_resolved=True)):
+        if is_strike(error, partial(_defined, cls, meant)):
             raise
-        return _defined(cls, is_text_resolved=False)
+        return _defined(cls, unresolved)
 
 
-def _defined(cls: type, *, is_text_resolved: bool) -> dict[type, Definition]:
-    pickler, definition = _written([cls], is_text_resolved=is_text_resolved)
+def _defined(cls: type, annotations: "Annotations") -> dict[type, Definition]:
+    pickler, definition = _written([cls], annotations)
     if not pickler.is_complete():
-        pickler, definition = _written(list(pickler.defined), is_text_resolved=is_text_resolved)
+        pickler, definition = _written(list(pickler.defined), annotations)
     return dict.fromkeys(pickler.defined, definition)
 
 
-def _written(classes: list[type], *, is_text_resolved: bool) -> "tuple[DefinitionPickler, Definition]":
+def _written(classes: list[type], annotations: "Annotations") -> "tuple[DefinitionPickler, Definition]":
     with BytesIO() as file:
-        pickler = DefinitionPickler(file, is_text_resolved=is_text_resolved)
+        pickler = DefinitionPickler(file, annotations)
         pickler.dump((classes, _Rest(pickler)))
         return pickler, file.getvalue()
 
@@ -211,9 +214,9 @@ class DefinitionPickler(Pickler):
 
     is_for_code = True
 
-    def __init__(self, file: Any, *, is_text_resolved: bool) -> None:
+    def __init__(self, file: Any, annotations: "Annotations") -> None:
         super().__init__(file)
-        self._is_text_resolved = is_text_resolved
+        self._annotations = annotations
         self._of_functions: list[_Call] = []
         self._before_the_rest: int | None = None
         self._harmless: set[type] = {*_HOLDERS, *_CODE, *_ATOMS}
@@ -231,7 +234,7 @@ class DefinitionPickler(Pickler):
         if cls in copies or subscripted(cls) is not None:
             return super().reduce_class(cls)
         calls = self.defined[cls] = []
-        maker, arguments, attributes = layout(cls, is_text_resolved=self._is_text_resolved)
+        maker, arguments, attributes = layout(cls, self._annotations)
         attributes["__qualname__"] = cls.__qualname__  # made by its name alone, it would be at home nowhere
         attributes, later = self._parted(attributes)
         members, more = self._parted(details(cls) if issubclass(cls, Enum) else {})

@@ -1,8 +1,8 @@
 """What cloudpickle leaves out of a function's code: some globals that it uses, and the file where it stands.
 
-cloudpickle looks for `LOAD_GLOBAL`; a class body loads its globals with `LOAD_NAME`, so that a class defined inside a
-task would arrive without them (the annotations of its methods, for a start). And from 3.1.3 on it hides the name of
-the file, so that a traceback of a worker couldn't show the user's lines.
+cloudpickle looks for `LOAD_GLOBAL`; the body of a class loads its globals by other instructions, so a class defined
+inside a task would arrive without them (its annotations, for a start). And from 3.1.3 on it hides the name of the file,
+so that a traceback of a worker couldn't show the user's lines.
 """
 
 import dis
@@ -14,6 +14,8 @@ from typing import Any
 from cloudpickle import cloudpickle
 
 _HIDDEN = "<dynamic-code>"
+_IN_CLASSES = frozenset({"LOAD_NAME", "LOAD_FROM_DICT_OR_GLOBALS"})
+"""What loads globals in the body of a class, and in the code of its annotations (since Python 3.12)."""
 
 
 def global_names(code: CodeType) -> tuple[str, ...]:
@@ -42,8 +44,15 @@ _FILE = _place_of_file()
 
 
 def _names_in_class_bodies(code: CodeType) -> Iterator[str]:
-    for constant in code.co_consts:
-        if isinstance(constant, CodeType):
-            if not constant.co_flags & CO_OPTIMIZED:
-                yield from (step.argval for step in dis.get_instructions(constant) if step.opname == "LOAD_NAME")
-            yield from _names_in_class_bodies(constant)
+    for inner in _inside(code):
+        yield from _names_in_class_bodies(inner) if inner.co_flags & CO_OPTIMIZED else _names_in_class(inner)
+
+
+def _names_in_class(code: CodeType) -> Iterator[str]:
+    yield from (step.argval for step in dis.get_instructions(code) if step.opname in _IN_CLASSES)
+    for inner in _inside(code):
+        yield from _names_in_class(inner)
+
+
+def _inside(code: CodeType) -> Iterator[CodeType]:
+    return (constant for constant in code.co_consts if isinstance(constant, CodeType))

@@ -14,7 +14,6 @@ import struct
 from collections import Counter, OrderedDict, defaultdict
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from functools import partial
 from io import BytesIO
 from pickle import PickleBuffer, loads
 from typing import Any
@@ -216,7 +215,7 @@ def _pickle(
     try:
         return with_room(_pickled, value, ordered)
     except Exception as error:
-        if is_strike(error, partial(with_room, _pickled, value, ordered)):
+        if is_strike(error, lambda: with_room(_pickled, value, ordered)):
             raise
         found = culprit.find(value, "value" if key is None else key, error)
         raise EncodeError(key, found.path, found.type_name, found.reason) from error

@@ -17,6 +17,7 @@ from typing import Any
 
 from cloaca.wire.classes import DefinitionPickler
 from cloaca.wire.code import global_names
+from cloaca.wire.hints import unresolved
 from cloaca.wire.homes import home
 from cloaca.wire.layouts import layout
 from cloaca.wire.reductions import DESCRIPTORS, is_dispatcher, parts_of_descriptor
@@ -87,7 +88,7 @@ class _Trial(DefinitionPickler):
     """Pickles to nowhere. What is on the way already counts as pickled."""
 
     def __init__(self, way: list[object]) -> None:
-        super().__init__(_Sink(), is_text_resolved=False)
+        super().__init__(_Sink(), unresolved)
         self._way = {id(step) for step in way}
         self.rest()  # all is tried at once
 
@@ -121,7 +122,7 @@ def _children(value: object, trial: _Trial) -> Iterator[Child]:
             yield from _attributes(vars(value))
         case type():
             yield from ((".__bases__[{}]", index, base) for index, base in enumerate(value.__bases__))
-            yield from _attributes(layout(value, is_text_resolved=False)[2])
+            yield from _attributes(layout(value, unresolved)[2])
         case _ if isinstance(value, tuple(DESCRIPTORS)):
             yield from _attributes(parts_of_descriptor(value)[1] | getattr(value, "__dict__", {}))
         case functools.partial():

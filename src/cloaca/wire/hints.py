@@ -1,4 +1,4 @@
-"""What annotations of a class that are text mean, found out where the names are that they mention.
+"""What annotations mean, found out where the names are that they mention.
 
     from __future__ import annotations
 
@@ -7,16 +7,83 @@
         day: date
 
 Whoever reads them looks for the names in the module of the class. A process that can't import the module has none of
-them, and one with the same name for something else would have the wrong ones: so the types travel, not the text. Text
-that can't be resolved stays what it is: who reads it fails in the program, too.
+them, and one with the same name for something else would have the wrong ones: so the types travel, not the text, nor
+the code that makes them on demand (since Python 3.14). What can't be resolved stays text: who reads it fails in the
+program, too.
 """
 
+import inspect
 import sys
+from collections.abc import Callable
+from functools import partial
+from types import FunctionType
 from typing import Annotated, Any, ForwardRef, Literal, get_args, get_origin, get_type_hints
 
+from cloaca.wire.strike import is_strike
 
-def resolved(cls: type, annotations: dict[str, Any]) -> dict[str, Any]:
-    """The annotations of a class, with types in place of text."""
+if sys.version_info >= (3, 14):
+    from annotationlib import Format, get_annotations
+
+    def unresolved(thing: type | FunctionType) -> dict[str, Any]:
+        """The annotations of a class or function itself, as text as far as that is to be had."""
+        return get_annotations(thing, format=Format.STRING)
+
+    def _as_far_as_known(thing: type | FunctionType) -> dict[str, Any]:
+        texts, known = unresolved(thing), get_annotations(thing, format=Format.FORWARDREF)
+        return {name: texts[name] if _mentions_text(one) else one for name, one in known.items()}
+
+    def signature(function: Callable[..., object], *, follow_wrapped: bool = True) -> inspect.Signature:
+        """The signature. Annotations that Python can't evaluate are forward references in it."""
+        return inspect.signature(function, follow_wrapped=follow_wrapped, annotation_format=Format.FORWARDREF)
+
+else:
+    signature = inspect.signature
+
+    def unresolved(thing: type | FunctionType) -> dict[str, Any]:
+        """The annotations of a class or function itself, as text as far as that is to be had."""
+        return inspect.get_annotations(thing)
+
+    _as_far_as_known = unresolved
+
+
+def meant(cls: type) -> dict[str, Any]:
+    """The annotations of a class itself, as types. Those that can't be resolved are text."""
+    return _resolved(cls, written(cls))
+
+
+def written(thing: type | FunctionType) -> dict[str, Any]:
+    """The annotations of a class or function itself: as they are, and as text what Python can't evaluate."""
+    try:
+        return inspect.get_annotations(thing)
+    except Exception as error:  # since Python 3.14, this evaluates what somebody wrote
+        if is_strike(error, partial(inspect.get_annotations, thing)):
+            raise
+        return _as_far_as_known(thing)
+
+
+def are_readable(function: FunctionType) -> bool:
+    """Whether Python can evaluate the annotations of a function. If so, they are the same each time."""
+    try:
+        return function.__annotations__ is not None
+    except Exception as error:  # since Python 3.14, this evaluates what somebody wrote
+        if is_strike(error, lambda: function.__annotations__):
+            raise
+        return False
+
+
+def readable(function: FunctionType) -> FunctionType:
+    """The function, or one just like it whose annotations can be read, if only as text."""
+    if are_readable(function):
+        return function
+    code, names, held = function.__code__, function.__globals__, function.__closure__
+    twin = FunctionType(code, names, function.__name__, function.__defaults__, held)
+    twin.__kwdefaults__, twin.__doc__, twin.__module__ = function.__kwdefaults__, function.__doc__, function.__module__
+    twin.__qualname__, twin.__annotations__ = function.__qualname__, written(function)
+    twin.__dict__.update(function.__dict__)
+    return twin
+
+
+def _resolved(cls: type, annotations: dict[str, Any]) -> dict[str, Any]:
     texts = {name: annotation for name, annotation in annotations.items() if _mentions_text(annotation)}
     if not texts:
         return annotations

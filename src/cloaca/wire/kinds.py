@@ -25,6 +25,7 @@ from operator import attrgetter, is_
 from sys import getsizeof
 from types import FunctionType, GenericAlias, UnionType
 
+from cloaca.wire.hints import are_readable
 from cloaca.wire.mentions import held, strings_in
 from cloaca.wire.templates import Hole, write
 from cloaca.wire.watch import ATOMS, Watch, watch
@@ -73,6 +74,7 @@ class Kind:
             and _attributes(function) == self.attributes
             and not function.__dict__
             and _layout(function) == self.layout
+            and are_readable(function)
             and _are_annotated_alike(function.__annotations__, self.annotations)
         )
 
@@ -144,7 +146,8 @@ class Kinds:
 
     def _made_of(self, function: FunctionType, before: Kind | None) -> Kind | None:
         """The kind of a function; under the number that it has if nothing about its template has changed."""
-        if function.__dict__ or not all(map(gc.get_referents, function.__closure__ or ())):
+        is_whole = all(map(gc.get_referents, function.__closure__ or ()))
+        if function.__dict__ or not is_whole or not are_readable(function):
             return None
         now = watch(function, varies)
         common = tuple([VARIES if varies(part) else part for part in held(function)])

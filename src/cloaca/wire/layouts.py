@@ -6,7 +6,6 @@ the class is made: `__slots__`, the fields and options of a msgspec Struct, the 
 """
 
 import enum
-import inspect
 import sys
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
@@ -16,7 +15,7 @@ import msgspec
 from cloudpickle import cloudpickle
 
 from cloaca.wire.enums import enum_arguments, make_enum
-from cloaca.wire.hints import resolved
+from cloaca.wire.hints import meant, written
 from cloaca.wire.modules import by_reference
 
 STRUCT_SWITCHES = (
@@ -37,18 +36,33 @@ STRUCT_SWITCHES = (
 NOTICED = ("__post_init__",)
 """What msgspec looks for when a class is made, and not again."""
 
+_FACTORY: Any = type(
+    msgspec.defstruct("Probe", [("field", list, msgspec.field(default_factory=list))]).__struct_defaults__[0]
+)
+
 HOOK = "__init_subclass__"
 
 Bare: TypeAlias = tuple[Any, str, tuple[Any, ...], dict[str, Any]]
 
 
-def layout(cls: type, *, is_text_resolved: bool = True) -> tuple[Callable[..., type], tuple[Any, ...], dict[str, Any]]:
-    """What makes an empty class like this one, its arguments, and the attributes to set on it afterwards."""
+OF_THIS_PROCESS = frozenset(
+    {"__msgspec_cache__", "__annotate__", "__annotate_func__", "__annotations__", "__annotations_cache__"}
+)
+"""What msgspec has found out of a class, and how its annotations are evaluated: with the names that are here."""
+
+
+def layout(
+    cls: type, annotations: Callable[[type], dict[str, Any]] = meant
+) -> tuple[Callable[..., type], tuple[Any, ...], dict[str, Any]]:
+    """What makes an empty class like this one, its arguments, and the attributes to set on it afterwards.
+
+    `annotations` says which it is to have.
+    """
     reduced: tuple[Any, ...] = cloudpickle._dynamic_class_reduce(cls)
-    maker, arguments, (attributes, _), *_ = reduced
-    attributes.pop("__msgspec_cache__", None)  # what msgspec has found out of the class, in this process
-    if is_text_resolved and attributes.get("__annotations__"):
-        attributes["__annotations__"] = resolved(cls, attributes["__annotations__"])
+    maker, arguments, (everything, _), *_ = reduced
+    attributes = {name: value for name, value in everything.items() if name not in OF_THIS_PROCESS}
+    if own := annotations(cls):
+        attributes["__annotations__"] = own
     if issubclass(cls, enum.Enum):
         of_enum = enum_arguments(cls)
         if of_enum is None:
@@ -123,8 +137,8 @@ def _nothing(*_: object, **__: object) -> None:
 
 
 def _struct_arguments(cls: type[msgspec.Struct]) -> tuple[Any, ...]:
-    written = vars(cls).get("__annotations__", {})
-    own = {name: written[name] for name in cls.__struct_fields__ if name in written}
+    annotated = written(cls)
+    own = {name: object for name in cls.__struct_fields__ if name in annotated}  # their types are told afterwards
     plain, factories = _defaults(cls, own)
     noticed = {name: vars(cls)[name] for name in NOTICED if name in vars(cls)}
     namespace = {"__module__": cls.__module__, "__annotations__": own} | noticed | plain
@@ -132,25 +146,22 @@ def _struct_arguments(cls: type[msgspec.Struct]) -> tuple[Any, ...]:
 
 
 def _defaults(cls: type[msgspec.Struct], own: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
-    fields = (field for field in msgspec.structs.fields(cls) if field.name in own)
-    plain, factories = {}, {}
-    for field in fields:
-        if field.default is not msgspec.NODEFAULT:
-            plain[field.name] = field.default
-        if field.default_factory is not msgspec.NODEFAULT:
-            factories[field.name] = field.default_factory
-    return plain, factories
+    """Those that are values, and those that are made; `msgspec.structs.fields` would evaluate annotations for them."""
+    fields, defaults = cls.__struct_fields__, cls.__struct_defaults__
+    named = zip(fields[len(fields) - len(defaults) :], defaults, strict=True)
+    given = {name: default for name, default in named if name in own and default is not msgspec.NODEFAULT}
+    factories = {name: default.factory for name, default in given.items() if type(default) is _FACTORY}
+    return {name: default for name, default in given.items() if name not in factories}, factories
 
 
 def _options(cls: type[msgspec.Struct], own: dict[str, Any]) -> dict[str, Any]:
     config = cls.__struct_config__
-    parameters = inspect.signature(cls).parameters
     tagged = {"tag": config.tag, "tag_field": config.tag_field} if config.tag is not None else {}
     return {
         **{name: getattr(config, name) for name in STRUCT_SWITCHES},
         **tagged,
         "rename": dict(zip(cls.__struct_fields__, cls.__struct_encode_fields__, strict=True)),
-        "kw_only": any(parameters[name].kind is inspect.Parameter.KEYWORD_ONLY for name in own),
+        "kw_only": not own.keys() <= set(cls.__match_args__),
     }
 
 

@@ -1,12 +1,13 @@
-"""Objects that are told apart by identity alone: `dataclasses.MISSING`, `MISSING = object()`.
+"""Objects that are told apart by identity alone: `dataclasses.MISSING`, `MISSING = object()`, `sentinel("MISSING")`.
 
 A marker that an importable module keeps is that of the process where it arrives. One that only the program's own module
 keeps, such as `__main__`, travels as an identity: a process that knows it keeps its own object, another one makes one.
 
-Only plain objects that stand under a name in a module have an identity. So at most one is remembered for each name, and
-what a program makes and drops leaves nothing behind: a plain object can't be referred to weakly.
+Only sentinels and plain objects that stand under a name in a module have an identity. So at most one is remembered for
+each name, and what a program makes and drops leaves nothing behind: they can't be referred to weakly.
 """
 
+import builtins
 import copyreg
 import sys
 import threading
@@ -72,6 +73,21 @@ def reduce_plain_object(value: object) -> Any:
         return getattr, (sys.modules[place[0]], place[1])
     place = next(_places_in(_modules_of_the_program(), value), None)
     return NotImplemented if place is None else (known_mark, (_identity_at(place, value),))
+
+
+def known_sentinel(identity: Identity, place: Place) -> object:
+    """The sentinel (Python 3.15) of that identity: this process's own, or else a new one."""
+    with _changing:
+        if identity in _marks:
+            return _marks[identity]
+        made = vars(builtins)["sentinel"](place[1])
+        made.__module__ = place[0]
+        return _remembered(made, identity)
+
+
+def reduce_sentinel(value: Any) -> Any:
+    place = value.__module__, value.__name__
+    return known_sentinel, (_identity_at(place, value), place)
 
 
 def _identity_at(place: Place, value: object) -> Identity:

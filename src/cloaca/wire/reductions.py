@@ -6,6 +6,7 @@ than `args`. Cycles end in the pickler's memo: a wrapper that its own function m
 the outer one is dropped when it loads.
 """
 
+import builtins
 import dataclasses
 import functools
 import os
@@ -23,6 +24,8 @@ from cloudpickle import cloudpickle
 
 from cloaca.wire.aliases import reduce_alias
 from cloaca.wire.bare import is_in_python
+from cloaca.wire.lazy import LAZY, imported
+from cloaca.wire.markers import reduce_sentinel
 from cloaca.wire.modules import home_of
 
 OF_LRU_CACHE = frozenset({"cache_parameters"})
@@ -155,6 +158,18 @@ def _reduce_type_alias(value: Any) -> Any:
     return reduce_alias(value)
 
 
+def _reduce_sentinel(value: Any) -> Any:
+    return value.__name__ if home_of(value, value.__name__) is not None else reduce_sentinel(value)
+
+
+def _reduce_lazy_import(value: Any) -> Any:
+    return _itself, (imported(value),)
+
+
+def _itself(value: Any) -> Any:
+    return value
+
+
 def _by_name(name: str) -> Callable[[object], str]:
     return lambda _: name
 
@@ -163,12 +178,12 @@ BY_TYPE: dict[type, Callable[[Any], Any]] = {
     **{type(getattr(dataclasses, name)): _by_name(name) for name in ("MISSING", "KW_ONLY", "_HAS_DEFAULT_FACTORY")},
     msgspec.Meta: _reduce_constraints,
     typing.TypeVar: _reduce_type_parameter,
+    typing.ForwardRef: _reduce_forward_reference,
     typing.ParamSpec: _reduce_type_parameter,
     typing.TypeVarTuple: _reduce_type_parameter,
     functools._lru_cache_wrapper: _reduce_cached,
     **dict.fromkeys(DESCRIPTORS, reduce_descriptor),
     typing.NewType: _reduce_new_type,
-    typing.ForwardRef: _reduce_forward_reference,
     weakref.WeakKeyDictionary: _reduce_weak,
     weakref.WeakValueDictionary: _reduce_weak,
 }
@@ -181,6 +196,10 @@ def _reduce_environment(variables: Any) -> Any:
 
 if sys.version_info >= (3, 12):
     BY_TYPE[typing.TypeAliasType] = _reduce_type_alias
+if "sentinel" in vars(builtins):  # since Python 3.15
+    BY_TYPE[vars(builtins)["sentinel"]] = _reduce_sentinel
+if LAZY is not None:
+    BY_TYPE[LAZY] = _reduce_lazy_import
 
 FOR_FUNCTIONS = {**BY_TYPE, type(os.environ): _reduce_environment}
 

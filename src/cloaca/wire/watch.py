@@ -18,6 +18,7 @@ from typing import Any, get_args, get_origin
 
 from cloaca.wire.code import global_names
 from cloaca.wire.generators import is_shared
+from cloaca.wire.hints import are_readable
 from cloaca.wire.homes import home
 from cloaca.wire.modules import by_reference
 
@@ -121,7 +122,7 @@ class _Survey:
         cells = function.__closure__ or ()
         own = self.watch.attribute(function, "__dict__")
         self.watch.empty.append(own)
-        if own or not all(map(gc.get_referents, cells)):
+        if own or not all(map(gc.get_referents, cells)) or not are_readable(function):
             return [own]  # a dict: not stable
         names = global_names(self.watch.attribute(function, "__code__"))
         held = [

@@ -27,6 +27,8 @@ from itertools import pairwise
 from types import BuiltinFunctionType, CellType, CodeType, FunctionType, MethodType, ModuleType
 from typing import Any, TypeVar
 
+from cloaca.wire.lazy import settle
+
 _T = TypeVar("_T")
 
 
@@ -101,7 +103,10 @@ def _qualified(thing: Any) -> str:
 # ---- what has parts ------------------------------------------------------------------------------------------------
 
 _UNSAID = {  # entries of a class that say where it stands, or that Python adds
+    "__annotate__",
+    "__annotate_func__",
     "__annotations__",
+    "__annotations_cache__",
     "__dict__",
     "__doc__",
     "__firstlineno__",
@@ -141,8 +146,9 @@ def _function_parts(function: FunctionType) -> Iterator[object]:
     yield function.__defaults__
     yield function.__kwdefaults__
     yield function.__closure__
-    known = function.__globals__
-    for name in dict.fromkeys(_names(function.__code__)):
+    known, names = function.__globals__, dict.fromkeys(_names(function.__code__))
+    settle(known, names)
+    for name in names:
         if name in known and (callable(known[name]) or isinstance(known[name], ModuleType)):
             yield known[name]
 
