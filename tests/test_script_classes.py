@@ -371,7 +371,8 @@ CLASSES = {
             def show(self, value): return "any"
             @show.register
             def _(self, value: int): return "int"
-            thrice = functools.partialmethod(pow, 3)
+            def scale(self, factor, times, *, plus=0): return self.sides * factor * times + plus
+            scaled = functools.partialmethod(scale, 10, plus=1)
         class Tall(Shape): sides = 5
         VALUE, ANNOTATION, GIVEN = Tall(), Tall, Tall()
         Tall.__repr__ = lambda self: f"tall {self.area}"
@@ -380,7 +381,7 @@ CLASSES = {
             kinds = [type(own[name]) for name in ("doubled", "size", "twice", "named", "area")]
             more = own["doubled"].label, own["twice"].tag, own["area"].unit, own["plain"].tag, own["size"].__doc__
             values = Tall.doubled, tall.size, tall.twice(4), Tall.named(), tall.area, tall.plain()
-            return kinds, more, values, tall.show(1), tall.show("x")
+            return kinds, more, values, tall.show(1), tall.show("x"), tall.scaled(2)
     """,
     "enum members whose value equals nothing": """
         class Brush:

@@ -111,6 +111,10 @@ def _state_of_descriptor(value: object) -> Any:
     return (kept, slotted) if slotted else kept or None
 
 
+def _reduce_partial_method(value: "functools.partialmethod[Any]") -> Any:
+    return functools.partial(type(value), value.func, *value.args, **value.keywords), ()
+
+
 # ---- typing --------------------------------------------------------------------------------------------------------
 
 
@@ -183,6 +187,7 @@ BY_TYPE: dict[type, Callable[[Any], Any]] = {
     typing.TypeVarTuple: _reduce_type_parameter,
     functools._lru_cache_wrapper: _reduce_cached,
     **dict.fromkeys(DESCRIPTORS, reduce_descriptor),
+    functools.partialmethod: _reduce_partial_method,
     typing.NewType: _reduce_new_type,
     weakref.WeakKeyDictionary: _reduce_weak,
     weakref.WeakValueDictionary: _reduce_weak,
