@@ -283,6 +283,18 @@ def counts(context: Context) -> None:
     context["k"] = context["k"] + 1
 
 
+def appends(context: Context) -> None:
+    rows = context.get("k", [])
+    rows.append(1)
+    context.set("k", rows)
+
+
+def collects(context: Context) -> None:
+    rows = [0]
+    rows.extend(context["rows"])
+    context.set("k", rows)
+
+
 @pytest.mark.parametrize(
     ("left", "right", "rule"),
     [
@@ -292,10 +304,12 @@ def counts(context: Context) -> None:
         (constant("k", (1,)), constant("k", (2,)), ".last"),
         (constant("k", 1), removes, ".last"),
         (counts, counts, "merge={'k': cloaca.merge.sum}),"),
+        (constant("k", [1]), constant("k", [1]), "merge={'k': cloaca.merge.concat}, which keeps the items of both),"),
+        (collects, constant("k", [2]), "merge={'k': cloaca.merge.concat}, which keeps the items of both),"),
     ],
 )
 def test_two_writers_of_a_key_that_a_third_task_reads(left: Any, right: Any, rule: str) -> None:
-    (found,) = cloaca.check(diamond(left, right, trigger_rule="all_success"), ["k"])
+    (found,) = cloaca.check(diamond(left, right, trigger_rule="all_success"), ["k", "rows"])
     assert (found.kind, found.key, {found.task, *found.others}) == ("ambiguous", "k", {"left", "right", "join"})
     assert rule in found.message
     assert "task 'join' reads it" in found.message
@@ -335,7 +349,10 @@ def test_what_tasks_declare_to_write_counts_too() -> None:
     [
         lambda: diamond(constant("k", 1), constant("k", 1)),
         lambda: diamond(removes, removes),
-        lambda: diamond(constant("k", [1]), constant("k", [2])),
+        lambda: diamond(appends, appends),
+        lambda: diamond(constant("k", [1]), appends),
+        lambda: diamond(constant("k", [1]), constant("k", [1]), merge={"k": cloaca.merge.concat}),
+        lambda: diamond(constant("k", [1]), constant("k", [1]), merge={"k": cloaca.merge.by_structure}),
         lambda: diamond(constant("k", {"a": 1}), sets("k")),
         lambda: diamond(sets("k"), sets("k"), merge={"k": cloaca.merge.by_structure}),
         lambda: diamond(sets("k"), sets("k"), lambda context: context.update_from_dict({})),

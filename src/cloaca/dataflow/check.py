@@ -234,6 +234,8 @@ class _Analysis:
         is_read = all(key in self._flow.touches[rank].reads for rank in ranks)
         if SET in kinds:
             return "cloaca.merge.union}"
+        if kinds == {LIST}:
+            return "cloaca.merge.concat}, which keeps the items of both"
         if is_read and kinds <= {NUMBER, ADDED}:
             return "cloaca.merge.sum}" if ADDED not in kinds else "cloaca.merge.sum}, .concat or .union"
         if is_read and TEXT in kinds:

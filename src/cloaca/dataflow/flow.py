@@ -232,6 +232,8 @@ class Flow:
         if key not in self.touches[one].makes and key not in self.touches[other].makes:
             return True
         values = {self.value(rank, key) for rank in (one, other)}
+        if values == {LIST}:  # each keeps its items: those who mean that look at the key before
+            return any(key in self.touches[rank].reads | self.touches[rank].asks for rank in (one, other))
         if len(values) == 1:
             (value,) = values
             return value not in KINDS or value in PARTS or value in (COLLECTED, REMOVED)
