@@ -5,12 +5,14 @@ import copy
 import math
 import struct
 from collections import Counter, OrderedDict, defaultdict, deque, namedtuple
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from decimal import Decimal
 from enum import Enum
 from fractions import Fraction
+from itertools import count, product
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -19,7 +21,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from cloaca.merge.encoded import are_equal
 from cloaca.merge.equality import equal
+from cloaca.wire.blobs import LARGE, Blob, Part, reference, write
 from cloaca.wire.codec import decode, encode
 
 NAN = math.nan
@@ -36,8 +40,11 @@ def trip(value: Any) -> Any:
 
 
 def agree(one: Any, other: Any) -> bool:
-    """Whether they do, told four times alike: in both directions, and after the journey between processes."""
+    """Whether they do, told alike: in both directions, after the journey between processes, and as they travel."""
     answers = {equal(one, other), equal(other, one), equal(trip(one), trip(other)), equal(trip(other), one)}
+    if encode(one) != encode(other):  # the same bytes are a yes, whatever a class says of itself
+        answers |= {are_equal(encode(one), encode(other)), are_equal(encode([0, other]), encode([0, one]))}
+        answers.add(are_equal(encode({"a": one}), encode({"a": other})))
     assert len(answers) == 1
     return answers.pop()
 
@@ -248,6 +255,35 @@ def test_equal(case: str) -> None:
 @pytest.mark.parametrize("case", DIFFERENT)
 def test_different(case: str) -> None:
     assert not agree(*DIFFERENT[case])
+
+
+@pytest.mark.parametrize("cases", [EQUAL, DIFFERENT], ids=["equal", "different"])
+def test_where_a_value_lies_does_not_matter(cases: dict[str, tuple[Any, Any]], tmp_path: Path) -> None:
+    names, large = count(), "x" * LARGE
+
+    def put(parts: Sequence[Part], _is_structure: object, _key: object) -> bytes:
+        return reference(Blob(*write([str(tmp_path)], str(next(names)), parts), is_structure=True))
+
+    for case, pair in cases.items():
+        if encode(pair[0]) == encode(pair[1]):
+            continue
+        payloads = [(encode([value, large]), encode([value, large], put=put)) for value in pair]
+        assert {are_equal(a, b) for a, b in product(*payloads)} == {cases is EQUAL}, case
+        assert all(are_equal(here, there) for here, there in payloads), case
+
+
+class Unequalled:
+    """It has no `__eq__`, and holds what may be encoded in several ways."""
+
+    def __init__(self, *held: Any) -> None:
+        self.held = held
+
+
+def test_objects_without_equality_are_equal_by_what_they_hold() -> None:
+    texts = [str(number) for number in range(8)]
+    assert agree(Unequalled({*texts}, "held"), Unequalled({*reversed(texts)}, "he" + "ld"[:]))
+    assert not agree(Unequalled({*texts}), Unequalled({*texts[1:]}))
+    assert not agree(Unequalled(1), Unequalled(True))
 
 
 @pytest.mark.parametrize("case", DIFFERENT)

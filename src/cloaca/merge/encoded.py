@@ -4,19 +4,18 @@ The same bytes are a quick yes. Of plain data, another length is a quick no: nei
 of a zero, nor a NaN changes how many bytes there are. All else is decoded; of a list only elements with other bytes.
 """
 
-import re
 from functools import partial
-from typing import Final
+from typing import Any
 
 from msgspec import Raw, msgpack
 
 from cloaca.merge.equality import equal
 from cloaca.wire.blobs import Part, blob_of, is_reference, opened, same_bytes
-from cloaca.wire.codec import LIST_HEADS, PICKLED, decode
+from cloaca.wire.codec import LIST_HEADS, PICKLED, decode, decode_content, undisturbed
+from cloaca.wire.stack import with_room
 from cloaca.wire.strike import is_strike
 
 _split = msgpack.Decoder(list[Raw]).decode
-_may_hold_nan: Final = re.compile(rb"\xcb[\x7f\xff][\xf0-\xff]").search
 
 
 def are_equal(one: bytes, other: bytes) -> bool:
@@ -38,8 +37,8 @@ def are_equal(one: bytes, other: bytes) -> bool:
 
 def _are_equal(one: bytes, other: bytes) -> bool:
     a, b = _content(one), _content(other)
-    is_pickled = PICKLED in (a[0], b[0])
-    return equal(decode(one), decode(other)) if is_pickled else _are_equal_plain(a, b)
+    with undisturbed():
+        return equal(_value(a), _value(b)) if PICKLED in (a[0], b[0]) else _are_equal_plain(a, b)
 
 
 def _content(payload: bytes) -> Part:
@@ -65,10 +64,19 @@ def _are_equal_elements(one: Raw, other: Raw) -> bool:
 
 
 def _are_equal_values(one: Part, other: Part) -> bool:
-    """Whether plain values with other bytes are equal. Python's own answer is a quick no, unless there is a NaN."""
-    a, b = decode(one), decode(other)
+    a, b = _value(one), _value(other)
+    return not _has_other_members(a, b) and equal(a, b)
+
+
+def _has_other_members(one: Any, other: Any) -> bool:
+    """Whether two plain dicts surely differ: Python's own answer tells which members are worth a look."""
+    if type(one) is not dict or type(other) is not dict:
+        return False
     try:
-        differ = a != b
+        return any(key in other and value != other[key] and not equal(value, other[key]) for key, value in one.items())
     except RecursionError:
-        differ = False
-    return not (differ and _may_hold_nan(one) is None) and equal(a, b)
+        return False
+
+
+def _value(content: Part) -> Any:
+    return with_room(decode_content, content) if isinstance(content, memoryview) else decode(content)

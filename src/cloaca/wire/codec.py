@@ -96,7 +96,7 @@ def is_telling(payload: bytes) -> bool:
 
 def encode_each(values: list[Any], key: str | None = None, put: Put | None = None) -> list[bytes]:
     """What `encode` gives for each of the values. That all are plain is found out at once, where they are."""
-    with _undisturbed():
+    with undisturbed():
         if not is_plain(values):
             return [encode(value, key, put) for value in values]
         return [_packed(value) or encode(value, key, put) for value in values]
@@ -148,7 +148,7 @@ def inlined(payload: bytes) -> bytes:
 
 def decode_content(content: memoryview) -> Any:
     """A value from a mapped payload, which is the caller's own: arrays share its memory."""
-    with _undisturbed():
+    with undisturbed():
         if content[0] != PICKLED:
             return _unpack(content)
         return _composed(content) if is_composite(content) else _unpickle(content, _as_it_is)
@@ -163,7 +163,7 @@ def _composed(payload: Part) -> Any:
 
 
 @contextmanager
-def _undisturbed() -> Generator[None, None, None]:
+def undisturbed() -> Generator[None, None, None]:
     """Without the garbage collector, which would look through all that a large value is made of, again and again."""
     if not gc.isenabled():
         yield
