@@ -1,1 +1,1 @@
-"""Whether what tasks read can come: worked out from declarations and from bytecode, without running anything."""
+"""Whether what tasks read can come: worked out from declarations and from source, without running anything."""

@@ -62,18 +62,22 @@ _PARAMETERS: Final[Mapping[str, tuple[str, ...]]] = {
 }
 _SHOWING: Final = {"append": LIST, "extend": LIST, "setdefault": DICT, "popitem": DICT, "update": DICT}
 _SWALLOWING: Final = ("suppress", "Error", "Exception")
+_SEEING: Final = frozenset({"eval", "exec", "locals", "vars"})
+"""Functions that see all variables."""
 _MOST_ITEMS: Final = 16
+_MOST_PASSES: Final = 16
 
 
 def uses_of(node: FunctionNode, context: str) -> Uses:
     """What a function does with its context, which is the parameter of that name."""
     variables = {one.arg: ANY for one in ast.walk(node.args) if isinstance(one, ast.arg)} | {context: CONTEXT}
-    while True:  # until it is known what is bound to each name: twice, as a rule
+    for _ in range(_MOST_PASSES):  # until it is known what is bound to each name: twice, as a rule
         known = dict(variables)
         reader = _Reader(variables)
         reader.run(node)
         if variables == known:
             return reader.found
+    return Uses(reads_more=True, sets_more=True)
 
 
 class _Reader:
@@ -200,7 +204,7 @@ class _Reader:
     def _enclose(self, node: ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda | ast.ClassDef) -> Symbol:
         """A function inside may be called at any time, if it ever is."""
         self._set(getattr(node, "name", None), ANY)
-        self._go([*getattr(node, "decorator_list", ()), getattr(node, "args", None)])
+        self._go([*getattr(node, "decorator_list", ()), *getattr(node, "bases", ()), getattr(node, "args", None)])
         self._caught += 1
         self._inside += 1
         self._perhaps(partial(self.run, node))
@@ -264,7 +268,7 @@ class _Reader:
 
     def _demand(self, symbol: Symbol) -> None:
         """It is used in a way that only works where it is there."""
-        if symbol in (CONTEXT, MAYBE):
+        if symbol.kind in (CONTEXT.kind, MAYBE.kind, METHOD):
             self._let_go(symbol)
         if symbol.kind == GOT and not self._caught:
             self.found.missed.add(symbol.of)
@@ -489,7 +493,8 @@ class _Reader:
             return self._ask_context(callee.of if is_clear else "", given, named)
         if callee.kind == NAME and callee.of in _INTOLERANT and given:
             self._go_through(given.pop(0))
-        self._let_go(callee, *given, *named.values())
+        is_seeing = callee.kind == NAME and callee.of in _SEEING
+        self._let_go(callee, *given, *named.values(), *([CONTEXT] if is_seeing else []))
         return result_of(callee)
 
     def _ask_context(self, method: str, given: Sequence[Symbol], named: Mapping[Any, Symbol]) -> Symbol:
