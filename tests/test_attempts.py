@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from itertools import count
+from typing import Any
 
 import pytest
 from msgspec.structs import replace
@@ -182,7 +183,7 @@ def test_an_attempt_that_takes_too_long_is_withdrawn() -> None:
     assert tell(run, Tick(), at=105.0) == [Withdraw(0, 0.5)]
     assert run.due is None
     assert tell(run, lost(0), at=105.1) == [Ended()]
-    error = run.outcome(0).error
+    error = run.ledger.outcome_in_full(0).error
     assert error is not None
     assert error.startswith("TaskTimeout: Task 'a' (try 1) took longer than its time limit of 5 s")
 
@@ -211,7 +212,7 @@ def test_one_that_ended_in_time_rings_no_more() -> None:
 def test_a_death_in_time_is_a_death() -> None:
     run = a_run(ALONE, timeout=5.0)
     tell(run, Begin(), Room(1), Started(0), lost(0), at=0.0)
-    assert (run.outcome(0).error or "").startswith("WorkerDied: ")
+    assert (run.ledger.outcome(0).error or "").startswith("WorkerDied: ")
 
 
 def test_a_timeout_is_transient_and_the_next_try_has_all_its_time() -> None:
@@ -228,7 +229,9 @@ def test_memory_over_the_limit_is_not_transient() -> None:
     run = a_run(ALONE, retry=PLAIN.retry_condition(RetryCondition.transient_only()).build())
     over = Lost(0, None, "SIGKILL", None, Vitals(1.0, 3_000_000), memory_limit=2_000_000)
     assert tell(run, Begin(), Room(1), Started(0), over)[-1:] == [Ended()]
-    assert (run.outcome(0).error or "").startswith("MemoryLimitExceeded: Task 'a' (try 1) was stopped after 1 s")
+    assert (run.ledger.outcome_in_full(0).error or "").startswith(
+        "MemoryLimitExceeded: Task 'a' (try 1) was stopped after 1 s"
+    )
 
 
 def test_a_run_that_takes_too_long_is_stopped() -> None:
@@ -254,7 +257,7 @@ def test_an_attempt_that_was_out_of_time_before_the_run_was_stopped_failed_by_th
     run = a_run(ALONE, timeout=5.0, retry=FIXED)
     tell(run, Begin(), Room(1), Started(0), at=0.0)
     tell(run, Tick(), Cancel(), lost(0), at=5.0)
-    assert (run.outcome(0).error or "").startswith("TaskTimeout: ")
+    assert (run.ledger.outcome(0).error or "").startswith("TaskTimeout: ")
 
 
 # ---- early ends ----------------------------------------------------------------------------------------------------
@@ -316,3 +319,28 @@ def test_a_timer_that_is_set_again_rings_once_at_its_new_moment() -> None:
     timers.set(1, 2.5)
     assert list(timers.ring(5.0)) == [1]
     assert timers.due is None
+
+
+@pytest.mark.parametrize(
+    ("timeout", "end", "told"),
+    [
+        (5.0, {}, "TaskTimeout: Task 'a' took longer than its time limit of 5 s, and was stopped."),
+        (None, {"signal": "SIGKILL"}, "WorkerDied: The worker that ran task 'a' died: killed by SIGKILL."),
+        (None, {"exit_code": 3}, "WorkerDied: The worker that ran task 'a' died: exited with code 3."),
+        (None, {"reason": "its socket closed"}, "WorkerDied: The worker that ran task 'a' died: its socket closed."),
+        (
+            None,
+            {"memory_limit": 10},
+            "MemoryLimitExceeded: Task 'a' was stopped: its worker had more memory for itself than its limit.",
+        ),
+    ],
+)
+@pytest.mark.parametrize("vitals", [None, Vitals(1.25, 3_000_000, 5, is_oom=True)])
+def test_what_other_tasks_are_told_of_a_lost_attempt_was_not_measured(
+    timeout: float | None, end: dict[str, Any], told: str, vitals: Vitals | None
+) -> None:
+    run = a_run(ALONE, timeout=timeout)
+    tell(run, Begin(), Room(1), Started(0), at=7.0)
+    tell(run, Tick(), at=20.0)
+    tell(run, Lost(0, end.get("exit_code"), end.get("signal"), end.get("reason"), vitals, end.get("memory_limit")))
+    assert run.ledger.outcome(0).error == told

@@ -36,7 +36,7 @@ from cloaca.wire.messages import (
 
 def conclusion(run: Run) -> bytes:
     """How a run ended, as bytes: statuses, and every key with its versions, in order."""
-    outcomes = [run.outcome(rank) for rank in range(len(run.plan.names))]
+    outcomes = [run.ledger.outcome(rank) for rank in range(len(run.plan.names))]
     final = list(run.history.final().items())
     return msgpack.encode([outcomes, run.attempts, final])
 

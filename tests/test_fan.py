@@ -133,9 +133,11 @@ def test_an_instance_that_takes_too_long_is_stopped() -> None:
     assert run.due == 5.0
     assert run.handle(Tick(), 6.0) == [Withdraw(first.attempt, GRACE_SECONDS)]
     tell(run, lost(first.attempt), done(second.attempt, out=b"1"))
-    assert run.outcome(run.ledger.find("a[0]") or 0).error is not None
-    assert (run.outcome(0).error or "").startswith("1 of 2 instances failed, the first of them a[0]: TaskTimeout: ")
-    assert (run.outcome(0).error or "").count("'a[0]'") == 1
+    assert run.ledger.outcome(run.ledger.find("a[0]") or 0).error is not None
+    assert (run.ledger.outcome(0).error or "").startswith(
+        "1 of 2 instances failed, the first of them a[0]: TaskTimeout: "
+    )
+    assert (run.ledger.outcome(0).error or "").count("'a[0]'") == 1
 
 
 def test_an_instance_asks_and_is_answered_with_what_those_before_it_wrote() -> None:
@@ -155,7 +157,10 @@ def test_an_instance_asks_and_is_answered_with_what_those_before_it_wrote() -> N
         "k": b"3",
         "own": b"4",
     }
-    assert rest.outcomes == {"a": Outcome("Completed")}
+    assert rest.outcomes == {"a": Outcome("Completed"), "a[0]": Outcome("Completed")}
+    assert answered(tell(run, Wants(second.attempt, outcomes=True))).outcomes == {"a": Outcome("Completed")}
+    asked = answered(tell(run, Wants(second.attempt, ("a[0]", "b[0]", "c[0]"), outcomes=True)))
+    assert asked.outcomes == {"a[0]": Outcome("Completed")}
 
 
 def test_an_executor_that_never_asks_is_given_the_same() -> None:

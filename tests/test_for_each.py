@@ -5,7 +5,7 @@ import pickle
 import random
 import signal
 import sys
-from collections import OrderedDict, deque
+from collections import OrderedDict, UserString, deque
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
@@ -13,11 +13,13 @@ from typing import Any
 
 import cloudpickle
 import numpy as np
+import pandas as pd
 import pytest
 from tests.support import pipe
 
 import cloaca
 from cloaca import Context, DefaultRunner, TaskTimeout, WorkerDied, WorkflowError, WorkflowResult
+from cloaca.execution.expansion import Expansion
 from cloaca.wire.blobs import LARGE
 
 cloudpickle.register_pickle_by_value(sys.modules[__name__])  # as if all this stood in the user's script
@@ -187,6 +189,19 @@ def test_outside_a_mapped_task_there_is_no_item_key() -> None:
     assert Context({"a": 1}).item_key is None
 
 
+class OfPandas(pd.DataFrame):
+    """A class of one's own."""
+
+
+FRAME = pd.DataFrame({"n": [1, 2]})
+
+
+def test_a_frame_of_polars_is_told_what_polars_has_for_rows() -> None:
+    frame = type("DataFrame", (list,), {"__module__": "polars.dataframe.frame", "columns": ["n"]})
+    with pytest.raises(TypeError, match=r"of which the items are columns: set a list, frame.to_dicts\(\), or"):
+        Expansion("double", "items")(Context({"items": frame([1])}))
+
+
 @pytest.mark.parametrize(
     ("items", "error", "said"),
     [
@@ -195,8 +210,15 @@ def test_outside_a_mapped_task_there_is_no_item_key() -> None:
         (7, TypeError, "which is a int, of which nobody knows how many items it has: set a list or a dict"),
         (iter([1]), TypeError, "which is a list_iterator, .*: set list"),
         (np.array(3), TypeError, "which is a ndarray, "),
+        (UserString("text"), TypeError, "which is a UserString: set a list, as in"),
+        (FRAME, TypeError, r"which is a DataFrame, of which the items are columns: .* frame.to_dict\('records'\), or"),
+        (OfPandas(FRAME), TypeError, "which is a OfPandas, of which the items are columns: set a list, frame"),
+        (FRAME["n"], TypeError, r"which is a Series: set a list, as in list\(...\)"),
+        (FRAME.index, TypeError, r"which is a RangeIndex: set a list, as in list\(...\)"),
+        (FRAME.groupby("n"), TypeError, r"which is a DataFrameGroupBy: .* \[group for _, group in frame.groupby"),
+        (FRAME["n"].astype("category").array, TypeError, r"which is a Categorical: set a list, as in list\(...\)"),
     ],
-    ids=str,
+    ids=lambda value: type(value).__name__,
 )
 def test_what_has_no_items_fails_the_task(runner: DefaultRunner, items: Any, error: type, said: str) -> None:
     result = run(runner, mapped(double, retry_attempts=3), after_double, items=items)
@@ -383,9 +405,10 @@ def test_a_long_list_of_small_values_is_stored_once_and_mapped(pool: DefaultRunn
 
 
 def files_of_the_runner(context: Context) -> None:
-    """How many large values are stored now."""
+    """How many large values are stored now, beyond those that were when it was asked first."""
     folders = Path("/dev/shm").glob(f"cloaca-{os.getppid()}-*")
-    context.set("files", sum(file.name != "cloaca.lock" for folder in folders for file in folder.iterdir()))
+    count = sum(file.name != "cloaca.lock" for folder in folders for file in folder.iterdir())
+    context.set("files", count - context.get("files", 0))
 
 
 @pytest.mark.parametrize("follows", [False, True])
@@ -399,11 +422,12 @@ def test_large_items_are_freed_as_their_instances_end_unless_others_follow(
     def again(context: Context, item: bytes) -> None:
         context.set("same", len(item) == context["size"])
 
-    tasks = [mapped(measure), *([mapped(again, "measure")] if follows else [])]
+    first: Tasks = (files_of_the_runner, {"id": "first"})
+    tasks = [mapped(measure, "first"), *([mapped(again, "measure")] if follows else [])]
     last: Tasks = (files_of_the_runner, {"dependencies": ["again" if follows else "measure"]})
-    result = run(pool, *tasks, last, items=[bytes(LARGE)] * 3)
+    result = run(pool, first, *tasks, last, items=[bytes(LARGE)] * 3)
     assert result.final_context["size"] == [LARGE] * 3
-    assert result.final_context["files"] == (4 if follows else 1)
+    assert result.final_context["files"] == (3 if follows else 0)
 
 
 def test_a_key_for_each_of_many_items_is_refused_in_the_end(pool: DefaultRunner) -> None:
@@ -485,6 +509,78 @@ def test_where_all_failed_dependents_are_skipped_and_few_lines_tell(runner: Defa
     ]
 
 
+@pytest.mark.parametrize("keyed", [False, True])
+@pytest.mark.parametrize("declared", [False, True])
+def test_where_all_failed_the_places_are_there_and_empty(
+    runner: DefaultRunner,
+    keyed: bool,  # noqa: FBT001 - a parameter of the table
+    declared: bool,  # noqa: FBT001 - a parameter of the table
+) -> None:
+    """Of those that follow item by item, and so were skipped, as well."""
+
+    def put(context: Context, item: int) -> None:
+        context.set("out", item)
+
+    def hidden(context: Context, item: int) -> None:
+        if item < 0:
+            raise ValueError("negative")
+        put(context, item)
+
+    def after(context: Context, item: int) -> None:
+        context.set("after", item)
+
+    first = mapped(hidden, id="first", writes=["out"]) if declared else mapped(picky, id="first")
+    join: Tasks = (finish, {"dependencies": ["after"], "trigger_rule": "all_done"})
+    items = {"a": -1, "b": -2} if keyed else [-1, -2]
+    result = run(runner, first, mapped(after, "first"), join, items=items, out="older", after="older")
+    final = result.final_context
+    empty: Any = {} if keyed else [None, None]
+    assert final["seen"] == final["out"] == final["after"] == empty
+    assert [result.tasks[task].status for task in ("first", "after", "finish")] == ["Failed", "Skipped", "Completed"]
+
+
+def test_a_declared_key_that_nobody_sets_stays_as_it_was_where_an_instance_completed(runner: DefaultRunner) -> None:
+    def mind(context: Context, item: int) -> None:
+        if item < 0:
+            raise ValueError(item)
+        if item > 100:
+            context.set("out", item)
+
+    def nothing(_context: Context) -> None: ...
+
+    task, last = mapped(mind, writes=["out"]), (nothing, {"dependencies": ["mind"]})
+    assert run(runner, task, last, items=[1, -1], out="older").final_context["out"] == "older"
+    assert run(runner, task, last, items=[101, -1], out="older").final_context["out"] == [101, None]
+    assert run(runner, task, last, items=[-1, -1], out="older").final_context["out"] == [None, None]
+    assert run(runner, task, last, items=[], out="older").final_context["out"] == []
+
+
+def test_of_what_code_does_not_tell_nothing_is_left_without_items_and_the_error_says_what_to_do(
+    runner: DefaultRunner,
+) -> None:
+    def put(context: Context, item: int) -> None:
+        context.set("out", item)
+
+    def hidden(context: Context, item: int) -> None:
+        if item < 0:
+            raise ValueError("negative")
+        put(context, item)
+
+    join: Tasks = (finish, {"dependencies": ["hidden"], "trigger_rule": "all_done"})
+    with pytest.warns(cloaca.DataflowWarning, match=r"declare writes=\[\.\.\.\]"):
+        name = workflow(mapped(hidden), join)
+    no_items: list[int] = []
+    for items in (no_items, [-1]):
+        result = runner.execute(name, Context({"items": items}))
+        assert result.tasks["finish"].status == "Failed"
+        advice = (
+            "No instance of task 'hidden' completed, and its code doesn't tell for certain which keys it sets: declare"
+        )
+        assert advice in (result.error_message or "")
+        with pytest.raises(KeyError, match=advice):
+            result.final_context["out"]
+
+
 def test_an_unknown_instance_is_told_with_near_names(runner: DefaultRunner) -> None:
     result = run(runner, mapped(double), items=[1, 2])
     assert "double[1]" in result.tasks
@@ -492,6 +588,70 @@ def test_an_unknown_instance_is_told_with_near_names(runner: DefaultRunner) -> N
         assert id not in result.tasks
     with pytest.raises(KeyError, match=r"double\[1\]"):
         result.tasks["double[2]"]
+
+
+def outcome(context: Context, name: str) -> str:
+    try:
+        return context.outcome(name).status
+    except KeyError as error:
+        return str(error.args[0])
+
+
+@pytest.mark.parametrize("prefix", ["", "part."])
+def test_tasks_after_it_are_told_how_each_instance_ended(runner: DefaultRunner, prefix: str) -> None:
+    """So an item that failed is told apart from one that set `None`."""
+    with cloaca.WorkflowBuilder("part", check="off"):
+
+        @cloaca.task(for_each="items")
+        def first(context: Context, item: int) -> None:
+            if item < 0:
+                raise ValueError(f"{item} is negative")
+            context.set("out", None)
+
+        @cloaca.task(for_each="items", dependencies=["first"])
+        def second(context: Context, item: int) -> None:
+            near = [outcome(context, name) for name in ("first", f"first['{context.item_key}']")]
+            context.set("near", [*near, outcome(context, "first['b']" if item == 1 else "first['a']")])
+
+        @cloaca.task(dependencies=["second"])
+        def join(context: Context) -> None:
+            context.set("told", [outcome(context, f"{task}['{key}']") for task in ("first", "second") for key in "abc"])
+            context.set("error", context.outcome("first['b']").error)
+            context.set("reason", context.outcome("second['b']").reason)
+            context.set(
+                "unknown", [outcome(context, name) for name in ("first['d']", "first[0]", "join['a']", "first[")]
+            )
+
+        @cloaca.task(for_each="others", dependencies=["join"])
+        def other(context: Context, item: str) -> None:
+            context.set("seen", outcome(context, f"first['{item}']"))
+
+    with cloaca.WorkflowBuilder("whole", check="off") as whole:
+        whole.add_workflow("part", prefix="part", inputs={"items": "items", "others": "others"})
+
+    given = {"items": {"a": 1, "b": -2, "c": 3}, "others": ["a", "b"]}
+    final = runner.execute("whole" if prefix else "part", given).final_context
+    assert final[f"{prefix}told"] == ["Completed", "Failed", "Completed", "Completed", "Skipped", "Completed"]
+    assert final[f"{prefix}error"] == "ValueError: -2 is negative"
+    assert final[f"{prefix}reason"] == f"\"{prefix}first['b']\" failed"
+    assert all(text.startswith("No task before this one has the id ") for text in final[f"{prefix}unknown"])
+    told = final[f"{prefix}near"]
+    assert told["a"][:2] == told["c"][:2] == ["Completed", "Completed"], "its own leader"
+    assert all(one[2].startswith("No task before this one has the id \"first['") for one in told.values()), "others'"
+    assert final[f"{prefix}seen"] == ["Completed", "Failed"]
+
+
+def test_of_many_instances_each_can_be_asked_about() -> None:
+    def many(context: Context, item: int) -> None:
+        if item % 1000 == 0:
+            raise ValueError(item)
+
+    def join(context: Context) -> None:
+        context.set("failed", [n for n in range(3_000) if context.outcome(f"many[{n}]").status == "Failed"])
+
+    with DefaultRunner(workers=1, executor="processes") as pool:
+        result = run(pool, mapped(many), (join, {"dependencies": ["many"]}), items=range(3_000))
+    assert result.final_context["failed"] == [0, 1000, 2000]
 
 
 def test_usage_of_the_task_is_that_of_its_instances(runner: DefaultRunner) -> None:
@@ -652,6 +812,51 @@ def test_a_mapped_task_goes_item_by_item_after_one_over_the_same_key(
     assert [result.tasks[task].status for task in ("clean", "score", "rank")] == ["Failed", "Completed", "Completed"]
 
 
+@pytest.mark.parametrize("fails", [False, True])
+@pytest.mark.parametrize(
+    ("rule", "why", "why_where_one_failed"),
+    [
+        (
+            "all_success",
+            "not all of its dependencies ended well: 'second[1]' was skipped",
+            "not all of its dependencies ended well: 'second[2]' failed, 'second[1]' was skipped",
+        ),
+        ("none_skipped", *["some of its dependencies were skipped: 'second[1]' was skipped"] * 2),
+        ("none_failed", None, "some of its dependencies failed: 'second[2]' failed"),
+        (
+            "one_failed",
+            "none of its dependencies failed: 'second[0]' ended well, 'second[1]' was skipped",
+            None,
+        ),
+        ("one_success", None, None),
+        (None, None, None),
+    ],
+)
+def test_a_mapped_task_counts_for_rules_once_for_each_way_in_which_its_instances_ended(
+    runner: DefaultRunner,
+    rule: Any,
+    why: str | None,
+    why_where_one_failed: str | None,
+    fails: bool,  # noqa: FBT001 - a parameter of the table
+) -> None:
+    """Of three instances one was skipped, after the one that it follows had failed; and one has failed, or none."""
+
+    def first(_context: Context, item: int) -> None:
+        if item == 2:
+            raise ValueError(item)
+
+    def second(_context: Context, item: int) -> None:
+        if item == 3 and fails:
+            raise ValueError(item)
+
+    def after(_context: Context) -> None: ...
+
+    last: Tasks = (after, {"dependencies": ["second"], "trigger_rule": rule})
+    result = run(runner, mapped(first), mapped(second, "first"), last, items=[1, 2, 3])
+    assert result.tasks["second"].status == ("Failed" if fails else "Completed")
+    assert result.tasks["after"].reason == (why_where_one_failed if fails else why)
+
+
 def test_what_the_instance_before_removed_is_gone(runner: DefaultRunner) -> None:
     def strip(context: Context, item: int) -> None:
         if item == 1:
@@ -662,6 +867,88 @@ def test_what_the_instance_before_removed_is_gone(runner: DefaultRunner) -> None
 
     result = run(runner, mapped(strip), mapped(look, "strip"), items=[1, 2], shared=5)
     assert result.final_context["has"] == [(False, ["items"], None), (True, ["items", "shared"], 5)]
+
+
+def made_up(*parts: object) -> str:
+    """A name that doesn't stand in the code of who asks for it."""
+    return "".join(map(str, parts))
+
+
+def _by_name(context: Context) -> object:
+    return context["num1"]
+
+
+def _by_a_made_up_name(context: Context) -> object:
+    return context[made_up("num", 1)]
+
+
+def _with_a_default(context: Context) -> object:
+    return context.get(made_up("num", 1), "absent") if made_up("num", 1) in context else "absent"
+
+
+def _among_all(context: Context) -> object:
+    return dict(context.items())[made_up("num", 1)]
+
+
+def _in_a_copy(context: Context) -> object:
+    return context.copy().to_dict().get(made_up("num", 1))
+
+
+def _beside_a_neighbour(context: Context) -> object:
+    context.get(made_up("oth", "er"))  # what it is answered brings along what stands nearby
+    return _by_a_made_up_name(context)
+
+
+@pytest.mark.parametrize(
+    "look", [_by_name, _by_a_made_up_name, _with_a_default, _among_all, _in_a_copy, _beside_a_neighbour]
+)
+@pytest.mark.parametrize("prefix", ["", "part."])
+def test_whatever_way_a_follower_looks_it_sees_what_its_own_leaders_set(
+    runner: DefaultRunner, look: Callable[[Context], object], prefix: str
+) -> None:
+    """In later executions too, in which it is sent what it had to ask for in the first one."""
+    with cloaca.WorkflowBuilder("part", check="off"):
+
+        @cloaca.task()
+        def split(context: Context) -> None:
+            context.set("other", 0)
+            context.set("num1", "outer")
+
+        @cloaca.task(dependencies=[split], for_each="items")
+        def first(context: Context, item: int) -> None:
+            context.set("num1", item + 1)
+
+        @cloaca.task(dependencies=[first], for_each="items")
+        def between(context: Context, item: int) -> None:
+            if item == 2:
+                context.remove("num1")
+
+        @cloaca.task(dependencies=[between], for_each="items")
+        def follow(context: Context, item: int) -> None:
+            context.set("seen", "removed" if item == 2 else look(context))
+
+    with cloaca.WorkflowBuilder("whole", check="off") as whole:
+        whole.add_workflow("part", prefix="part", inputs={"items": "items"})
+
+    for _ in range(3):
+        result = runner.execute("whole" if prefix else "part", Context({"items": [1, 2, 3]}))
+        result.raise_for_status()
+        assert result.final_context[f"{prefix}seen"] == [2, "removed", 4]
+
+
+def test_what_a_follower_had_to_ask_for_is_told_of_each_instance_from_then_on() -> None:
+    """Within one run: the first instance that asks teaches what the others are sent."""
+
+    def leave(context: Context, item: int) -> None:
+        context.set("num1", item)
+
+    def ask(context: Context, _item: int) -> None:
+        context.set("seen", context.get(made_up("num", 1), "absent"))
+
+    items = list(range(1_000))
+    with DefaultRunner(workers=1, executor="processes") as pool:
+        result = run(pool, mapped(leave), mapped(ask, "leave"), items=items)
+    assert result.final_context["seen"] == items
 
 
 def test_a_follower_starts_before_all_of_its_leader_has_ended(pool: DefaultRunner, tmp_path: Path) -> None:

@@ -758,7 +758,7 @@ def test_the_rule_for_all_tasks_is_that_of_the_workflow_that_was_added() -> None
     with builder(trigger_rule="all_success") as whole:
         whole.add_workflow(other, prefix="x")
         whole.add_workflow(plain, prefix="y")
-    assert [one.trigger_rule for one in whole.build().tasks] == ["all_done", "all_done_min_one_success"]
+    assert [one.trigger_rule for one in whole.build().tasks] == ["all_done", None]
 
 
 def test_retries_and_limits_come_along(runner: DefaultRunner) -> None:

@@ -80,10 +80,10 @@ def test_a_failing_task_skips_all_that_wait_for_it_alone(end: Callable[[int], Fa
     run = a_run(CHAIN)
     assert tell(run, Begin(), Room(1), Started(0), end(0))[-1:] == [Ended()]
     assert states(run) == {"a": "FAILED", "b": "SKIPPED", "c": "SKIPPED"}
-    assert (run.outcome(0).error or "").startswith(
+    assert (run.ledger.outcome(0).error or "").startswith(
         "ValueError: no" if end is failed else "WorkerDied: The worker that "
     )
-    assert run.outcome(1) == Outcome("Skipped", reason="none of its dependencies ended well: 'a' failed")
+    assert run.ledger.outcome(1) == Outcome("Skipped", reason="none of its dependencies ended well: 'a' failed")
 
 
 def test_a_join_with_one_failed_dependency_runs() -> None:
@@ -190,7 +190,7 @@ def test_lost_after_cancel_is_cancelled() -> None:
     tell(run, Begin(), Room(1), Started(0), Cancel())
     assert tell(run, lost(0)) == [Ended()]
     assert states(run) == {"a": "CANCELLED"}
-    assert run.outcome(0).status == "Cancelled"
+    assert run.ledger.outcome(0).status == "Cancelled"
 
 
 def test_failed_after_cancel_is_failed() -> None:

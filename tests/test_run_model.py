@@ -107,16 +107,26 @@ class OnTasks:
     holds: Callable[[Mapping[str, str]], bool]
 
 
-Trigger = str | OnTasks | None
-EXPANSION = 7
 ON_VALUE = "a value"
-"""The rule of a task that is asked in its attempts."""
+"""A condition that is asked in attempts."""
+
+EXPANSION = 7
+
+
+@dataclass(frozen=True)
+class Trigger:
+    """When a task starts: both have to hold."""
+
+    rule: str | None
+    condition: OnTasks | str | None
 
 
 def triggers(above: Sequence[str]) -> st.SearchStrategy[Trigger]:
     """When a task starts that has these ancestors."""
-    drawn: st.SearchStrategy[Trigger] = st.sampled_from([None, ON_VALUE, *NAMED])
-    return drawn | st.builds(on_tasks, st.sampled_from(above), st.sampled_from(above)) if above else drawn
+    conditions: st.SearchStrategy[OnTasks | str | None] = st.sampled_from([None, None, ON_VALUE])
+    if above:
+        conditions |= st.builds(on_tasks, st.sampled_from(above), st.sampled_from(above))
+    return st.builds(Trigger, st.sampled_from([None, *NAMED]), conditions)
 
 
 def on_tasks(one: str, other: str) -> OnTasks:
@@ -130,12 +140,13 @@ SEATS = {"one": 1, "two": 2}
 
 
 def work_of(trigger: Trigger, above: Sequence[str], tries: int, timeout: float | None, limit: str | None) -> Work:
-    if trigger == ON_VALUE:
-        named = [task_success(task) for task in above[:1]]
-        condition = any_of(context_value("a", "exists"), *named)
-        return Work(0, ("a", "b"), timeout, patient(tries), condition, 1, limit=limit)
-    stated = trigger.condition if isinstance(trigger, OnTasks) else trigger
-    return Work(0, ("a", "b"), timeout, patient(tries), stated, limit=limit)
+    work = Work(0, ("a", "b"), timeout, patient(tries), trigger.rule, limit=limit)
+    if isinstance(trigger.condition, OnTasks):
+        return replace(work, trigger=trigger.condition.condition)
+    if trigger.condition is None:
+        return work
+    named = [task_success(task) for task in above[:1]]
+    return replace(work, trigger=any_of(context_value("a", "exists"), *named), condition=1)
 
 
 class NaiveRun:
@@ -150,12 +161,14 @@ class NaiveRun:
         durations: Mapping[str, float],
         triggers: Mapping[str, Trigger],
         mapped: Mapping[str, str],
+        known: Mapping[str, Sequence[str]],
         limits: Mapping[str, str | None],
     ) -> None:
         self.limits = limits
         self.elsewhere = dict.fromkeys(SEATS, 0)
         self.failures: dict[str, int] = {}
         self.mapped = mapped
+        self.known = known  # keys that mapped tasks are known to set
         self.leaders = leaders(graph, mapped)
         self.items: dict[str, dict[str, bytes]] = {}  # of each task that was expanded, by label
         self.keys: dict[str, list[bytes] | None] = {}
@@ -311,12 +324,13 @@ class NaiveRun:
             self.ended[name] = "FAILED" if "FAILED" in ends else "CANCELLED"
         else:
             self.ended[name] = "SKIPPED" if {*ends} == {"SKIPPED"} else "COMPLETED"
-        if self.ended[name] in {"COMPLETED", "FAILED"}:
-            self.context.record(name, self.collected(name))
+        self.context.record(name, self.collected(name))
 
     def collected(self, name: str) -> Diff:
         """What was set, decoded and encoded anew: the very bytes."""
         diffs = [self.wrote.get(entry, {}) for entry in self.instances(name)]
+        if "COMPLETED" not in [self.ended[entry] for entry in self.instances(name)]:
+            return {key: self._whole(name, [None] * len(diffs)) for key in self.known[name]}
         columns = {key: [diff.get(key) for diff in diffs] for key in {key for diff in diffs for key in diff}}
         return {key: self._whole(name, column) if any(column) else None for key, column in columns.items()}
 
@@ -360,17 +374,14 @@ class NaiveRun:
     def _rule_holds(self, name: str) -> bool:
         ends = [end for dependency in self.dependencies[name] for end in self._ends(dependency)]
         trigger = self.triggers[name]
-        if not self.dependencies[name] or trigger == ON_VALUE:
+        if not self.dependencies[name]:
             return True
-        if isinstance(trigger, OnTasks):
-            return trigger.holds(self.ended)
-        return NAMED[trigger or "all_done_min_one_success"](ends)
+        is_let = not isinstance(trigger.condition, OnTasks) or trigger.condition.holds(self.ended)
+        return is_let and NAMED[trigger.rule or "all_done_min_one_success"](ends)
 
     def _ends(self, name: str) -> list[str]:
-        """How a dependency ended: a mapped task that did not end well did as its instances did."""
-        if name not in self.items or self.ended[name] == "COMPLETED":
-            return [self.ended[name]]
-        return [self.ended[entry] for entry in self.instances(name)]
+        """How a dependency ended: a mapped task that has instances did as they did."""
+        return [self.ended[entry] for entry in self.instances(name)] if self.items.get(name) else [self.ended[name]]
 
 
 def split(entry: str) -> tuple[str, str]:
@@ -397,7 +408,9 @@ class RunAgainstModel(RuleBasedStateMachine):
             if key is not None and is_well_paired(graph, {**mapped, name: key}):
                 mapped[name] = key
         keys = [mapped.get(name) for name in compiled.names]
-        each = paired(compiled, keys, dict.fromkeys(range(len(keys)), EXPANSION), dict.fromkeys(range(len(keys)), ()))
+        known = {name: tuple(sorted(data.draw(st.sets(st.sampled_from(KEYS))))) for name in mapped}
+        writes = {rank: known.get(name, ()) for rank, name in enumerate(compiled.names)}
+        each = paired(compiled, keys, dict.fromkeys(range(len(keys)), EXPANSION), writes)
         work = [
             replace(
                 work_of(rules[name], above[name], tries[name], timeouts.get(name), limits[name]),
@@ -408,12 +421,12 @@ class RunAgainstModel(RuleBasedStateMachine):
             for rank, name in enumerate(compiled.names)
         ]
         durations = {name: float(data.draw(st.integers(1, 4))) for name in compiled.names} if answers else {}
-        known = [durations[name] for name in compiled.names] if durations else None
+        taken = [durations[name] for name in compiled.names] if durations else None
         self.seats = Seats(SEATS)
         self.guests = count(1000)  # attempts of other runs
-        self.run = Run(compiled, work, given, numbers=count(), answers=answers, durations=known, seats=self.seats)
+        self.run = Run(compiled, work, given, numbers=count(), answers=answers, durations=taken, seats=self.seats)
         self.answers = answers
-        self.model = NaiveRun(graph, given, tries, timeouts, durations, rules, mapped, limits)
+        self.model = NaiveRun(graph, given, tries, timeouts, durations, rules, mapped, known, limits)
         self.replica = Replica(self.run)
         self.looks: list[tuple[str, Slice]] = []
         self.collected: dict[str, Diff] = {}
@@ -451,7 +464,8 @@ class RunAgainstModel(RuleBasedStateMachine):
     @property
     def asked(self) -> list[int]:
         """The attempts that ask a condition."""
-        return [attempt for attempt, name in self.model.open.items() if self.model.triggers.get(name) == ON_VALUE]
+        asking = {name for name, trigger in self.model.triggers.items() if trigger.condition == ON_VALUE}
+        return [attempt for attempt, name in self.model.open.items() if name in asking]
 
     @property
     def running(self) -> list[int]:
@@ -476,7 +490,7 @@ class RunAgainstModel(RuleBasedStateMachine):
         assert given.complete is not self.answers
         expands = self.model.expands(assignment.task)
         assert assignment.function == (EXPANSION if expands else 0)
-        is_asked = "[" not in assignment.task and self.model.triggers[assignment.task] == ON_VALUE
+        is_asked = "[" not in assignment.task and self.model.triggers[assignment.task].condition == ON_VALUE
         assert assignment.condition == is_asked
         item = assignment.item
         expected = self.model.item(assignment.task) if "[" in assignment.task else None
@@ -499,7 +513,7 @@ class RunAgainstModel(RuleBasedStateMachine):
         above = self.model.above(task) if label else []
         names = {name: name for name in self.model.context.orders[[task, *above][-1]]}
         names |= {leader: f"{leader}{label}" for leader in above}
-        return {name: self.run.outcome(self.run.ledger.find(entry) or 0) for name, entry in names.items()}
+        return {name: self.run.ledger.outcome(self.run.ledger.find(entry) or 0) for name, entry in names.items()}
 
     @rule(limit=st.sampled_from([*SEATS]))
     def come_and_go_elsewhere(self, limit: str) -> None:
@@ -576,8 +590,8 @@ class RunAgainstModel(RuleBasedStateMachine):
             for leader in reversed(above)
             for key, payload in self.model.wrote.get(f"{leader}{label}", {}).items()
         }
-        outcomes = {leader: Outcome("Completed") for leader in above}
-        return Tell(rank, diff, error, ended, name, self.run.plan.rank[[task, *above][-1]], overlay, outcomes)
+        followed = {leader: self.run.ledger.find(f"{leader}{label}") or 0 for leader in above}
+        return Tell(rank, diff, error, ended, name, self.run.plan.rank[[task, *above][-1]], overlay, followed)
 
     def expected(self, name: str, tell: Tell) -> list[Tell]:
         """What the program is told of an end. What the task saw is looked at, now or later."""
@@ -617,7 +631,7 @@ class RunAgainstModel(RuleBasedStateMachine):
         attempt = self.pick_ending(data, self.asked)
         assert self.tell(Skipped(attempt, "it is small", NO_USAGE)) == []
         rank = self.run.plan.rank[self.model.open[attempt]]
-        assert self.run.outcome(rank) == Outcome("Skipped", reason="it is small")
+        assert self.run.ledger.outcome(rank) == Outcome("Skipped", reason="it is small")
         self.model.end(attempt, "SKIPPED")
 
     @precondition(lambda self: self.running)
@@ -636,17 +650,41 @@ class RunAgainstModel(RuleBasedStateMachine):
         self.model.lose(attempt)
 
     @precondition(lambda self: self.running)
-    @rule(data=st.data(), keys=st.sets(st.sampled_from([*KEYS, "z"])), rest=st.booleans(), outcomes=st.booleans())
-    def want(self, data: st.DataObject, keys: set[str], *, rest: bool, outcomes: bool) -> None:
+    @rule(data=st.data(), keys=st.sets(st.sampled_from([*KEYS, "z"])), rest=st.booleans())
+    def want(self, data: st.DataObject, keys: set[str], *, rest: bool) -> None:
         attempt = self.pick(data, self.running)
         task = self.model.open[attempt]
         visible = self.model.view(task)
-        given = answered(self.tell(Wants(attempt, tuple(sorted(keys)), rest, outcomes)))
+        given = answered(self.tell(Wants(attempt, tuple(sorted(keys)), rest)))
         assert given.complete is rest
-        assert given.outcomes == (self.outcomes(task) if outcomes else None)
+        assert given.outcomes is None
         assert rest or keys <= given.versions.keys()
         assert not rest or seen(given.versions) == visible
         assert all(found == visible.get(key, ()) for key, found in seen(given.versions).items())
+
+    @precondition(lambda self: self.running)
+    @rule(data=st.data(), rest=st.booleans())
+    def want_outcomes(self, data: st.DataObject, *, rest: bool) -> None:
+        attempt = self.pick(data, self.running)
+        task = self.model.open[attempt]
+        told = self.outcomes(task)
+        given = answered(self.tell(Wants(attempt, (), rest, outcomes=True)))
+        instances = self.outcomes_of_instances(task)
+        assert given.outcomes == ({**told, **instances} if rest else told)
+        assert seen(given.versions) == (self.model.view(task) if rest else {})
+        for name in [entry for entry in self.model.entries if "[" in entry][:4]:
+            beside = {one: how for one, how in instances.items() if split(one)[0] == split(name)[0]}
+            expected = beside if name in instances else {}
+            assert answered(self.tell(Wants(attempt, (name,), outcomes=True))).outcomes == expected
+
+    def outcomes_of_instances(self, task: str) -> dict[str, Outcome]:
+        """Of those that surely ended before it: of the tasks that it follows its own, of others all."""
+        own, label = split(task)
+        above = self.model.above(own) if label else []
+        before = self.model.context.orders[[own, *above][-1]]
+        names = [entry for name in before if name in self.model.items for entry in self.model.instances(name)]
+        names += [f"{leader}{label}" for leader in above]
+        return {name: self.run.ledger.outcome(self.run.ledger.find(name) or 0) for name in names}
 
     def go_on(self, data: st.DataObject) -> None:
         """Several tasks start and end."""

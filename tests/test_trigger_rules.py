@@ -137,11 +137,17 @@ def test_the_builders_rule_is_that_of_tasks_that_say_nothing() -> None:
         task(id="quiet")(fine)
         task(id="named", trigger_rule="all_done")(fine)
         task(id="asking", trigger_rules=always())(fine)
-    assert [(one.trigger_rule, one.trigger_rules) for one in builder.build().tasks] == [
-        ("all_success", None),
-        ("all_done", None),
-        (None, always()),
-    ]
+        task(id="both", trigger_rules=BIG)(fine)
+        task(id="mapped", for_each="rows")(_each)
+        task(id="follower", for_each="rows", dependencies=["mapped"])(_each)
+    assert {one.id: (one.rule, one.trigger_rules) for one in builder.build().tasks} == {
+        "quiet": ("all_success", None),
+        "named": ("all_done", None),
+        "asking": ("all_done", always()),
+        "both": ("all_success", BIG),
+        "mapped": ("all_success", None),
+        "follower": (DEFAULT, None),
+    }
 
 
 def test_functions_in_a_condition_are_known_by_their_ids() -> None:
@@ -149,6 +155,12 @@ def test_functions_in_a_condition_are_known_by_their_ids() -> None:
         task(id="first")(fine)
         task(id="last", dependencies=[fine], trigger_rules=any_of(task_failed(fine), task_success("first")))(fail)
     assert builder.build().tasks[1].trigger_rules == any_of(task_failed("first"), task_success("first"))
+
+
+def _each(_context, _item): ...
+
+
+BIG = context_value("n", ">", 10)
 
 
 def findings(define: Callable[[], None]) -> tuple[str, ...]:
@@ -250,9 +262,12 @@ def test_the_version_follows_from_the_rules() -> None:
         {"trigger_rules": context_value("k", "==", {"a", "b"})},
         {"trigger_rules": context_value("k", "==", {"a", "c"})},
         {"trigger_rules": context_value("k", "exists")},
+        {"trigger_rules": context_value("k", "exists"), "trigger_rule": "all_done"},
+        {"trigger_rules": always(), "trigger_rule": DEFAULT},
     ]
     assert len({with_rule(**options).version for options in different}) == len(different)
     assert with_rule(trigger_rule=DEFAULT).version == with_rule().version
+    assert with_rule(trigger_rule="all_done", trigger_rules=always()).version == with_rule(**different[3]).version
     assert with_rule(trigger_rules=context_value("k", "gt", 1)).version == with_rule(**different[8]).version
     by_function = with_rule(trigger_rules=none_of(task_success("load")))
     assert by_function.version == with_rule(trigger_rules=none_of(task_success("load"))).version
@@ -265,6 +280,8 @@ def test_pictures_show_the_rules() -> None:
     long = any_of(*(context_value(f"key {n}", "exists") for n in range(100)))
     assert len(with_rule(trigger_rules=long).to_mermaid()) < 250
     assert '    t1["report<br>all_done"]' in with_rule(trigger_rule="all_done").to_mermaid().splitlines()
+    both = with_rule(trigger_rule="one_failed", trigger_rules=always()).to_mermaid()
+    assert '    t1["report<br>one_failed and always()"]' in both.splitlines()
     assert '    t1["report"]' in with_rule(trigger_rule=DEFAULT).to_mermaid().splitlines()
 
 
@@ -280,7 +297,7 @@ def a_run(graph: Sequence[tuple[str, Sequence[str]]], **work: Work) -> Run:
 
 def test_a_skipped_attempt_ends_the_task_and_is_not_retried() -> None:
     policy = RetryPolicy.builder().max_attempts(5).build()
-    run = a_run(CHAIN, b=Work(0, (), None, policy, ON_VALUE, 9))
+    run = a_run(CHAIN, b=Work(0, (), retry=policy, trigger=ON_VALUE, condition=9))
     tell(run, Begin(), Room(1), done(0), Room(1))
     assert tell(run, Skipped(1, "it is small", NO_USAGE)) == [Ended()]
     assert states(run) == {"a": "COMPLETED", "b": "SKIPPED", "c": "SKIPPED"}
@@ -290,7 +307,7 @@ def test_a_skipped_attempt_ends_the_task_and_is_not_retried() -> None:
 
 
 def test_an_attempt_that_is_skipped_after_the_cancel_is_skipped() -> None:
-    run = a_run(CHAIN, a=Work(0, (), None, None, ON_VALUE, 9))
+    run = a_run(CHAIN, a=Work(0, (), trigger=ON_VALUE, condition=9))
     tell(run, Begin(), Room(1), Started(0))
     assert tell(run, Cancel()) == [Withdraw(0, GRACE_SECONDS)]
     assert tell(run, Skipped(0, "it is small", NO_USAGE)) == [Ended()]
@@ -298,7 +315,7 @@ def test_an_attempt_that_is_skipped_after_the_cancel_is_skipped() -> None:
 
 
 def test_a_rule_is_asked_when_the_last_dependency_has_ended_and_no_sooner() -> None:
-    run = a_run(DIAMOND, join=Work(0, (), trigger="one_failed"))
+    run = a_run(DIAMOND, join=Work(0, (), rule="one_failed"))
     tell(run, Begin(), Room(1), done(0), Room(2), failed(1))
     assert states(run)["join"] == "WAITING", "though it is sure to start"
     tell(run, done(2))
@@ -306,7 +323,9 @@ def test_a_rule_is_asked_when_the_last_dependency_has_ended_and_no_sooner() -> N
 
 
 def test_a_task_may_be_skipped_where_others_start() -> None:
-    run = a_run(DIAMOND, left=Work(0, (), trigger=task_failed("root")), join=Work(0, (), trigger="one_failed"))
+    run = a_run(
+        DIAMOND, left=Work(0, (), rule="all_done", trigger=task_failed("root")), join=Work(0, (), rule="one_failed")
+    )
     tell(run, Begin(), Room(1), done(0))
     assert states(run)["left"] == "SKIPPED"
     assert run.ledger.reason(1) == "its rule task_failed('root') doesn't hold: 'root' ended well"
@@ -409,7 +428,17 @@ def test_a_condition_of_a_task_without_dependencies_looks_at_the_input(execute: 
 
 
 @pytest.mark.parametrize(
-    "rule", [always(), context_value("k", "not_exists"), task_failed("load"), "all_done", "one_failed", "all_failed"]
+    "rule",
+    [
+        always(),
+        all_of(always(), context_value("k", "not_exists")),
+        task_failed("load"),
+        any_of(context_value("k", "exists"), task_failed("load")),
+        "all_done",
+        "one_failed",
+        "all_failed",
+    ],
+    ids=str,
 )
 def test_a_given_rule_replaces_the_default(execute: OnBoth, rule: Any) -> None:
     """So a task may start though all of its dependencies failed."""
@@ -420,6 +449,78 @@ def test_a_given_rule_replaces_the_default(execute: OnBoth, rule: Any) -> None:
     result = execute()
     assert (result.status, statuses(result)["clean_up"]) == ("Failed", "Completed")
     assert result.error_message == "Task 'load' failed: ValueError: no rows"
+
+
+class Strict:
+    """Compared with anything, it would fail the task that asks."""
+
+    def __eq__(self, _other: object) -> bool:
+        raise AssertionError("nobody should have asked")
+
+    __hash__ = None  # type: ignore[assignment]
+
+
+@pytest.mark.parametrize("before", [{}, {"trigger_rules": context_value("n", "not_exists")}], ids=["failed", "skipped"])
+@pytest.mark.parametrize(
+    "condition",
+    [
+        context_value("given", "==", 1),
+        none_of(context_value("given", "==", 2)),
+        any_of(context_value("given", "==", 1), context_value("n", "exists")),
+    ],
+    ids=str,
+)
+def test_a_condition_of_values_is_not_asked_behind_failures_and_skips(
+    execute: OnBoth, before: dict[str, Any], condition: Condition
+) -> None:
+    with WorkflowBuilder("w"):
+        task(id="load", **before)(fail)
+        task(id="deploy", dependencies=["load"], trigger_rules=condition)(fine)
+        task(id="after", dependencies=["deploy"], trigger_rules=condition)(fine)
+    result = execute(given=Strict(), n=1)
+    how = "was skipped" if before else "failed"
+    assert statuses(result) == {"load": "Skipped" if before else "Failed", "deploy": "Skipped", "after": "Skipped"}
+    assert result.tasks["deploy"].reason == f"none of its dependencies ended well: 'load' {how}"
+
+
+@pytest.mark.parametrize(
+    ("rule", "condition", "n", "why"),
+    [
+        ("all_success", BIG, 11, "not all of its dependencies ended well: 'bad' failed"),
+        ("one_failed", BIG, 11, None),
+        ("one_failed", BIG, 10, f"its rule {BIG} doesn't hold: 'n' is 10"),
+        ("all_done", BIG, 10, f"its rule {BIG} doesn't hold: 'n' is 10"),
+        ("none_failed", task_failed("bad"), 0, "some of its dependencies failed: 'bad' failed"),
+        ("one_failed", task_failed("good"), 0, "its rule task_failed('good') doesn't hold: 'good' ended well"),
+        ("one_failed", task_failed("bad"), 0, None),
+        ("all_success", always(), 0, "not all of its dependencies ended well: 'bad' failed"),
+        ("all_success", all_of(task_failed("bad"), BIG), 11, "not all of its dependencies ended well: 'bad' failed"),
+    ],
+    ids=str,
+)
+def test_a_rule_and_a_condition_have_to_hold_both_and_the_one_that_refused_is_told(
+    execute: OnBoth, rule: Any, condition: Condition, n: int, why: str | None
+) -> None:
+    with WorkflowBuilder("w"):
+        task(id="good")(fine)
+        task(id="bad")(fail)
+        task(id="last", dependencies=["good", "bad"], trigger_rule=rule, trigger_rules=condition)(fine)
+    assert execute(n=n).tasks["last"].reason == why
+
+
+def test_the_builders_rule_goes_with_a_condition_of_values_and_gives_way_to_others(execute: OnBoth) -> None:
+    with WorkflowBuilder("part", trigger_rule="all_success") as part:
+        task(id="good")(fine)
+        task(id="bad")(fail)
+        task(id="plain", dependencies=["good", "bad"])(fine)
+        task(id="valued", dependencies=["good", "bad"], trigger_rules=none_of(BIG))(fine)
+        task(id="named", dependencies=["good", "bad"], trigger_rules=all_of(task_success("good"), none_of(BIG)))(fine)
+        task(id="own", dependencies=["good", "bad"], trigger_rules=none_of(BIG), trigger_rule="one_failed")(fine)
+    with WorkflowBuilder("w", trigger_rule="all_failed") as whole:
+        whole.add_workflow(part, prefix="x")
+    expected = {"plain": "Skipped", "valued": "Skipped", "named": "Completed", "own": "Completed"}
+    found = statuses(execute())
+    assert {name: found[f"x.{name}"] for name in expected} == expected
 
 
 def test_a_condition_may_ask_for_tasks_far_above_and_for_values_at_once(execute: OnBoth) -> None:

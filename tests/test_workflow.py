@@ -15,6 +15,7 @@ from cloaca.authoring.namespace import TaskNamespace, WorkflowContext
 from cloaca.authoring.registry import find, register_workflow_constructor
 from cloaca.errors import UnknownWorkflowError, WorkflowError
 from cloaca.retry import BackoffStrategy, RetryCondition, RetryPolicy
+from cloaca.triggers.condition import always
 from cloaca.workflows.workflow import Task, Workflow
 
 
@@ -293,7 +294,11 @@ def test_outside_a_block() -> None:
             {"retry": RetryPolicy(), "retry_attempts": 2, "retry_jitter": True},
             "retry_attempts=, retry_jitter=, not both",
         ),
-        ({"trigger_rule": "all_done", "trigger_rules": object()}, "not both"),
+        (
+            {"trigger_rule": always()},
+            r"is the name of a rule; a condition is given as task\(trigger_rules=always\(\)\)",
+        ),
+        ({"trigger_rule": "all_sucess"}, r"not 'all_sucess'\. Did you mean 'all_success'\?"),
         ({"retry": 3}, r"task\(retry=\.\.\.\) is a RetryPolicy, as in RetryPolicy\.builder\(\).*, not 3"),
         (
             {"retry": RetryPolicy.builder()},

@@ -1,4 +1,4 @@
-"""The exception that tells why an attempt was cut off."""
+"""Why an attempt was cut off: the exception for the program, with what was measured, and the words for other tasks."""
 
 from cloaca.errors import CloacaError, MemoryLimitExceeded, TaskTimeout, WorkerDied
 from cloaca.wire.messages import Lost, Vitals
@@ -30,3 +30,17 @@ def error_of(lost: Lost, task: str, nth: int) -> CloacaError:
         available=vitals.available,
         is_oom=vitals.is_oom,
     )
+
+
+def told(lost: Lost, task: str) -> str:
+    """The same in the words that other tasks may read: as nothing in them was measured, they are the same in each run.
+
+    >>> told(Lost(7, None, "SIGKILL"), "load")
+    "WorkerDied: The worker that ran task 'load' died: killed by SIGKILL."
+    """
+    if lost.timeout is not None:
+        return f"TaskTimeout: Task {task!r} took longer than its time limit of {lost.timeout:g} s, and was stopped."
+    if lost.memory_limit is not None:
+        return f"MemoryLimitExceeded: Task {task!r} was stopped: its worker had more memory for itself than its limit."
+    how = lost.reason or (f"killed by {lost.signal}" if lost.signal else f"exited with code {lost.exit_code}")
+    return f"WorkerDied: The worker that ran task {task!r} died: {how}."

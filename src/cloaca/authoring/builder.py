@@ -23,7 +23,7 @@ from cloaca.merge.named import by_structure
 from cloaca.merge.rules import OnConflict, Rule
 from cloaca.running.result import WorkflowResult
 from cloaca.tasks.annotation import typed
-from cloaca.triggers.condition import renamed
+from cloaca.triggers.condition import renamed, stands_alone
 from cloaca.triggers.rules import TriggerRule, checked_rule
 from cloaca.wire.frames import is_encodable
 from cloaca.workflows.copies import Added, checked_inputs, checked_prefix, copied_tasks, copy_of
@@ -72,7 +72,7 @@ class WorkflowBuilder:
     the merge order, "fail" fails the task in which such branches meet. Otherwise the key is in conflict until a task
     sets it, and reading it raises `MergeConflict`.
 
-    `trigger_rule` is the rule by which the tasks start that say nothing of it themselves (see `task`).
+    `trigger_rule` is the default for the tasks that name no rule themselves (see `task`).
 
     `on_complete(result)` is called in the program once an execution has ended, however it did, before `execute`
     returns. What it raises is logged.
@@ -250,7 +250,8 @@ class WorkflowBuilder:
             [replace(task, dependencies=self._resolved(listed)) if listed else task for task, listed in self._defined]
         )
         if self._trigger_rule is not None or any(task.trigger_rules is not None for task in tasks):
-            tasks = tuple(map(self._with_rule, tasks))
+            mapped = {task.id: task.for_each for task in tasks if task.for_each is not None}
+            tasks = tuple([task if task.prefix else self._with_rule(task, mapped) for task in tasks])
         untyped: list[str] = []
         if any(task.form.parameters for task in tasks):
             tasks = tuple([_typed(task, untyped) for task in tasks])
@@ -292,11 +293,19 @@ class WorkflowBuilder:
             raise WorkflowError(self.name, unclear)
         return compiled
 
-    def _with_rule(self, task: Task) -> Task:
-        """The task with the rule by which it starts, in which ids stand for functions."""
-        if task.trigger_rules is not None:
-            return replace(task, trigger_rules=renamed(task.trigger_rules, self._id_of))
-        return task if task.trigger_rule is not None else replace(task, trigger_rule=self._trigger_rule)
+    def _with_rule(self, task: Task, mapped: Mapping[str, str]) -> Task:
+        """The task with its condition, in which ids stand for functions, and with the rule by which it starts.
+
+        `mapped` tells over which key tasks are mapped: one that goes item by item after another one needs no rule.
+        """
+        condition = task.trigger_rules
+        if condition is not None:
+            task = replace(task, trigger_rules=renamed(condition, self._id_of))
+        is_said = task.trigger_rule is not None or (condition is not None and stands_alone(condition))
+        if is_said or self._trigger_rule is None:
+            return task
+        follows = any(mapped[one] == task.for_each for one in task.dependencies if one in mapped)
+        return task if follows else replace(task, trigger_rule=self._trigger_rule)
 
     def _id_of(self, named: Dependency) -> Dependency:
         """The id of a task; a function stays what it is where `_unclear` reports it."""

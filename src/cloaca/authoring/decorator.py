@@ -42,9 +42,10 @@ def task(function: Any = None, /, **options: Unpack[TaskOptions]) -> Any:
 
     When all of its dependencies have ended, a task starts if at least one of them ended well. `trigger_rule` names
     another rule: "all_success", "all_done", "one_success", "one_failed", "all_failed", "none_failed", "none_skipped",
-    "none_failed_min_one_success"; the default is "all_done_min_one_success". In its place, `trigger_rules` takes a
-    condition, made by `context_value`, `task_success`, `all_of` and the like. Where the answer is no, the task is
-    skipped, and `result.tasks[id].reason` says why.
+    "none_failed_min_one_success"; the default is "all_done_min_one_success". `trigger_rules` takes a condition, made
+    by `context_value`, `task_success`, `all_of` and the like, which has to hold as well; one that names tasks, or says
+    `always`, stands in place of the default rule. Where the answer is no, the task is skipped, and
+    `result.tasks[id].reason` says why.
 
     With `for_each="rows"` it is a mapped task: it runs once for each item of the list or dict under that key, side by
     side, and its function takes `(context, item)`. What these instances set is collected, as a list or a dict.
@@ -64,7 +65,7 @@ def task(function: Any = None, /, **options: Unpack[TaskOptions]) -> Any:
     set and remove; any other one fails it, with `UndeclaredWriteError`.
 
     Raises `ValueError` outside a block, and for arguments that make no sense: `retry` together with any `retry_*`,
-    both trigger rules, a class, a function that wants more than the context (the item), a handle and keys, a dependency
+    a class, a function that wants more than the context (the item), a handle and keys, a dependency
     that is neither id nor function, a callback that can't be called so. Whether dependencies exist, and whether what
     parameters are annotated with can be checked, is found out when the block ends.
 

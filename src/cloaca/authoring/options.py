@@ -46,8 +46,6 @@ def given(options: Mapping[str, Any]) -> dict[str, Any]:
     retries = [f"{name}=" for name in said if name in _RETRIES]
     if "retry" in said and retries:
         raise ValueError(f"task takes either retry= or {', '.join(retries)}, not both: put them into the policy.")
-    if "trigger_rule" in said and "trigger_rules" in said:
-        raise ValueError("task takes either trigger_rule= or trigger_rules=, not both.")
     return said
 
 

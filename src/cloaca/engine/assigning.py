@@ -10,7 +10,6 @@ from cloaca.engine.priority import Priority
 from cloaca.engine.sight import Sight
 from cloaca.engine.tries import Tries
 from cloaca.engine.work import Merging, Work
-from cloaca.triggers.condition import Condition
 from cloaca.wire.messages import Assignment
 
 
@@ -95,5 +94,5 @@ class Assigning:
 
 def _expanding(work: Work, each: Each) -> Work:
     """What a mapped task does first: tell its items, one by one."""
-    asked = work.trigger.keys if isinstance(work.trigger, Condition) else ()
+    asked = () if work.trigger is None else work.trigger.keys
     return replace(work, function=each.expansion, reads=(each.key, *asked), prefix="")

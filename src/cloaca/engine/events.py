@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from cloaca.engine.telling import Told
-from cloaca.wire.messages import Answer, Assignment, Done, Failed, Lost, Outcome, Skipped, Started, Unstarted, Wants
+from cloaca.wire.messages import Answer, Assignment, Done, Failed, Lost, Skipped, Started, Unstarted, Wants
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +80,7 @@ class Tell:
 
     `diff` is what it set and removed, and `error` why it failed; `None`: it ended well. `ended`: how many tries of the
     task had ended before. Of an instance of a mapped task, `name` is what it is called; it saw what the task of rank
-    `seen_from` sees, and `overlay`; `outcomes` are those of the instances that it follows.
+    `seen_from` sees, and `overlay`; `followed` are the instances that it follows, by the ids of their tasks.
     """
 
     rank: int
@@ -90,7 +90,7 @@ class Tell:
     name: str | None = None
     seen_from: int | None = None
     overlay: Mapping[str, Told] = field(default_factory=dict)
-    outcomes: Mapping[str, Outcome] = field(default_factory=dict)
+    followed: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

@@ -31,7 +31,7 @@ class Each:
     """How a task is mapped.
 
     `key` is that of the items. `expansion` is the number of the published function that tells them one by one, 0 where
-    the task `follows` another one, given by rank. `writes`: keys that its code sets, as far as one can tell.
+    the task `follows` another one, given by rank. `writes`: keys that it is known to set.
     """
 
     key: str
@@ -72,7 +72,7 @@ class Fan:
         self._next = 0 if leader is None else len(self.labels)  # from here on none was ever taken
         self._again: list[int] = []  # those that are ready beside these: a heap
         self._counts = dict.fromkeys(State, 0)
-        self.first_failed: int | None = None
+        self._first: dict[State, int] = {}  # that ended so, in the order of the items
         self.is_too_wide = False
         """Whether its instances set too many keys to be collected: most likely one for each item."""
         self._diffs: list[Mapping[str, bytes | None]] = [_NOTHING] * len(self.labels)
@@ -171,8 +171,7 @@ class Fan:
         """An instance has ended so."""
         self.unended -= 1
         self._counts[state] += 1
-        if state is State.FAILED and (self.first_failed is None or index < self.first_failed):
-            self.first_failed = index
+        self._first[state] = min(index, self._first.get(state, index))
         if isinstance(end, Usage):
             self.add(end)
         elif isinstance(end, Failed):
@@ -198,6 +197,10 @@ class Fan:
         """How many instances have ended so."""
         return self._counts[state]
 
+    def first_that(self, state: State) -> int | None:
+        """The first one, in the order of the items, of those that have ended so."""
+        return self._first.get(state)
+
     @property
     def state(self) -> State:
         """How the task ends, when all instances have."""
@@ -215,19 +218,19 @@ class Fan:
     def collect(self) -> dict[str, bytes | None]:
         """What the task writes: for each key that an instance set, the values of all, as a list or a dict.
 
-        A key that some have removed, and none has set, is removed. Without instances, it is what they would have set.
-        Nothing is written where that would take too many places.
+        A key that some have removed, and none has set, is removed. Where no instance completed, as there are none or
+        all failed, the places are empty of the keys that they are known to set. Nothing is written where that would
+        take too many places.
         """
-        if not self.labels:
-            return {key: collected((), self.keys) for key in self._each.writes}
-        diffs = self._diffs
-        keys = dict.fromkeys(key for diff in diffs for key in diff)
-        self.is_too_wide = len(keys) > 1 and len(keys) * len(diffs) > MOST_PLACES
-        return {} if self.is_too_wide else {key: self._collected(key, diffs) for key in keys}
+        has_completed = self._counts[State.COMPLETED]
+        keys = dict.fromkeys((key for diff in self._diffs for key in diff) if has_completed else self._each.writes)
+        self.is_too_wide = len(keys) > 1 and len(keys) * len(self._diffs) > MOST_PLACES
+        return {} if self.is_too_wide else {key: self._collected(key) for key in keys}
 
-    def _collected(self, key: str, diffs: Sequence[Mapping[str, bytes | None]]) -> bytes | None:
-        column = [diff.get(key) for diff in diffs]
-        return None if all(payload is None for payload in column) else collected(column, self.keys)
+    def _collected(self, key: str) -> bytes | None:
+        column = [diff.get(key) for diff in self._diffs]
+        is_removed = self._counts[State.COMPLETED] and all(payload is None for payload in column)
+        return None if is_removed else collected(column, self.keys)
 
     def let_go(self) -> None:
         """Nobody will ask any more for what instances were given and have set."""

@@ -17,7 +17,6 @@ from cloaca.engine.statuses import Statuses
 from cloaca.engine.tries import Tries
 from cloaca.engine.work import Work
 from cloaca.engine.write import unsuperseded
-from cloaca.triggers.condition import Condition
 from cloaca.triggers.rules import DEFAULT, RULES, Ends
 from cloaca.triggers.verdict import judge
 from cloaca.wire.messages import Failed, Lost, Skipped, Usage
@@ -25,7 +24,6 @@ from cloaca.wire.messages import Failed, Lost, Skipped, Usage
 _OPEN = frozenset({State.SUBMITTED, State.RUNNING})
 _TAKEN_UP = frozenset({State.RUNNING, State.BACKING_OFF, State.COMPLETED, State.FAILED})
 _RELEASED = frozenset({State.READY, State.BACKING_OFF, *_OPEN, State.COMPLETED, State.FAILED})
-_IN_PART = frozenset({State.FAILED, State.CANCELLED})
 _IDLE = frozenset({State.WAITING, State.READY, State.BACKING_OFF})
 
 
@@ -164,18 +162,18 @@ def _released(run: Run, books: _Books, rank: int) -> Iterator[str]:
 
 def _lets_start(run: Run, work: Work, rank: int) -> bool:
     statuses = [state.name.capitalize() for state in run.states]
-    if work.condition:
-        return True
-    if isinstance(work.trigger, Condition):
-        return judge(work.trigger, Statuses(lambda task: statuses[run.plan.rank[task]])).holds
     ends = (status for dependency in run.plan.predecessors[rank] for status in _statuses(run, dependency))
-    return RULES[work.trigger or DEFAULT].holds(Ends.of(ends))
+    if not RULES[work.rule or DEFAULT].holds(Ends.of(ends)):
+        return False
+    if work.trigger is None or work.condition:
+        return True
+    return judge(work.trigger, Statuses(lambda task: statuses[run.plan.rank[task]])).holds
 
 
 def _statuses(run: Run, rank: int) -> list[str]:
-    """How a dependency ended; where that is how its instances did, how each of them did."""
+    """How a dependency ended; where it has instances, how each of them did."""
     fan, state = run.ledger.fans.get(rank), run.states[rank]
-    if fan is None or fan.is_too_wide or state is State.COMPLETED:
+    if fan is None or fan.is_too_wide or not fan.labels:
         return [state.name.capitalize()]
     return [run.states[unit].name.capitalize() for unit in range(fan.first, fan.first + len(fan.labels))]
 
@@ -256,7 +254,7 @@ def _writes(run: Run) -> Iterator[str]:
             for write in writes
             if write.rank >= 0
             and run.states[write.rank] is not State.COMPLETED
-            and not (run.states[write.rank] in _IN_PART and write.rank in run.ledger.fans)
+            and not (run.states[write.rank] in ENDED and write.rank in run.ledger.fans)
         )
 
 

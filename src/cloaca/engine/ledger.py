@@ -3,7 +3,7 @@
 Tasks are entered by rank, instances after them by unit.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import islice
 
 from msgspec.structs import replace
@@ -14,7 +14,7 @@ from cloaca.engine.state import State
 from cloaca.engine.statuses import Statuses
 from cloaca.engine.work import Work
 from cloaca.errors import InternalError, summary, summary_of
-from cloaca.loss import error_of
+from cloaca.loss import error_of, told
 from cloaca.triggers import rules, verdict
 from cloaca.triggers.condition import Condition
 from cloaca.wire.messages import Failed, Lost, Outcome, Skipped, Usage
@@ -71,6 +71,13 @@ class Ledger:
         fan = self.fan_of(unit)
         return fan.name(unit - fan.first)
 
+    def followed(self, unit: int) -> dict[str, int]:
+        """The instances that an instance goes after, by the ids of their tasks."""
+        if unit < len(self.names):
+            return {}
+        fan = self.fan_of(unit)
+        return {above.task: above.first + unit - fan.first for above in fan.above()}
+
     def seen_from(self, unit: int) -> int:
         """The task at which the context is what a task, or an instance, sees."""
         if unit < len(self.names):
@@ -78,16 +85,25 @@ class Ledger:
         return self.fan_of(unit).head.rank
 
     def outcome(self, unit: int) -> Outcome:
-        """How a task or an instance ended, as `context.outcome` tells it."""
+        """How a task or an instance ended, as `context.outcome` tells it: the same in each run."""
+        return self._outcome(unit, self._plain_text_of)
+
+    def outcome_in_full(self, unit: int) -> Outcome:
+        """The same as the result tells it: with what was measured."""
+        return self._outcome(unit, self.text_of)
+
+    def outcomes_in_full(self) -> list[Outcome]:
+        """That of each task, by rank."""
+        states = self.states[: len(self.names)]
+        return [
+            self.outcome_in_full(rank) if state in _EXPLAINED else _OUTCOMES[state] for rank, state in enumerate(states)
+        ]
+
+    def _outcome(self, unit: int, text_of: Callable[[int, Failed | Lost], str]) -> Outcome:
         state = self.states[unit]
         if state is State.FAILED:
-            return Outcome("Failed", self._failure(unit))
+            return Outcome("Failed", self._failure(unit, text_of))
         return Outcome("Skipped", reason=self.reason(unit)) if state is State.SKIPPED else _OUTCOMES[state]
-
-    def outcomes(self) -> list[Outcome]:
-        """How each task ended, by rank."""
-        states = self.states[: len(self.names)]
-        return [self.outcome(rank) if state in _EXPLAINED else _OUTCOMES[state] for rank, state in enumerate(states)]
 
     def error_name(self, unit: int) -> tuple[str, int]:
         """Whose the error of a failed entry is, and of which try: a task has that of its first instance that failed."""
@@ -98,9 +114,10 @@ class Ledger:
         """How the task of a fan ended, whose instances have."""
         if fan.is_too_wide:
             return Failed(-1, "ValueError", _TOO_WIDE.format(size=len(fan.labels)), "", None, fan.usage)
-        if state is not State.FAILED or fan.first_failed is None:
+        failed = fan.first_that(State.FAILED)
+        if state is not State.FAILED or failed is None:
             return fan.usage if state is State.COMPLETED else None
-        end = self.ends[fan.first + fan.first_failed]
+        end = self.ends[fan.first + failed]
         return replace(end, usage=fan.usage) if isinstance(end, Failed) else end
 
     def failures(self, rank: int) -> int:
@@ -119,14 +136,15 @@ class Ledger:
     def first_failed(self, unit: int) -> int:
         """The first instance that failed, of a mapped task; anything else itself."""
         fan = self.fans.get(unit)
-        return unit if fan is None or fan.first_failed is None else fan.first + fan.first_failed
+        failed = None if fan is None else fan.first_that(State.FAILED)
+        return unit if fan is None or failed is None else fan.first + failed
 
-    def _failure(self, unit: int) -> str:
+    def _failure(self, unit: int, text_of: Callable[[int, Failed | Lost], str]) -> str:
         failed, end, fan = self.first_failed(unit), self.ends[unit], self.fans.get(unit)
         name = self.name(failed)
         if not isinstance(end, Failed | Lost):
             raise InternalError(f"Task {name!r} failed and nothing tells why")
-        text = self.text_of(failed, end)
+        text = text_of(failed, end)
         if fan is None or fan.is_too_wide:
             return text
         return f"{fan.counted(State.FAILED)} of {len(fan.labels)} instances failed, the first of them {name}: {text}"
@@ -137,6 +155,9 @@ class Ledger:
             return summary(end.type_name, end.text)
         error = error_of(end, self.name(unit), self.attempts[unit])
         return summary_of(error)
+
+    def _plain_text_of(self, unit: int, end: Failed | Lost) -> str:
+        return summary(end.type_name, end.text) if isinstance(end, Failed) else told(end, self.name(unit))
 
     # ---- what was never begun --------------------------------------------------------------------------------------
 
@@ -155,27 +176,27 @@ class Ledger:
     def refusal(self, rank: int) -> str | None:
         """Why the task isn't to start now that all before it has ended; `None`: it is to start."""
         work = self._work[rank]
-        if work.condition:
-            return None
-        if isinstance(work.trigger, Condition):
-            return verdict.refusal(work.trigger, Statuses(self._status))
-        ends = [(self.names[task], status) for task in self._predecessors[rank] for status in self._statuses(task)]
-        return rules.refusal(work.trigger or rules.DEFAULT, ends)
+        ends = [end for task in self._predecessors[rank] for end in self._ends(task)]
+        refusal = rules.refusal(work.rule or rules.DEFAULT, ends)
+        if refusal is not None or work.trigger is None or work.condition:
+            return refusal
+        return verdict.refusal(work.trigger, Statuses(self._status))
 
-    def named_outcomes(self, trigger: str | Condition | None) -> dict[str, Outcome]:
+    def named_outcomes(self, trigger: Condition | None) -> dict[str, Outcome]:
         """How the tasks ended that a condition names."""
-        tasks = trigger.tasks if isinstance(trigger, Condition) else ()
+        tasks = () if trigger is None else trigger.tasks
         return {task: Outcome(self._status(task)) for task in tasks if isinstance(task, str)}
 
     def _status(self, task: str) -> str:
         return _OUTCOMES[self.states[self._ranks[task]]].status
 
-    def _statuses(self, rank: int) -> list[str]:
-        """How a dependency ended. A mapped task whose instances ended differently counts in each way."""
+    def _ends(self, rank: int) -> list[tuple[str, str]]:
+        """Who ended how, of a dependency. A mapped task whose instances ended differently counts once for each way."""
         fan, state = self.fans.get(rank), self.states[rank]
-        if fan is None or fan.is_too_wide or state is State.COMPLETED:
-            return [_OUTCOMES[state].status]
-        return [_OUTCOMES[one].status for one in _COUNTED if fan.counted(one)]
+        if fan is None or fan.is_too_wide or fan.counted(state) == len(fan.labels):
+            return [(self.names[rank], _OUTCOMES[state].status)]
+        firsts = [(one, fan.first_that(one)) for one in _COUNTED]
+        return [(fan.name(index), _OUTCOMES[one].status) for one, index in firsts if index is not None]
 
     def _leader_refusal(self, rank: int) -> str | None:
         """Why a task was skipped as a whole that was to follow another one item by item, or all of whose items were."""
@@ -213,11 +234,12 @@ class Ledger:
         return self._instance(id) if rank is None else rank
 
     def _instance(self, id: str) -> int | None:
-        for fan in self.fans.values():
-            if id.startswith(f"{fan.task}[") and id.endswith("]"):
-                index = self._places_in(fan).get(id[len(fan.task) + 1 : -1])
-                if index is not None:
-                    return fan.first + index
+        brackets = (place for place, sign in enumerate(id) if sign == "[") if id.endswith("]") else ()
+        for place in brackets:
+            fan = self.fans.get(self._ranks.get(id[:place], -1))
+            index = None if fan is None else self._places_in(fan).get(id[place + 1 : -1])
+            if fan is not None and index is not None:
+                return fan.first + index
         return None
 
     def _places_in(self, fan: Fan) -> Mapping[str, int]:

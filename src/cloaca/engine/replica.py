@@ -7,9 +7,10 @@ it doesn't know yet: each is taken over once.
 
 from cloaca.engine.events import Tell
 from cloaca.engine.history import History
+from cloaca.engine.outcomes import Outcomes
 from cloaca.engine.run import Run
 from cloaca.engine.view import ContextView, DeferredMapping, Overlaid
-from cloaca.wire.messages import Outcome, Slice
+from cloaca.wire.messages import Slice
 
 
 class Replica:
@@ -26,7 +27,7 @@ class Replica:
         return Slice(
             DeferredMapping(lambda: Overlaid(ContextView(self._up_to(rank), rank), tell.overlay)),
             complete=True,
-            outcomes=DeferredMapping(lambda: {**self._outcomes(rank), **tell.outcomes}),
+            outcomes=Outcomes(self._run.ledger, lambda: self._up_to(rank).ancestors(rank), tell.followed),
         )
 
     def _up_to(self, rank: int) -> History:
@@ -45,7 +46,3 @@ class Replica:
             self._history.take_over(task, self._run.history)
         known |= new
         return self._history
-
-    def _outcomes(self, rank: int) -> dict[str, Outcome]:
-        names = self._run.plan.names
-        return {names[task]: self._run.outcome(task) for task in self._up_to(rank).ancestors(rank)}

@@ -65,7 +65,6 @@ from cloaca.wire.messages import (
     Done,
     Failed,
     Lost,
-    Outcome,
     Skipped,
     Slice,
     Started,
@@ -78,8 +77,6 @@ from cloaca.wire.messages import (
 STORY_LENGTH = 10_000
 
 _IDLE = frozenset({State.WAITING, State.READY, State.BACKING_OFF})
-_RECORDED = frozenset({State.COMPLETED, State.FAILED, State.CANCELLED})
-"""How a mapped task may end that has written something: what some instances set counts, however others ended."""
 
 
 class Run:
@@ -271,14 +268,6 @@ class Run:
         entries = iter(self._log)
         return "\n".join(f"  {now:.6f} {what}" for now, task, what in zip(*[entries] * 3, strict=True) if task == rank)
 
-    def outcomes(self) -> list[Outcome]:
-        """How each task ended, by rank."""
-        return self.ledger.outcomes()
-
-    def outcome(self, rank: int) -> Outcome:
-        """How a task or an instance ended, as `context.outcome` tells it."""
-        return self.ledger.outcome(rank)
-
     def abandon(self) -> None:
         """The run was ended from outside, by a fault: it waits for no seat any more. Its attempts keep theirs."""
         self._queue.clear()
@@ -407,12 +396,22 @@ class Run:
         return ()
 
     def _answer(self, attempt: Attempt, event: Wants) -> Commands:
-        outcomes = self._sight.outcomes(attempt.rank) if event.outcomes else None
+        if event.outcomes:
+            return (Answer(attempt.number, self._told_outcomes(attempt, event), event.question),)
         if event.rest:
             found = self._sight.whole(attempt.rank)
         else:
             found = self._sight.nearby(attempt, event.keys) if event.keys else {}
-        return (Answer(attempt.number, Slice(found, event.rest, outcomes), event.question),)
+        return (Answer(attempt.number, Slice(found, event.rest), event.question),)
+
+    def _told_outcomes(self, attempt: Attempt, event: Wants) -> Slice:
+        outcomes = self._sight.outcomes(attempt.rank)
+        if event.keys:
+            return Slice({}, outcomes=outcomes.of_instances(event.keys))
+        if not event.rest:
+            return Slice({}, outcomes=dict(outcomes))
+        whole = self._sight.whole(attempt.rank)
+        return Slice(whole, complete=True, outcomes={**outcomes, **outcomes.of_instances(self.ledger)})
 
     def _complete(self, attempt: Attempt, event: Done) -> Commands:
         rank, work = attempt.rank, self._work[attempt.rank]
@@ -510,10 +509,10 @@ class Run:
                 self._well[dependent] += well
                 if self._waiting[dependent] or self.states[dependent] is not State.WAITING:
                     continue
-                trigger = self._work[dependent].trigger
+                work = self._work[dependent]
                 if dependent in self._following:
                     may_start = False
-                elif trigger is None:
+                elif work.rule is None and work.trigger is None:
                     may_start = rules.may_start(self._well[dependent])
                 else:
                     may_start = self.ledger.refusal(dependent) is None
@@ -551,10 +550,8 @@ class Run:
         if unit < self._tasks:
             return Tell(unit, diff, error, ended)
         fan = self.ledger.fan_of(unit)
-        index = unit - fan.first
-        outcomes = {above.task: self.ledger.outcome(above.first + index) for above in fan.above()}
-        name, overlay = self.ledger.name(unit), fan.overlay(index)
-        return Tell(fan.rank, diff, error, ended, name, fan.head.rank, overlay, outcomes)
+        name, overlay, followed = self.ledger.name(unit), fan.overlay(unit - fan.first), self.ledger.followed(unit)
+        return Tell(fan.rank, diff, error, ended, name, fan.head.rank, overlay, followed)
 
     def _expand(self, rank: int, event: Done) -> None:
         """From here on there are instances: of the task, and of those that follow it item by item."""
@@ -615,7 +612,7 @@ class Run:
 
     def _close_mapped(self, fan: Fan) -> None:
         rank = fan.rank
-        diff = fan.collect() if fan.state in _RECORDED else {}
+        diff = fan.collect()
         if diff or fan.state is State.COMPLETED:
             self._record(rank, {key: self._kept(payload) for key, payload in diff.items()}, fan.usage)
             if fan.state is State.COMPLETED and self._work[rank].tells_success:

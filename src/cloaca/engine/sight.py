@@ -15,10 +15,11 @@ from msgspec.structs import replace
 from cloaca.engine.fan import Fan
 from cloaca.engine.history import History
 from cloaca.engine.ledger import Ledger
+from cloaca.engine.outcomes import Outcomes
 from cloaca.engine.plan import Plan
 from cloaca.engine.telling import Told
-from cloaca.engine.view import ContextView, DeferredMapping, Overlaid
-from cloaca.wire.messages import Outcome, Slice, Usage
+from cloaca.engine.view import ContextView, Overlaid
+from cloaca.wire.messages import Slice, Usage
 
 FIRST_PREFETCH = 16
 """How many keys (or tasks without one) nearby come along with the first key that a slice lacked; doubled each time."""
@@ -84,11 +85,11 @@ class Sight:
             return fan.slice
         overlay = fan.overlay(unit - fan.first)
         if not self._is_asked:
-            outcomes = DeferredMapping(lambda: self.outcomes(unit))
-            return Slice(Overlaid(fan.slice.versions, overlay), complete=True, outcomes=outcomes)
-        read = {key: overlay[key] for key in reads if key in overlay}
+            return Slice(Overlaid(fan.slice.versions, overlay), complete=True, outcomes=self.outcomes(unit))
+        versions = fan.slice.versions
+        laid_over = {key: told for key, told in overlay.items() if key in versions or key in reads}
         names = None if fan.slice.names is None else (*fan.slice.names, *overlay)
-        return replace(fan.slice, versions={**fan.slice.versions, **read}, names=names)
+        return replace(fan.slice, versions={**versions, **laid_over}, names=names)
 
     def learn(self, task: int, usage: Usage) -> None:
         """A task had to ask for what it read. What is kept by task grows with every task: that it asks for again."""
@@ -117,7 +118,7 @@ class Sight:
 
     def _whole_slice(self, rank: int) -> Slice:
         view = ContextView(self._history, rank)
-        return Slice(view, complete=True, outcomes=DeferredMapping(lambda: self.outcomes(rank)))
+        return Slice(view, complete=True, outcomes=self.outcomes(rank))
 
     # ---- answers ---------------------------------------------------------------------------------------------------
 
@@ -139,14 +140,10 @@ class Sight:
         overlay = self._overlay(attempt.rank)
         return {key: overlay.get(key, told) for key, told in found.items()} if overlay else found
 
-    def outcomes(self, unit: int) -> dict[str, Outcome]:
+    def outcomes(self, unit: int) -> Outcomes:
         """How all ended that came before it. Of a task that it follows item by item, its own instance counts."""
-        ledger, seen_from = self._ledger, self._ledger.seen_from(unit)
-        outcomes = {self._plan.names[task]: ledger.outcome(task) for task in self._history.ancestors(seen_from)}
-        if unit < len(self._plan.names):
-            return outcomes
-        fan = ledger.fan_of(unit)
-        return outcomes | {above.task: ledger.outcome(above.first + unit - fan.first) for above in fan.above()}
+        seen_from = self._ledger.seen_from(unit)
+        return Outcomes(self._ledger, lambda: self._history.ancestors(seen_from), self._ledger.followed(unit))
 
     def _overlay(self, unit: int) -> dict[str, Told]:
         if unit < len(self._plan.names):

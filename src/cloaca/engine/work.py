@@ -17,18 +17,20 @@ GRACE_SECONDS = 2.0
 class Work(Struct, frozen=True, gc=False):
     """What a task runs: the number of its published function, and the keys that it will probably read.
 
-    `timeout`: how many seconds one attempt may take. Without a `retry` policy there is one. `trigger` is when it may
-    start, a rule by name or a condition; `None`: the default rule. `condition`: the number under which that was
-    published, where it is asked in the attempt; 0 where the run decides. `tells_success` and `tells_failure`: whether
-    the program wants to be told of attempts that end so. `each`: it is a mapped task, and runs this for each item.
-    `limit`: the name of the seats of which each attempt takes one. `prefix`: of the task's keys, in a copy.
+    `timeout`: how many seconds one attempt may take. Without a `retry` policy there is one. It starts if its
+    `rule` holds, given by name (`None`: the default one), and so does its `trigger`, if there is one. `condition`: the
+    number under which that was published, where it is asked in the attempt; 0 where the run decides. `tells_success`
+    and `tells_failure`: whether the program wants to be told of attempts that end so. `each`: it is a mapped task, and
+    runs this for each item. `limit`: the name of the seats of which each attempt takes one. `prefix`: of the task's
+    keys, in a copy.
     """
 
     function: int
     reads: tuple[str, ...]
     timeout: float | None = None
     retry: RetryPolicy | None = None
-    trigger: str | Condition | None = None
+    rule: str | None = None
+    trigger: Condition | None = None
     condition: int = 0
     tells_success: bool = False
     tells_failure: bool = False

@@ -5,6 +5,7 @@ under the item's *label*. A dict's keys come beside them, encoded one by one, un
 """
 
 import gc
+from collections import UserString
 from collections.abc import Iterable, Iterator, Mapping, Sized
 from collections.abc import Set as AbstractSet
 from types import FunctionType, ModuleType
@@ -16,8 +17,17 @@ from cloaca.wire.codec import encode, encode_each
 from cloaca.wire.frames import encodable
 
 _LONGEST = 80
-_TEXTS = (str, bytes, bytearray, memoryview)
 _NO_PARTS = (type, ModuleType, FunctionType)
+_TEXTS = (str, bytes, bytearray, memoryview, UserString)
+
+_ROWS = {
+    "pandas": "frame.to_dict('records'), or [group for _, group in frame.groupby(...)]",
+    "modin": "frame.to_dict('records'), or [group for _, group in frame.groupby(...)]",
+    "cudf": "frame.to_pandas().to_dict('records')",
+    "polars": "frame.to_dicts(), or frame.partition_by(...)",
+    "pyarrow": "table.to_pylist()",
+}
+"""What to set in place of a frame, by its package: who goes through one gets its columns, or their names."""
 
 
 class Expansion:
@@ -48,6 +58,11 @@ class Expansion:
         kind = type(collection).__name__
         if isinstance(collection, _TEXTS):
             raise TypeError(f"{self._lead}, which is a {kind}: set a list, as in [value] or value.split().")
+        rows = _rows_of(type(collection))
+        if rows is not None and hasattr(collection, "columns"):
+            raise TypeError(f"{self._lead}, which is a {kind}, of which the items are columns: set a list, {rows}.")
+        if rows is not None:
+            raise TypeError(f"{self._lead}, which is a {kind}: set a list, as in list(...), or of a frame {rows}.")
         if not isinstance(collection, Iterable) or not _is_sized(collection):
             how = f"set list(...) of the {kind}" if isinstance(collection, Iterable) else "set a list or a dict"
             raise TypeError(f"{self._lead}, which is a {kind}, of which nobody knows how many items it has: {how}.")
@@ -56,6 +71,12 @@ class Expansion:
     @property
     def _lead(self) -> str:
         return f"Task {self._task!r} runs for each item of key {self._key!r}"
+
+
+def _rows_of(kind: type) -> str | None:
+    """What to set in place of a frame, or of a column, of that class; `None` where it is neither."""
+    packages = (base.__module__.partition(".")[0] for base in kind.__mro__)
+    return next((_ROWS[package] for package in packages if package in _ROWS), None)
 
 
 def _is_sized(collection: Any) -> bool:

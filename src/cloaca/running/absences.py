@@ -4,14 +4,15 @@ A key that a failed task looked up in vain is set by a task that doesn't come be
 key that a result lacks would have been set by a task that failed or was skipped.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from difflib import get_close_matches
 from functools import cached_property
 from typing import Any, Final
 
 from cloaca.dataflow.finding import Finding, Kind
-from cloaca.dataflow.touches import touches_of
+from cloaca.dataflow.touches import keys_set, touches_of
 from cloaca.engine.run import Run
+from cloaca.engine.state import State
 from cloaca.tasks.place import place_of, shortened
 from cloaca.wire.messages import Failed, Outcome
 from cloaca.workflows.copies import SEPARATOR
@@ -48,12 +49,14 @@ class Absences:
     def _why(self, key: str | None) -> str:
         key = key if key in self._unfinished else _ANY
         setters = self._unfinished.get(key)
+        unclear = self._unclear(range(len(self._tasks))) if key is _ANY else ""
         if not setters:
-            return ""
+            return unclear
         rank, sets = setters[0], "may set it" if key is _ANY else "sets it"
         text = f"Task {self._tasks[rank].id!r}, which {sets}, {self._fate(rank)}."
         cause = self._causes[rank]
-        return text if cause is None else f"{text} Before it, task {self._tasks[cause].id!r} {self._fate(cause)}."
+        before = "" if cause is None else f"Before it, task {self._tasks[cause].id!r} {self._fate(cause)}."
+        return " ".join(filter(None, (text, before, unclear)))
 
     def _fate(self, rank: int) -> str:
         outcome = self._outcomes[rank]
@@ -152,7 +155,22 @@ class Absences:
             return self._finding("missing", key, text, rank, setter)
         return None
 
+    def _unclear(self, ranks: Iterable[int]) -> str:
+        """Of which mapped task among these no instance completed, and nobody knows what it sets; "" where of none."""
+        for rank in ranks:
+            fan, task = self._ledger.fans.get(rank), self._tasks[rank]
+            is_silent = fan is not None and not fan.counted(State.COMPLETED)
+            if is_silent and task.writes is None and keys_set(task.function) is None:
+                return (
+                    f"No instance of task {task.id!r} completed, and its code doesn't tell for certain which keys it "
+                    "sets: declare writes=[...] with all of them."
+                )
+        return ""
+
     def _unset(self, run: Run, rank: int, key: str, lead: str) -> Finding | None:
+        unclear = self._unclear(sorted(self._ancestors(rank)))
+        if unclear:
+            return self._finding("missing", key, f"{lead}. {unclear.removesuffix('.')}", rank)
         names = list(run.history.standing())[:_COMPARED]
         close = get_close_matches(key, names, 1)
         if not close:

@@ -17,9 +17,10 @@ from cloaca.engine.work import Work
 from cloaca.running.bindings import Bindings
 from cloaca.running.variables import Variables
 from cloaca.triggers.condition import Condition
+from cloaca.triggers.rules import DEFAULT
 from cloaca.wire.functions import Captured, FunctionCache, RuleOf, next_number
 from cloaca.wire.messages import Publish
-from cloaca.workflows.trigger import asked_in_attempts, trigger_of
+from cloaca.workflows.trigger import asked_in_attempts
 from cloaca.workflows.workflow import Task, Workflow
 
 
@@ -159,7 +160,8 @@ def work_of(
         reads,
         timeout,
         task.retry,
-        trigger_of(task),
+        None if task.rule == DEFAULT else task.rule,
+        task.trigger_rules,
         condition,
         tells_success=task.on_success is not None,
         tells_failure=task.on_failure is not None,

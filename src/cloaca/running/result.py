@@ -177,7 +177,7 @@ class _Tasks(Mapping[str, TaskResult]):
         ledger, unit = self._ledger, self._ledger.find(id)
         if unit is None:
             raise KeyError(_unknown(id, list(islice(ledger, _COMPARED)))) from None
-        outcome = self._outcomes[unit] if unit < len(self._outcomes) else ledger.outcome(unit)
+        outcome = self._outcomes[unit] if unit < len(self._outcomes) else ledger.outcome_in_full(unit)
         failed = ledger.error_name(unit)
         explained = tuple([found for found in self._findings if found.explains(id, outcome.error or "")])
         return TaskResult(id, outcome, ledger.attempts[unit], ledger.ends[unit], self._clock, failed, explained)
@@ -214,7 +214,7 @@ class WorkflowResult:
         self.start_time = _rfc3339(started)
         self.end_time = _rfc3339(ended)
         self.duration = ended - started
-        outcomes = run.outcomes()
+        outcomes = run.ledger.outcomes_in_full()
         self._absences = Absences(workflow, run, outcomes, working_directory())
         if any(outcome.status == "Failed" for outcome in outcomes):
             findings = (*findings, *self._absences.findings(run, findings))
@@ -327,7 +327,7 @@ def _message(
             by_status[outcome.status].append(name)
     failed = list(dict.fromkeys([*roots, *by_status["Failed"]]))
     units = [unit for name in failed[:_LISTED] for unit in run.ledger.failed(plan.rank[name], _LISTED)][:_LISTED]
-    errors = [(unit, run.ledger.name(unit), run.outcome(unit).error or "") for unit in units]
+    errors = [(unit, run.ledger.name(unit), run.ledger.outcome_in_full(unit).error or "") for unit in units]
     explained = [finding.message for _, name, error in errors for finding in findings if finding.explains(name, error)]
     lines = list(dict.fromkeys(explained))
     lines += (

@@ -18,6 +18,7 @@ from cloaca.merge.conflict import Conflict, rivals_of, shown
 from cloaca.merge.encoded import are_equal
 from cloaca.merge.rules import Rules
 from cloaca.merge.settle import Settled, settle
+from cloaca.tasks.ancestors import Ancestors
 from cloaca.tasks.declaration import Declared
 from cloaca.tasks.scope import Ask, Scope
 from cloaca.tasks.shelf import Shelf, Traffic
@@ -310,11 +311,13 @@ class Context:
     def outcome(self, task: str) -> Outcome:
         """How an ancestor of this task ended: `.status`, `.error` where it failed, `.reason` where it was skipped.
 
+        `task` is its id, or the name of an instance of a mapped task: `process[3]`, `process['north']`.
+
         Raises:
             KeyError: no ancestor of this task has that id.
         """
         if self._outcomes is None:
-            self._outcomes = self._ask((), False, True).outcomes or {}  # noqa: FBT003 - positions of Ask
+            self._outcomes = Ancestors(self._ask)
         try:
             return self._outcomes[task]
         except KeyError:

@@ -12,7 +12,7 @@ from typing import TypeVar
 from cloaca.wire.messages import Slice
 
 Ask = Callable[[tuple[str, ...], bool, bool], Slice]
-"""Asks for keys, for all the rest, for the outcomes; answers with a slice."""
+"""Asks for keys, for all the rest, for the outcomes (of these instances); answers with a slice."""
 
 Value = TypeVar("Value")
 

@@ -248,6 +248,15 @@ def _combined(how: Literal["all_of", "any_of", "none_of"], conditions: tuple[Any
 # ---- taking them apart ---------------------------------------------------------------------------------------------
 
 
+def stands_alone(condition: Condition) -> bool:
+    """Whether it stands in place of the default rule: it names tasks, or says `always`. Of values alone, it doesn't.
+
+    >>> stands_alone(context_value("score", ">", 10)), stands_alone(all_of(always(), context_value("score", ">", 10)))
+    (False, True)
+    """
+    return not all(isinstance(leaf, ContextValue) for leaf in leaves(condition))
+
+
 def leaves(condition: Condition) -> Iterator[Condition]:
     """The conditions that are no combination, from left to right."""
     if isinstance(condition, Combined):

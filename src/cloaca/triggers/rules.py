@@ -10,6 +10,7 @@ from itertools import islice
 from typing import Final, Literal, NamedTuple
 
 from cloaca import argument
+from cloaca.triggers.condition import Condition, stands_alone
 
 TriggerRule = Literal[
     "all_success",
@@ -92,6 +93,16 @@ def may_start(completed: int) -> bool:
     return completed > 0
 
 
+def beside(condition: Condition | None) -> str:
+    """The rule that has to hold beside a condition where none is named: the default one, or one that always does.
+
+    >>> from cloaca.triggers.condition import always, context_value
+    >>> beside(context_value("score", ">", 10)), beside(always())
+    ('all_done_min_one_success', 'all_done')
+    """
+    return DEFAULT if condition is None or not stands_alone(condition) else "all_done"
+
+
 def refusal(rule: str, dependencies: Sequence[tuple[str, str]]) -> str | None:
     """Why a task with that rule isn't to start, given how each of its dependencies ended; `None`: it is to start.
 
@@ -122,5 +133,7 @@ def checked_rule(what: str, name: object) -> str | None:
     """The name of a rule, or `None` where none is given. Raises `ValueError`, listing the names, for any other."""
     if name is None:
         return None
+    if isinstance(name, Condition):
+        raise ValueError(f"{what} is the name of a rule; a condition is given as task(trigger_rules={name!r}).")
     argument.choice(what, name, RULES)
     return str(name)

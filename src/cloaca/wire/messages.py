@@ -62,7 +62,7 @@ class Slice(Message, frozen=True):
     `met`: the keys that may have several versions, where they are not here; `None`: any of them may. `names`: every key
     that there may be, beside those here; `None`: that isn't told.
     `outcomes`, where present: how each ancestor ended, by task id; of a slice that isn't `complete`, those alone that
-    the task's condition names.
+    the task's condition names, or that were asked for.
     """
 
     versions: Mapping[str, tuple[Version, ...]]
@@ -269,6 +269,7 @@ class Started(Message, frozen=True, tag="started"):
 class Wants(Message, frozen=True, tag="wants"):
     """A running attempt needs what its slice lacks: some keys, all the rest, or how its ancestors ended.
 
+    Where it asks for `outcomes`, `keys` are names of instances: it is told of these, and of their siblings.
     `question` is a number that its worker gives to no other one: an alarm of the task may go off while the answer is on
     its way, and then nobody waits for that any more.
     """

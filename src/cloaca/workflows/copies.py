@@ -15,7 +15,6 @@ from cloaca.engine.passing import Passing, Source
 from cloaca.merge.named import by_task
 from cloaca.merge.rules import Home, OnConflict, Rule
 from cloaca.triggers.condition import Condition, Named, renamed
-from cloaca.triggers.rules import DEFAULT
 from cloaca.wire.frames import is_encodable
 from cloaca.workflows.workflow import Copy, Task, Workflow
 
@@ -72,13 +71,11 @@ def copied_tasks(workflow: Workflow, prefix: str) -> Iterator[Task]:
     They start by the rules that they have there, not by what the whole workflow says of tasks that have none.
     """
     for task in workflow.tasks:
-        named = task.trigger_rules is None and task.trigger_rule is None
         yield replace(
             task,
             id=prefix + task.id,
             dependencies=tuple([prefix + dependency for dependency in task.dependencies]),
             reads=None if task.reads is None else tuple([prefix + key for key in task.reads]),
-            trigger_rule=DEFAULT if named else task.trigger_rule,
             trigger_rules=None if task.trigger_rules is None else _under(prefix, task.trigger_rules),
             for_each=None if task.for_each is None else prefix + task.for_each,
             prefix=prefix + task.prefix,

@@ -12,7 +12,7 @@ from cloaca.retry import RetryPolicy
 from cloaca.tasks.annotation import described as described_annotation
 from cloaca.tasks.signature import PLAIN, Form
 from cloaca.triggers.condition import Condition, described
-from cloaca.triggers.rules import DEFAULT
+from cloaca.triggers.rules import DEFAULT, beside
 from cloaca.workflows import diagram
 from cloaca.workflows.version import version
 
@@ -23,8 +23,8 @@ class Task:
 
     `reads`: the keys that it says to read, or `None` where it doesn't say. `retry`: when it is tried again, or `None`
     where it is tried once. `timeout`: how many seconds each try may take, or `None` where it may take any time.
-    `trigger_rule`: the name of the rule by which it starts, or `trigger_rules`: the condition in its place; where both
-    are `None`, the default rule applies. `on_success` and `on_failure` are called in the program, if given, when tries
+    `trigger_rule`: the name of the rule by which it starts, `None` for the default; `trigger_rules`: the condition that
+    has to hold, too. `on_success` and `on_failure` are called in the program, if given, when tries
     of it have ended. `for_each`: the key of the items for each of which it runs, or `None` where it runs once.
     `limit`: the name of the runner's limit that it keeps to. `form`: what the function is called with. `writes`: the
     keys that it may set and remove, as its function names them, or `None` where it doesn't say. `prefix`: in a copy of
@@ -48,9 +48,14 @@ class Task:
     prefix: str = ""
 
     @property
+    def rule(self) -> str:
+        """The name of the rule that has to hold, beside its condition if it has one."""
+        return self.trigger_rule or beside(self.trigger_rules)
+
+    @property
     def has_rule(self) -> bool:
-        """Whether it says by which rule it starts, and that is another than the default."""
-        return self.trigger_rule not in (None, DEFAULT) or self.trigger_rules is not None
+        """Whether it says when it starts, and that is something else than the default."""
+        return self.rule != DEFAULT or self.trigger_rules is not None
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,11 +169,17 @@ def _triggers(tasks: Iterable[Task]) -> Iterator[tuple[str, Any]]:
             yield task.id, tuple(taken)
         if task.trigger_rules is not None:
             yield task.id, described(task.trigger_rules)
-        elif task.trigger_rule not in (None, DEFAULT):
-            yield task.id, task.trigger_rule
+        if task.rule != beside(task.trigger_rules):
+            yield task.id, task.rule
 
 
 def _rules(tasks: Iterable[Task]) -> dict[str, str]:
-    """The rules as texts, by task, where the default rule doesn't apply."""
-    rules = ((task.id, task.trigger_rules or task.trigger_rule) for task in tasks)
-    return {task: str(rule) for task, rule in rules if rule not in (None, DEFAULT)}
+    """The rules and conditions as texts, by task, where they say something else than the default."""
+    return {task.id: " and ".join(_said(task)) for task in tasks if task.has_rule}
+
+
+def _said(task: Task) -> Iterator[str]:
+    if task.rule != beside(task.trigger_rules):
+        yield task.rule
+    if task.trigger_rules is not None:
+        yield str(task.trigger_rules)
