@@ -144,6 +144,13 @@ def test_a_loop_and_a_function_that_is_called_again_are_one_place() -> None:
         telling(value)
 
 
+def test_a_builder_that_is_added_to_in_several_blocks_is_one_place() -> None:
+    builder = telling(1)
+    with builder:
+        cloaca.task(id="more")(lambda context: None)
+    assert builder.build().topological_sort() == ["tell", "more"]
+
+
 def test_a_module_that_is_reloaded_is_one_place(module: ModuleType, runner: DefaultRunner) -> None:
     importlib.reload(module)
     source = Path(module.__file__ or "")

@@ -128,6 +128,7 @@ class WorkflowBuilder:
         self._added = Added()
         self._built: Workflow | None = None
         self._has_ended = False
+        self._origin: Origin | None = None  # where its first block begins: others add to it
 
     def description(self, text: str) -> Self:
         """Set the workflow's description; returns the builder."""
@@ -342,7 +343,7 @@ class WorkflowBuilder:
     def __enter__(self) -> Self:
         self._has_ended = False
         _open_builders.set((*_open_builders.get(), self))
-        self._origin = Origin.of_caller()
+        self._origin = self._origin or Origin.of_caller()
         return self
 
     def __exit__(
@@ -352,7 +353,7 @@ class WorkflowBuilder:
         if error_type is None:
             workflow = self.build()
             told(workflow)
-            registry.register(workflow, self._origin)
+            registry.register(workflow, self._origin or Origin.of_caller())
             self._has_ended = True
 
 
