@@ -78,7 +78,7 @@ class Console:
         except BaseException:  # noqa: BLE001 - also one that ends the program: this thread isn't the program's
             if not self._has_complained:
                 self._has_complained = True
-                self._write("stderr", f"A handler of the program raised at a record.\n{traceback.format_exc()}")
+                self._write("stderr", f"A handler of the program raised at a task's record.\n{traceback.format_exc()}")
 
     def _warn(self, warned: Warned) -> None:
         """Issue it as if the task's line had been run here. Where that raises, it is shown on standard error."""
