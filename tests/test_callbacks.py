@@ -431,21 +431,26 @@ def overwriting(number: int) -> Callable[[Context], None]:
 def test_large_values_are_kept_for_callbacks_and_no_longer() -> None:
     """A chain that overwrites one value again and again: each context still has its own."""
     with DefaultRunner(workers=1, executor="processes") as runner:
+        runner.execute(chain(setting(x=1)))
+        kept = stored(runner)  # what workers are told of the program's modules
         told = Told()
         steps = [overwriting(number) for number in range(8)]
         execution = runner.start(chain(*steps, **told.callbacks))
         wait_for_the_end(execution)
         result = execution.result(PATIENCE)
-        loop = runner._loop
-        assert loop is not None
-        folders = [Path(folder) for folder in loop.storage.folders]
         assert [context["large"][0] for context in told.contexts] == [*range(8)]
         del told.contexts[:6]
         assert [context["large"][0] for context in told.contexts] == [6, 7]
         del told.contexts[:]
         assert result.final_context["large"][0] == 7
         del result, execution
-        assert [path.name for folder in folders for path in folder.iterdir() if path.name != "cloaca.lock"] == []
+        assert stored(runner) == kept
+
+
+def stored(runner: DefaultRunner) -> set[Path]:
+    loop = runner._loop
+    assert loop is not None
+    return {path for folder in loop.storage.folders for path in Path(folder).iterdir()}
 
 
 def test_a_task_that_failed_saw_a_large_value_that_is_gone_since() -> None:

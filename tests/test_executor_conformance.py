@@ -105,11 +105,11 @@ def test_functions_may_be_published_later(desk_of: DeskOf) -> None:
 
 def test_what_is_reported_stays_as_it_was_reported(desk_of: DeskOf) -> None:
     """Reports don't look into a buffer that is used again."""
-    desk = desk_of(lambda context: context.set("text", context["text"]))
+    desk = desk_of(lambda context: context.set("copy", context["text"]))
     texts = [letter * 10_000 for letter in "abcdefgh"]
     attempts = [desk.submit([0], text=text)[0] for text in texts]
     desk.collect()
-    assert [written(desk.ends[attempt])["text"] for attempt in attempts] == texts
+    assert [written(desk.ends[attempt])["copy"] for attempt in attempts] == texts
 
 
 def test_an_attempt_that_fails_tells_how(desk_of: DeskOf) -> None:

@@ -139,6 +139,15 @@ def test_two_blocks_of_one_function_are_two_places() -> None:
         both()
 
 
+def test_a_block_that_is_entered_again_goes_on_with_its_workflow() -> None:
+    builder = WorkflowBuilder("in two parts")
+    with builder:
+        cloaca.task(id="one")(lambda context: None)
+    with builder:
+        cloaca.task(id="two")(lambda context: None)
+    assert builder.build().get_roots() == ["one", "two"]
+
+
 def test_a_loop_and_a_function_that_is_called_again_are_one_place() -> None:
     for value in range(3):
         telling(value)
