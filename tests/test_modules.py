@@ -5,6 +5,7 @@ import importlib.util
 import os
 import sys
 import textwrap
+import time
 import zipfile
 from collections.abc import Callable, Iterator, Sequence
 from importlib.machinery import ModuleSpec, PathFinder
@@ -13,6 +14,7 @@ from types import CodeType, ModuleType
 from typing import Any
 
 import cloudpickle
+import psutil
 import pytest
 from tests.support import pipe, run
 
@@ -357,6 +359,26 @@ def test_what_is_installed_isn_t_sent() -> None:
 )
 def test_a_module_that_is_as_its_file_says_travels_by_name(make_module: MakeModule, source: str) -> None:
     assert by_reference(make_module("cloaca_as_it_is", source))
+
+
+def test_a_profiler_s_functions_don_t_count_as_a_change(
+    make_module: MakeModule, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    module: Any = make_module("cloaca_profiled", "def f(): pass")
+    module.f.__code__ = module.f.__code__.replace(co_stacksize=50, co_consts=(1,))
+    monkeypatch.setattr(psutil.Process, "create_time", lambda _: time.time() + 1000)
+    assert by_reference(module.f)
+
+
+def test_looking_at_modules_loads_none(tmp_path: Path) -> None:
+    (tmp_path / "late.py").write_text("raise AssertionError")
+    spec = importlib.util.spec_from_file_location("cloaca_late", tmp_path / "late.py")
+    assert spec is not None
+    assert spec.loader is not None
+    spec.loader = importlib.util.LazyLoader(spec.loader)
+    module = sys.modules["cloaca_late"] = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    assert "cloaca_late" not in LoadedModules().now()
 
 
 # ---- functions that modules make ------------------------------------------------------------------------------------

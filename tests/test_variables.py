@@ -238,6 +238,32 @@ def test_what_a_task_leaves_in_a_module_stays_until_something_else_is_set(
     assert list(runner.map(module.f, [5])) == [2]
 
 
+def test_objects_with_slots_and_records(runner: cloaca.DefaultRunner, make_module: MakeModule) -> None:
+    module = make_module(
+        "cloaca_slots",
+        "import dataclasses, msgspec, typing\n@dataclasses.dataclass(slots=True)\nclass A:\n x: int = 1\n"
+        "class B(msgspec.Struct):\n x: int = 1\nclass C(typing.NamedTuple):\n x: int = 1\n"
+        "a, b, c = A(), B(), C()\ndef f(_): return a.x, b.x, c.x",
+    )
+    module.a.x = module.b.x = 2
+    module.c = module.C(2)
+    assert list(runner.map(module.f, [0])) == [(2, 2, 2)]
+
+
+def test_a_long_way_through_functions_and_a_large_graph_of_objects(make_module: MakeModule) -> None:
+    module = make_module(
+        "cloaca_long",
+        "VALUE = 1\nclass Node: pass\ndef f0(): return VALUE\n"
+        + "".join(f"def f{n}(): return f{n - 1}()\n" for n in range(1, 3000))
+        + "FIRST = last = Node()\nfor _ in range(20_000):\n last.next = Node()\n last = last.next\nlast.next = FIRST\n"
+        "def task(context): return f2999(), FIRST",
+    )
+    module.VALUE = 2
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert {*Variables([("Task 't'", module.task)]).contents()["cloaca_long"]} == {"VALUE"}
+
+
 # ---- what isn't carried ---------------------------------------------------------------------------------------------
 
 
@@ -290,6 +316,17 @@ def test_an_object_that_can_be_sent_goes_where_the_code_says_that_there_was_none
 ) -> None:
     settings.CLIENT = cloaca.RetryPolicy()
     assert outcome(runner, lambda context: context.set("x", type(settings.CLIENT).__name__)) == "RetryPolicy"
+
+
+def test_a_text_in_the_code_is_no_name(settings: Any) -> None:
+    settings.CLIENT = memoryview(b"")
+
+    def task(context: cloaca.Context) -> None:
+        context["CLIENT"] = settings.RATE
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert Variables([("Task 't'", task)]).now() is None
 
 
 def test_nothing_is_published_anew_where_nothing_has_changed(settings: Any, steps: Any) -> None:

@@ -1,10 +1,11 @@
 """Reach: what of the user's own modules the code of functions leads to, across modules.
 
-Followed are the globals that a function names and what it holds for itself, the attributes that it may ask of a module
-(every name and every text in its code counts), and the members of classes.
+Followed are the globals that a function names and what it holds for itself, the attributes that it names of modules,
+the members of classes, and what is in objects and short collections.
 """
 
 import sys
+from collections import deque
 from collections.abc import Iterable, Mapping, Sized
 from enum import Enum
 from functools import _lru_cache_wrapper, lru_cache, partial
@@ -20,11 +21,18 @@ Place = tuple[str, str]
 """The name of a module, and the way to a variable in it: `RATE`, `Config.rate`."""
 
 SHORT = 100
-"""How many members of a list or dict are followed at most."""
+"""How many members of a collection are followed at most."""
+
+MANY = 10_000
+"""How much is met until objects aren't followed any more: they are data then."""
 
 _MOCKS = "unittest.mock"
-_ANY_NAME = frozenset({"__dict__", "getattr", "vars"})
+_ASKS = frozenset({"__dict__", "getattr", "vars"})
 """Code that has one of these may ask a module for any attribute."""
+
+_COLLECTIONS = frozenset({dict, list, set, tuple})
+_IMPORTS = frozenset({"__import__", "import_module"})
+"""Code that has one of these may name modules in its texts."""
 
 
 class Reach:
@@ -32,13 +40,16 @@ class Reach:
 
     def __init__(self, functions: Iterable[object]) -> None:
         self.found: dict[Place, Any] = {}
+        self._waiting: deque[tuple[object, frozenset[str]]] = deque()
+        self._met: dict[Any, object] = {}  # keeps what it has met alive, so that an `id` means one thing
         self._looked_up: list[tuple[Mapping[str, Any], str, object]] = []
         self._sizes: list[tuple[Sized, int]] = []
         self._codes: list[tuple[FunctionType, CodeType]] = []
-        self._met: dict[Any, object] = {}  # keeps what it has met alive, so that an `id` means one thing
         self._modules = len(sys.modules)
         for function in functions:
-            self._follow(function)
+            self._follow(function, frozenset())
+            while self._waiting:
+                self._follow(*self._waiting.popleft())
 
     def stands(self) -> bool:
         """Whether all that was met still is the very same."""
@@ -49,25 +60,12 @@ class Reach:
             and all(function.__code__ is code for function, code in self._codes)
         )
 
-    def _follow(self, value: object) -> None:
-        match value:
-            case FunctionType():
-                self._function(value)
-            case type():
-                self._class(value)
-            case list() | tuple() | dict() if len(value) > SHORT or not self._is_new(id(value), value):
-                return
-            case list() | dict():
-                self._sizes.append((value, len(value)))
-                self._each(*_parts(value))
-            case _ if type(value) not in ATOMS:
-                self._each(*_parts(value))
-            case _:
-                return
-
-    def _each(self, *values: object) -> None:
+    def _meet(self, values: Iterable[object], names: frozenset[str] = frozenset()) -> None:
+        """Follow what wasn't met before. `names` are those that a module may be asked for."""
         for value in values:
-            self._follow(value)
+            key = (id(value), names) if isinstance(value, ModuleType) else id(value)
+            if type(value) not in ATOMS and self._is_new(key, value):
+                self._waiting.append((value, names))
 
     def _is_new(self, key: Any, value: object) -> bool:
         if key in self._met:
@@ -75,58 +73,77 @@ class Reach:
         self._met[key] = value
         return True
 
+    def _follow(self, value: object, names: frozenset[str]) -> None:
+        match value:
+            case FunctionType():
+                self._function(value)
+            case type():
+                self._class(value)
+            case ModuleType():
+                self._module(value, names)
+            case list() | tuple() | dict() if len(value) > SHORT:
+                return
+            case list() | dict():
+                self._sizes.append((value, len(value)))
+                self._meet(_parts(value))
+            case _:
+                self._meet(_parts(value) if len(self._met) < MANY else ())
+
     def _function(self, function: FunctionType) -> None:
         code, variables = function.__code__, function.__globals__
         names = _names(code)
-        for one in (*held(function), *vars(function).values()):
-            self._named(None, "", one, names)
+        self._meet((*held(function), *vars(function).values()), names)
         if not _is_followed(function) or not self._is_new((id(code), id(variables)), function):
             return
         self._codes.append((function, code))
         home = sys.modules.get(variables.get("__name__", ""))
         is_home = home is not None and vars(home) is variables and is_given(home)
         for name in global_names(code):
-            self._named(home if is_home else None, name, self._look_up(variables, name), names)
-        for name in names & sys.modules.keys():
-            self._module(sys.modules[name], names)
+            self._variable(home if is_home else None, name, self._look_up(variables, name), names)
+        self._meet([sys.modules[name] for name in names & sys.modules.keys()], names)
 
     def _look_up(self, variables: Mapping[str, Any], name: str) -> Any:
         value = variables.get(name, ABSENT)
         self._looked_up.append((variables, name, value))
         return value
 
-    def _named(self, home: ModuleType | None, name: str, value: object, names: frozenset[str]) -> None:
-        if isinstance(value, ModuleType):
-            self._module(value, names)
-            return
-        self._follow(value)
-        if home is not None and value is not ABSENT:
+    def _variable(self, home: ModuleType | None, name: str, value: object, names: frozenset[str]) -> None:
+        self._meet((value,), names)
+        if home is not None and value is not ABSENT and not isinstance(value, ModuleType):
             self.found[home.__name__, name] = value
 
     def _module(self, module: ModuleType, names: frozenset[str]) -> None:
-        if not is_importable(module) or not self._is_new((id(module), names), module):
-            return
         variables = vars(module)
-        if not is_given(module):
+        if is_given(module):
+            self._sizes.append((variables, len(variables)))
+            for name in _asked(variables, names):
+                self._variable(module, name, self._look_up(variables, name), names)
+        elif is_importable(module):
             asked = {name: self._look_up(variables, name) for name in names & variables.keys()}
             self.found |= {(module.__name__, name): value for name, value in asked.items() if _is_stand_in(value)}
-            return
-        self._sizes.append((variables, len(variables)))
-        for name in variables.keys() if names & _ANY_NAME else names & variables.keys():
-            if not _is_special(name):
-                self._named(module, name, self._look_up(variables, name), names)
 
     def _class(self, cls: type) -> None:
-        if not is_of_the_program(cls) or not self._is_new(id(cls), cls):
+        if not is_of_the_program(cls):
             return
         members, is_at_home = vars(cls), by_reference(cls) and not issubclass(cls, Enum)
         self._sizes.append((members, len(members)))
         for name in [*members]:
             value = self._look_up(members, name)
-            self._follow(value)
+            self._meet((value,))
             if is_at_home and not _is_special(name):
                 self.found[cls.__module__, f"{cls.__qualname__}.{name}"] = value
-        self._each(*cls.__bases__)
+        self._meet(cls.__bases__)
+
+
+def _asked(variables: Mapping[str, object], names: frozenset[str]) -> list[str]:
+    """Which variables of a module code may ask for that has these names."""
+    may_be_any = not names.isdisjoint(_ASKS)
+    named = [
+        name
+        for name, value in [*variables.items()]
+        if name in names or (may_be_any and (type(value) in ATOMS or type(value) in _COLLECTIONS))
+    ]
+    return [name for name in named if not _is_special(name)]
 
 
 def is_of_the_program(cls: type) -> bool:
@@ -187,7 +204,8 @@ def _is_special(name: str) -> bool:
 
 @lru_cache(maxsize=4096)
 def _names(code: CodeType) -> frozenset[str]:
-    """All names and texts in the code, and in code inside it."""
+    """All names in the code, and in code inside it; texts too where they may be those of modules."""
     inner = [_names(constant) for constant in code.co_consts if isinstance(constant, CodeType)]
+    names = frozenset(code.co_names).union(*inner)
     texts = [constant for constant in code.co_consts if isinstance(constant, str)]
-    return frozenset(code.co_names).union(texts, *inner)
+    return names if names.isdisjoint(_IMPORTS) else names.union(texts)

@@ -12,6 +12,7 @@ Roads not taken: to send what has changed since a module was imported. Most is s
 keeps what was there before.
 """
 
+import copyreg
 import dis
 import marshal
 import pickle
@@ -166,8 +167,15 @@ def _parts(value: Any) -> Collection[object] | None:
     if isinstance(value, FunctionType | type | Enum | range) or kind.__module__.partition(".")[0] in _OF_VALUES:
         return ()
     if kind is SimpleNamespace or kind.__module__ == "argparse" or is_of_the_program(kind):
-        return tuple(vars(value).values()) if hasattr(value, "__dict__") else None
+        return _attributes(value)
     return None
+
+
+def _attributes(value: Any) -> tuple[object, ...]:
+    """The values of an object's attributes, those in slots as well."""
+    slots: list[str] = vars(copyreg)["_slotnames"](type(value))
+    named = [*slots, *getattr(value, "__struct_fields__", ())]
+    return (*getattr(value, "__dict__", {}).values(), *[getattr(value, name) for name in named if hasattr(value, name)])
 
 
 @lru_cache(maxsize=256)

@@ -57,9 +57,9 @@ class _Known:
     is_importable: bool
     given: LoadedModule | None = None
 
-    def is_of(self, module: object) -> bool:
+    def is_of(self, module: ModuleType | None) -> bool:
         """Whether that still is the module, and it wasn't loaded anew: that makes a new spec."""
-        return id(module) == self.identity and getattr(module, "__spec__", None) is self.spec
+        return id(module) == self.identity and module is not None and vars(module).get("__spec__") is self.spec
 
 
 _known: dict[str, _Known] = {}
@@ -75,7 +75,7 @@ def home_of(value: object, name: str | None = None) -> tuple[ModuleType, str] | 
     """
     module: str | None = getattr(value, "__module__", None)
     if module is not None and module not in sys.modules and module.partition(".")[0] in sys.modules:
-        with suppress(ImportError):
+        with suppress(Exception):  # whatever its code raises, it can't be imported
             import_module(module)
     found: Any = cloudpickle._lookup_module_and_qualname(value, name)
     return found if found is not None and is_importable(found[0]) else None
@@ -140,10 +140,10 @@ class LoadedModules:
 
 
 def _is_module(name: str, value: object) -> bool:
-    """Whether it is a module, and not one that stands under a second name."""
-    if not isinstance(value, ModuleType) or name in SCRIPTS:
+    """Whether it is a module, and not one that stands under a second name, or would only be loaded by looking at it."""
+    if not isinstance(value, ModuleType) or type(value).__getattribute__ is not ModuleType.__getattribute__:
         return False
-    return getattr(getattr(value, "__spec__", None), "name", name) == name
+    return name not in SCRIPTS and getattr(vars(value).get("__spec__"), "name", name) == name
 
 
 def _with_places(given: dict[str, LoadedModule]) -> dict[str, LoadedModule]:
@@ -164,19 +164,19 @@ def _parents(name: str) -> Iterator[str]:
 def _about(name: str, module: ModuleType) -> _Known:
     known = _known.get(name)
     if known is None or not known.is_of(module):
-        known = _known[name] = _Known(id(module), getattr(module, "__spec__", None), *_found_out(name, module))
+        known = _known[name] = _Known(id(module), vars(module).get("__spec__"), *_found_out(name, module))
     return known
 
 
 def _found_out(name: str, module: ModuleType) -> tuple[bool, LoadedModule | None]:
     """Whether the module is importable, and what workers are given of it."""
-    file: str | None = getattr(module, "__file__", None)
-    loader: Any = getattr(getattr(module, "__spec__", None), "loader", None)
+    file: str | None = vars(module).get("__file__")
+    loader: Any = getattr(vars(module).get("__spec__"), "loader", None)
     if not _is_own(name, module) or hasattr(loader, "archive"):  # a zip file on `sys.path`
         return True, None
     if not all(parent in sys.modules for parent in _parents(name)):
         return False, None  # pickle itself imports them, here
-    path = tuple(module.__path__) if hasattr(module, "__path__") else None
+    path = tuple(module.__path__) if "__path__" in vars(module) else None
     if file is None and path is not None:
         return True, LoadedModule(None, path, b"")
     is_compared = hasattr(loader, "get_code")
@@ -190,7 +190,7 @@ def _found_out(name: str, module: ModuleType) -> tuple[bool, LoadedModule | None
         return False, LoadedModule(file, path, None)
     if code is None:
         return True, None  # native code
-    if is_compared and not _runs(module, code):
+    if is_compared and not _runs(module, code) and _may_be_changed(file):
         return False, LoadedModule(file, path, None)
     return True, LoadedModule(file, path, marshal.dumps(code))
 
@@ -200,10 +200,11 @@ def _is_own(name: str, module: ModuleType) -> bool:
     top = name.partition(".")[0]
     if top == __name__.partition(".")[0]:
         return False
-    places = [module.__file__] if getattr(module, "__file__", None) else [*getattr(module, "__path__", ())]
+    file = vars(module).get("__file__")
+    places = [file] if file else [*vars(module).get("__path__", ())]
     if places:
         return not all(_is_installed(str(place)) for place in places)
-    if getattr(getattr(module, "__spec__", None), "origin", None) in ("built-in", "frozen"):
+    if getattr(vars(module).get("__spec__"), "origin", None) in ("built-in", "frozen"):
         return False
     package = sys.modules.get(top)
     return package is None or package is module or _is_own(top, package)
@@ -219,6 +220,15 @@ def _runs(module: ModuleType, code: CodeType) -> bool:
     names = {one.co_qualname for one in codes}
     own = {one.__code__ for one in _functions_of(module) if one.__code__.co_filename == code.co_filename}
     return all(one in codes for one in own if one.co_qualname in names)
+
+
+def _may_be_changed(file: str | None) -> bool:
+    """Whether a file may have been changed in this program's time. Functions alone may be, as by a profiler."""
+    from pathlib import Path
+
+    import psutil  # asked rarely, and workers need neither
+
+    return file is None or not Path(file).exists() or Path(file).stat().st_ctime >= psutil.Process().create_time()
 
 
 def _codes_in(code: CodeType) -> Iterator[CodeType]:
