@@ -121,6 +121,7 @@ def test_a_place_that_was_added_to_a_package(
     (tmp_path / "more").mkdir()
     (tmp_path / "more" / "added.py").write_text("def task(context): context['x'] = 6")
     package: Any = at_path(tmp_path / "cloaca_package" / "__init__.py", "", "cloaca_package")
+    assert list(runner.map(lambda _: package.__name__, [0])) == ["cloaca_package"]
     package.__path__.append(str(tmp_path / "more"))
     added: Any = importlib.import_module("cloaca_package.added")
     assert outcome(runner, added.task) == 6
@@ -300,6 +301,35 @@ def test_after_a_reload_the_same_runner_runs_the_new_code(
             importlib.reload(module)
         assert list(runner.map(lambda _: module.f(), range(3), chunksize=1)) == [number] * 3
         assert list(runner.map(between.g, range(3), chunksize=1)) == [number] * 3
+
+
+def test_functions_that_were_changed_in_place_as_the_file_was(
+    runner: cloaca.DefaultRunner, make_module: MakeModule
+) -> None:
+    """As `%autoreload` does it from IPython 9 on."""
+    module: Any = make_module("cloaca_patched", "RATE = 1\ndef f(): return RATE")
+    between: Any = make_module("cloaca_using", "from cloaca_patched import f\ndef g(_): return f()")
+    assert list(runner.map(between.g, [0])) == [1]
+    source = "RATE = 1\ndef f(): return RATE + 1000"
+    changed(module, source)
+    namespace: dict[str, Any] = {}
+    exec(source, namespace)
+    module.f.__code__ = namespace["f"].__code__
+    assert (module.f(), list(runner.map(between.g, [0]))) == (1001, [1001])
+    assert list(runner.map(lambda _: module.f(), [0])) == [1001]
+
+
+def test_what_is_installed_into_a_folder_isn_t_the_user_s_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "cloaca_vendored").mkdir()
+    for file in ("cloaca_vendored/__init__.py", "cloaca_single.py", "cloaca_mine.py"):
+        (tmp_path / file).write_text("")
+    (tmp_path / "vendored-1.0.dist-info").mkdir()
+    (tmp_path / "vendored-1.0.dist-info" / "RECORD").write_text("cloaca_vendored/__init__.py,,\ncloaca_single.py,,\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    for name in ("cloaca_vendored", "cloaca_single", "cloaca_mine"):
+        importlib.import_module(name)
+    given = LoadedModules().now()
+    assert [name for name in given if name.startswith(("cloaca_v", "cloaca_s", "cloaca_m"))] == ["cloaca_mine"]
 
 
 def test_a_reload_while_something_runs_is_said(

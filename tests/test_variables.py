@@ -1,5 +1,6 @@
 """What the program has set in its own modules is what tasks find; other things that can't be sent are told of."""
 
+import importlib
 import sys
 import warnings
 from argparse import Namespace
@@ -262,6 +263,27 @@ def test_a_long_way_through_functions_and_a_large_graph_of_objects(make_module: 
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         assert {*Variables([("Task 't'", module.task)]).contents()["cloaca_long"]} == {"VALUE"}
+
+
+def test_packages_whose_modules_import_each_other(
+    runner: cloaca.DefaultRunner, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "cloaca_cyclic"
+    folder.mkdir()
+    (folder / "__init__.py").write_text("from .options import HOOK, RATE\ndef hook(): return 1\nfrom .work import task")
+    (folder / "options.py").write_text("HOOK = None\nRATE = 1")
+    (folder / "work.py").write_text(
+        "from . import options\ndef at_first(rate=options.RATE): return rate\n"
+        "def task(context): context['x'] = options.HOOK(), options.RATE, at_first()"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    package: Any = importlib.import_module("cloaca_cyclic")
+    try:
+        package.options.HOOK, package.options.RATE = package.hook, 2
+        assert outcome(runner, package.task) == (1, 2, 1)
+    finally:
+        for name in [name for name in sys.modules if name.startswith("cloaca_cyclic")]:
+            del sys.modules[name]
 
 
 # ---- what isn't carried ---------------------------------------------------------------------------------------------

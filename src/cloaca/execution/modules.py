@@ -18,11 +18,12 @@ _decode = msgpack.Decoder(dict[str, LoadedModule]).decode
 class ProgramFinder:
     """A finder that goes before all others, and finds what the program has loaded.
 
-    `on_import` is called with each module that was imported so.
+    `on_import` is called when a module was imported so, with all that it imports itself.
     """
 
-    def __init__(self, on_import: Callable[[ModuleType], object]) -> None:
+    def __init__(self, on_import: Callable[[], object]) -> None:
         self._on_import = on_import
+        self._importing: list[str] = []
         self._payload = b""
         self._given: Mapping[str, LoadedModule] = {}
 
@@ -44,26 +45,35 @@ class ProgramFinder:
             return None
         if given.code is None:
             raise ModuleChangedError(fullname, given.file)
-        loader = _Loader(fullname, given.file, given.code, self._on_import) if given.code else None
+        loader = _Loader(fullname, given.file, given.code, self) if given.code else None
         spec = ModuleSpec(fullname, loader, origin=given.file, is_package=given.path is not None)
         spec.has_location = given.file is not None
         if given.path is not None:
             spec.submodule_search_locations = list(given.path)
         return spec
 
+    def execute(self, module: ModuleType, load: Callable[[ModuleType], object]) -> None:
+        """Let a module be loaded. Only the outermost one is through when it is."""
+        self._importing.append(module.__name__)
+        try:
+            load(module)
+        finally:
+            self._importing.remove(module.__name__)
+        if not self._importing:
+            self._on_import()
+
 
 class _Loader(SourceFileLoader):
     """Loads as if from the file, but for the code."""
 
-    def __init__(self, name: str, file: str | None, code: bytes, on_import: Callable[[ModuleType], object]) -> None:
+    def __init__(self, name: str, file: str | None, code: bytes, finder: ProgramFinder) -> None:
         super().__init__(name, file or f"<{name}>")
         self._code = code
-        self._on_import = on_import
+        self._finder = finder
 
     def get_code(self, fullname: str) -> CodeType:  # noqa: ARG002 - there is one
         code: CodeType = marshal.loads(self._code)  # noqa: S302 - from the program itself, which sends functions too
         return code
 
     def exec_module(self, module: ModuleType) -> None:
-        super().exec_module(module)
-        self._on_import(module)
+        self._finder.execute(module, super().exec_module)

@@ -39,12 +39,15 @@ class Variables:
         for place in [*{**self._set, **self._replaced}]:
             if place not in self._set or self._wants(place) != self._set[place]:
                 self._put_back(place)
-        for module in wanted.keys() & sys.modules.keys():
-            self.imported(sys.modules[module])
+        self.complete()
 
-    def imported(self, module: ModuleType) -> None:
-        """A module is there: give it what it is to have."""
-        for path, payload in self._wanted.get(module.__name__, {}).items():
+    def complete(self) -> None:
+        """Modules have been imported: give them what they are to have."""
+        for name in self._wanted.keys() & sys.modules.keys():
+            self._complete(sys.modules[name])
+
+    def _complete(self, module: ModuleType) -> None:
+        for path, payload in self._wanted[module.__name__].items():
             place = module.__name__, path
             if self._set.get(place) == payload:
                 continue

@@ -116,7 +116,7 @@ class Worker:
         self._kind = context_kind()
         self._leftovers = Leftovers()
         self._wanted = NONE
-        self._modules = ProgramFinder(variables.of_process().imported)
+        self._modules = ProgramFinder(variables.of_process().complete)
         self._is_cut_off = False
         os.register_at_fork(after_in_child=self._lose_socket)
 

@@ -5,8 +5,8 @@ files that are edited, deployed anew, or loaded from a path that no finder knows
 that the program has loaded, and runs that. So it never meets another version, and needs no finder for them.
 
 The code is asked of each module's own loader when a module is first met, and kept from then on. That it is the code
-that the program runs shows in the functions that the module holds. `importlib.reload` gives a module a new spec, by
-which a reload is noticed.
+that the program runs shows in the functions that the module holds. A reload shows in a new spec, or (as `%autoreload`
+may change functions in place) in a file that is another one and functions that have other code.
 
 What can't be had by importing travels by value: what is defined in the script itself, in a module without code
 (`types.ModuleType(name)`) or whose file was changed before it was met, and where
@@ -18,10 +18,11 @@ import os
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
-from functools import _lru_cache_wrapper
+from dataclasses import dataclass, replace
+from functools import _lru_cache_wrapper, lru_cache
 from importlib import import_module
 from importlib.machinery import SourceFileLoader
+from pathlib import Path
 from types import CodeType, FunctionType, MethodType, ModuleType
 from typing import Any
 
@@ -56,10 +57,14 @@ class _Known:
     spec: object
     is_importable: bool
     given: LoadedModule | None = None
+    stamp: tuple[int, int] | None = None
+    codes: tuple[CodeType, ...] = ()
 
     def is_of(self, module: ModuleType | None) -> bool:
-        """Whether that still is the module, and it wasn't loaded anew: that makes a new spec."""
-        return id(module) == self.identity and module is not None and vars(module).get("__spec__") is self.spec
+        """Whether that still is the module, and it wasn't loaded anew: that makes a new spec. A path may grow."""
+        if module is None or id(module) != self.identity or vars(module).get("__spec__") is not self.spec:
+            return False
+        return self.given is None or self.given.path is None or self.given.path == tuple(module.__path__)
 
 
 _known: dict[str, _Known] = {}
@@ -73,8 +78,8 @@ def home_of(value: object, name: str | None = None) -> tuple[ModuleType, str] | 
 
     A submodule that its package loads when it is first asked for is loaded, as pickle would.
     """
-    module: str | None = getattr(value, "__module__", None)
-    if module is not None and module not in sys.modules and module.partition(".")[0] in sys.modules:
+    module: object = getattr(value, "__module__", None)
+    if isinstance(module, str) and module not in sys.modules and module.partition(".")[0] in sys.modules:
         with suppress(Exception):  # whatever its code raises, it can't be imported
             import_module(module)
     found: Any = cloudpickle._lookup_module_and_qualname(value, name)
@@ -131,12 +136,27 @@ class LoadedModules:
     def now(self) -> Mapping[str, LoadedModule]:
         """What workers are to be given, by name. The very same object as before if nothing was loaded or reloaded."""
         newest = len(sys.modules), next(reversed(sys.modules))
-        if newest != self._newest or not all(known.is_of(sys.modules.get(name)) for name, known in self._met):
+        if newest != self._newest or not all(_is_as_it_was(name, known) for name, known in self._met):
             self._newest = newest
-            self._met = [(name, _about(name, one)) for name, one in sys.modules.copy().items() if _is_module(name, one)]
-            self._met = [(name, known) for name, known in self._met if known.given is not None]
-            self._given = _with_places({name: known.given for name, known in self._met if known.given is not None})
+            loaded = [(name, one) for name, one in sys.modules.copy().items() if _is_module(name, one)]
+            self._met = [(name, known) for name, one in loaded if (known := _renewed(name, one)).given is not None]
+            given = _with_places({name: known.given for name, known in self._met if known.given is not None})
+            self._given = self._given if given == self._given else given
         return self._given
+
+
+def _is_as_it_was(name: str, known: _Known) -> bool:
+    module = sys.modules.get(name)
+    return module is not None and known.is_of(module) and known.stamp == _stamp(module)
+
+
+def _renewed(name: str, module: ModuleType) -> _Known:
+    """What is known of a module, after a look at its file: functions may have been changed in place to be like that."""
+    known = _about(name, module)
+    if known.given is not None and known.stamp != (stamp := _stamp(module)):
+        is_same = known.codes == _codes_of(module)
+        known = _known[name] = replace(known, stamp=stamp) if is_same else _looked_at(name, module)
+    return known
 
 
 def _is_module(name: str, value: object) -> bool:
@@ -164,8 +184,26 @@ def _parents(name: str) -> Iterator[str]:
 def _about(name: str, module: ModuleType) -> _Known:
     known = _known.get(name)
     if known is None or not known.is_of(module):
-        known = _known[name] = _Known(id(module), vars(module).get("__spec__"), *_found_out(name, module))
+        known = _known[name] = _looked_at(name, module)
     return known
+
+
+def _looked_at(name: str, module: ModuleType) -> _Known:
+    stamp = _stamp(module)
+    is_importable, given = _found_out(name, module)
+    codes = () if given is None else _codes_of(module)
+    return _Known(
+        id(module), vars(module).get("__spec__"), is_importable, given, None if given is None else stamp, codes
+    )
+
+
+def _stamp(module: ModuleType) -> tuple[int, int] | None:
+    """What tells whether the module's file is another one."""
+    try:
+        found = os.stat(vars(module).get("__file__") or "")  # noqa: PTH116 - for each module and execution
+    except OSError:
+        return None
+    return found.st_mtime_ns, found.st_size
 
 
 def _found_out(name: str, module: ModuleType) -> tuple[bool, LoadedModule | None]:
@@ -203,29 +241,39 @@ def _is_own(name: str, module: ModuleType) -> bool:
     file = vars(module).get("__file__")
     places = [file] if file else [*vars(module).get("__path__", ())]
     if places:
-        return not all(_is_installed(str(place)) for place in places)
+        return not all(_is_installed(str(place), name) for place in places)
     if getattr(vars(module).get("__spec__"), "origin", None) in ("built-in", "frozen"):
         return False
     package = sys.modules.get(top)
     return package is None or package is module or _is_own(top, package)
 
 
-def _is_installed(place: str) -> bool:
-    return place.startswith(_OF_PYTHON) or any(name in place for name in _INSTALLED)
+def _is_installed(place: str, name: str) -> bool:
+    if place.startswith(_OF_PYTHON) or any(folder in place for folder in _INSTALLED):
+        return True
+    top = name.partition(".")[0]
+    folder = place.rpartition(f"{os.sep}{top}")[0]
+    return top in _distributed(folder)
+
+
+@lru_cache
+def _distributed(folder: str) -> frozenset[str]:
+    """What `pip install --target` and the like have put into a folder, by what is recorded there."""
+    records = Path(folder).glob("*.dist-info/RECORD") if folder else ()
+    lines = [line for record in records for line in record.read_text(encoding="utf-8", errors="replace").splitlines()]
+    return frozenset(line.partition(",")[0].partition("/")[0].removesuffix(".py") for line in lines)
 
 
 def _runs(module: ModuleType, code: CodeType) -> bool:
     """Whether the module's functions are those of the code. Functions that the code doesn't have say nothing."""
     codes = set(_codes_in(code))
     names = {one.co_qualname for one in codes}
-    own = {one.__code__ for one in _functions_of(module) if one.__code__.co_filename == code.co_filename}
+    own = {one for one in _codes_of(module) if one.co_filename == code.co_filename}
     return all(one in codes for one in own if one.co_qualname in names)
 
 
 def _may_be_changed(file: str | None) -> bool:
     """Whether a file may have been changed in this program's time. Functions alone may be, as by a profiler."""
-    from pathlib import Path
-
     import psutil  # asked rarely, and workers need neither
 
     return file is None or not Path(file).exists() or Path(file).stat().st_ctime >= psutil.Process().create_time()
@@ -236,6 +284,11 @@ def _codes_in(code: CodeType) -> Iterator[CodeType]:
     for constant in code.co_consts:
         if isinstance(constant, CodeType):
             yield from _codes_in(constant)
+
+
+def _codes_of(module: ModuleType) -> tuple[CodeType, ...]:
+    """Those of its functions."""
+    return tuple([function.__code__ for function in _functions_of(module)])
 
 
 def _functions_of(module: ModuleType) -> Iterator[FunctionType]:
