@@ -18,13 +18,21 @@ _F_SETSIG = 10  # of Linux; the fcntl module doesn't name it before Python 3.13
 def follow(descriptor: int) -> None:
     """Tie this process to the writing end of the pipe whose reading end is `descriptor`."""
     os.set_inheritable(descriptor, False)  # noqa: FBT003 - the argument's only form
-    if sys.platform == "linux":
-        fcntl.fcntl(descriptor, fcntl.F_SETOWN, -os.getpgrp())  # what the tasks started goes along
-        fcntl.fcntl(descriptor, _F_SETSIG, signal.SIGKILL)
-        fcntl.fcntl(descriptor, fcntl.F_SETFL, fcntl.fcntl(descriptor, fcntl.F_GETFL) | os.O_ASYNC | os.O_NONBLOCK)
+    if sys.platform == "linux" and _is_signalled(descriptor):
         _leave_if_gone(descriptor)
     else:
         Thread(target=_watch, args=(descriptor,), daemon=True, name="cloaca life-line").start()
+
+
+def _is_signalled(descriptor: int) -> bool:
+    """Ask the kernel for the signal; some sandboxes know nothing of it."""
+    try:
+        fcntl.fcntl(descriptor, fcntl.F_SETOWN, -os.getpgrp())  # what the tasks started goes along
+        fcntl.fcntl(descriptor, _F_SETSIG, signal.SIGKILL)
+        fcntl.fcntl(descriptor, fcntl.F_SETFL, fcntl.fcntl(descriptor, fcntl.F_GETFL) | os.O_ASYNC | os.O_NONBLOCK)
+    except OSError:
+        return False
+    return True
 
 
 def _leave_if_gone(descriptor: int) -> None:
@@ -38,4 +46,4 @@ def _leave_if_gone(descriptor: int) -> None:
 
 def _watch(descriptor: int) -> None:
     os.read(descriptor, 1)
-    os.kill(os.getpid(), signal.SIGKILL)
+    os.killpg(os.getpgrp(), signal.SIGKILL)

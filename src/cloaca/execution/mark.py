@@ -6,7 +6,6 @@ worker, as nothing of it has run. The memory has no name anywhere, and goes with
 
 import os
 import struct
-import sys
 from mmap import mmap
 
 _NUMBER = struct.Struct("<q")
@@ -40,12 +39,17 @@ class Mark:
 
 def create() -> int:
     """A descriptor of fresh shared memory that says `NONE`."""
-    if sys.platform == "linux":
-        descriptor = os.memfd_create("cloaca-mark")
-    else:
+    descriptor = _nameless()
+    os.write(descriptor, _NUMBER.pack(NONE) + _MOMENT.pack(0.0))
+    return descriptor
+
+
+def _nameless() -> int:
+    """A file without a name: in memory, where the system makes such files and lets this process do so."""
+    try:
+        return os.memfd_create("cloaca-mark")
+    except (AttributeError, OSError):
         import tempfile
 
         with tempfile.TemporaryFile() as file:
-            descriptor = os.dup(file.fileno())
-    os.write(descriptor, _NUMBER.pack(NONE) + _MOMENT.pack(0.0))
-    return descriptor
+            return os.dup(file.fileno())

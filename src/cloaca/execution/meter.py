@@ -7,6 +7,7 @@ call of the system, up to a microsecond: within a millisecond, a worker is taken
 """
 
 import re
+import sys
 from collections.abc import Iterable
 from pathlib import Path
 from resource import RUSAGE_SELF, getrusage
@@ -20,6 +21,9 @@ WORTH_A_READING = 0.001
 """Seconds after which the high-water mark and the clock of CPU time are read again."""
 
 _STATUS = Path("/proc/self/status")
+_UNIT = 1 if sys.platform == "darwin" else 1024
+"""Of what `getrusage` says, in bytes."""
+
 _HIGH_WATER = re.compile(r"VmHWM:\s*(\d+) kB")
 
 
@@ -59,4 +63,4 @@ def high_water() -> int:
         found = _HIGH_WATER.search(_STATUS.read_text())
     except OSError:
         found = None
-    return int(found[1]) * 1024 if found else getrusage(RUSAGE_SELF).ru_maxrss
+    return int(found[1]) * 1024 if found else getrusage(RUSAGE_SELF).ru_maxrss * _UNIT

@@ -1,7 +1,6 @@
 """Peer: the coordinator's end of one worker process. What it holds, what is still to be written to it, how it ended."""
 
 import os
-import select
 import signal
 import subprocess
 import sys
@@ -9,8 +8,8 @@ from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, suppress
 from socket import SHUT_WR, socketpair
-from threading import Thread
 
+from cloaca.execution.ending import ending_of
 from cloaca.execution.mark import NONE, Mark, create
 from cloaca.execution.permits import Permits
 from cloaca.wire.frames import FrameReader, decode_up, frame
@@ -74,7 +73,7 @@ class Peer:
             self._mark = Mark(mark)
             undo.callback(self._mark.close)
             self._process = _spawn((socket.fileno(), lifeline, mark, self.permits.reader), initializer, surroundings)
-            self.exit_descriptor = _exit_descriptor(self._process)
+            self._ending = ending_of(self._process)
             undo.pop_all()
         self.socket.setblocking(False)  # noqa: FBT003 - the argument's only form
         self._reader = FrameReader(self.socket, decode_up)
@@ -83,6 +82,11 @@ class Peer:
     def pid(self) -> int:
         """The process id, which is also that of its process group."""
         return self._process.pid
+
+    @property
+    def exit_descriptor(self) -> int:
+        """It becomes readable when the process has ended."""
+        return self._ending.descriptor
 
     @property
     def begun(self) -> tuple[int, float]:
@@ -127,15 +131,14 @@ class Peer:
 
     def signal_group(self, number: signal.Signals) -> None:
         """Send a signal to the worker and whatever it started."""
-        try:
+        with suppress(ProcessLookupError, PermissionError):  # macOS says the second where only a zombie is left
             os.killpg(self.pid, number)
-        except ProcessLookupError:
-            return
 
     def freeze(self) -> None:
         """Make the process stand still; returns when it does, or has ended."""
-        os.kill(self.pid, signal.SIGSTOP)
-        os.waitid(os.P_PID, self.pid, os.WSTOPPED | os.WEXITED | os.WNOWAIT)
+        with suppress(ProcessLookupError):
+            os.kill(self.pid, signal.SIGSTOP)
+            self._ending.or_stop()
 
     def reap(self) -> int:
         """Wait for the process, which is at its end; returns its exit code, or minus the signal that ended it."""
@@ -143,9 +146,7 @@ class Peer:
 
     def has_ended(self, timeout: float) -> bool:
         """Wait for the process, for at most `timeout` seconds."""
-        poll = select.poll()
-        poll.register(self.exit_descriptor, select.POLLIN)
-        return bool(poll.poll(timeout * 1000))
+        return self._ending.comes_within(timeout)
 
     def close(self) -> None:
         """Give up every descriptor."""
@@ -180,17 +181,3 @@ def _seen(environment: Mapping[bytes, bytes]) -> Mapping[bytes, bytes]:
         return environment
     hidden = [name for name in environment if name.startswith(b"PYTHON") and name != b"PYTHONHASHSEED"]
     return {name: value for name, value in environment.items() if name not in hidden}
-
-
-def _exit_descriptor(process: subprocess.Popen[bytes]) -> int:
-    """A descriptor that becomes readable when the process has ended."""
-    if sys.platform == "linux":
-        return os.pidfd_open(process.pid)
-    readable, writable = os.pipe()
-
-    def watch() -> None:
-        process.wait()
-        os.close(writable)
-
-    Thread(target=watch, daemon=True, name="cloaca exit watch").start()
-    return readable

@@ -1,0 +1,74 @@
+"""Ending: how the coordinator learns that a worker's process has ended, or that it stands still.
+
+On Linux a pidfd tells the one and `waitid` the other, and both leave it to be reaped. Where there is no pidfd (macOS,
+old kernels, sandboxes that refuse it) a thread for each worker waits for its end, and reaps it: so nothing else may
+wait for it, and that it stands still is asked of the system's list of processes.
+"""
+
+import errno
+import os
+from contextlib import suppress
+from select import POLLIN, poll
+from threading import Thread
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from subprocess import Popen
+
+_REFUSED = frozenset({errno.ENOSYS, errno.EPERM, errno.EACCES, errno.EINVAL})
+_LOOK_SECONDS = 0.001
+
+
+class Ending:
+    """The end of one process, as the kernel tells it. `descriptor` becomes readable with it."""
+
+    def __init__(self, pid: int, descriptor: int) -> None:
+        self._pid = pid
+        self.descriptor = descriptor
+
+    def comes_within(self, timeout: float) -> bool:
+        """Wait for it, for at most `timeout` seconds."""
+        waiting = poll()
+        waiting.register(self.descriptor, POLLIN)
+        return bool(waiting.poll(timeout * 1000))
+
+    def or_stop(self) -> None:
+        """Wait until the process, which was sent SIGSTOP, stands still or has ended."""
+        os.waitid(os.P_PID, self._pid, os.WSTOPPED | os.WEXITED | os.WNOWAIT)
+
+
+class _WaitedFor(Ending):
+    """The end of one process, as a thread tells it that waits for it."""
+
+    def __init__(self, process: "Popen[bytes]") -> None:
+        readable, writable = os.pipe()
+        super().__init__(process.pid, readable)
+        Thread(target=_wait, args=(process, writable), daemon=True, name="cloaca exit watch").start()
+
+    def or_stop(self) -> None:
+        import psutil
+
+        with suppress(psutil.NoSuchProcess):
+            process = psutil.Process(self._pid)
+            while process.status() not in (psutil.STATUS_STOPPED, psutil.STATUS_ZOMBIE):
+                if self.comes_within(_LOOK_SECONDS):
+                    return
+
+
+def ending_of(process: "Popen[bytes]") -> Ending:
+    """The end of a process that this one has started."""
+    try:
+        return Ending(process.pid, os.pidfd_open(process.pid))
+    except AttributeError:
+        return _WaitedFor(process)
+    except OSError as error:
+        if error.errno not in _REFUSED:
+            raise
+        return _WaitedFor(process)
+
+
+def _wait(process: "Popen[bytes]", writable: int) -> None:
+    process.wait()
+    with suppress(BrokenPipeError):  # the coordinator has waited for it, too, and has taken leave of it
+        os.write(writable, b"\0")  # to close it wouldn't do where a forked child of the program holds it open
+    os.close(writable)
