@@ -314,6 +314,37 @@ def test_a_mismatch_names_the_way_there(runner: DefaultRunner, annotation: Any, 
     assert (error.task, error.key, error.fault) == ("task", "key", fault)
 
 
+ON_DEMAND = """
+import cloaca
+from typing import TYPE_CHECKING
+if TYPE_CHECKING:
+    from decimal import Decimal
+
+def take(context: Decimal, handle: Decimal = None, *rest: Decimal) -> Decimal: context["taken"] = 1
+def add(base: Decimal, values: list[Decimal]) -> Decimal: return 1
+def told(name: Decimal, context: Decimal) -> Decimal: pass
+def complete(result: Decimal) -> Decimal: pass
+def prepare() -> Decimal: pass
+def priced(context, *, price: Decimal, number: list[Later] = ()): context["priced"] = price
+class Later: pass
+"""
+
+
+@pytest.mark.skipif(sys.version_info < (3, 14), reason="since Python 3.14")
+def test_annotations_that_python_cannot_evaluate_are_nobodys_business_unless_they_say_what_to_check() -> None:
+    names: dict[str, Any] = {"__name__": __name__}
+    exec(ON_DEMAND, names)
+    with cloaca.WorkflowBuilder("w", merge={"key": names["add"]}, on_complete=names["complete"]) as builder:
+        cloaca.task(on_success=names["told"])(names["take"])
+    with cloaca.DefaultRunner(workers=1, initializer=names["prepare"]) as runner:
+        assert runner.execute(builder).final_context["taken"] == 1
+    with (
+        pytest.raises(ValueError, match=r"annotation 'Decimal' of parameter 'price' .* `if TYPE_CHECKING:`"),
+        cloaca.WorkflowBuilder("priced"),
+    ):
+        cloaca.task()(names["priced"])
+
+
 def test_a_class_that_is_defined_anew_after_the_block(runner: DefaultRunner) -> None:
     def read(context: Context, *, rows: list[Row]) -> None:
         raise AssertionError("it isn't called")

@@ -180,3 +180,15 @@ def test_callables_of_every_kind_have_a_version() -> None:
     kinds: list[Callable[..., object]] = [Add(), Add().method, Add, print, len, "".join]
     versions = [version([("t", [], kind)]) for kind in kinds]
     assert len(set(versions)) == len(kinds)
+
+
+def test_that_somebody_reads_annotations_changes_nothing() -> None:
+    class Row:
+        price: float
+
+    def task(context: dict[str, Row]) -> None:
+        context["row"] = Row()
+
+    before = version([("task", [], task)])
+    assert Row.__annotations__ == {"price": float}
+    assert version([("task", [], task)]) == before
