@@ -1,14 +1,6 @@
 """The storm and the soak of `perf/stress`, small enough for every day: what counts is that nothing but time is lost."""
 
-import pytest
 from perf.stress import soak, storm
-
-from cloaca.authoring import registry
-
-
-@pytest.fixture(autouse=True)
-def own_registry(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(registry, "_workflows", {})
 
 
 def test_a_storm_costs_nothing_but_time() -> None:
