@@ -50,11 +50,11 @@ def places(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[Pa
 @pytest.fixture
 def files(places: tuple[Path, Path]) -> Callable[[], int]:
     """How many values are in files now. For tests and tasks alike."""
-    folders, lock = [str(place) for place in places], storage.LOCK
+    folders, others = [str(place) for place in places], (storage.LOCK, "modules.")
 
     def count() -> int:
         found = [path for folder in folders for path in Path(folder).glob("cloaca-*/*.*")]
-        return sum(not path.name.startswith(lock) for path in found)
+        return sum(not path.name.startswith(others) for path in found)
 
     return count
 

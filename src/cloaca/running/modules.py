@@ -45,6 +45,6 @@ class Modules:
         is_reloaded = any(before[name] != given[name] for name in before.keys() & given.keys())
         payload = msgpack.encode(given)
         if len(payload) >= LARGE:
-            payload, lease = storage.put(payload)
+            payload, lease = storage.put(payload, "modules")
             self._leases.append(lease)
         return Sent(payload, self._sent.generation + is_reloaded)

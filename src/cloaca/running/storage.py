@@ -77,12 +77,12 @@ class Storage:
         path = Path(blob_of(payload).path)
         return path.parent in self._folders and path.exists()
 
-    def put(self, payload: bytes) -> tuple[bytes, Lease]:
-        """Store a payload that the program has; returns its reference, and the lease on it.
+    def put(self, payload: bytes, what: str = "program") -> tuple[bytes, Lease]:
+        """Store a payload that the program has; returns its reference, and the lease on it. `what` names the file.
 
         It is taken to be one that merging may look into: the bytes alone don't tell.
         """
-        path, size = write(self.folders, f"program.{next(self._numbers)}", [payload])
+        path, size = write(self.folders, f"{what}.{next(self._numbers)}", [payload])
         stored = reference(Blob(path, size, is_structure=True))
         return stored, Lease(stored)
 
