@@ -330,7 +330,10 @@ MODULES = {
     "leaving_module": ("raise SystemExit('closed')", Expected(SystemExit, "SystemExit: closed")),
     "dying_module": ("os._exit(5)", died("exited with code 5")),
     "broken_module": ("exec('def (')", Expected(SyntaxError, "SyntaxError")),
-    "absent_module": ("import no_such_module", Expected(ModuleNotFoundError, "ModuleNotFoundError: .*'no_such_module'")),
+    "absent_module": (
+        "import no_such_module",
+        Expected(ModuleNotFoundError, "ModuleNotFoundError: .*'no_such_module'"),
+    ),
     "changed_module": ("del function", Expected(AttributeError, "AttributeError: .*function")),
 }
 """Modules that the program has imported, and what they do where a worker imports them."""

@@ -407,7 +407,9 @@ def test_a_long_list_of_small_values_is_stored_once_and_mapped(pool: DefaultRunn
 def files_of_the_runner(context: Context) -> None:
     """How many large values are stored now, beyond those that were when it was asked first."""
     folders = Path("/dev/shm").glob(f"cloaca-{os.getppid()}-*")
-    count = sum(not file.name.startswith(("cloaca.lock", "modules.")) for folder in folders for file in folder.iterdir())
+    count = sum(
+        not file.name.startswith(("cloaca.lock", "modules.")) for folder in folders for file in folder.iterdir()
+    )
     context.set("files", count - context.get("files", 0))
 
 
