@@ -265,11 +265,9 @@ def _distributed(folder: str) -> frozenset[str]:
 
 
 def _runs(module: ModuleType, code: CodeType) -> bool:
-    """Whether the module's functions are those of the code. Functions that the code doesn't have say nothing."""
-    codes = set(_codes_in(code))
-    names = {one.co_qualname for one in codes}
+    """Whether the module's functions are those of the code. What was made by code of other files says nothing."""
     own = {one for one in _codes_of(module) if one.co_filename == code.co_filename}
-    return all(one in codes for one in own if one.co_qualname in names)
+    return own.issubset(_codes_in(code))
 
 
 def _may_be_changed(file: str | None) -> bool:
