@@ -210,11 +210,11 @@ def test_numbers_of_numpy_become_plain_ones(annotation: Any, value: Any, expecte
     ("annotation", "value", "fault"),
     [
         (int, np.float64(3), "expected int, got float64"),
-        (int, np.bool_(True), "expected int, got bool"),
+        (int, np.bool_(True), f"expected int, got {np.bool_.__name__}"),
         (bool, np.int64(1), "expected bool, got int64"),
         (bool, 1, "expected bool, got int"),
         (float, True, "expected float, got bool"),
-        (float, np.bool_(True), "expected float, got bool"),
+        (float, np.bool_(True), f"expected float, got {np.bool_.__name__}"),
         (int, np.array([3]), "expected int, got ndarray"),
         (str, np.int64(3), "expected str, got int64"),
         (Annotated[int, msgspec.Meta(ge=3)], np.int64(2), "expected int >= 3"),

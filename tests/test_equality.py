@@ -233,7 +233,7 @@ DIFFERENT: dict[str, tuple[Any, Any]] = {
     "order of columns": (pd.DataFrame({"a": [1], "b": [1]}), pd.DataFrame({"b": [1], "a": [1]})),
     "frame index": (pd.DataFrame({"a": [1]}), pd.DataFrame({"a": [1]}, index=[5])),
     "name of the index": (pd.DataFrame({"a": [1]}), pd.DataFrame({"a": [1]}).rename_axis("i")),
-    "text and objects": (pd.Series(["a"]), pd.Series(["a"], dtype=object)),
+    "text and objects": (pd.Series(["a"], dtype="string"), pd.Series(["a"], dtype=object)),
     "a bool among objects": (pd.Series([True], dtype=object), pd.Series([1], dtype=object)),
     "name of a series": (pd.Series([1], name="a"), pd.Series([1], name="b")),
     "missing text": (pd.Series(["a", None]), pd.Series(["a", "b"])),

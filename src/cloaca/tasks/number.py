@@ -10,8 +10,8 @@ def plain(value: Any, kind: Any) -> Any:
     """The number as an `int`, `float` or `bool`, where that is the `kind` and nothing is lost; else the value."""
     if type(value).__module__ == "builtins":
         return value
-    if kind is bool and _is_of_numpy(value, "bool_"):
-        return bool(value)
+    if _is_of_numpy(value, "bool_"):  # before NumPy 2 it was an index, too
+        return bool(value) if kind is bool else value
     if kind is float and _is_of_numpy(value, "floating"):
         return float(value)
     if kind in (int, float) and hasattr(value, "__index__"):
