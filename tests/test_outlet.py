@@ -24,6 +24,7 @@ class Line:
 
     def __init__(self) -> None:
         self.sender, self._receiver = socketpair()
+        self.sender.setblocking(False)
         self.taken = b""
         self.full: Callable[[], None] = lambda: None
 
@@ -88,6 +89,7 @@ def test_what_an_exception_has_kept_from_going_goes_with_the_next(line: Line) ->
 
 def test_threads_send_whole_messages() -> None:
     ours, theirs = socketpair()
+    ours.setblocking(False)
     outlet = Outlet(ours)
 
     def send(name: int) -> None:

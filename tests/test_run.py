@@ -119,6 +119,16 @@ def test_the_trigger_rule_is_asked_when_the_last_dependency_has_ended_not_before
     assert states(run)["join"] == "SKIPPED"
 
 
+def test_each_question_is_answered_by_its_number_however_often_the_same_is_asked() -> None:
+    """The task may have been interrupted while it waited, and ask again."""
+    run = a_run([("a", [])])
+    answers = tell(run, Begin(), Room(1), Started(0), Wants(0, ("k",), question=1), Wants(0, ("k",), question=2))
+    assert [answer for answer in answers if isinstance(answer, Answer)] == [
+        Answer(0, Slice({"k": ()}), 1),
+        Answer(0, Slice({"k": ()}), 2),
+    ]
+
+
 # ---- races ---------------------------------------------------------------------------------------------------------
 
 

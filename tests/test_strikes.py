@@ -8,6 +8,7 @@ import ctypes
 import dis
 import os
 import signal
+import stat
 import sys
 import threading
 from collections import Counter
@@ -24,7 +25,9 @@ from tests.support import Desk, published, written
 import cloaca
 from cloaca import Context, MergeConflict
 from cloaca.execution.pool import Pool
-from cloaca.wire.messages import Done, Failed, Logged, Said, Warned
+from cloaca.wire.codec import decode, encode
+from cloaca.wire.frames import frame
+from cloaca.wire.messages import Done, Failed, Logged, Said, Usage, Warned
 
 DeskOf = Callable[..., Desk]
 WORLD = {f"{name}{n}": (name, n) for n in range(1200) for name in "abc"}
@@ -182,8 +185,6 @@ def told(event: object) -> list[str]:
         case Warned(text=text):
             return [text]
         case Logged(record=record):
-            from cloaca.wire.codec import decode
-
             return [decode(record)["msg"]]
         case _:
             return []
@@ -253,6 +254,26 @@ def test_a_worker_may_be_struck_anywhere_between_tasks(desk_of: DeskOf) -> None:
     assert ends.total() > 100
     assert len(pids) == 1
     assert ends["Done"] > ends["Failed"]
+
+
+def test_a_report_that_comes_twice_counts_once(desk_of: DeskOf) -> None:
+    def report_first(context: Context) -> None:
+        report = frame(Done(0, {"key": encode("first")}, Usage(0.0, 0.0, 0.0, 0)))
+        sockets = [descriptor for descriptor in range(3, 64) if _is_socket(descriptor)]
+        os.write(sockets[0], report)
+        context.set("key", "second")
+
+    desk = desk_of(report_first, look, look)
+    first, *others = desk.run([0, 1, 2])
+    assert written(first) == {"key": "first"}
+    assert [written(end)["seen"] for end in others] == [("b", 2), ("b", 2)]
+
+
+def _is_socket(descriptor: int) -> bool:
+    try:
+        return stat.S_ISSOCK(os.fstat(descriptor).st_mode)
+    except OSError:
+        return False
 
 
 # ---- values and merging --------------------------------------------------------------------------------------------

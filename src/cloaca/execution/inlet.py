@@ -7,64 +7,54 @@ What an exception keeps from being done, the next one who reads does.
 """
 
 import select
-from functools import partial
 from itertools import repeat
-from socket import MSG_DONTWAIT, socket
+from socket import socket
 from typing import Any
 
-import msgspec
-
 from cloaca.execution.spin import Lookout
-from cloaca.wire.frames import cut, decode_down, needed
+from cloaca.wire.frames import HungUp, messages_in, needed
 from cloaca.wire.messages import Answer, Down, Slice
 
 _CAPACITY = 1 << 16
 _PATIENCE = 100  # ms: a handler that reads in the middle of reading takes along what its caller would wake up for
 
 
-class HungUp(EOFError):  # noqa: N818 - no fault: so an idle worker learns that it isn't needed any more
-    """The program has closed the connection, or sends what makes no sense."""
-
-
 class Inlet:
-    """The receiving end of a worker's socket. `mail` is what has come: messages, and bytes."""
+    """The receiving end of a worker's socket, which doesn't block. `mail` is what has come: messages, and bytes."""
 
     def __init__(self, connection: socket) -> None:
         self.mail: list[Any] = []
         self._connection = connection
         self._lookout = Lookout()
-        self._receive = map(self.mail.append, map(connection.recv, repeat(_CAPACITY), repeat(MSG_DONTWAIT))).__next__
+        self._receive = map(self.mail.append, map(connection.recv, repeat(_CAPACITY))).__next__
 
     def messages(self) -> list[Down]:
-        """Those that have come, in order. They stay in the mail."""
+        """Those that have come, in order. They stay in the mail. Raises `HungUp` where no more will come."""
         return self.mail[: self._read()]
 
-    def await_more(self) -> None:
-        """Wait until something comes. Raises `HungUp` where nothing will."""
-        self._await(self._watch(), None)
+    def await_more(self, patience: int | None = None) -> None:
+        """Wait until something comes, for so many milliseconds at most."""
+        if not self._lookout.look(self._has_received):
+            watch = select.poll()
+            watch.register(self._connection, select.POLLIN)
+            watch.poll(patience)
+            self._has_received()
 
     def answer(self, question: int) -> Slice:
         """Wait for the answer to a question. All else is left where it is."""
-        watch = self._watch()
         while True:
+            self.await_more(_PATIENCE)
+            self._read()
             for message in reversed(self.mail):
                 if type(message) is Answer and message.question == question:
                     return message.slice
-            self._await(watch, _PATIENCE)
 
-    def _watch(self) -> "select.poll":
-        """One for each wait: what interrupts it may wait, too."""
-        watch = select.poll()
-        watch.register(self._connection, select.POLLIN)
-        return watch
-
-    def _await(self, watch: "select.poll", patience: int | None) -> None:
+    def _has_received(self) -> bool:
         try:
-            if self._lookout.look(partial(watch.poll, 0)) or watch.poll(patience):
-                self._receive()
-        except BlockingIOError:
-            return  # what has interrupted this has received it
-        self._read()
+            self._receive()
+        except BlockingIOError:  # nothing is there, or what has interrupted this has received it
+            return False
+        return True
 
     def _read(self) -> int:
         """Make messages of bytes, as far as whole frames have come; returns how many messages there are."""
@@ -73,9 +63,9 @@ class Inlet:
         while start and type(mail[start - 1]) is bytes:
             start -= 1
         pieces: list[bytes] = mail[start:]
-        if not pieces or (pieces[-1] and sum(map(len, pieces)) < needed(pieces[0])):
+        if not pieces or (len(pieces) > 1 and pieces[-1] and sum(map(len, pieces)) < needed(pieces[0])):
             return start
-        found, rest = _messages(b"".join(pieces))
+        found, rest = messages_in(b"".join(pieces))
         has_ended = not pieces[-1]
         if has_ended and not found:
             raise HungUp("The program has closed the connection to this worker.")
@@ -84,11 +74,3 @@ class Inlet:
         if self.mail[start] is pieces[0]:  # else what has interrupted this did it
             self.mail[start:past] = [*found, *left]
         return start + len(found)
-
-
-def _messages(data: bytes) -> tuple[list[Down], bytes]:
-    bodies, rest = cut(data)
-    try:
-        return [message for body in bodies for message in decode_down(body)], rest
-    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
-        raise HungUp("The program has sent what makes no sense to this worker.") from error

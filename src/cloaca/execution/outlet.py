@@ -7,7 +7,7 @@ what has to go, or some of that has gone and is dropped. What an exception keeps
 
 import select
 from itertools import repeat
-from socket import MSG_DONTWAIT, socket
+from socket import socket
 from threading import RLock
 
 from cloaca.wire.frames import frame
@@ -15,14 +15,13 @@ from cloaca.wire.messages import Up
 
 
 class Outlet:
-    """The sending end of a worker's socket. No other process ever holds its lock."""
+    """The sending end of a worker's socket, which doesn't block. No other process ever holds its lock."""
 
     def __init__(self, connection: socket) -> None:
         self._connection = connection
         self._lock = RLock()
         self._unsent = unsent = bytearray()
-        sent = map(connection.send, repeat(unsent), repeat(MSG_DONTWAIT))
-        self._push = map(unsent.__delitem__, map(slice, sent)).__next__
+        self._push = map(unsent.__delitem__, map(slice, map(connection.send, repeat(unsent)))).__next__
 
     def send(self, message: Up) -> None:
         """Send it, after all that waits."""
@@ -30,12 +29,12 @@ class Outlet:
         with self._lock:
             self._unsent.extend(data)
             while self._unsent:
-                self._send_some()
+                try:
+                    self._push()
+                except BlockingIOError:
+                    self._await_room()
 
-    def _send_some(self) -> None:
-        try:
-            self._push()
-        except BlockingIOError:
-            room = select.poll()
-            room.register(self._connection, select.POLLOUT)
-            room.poll()
+    def _await_room(self) -> None:
+        room = select.poll()
+        room.register(self._connection, select.POLLOUT)
+        room.poll()

@@ -9,7 +9,7 @@ said that it knows: a new permit would let it start one that was recalled.
 """
 
 import os
-from collections import deque
+from itertools import repeat
 
 
 class Permits:
@@ -38,22 +38,28 @@ class Permits:
 
 
 class Permit:
-    """The worker's side: what it has last, and for which attempt. It is had in one step, whatever interrupts that."""
+    """The worker's side: which attempt it may start. What is taken from the pipe is kept, whatever interrupts that."""
 
     def __init__(self, reader: int) -> None:
-        self._reader = reader
-        self._last: deque[tuple[bytes, int]] = deque(maxlen=1)
+        self._attempt: int | None = None
+        self._taken: list[bytes] = []
+        self._take = map(self._taken.append, map(os.read, repeat(reader), repeat(1))).__next__
 
     def give(self, attempt: int) -> None:
         """That attempt needs none from the pipe."""
-        self._last.append((b".", attempt))
+        self._attempt = attempt
 
     def is_for(self, attempt: int) -> bool:
         """Whether the attempt, which is the first in the worker's queue, may be started. If not, it was recalled."""
-        if (b".", attempt) in self._last:
+        if attempt == self._attempt:
             return True
-        try:
-            self._last.extend(zip(map(os.read, (self._reader,), (1,)), (attempt,), strict=True))
-        except BlockingIOError:
-            return False
-        return (b".", attempt) in self._last
+        taken = self._taken
+        if not taken:
+            try:
+                self._take()
+            except BlockingIOError:
+                return False
+        if taken[0]:  # else the pipe has come to its end
+            self._attempt = attempt  # no call stands between this and what follows
+        del taken[0]
+        return attempt == self._attempt

@@ -19,7 +19,7 @@ from typing import Any, NoReturn
 
 from cloaca.execution import attempt, child, lifeline, termination, variables
 from cloaca.execution.initializer import Initializer, initializing
-from cloaca.execution.inlet import HungUp, Inlet
+from cloaca.execution.inlet import Inlet
 from cloaca.execution.leftovers import Leftovers
 from cloaca.execution.logbook import Logbook
 from cloaca.execution.mark import INITIALIZING, NONE, Mark
@@ -33,6 +33,7 @@ from cloaca.execution.surroundings import enter, here, recognised
 from cloaca.tasks.handle import with_handle
 from cloaca.tasks.shelf import Traffic
 from cloaca.tasks.watched import context_kind
+from cloaca.wire.frames import HungUp
 from cloaca.wire.functions import load
 from cloaca.wire.messages import (
     SOCKET_LOST,
@@ -89,6 +90,7 @@ class Worker:
 
     def __init__(self, connection: socket, mark: Mark, permits_descriptor: int, initializer: int) -> None:
         self._socket = connection
+        connection.setblocking(False)  # noqa: FBT003 - the argument's only form
         self._inlet = Inlet(connection)
         self._mail = self._inlet.mail
         self._send = Outlet(connection).send
@@ -148,11 +150,18 @@ class Worker:
         while True:
             if self._mail:
                 self._heed()
-            first = next(iter(self._queue.values()), None)
-            if first is not None and self._permit.is_for(first.attempt):
-                self._run(first)
-            else:
-                self._inlet.await_more()  # where there is one: the word that it was recalled is on its way
+            if not self._run_queued():
+                self._inlet.await_more()
+
+    def _run_queued(self) -> bool:
+        """Run what is queued; returns whether that was interrupted by mail."""
+        for assignment in tuple(self._queue.values()):
+            if not self._permit.is_for(assignment.attempt):
+                return False  # the word that it was recalled is on its way
+            self._run(assignment)
+            if self._mail:
+                return True
+        return False
 
     def _bear(self, error: BaseException) -> None:
         """What has struck while an attempt was on its way is the end of that."""

@@ -15,6 +15,11 @@ _LARGEST = 1 << 40
 
 Message = TypeVar("Message")
 
+
+class HungUp(EOFError):  # noqa: N818 - no fault: so an idle worker learns that it isn't needed any more
+    """The other side has closed the stream, or sends what makes no sense."""
+
+
 _encode = msgspec.msgpack.Encoder().encode
 decode_down = msgspec.msgpack.Decoder(list[Down]).decode
 decode_up = msgspec.msgpack.Decoder(Up).decode
@@ -31,15 +36,18 @@ def needed(start: bytes) -> int:
     return _LENGTH.size + (_LENGTH.unpack_from(start)[0] if len(start) >= _LENGTH.size else 0)
 
 
-def cut(data: bytes) -> tuple[list[memoryview], bytes]:
-    """The bodies of the frames that are there as a whole, and the rest."""
-    view, found, start = memoryview(data), [], 0
-    while (body := start + _LENGTH.size) <= len(view):
-        past = body + _LENGTH.unpack_from(view, start)[0]
-        if past > len(view):
-            break
-        found.append(view[body:past])
-        start = past
+def messages_in(data: bytes) -> tuple[list[Down], bytes]:
+    """What the frames say that are there as a whole, and the rest. Raises `HungUp` where they make no sense."""
+    view, found, start = memoryview(data), list[Down](), 0
+    try:
+        while (body := start + _LENGTH.size) <= len(data):
+            past = body + _LENGTH.unpack_from(data, start)[0]
+            if past > len(data):
+                break
+            found += decode_down(view[body:past])
+            start = past
+    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+        raise HungUp from error
     return found, data[start:]
 
 
@@ -66,25 +74,25 @@ class FrameReader(Generic[Message]):
         """Receive once, and yield what is complete.
 
         Raises:
-            EOFError: the other side has closed the stream, or sends what makes no sense.
+            HungUp: the other side has closed the stream, or sends what makes no sense.
             BlockingIOError: the socket doesn't block, and has nothing.
         """
         received = self._socket.recv_into(self._view[self._end :])
         if not received:
-            raise EOFError
+            raise HungUp
         self._end += received
         decode, view, start, end = self._decode, self._view, self._start, self._end
         while (body := start + _LENGTH.size) <= end:
             past = body + _LENGTH.unpack_from(view, start)[0]
             if past - body > _LARGEST:
-                raise EOFError
+                raise HungUp
             if past > end:
                 break
             self._start = start = past
             try:
                 message = decode(view[body:past])
             except (msgspec.MsgspecError, UnicodeDecodeError) as error:
-                raise EOFError from error
+                raise HungUp from error
             yield message
         self._make_room()
 
