@@ -129,9 +129,14 @@ def test_a_list_that_fails_as_a_whole_only() -> None:
     payload, length, error = encode_list([1, Moody()])
     assert (length, error) == (2, None)
     assert decode_list(payload) == ([1, 3], None)
+
+
+def test_an_error_that_isn_t_raised_again_says_nothing_of_the_elements() -> None:
+    """It comes from outside, as that of an alarm, and goes on to whom it was meant for."""
     payload = encode_unseen([1, Moody()])
     Moody.moods = ["at first"]
-    assert decode_list(payload) == ([1, 3], None)
+    with pytest.raises(LookupError, match="at first"):
+        decode_list(payload)
 
 
 @pytest.mark.parametrize("raised", [StopIteration, RecursionError, MemoryError])

@@ -336,6 +336,7 @@ def exceptions(
     missing: cloaca.MissingKeyError,
     parameter: cloaca.ParameterError,
     undeclared: cloaca.UndeclaredWriteError,
+    module: cloaca.ModuleChangedError,
 ) -> None:
     assert_type(workflow.findings, tuple[str, ...])
     assert_type((capture.task, capture.variable, capture.type_name), tuple[str | None, str, str])
@@ -346,6 +347,7 @@ def exceptions(
     assert_type((conflict.key, conflict.writers), tuple[str, tuple[str, ...]])
     assert_type((conflict.places, conflict.path, conflict.reason), tuple[tuple[str, ...], str, str | None])
     assert_type((condition.task, condition.condition, condition.key), tuple[str, str, str])
+    assert_type((module.module, module.file), tuple[str, str | None])
     assert_type((full.task, full.key, full.size), tuple[str | None, str | None, int])
     assert_type(full.folders, tuple[tuple[str, int], ...])
     assert_type((missing.task, missing.key, missing.close), tuple[str, str, tuple[str, ...]])
