@@ -13,6 +13,7 @@ from typing import Any
 from cloaca.errors import kinds_of
 from cloaca.execution.meter import Meter
 from cloaca.execution.seeding import of_process
+from cloaca.execution.traces import users_traceback
 from cloaca.merge.rules import Rules
 from cloaca.tasks.context import (
     Context,
@@ -166,26 +167,6 @@ def failure(attempt: int, error: BaseException, usage: Usage, absent: tuple[str,
         encodable(_place(frames)),
         absent,
     )
-
-
-def users_traceback(error: BaseException) -> TracebackType | None:
-    """The traceback without the frames that lead to the task: it starts in the user's code."""
-    frames = error.__traceback__
-    while frames is not None and frames.tb_frame.f_globals.get("__name__", "").startswith(_LEADING):
-        frames = frames.tb_next
-    return frames
-
-
-_LEADING = (
-    __name__,
-    "cloaca.execution.batch",
-    "cloaca.execution.coroutines",
-    "cloaca.execution.initializer",
-    "cloaca.tasks.handle",
-    "cloaca.tasks.binding",
-    "asyncio.",
-    "concurrent.futures.",
-)
 
 
 def _place(frames: TracebackType | None) -> str:

@@ -10,7 +10,7 @@ import sys
 from collections.abc import Callable
 from typing import NoReturn
 
-from cloaca.execution.attempt import users_traceback
+from cloaca.execution.traces import users_traceback
 
 
 def end(error: BaseException | None, flush: Callable[[], object]) -> NoReturn:

@@ -5,12 +5,15 @@ when the worker is told to end, and on Ctrl-C. The program's own event loop and 
 """
 
 import asyncio
+import os
 from collections.abc import Awaitable
 from concurrent.futures import Future, wait
 from contextlib import suppress
 from contextvars import copy_context
 from threading import Thread
 from typing import Any
+
+from cloaca.execution import child
 
 
 def finish(awaitable: Awaitable[Any]) -> Any:
@@ -24,7 +27,15 @@ def _run(awaitable: Awaitable[Any]) -> Any:
 
 
 async def _awaiting(awaitable: Awaitable[Any]) -> Any:
-    return await awaitable
+    """Await it. A process that it forks ends here: the loop is its parent's."""
+    process = os.getpid()
+    try:
+        result = await awaitable
+    except BaseException as error:
+        child.end_unless_in(process, error)
+        raise
+    child.end_unless_in(process, None)
+    return result
 
 
 def _run_beside(awaitable: Awaitable[Any]) -> Any:
