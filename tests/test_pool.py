@@ -227,9 +227,9 @@ def test_an_answer_overtakes_the_assignments_that_wait(desk_of: PoolDesk, frames
 
 def test_what_a_function_is_known_to_read_is_not_asked_for(desk_of: PoolDesk) -> None:
     desk = desk_of(1)
-    (function,) = published(lambda context: context.set("seen", (context["here"], context.get("absent"))))
+    (function,) = published(lambda context: context.set("seen", 2 * context["here"] + context.get("absent", 0)))
     desk.executor.publish([Publish(0, function.blob, ("here", "absent"))])
-    assert written(desk.run([0], here=1)[0])["seen"] == (1, None)
+    assert written(desk.run([0], here=1)[0])["seen"] == 2
     assert desk.answered == []
 
 
