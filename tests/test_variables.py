@@ -340,6 +340,17 @@ def test_an_object_that_can_be_sent_goes_where_the_code_says_that_there_was_none
     assert outcome(runner, lambda context: context.set("x", type(settings.CLIENT).__name__)) == "RetryPolicy"
 
 
+def test_a_registry_of_what_can_t_be_sent_is_not_taken_for_a_change(make_module: MakeModule) -> None:
+    module = make_module(
+        "cloaca_registry",
+        "import threading\ndef make(lock=threading.Lock()):\n def inner(x=lock): return x\n return inner\n"
+        "REGISTRY = {'a': make()}\ndef f(_): return len(REGISTRY)",
+    )
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert Variables([("Task 't'", module.f)]).now() is None
+
+
 def test_a_text_in_the_code_is_no_name(settings: Any) -> None:
     settings.CLIENT = memoryview(b"")
 

@@ -91,9 +91,9 @@ class Variables:
                 self._warn(place, value)
             elif isinstance(value, FunctionType | type):
                 self._fixed[place] = None if _is_at_home(place, value) else _encoded(value)
-            elif _is_set(place, value):
+            elif (is_surely_set := _is_surely_set(place, value)) or (is_surely_set is None and _is_data(value)):
                 payload = _encoded(value)
-                if payload is None:
+                if payload is None and is_surely_set:
                     self._warn(place, value)
                 elif type(value) in ATOMS:
                     self._fixed[place] = payload
@@ -134,13 +134,13 @@ def _is_at_home(place: Place, value: FunctionType | type) -> bool:
     return any((one.__module__, one.__qualname__) == place for one in inner)
 
 
-def _is_set(place: Place, value: object) -> bool:
-    """Whether the program may have set a variable to that value; for sure, where it is no plain data."""
+def _is_surely_set(place: Place, value: object) -> bool | None:
+    """Whether the program has set a variable to that value; `None` where it can't be told."""
     module, path = place
     given = _given_by(code_given(module)).get(path, _UNKNOWN)
     if given is not _UNKNOWN:
         return type(value) is not type(given) or value != given
-    return _is_data(value) or is_of_the_script(type(value))
+    return True if is_of_the_script(type(value)) else None
 
 
 def _is_data(value: object) -> bool:
