@@ -19,7 +19,10 @@ import pytest
 from tests.support import pipe, run
 
 import cloaca
-from cloaca.errors import ModuleChangedError
+from cloaca.errors import ModuleChangedError, StorageFullError
+from cloaca.running.modules import Modules
+from cloaca.running.storage import Lease, Storage
+from cloaca.wire.blobs import is_reference
 from cloaca.wire.functions import capture, load
 from cloaca.wire.modules import LoadedModules, by_reference
 
@@ -304,6 +307,16 @@ def test_after_a_reload_the_same_runner_runs_the_new_code(
         assert list(runner.map(between.g, range(3), chunksize=1)) == [number] * 3
 
 
+def test_a_function_that_a_reload_has_left_is_no_change(runner: cloaca.DefaultRunner, make_module: MakeModule) -> None:
+    module: Any = make_module("cloaca_renamed", "def f(): return 1\ndef before(): return 1")
+    between: Any = make_module("cloaca_caller", "import cloaca_renamed\ndef g(_): return cloaca_renamed.f()")
+    assert list(runner.map(between.g, [0])) == [1]
+    changed(module, "def f(): return 2\ndef after(): return 2")
+    importlib.reload(module)
+    assert hasattr(module, "before")
+    assert list(runner.map(between.g, [0])) == [2]
+
+
 def test_functions_that_were_changed_in_place_as_the_file_was(
     runner: cloaca.DefaultRunner, make_module: MakeModule
 ) -> None:
@@ -359,6 +372,18 @@ def test_a_module_that_was_replaced_by_another_of_its_name(runner: cloaca.Defaul
     for number in (1, 2):
         plugin = at_path(tmp_path / str(number) / "plugin.py", f"def task(context): context['x'] = {number}")
         assert outcome(runner, plugin.task) == number
+
+
+def test_without_room_for_files_the_code_is_sent() -> None:
+    class Full(Storage):
+        def put(self, payload: bytes, what: str = "program") -> tuple[bytes, Lease]:
+            raise StorageFullError(len(payload), ())
+
+    storage = Full()
+    try:
+        assert not is_reference(Modules().now(storage).payload)
+    finally:
+        storage.close()
 
 
 def test_modules_are_looked_at_again_only_where_something_was_loaded(make_module: MakeModule) -> None:

@@ -1,10 +1,12 @@
 """Modules: the code of the user's own ones, as it goes to the workers of one runner."""
 
 from collections.abc import Mapping
+from contextlib import suppress
 from threading import Lock
 
 from msgspec import Struct, msgpack
 
+from cloaca.errors import StorageFullError
 from cloaca.running.storage import Lease, Storage
 from cloaca.wire.blobs import LARGE
 from cloaca.wire.modules import LoadedModule, LoadedModules
@@ -45,6 +47,7 @@ class Modules:
         is_reloaded = any(before[name] != given[name] for name in before.keys() & given.keys())
         payload = msgpack.encode(given)
         if len(payload) >= LARGE:
-            payload, lease = storage.put(payload, "modules")
-            self._leases.append(lease)
+            with suppress(StorageFullError, OSError):  # then it is sent
+                payload, lease = storage.put(payload, "modules")
+                self._leases.append(lease)
         return Sent(payload, self._sent.generation + is_reloaded)

@@ -16,7 +16,7 @@ What can't be had by importing travels by value: what is defined in the script i
 import marshal
 import os
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import _lru_cache_wrapper, lru_cache
@@ -184,13 +184,15 @@ def _parents(name: str) -> Iterator[str]:
 def _about(name: str, module: ModuleType) -> _Known:
     known = _known.get(name)
     if known is None or not known.is_of(module):
-        known = _known[name] = _looked_at(name, module)
+        left = known.codes if known is not None and known.identity == id(module) else ()
+        known = _known[name] = _looked_at(name, module, left)
     return known
 
 
-def _looked_at(name: str, module: ModuleType) -> _Known:
+def _looked_at(name: str, module: ModuleType, left: Collection[CodeType] = ()) -> _Known:
+    """A look at a module. What is `left` of an earlier loading, which a reload doesn't remove, says nothing."""
     stamp = _stamp(module)
-    is_importable, given = _found_out(name, module)
+    is_importable, given = _found_out(name, module, left)
     codes = () if given is None else _codes_of(module)
     return _Known(
         id(module), vars(module).get("__spec__"), is_importable, given, None if given is None else stamp, codes
@@ -206,7 +208,7 @@ def _stamp(module: ModuleType) -> tuple[int, int] | None:
     return found.st_mtime_ns, found.st_size
 
 
-def _found_out(name: str, module: ModuleType) -> tuple[bool, LoadedModule | None]:
+def _found_out(name: str, module: ModuleType, left: Collection[CodeType]) -> tuple[bool, LoadedModule | None]:
     """Whether the module is importable, and what workers are given of it."""
     file: str | None = vars(module).get("__file__")
     loader: Any = getattr(vars(module).get("__spec__"), "loader", None)
@@ -228,7 +230,7 @@ def _found_out(name: str, module: ModuleType) -> tuple[bool, LoadedModule | None
         return False, LoadedModule(file, path, None)
     if code is None:
         return True, None  # native code
-    if is_compared and not _runs(module, code) and _may_be_changed(file):
+    if is_compared and not _runs(module, code, left) and _may_be_changed(file):
         return False, LoadedModule(file, path, None)
     return True, LoadedModule(file, path, marshal.dumps(code))
 
@@ -264,10 +266,10 @@ def _distributed(folder: str) -> frozenset[str]:
     return frozenset(line.partition(",")[0].partition("/")[0].removesuffix(".py") for line in lines)
 
 
-def _runs(module: ModuleType, code: CodeType) -> bool:
+def _runs(module: ModuleType, code: CodeType, left: Collection[CodeType]) -> bool:
     """Whether the module's functions are those of the code. What was made by code of other files says nothing."""
     own = {one for one in _codes_of(module) if one.co_filename == code.co_filename}
-    return own.issubset(_codes_in(code))
+    return own.difference(left).issubset(_codes_in(code))
 
 
 def _may_be_changed(file: str | None) -> bool:
