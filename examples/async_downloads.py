@@ -39,7 +39,9 @@ def count_task(part):
     return count
 
 
-with cloaca.WorkflowBuilder("downloads", merge={"words": cloaca.merge.sum, "letters": cloaca.merge.sum}) as builder:
+RULES = {"words": cloaca.merge.sum, "letters": cloaca.merge.sum, "counts": cloaca.merge.concat}
+
+with cloaca.WorkflowBuilder("downloads", merge=RULES) as builder:
 
     @cloaca.task(timeout=60, retry_attempts=3, retry_condition="transient")
     async def fetch(context):
