@@ -304,6 +304,14 @@ def test_a_task_is_sent_what_it_had_to_ask_for_in_an_earlier_run() -> None:
     assert assignment.slice.versions == {"x": (Version(INPUT, b"2"),), "y": ()}, "y is known to be absent"
 
 
+def test_what_a_task_asked_for_to_compare_is_sent_along_too() -> None:
+    """It set a key that it never read: whether that is a write, only what was there tells."""
+    habits: dict[int, tuple[str, ...]] = {}
+    run = a_run(CHAIN, {"x": b"0"}, habits=habits)
+    tell(run, Begin(), Room(1), Started(0), Wants(0, ("set",)), done_after_reading("x"))
+    assert habits == {0: ("x", "set")}
+
+
 def test_what_is_kept_by_task_is_not_learnt() -> None:
     habits: dict[int, tuple[str, ...]] = {}
     by_task = Merging(collected=frozenset({"log"}), ruled=frozenset({"log"}))

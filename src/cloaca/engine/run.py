@@ -419,7 +419,7 @@ class Run:
             return self._complete_part(attempt, event)
         self._record(rank, event.diff, event.usage)
         if attempt.nearby is not None:
-            self._sight.learn(rank, event.usage)
+            self._sight.learn(rank, attempt, event.usage)
         ended = self._end(attempt, State.COMPLETED, event.usage)
         return [Tell(rank, event.diff, None, self._tries.failures[rank]), *ended] if work.tells_success else ended
 
@@ -540,7 +540,7 @@ class Run:
         fan = self.ledger.fan_of(unit)
         fan.keep(unit - fan.first, event.diff)
         if attempt.nearby is not None:
-            self._sight.learn_of_item(fan, event.usage)
+            self._sight.learn_of_item(fan, attempt, event.usage)
         tells = self._work[unit].tells_success
         told = [self._told(unit, event.diff, None, self._tries.failures[unit])] if tells else []
         return [*told, *self._end(attempt, State.COMPLETED, event.usage)]

@@ -30,7 +30,7 @@ MOST_PREFETCH = 1 << 20
 class Attempt(Struct, gc=False):
     """An open attempt of a task, by rank, or of an instance, by unit. `is_expired`: its time was up.
 
-    `nearby` and `prefetch` serve its on-demand reads.
+    `nearby` and `prefetch` serve what it asks for: the keys in `asked`.
     """
 
     number: int
@@ -38,6 +38,7 @@ class Attempt(Struct, gc=False):
     is_expired: bool = False
     nearby: Iterator[tuple[str, Told] | None] | None = None
     prefetch: int = FIRST_PREFETCH
+    asked: list[str] | None = None
 
 
 class Sight:
@@ -91,14 +92,18 @@ class Sight:
         names = None if fan.slice.names is None else (*fan.slice.names, *overlay)
         return replace(fan.slice, versions={**versions, **laid_over}, names=names)
 
-    def learn(self, task: int, usage: Usage) -> None:
-        """A task had to ask for what it read. What is kept by task grows with every task: that it asks for again."""
-        self._habits[task] = tuple([key for key in usage.read if key not in self._collected])
+    def learn(self, task: int, attempt: Attempt, usage: Usage) -> None:
+        """A task had to ask, to read keys or to compare them with what it set: next time it is sent all these along.
 
-    def learn_of_item(self, fan: Fan, usage: Usage) -> None:
+        What is kept by task grows with every task: that it asks for again.
+        """
+        keys = dict.fromkeys([*usage.read, *(attempt.asked or ())])
+        self._habits[task] = tuple([key for key in keys if key not in self._collected])
+
+    def learn_of_item(self, fan: Fan, attempt: Attempt, usage: Usage) -> None:
         """An instance had to ask. The first one to do so teaches: the others are sent that along."""
         if fan.rank not in self._habits:
-            self.learn(fan.rank, usage)
+            self.learn(fan.rank, attempt, usage)
             fan.slice = None
 
     def _common_slice(self, fan: Fan, reads: tuple[str, ...]) -> Slice:
@@ -131,8 +136,9 @@ class Sight:
     def nearby(self, attempt: Attempt, keys: tuple[str, ...]) -> dict[str, Told]:
         """The keys asked for, and more of what the attempt may ask for next: twice as many each time."""
         rank = self._ledger.seen_from(attempt.rank)
-        if attempt.nearby is None:
-            attempt.nearby = self._history.near(rank)
+        if attempt.nearby is None or attempt.asked is None:
+            attempt.nearby, attempt.asked = self._history.near(rank), []
+        attempt.asked += keys
         found = dict(filter(None, islice(attempt.nearby, attempt.prefetch)))
         attempt.prefetch = min(2 * attempt.prefetch, MOST_PREFETCH)
         for key in keys:
