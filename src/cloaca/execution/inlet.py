@@ -7,6 +7,7 @@ What an exception keeps from being done, the next one who reads does.
 """
 
 import select
+from functools import partial
 from itertools import repeat
 from socket import socket
 from typing import Any
@@ -26,6 +27,7 @@ class Inlet:
         self.mail: list[Any] = []
         self._connection = connection
         self._lookout = Lookout()
+        self._glance = partial(self._watch().poll, 0)
         self._receive = map(self.mail.append, map(connection.recv, repeat(_CAPACITY))).__next__
 
     def messages(self) -> list[Down]:
@@ -34,11 +36,9 @@ class Inlet:
 
     def await_more(self, patience: int | None = None) -> None:
         """Wait until something comes, for so many milliseconds at most."""
-        if not self._lookout.look(self._has_received):
-            watch = select.poll()
-            watch.register(self._connection, select.POLLIN)
-            watch.poll(patience)
-            self._has_received()
+        if not self._lookout.look(self._glance):
+            self._watch().poll(patience)  # one for each wait: what interrupts it may wait, too
+        self._receive_some()
 
     def answer(self, question: int) -> Slice:
         """Wait for the answer to a question. All else is left where it is."""
@@ -49,12 +49,16 @@ class Inlet:
                 if type(message) is Answer and message.question == question:
                     return message.slice
 
-    def _has_received(self) -> bool:
+    def _watch(self) -> "select.poll":
+        watch = select.poll()
+        watch.register(self._connection, select.POLLIN)
+        return watch
+
+    def _receive_some(self) -> None:
         try:
             self._receive()
-        except BlockingIOError:  # nothing is there, or what has interrupted this has received it
-            return False
-        return True
+        except BlockingIOError:
+            return  # nothing is there, or what has interrupted this has received it
 
     def _read(self) -> int:
         """Make messages of bytes, as far as whole frames have come; returns how many messages there are."""
