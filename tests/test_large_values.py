@@ -133,7 +133,8 @@ def test_what_is_stored_is_what_would_have_been_sent(store: Store, kind: str, nu
     assert inlined(encode(value, "k", store.put)) == encode(value)
 
 
-@kinds(*(kind for kind in KINDS if kind != "slice"))  # NumPy's pickles tell an array with gaps from one without
+# NumPy's pickles tell an array with gaps from one without, and those of pandas 2 a frame that was read.
+@kinds(*(kind for kind in KINDS if kind != "slice" and (kind != "frame" or pd.__version__ >= "3")))
 def test_what_was_read_is_encoded_to_the_same_bytes(store: Store, kind: str) -> None:
     payload = encode(KINDS[kind](SHAPES[-1]), "k", store.put)
     assert inlined(encode(decode(payload), "k", store.put)) == inlined(payload)

@@ -45,7 +45,7 @@ def test_the_wheel_has_the_licence(wheel: Path) -> None:
 
 def test_the_wheel_asks_for_three_packages(metadata: Message) -> None:
     required = [line for line in metadata.get_all("Requires-Dist", []) if "extra ==" not in line]
-    assert required == ["cloudpickle<4,>=3.1", "msgspec>=0.19", "psutil>=5.9.4"]
+    assert required == ["cloudpickle<4,>=3.1", "msgspec>=0.20", "psutil>=5.9.4"]
 
 
 def test_every_public_name_can_be_imported_from_the_wheel(wheel: Path, tmp_path: Path) -> None:

@@ -73,7 +73,7 @@ else:
 
 def travels_by_value(cls: type) -> bool:
     """Whether a class can't be imported elsewhere, as far as can be told from here."""
-    return cls not in cloudpickle._BUILTIN_TYPE_NAMES and not by_reference(cls)
+    return cls not in cloudpickle._BUILTIN_TYPE_NAMES and (subscripted(cls) is not None or not by_reference(cls))
 
 
 def _reduce_text_file(file: TextIOWrapper) -> Any:
