@@ -6,6 +6,7 @@ import os
 import resource
 import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -297,19 +298,20 @@ def test_a_part_may_be_empty(tmp_path: Path, part: bytes | memoryview) -> None:
 # ---- no room -------------------------------------------------------------------------------------------------------
 
 
-@pytest.fixture
+@contextmanager
 def at_most_10_000() -> Iterator[None]:
     """No file can be longer: the kernel takes the bytes up to there, and then refuses, as a full folder does."""
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, limits[1]))
-    yield
-    resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
 
 
-@pytest.mark.usefixtures("at_most_10_000")
 def test_a_write_that_the_system_cuts_short_leaves_nothing(tmp_path: Path) -> None:
     folders = two_folders(tmp_path)
-    with pytest.raises(StorageFullError) as caught:
+    with at_most_10_000(), pytest.raises(StorageFullError) as caught:
         write([str(folder) for folder in folders], "value", [bytes(6_000), bytes(6_000)])
     assert caught.value.size == 12_000
     assert [folder for folder, _ in caught.value.folders] == [str(folder) for folder in folders]
