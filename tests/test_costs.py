@@ -86,8 +86,11 @@ def count(patch: Callable[[Any, str, Any], None], counted: Counter[str]) -> None
 
 
 def test_a_tasks_assignment_is_of_few_bytes(calls: Counter[str]) -> None:
-    """Now 47: the attempt, the task's name, the function's number, an empty slice, and nine for the run's seed."""
-    assert calls["bytes of send"] / TASKS < 52
+    """Now 47: the attempt, the task's name, the function's number, an empty slice, and nine for the run's seed.
+
+    On a busy machine there are more frames, each with a length, and with a word to a worker that has nothing to do.
+    """
+    assert (calls["bytes of send"] - 32 * calls["send"]) / TASKS < 52
 
 
 def test_a_tasks_report_is_of_few_bytes(calls: Counter[str]) -> None:
@@ -106,10 +109,10 @@ def test_many_assignments_go_out_at_once(calls: Counter[str]) -> None:
 def test_the_coordinator_reads_no_more_often_than_there_are_reports(calls: Counter[str]) -> None:
     """Now mostly 26 times: what has come meanwhile is read at once. Where each report is waited for, it is 1,000 times.
 
-    One look that doesn't wait may come before each that does.
+    One look that doesn't wait may come before each that does, and one more to see that a task has begun.
     """
     assert calls["recv_into"] <= TASKS
-    assert calls["select"] <= 2 * calls["recv_into"] + 10
+    assert calls["select"] <= 3 * calls["recv_into"] + 10
 
 
 def test_permits_are_issued_for_a_batch_at_once_and_the_coordinator_is_woken_once(calls: Counter[str]) -> None:
