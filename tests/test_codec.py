@@ -539,7 +539,7 @@ def looping() -> Any:
         ([Broken()], "model[0]", f"{__name__}.Broken"),
         ((item for item in [1]), "model", "generator"),
         ([memoryview(b"")], "model[0]", "memoryview"),
-        (nested(5000), "model", "list"),
+        (nested(200_000), "model", "list"),
     ],
 )
 def test_the_path_leads_to_the_culprit(value, path, type_name):

@@ -366,6 +366,14 @@ def test_all_names_are_told_where_they_are_few_or_few_wrote_them() -> None:
             assert names is None or len(names) <= MANY
 
 
+def test_names_that_other_branches_wrote_are_told_only_where_those_above_are_too_many_to_look_at() -> None:
+    chain = [("0", []), *((f"{n}", [f"{n - 1}"]) for n in range(1, 8)), ("other root", [])]
+    _, history = told(chain, {"0": {"a": b"1"}, "7": {"z": b"1"}}, given=b"0")
+    assert history.names(8) == ("given",)
+    assert history.names(2) == ("given", "a")
+    assert {*(history.names(7) or ())} >= {"given", "a"}
+
+
 def test_a_key_that_nobody_wrote_has_no_versions() -> None:
     _, history = told(DIAMOND, {})
     assert history.candidates(3, "k") == ()

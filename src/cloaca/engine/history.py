@@ -328,13 +328,18 @@ class History:
     def names(self, rank: int) -> tuple[str, ...] | None:
         """Every key that the task may see, and maybe others; `None` where they are too many, or too many wrote them."""
         passed = self._passed.keys_at(rank) if self._passed.keys else ()
+        names = self._names_after(self._plan.predecessors[rank])
+        if names is None:
+            names = self._names_of_all()
+        return None if names is None else (*passed, *names)
+
+    def _names_of_all(self) -> tuple[str, ...] | None:
         count = len(self._alone) + len(self._standing) + len(self._inputs)
         if count > MANY:
-            names = self._names_after(self._plan.predecessors[rank])
-            return None if names is None else (*passed, *names)
+            return None
         if count != len(self._all_names):
             self._all_names = (*self._inputs, *self._alone, *self._standing)
-        return (*passed, *self._all_names)
+        return self._all_names
 
     def _names_after(self, dependencies: Sequence[int]) -> tuple[str, ...] | None:
         last, names = self._last_names
@@ -344,6 +349,8 @@ class History:
         return names
 
     def _names_of_few(self, dependencies: Sequence[int]) -> tuple[str, ...] | None:
+        if len(self._inputs) > MANY:
+            return None
         names, tasks = [*self._inputs], [*dependencies]
         for task in tasks:  # grows meanwhile
             names += self._writes[task]
