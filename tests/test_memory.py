@@ -71,7 +71,7 @@ def test_a_process_that_has_gone_has_nothing() -> None:
 def test_without_limits_the_machine_is_what_counts(tmp_path: Path) -> None:
     alone = machine(tmp_path)
     assert alone.total == psutil.virtual_memory().total
-    assert 0 < alone.available() <= alone.total
+    assert 0 < (alone.available() or 0) <= (alone.total or 0)
     assert alone.kills() == 0
 
 
@@ -283,3 +283,73 @@ def test_an_idle_pool_reads_nothing_and_sleeps(desk_of: PoolDesk, monkeypatch: p
     desk.executor.wake()
     assert desk.step(3600) == []
     assert (slept, readings) == ([3600], [])
+
+
+# ---- what can't be read --------------------------------------------------------------------------------------------
+
+
+def unreadable(*_: object) -> None:
+    raise FileNotFoundError(2, "No such file or directory", "/proc/meminfo")
+
+
+def malformed(*_: object) -> None:
+    raise ValueError("invalid literal for int() with base 10: 'kB'")
+
+
+@pytest.fixture(params=[unreadable, malformed])
+def blind(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """psutil can read nothing."""
+    monkeypatch.setattr(psutil, "virtual_memory", request.param)
+    monkeypatch.setattr(psutil.Process, "memory_info", request.param)
+
+
+@pytest.mark.usefixtures("blind")
+def test_what_cannot_be_read_is_not_known(tmp_path: Path) -> None:
+    alone = machine(tmp_path)
+    assert (alone.total, alone.available(), private(os.getpid())) == (None, None, None)
+
+
+@pytest.mark.usefixtures("blind")
+def test_groups_tell_where_the_machine_does_not(tmp_path: Path) -> None:
+    write(tmp_path / "mount" / "job" / "memory.max", f"{100 * MB}\n")
+    write(tmp_path / "mount" / "job" / "memory.current", f"{90 * MB}\n")
+    bounded = machine(tmp_path)
+    assert (bounded.total, bounded.available()) == (100 * MB, 10 * MB)
+
+
+def test_a_group_whose_files_make_no_sense_bounds_nothing(tmp_path: Path) -> None:
+    (tmp_path / "mount" / "job").mkdir(parents=True)
+    (tmp_path / "mount" / "job" / "memory.max").write_bytes(b"\xff\xfe")
+    (tmp_path / "mount" / "job" / "memory.events").mkdir()
+    assert machine(tmp_path).total == psutil.virtual_memory().total
+
+
+def test_a_reading_that_fails_is_no_sign_of_a_kill(tmp_path: Path) -> None:
+    """The counter can't be read for a moment, and says then what it said before."""
+    write(tmp_path / "vmstat", "oom_kill 7\n")
+    watch = memory.MemoryWatch(1, None)
+    vars(watch)["_machine"] = machine(tmp_path)
+    assert watch.has_kernel_killed()
+    (tmp_path / "vmstat").rename(tmp_path / "elsewhere")
+    assert not watch.has_kernel_killed()
+    (tmp_path / "elsewhere").rename(tmp_path / "vmstat")
+    assert not watch.has_kernel_killed()
+
+
+@pytest.mark.usefixtures("blind")
+@pytest.mark.parametrize("limit", [None, 100 * MB])
+def test_tasks_end_well_where_no_memory_can_be_read_and_a_limit_is_told_of(
+    limit: int | None, desk_of: PoolDesk, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It runs until memory has been read, or would have been, three times; the warning comes once."""
+    gate = pipe(tmp_path / "gate")
+    readings = counted(monkeypatch)
+    desk = desk_of(1, lambda _: gate.read_text(), limit=limit)
+    desk.submit([0])
+    while len(readings) < 3:
+        desk.step()
+    gate.write_text("go")
+    desk.collect()
+    assert not any(isinstance(end, Lost) for end in desk.ends.values())
+    told = [decode_record(event.record).getMessage() for event in desk.events if isinstance(event, Logged)]
+    assert ["memory_limit stops no task" in text for text in told] == [True] * (limit is not None)

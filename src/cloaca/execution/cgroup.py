@@ -1,5 +1,6 @@
 """Control groups: where the files stand that bound this process, in both versions of them."""
 
+import os
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 
@@ -15,14 +16,14 @@ def folders(controller: str, mount: Path = MOUNT, membership: Path = MEMBERSHIP)
     """
     groups = sorted(_groups(controller, membership), key=lambda group: len(group.parts), reverse=True)
     places = (place for group in groups for place in (mount / group, mount / controller / group))
-    return [place for place in places if place.is_dir()]
+    return [place for place in places if os.path.isdir(place)]  # noqa: PTH112 - `Path.is_dir` may raise, on Python 3.11
 
 
 def text(path: Path) -> str:
     """What a file says; nothing where it can't be read."""
     try:
         return path.read_text().strip()
-    except OSError:
+    except (OSError, ValueError):
         return ""
 
 

@@ -2,9 +2,13 @@
 
 What a worker has for itself is its resident memory without what it shares: mapped values belong to all workers.
 psutil takes a while to load, and short runs end before anything is read: it is imported when first needed.
+
+All of that is advice. What can't be read (no `/proc`, no descriptor left, a file that psutil doesn't understand) isn't
+known, and nothing ends for want of it.
 """
 
-from collections.abc import Iterator
+import os
+from collections.abc import Callable, Iterable, Iterator
 from functools import cached_property
 from pathlib import Path
 from time import monotonic
@@ -23,14 +27,39 @@ _VMSTAT = Path("/proc/vmstat")
 
 
 def private(pid: int) -> int | None:
-    """How many bytes a process has for itself; `None` where it has ended."""
+    """How many bytes a process has for itself; `None` where it has ended, or that can't be read."""
+
+    def read() -> int | None:
+        import psutil
+
+        info = psutil.Process(pid).memory_info()
+        return int(info.rss) - int(getattr(info, "shared", 0)) or None
+
+    return _known(read)
+
+
+def _known(read: Callable[[], int | None]) -> int | None:
+    """What a reading says, if it can be had."""
+    try:
+        return read()
+    except Exception:  # noqa: BLE001 - psutil raises whatever it meets, from missing files to malformed ones
+        return None
+
+
+def _total() -> int:
     import psutil
 
-    try:
-        info = psutil.Process(pid).memory_info()
-    except psutil.Error:
-        return None
-    return int(info.rss) - int(getattr(info, "shared", 0)) or None
+    return int(psutil.virtual_memory().total)
+
+
+def _available() -> int:
+    import psutil
+
+    return int(psutil.virtual_memory().available)
+
+
+def _least(told: int | None, bounds: Iterable[int]) -> int | None:
+    return min([*bounds, *([] if told is None else [told])], default=None)
 
 
 class Machine:
@@ -42,20 +71,20 @@ class Machine:
     def __init__(self, mount: Path = MOUNT, membership: Path = MEMBERSHIP, vmstat: Path = _VMSTAT) -> None:
         self._folders = folders("memory", mount, membership)
         self._vmstat = vmstat
+        self._total: int | None = None
 
-    @cached_property
-    def total(self) -> int:
-        """How many bytes there are."""
-        import psutil
+    @property
+    def total(self) -> int | None:
+        """How many bytes there are; `None` where nothing tells."""
+        if self._total is None:
+            self._total = _known(_total)
+        return _least(self._total, (limit for _, limit in self._limits))
 
-        return min([psutil.virtual_memory().total, *(limit for _, limit in self._limits)])
-
-    def available(self) -> int:
-        """How many bytes processes could still get."""
-        import psutil
-
-        rooms = (limit - _used(folder) for folder, limit in self._limits if limit <= self.total)
-        return max(0, min([psutil.virtual_memory().available, *rooms]))
+    def available(self) -> int | None:
+        """How many bytes processes could still get; `None` where nothing tells."""
+        total = self.total
+        rooms = (max(0, limit - _used(folder)) for folder, limit in self._limits if total is None or limit <= total)
+        return _least(_known(_available), rooms)
 
     def kills(self) -> int:
         """How often the kernel has killed a process for want of memory, so far: what counts is that it grows."""
@@ -100,14 +129,16 @@ class MemoryWatch:
         self.available: int | None = None
         self.is_short = False
         self._size = size
+        self._is_blind = False
         self._machine = Machine()
         self._kills = self._machine.kills()
 
     def read_machine(self) -> bool:
         """Read what the machine has left; whether it has become short."""
         self.due = monotonic() + READ_SECONDS
-        self.available = self._machine.available()
-        was_short, self.is_short = self.is_short, self.available < SHORT * self._machine.total
+        self.available, total = self._machine.available(), self._machine.total
+        was_short = self.is_short
+        self.is_short = self.available is not None and total is not None and self.available < SHORT * total
         return self.is_short and not was_short
 
     def notice(self) -> bytes:
@@ -123,12 +154,20 @@ class MemoryWatch:
         memory = private(peer.pid)
         if memory is not None:
             peer.memory = memory
-            peer.is_swollen = memory - peer.baseline > self._share / 2
+            share = self._share
+            peer.is_swollen = share is not None and memory - peer.baseline > share / 2
 
     def read_baseline(self, peer: Peer) -> None:
         """Read what the runner's initializer has left a worker with: another one would come to the same."""
         peer.memory = private(peer.pid)
         peer.baseline = peer.memory or 0
+
+    def has_gone_blind(self) -> bool:
+        """Whether there is a limit, and it shows that nobody's memory can be read: said once."""
+        if self.limit is None or self._is_blind or private(os.getpid()) is not None:
+            return False
+        self._is_blind = True
+        return True
 
     def is_over(self, peer: Peer) -> bool:
         """Whether a worker had more than the limit at its last reading."""
@@ -136,9 +175,12 @@ class MemoryWatch:
 
     def has_kernel_killed(self) -> bool:
         """Whether the kernel has killed a process for want of memory since this was asked last."""
-        before, self._kills = self._kills, self._machine.kills()
+        before, self._kills = self._kills, max(self._kills, self._machine.kills())
         return self._kills > before
 
     @property
-    def _share(self) -> int:
-        return self._machine.total // self._size if self.limit is None else self.limit
+    def _share(self) -> int | None:
+        if self.limit is not None:
+            return self.limit
+        total = self._machine.total
+        return None if total is None else total // self._size

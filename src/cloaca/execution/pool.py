@@ -82,6 +82,11 @@ _RELOADED = encode_notice(
     "executions to end before you reload a module."
 )
 
+_BLIND = encode_notice(
+    "The memory of processes can't be read here (is /proc there, and a descriptor left?): as long as that is so, "
+    "memory_limit stops no task."
+)
+
 _pools: "weakref.WeakSet[Pool]" = weakref.WeakSet()
 
 
@@ -469,6 +474,8 @@ class Pool:
             self._memory.read(peer)
             if self._memory.is_over(peer) and not peer.is_doomed:
                 self._stop_glutton(peer)
+        if self._memory.has_gone_blind():
+            self._events.append(Logged(NONE, _BLIND))
 
     def _stop_glutton(self, peer: Peer) -> None:
         """Stop a worker that has too much memory. No grace: it would go on growing."""
