@@ -728,14 +728,21 @@ def test_a_copy_asks_nothing_again() -> None:
     assert twin.outcome("clean").status == "Completed"
 
 
-def test_outcomes_are_asked_for_once() -> None:
+def test_each_outcome_is_asked_for_once() -> None:
     world = World({}, {"clean": Outcome("Failed", "ValueError: 5"), "load": Outcome("Completed")})
     context = world.context()
     assert context.outcome("clean") == Outcome("Failed", "ValueError: 5")
     assert context.outcome("load").error is None
+    assert world.questions == ["outcomes"]
     with pytest.raises(KeyError, match=r"No task before this one has the id 'clan'\. The nearest names are 'clean'"):
         context.outcome("clan")
-    assert world.questions == ["outcomes"]
+
+
+@pytest.mark.parametrize("name", [5, None, "\udc80"])
+def test_what_is_no_name_is_no_ancestor(name: Any) -> None:
+    world = World({}, {"5": Outcome("Completed")})
+    with pytest.raises(KeyError, match="No task before this one has the id"):
+        world.context().outcome(name)
 
 
 def test_outcomes_that_were_sent_are_not_asked_for() -> None:

@@ -6,7 +6,8 @@ cloaca, whatever the code says of itself.
 
 import sys
 import tracemalloc
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from difflib import get_close_matches
 from itertools import count, pairwise
 from random import Random
 from types import FrameType
@@ -14,6 +15,7 @@ from typing import Any
 
 import pytest
 
+from cloaca import Context, DefaultRunner, WorkflowBuilder, context_value, nearest, task
 from cloaca.engine.events import Begin, Cancel, Room
 from cloaca.engine.history import History
 from cloaca.engine.pairing import paired
@@ -24,9 +26,10 @@ from cloaca.engine.work import Work
 from cloaca.errors import INPUT
 from cloaca.merge.rules import Rules
 from cloaca.merge.settle import settle
+from cloaca.tasks.context import of_versions
 from cloaca.testing import NO_USAGE
 from cloaca.wire.codec import encode
-from cloaca.wire.messages import Assignment, Done, Failed, Outcome, Started, Usage, Version, Wants
+from cloaca.wire.messages import Answer, Assignment, Done, Failed, Outcome, Started, Usage, Version, Wants
 
 Tasks = list[tuple[str, list[str]]]
 
@@ -248,6 +251,55 @@ def outcomes_read_one_by_one(size: int) -> None:
     assert [join.slice.outcomes[name] for name in names("a", size)] == [Outcome("Completed")] * size
 
 
+def chain_that_asks_how_others_ended(size: int) -> None:
+    """Every task asks about the one before it, and about the first one."""
+    run = begun(chain(size))
+    for rank in range(size):
+        (assignment,) = submitted(run, 1)
+        run.handle(Started(assignment.attempt), 0.0)
+        for name in (f"t{rank - 1}", "t0") if rank else ():
+            (answer,) = run.handle(Wants(assignment.attempt, (name,), outcomes=True), 0.0)
+            assert isinstance(answer, Answer)
+            assert answer.slice.outcomes is not None
+            assert answer.slice.outcomes[name] == Outcome("Completed")
+        run.handle(Done(assignment.attempt, {}, NO_USAGE), 0.0)
+
+
+def chain_that_looks_outcomes_up(size: int) -> None:
+    """The same with an executor that doesn't ask."""
+    run = begun(chain(size), answers=False)
+    for rank in range(size):
+        (assignment,) = submitted(run, 1)
+        assert assignment.slice.outcomes is not None
+        assert f"t{rank + 1}" not in assignment.slice.outcomes
+        if rank:
+            assert assignment.slice.outcomes[f"t{rank - 1}"] == assignment.slice.outcomes["t0"] == Outcome("Completed")
+        run.handle(Done(assignment.attempt, {}, NO_USAGE), 0.0)
+
+
+def chain_that_reads_everything(size: int) -> None:
+    """Every task rewrites one key, and asks for all that there are."""
+    run = begun(chain(size))
+    for rank in range(size):
+        (assignment,) = submitted(run, 1)
+        run.handle(Started(assignment.attempt), 0.0)
+        (answer,) = run.handle(Wants(assignment.attempt, rest=True), 0.0)
+        assert isinstance(answer, Answer)
+        assert len(answer.slice.versions) == min(rank, 1)
+        run.handle(Done(assignment.attempt, {"k": b"%d" % rank}, NO_USAGE), 0.0)
+
+
+def ladder_that_reads_everything(size: int) -> None:
+    """The same with two tasks on each rung, the second of which sets a key of its own."""
+    tasks: Tasks = [("l0", []), ("r0", [])]
+    for n in range(1, size):
+        tasks += [(f"l{n}", [f"l{n - 1}", f"r{n - 1}"]), (f"r{n}", [f"r{n - 1}", f"l{n - 1}"])]
+    past = history(tasks)
+    for rank in range(2 * size):
+        assert len(past.whole(rank)) == (0 if rank < 2 else 2)
+        past.record(rank, {"lr"[rank % 2]: b"%d" % rank})
+
+
 def chain_that_asks_on_demand(size: int) -> None:
     """Every task of a chain rewrites one key, and asks for one that its slice lacks."""
     run = begun(chain(size))
@@ -351,6 +403,10 @@ def finish(run: Run, room: int) -> None:
         chain_with_observers,
         outcomes_read_one_by_one,
         chain_that_asks_on_demand,
+        chain_that_asks_how_others_ended,
+        chain_that_looks_outcomes_up,
+        chain_that_reads_everything,
+        ladder_that_reads_everything,
         whole_run_of_a_fan_out,
         failure_at_the_top_of_a_ladder,
         instances_of_a_mapped_task,
@@ -392,3 +448,71 @@ def test_an_instance_that_has_ended_takes_less_than_a_kilobyte() -> None:
     finally:
         tracemalloc.stop()
     assert taken < 1024 * LARGE
+
+
+def test_a_missing_name_among_many_is_compared_with_few(monkeypatch: pytest.MonkeyPatch) -> None:
+    compared: list[int] = []
+
+    def counted(name: str, names: Sequence[str], count: int) -> list[str]:
+        compared.append(len(names))
+        return get_close_matches(name, names, count)
+
+    monkeypatch.setattr(nearest, "get_close_matches", counted)
+    given = of_versions({f"key number {n}": (Version(INPUT, b"\x00"),) for n in range(LARGE)})
+    with pytest.raises(KeyError, match=r"key numbr 7\. The nearest names are 'key number 7'"):
+        given["key numbr 7"]
+    assert compared == [nearest.COMPARED]
+
+
+# ---- whole executions ----------------------------------------------------------------------------------------------
+
+
+def read_by_computed_name(context: Context) -> None:
+    name = "k"
+    context.set(name, context.get(name, 0) + 1)
+
+
+def look_back(context: Context) -> None:
+    if "k" in context:
+        context.set("k", context.outcome("0").status)
+    else:
+        context.set("k", "")
+
+
+def count_keys(context: Context) -> None:
+    context.set("k", len(context))
+
+
+def read_all(context: Context) -> None:
+    context.set("k", len(context.to_dict()))
+
+
+def hand_back(context: Context) -> Context:
+    context.set("k", 1)
+    return context.copy()
+
+
+@pytest.mark.parametrize(
+    ("function", "options"),
+    [
+        (read_by_computed_name, {}),
+        (read_by_computed_name, {"trigger_rules": context_value("given", "equals", 1)}),
+        (read_by_computed_name, {"on_success": lambda _task, context: context.get("k")}),
+        (look_back, {}),
+        (count_keys, {}),
+        (read_all, {}),
+        (hand_back, {}),
+    ],
+    ids=["plain", "condition", "callback", "outcome", "len", "to_dict", "copy"],
+)
+def test_a_serial_chain_is_linear_in_its_length(function: Callable[[Context], Any], options: dict[str, Any]) -> None:
+    def executing(length: int) -> int:
+        with WorkflowBuilder("chain", check="off") as builder:
+            for n in range(length):
+                task(id=str(n), dependencies=[str(n - 1)] if n else [], **options)(function)
+        workflow = builder.build()
+        with DefaultRunner(executor="serial") as runner:
+            return lines(lambda: runner.execute(workflow, Context({"given": 1})).raise_for_status())
+
+    executing(10)
+    assert executing(400) < 2.2 * executing(200)

@@ -4,15 +4,14 @@ Otherwise they might or might not have ended when it is asked, and the answer wo
 """
 
 from collections.abc import Iterator, Sequence
-from difflib import get_close_matches
 from itertools import islice
 
 from cloaca.engine.ancestry import Ancestry
 from cloaca.engine.plan import Plan
+from cloaca.nearest import nearest
 from cloaca.triggers.condition import Condition
 
 _LISTED = 20  # findings of one kind
-_COMPARED = 10_000  # names that a missing one is compared with
 
 Named = Sequence[tuple[str, Condition]]
 """The tasks that have conditions, each with its own."""
@@ -23,7 +22,7 @@ def unknown(conditions: Named, tasks: Sequence[str]) -> Iterator[str]:
     known = set(tasks)
     missing = ((owner, name) for owner, name in _named(conditions) if name not in known)
     for owner, name in islice(missing, _LISTED):
-        matches = get_close_matches(name, tasks[:_COMPARED])
+        matches = nearest(name, tasks)
         advice = f": did you mean {' or '.join(map(repr, matches))}?" if matches else "."
         yield f"The rule of task {owner!r} names {name!r}, which is no task of this workflow{advice}"
 
@@ -32,9 +31,7 @@ def unordered(conditions: Named, plan: Plan) -> Iterator[str]:
     """One finding for each task that a condition names and that needn't have ended when it is asked."""
     ancestry = Ancestry(plan)
     faulty = (
-        (owner, name)
-        for owner, name in _named(conditions)
-        if not _comes_before(plan.rank[name], plan.rank[owner], ancestry)
+        (owner, name) for owner, name in _named(conditions) if not ancestry.is_above(plan.rank[name], plan.rank[owner])
     )
     for owner, name in islice(faulty, _LISTED):
         if owner == name:
@@ -48,9 +45,3 @@ def unordered(conditions: Named, plan: Plan) -> Iterator[str]:
 
 def _named(conditions: Named) -> Iterator[tuple[str, str]]:
     return ((owner, name) for owner, rule in conditions for name in rule.tasks if isinstance(name, str))
-
-
-def _comes_before(earlier: int, task: int, ancestry: Ancestry) -> bool:
-    if ancestry.is_surely_above(earlier, task):
-        return True
-    return not ancestry.is_surely_not_above(earlier, task) and earlier in ancestry.way_up(task, earlier)

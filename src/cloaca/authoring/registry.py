@@ -6,11 +6,11 @@ one, never a mixture, and no lock is needed.
 
 from collections.abc import Callable
 from contextvars import ContextVar
-from difflib import get_close_matches
 from typing import NamedTuple
 
 from cloaca.authoring.origin import Origin
 from cloaca.errors import UnknownWorkflowError
+from cloaca.nearest import nearest
 from cloaca.warning import warn
 from cloaca.workflows.workflow import Workflow
 
@@ -91,6 +91,6 @@ def _unknown(name: str) -> str:
     names = list(_entries)
     if not names:
         return f"Workflow not found in registry: {name}. None is defined yet: leave a WorkflowBuilder block first."
-    matches = get_close_matches(name, names)
+    matches = nearest(name, names)
     advice = f" Did you mean {' or '.join(map(repr, matches))}?" if matches else ""
     return f"Workflow not found in registry: {name}.{advice}"

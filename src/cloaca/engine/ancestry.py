@@ -38,6 +38,12 @@ class Ancestry:
         lowest, number = self._intervals
         return not lowest[ancestor] <= number[task] < number[ancestor]
 
+    def is_above(self, ancestor: int, task: int) -> bool:
+        """Whether `ancestor` comes before `task`: known at once, or found on the way up."""
+        if self.is_surely_above(ancestor, task):
+            return True
+        return not self.is_surely_not_above(ancestor, task) and ancestor in self.way_up(task, ancestor)
+
     def way_up(self, task: int, ancestor: int) -> Iterator[int]:
         """The tasks to look at where neither is sure, from `task` up; the last is `ancestor`, if it comes before."""
         seen, ahead = {task}, [task]

@@ -391,11 +391,8 @@ class History:
 
     def whole(self, rank: int) -> dict[str, Told]:
         """Every key that the task sees, in a fixed order: the input's first, then as the candidates were set."""
-        found: dict[str, list[Write]] = {}
-        for task in self._order.of(self._plan.predecessors[rank]):
-            for key, write in self._writes[task].items():
-                found.setdefault(key, []).append(write)
-        standing = {key: self._unsuperseded(tuple(writes)) for key, writes in found.items()}
+        are_few = len(self._alone) + len(self._standing) < rank // FEW
+        standing = self._of_each_key(rank) if are_few else self._of_ancestors(rank)
         untouched = self._given_to(rank)
         ordered = self._in_order(
             untouched,
@@ -406,6 +403,19 @@ class History:
             key: writes[0].told if self._is_value(key, writes) else self.versions(rank, key)
             for key, writes in ordered.items()
         }
+
+    def _of_each_key(self, rank: int) -> dict[str, tuple[Write, ...]]:
+        """The writes that stand at the task, by key: each key of the run is looked up."""
+        found = {key: self.candidates(rank, key) for key in (*self._alone, *self._standing)}
+        return {key: writes for key, writes in found.items() if writes and writes[0].rank != INPUT_RANK}
+
+    def _of_ancestors(self, rank: int) -> dict[str, tuple[Write, ...]]:
+        """The same, from what each ancestor has written."""
+        found: dict[str, list[Write]] = {}
+        for task in self._order.of(self._plan.predecessors[rank]):
+            for key, write in self._writes[task].items():
+                found.setdefault(key, []).append(write)
+        return {key: self._unsuperseded(tuple(writes)) for key, writes in found.items()}
 
     def final(self) -> dict[str, Told]:
         """Every key at the end of the run, as a task would see it that depends on all sinks."""
@@ -447,3 +457,14 @@ class History:
     def ancestors(self, rank: int) -> list[int]:
         """Every task that comes before the task, by rank."""
         return sorted(self._order.of(self._plan.predecessors[rank]))
+
+    def ancestors_nearest_first(self, rank: int) -> Iterator[int]:
+        """The same tasks: the dependencies first, then theirs, and so on."""
+        visited: set[int] = set()
+        ahead = deque(self._plan.predecessors[rank])
+        while ahead:
+            task = ahead.popleft()
+            if task not in visited:
+                visited.add(task)
+                yield task
+                ahead.extend(self._plan.predecessors[task])

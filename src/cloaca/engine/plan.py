@@ -14,19 +14,17 @@ shortest cycle of a large component takes quadratic time: only components that a
 from collections import Counter, deque
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from difflib import get_close_matches
 from heapq import heapify, heappop, heappush
-from itertools import islice
 from typing import TypeAlias
 
 from cloaca.errors import WorkflowError
+from cloaca.nearest import nearest
 
 _Edges: TypeAlias = Sequence[Sequence[int]]
 
 _CYCLE_STEPS = 10_000  # nodes to visit while looking for a shorter cycle: exact for components of up to 100 tasks
 _CYCLE_NAMES = 12  # names of a cycle that are printed
 _LISTED = 20  # faulty dependencies that get a finding (and a search for close matches) each
-_COMPARED = 10_000  # names that a missing one is compared with
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,7 +142,7 @@ def _faulty_names(tasks: Sequence[tuple[str, Sequence[str]]], places: Mapping[st
 
 
 def _missing(task: str, name: str, places: Mapping[str, int]) -> str:
-    matches = get_close_matches(name, islice(places, _COMPARED))
+    matches = nearest(name, places)
     advice = f": did you mean {' or '.join(map(repr, matches))}?" if matches else "."
     return f"Task {task!r} depends on {name!r}, which is no task of this workflow{advice}"
 

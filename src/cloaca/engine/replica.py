@@ -27,7 +27,7 @@ class Replica:
         return Slice(
             DeferredMapping(lambda: Overlaid(ContextView(self._up_to(rank), rank), tell.overlay)),
             complete=True,
-            outcomes=Outcomes(self._run.ledger, lambda: self._up_to(rank).ancestors(rank), tell.followed),
+            outcomes=Outcomes(self._run.ledger, lambda: self._up_to(rank), rank, tell.followed),
         )
 
     def _up_to(self, rank: int) -> History:

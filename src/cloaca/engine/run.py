@@ -405,9 +405,9 @@ class Run:
         return (Answer(attempt.number, Slice(found, event.rest), event.question),)
 
     def _told_outcomes(self, attempt: Attempt, event: Wants) -> Slice:
-        outcomes = self._sight.outcomes(attempt.rank)
         if event.keys:
-            return Slice({}, outcomes=outcomes.of_instances(event.keys))
+            return Slice({}, outcomes=self._sight.outcomes_nearby(attempt, event.keys))
+        outcomes = self._sight.outcomes(attempt.rank)
         if not event.rest:
             return Slice({}, outcomes=dict(outcomes))
         whole = self._sight.whole(attempt.rank)

@@ -19,7 +19,7 @@ from cloaca.engine.outcomes import Outcomes
 from cloaca.engine.plan import Plan
 from cloaca.engine.telling import Told
 from cloaca.engine.view import ContextView, Overlaid
-from cloaca.wire.messages import Slice, Usage
+from cloaca.wire.messages import Outcome, Slice, Usage
 
 FIRST_PREFETCH = 16
 """How many keys (or tasks without one) nearby come along with the first key that a slice lacked; doubled each time."""
@@ -30,7 +30,8 @@ MOST_PREFETCH = 1 << 20
 class Attempt(Struct, gc=False):
     """An open attempt of a task, by rank, or of an instance, by unit. `is_expired`: its time was up.
 
-    `nearby` and `prefetch` serve what it asks for: the keys in `asked`.
+    `nearby` and `prefetch` serve what it asks for: the keys in `asked`; `ancestors` and `prefetch_ancestors` how others
+    ended.
     """
 
     number: int
@@ -39,6 +40,8 @@ class Attempt(Struct, gc=False):
     nearby: Iterator[tuple[str, Told] | None] | None = None
     prefetch: int = FIRST_PREFETCH
     asked: list[str] | None = None
+    ancestors: Iterator[str] | None = None
+    prefetch_ancestors: int = FIRST_PREFETCH
 
 
 class Sight:
@@ -149,7 +152,17 @@ class Sight:
     def outcomes(self, unit: int) -> Outcomes:
         """How all ended that came before it. Of a task that it follows item by item, its own instance counts."""
         seen_from = self._ledger.seen_from(unit)
-        return Outcomes(self._ledger, lambda: self._history.ancestors(seen_from), self._ledger.followed(unit))
+        return Outcomes(self._ledger, lambda: self._history, seen_from, self._ledger.followed(unit))
+
+    def outcomes_nearby(self, attempt: Attempt, names: tuple[str, ...]) -> dict[str, Outcome]:
+        """How those ended that the attempt asks for, and more of which it may ask next: twice as many each time."""
+        outcomes = self.outcomes(attempt.rank)
+        if attempt.ancestors is None:
+            attempt.ancestors = outcomes.nearest()
+        more = islice(attempt.ancestors, attempt.prefetch_ancestors)
+        attempt.prefetch_ancestors = min(2 * attempt.prefetch_ancestors, MOST_PREFETCH)
+        found = {name: outcomes[name] for name in (*more, *names) if name in outcomes}
+        return {**found, **outcomes.of_instances(names)}
 
     def _overlay(self, unit: int) -> dict[str, Told]:
         if unit < len(self._plan.names):

@@ -18,7 +18,8 @@ from cloaca.wire.messages import Assignment, Outcome
 def refusal(assignment: Assignment, condition: Condition, context: Context) -> str | None:
     """Why the task isn't to begin; `None`: it is. Raises `ConditionError` where nobody can tell."""
     cover(context, condition.keys)
-    return verdict.refusal(condition, _Facts(assignment.task, context, assignment.slice.outcomes or {}))
+    outcomes = assignment.slice.outcomes  # never asked whether it is empty: it may be a look at all that came before
+    return verdict.refusal(condition, _Facts(assignment.task, context, {} if outcomes is None else outcomes))
 
 
 class _Facts:

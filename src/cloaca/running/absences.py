@@ -5,7 +5,6 @@ key that a result lacks would have been set by a task that failed or was skipped
 """
 
 from collections.abc import Iterable, Iterator, Sequence
-from difflib import get_close_matches
 from functools import cached_property
 from typing import Any, Final
 
@@ -13,13 +12,13 @@ from cloaca.dataflow.finding import Finding, Kind
 from cloaca.dataflow.touches import keys_set, touches_of
 from cloaca.engine.run import Run
 from cloaca.engine.state import State
+from cloaca.nearest import nearest
 from cloaca.tasks.place import place_of, shortened
 from cloaca.wire.messages import Failed, Outcome
 from cloaca.workflows.copies import SEPARATOR
 from cloaca.workflows.workflow import Task, Workflow
 
 _MOST = 100  # findings
-_COMPARED = 1000  # names that a missing one is compared with
 _ANY: Final = None
 """Stands for the keys that nobody can tell from a task's code."""
 
@@ -171,8 +170,7 @@ class Absences:
         unclear = self._unclear(sorted(self._ancestors(rank)))
         if unclear:
             return self._finding("missing", key, f"{lead}. {unclear.removesuffix('.')}", rank)
-        names = list(run.history.standing())[:_COMPARED]
-        close = get_close_matches(key, names, 1)
+        close = nearest(key, run.history.standing(), 1)
         if not close:
             return self._finding("missing", key, f"{lead}, which no task of this run set and the input lacks", rank)
         meant = f"{lead}, which no task sets and the input lacks: did it mean {close[0]!r}"

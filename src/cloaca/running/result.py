@@ -5,7 +5,6 @@ Everything here is plain data taken from the run when it ended; values and excep
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
-from difflib import get_close_matches
 from functools import cached_property
 from itertools import islice
 from typing import Any, Literal
@@ -19,6 +18,7 @@ from cloaca.errors import MergeConflict, WorkflowFailedError
 from cloaca.failure import raised
 from cloaca.loss import error_of
 from cloaca.merge.rules import Rules
+from cloaca.nearest import nearest
 from cloaca.running.absences import Absences
 from cloaca.running.storage import Leases
 from cloaca.tasks.context import explain_absence, merges_of, of_versions, unchanged
@@ -368,7 +368,7 @@ def _were(count: int) -> str:
 
 
 def _unknown(id: object, names: Sequence[str]) -> str:
-    close = get_close_matches(id, names) if isinstance(id, str) else ()
+    close = nearest(id, names) if isinstance(id, str) else ()
     advice = f" The nearest ids are {', '.join(map(repr, close))}." if close else ""
     return f"No task of this workflow has the id {id!r}.{advice}"
 

@@ -6,11 +6,11 @@ declared writes is called as it is.
 
 from collections.abc import Callable
 from copy import deepcopy
-from difflib import get_close_matches
 from functools import cached_property, wraps
 from typing import Any, Final
 
 from cloaca.errors import MissingKeyError, ParameterError
+from cloaca.nearest import nearest
 from cloaca.tasks.context import Context, limit_writes, task_of, traffic_of
 from cloaca.tasks.conversion import Conversion, conversion_of
 from cloaca.tasks.defaults import changeable
@@ -47,7 +47,7 @@ class Binding:
                 found[name] = value if is_fine else self._converted(context, name, value)
             elif is_required:
                 traffic_of(context).miss(name)
-                raise MissingKeyError(task_of(context), name, tuple(get_close_matches(name, list(context))))
+                raise MissingKeyError(task_of(context), name, tuple(nearest(name, context)))
         return found
 
     @cached_property

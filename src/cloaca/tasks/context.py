@@ -8,7 +8,6 @@ given part is a slice: what it lacks is asked for when it is needed, and the tas
 import json
 from collections.abc import Callable, Collection, ItemsView, Iterable, Iterator, KeysView, Mapping, Sequence, ValuesView
 from contextlib import suppress
-from difflib import get_close_matches
 from functools import partial
 from itertools import islice
 from typing import Any, Literal, Self
@@ -18,6 +17,7 @@ from cloaca.merge.conflict import Conflict, rivals_of, shown
 from cloaca.merge.encoded import are_equal
 from cloaca.merge.rules import Rules
 from cloaca.merge.settle import Settled, settle
+from cloaca.nearest import nearest
 from cloaca.tasks.ancestors import Ancestors
 from cloaca.tasks.declaration import Declared
 from cloaca.tasks.scope import Ask, Scope
@@ -321,7 +321,8 @@ class Context:
         try:
             return self._outcomes[task]
         except KeyError:
-            raise KeyError(f"No task before this one has the id {task!r}{_nearest(task, self._outcomes)}") from None
+            close = _told_nearest(task, self._outcomes) if isinstance(task, str) else ""
+            raise KeyError(f"No task before this one has the id {task!r}{close}") from None
 
     # ---- beneath ---------------------------------------------------------------------------------------------------
 
@@ -397,7 +398,7 @@ class Context:
 
     def _missing(self, key: str) -> KeyError:
         self._traffic.miss(key)
-        text = f"Key not found: {_checked(key)}{_nearest(key, self._present())}"
+        text = f"Key not found: {_checked(key)}{_told_nearest(key, self._present())}"
         if hasattr(self, "_why") and (why := self._why(key)):
             text = f"{text.removesuffix('.')}. {why}"
         if hasattr(self, "_prefix"):
@@ -421,8 +422,8 @@ def _checked(key: Any) -> str:
     return str.__str__(key)
 
 
-def _nearest(name: str, names: Iterable[str]) -> str:
-    close = get_close_matches(name, list(names))
+def _told_nearest(name: str, names: Iterable[str]) -> str:
+    close = nearest(name, names)
     return f". The nearest names are {', '.join(map(repr, close))}." if close else ""
 
 

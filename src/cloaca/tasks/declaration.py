@@ -1,9 +1,9 @@
 """The changes of a task that has declared what it writes: a dict that takes no other key."""
 
 from collections.abc import Collection
-from difflib import get_close_matches
 
 from cloaca.errors import UndeclaredWriteError
+from cloaca.nearest import nearest
 
 
 class Declared(dict[str, bytes | None]):
@@ -18,5 +18,5 @@ class Declared(dict[str, bytes | None]):
 
     def __setitem__(self, key: str, payload: bytes | None) -> None:
         if key not in self._writes:
-            raise UndeclaredWriteError(self._task, key, tuple(get_close_matches(key, list(self._writes))))
+            raise UndeclaredWriteError(self._task, key, tuple(nearest(key, self._writes)))
         super().__setitem__(key, payload)

@@ -269,7 +269,8 @@ class Started(Message, frozen=True, tag="started"):
 class Wants(Message, frozen=True, tag="wants"):
     """A running attempt needs what its slice lacks: some keys, all the rest, or how its ancestors ended.
 
-    Where it asks for `outcomes`, `keys` are names of instances: it is told of these, and of their siblings.
+    Where it asks for `outcomes`, `keys` are names of tasks and instances: it is told of these, of the siblings of the
+    instances, and of more of its ancestors. Without names it is told of all of them that are tasks.
     `question` is a number that its worker gives to no other one: an alarm of the task may go off while the answer is on
     its way, and then nobody waits for that any more.
     """
