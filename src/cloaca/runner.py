@@ -39,7 +39,7 @@ from cloaca.running.coordinator import Job
 from cloaca.running.database import check_url
 from cloaca.running.future import Execution, OnEnd, Telling, begun, finish, outlast
 from cloaca.running.loop import Inline, Loop
-from cloaca.running.mapping import Sizes, asked_for, mapped
+from cloaca.running.mapping import Sizes, mapped, results_here
 from cloaca.running.modules import Modules
 from cloaca.running.result import WorkflowResult
 from cloaca.running.settings import (
@@ -322,7 +322,8 @@ class DefaultRunner:
         may have been called with items after that one by then; in its own batch not, if it was the function that
         raised. What a worker's death costs is its batch: the error names the batch's items, and comes after the results
         of all items before the first of them, while those of the batch itself are lost. Who stops iterating ends the
-        call: what runs is stopped. There are no retries and no time limits.
+        call: what runs is stopped. There are no retries and no time limits. Threads may share the results: each goes to
+        one of them.
 
         Raises:
             ValueError: `chunksize` or `seed` makes no sense, the function can't be called with an item, or the runner
@@ -346,7 +347,7 @@ class DefaultRunner:
         called = argument.of_items(function)
         batch = Batch(Awaited(called) if argument.is_awaited(called) else called, chosen_seed(seed))
         if self._settings.executor == "serial":
-            return asked_for(serial.each(batch, items, self._workroom))
+            return results_here(serial.each(batch, items, self._workroom))
         captured = capture("map", batch)
         sent = Publish(captured.number, captured.blob, (ITEMS,))
         loop = self._running_loop()
@@ -363,15 +364,17 @@ class DefaultRunner:
         def job(on_delivery: Callable[[Deliver], None], on_end: OnEnd) -> Job[BatchRun]:
             return Job("", run, own, on_end, surroundings, sent, on_delivery=on_delivery)
 
-        return asked_for(mapped(self, loop, job, items, Sizes(size), self._settings.workers))
+        return mapped(self, loop, job, items, Sizes(size), self._settings.workers)
 
     def shutdown(self) -> None:
-        """End the workers. Executions that are under way end with an error. Idempotent."""
-        with self._lock:
-            self._closed = True
-            loop = self._loop
-        if loop is not None:
-            loop.stop()
+        """End the workers, and wait for that: a few seconds at most. Idempotent.
+
+        Executions that are under way end with a `RunnerClosedError`: `execute` and `Execution.result` raise it, as do
+        the results of `map`. A signal handler may call this, whatever it has interrupted.
+        """
+        self._closed = True  # without a lock: what a signal handler has interrupted may hold it
+        if self._loop is not None:
+            self._loop.stop()
 
     def __enter__(self) -> Self:
         return self
@@ -454,8 +457,12 @@ class DefaultRunner:
                     self._equipment(),
                 )
                 self._loop = Loop(pool, Storage(), self._seats)
-                weakref.finalize(self, _end, self._under_way, self._loop)
-            return self._loop
+                weakref.finalize(self, _end, weakref.ref(self), self._under_way, self._loop)
+            loop = self._loop
+        if self._closed:  # meanwhile, by another thread or a signal handler, who saw no loop to stop
+            loop.stop()
+            self._check_usable()
+        return loop
 
     def _surroundings(self, loop: Loop) -> Surroundings:
         """Where tasks run that are started now."""
@@ -488,8 +495,14 @@ class _Known(NamedTuple):
     habits: MutableMapping[int, tuple[str, ...]]
 
 
-def _end(under_way: set[Execution], loop: Loop) -> None:
-    """Nobody has the runner any more, or the program ends: it waits for what it has begun, unless Ctrl-C ends it."""
+def _end(runner: "weakref.ref[DefaultRunner]", under_way: set[Execution], loop: Loop) -> None:
+    """Nobody has the runner any more, or the program ends: it waits for what it has begun, unless Ctrl-C ends it.
+
+    A runner is collected on any thread, in the middle of anything: there nothing is waited for.
+    """
+    if runner() is None:
+        loop.let_go()
+        return
     try:
         if not isinstance(getattr(sys, "last_value", None), KeyboardInterrupt):
             with suppress(KeyboardInterrupt, SystemExit):  # it has ended the execution, and the program ends anyway

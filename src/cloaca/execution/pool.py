@@ -41,6 +41,7 @@ from cloaca.execution.memory import MemoryWatch
 from cloaca.execution.peer import Peer
 from cloaca.execution.spin import Lookout
 from cloaca.execution.surroundings import here
+from cloaca.execution.waker import Waker
 from cloaca.execution.workforce import Workforce, signal_name
 from cloaca.wire.messages import (
     SOCKET_LOST,
@@ -125,9 +126,8 @@ class Pool:
         self._workforce = Workforce(size, self._selector)
         self._peers = self._workforce.peers
         self.surround(here())
-        self._wake_reader, self._wake_writer = os.pipe()
-        os.set_blocking(self._wake_writer, False)
-        self._selector.register(self._wake_reader, EVENT_READ)
+        self._waker = Waker()
+        self._selector.register(self._waker.descriptor, EVENT_READ)
         self._closed = False
         _pools.add(self)
 
@@ -196,7 +196,7 @@ class Pool:
         for key, mask in self._look_out(0 if self._events else self._time_left(timeout)):
             peer: Peer | None = key.data
             if peer is None:
-                os.read(self._wake_reader, 1 << 16)
+                self._waker.hear()
             elif key.fd == peer.exit_descriptor:
                 ended.append(peer)
             else:
@@ -214,12 +214,7 @@ class Pool:
 
     def wake(self) -> None:
         """Make `wait` return."""
-        if self._closed:
-            return
-        try:
-            os.write(self._wake_writer, b"!")
-        except BlockingIOError:
-            return  # the pipe is full of wake-ups already
+        self._waker.ring()
 
     def close(self) -> None:
         """Let idle workers leave, stop the others, and wait until all are gone."""
@@ -228,16 +223,14 @@ class Pool:
         self._closed = True
         _pools.discard(self)
         self._workforce.close()
+        self._waker.close()
         self._selector.close()
-        os.close(self._wake_reader)
-        os.close(self._wake_writer)
 
     def abandon(self) -> None:
         """In a forked child of the program: give up every descriptor."""
         self._closed = True
         self._workforce.abandon()
-        for descriptor in (self._wake_reader, self._wake_writer):
-            os.close(descriptor)
+        self._waker.close()
         self._selector.close()
 
     # ---- waiting ---------------------------------------------------------------------------------------------------

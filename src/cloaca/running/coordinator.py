@@ -9,7 +9,8 @@ about an attempt that is no longer open belongs to nobody, and is dropped.
 """
 
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from itertools import groupby
 from operator import attrgetter
@@ -114,8 +115,9 @@ class Coordinator:
 
     def step(self, timeout: float | None = None) -> None:
         """Carry on until something has happened, or is due, for at most `timeout` seconds."""
-        while self._mailbox:
-            self._open(*self._mailbox.popleft())
+        if self._mailbox:
+            for letter in self._mail():
+                self._open(*letter)
         self._offer_room()
         events = self._executor.wait(self._time_left(timeout))
         now = monotonic()
@@ -138,10 +140,7 @@ class Coordinator:
 
     def fail(self, error: Exception) -> None:
         """End every job with `error`: the executor can't go on."""
-        while self._mailbox:
-            job, event = self._mailbox.popleft()
-            if isinstance(event, Begin):
-                self._jobs.append(job)
+        self.refuse(error)
         open_attempts = list(self._owners)
         self._owners.clear()
         self._executor.cancel(open_attempts, 0)
@@ -149,6 +148,19 @@ class Coordinator:
             job = self._jobs.popleft()
             job.run.abandon()
             job.on_end(error)
+
+    def refuse(self, error: Exception) -> None:
+        """End what was posted and hasn't begun. On any thread, once nobody steps any more."""
+        for job, event in self._mail():
+            if isinstance(event, Begin):
+                job.run.abandon()
+                job.on_end(error)
+
+    def _mail(self) -> Iterator[tuple[AnyJob, BatchEvent]]:
+        """Take out what was posted: each once, whoever else does the same."""
+        with suppress(IndexError):
+            while True:
+                yield self._mailbox.popleft()
 
     def _open(self, job: AnyJob, event: BatchEvent) -> None:
         if isinstance(event, Begin):

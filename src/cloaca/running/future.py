@@ -88,7 +88,7 @@ class Execution:
         """Start nothing more, and stop the tasks that run; the result then says "Cancelled".
 
         A task that runs gets SIGTERM, which raises `SystemExit` in it, and is killed after the runner's
-        `grace_seconds`.
+        `grace_seconds`. Any thread and any signal handler may call this: it waits for nothing.
         """
         self._cancel(grace=None)
 

@@ -1,9 +1,11 @@
 """Where a coordinator works: on a thread of its own (Loop), or on the caller's (Inline)."""
 
+import atexit
 import os
+import weakref
 from collections.abc import Callable
 from contextlib import suppress
-from threading import Lock, Thread, current_thread
+from threading import Thread, get_ident
 
 from cloaca.engine.events import Begin, Cancel, Supply
 from cloaca.engine.seats import Seats
@@ -11,7 +13,13 @@ from cloaca.errors import RunnerClosedError, WorkersUnavailableError
 from cloaca.execution.executor import Executor
 from cloaca.running.console import Console, ConsoleThread
 from cloaca.running.coordinator import AnyJob, Coordinator
+from cloaca.running.latch import Latch
 from cloaca.running.storage import Storage
+
+STOP_SECONDS = 10.0
+"""How long to wait at most for a loop that was told to end: longer than its workers and its console may take."""
+
+_loops: "weakref.WeakSet[Loop]" = weakref.WeakSet()
 
 
 class Inline:
@@ -62,7 +70,8 @@ class Inline:
 class Loop:
     """Owns the coordinator's thread, the executor and its storage.
 
-    It knows nothing of the runner, so a runner can be collected.
+    It knows nothing of the runner, so a runner can be collected. `begin`, `cancel`, `supply`, `let_go` and `stop` are
+    for every thread and for signal handlers, all but `begin` and `stop` for finalizers, too: they lock nothing.
     """
 
     def __init__(self, executor: Executor, storage: Storage, seats: Seats | None = None) -> None:
@@ -70,11 +79,12 @@ class Loop:
         self.storage = storage
         self._console = ConsoleThread()
         self._coordinator = Coordinator(executor, self._console, storage, seats)
-        self._lock = Lock()  # a job either comes before the end, and is ended with it, or is refused
         self._end: Exception | None = None
         self._is_stopping = False
+        self._is_over = Latch()
         self._process = os.getpid()
         self._thread = Thread(target=self._work, name="cloaca coordinator", daemon=True)
+        _loops.add(self)
         self._thread.start()
 
     def begin(self, job: AnyJob) -> None:
@@ -90,19 +100,20 @@ class Loop:
         """Hand a batch of items to the job's call of `map`."""
         self._post(job, batch)
 
-    def stop(self) -> None:
-        """End the thread and the executor. Runs that are under way end with an error. Idempotent.
+    def let_go(self) -> None:
+        """Tell the thread to end, and wait for nothing: the program waits for it at its own end.
 
-        In a forked child of the program there is neither: nothing is to be ended.
+        In a forked child of the program there is no thread, and nothing to be ended.
         """
-        if self._process != os.getpid():
-            return
-        with self._lock:
+        if self._process == os.getpid():
             self._is_stopping = True
-            if self._end is None:
-                self._executor.wake()
-        if current_thread() is not self._thread:
-            self._thread.join()
+            self._executor.wake()
+
+    def stop(self) -> None:
+        """End the thread and the executor, in bounded time. Runs that are under way end with an error. Idempotent."""
+        self.let_go()
+        if self._process == os.getpid() and self._thread.ident != get_ident():
+            self._is_over.wait(STOP_SECONDS)
 
     def settle(self) -> None:
         """Wait until what tasks have printed so far is shown."""
@@ -119,10 +130,11 @@ class Loop:
     def _post(self, job: AnyJob, event: Begin | Cancel | Supply) -> None:
         if self._process != os.getpid():
             raise RunnerClosedError("This runner belongs to the process that forked this one. Create a new one here.")
-        with self._lock:
-            if self._end is not None:
-                raise RunnerClosedError(f"This runner has ended: {self._end} Create a new one.") from self._end
-            self._coordinator.post(job, event)
+        if self._end is not None:
+            raise RunnerClosedError(f"This runner has ended: {self._end} Create a new one.") from self._end
+        self._coordinator.post(job, event)
+        if self._end is not None:  # it has ended meanwhile: what was posted before that is taken out there
+            self._coordinator.refuse(self._end)
 
     def _step(self) -> None:
         try:
@@ -137,9 +149,21 @@ class Loop:
                 self._step()
         except Exception as error:  # noqa: BLE001 - whoever waits for a run is told, on their own thread
             end = error
-        with self._lock:
-            self._end = end
+        self._end = end
+        try:
             self._executor.close()
-        self._coordinator.fail(end)
-        self.storage.close()
-        self._console.close()
+            self._coordinator.fail(end)
+            self.storage.close()
+            self._console.close()
+        finally:
+            self._is_over.open()
+
+
+def _outlast() -> None:
+    """As the program ends: wait for the loops that were let go."""
+    for loop in list(_loops):
+        if loop._is_stopping:
+            loop.stop()
+
+
+atexit.register(_outlast)

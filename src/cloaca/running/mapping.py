@@ -7,9 +7,8 @@ under way is bounded. Batches are sized by what earlier ones have taken. What an
 sizes: a batch brings its results up to the error, and an item that can't be had or sent ends the last batch before it.
 """
 
-import warnings
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
-from itertools import chain, islice
+from itertools import islice
 from queue import SimpleQueue
 from typing import Any
 
@@ -21,8 +20,8 @@ from cloaca.item import of_item, of_result, unreadable
 from cloaca.loss import error_of
 from cloaca.running.coordinator import Job
 from cloaca.running.loop import Loop
+from cloaca.running.results import Results
 from cloaca.running.storage import Leases
-from cloaca.warning import users_line
 from cloaca.wire.blobs import LARGE
 from cloaca.wire.codec import decode
 from cloaca.wire.elements import decode_list, encode_list
@@ -59,40 +58,17 @@ class Sizes:
             self.next = max(1, min(fitting, MOST_GROWTH * items, LARGEST_BATCH))
 
 
-class _Call:
-    """A call of `map`: where it stands, and whether anybody has asked for a result."""
-
-    def __init__(self) -> None:
-        self.is_asked = False
-        self._line = users_line()
-
-    def __del__(self) -> None:
-        if not self.is_asked:
-            text = (
-                "Nobody has asked for the results of runner.map, so it has called nothing: iterate over what it "
-                "returns, as in list(runner.map(function, items))."
-            )
-            warnings.warn_explicit(text, RuntimeWarning, *self._line)
-
-
-def asked_for(results: Iterator[Any]) -> Iterator[Any]:
-    """The results. Where they go without anybody having asked for one, that is warned of."""
-    return chain.from_iterable(_noting(_Call(), results))
-
-
-def _noting(call: _Call, results: Iterator[Any]) -> Iterator[Iterator[Any]]:
-    call.is_asked = True
-    yield results
-
-
-def mapped(
-    owner: object, loop: Loop, make_job: MakeJob, items: Iterable[Any], sizes: Sizes, workers: int
-) -> Iterator[Any]:
-    """The results of a call of `map`, one by one. Whoever lets go of them ends the call.
+def mapped(owner: object, loop: Loop, make_job: MakeJob, items: Iterable[Any], sizes: Sizes, workers: int) -> Results:
+    """The results of a call of `map`. Whoever lets go of them ends the call.
 
     `owner` is kept until then: a runner that nobody holds ends.
     """
-    return chain.from_iterable(_lists(owner, loop, make_job, items, sizes, workers))
+    return Results(_lists(owner, loop, make_job, items, sizes, workers))
+
+
+def results_here(results: Iterable[Any]) -> Results:
+    """The results of a call of `map` that are made as they are asked for."""
+    return Results([result] for result in results)
 
 
 def _lists(
@@ -108,14 +84,22 @@ def _lists(
                 loop.supply(job, batch)
             if not batches.under_way:
                 batches.end()
-                loop.settle()
-                if (unwritten := loop.unwritten()) is not None:
-                    raise unwritten
+                _show(loop)
                 return
             yield batches.results(arrivals, job)
-    finally:
-        loop.cancel(job)
+    except Exception:
         loop.settle()
+        raise
+    finally:
+        loop.cancel(job)  # and nothing more: who lets go of the results may be the garbage collector, anywhere
+
+
+def _show(loop: Loop) -> None:
+    """Wait until all that was printed is shown. Raises what writing it has raised."""
+    loop.settle()
+    unwritten = loop.unwritten()
+    if unwritten is not None:
+        raise unwritten
 
 
 class _Batches:
