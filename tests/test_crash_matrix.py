@@ -9,9 +9,11 @@ import faulthandler
 import os
 import re
 import signal
+import stat
 import subprocess
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from threading import Lock, Thread
@@ -131,6 +133,14 @@ def write_garbage() -> None:
         os.write(descriptor, bytes(range(128, 256)) * 10)
 
 
+def garble_every_socket() -> None:
+    for descriptor in range(3, 256):
+        with suppress(OSError):
+            if stat.S_ISSOCK(os.fstat(descriptor).st_mode):
+                os.write(descriptor, b"meant for another descriptor")
+    signal.pause()
+
+
 # ---- what comes of it, by stage ------------------------------------------------------------------------------------
 
 STAGES = ("load", "decode", "run", "encode", "report")
@@ -172,6 +182,7 @@ ENDINGS: dict[Act, Ending] = {
     kill_by_sigkill: Ending(EVERYWHERE_DEATH, "killed by SIGKILL"),
     kill_by_sigterm: Ending(EVERYWHERE_DEATH, "killed by SIGTERM"),
     close_every_descriptor: Ending(EVERYWHERE_DEATH, "connection to the program was closed"),
+    garble_every_socket: Ending(EVERYWHERE_DEATH, "makes no sense .*b'meant for another"),
     hang: Ending(EVERYWHERE_TIMEOUT, "longer than its time limit of 0.2 s"),
     hang_in_c: Ending(EVERYWHERE_TIMEOUT, "longer than its time limit of 0.2 s"),
     fork_and_return: Ending(HARMLESS),

@@ -445,7 +445,7 @@ _REQUESTS = frozenset({"SIGTERM", "SIGINT", "SIGHUP", "SIGQUIT"})
 
 def _advice(signal: str | None, *, is_oom: bool, has_hung_up: bool) -> str:
     if has_hung_up:
-        return "Close only what the task has opened itself."
+        return "Let the task close, read and write only what it has opened itself."
     if is_oom:
         return "Use fewer workers or less memory in a task; memory_limit= stops a task before the kernel has to."
     if signal in _CRASHES:

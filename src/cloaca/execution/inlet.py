@@ -31,7 +31,10 @@ class Inlet:
         self._receive = map(self.mail.append, map(connection.recv, repeat(_CAPACITY))).__next__
 
     def messages(self) -> list[Down]:
-        """Those that have come, in order. They stay in the mail. Raises `HungUp` where no more will come."""
+        """Those that have come, in order. They stay in the mail.
+
+        Raises `HungUp` where no more will come, and `Garbled` where something else has read or written here.
+        """
         return self.mail[: self._read()]
 
     def await_more(self, patience: int | None = None) -> None:

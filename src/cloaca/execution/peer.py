@@ -8,6 +8,7 @@ from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, suppress
 from socket import SHUT_WR, socketpair
+from time import monotonic
 
 from cloaca.execution.ending import ending_of
 from cloaca.execution.mark import NONE, Mark, create
@@ -30,7 +31,8 @@ class Peer:
     `surroundings` where it was told to run.
 
     `is_ready`: it has said so; `recalls`: how often something was recalled from it, of which it knows of `heard`;
-    `has_hung_up`: its socket came to an end before it did; `is_doomed`: it is ending, and is to be given nothing more;
+    `reported`: the attempt that it has reported last. `has_hung_up`: its socket came to an end before it did;
+    `nonsense`: what came there makes no sense; `is_doomed`: it is ending, and is to be given nothing more;
     `is_stopped`: it was told to; `kill_at`: when it is to be killed if it hasn't ended by then. `memory` is the last
     reading of what it has for itself, in bytes; `is_swollen`: that was so much that it is looked at again before it is
     given more; `limit`: it was stopped as it had more than that. `baseline` is what the runner's initializer has left
@@ -45,6 +47,7 @@ class Peer:
         self.known: set[int] = set()
         self.surroundings: Surroundings | None = None
         self.told = NONE
+        self.reported = NONE
         self.is_ready = False
         self.recalls = 0
         self.heard = 0
@@ -58,6 +61,7 @@ class Peer:
         self.is_outdated = False
         self.limit: int | None = None
         self.has_hung_up = False
+        self.nonsense: str | None = None
         self.outgoing = bytearray()
         with ExitStack() as undo, ExitStack() as theirs:
             self.socket, socket = socketpair()
@@ -90,8 +94,12 @@ class Peer:
 
     @property
     def begun(self) -> tuple[int, float]:
-        """The number of the attempt that the worker began last, and when that was, on the machine's monotonic clock."""
-        return self._mark.read()
+        """The number of the attempt that the worker began last, and when that was, on the machine's monotonic clock.
+
+        Where the worker's clock says something else (a task may have replaced it), that is now.
+        """
+        (begun, moment), now = self._mark.read(), monotonic()
+        return begun, moment if 0 <= moment <= now else now
 
     def send(self, messages: Sequence[Down]) -> None:
         """Write as much as the socket takes now; the rest waits in `outgoing`."""
@@ -111,8 +119,8 @@ class Peer:
     def receive(self) -> Iterator[Up]:
         """Receive once, and yield what the worker has reported.
 
-        At the end of its socket this raises `EOFError` or `ConnectionError`. What makes no sense counts as the end: a
-        task has written to what isn't its own.
+        At the end of its socket this raises `EOFError` or `ConnectionError`, and `Garbled` where a task has written to
+        what isn't its own.
         """
         return self._reader.receive()
 

@@ -23,7 +23,7 @@ import os
 import signal
 import weakref
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from heapq import merge
 from math import ceil
@@ -39,10 +39,12 @@ from cloaca.execution.initializer import Equipment, failure
 from cloaca.execution.mark import INITIALIZING, NONE
 from cloaca.execution.memory import MemoryWatch
 from cloaca.execution.peer import Peer
+from cloaca.execution.reports import Report, checked
 from cloaca.execution.spin import Lookout
 from cloaca.execution.surroundings import here
 from cloaca.execution.waker import Waker
 from cloaca.execution.workforce import Workforce, signal_name
+from cloaca.wire.frames import Garbled
 from cloaca.wire.messages import (
     SOCKET_LOST,
     Answer,
@@ -65,6 +67,7 @@ from cloaca.wire.messages import (
     Unstarted,
     Up,
     Vitals,
+    Wants,
 )
 from cloaca.wire.records import encode_notice
 
@@ -77,6 +80,7 @@ RECALL_SECONDS = 0.002
 """How long a task may run, while others wait behind it and a worker has nothing to do."""
 
 HUNG_UP = "the worker's connection to the program was closed, and so it was stopped"
+NONSENSE = "what came on the worker's connection to the program makes no sense ({}), and so it was stopped"
 
 _RELOADED = encode_notice(
     "Modules were reloaded while tasks are under way: what hasn't begun of these runs the new version. Wait for "
@@ -363,37 +367,59 @@ class Pool:
                 self._selector.modify(peer.socket, EVENT_READ, peer)
         if mask & EVENT_READ:
             try:
-                self._collect(peer)
+                self._collect(peer, peer.receive())
             except (EOFError, ConnectionError):
                 self._workforce.lost_contact(peer)
 
-    def _collect(self, peer: Peer) -> None:
-        for message in peer.receive():
-            self._take(peer, message)
+    def _collect(self, peer: Peer, messages: Iterator[Up]) -> None:
+        """Take what a worker has sent. Where it makes no sense, that costs what the worker runs, and it is replaced."""
+        if peer.nonsense is not None:
+            return
+        try:
+            for message in messages:
+                self._take(peer, message)
+        except Garbled as nonsense:
+            peer.nonsense = str(nonsense)
+            self._workforce.cut_off(peer)
 
     def _take(self, peer: Peer, message: Up) -> None:
         match message:
             case Done() | Failed() | Skipped():
-                if not peer.queue or peer.queue[0].attempt != message.attempt:
-                    return  # it was told before: an exception struck the worker in the middle of telling
-                ended = peer.queue.popleft().attempt
-                if self._withdrawn or self._idle_deaths:
-                    self._let_go(ended)
-                self._batching.measured(message.usage.ended - message.usage.started)
-                self._events.append(message)
-                if peer.is_swollen and not peer.queue:
-                    self._look_again(peer)
+                self._take_report(peer, message)
             case Ready():
+                if not peer.heard <= message.recall <= peer.recalls:
+                    raise Garbled(f"word of recall {message.recall}, where there were {peer.recalls}")
                 if self._equipment is not None and not peer.is_ready:
                     self._take_stock(peer, self._equipment.name)
                 self._workforce.is_ready(peer)
                 peer.heard = message.recall
             case Unfit():
-                if self._equipment is not None and not peer.is_unfit:
-                    self._give_up(failure(self._equipment.name, message))
+                self._take_refusal(peer, message)
             case _:
                 self._tell_start(peer)
+                if isinstance(message, Wants) and not (_runs(peer, message.attempt) and peer.told == message.attempt):
+                    raise Garbled(f"a question of attempt {message.attempt}, which it doesn't run")
                 self._events.append(message)
+
+    def _take_report(self, peer: Peer, report: Report) -> None:
+        if not _runs(peer, report.attempt):
+            if report.attempt == peer.reported:
+                return  # an exception struck the worker in the middle of telling: it tells once more
+            raise Garbled(f"a report of attempt {report.attempt}, which it doesn't run")
+        report = checked(report)
+        peer.reported = peer.queue.popleft().attempt
+        if self._withdrawn or self._idle_deaths:
+            self._let_go(peer.reported)
+        self._batching.measured(report.usage.ended - report.usage.started)
+        self._events.append(report)
+        if peer.is_swollen and not peer.queue:
+            self._look_again(peer)
+
+    def _take_refusal(self, peer: Peer, refusal: Unfit) -> None:
+        if self._equipment is None or peer.is_ready:
+            raise Garbled("word that the runner's initializer has raised, which it doesn't run")
+        if not peer.is_unfit:
+            self._give_up(failure(self._equipment.name, refusal))
 
     def _take_stock(self, peer: Peer, initializer: str) -> None:
         """The initializer has returned: what the worker has for itself now is what it begins with."""
@@ -447,9 +473,8 @@ class Pool:
         reported can be read before it is judged.
         """
         peer.freeze()
-        for message in peer.drain():
-            self._take(peer, message)
-        if peer.queue and is_guilty(peer.queue[0].attempt):
+        self._collect(peer, peer.drain())
+        if peer.nonsense is None and peer.queue and is_guilty(peer.queue[0].attempt):
             return True
         peer.signal_group(signal.SIGCONT)
         return False
@@ -497,8 +522,7 @@ class Pool:
 
     def _bury(self, peer: Peer) -> None:
         """Take leave of a worker that has ended: its last reports count, the attempt it was running is lost."""
-        for message in peer.drain():
-            self._take(peer, message)
+        self._collect(peer, peer.drain())
         begun, moment = peer.begun
         code = self._workforce.bury(peer)
         self._lose_first(peer, code, begun, moment)
@@ -524,7 +548,7 @@ class Pool:
                 first,
                 None if code < 0 else code,
                 signal_name(-code) if code < 0 else None,
-                HUNG_UP if peer.has_hung_up or code == SOCKET_LOST else None,
+                _reason(peer, code),
                 Vitals(
                     monotonic() - moment if first == begun else None,
                     peer.memory,
@@ -545,6 +569,18 @@ class Pool:
     def _given_back(self, attempt: int) -> Unstarted:
         self._idle_deaths.pop(attempt, None)
         return Unstarted(attempt)
+
+
+def _reason(peer: Peer, code: int) -> str | None:
+    """Why a worker was stopped, beyond how it ended."""
+    if peer.nonsense is not None:
+        return NONSENSE.format(peer.nonsense)
+    return HUNG_UP if peer.has_hung_up or code == SOCKET_LOST else None
+
+
+def _runs(peer: Peer, attempt: int) -> bool:
+    """Whether the attempt is the one that a worker runs, or is about to."""
+    return bool(peer.queue) and peer.queue[0].attempt == attempt
 
 
 def _queued(peer: Peer) -> int:

@@ -33,7 +33,7 @@ from cloaca.execution.surroundings import enter, here, recognised
 from cloaca.tasks.handle import with_handle
 from cloaca.tasks.shelf import Traffic
 from cloaca.tasks.watched import context_kind
-from cloaca.wire.frames import HungUp
+from cloaca.wire.frames import Garbled, HungUp
 from cloaca.wire.functions import load
 from cloaca.wire.messages import (
     SOCKET_LOST,
@@ -132,6 +132,8 @@ class Worker:
                 self._go_on()
             except (HungUp, termination.Terminated):
                 self._leave(0)
+            except Garbled:  # a task has read from what isn't its own
+                self._leave(SOCKET_LOST)
             except OSError as error:
                 if error.errno is not None:  # a task closed what isn't its own, or the coordinator has gone
                     self._leave(SOCKET_LOST)

@@ -13,6 +13,7 @@ What they are given to do is the pool's business.
 import signal
 from collections.abc import Iterator
 from selectors import EVENT_READ, BaseSelector
+from socket import socket
 from time import monotonic
 
 from cloaca.errors import WorkersUnavailableError
@@ -89,11 +90,20 @@ class Workforce:
 
         A worker that is ending closes its socket a moment before.
         """
-        self._selector.unregister(peer.socket)
+        self._unwatch(peer.socket)
         was_doomed, peer.is_doomed = peer.is_doomed, True
         if not peer.has_ended(ENDING_SECONDS):
             peer.has_hung_up = not was_doomed
             self.stop(peer, 0)
+
+    def cut_off(self, peer: Peer) -> None:
+        """Kill a worker that sends what makes no sense: nothing that it says counts any more."""
+        self._unwatch(peer.socket)
+        self.stop(peer, 0)
+
+    def _unwatch(self, watched: socket | int) -> None:
+        if watched in self._selector.get_map():
+            self._selector.unregister(watched)
 
     def kill_overdue(self) -> None:
         """Kill those whose grace is over."""
@@ -107,9 +117,8 @@ class Workforce:
         peer.signal_group(signal.SIGKILL)  # what it started must not outlive it
         code = peer.reap()
         self.peers.remove(peer)
-        for descriptor in (peer.socket, peer.exit_descriptor):
-            if descriptor in self._selector.get_map():
-                self._selector.unregister(descriptor)
+        self._unwatch(peer.socket)
+        self._unwatch(peer.exit_descriptor)
         peer.close()
         return code
 

@@ -40,7 +40,7 @@ class Console:
             case Said():
                 self._write(told.stream, told.text)
             case Logged():
-                self.log(partial(_handle, told))
+                self._log(told)
             case Warned():
                 self._warn(told)
 
@@ -80,6 +80,15 @@ class Console:
                 self._has_complained = True
                 self._write("stderr", f"A handler of the program raised at a task's record.\n{traceback.format_exc()}")
 
+    def _log(self, logged: Logged) -> None:
+        """Give a task's record to the program's handlers."""
+        try:
+            record = decode_record(logged.record)
+        except Exception as error:  # noqa: BLE001 - a task may have written to what isn't its own
+            self._write("stderr", f"What a task logged can't be read in the program: {summary_of(error)}\n")
+        else:
+            self.log(partial(_handle, record))
+
     def _warn(self, warned: Warned) -> None:
         """Issue it as if the task's line had been run here. Where that raises, it is shown on standard error."""
         registry = self._registries[warned.file]
@@ -89,9 +98,7 @@ class Console:
             self._write("stderr", f"{warned.file}:{warned.line}: {warned.category}: {warned.text}\n")
 
 
-def _handle(logged: Logged) -> None:
-    """Give a task's record to the program's handlers."""
-    record = decode_record(logged.record)
+def _handle(record: logging.LogRecord) -> None:
     logger = logging.getLogger(record.name)
     if logger.isEnabledFor(record.levelno):
         logger.handle(record)

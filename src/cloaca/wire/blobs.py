@@ -18,7 +18,7 @@ from collections.abc import Iterator, Sequence
 from functools import cache
 from typing import Any
 
-from msgspec import Struct, msgpack
+from msgspec import MsgspecError, Struct, msgpack
 
 from cloaca.errors import StorageFullError
 from cloaca.wire.composite import composite_of, is_composite
@@ -78,6 +78,16 @@ def references_in(payload: bytes) -> Iterator[bytes]:
     elif is_composite(payload):
         elements = composite_of(payload).elements
         yield from (element for element in elements if element is not None and is_reference(element))
+
+
+def is_sound(payload: bytes) -> bool:
+    """Whether a payload is what it seems to be, as far as anybody but its reader looks at it."""
+    if payload and payload[0] != MARK[0]:
+        return True
+    try:
+        return bool(payload) and size_of(payload) >= 0
+    except (MsgspecError, ValueError):
+        return False
 
 
 # ---- writing -------------------------------------------------------------------------------------------------------
