@@ -2,6 +2,7 @@
 
 from random import Random
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from tests.reference import Graph, Model, deterministic, graphs
@@ -24,6 +25,22 @@ def test_ancestry_is_certain_only_of_the_truth_and_always_of_direct_dependencies
         if ancestry.is_surely_not_above(one, other):
             assert not is_above, (one, other)
         assert ancestry.is_surely_above(one, other) or one not in compiled.predecessors[other]
+        assert ancestry.is_known_above(one, other) == is_above
+
+
+@given(graphs(most=14), st.integers(1, 6))
+@deterministic
+def test_of_tasks_far_apart_what_is_known_is_true(graph: Graph, near: int) -> None:
+    compiled = plan("w", graph)
+    model = Model(graph, {})
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("cloaca.engine.ancestry.NEAR", near)
+        ancestry = Ancestry(compiled)
+        for one in range(len(graph)):
+            for other in range(one + 1, len(graph)):
+                is_above = compiled.names[one] in model.orders[compiled.names[other]]
+                known = ancestry.is_known_above(one, other)
+                assert known == is_above if other - one <= near else known <= is_above
 
 
 @given(st.lists(st.integers(0, 20), min_size=1, max_size=20))

@@ -280,6 +280,7 @@ def test_nothing_that_anybody_may_need_is_released_and_nothing_twice(
     Play(plot, random, answers)
 
 
+@pytest.mark.timeout(300)
 @given(mapped_plots(), chances, st.booleans())
 @settings(deterministic, max_examples=400)
 def test_nothing_that_an_instance_may_need_is_released_and_nothing_twice(
@@ -569,6 +570,62 @@ def test_what_came_before_a_fork_goes_whenever_its_last_reader_ends(kind: Kind, 
     assert "a" in released
 
 
+SEVERAL_REPLACE: Graph = [
+    ("root", []),
+    *((f"replaces{place}", ["root"]) for place in range(8)),
+    *((f"after{place}", ["root", f"replaces{place}"]) for place in range(8)),
+    *((f"later{place}", ["root", f"after{place}"]) for place in range(8)),
+]
+
+
+def test_what_several_branches_replace_goes_with_the_last_write_though_later_tasks_list_the_first_one() -> None:
+    run = ByHand(SEVERAL_REPLACE)
+    assert run.end("root", opaque) == []
+    assert [run.end(f"replaces{place}", opaque) for place in range(8)] == [*[[]] * 7, ["root"]]
+
+
+# ---- stencils: each task depends on its neighbours, and few of those that come after a value directly ---------------
+
+
+def stencil(tiles: int, steps: int) -> Graph:
+    def near(tile: int) -> list[int]:
+        return sorted({(tile + aside) % tiles for aside in (-1, 0, 1)})
+
+    return [
+        (f"{step}/{tile}", [f"{step - 1}/{one}" for one in near(tile)] if step else [])
+        for step in range(steps)
+        for tile in range(tiles)
+    ]
+
+
+def most_alive(graph: Graph, kind: Kind, random: Random) -> int:
+    """How many large values there are at most, where each task replaces that of its tile; by chance, one goes first."""
+    compiled = plan("w", graph)
+    tiles = {task.partition("/")[2]: kind for task, _ in graph}
+    run = Run(compiled, [Work(0, ())] * len(graph), given_versions(tiles), numbers=count(), answers=True)
+    running: list[tuple[int, str]] = []
+    alive = most = len(tiles)
+    commands = run.handle(Begin(), 0.0)
+    while not any(isinstance(command, Ended) for command in commands):
+        for command in run.handle(Room(2 - len(running)), 0.0):
+            assert isinstance(command, Assignment)
+            run.handle(Started(command.attempt), 0.0)
+            running.append((command.attempt, command.task))
+        attempt, task = running.pop(random.randrange(len(running)))
+        alive += 1
+        most = max(most, alive)
+        commands = run.handle(done(attempt, **{task.partition("/")[2]: kind(task)}), 0.0)
+        alive -= sum(len(command.payloads) for command in commands if isinstance(command, Release))
+    return most
+
+
+@LARGE
+@pytest.mark.parametrize("tiles", [4, 8, 24])
+def test_a_stencil_keeps_as_many_values_however_long_it_goes_on(kind: Kind, tiles: int) -> None:
+    short, long = (most_alive(stencil(tiles, steps), kind, Random(1)) for steps in (2 * tiles, 6 * tiles))
+    assert long <= short <= tiles * (tiles // 2 + 3)
+
+
 # ---- what it costs -------------------------------------------------------------------------------------------------
 
 
@@ -576,13 +633,13 @@ def test_what_came_before_a_fork_goes_whenever_its_last_reader_ends(kind: Kind, 
 def asked(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """Every question whether a task comes before another, one entry each."""
     questions: list[int] = []
-    ask = Ancestry.is_surely_above
+    ask = Ancestry.is_known_above
 
     def counting(self: Ancestry, ancestor: int, task: int) -> bool:
         questions.append(task)
         return ask(self, ancestor, task)
 
-    monkeypatch.setattr(Ancestry, "is_surely_above", counting)
+    monkeypatch.setattr(Ancestry, "is_known_above", counting)
     return questions
 
 

@@ -6,7 +6,8 @@ longest path behind it; the stems form a forest, and numbering it makes "is abov
 No is known where the intervals of a depth-first numbering say so: an ancestor's interval holds those of all that come
 after it (one labelling of GRAIL: Yildirim, Chaoji and Zaki, 2010).
 
-Exact answers for all pairs would take n * n bits, or labels whose size is the width of the workflow.
+Exact answers for all pairs would take n * n bits, or labels whose size is the width of the workflow. For pairs whose
+ranks are close, `is_known_above` has them: each task keeps its ancestors among the `NEAR` tasks before it, as bits.
 """
 
 from collections.abc import Collection, Iterator
@@ -16,6 +17,9 @@ from cloaca.engine.plan import Plan
 
 FEW = 4
 
+NEAR = 4096
+"""Up to which distance between ranks it is known for certain which task comes before which."""
+
 
 class Ancestry:
     """The labels of a plan. Each kind is made when it is first needed, once: O(tasks + dependencies)."""
@@ -23,6 +27,26 @@ class Ancestry:
     def __init__(self, plan: Plan) -> None:
         self._plan = plan
         self._direct: dict[int, frozenset[int]] = {}
+        self._near: list[int] = []
+
+    def is_known_above(self, ancestor: int, task: int) -> bool:
+        """Whether `ancestor` comes before `task`. Of tasks that are far apart it may not be known that it does."""
+        if ancestor >= task:
+            return False
+        if task - ancestor > NEAR:
+            return self.is_surely_above(ancestor, task)
+        return bool(self._nearest(task) >> (task - ancestor - 1) & 1)
+
+    def _nearest(self, task: int) -> int:
+        """The task's ancestors among those just before it: the lowest bit stands for the one of the rank before."""
+        for rank in range(len(self._near), task + 1):
+            found = 0
+            for above in self._plan.predecessors[rank]:
+                distance = rank - above
+                if distance <= NEAR:
+                    found |= self._near[above] << distance | 1 << distance - 1
+            self._near.append(found & ((1 << NEAR) - 1))
+        return self._near[task]
 
     def is_surely_above(self, ancestor: int, task: int) -> bool:
         """Whether `ancestor` is a dependency of `task`, or is above it along stems."""

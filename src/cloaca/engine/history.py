@@ -139,10 +139,9 @@ class History:
         found = ((rank, writes.get(key)) for rank, writes in enumerate(self._writes))
         return [rank for rank, write in found if write is not None and write.version.payload is not None]
 
-    def last_alone(self, key: str) -> Write | None:
-        """The latest write of the key that all other writes so far came before or after, if there is one."""
-        standing = self._stands(key)
-        return self._telling.last_alone(standing) if standing else None
+    def stands_alone(self, key: str, write: Write) -> bool:
+        """Whether all other writes of the key so far came before this one."""
+        return self._alone.get(key) is write
 
     @property
     def shared(self) -> AbstractSet[bytes | None]:

@@ -7,22 +7,27 @@ somebody may still need it; who that is depends on what it is.
   stands somewhere: for a task that comes after its writer and after no write that supersedes it. Such a task is its
   *witness*. When the witness has ended the search for another goes on where it was left; no task is looked at twice, so
   a value costs at most the tasks after its writer.
-- All others: what each write changed may matter wherever branches meet later. They are kept until one write came after
-  them and before all others, and every task that hasn't ended comes after it. It is enough to look at the tasks that
-  could run now: all others come after one of them. Here too a single witness against is looked at until it ends.
+- All others: what each write changed may matter wherever branches meet later. They are kept until a write came after
+  them that stands apart, as all other writes so far came before or after it, and every task that hasn't ended comes
+  after that one. It is enough to look at the tasks that could run now: all others come after one of them. Here too a
+  single witness against is looked at until it ends.
 
-All answers err on the safe side: where it isn't known at once whether a task comes after another, the value is kept.
+All answers err on the safe side: where it isn't known whether a task comes after another, the value is kept. That is
+so only where their ranks are far apart.
 """
 
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 
-from cloaca.engine.ancestry import FEW
 from cloaca.engine.history import History
 from cloaca.engine.plan import Plan
 from cloaca.engine.write import INPUT_RANK, Write
 from cloaca.wire.blobs import blob_of, is_reference
+
+_LOOKED_AT = 64
+"""How many of the writes that supersede one are looked at."""
 
 
 @dataclass(eq=False, slots=True)
@@ -32,6 +37,7 @@ class _Watched:
     write: Write
     superseded_by: list[Write]
     witnesses: Iterator[int] | None = None
+    witness: int | None = None
 
 
 class Lifetimes:
@@ -56,7 +62,9 @@ class Lifetimes:
         self._watched: dict[Write, _Watched] = {}
         self._by_witness: dict[int, list[tuple[str, _Watched]]] = {}
         self._structures: dict[str, dict[Write, None]] = {}
-        self._keys_by_witness: dict[int, set[str]] = {}
+        self._apart: dict[str, deque[Write]] = {}
+        self._keys_by_witness: dict[int, list[str]] = {}
+        self._waiting: set[str] = set()  # the keys that are there
         self._due: list[tuple[str, _Watched]] = []
         self._due_keys: set[str] = set()
 
@@ -65,35 +73,45 @@ class Lifetimes:
         """Whether nothing is watched: then there is nothing to be told."""
         return not self._watched and not self._structures
 
-    def superseded(self, key: str, by: Write) -> None:
-        """A write superseded all that its writer saw of the key."""
+    def written(self, key: str, write: Write) -> None:
+        """A write was recorded: it supersedes all that its writer saw of the key."""
         if key in self._collected:  # every task's value stays part of the key's
             return
-        for write in by.seen:
-            payload = write.version.payload
+        for seen in write.seen:
+            payload = seen.version.payload
             if payload is None or not is_reference(payload):
                 continue
-            is_kept = write in self._structures.get(key, ())
-            if is_kept or key in self._ruled or len(by.seen) > 1 or blob_of(payload).is_structure:
-                self._watched.pop(write, None)
-                self._structures.setdefault(key, {})[write] = None
-                self._due_keys.add(key)
+            is_kept = seen in self._structures.get(key, ())
+            if is_kept or key in self._ruled or len(write.seen) > 1 or blob_of(payload).is_structure:
+                self._watched.pop(seen, None)
+                self._structures.setdefault(key, {})[seen] = None
                 continue
-            watched = self._watched.get(write)
+            watched = self._watched.get(seen)
             if watched is None:
-                watched = self._watched[write] = _Watched(write, [])
+                watched = self._watched[seen] = _Watched(seen, [])
                 watched.witnesses = self._witnesses(key, watched)
+            if len(watched.superseded_by) < _LOOKED_AT:
+                watched.superseded_by.append(write)
                 self._due.append((key, watched))
-            if len(watched.superseded_by) < FEW:
-                watched.superseded_by.append(by)
         if key in self._structures:
             self._due_keys.add(key)
+            self._note_apart(key, write)
+
+    def _note_apart(self, key: str, write: Write) -> None:
+        """Keep those writes of the key that all others so far came before or after, in their order."""
+        apart = self._apart.setdefault(key, deque())
+        while apart and not self._history.ancestry.is_known_above(apart[-1].rank, write.rank):
+            apart.pop()
+        if self._history.stands_alone(key, write):
+            apart.append(write)
 
     def ended(self, rank: int) -> None:
         """A task has ended."""
         self._has_ended[rank] = True
-        self._due += self._by_witness.pop(rank, ())
-        self._due_keys |= self._keys_by_witness.pop(rank, set())
+        self._due += [entry for entry in self._by_witness.pop(rank, ()) if entry[1].witness == rank]
+        keys = self._keys_by_witness.pop(rank, ())
+        self._waiting.difference_update(keys)
+        self._due_keys.update(keys)
 
     def released(self, current: Callable[[], Iterable[int]]) -> list[Write]:
         """The writes whose values nobody can read any more; each is told once.
@@ -109,10 +127,11 @@ class Lifetimes:
             if witness is None:
                 found.append(watched.write)
                 del self._watched[watched.write]
-            else:
+            elif witness != watched.witness:
+                watched.witness = witness
                 self._by_witness.setdefault(witness, []).append((key, watched))
-        for key in sorted(self._due_keys):
-            found += self._released_structures(key, current())
+        for key in sorted(self._due_keys - self._waiting):  # a key is due with each of its writes
+            found += self._released_structures(key, current)
         self._due_keys.clear()
         return found
 
@@ -137,20 +156,24 @@ class Lifetimes:
         return (task for task, dependencies in enumerate(self._plan.predecessors) if not dependencies)
 
     def _is_after(self, writes: Iterable[Write], task: int) -> bool:
-        return any(self._history.ancestry.is_surely_above(write.rank, task) for write in writes)
+        return any(self._history.ancestry.is_known_above(write.rank, task) for write in writes)
 
-    def _released_structures(self, key: str, current: Iterable[int]) -> list[Write]:
-        kept = self._structures.get(key)
-        alone = self._history.last_alone(key) if kept else None
-        if not kept or alone is None:
-            return []  # the next write of the key is the next chance
-        for task in current:
-            if not self._history.ancestry.is_surely_above(alone.rank, task):
-                self._keys_by_witness.setdefault(task, set()).add(key)
-                return []
-        released = [write for write in kept if write.rank < alone.rank]
+    def _released_structures(self, key: str, current: Callable[[], Iterable[int]]) -> list[Write]:
+        kept, apart = self._structures[key], self._apart[key]
+        floor, witness = INPUT_RANK, None
+        while apart and (witness := self._witness_against(apart[0], current())) is None:
+            floor = apart.popleft().rank
+        released = [write for write in kept if write.rank < floor]
         for write in released:
             del kept[write]
         if not kept:
-            del self._structures[key]
+            del self._structures[key], self._apart[key]
+        elif witness is not None:
+            self._keys_by_witness.setdefault(witness, []).append(key)
+            self._waiting.add(key)
         return released
+
+    def _witness_against(self, write: Write, current: Iterable[int]) -> int | None:
+        """A task that hasn't ended and isn't known to come after the write."""
+        is_above = self._history.ancestry.is_known_above
+        return next((task for task in current if not is_above(write.rank, task)), None)

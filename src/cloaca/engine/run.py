@@ -425,8 +425,7 @@ class Run:
 
     def _record(self, rank: int, diff: Mapping[str, bytes | None], usage: Usage) -> None:
         for key, write in self.history.record(rank, diff).items():
-            if write.seen:
-                self._lifetimes.superseded(key, write)
+            self._lifetimes.written(key, write)
             if self._limits.size is not None:
                 self._note_size(key, write.version, self._limits.size)
         self._durations[rank] = usage.ended - usage.started

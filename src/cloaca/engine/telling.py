@@ -94,13 +94,6 @@ class Telling:
         places = self._order.places(dependencies, floor)
         return sorted(writes, key=lambda write: places.get(write.rank, -1))
 
-    def last_alone(self, candidates: Sequence[Write]) -> Write | None:
-        """The latest write that all others came before or after, if there is one."""
-        if len(candidates) == 1:
-            return candidates[0]
-        writes, floor = self._since_the_last_alone(candidates)
-        return writes[-1] if writes[-1].rank < floor else None
-
     def _since_the_last_alone(self, candidates: Sequence[Write]) -> tuple[list[Write], int]:
         """The writes down to the nearest that came before all others met; and the rank from which order matters.
 
