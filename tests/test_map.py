@@ -23,7 +23,11 @@ from cloaca import CaptureError, DefaultRunner, EncodeError, NestedExecutionErro
 from cloaca.engine.batches import BatchRun
 from cloaca.engine.events import Begin, Cancel, Command, Deliver, Ended, Room, Supply, Tick, Withdraw
 from cloaca.errors import RemoteTraceback
-from cloaca.running.mapping import AHEAD_PER_WORKER, Sizes
+from cloaca.execution.batch import Batch
+from cloaca.running.batches import Sizes
+from cloaca.running.mapping import AHEAD_PER_WORKER
+from cloaca.wire.codec import encode_unseen
+from cloaca.wire.elements import decode_list, encode_list
 from cloaca.wire.messages import Answer, Assignment, Started, Unstarted, Wants
 
 cloudpickle.register_pickle_by_value(sys.modules[__name__])  # as if all this stood in the user's script
@@ -103,7 +107,8 @@ def test_a_map_beside_an_execution(processes: DefaultRunner) -> None:
 # ---- laziness ------------------------------------------------------------------------------------------------------
 
 
-def test_input_may_be_endless_and_is_taken_as_results_are_asked_for(on: DefaultRunner) -> None:
+@pytest.mark.parametrize("executor", ["processes", "serial"])
+def test_input_may_be_endless_and_is_taken_as_results_are_asked_for(executor: Any) -> None:
     taken: list[int] = []
 
     def numbers() -> Iterator[int]:
@@ -111,9 +116,57 @@ def test_input_may_be_endless_and_is_taken_as_results_are_asked_for(on: DefaultR
             taken.append(number)
             yield number
 
-    results = on.map(square, numbers(), chunksize=5)
-    assert [next(results) for _ in range(12)] == [square(n) for n in range(12)]
-    assert len(taken) <= 5 * (AHEAD_PER_WORKER * 2 + 3), "some batches ahead, and no more"
+    with DefaultRunner(workers=1, executor=executor) as runner:  # of one worker, no results come early
+        results = runner.map(square, numbers(), chunksize=5)
+        assert [next(results) for _ in range(12)] == [square(n) for n in range(12)]
+    assert len(taken) <= 5 * (AHEAD_PER_WORKER + 3), "some batches ahead, and no more"
+
+
+def counted(taken: list[int], until: int, gate: Path) -> Iterator[int]:
+    """Numbers without end; once so many were taken, the gate opens."""
+    for number in count():
+        taken.append(number)
+        if len(taken) == until:
+            gate.write_text("open")
+        yield number
+
+
+def behind(gate: Path, value: object) -> Callable[[int], object]:
+    """What the first item waits for, others not."""
+    return lambda number: value if number else gate.read_text()
+
+
+@pytest.mark.parametrize("chunksize", [None, 1])
+def test_workers_go_on_behind_a_long_item(processes: DefaultRunner, tmp_path: Path, chunksize: int | None) -> None:
+    gate, taken = pipe(tmp_path / "gate"), list[int]()
+    results = processes.map(behind(gate, None), counted(taken, 2000, gate), chunksize=chunksize)
+    assert [next(results) for _ in range(3000)] == ["open", *[None] * 2999]
+
+
+@pytest.mark.parametrize(("limit", "most", "result"), [("ITEMS", 50, None), ("BYTES", 50 * 100_000, bytes(100_000))])
+def test_how_far_they_go_is_bounded_by_count_and_by_bytes(
+    processes: DefaultRunner, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, limit: str, most: int, result: Any
+) -> None:
+    monkeypatch.setattr(f"cloaca.running.batches.MOST_EARLY_{limit}", most)
+    gate, taken = pipe(tmp_path / "gate"), list[int]()
+    assert next(processes.map(behind(gate, result), counted(taken, 50, gate), chunksize=1)) == "open"
+    assert 50 <= len(taken) <= 50 + AHEAD_PER_WORKER * 2
+
+
+def test_nothing_new_is_begun_after_an_error_that_came_early(processes: DefaultRunner, tmp_path: Path) -> None:
+    gate, taken = pipe(tmp_path / "gate"), list[int]()
+
+    def fail(number: int) -> str:
+        if number:
+            gate.write_text("others have failed")
+            raise LookupError(number)
+        return gate.read_text()
+
+    results = processes.map(fail, counted(taken, 10**6, gate), chunksize=1)
+    assert next(results) == "others have failed"
+    with pytest.raises(LookupError):
+        next(results)
+    assert len(taken) < 10**6
 
 
 def test_nothing_is_taken_before_the_first_result_is_asked_for(on: DefaultRunner) -> None:
@@ -277,6 +330,21 @@ def test_a_module_that_is_imported_in_the_middle_of_a_batch_is_seeded_for_its_it
     assert drawn(1) == drawn(8)
 
 
+def test_a_batch_that_ends_where_a_module_was_imported_leaves_nothing_to_the_next_one() -> None:
+    def late(fate: str) -> float:
+        import random as late
+
+        if fate:
+            raise LookupError("early end")
+        return late.random()
+
+    with DefaultRunner(workers=1, executor="processes") as runner, DefaultRunner(workers=1) as fresh:
+        with pytest.raises(LookupError):
+            list(runner.map(late, ["fails", "", ""], chunksize=3))
+        drawn = [list(one.map(late, [""] * 4, seed=5, chunksize=4)) for one in (runner, fresh)]
+    assert drawn[0] == drawn[1]
+
+
 # ---- sizes of batches ----------------------------------------------------------------------------------------------
 
 
@@ -289,6 +357,14 @@ def test_batches_come_to_take_the_time_that_they_should(seconds_per_item: float,
         sizes.measured(before, before * seconds_per_item)
         assert 1 <= sizes.next <= 8 * before
     assert sizes.next * seconds_per_item <= 0.021 or sizes.next == 1
+
+
+def test_what_a_batch_has_not_begun_in_time_it_gives_back() -> None:
+    payload = encode_list([100, *range(8)]).payload
+    outcome = Batch(square, 0, seconds=0.0).outcome(payload)
+    assert (decode_list(outcome.results).elements, outcome.reached) == ([0], 101)
+    outcome = Batch(square, 0, seconds=1e9).outcome(payload, encode_unseen((103, 106)))
+    assert (decode_list(outcome.results).elements, outcome.reached) == ([9, 16, 25], None)
 
 
 # ---- the state machine ---------------------------------------------------------------------------------------------

@@ -21,9 +21,10 @@ from cloaca.engine.events import Deliver
 from cloaca.execution.batch import Batch
 from cloaca.execution.serial import SerialExecutor
 from cloaca.execution.surroundings import here
+from cloaca.running.batches import Sizes
 from cloaca.running.coordinator import Job
 from cloaca.running.loop import Loop
-from cloaca.running.mapping import Sizes, mapped
+from cloaca.running.mapping import mapped
 from cloaca.running.storage import Storage
 from cloaca.wire.messages import Assignment
 from cloaca.wire.messages import Event as AnyEvent
@@ -171,9 +172,9 @@ class Desk:
         self._loop = Loop(Backwards(self._functions), Storage())
         self._numbers = count()
 
-    def map(self, items: Iterable[Item], chunksize: int | None, workers: int) -> Outcome:
+    def map(self, items: Iterable[Item], chunksize: int | None, workers: int, seconds: float) -> Outcome:
         number, has_ended = next(self._numbers), Event()
-        self._functions[number] = Batch(suffer, 0)
+        self._functions[number] = Batch(suffer, 0, seconds)
         run = BatchRun(number, numbers=self._numbers, grace=0.0)
 
         def job(on_delivery: Callable[[Deliver], None], on_end: Callable[[Exception | None], None]) -> Job[BatchRun]:
@@ -208,12 +209,13 @@ def serial() -> DefaultRunner:
     st.integers(0, 40),
     st.none() | st.integers(1, 45),
     st.sampled_from([1, 2]),
+    st.sampled_from([0.0, 1e9]),
 )
 def test_results_come_up_to_the_first_error(
-    desk: Desk, serial: DefaultRunner, fates: list[str], quiet: int, chunksize: int | None, workers: int
+    desk: Desk, serial: DefaultRunner, fates: list[str], quiet: int, chunksize: int | None, workers: int, longest: float
 ) -> None:
     fates = [""] * quiet + fates
-    found = desk.map(items_of(fates), chunksize, workers)
+    found = desk.map(items_of(fates), chunksize, workers, longest)
     assert_is_right(found, fates)
     assert outcome(serial.map(suffer, items_of(fates), chunksize=chunksize)) == found
 

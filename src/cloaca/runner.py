@@ -33,13 +33,14 @@ from cloaca.execution.pool import Pool
 from cloaca.execution.surroundings import here
 from cloaca.execution.workroom import Workroom
 from cloaca.merge.rules import Rules
+from cloaca.running.batches import Sizes
 from cloaca.running.captures import Capture, Captures, by_rank, condition_number, mapped_over, work_of
 from cloaca.running.config import DefaultRunnerConfig
 from cloaca.running.coordinator import Job
 from cloaca.running.database import check_url
 from cloaca.running.future import Execution, OnEnd, Telling, begun, finish, outlast
 from cloaca.running.loop import Inline, Loop
-from cloaca.running.mapping import Sizes, mapped, results_here
+from cloaca.running.mapping import mapped, results_here
 from cloaca.running.modules import Modules
 from cloaca.running.result import WorkflowResult
 from cloaca.running.settings import (
@@ -310,11 +311,13 @@ class DefaultRunner:
     ) -> Iterator[Any]:
         """Call the function with each of the items, on the workers; yield what it returns, in the order of the items.
 
-        Items are taken as results are asked for, a few batches ahead: where nobody asks, nothing is called, and a
-        `RuntimeWarning` says so. `chunksize` is how many make up a batch; by
-        default that follows from how long they take. A batch is encoded, sent and run as one. Random numbers that the
-        function draws follow from `seed` and the item's number, wherever it runs. Calls of an `async def` are awaited
-        in the worker, one after the other.
+        Items are taken as results are asked for, three batches a worker ahead: where nobody asks, nothing is called,
+        and a `RuntimeWarning` says so. While the result that comes next is waited for, later items are taken as well:
+        no worker stands still behind a long one, until 100,000 results, or 64 MiB of them, wait behind it. `chunksize`
+        is how many items make up a batch, which is encoded, sent and run as one; by default that follows from how long
+        they take, and a batch that takes too long gives back what it hasn't begun. Random numbers that the function
+        draws follow from `seed` and the item's number, wherever it runs. Calls of an `async def` are awaited in the
+        worker, one after the other.
 
         What the function raises is raised where its result would come, with a note that names the item: all results of
         items before it have come then, and nothing more comes, whatever the number of workers and the batches' sizes.
@@ -343,9 +346,9 @@ class DefaultRunner:
         [0, 1, 4, 9, 16]
         """
         self._check_usable()
-        size = None if chunksize is None else argument.whole("chunksize", chunksize, least=1)
+        sizes = Sizes(None if chunksize is None else argument.whole("chunksize", chunksize, least=1))
         called = argument.of_items(function)
-        batch = Batch(Awaited(called) if argument.is_awaited(called) else called, chosen_seed(seed))
+        batch = Batch(Awaited(called) if argument.is_awaited(called) else called, chosen_seed(seed), sizes.longest)
         if self._settings.executor == "serial":
             return results_here(serial.each(batch, items, self._workroom))
         captured = capture("map", batch)
@@ -364,7 +367,7 @@ class DefaultRunner:
         def job(on_delivery: Callable[[Deliver], None], on_end: OnEnd) -> Job[BatchRun]:
             return Job("", run, own, on_end, surroundings, sent, on_delivery=on_delivery)
 
-        return mapped(self, loop, job, items, Sizes(size), self._settings.workers)
+        return mapped(self, loop, job, items, sizes, self._settings.workers)
 
     def shutdown(self) -> None:
         """End the workers, and wait for that: a few seconds at most. Idempotent.

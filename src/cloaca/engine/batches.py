@@ -11,7 +11,7 @@ Items come and results go at the caller's pace: what is known here is only what 
 """
 
 from collections import deque
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 
 from cloaca.engine.events import (
     AttemptEvent,
@@ -27,6 +27,7 @@ from cloaca.engine.events import (
 )
 from cloaca.wire.messages import (
     ITEMS,
+    PART,
     Answer,
     Assignment,
     Done,
@@ -98,7 +99,9 @@ class BatchRun:
         return assignments
 
     def _assignment(self, number: int, supply: Supply) -> Assignment:
-        versions: Mapping[str, tuple[Version, ...]] = {ITEMS: (Version(supply.name, supply.payload),)}
+        versions = {ITEMS: (Version(supply.name, supply.payload),)}
+        if supply.part is not None:
+            versions[PART] = (Version(supply.name, supply.part),)
         slice_ = Slice(versions, complete=True, outcomes={})
         return Assignment(number, supply.name, self._function, slice_, variables=self._variables)
 
@@ -114,7 +117,7 @@ class BatchRun:
         supply = self._open.pop(event.attempt)
         self._started.discard(event.attempt)
         if not isinstance(event, Unstarted):
-            return [Deliver(supply.index, supply.name, event), *self._ended()]
+            return [Deliver(supply.first, supply.name, event), *self._ended()]
         if not self._is_cancelled:
             self._queued.appendleft(supply)
         return self._ended()

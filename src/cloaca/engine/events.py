@@ -40,18 +40,22 @@ class Tick:
 
 @dataclass(frozen=True, slots=True)
 class Supply:
-    """A batch of items for a call of `map`: its place, a name for messages, and the items as a payload."""
+    """A batch of items for a call of `map`: the number of the first, a name for messages, and the items as a payload.
 
-    index: int
+    `part` tells which of them are to be done, encoded; `None`: all.
+    """
+
+    first: int
     name: str
     payload: bytes
+    part: bytes | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Deliver:
     """What came of that batch."""
 
-    index: int
+    first: int
     name: str
     end: Done | Failed | Lost
 

@@ -65,7 +65,7 @@ class Seeding:
     def done(self) -> None:
         """There are no more items."""
         self._seed_of_items = None
-        self._rest = iter(())
+        self._rest, self._left = iter(()), ()
 
     def _drop_rest(self) -> None:
         """In a process that an item has forked: the items after it are the parent's."""

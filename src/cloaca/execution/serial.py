@@ -136,7 +136,7 @@ def each(batch: Batch, items: Iterable[Any], workroom: Workroom) -> Iterator[Any
         before, process = _runs_task.set(True), os.getpid()
         try:
             with workroom.entered(), of_process().kept():
-                results, error = batch.outcome(encoded.payload)
+                results, error, _ = batch.outcome(encoded.payload)
             child.end_unless_in(process, None)
         except BaseException as failed:
             child.end_unless_in(process, failed)

@@ -16,8 +16,14 @@ class Message(Struct, frozen=True, array_like=True, gc=False):
 ITEMS = "items"
 """The key under which a batch of `map` finds a list: the number of its first item, and the items."""
 
+PART = "part"
+"""The key under which it finds the numbers of those items that are its own, where that isn't all of them."""
+
 RESULTS = "results"
 """The key under which it leaves the list of their results, up to the first error."""
+
+REACHED = "reached"
+"""The key under which it leaves the number of its first item that is still to be done, if it took too long for all."""
 
 FAILURE = "failure"
 """The key under which it leaves that error, if there is one, as a `Failed`."""
