@@ -144,7 +144,11 @@ class ModuleChangedError(CloacaError, RuntimeError):
 
 
 class WorkersUnavailableError(CloacaError, RuntimeError):
-    """Worker processes die before they are ready to work; what they wrote to standard error tells why."""
+    """No worker gets ready to work: none can be started, or they end before; the message tells which.
+
+    Where they end, what they wrote to standard error tells why. A frozen program (PyInstaller and others) has no Python
+    interpreter to start workers with: there, and wherever `sys.executable` is none, `executor="serial"` runs the tasks.
+    """
 
 
 class InitializerError(WorkersUnavailableError):

@@ -29,6 +29,7 @@ from cloaca.execution import cores, serial, worker
 from cloaca.execution.batch import Awaited, Batch
 from cloaca.execution.expansion import Expansion
 from cloaca.execution.initializer import Equipment, equipment
+from cloaca.execution.launch import check_interpreter
 from cloaca.execution.pool import Pool
 from cloaca.execution.surroundings import here
 from cloaca.execution.workroom import Workroom
@@ -106,6 +107,8 @@ class DefaultRunner:
 
     Raises:
         ValueError: an argument makes no sense; the message says which.
+        WorkersUnavailableError: this program is frozen (PyInstaller and others), or has no Python interpreter to start
+            workers with.
 
     >>> import cloaca
     >>> with cloaca.WorkflowBuilder("greeting") as builder:
@@ -147,6 +150,8 @@ class DefaultRunner:
             limits=checked_limits(limits),
             raise_on_failure=argument.switch("raise_on_failure", raise_on_failure),
         )
+        if self._settings.executor == "processes":
+            check_interpreter()
         self._initializer = checked_initializer(initializer)
         self._workroom = Workroom(self._initializer)
         self._gates = {name: BoundedSemaphore(size) for name, size in self._settings.limits.items()}

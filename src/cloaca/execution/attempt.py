@@ -13,6 +13,7 @@ from typing import Any
 from cloaca.errors import kinds_of
 from cloaca.execution.meter import Meter
 from cloaca.execution.seeding import of_process
+from cloaca.execution.terminal import explain
 from cloaca.execution.traces import users_traceback
 from cloaca.merge.rules import Rules
 from cloaca.tasks.context import (
@@ -154,6 +155,7 @@ def _take_over(context: Context, returned: Any, variables: Variables) -> None:
 
 def failure(attempt: int, error: BaseException, usage: Usage, absent: tuple[str, ...] = ()) -> Failed:
     """The report that the attempt has raised this."""
+    explain(error)
     frames = users_traceback(error)
     return Failed(
         attempt,

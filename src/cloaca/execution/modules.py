@@ -1,18 +1,18 @@
 """The user's own modules in a worker: imported as the code that the program has loaded, wherever it had that from."""
 
 import marshal
+import pickle
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from importlib.machinery import ModuleSpec, SourceFileLoader
 from types import CodeType, ModuleType
-
-from msgspec import msgpack
+from typing import TYPE_CHECKING
 
 from cloaca.errors import ModuleChangedError
 from cloaca.wire.blobs import blob_of, is_reference, opened
-from cloaca.wire.modules import LoadedModule
 
-_decode = msgpack.Decoder(dict[str, LoadedModule]).decode
+if TYPE_CHECKING:
+    from cloaca.wire.modules import LoadedModule
 
 
 class ProgramFinder:
@@ -31,7 +31,8 @@ class ProgramFinder:
         """From here on, this is what the program has loaded."""
         if payload == self._payload:
             return
-        self._given = _decode(opened(blob_of(payload)) if is_reference(payload) else payload)
+        found = opened(blob_of(payload)) if is_reference(payload) else payload
+        self._given = pickle.loads(found) if found else {}
         if self not in sys.meta_path:
             sys.meta_path.insert(0, self)
         self._payload = payload  # last: by that it is seen that all this was done

@@ -2,25 +2,18 @@
 
 import os
 import signal
-import subprocess
-import sys
 from collections import deque
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, suppress
 from socket import SHUT_WR, socketpair
 from time import monotonic
 
 from cloaca.execution.ending import ending_of
+from cloaca.execution.launch import launch, letter
 from cloaca.execution.mark import NONE, Mark, create
 from cloaca.execution.permits import Permits
 from cloaca.wire.frames import FrameReader, decode_up, frame
 from cloaca.wire.messages import Assignment, Down, Surroundings, Up
-
-_BOOT = (
-    "import sys; sys.path[:] = sys.argv[2].split('\\n'); "
-    "from cloaca.execution.worker import main; main(*map(int, sys.argv[1].split()))"
-)
-"""Run with `-c`: `-m` costs more at every start, and would make a second module of `cloaca.execution.worker`."""
 
 
 class Peer:
@@ -62,7 +55,7 @@ class Peer:
         self.limit: int | None = None
         self.has_hung_up = False
         self.nonsense: str | None = None
-        self.outgoing = bytearray()
+        self.outgoing = bytearray(letter(surroundings))
         with ExitStack() as undo, ExitStack() as theirs:
             self.socket, socket = socketpair()
             undo.callback(self.socket.close)
@@ -76,7 +69,8 @@ class Peer:
             theirs.callback(os.close, mark)
             self._mark = Mark(mark)
             undo.callback(self._mark.close)
-            self._process = _spawn((socket.fileno(), lifeline, mark, self.permits.reader), initializer, surroundings)
+            descriptors = socket.fileno(), lifeline, mark, self.permits.reader
+            self._process = launch(descriptors, initializer, surroundings)
             self._ending = ending_of(self._process)
             undo.pop_all()
         self.socket.setblocking(False)  # noqa: FBT003 - the argument's only form
@@ -163,29 +157,3 @@ class Peer:
         self.permits.close()
         for descriptor in (self._lifeline, self.exit_descriptor):
             os.close(descriptor)
-
-
-def _spawn(descriptors: tuple[int, ...], initializer: int, surroundings: Surroundings) -> subprocess.Popen[bytes]:
-    numbers = " ".join(map(str, (*descriptors, initializer)))
-    return subprocess.Popen(
-        [sys.executable, *_flags(), "-P", "-c", _BOOT, numbers, "\n".join(surroundings.path)],
-        cwd=surroundings.directory,
-        env=_seen(surroundings.environment),
-        stdin=subprocess.DEVNULL,
-        pass_fds=descriptors,
-        process_group=0,
-    )
-
-
-def _flags() -> list[str]:
-    """Those of this interpreter, but for the ones that would hide the hash seed from a worker."""
-    flags: list[str] = subprocess._args_from_interpreter_flags()  # type: ignore[attr-defined]  # as multiprocessing does
-    return [flag for flag in flags if flag not in ("-E", "-I")] + ["-s"] * bool(sys.flags.isolated)
-
-
-def _seen(environment: Mapping[bytes, bytes]) -> Mapping[bytes, bytes]:
-    """What a worker's interpreter sees as it starts: no `PYTHON...` variable that this one was told to ignore."""
-    if not sys.flags.ignore_environment:
-        return environment
-    hidden = [name for name in environment if name.startswith(b"PYTHON") and name != b"PYTHONHASHSEED"]
-    return {name: value for name, value in environment.items() if name not in hidden}

@@ -9,55 +9,95 @@ import os
 import sys
 import time
 from collections.abc import Mapping
+from typing import NamedTuple
 
-from msgspec.structs import replace
-
+from cloaca.execution.authkey import authkey_here
 from cloaca.execution.logbook import loggers_here
 from cloaca.execution.notices import filters_here
-from cloaca.wire.frames import encodable
+from cloaca.wire.frames import raw, text_of
 from cloaca.wire.messages import Limits, Surroundings
+
+_OWN = os.path.dirname(os.__file__)  # noqa: PTH120 - compared with entries of `sys.path`, which are texts
+_LIBRARY = frozenset({_OWN, f"{_OWN}{os.sep}lib-dynload"})
 
 _variables: dict[bytes, bytes] = os.environ._data  # type: ignore[attr-defined]  # as the system has them: compared by C
 
 
+class Bearings(NamedTuple):
+    """Surroundings as a worker compares them with its own: texts where it has texts, and the objects that it has."""
+
+    directory: bytes
+    path: list[str]
+    arguments: list[str]
+    environment: Mapping[bytes, bytes]
+    limits: Limits
+
+
 def here() -> Surroundings:
     """Those of this process as they are now."""
-    directory = _directory() or os.sep  # where the program's directory was removed under it
-    path = tuple(entry or directory for entry in sys.path if isinstance(entry, str))
+    directory = _directory() or os.fsencode(os.sep)  # where the program's directory was removed under it
     return Surroundings(
         directory,
-        path,
+        tuple(map(raw, _path(os.fsdecode(directory)))),
         environment=dict(_variables),
         limits=_limits(),
         loggers=loggers_here(),
         filters=filters_here(),
-        arguments=tuple([encodable(one) for one in sys.argv if isinstance(one, str)]),
+        arguments=tuple([raw(one) for one in sys.argv if isinstance(one, str)]),
+        authkey=authkey_here(),
     )
 
 
-def enter(surroundings: Surroundings) -> None:
+def bearings(surroundings: Surroundings) -> Bearings:
+    """How to get there. Of the environment it has the very objects of this process: to compare these is quick."""
+    own = {variable: variable for variable in _variables.items()}
+    return Bearings(
+        surroundings.directory,
+        [text_of(entry) for entry in surroundings.path],
+        [text_of(one) for one in surroundings.arguments],
+        dict(own.get(item, item) for item in surroundings.environment.items()),
+        surroundings.limits,
+    )
+
+
+def enter(bearings: Bearings) -> None:
     """Make them those of this process. Costs next to nothing where they are."""
-    if _directory() != surroundings.directory:
+    if _directory() != bearings.directory:
         try:
-            os.chdir(surroundings.directory)
-        except FileNotFoundError:
+            os.chdir(bearings.directory)
+        except OSError:
             os.chdir(os.sep)
-    if tuple(sys.path) != surroundings.path:
-        sys.path[:] = surroundings.path
-    if _variables != surroundings.environment:
-        _set_variables(surroundings.environment)
-    if _limits() != surroundings.limits:
-        _limit(surroundings.limits)
-    if tuple(sys.argv) != surroundings.arguments:
-        sys.argv[:] = surroundings.arguments
+    if sys.path != bearings.path:
+        sys.path[:] = bearings.path
+    if _variables != bearings.environment:
+        _set_variables(bearings.environment)
+    if _limits() != bearings.limits:
+        _limit(bearings.limits)
+    if sys.argv != bearings.arguments:
+        sys.argv[:] = bearings.arguments
     if not gc.isenabled():
         gc.enable()
 
 
-def recognised(surroundings: Surroundings) -> Surroundings:
-    """The same, made of the very objects that this process's environment holds: `enter` then compares identities."""
-    own = {variable: variable for variable in _variables.items()}
-    return replace(surroundings, environment=dict(own.get(item, item) for item in surroundings.environment.items()))
+def _path(directory: str) -> list[str]:
+    """`sys.path`, with all that begins in the working directory (as "" does) behind Python's own library.
+
+    The program has imported that before it went there. A worker imports it now, and may not find `socket.py` of a
+    folder of data.
+    """
+    entries = [entry for entry in sys.path if isinstance(entry, str)]
+    own = max([place for place, entry in enumerate(entries, 1) if entry in _LIBRARY], default=0)
+    before = [entry for entry in entries[:own] if not _is_local(entry)]
+    moved = [entry for entry in entries[:own] if _is_local(entry)]
+    return [_joined(directory, entry) if _is_local(entry) else entry for entry in (*before, *moved, *entries[own:])]
+
+
+def _is_local(entry: str) -> bool:
+    return not entry or (not os.path.isabs(entry) and os.path.isdir(entry))  # noqa: PTH112, PTH117 - it is a text
+
+
+def _joined(directory: str, entry: str) -> str:
+    return os.path.join(directory, entry) if entry else directory  # noqa: PTH118 - as above
 
 
 def _limits() -> Limits:
@@ -83,8 +123,8 @@ def _set_variables(environment: Mapping[bytes, bytes]) -> None:
         time.tzset()
 
 
-def _directory() -> str | None:
+def _directory() -> bytes | None:
     try:
-        return os.getcwd()  # noqa: PTH109 - for each attempt: making a Path would take longer than the call
-    except FileNotFoundError:
+        return os.getcwdb()  # noqa: PTH109 - for each attempt: making a Path would take longer than the call
+    except OSError:
         return None

@@ -8,6 +8,7 @@ A process that a task forks from here has no socket; when it returns from the ta
 
 import atexit
 import os
+import sys
 from collections.abc import Callable
 from contextlib import suppress
 from functools import lru_cache, partial
@@ -17,7 +18,8 @@ from threading import RLock
 from time import monotonic
 from typing import Any, NoReturn
 
-from cloaca.execution import attempt, child, lifeline, termination, variables
+from cloaca.execution import attempt, child, inheritance, lifeline, terminal, termination, variables
+from cloaca.execution.authkey import Authkey
 from cloaca.execution.initializer import Initializer, initializing
 from cloaca.execution.inlet import Inlet
 from cloaca.execution.leftovers import Leftovers
@@ -29,7 +31,7 @@ from cloaca.execution.notices import Notices
 from cloaca.execution.outlet import Outlet
 from cloaca.execution.output import Output
 from cloaca.execution.permits import Permit
-from cloaca.execution.surroundings import enter, here, recognised
+from cloaca.execution.surroundings import bearings, enter, here
 from cloaca.tasks.handle import with_handle
 from cloaca.tasks.shelf import Traffic
 from cloaca.tasks.watched import context_kind
@@ -67,18 +69,19 @@ def is_serving() -> bool:
 
 
 def main(
-    descriptor: int, lifeline_descriptor: int, mark_descriptor: int, permits_descriptor: int, initializer: int
+    connection: socket, lifeline_descriptor: int, mark_descriptor: int, permits_descriptor: int, initializer: int
 ) -> None:
     """Serve on an inherited socket until it is closed. `initializer` is the number of the runner's, or 0."""
     global _is_serving  # noqa: PLW0603 - a process is a worker or not, once and for all
     _is_serving = True
     lifeline.follow(lifeline_descriptor)
+    inheritance.renounce()
     termination.follow()
-    os.set_inheritable(descriptor, False)  # noqa: FBT003 - the argument's only form
+    connection.set_inheritable(False)
     mark = Mark(mark_descriptor)
     os.close(mark_descriptor)
     os.set_inheritable(permits_descriptor, False)  # noqa: FBT003 - the argument's only form
-    Worker(socket(fileno=descriptor), mark, permits_descriptor, initializer).serve()
+    Worker(connection, mark, permits_descriptor, initializer).serve()
 
 
 class Worker:
@@ -111,7 +114,10 @@ class Worker:
         self._heard = 0
         self._initializer = initializer
         self._surroundings = here()
+        self._bearings = bearings(self._surroundings)
+        self._authkey = Authkey()
         self._output = Output(self.say)
+        sys.stdin = terminal.no_answers()
         self._logbook = Logbook(self._send)
         self._notices = Notices(self._send)
         self._meter = Meter()
@@ -226,7 +232,7 @@ class Worker:
         folders: tuple[str, ...] = (),
     ) -> Done | Failed | Skipped:
         """Run it in the program's surroundings. Who was told to end does so."""
-        enter(self._surroundings)
+        enter(self._bearings)
         self._logbook.begin(assignment, self._surroundings.loggers)
         self._notices.begin(assignment, self._surroundings.filters)
         ask = partial(self._ask, assignment.attempt)
@@ -285,7 +291,9 @@ class Worker:
                 case Assignment():
                     self._queue[message.attempt] = message
                 case Surroundings():
-                    self._surroundings = recognised(message)
+                    self._surroundings = message
+                    self._bearings = bearings(message)
+                    self._authkey.take(message.authkey)
                     self._modules.take(message.modules)
                 case Publish():
                     self._learn(message)

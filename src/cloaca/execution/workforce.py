@@ -11,17 +11,22 @@ What they are given to do is the pool's business.
 """
 
 import signal
+import sys
 from collections.abc import Iterator
-from selectors import EVENT_READ, BaseSelector
+from selectors import EVENT_READ, EVENT_WRITE, BaseSelector
 from socket import socket
 from time import monotonic
 
 from cloaca.errors import WorkersUnavailableError
+from cloaca.execution.mark import NONE
 from cloaca.execution.peer import Peer
 from cloaca.wire.messages import Surroundings
 
 GRACE_SECONDS = 2.0
 ENDING_SECONDS = 0.1
+BECOMING_SECONDS = 60.0
+"""How long what was started may take to be a worker, as long as none has shown that `sys.executable` makes workers."""
+
 TOLERATED_FAILED_STARTS = 3
 """In a row, of workers that ended by themselves before they were ready: the next one would, too."""
 
@@ -38,6 +43,7 @@ class Workforce:
         self._selector = selector
         self._failed_starts = 0
         self._killed_starts = 0
+        self._makes_workers = False
 
     @property
     def due(self) -> float | None:
@@ -56,14 +62,18 @@ class Workforce:
                 if self.peers:
                     return  # the machine has no room for another process: go on with those that there are
                 raise WorkersUnavailableError(f"No worker process can be started: {error}.") from error
+            if not self._makes_workers:
+                peer.kill_at = monotonic() + BECOMING_SECONDS
             self.peers.append(peer)
-            self._selector.register(peer.socket, EVENT_READ, peer)
+            self._selector.register(peer.socket, EVENT_READ | EVENT_WRITE, peer)
             self._selector.register(peer.exit_descriptor, EVENT_READ, peer)
             yield peer
 
     def is_ready(self, peer: Peer) -> None:
         """A worker has said so."""
-        peer.is_ready = True
+        peer.is_ready = self._makes_workers = True
+        if not peer.is_doomed:
+            peer.kill_at = None
         self._failed_starts = self._killed_starts = 0
 
     # ---- endings ---------------------------------------------------------------------------------------------------
@@ -108,9 +118,22 @@ class Workforce:
     def kill_overdue(self) -> None:
         """Kill those whose grace is over."""
         for peer in self.peers:
-            if peer.kill_at is not None and peer.kill_at <= monotonic():
+            if peer.kill_at is None or peer.kill_at > monotonic():
+                continue
+            peer.kill_at = None
+            if peer.is_doomed:
                 peer.signal_group(signal.SIGKILL)
-                peer.kill_at = None
+            elif not peer.is_ready and not self._makes_workers and peer.begun[0] == NONE:
+                self._give_up(peer)
+
+    def _give_up(self, peer: Peer) -> None:
+        """What was started is something else, or can't find its way: another one would do the same."""
+        self.stop(peer, 0)
+        raise WorkersUnavailableError(
+            f"What was started as a worker hasn't become one within {BECOMING_SECONDS:g} s. It was started as "
+            f"{sys.executable} (sys.executable): that must be a Python interpreter that runs what `-c` gives it. Where "
+            'it is something else, use executor="serial".'
+        )
 
     def bury(self, peer: Peer) -> int:
         """Take leave of a worker that has ended; returns its exit code, or minus the signal that ended it."""

@@ -1,10 +1,11 @@
 """Modules: the code of the user's own ones, as it goes to the workers of one runner."""
 
+import pickle
 from collections.abc import Mapping
 from contextlib import suppress
 from threading import Lock
 
-from msgspec import Struct, msgpack
+from msgspec import Struct
 
 from cloaca.errors import StorageFullError
 from cloaca.running.storage import Lease, Storage
@@ -45,7 +46,7 @@ class Modules:
     def _of(self, given: Mapping[str, LoadedModule], storage: Storage) -> Sent:
         before = self._given
         is_reloaded = any(before[name] != given[name] for name in before.keys() & given.keys())
-        payload = msgpack.encode(given)
+        payload = pickle.dumps(given)  # names of files needn't be text that msgpack can carry
         if len(payload) >= LARGE:
             with suppress(StorageFullError, OSError):  # then it is sent
                 payload, lease = storage.put(payload, "modules")

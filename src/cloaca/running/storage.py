@@ -23,6 +23,7 @@ from itertools import count
 from pathlib import Path
 
 from cloaca.wire.blobs import Blob, blob_of, is_reference, reference, write
+from cloaca.wire.frames import is_encodable
 
 SHARED_MEMORY = Path("/dev/shm")  # noqa: S108 - folders in it are made for this user alone, under random names
 PREFIX = "cloaca-"
@@ -58,7 +59,8 @@ class Storage:
 
     def __init__(self) -> None:
         sweep()
-        places = [place for place in (SHARED_MEMORY, Path(tempfile.gettempdir())) if place.is_dir()]
+        found = (SHARED_MEMORY, Path(tempfile.gettempdir()))
+        places = [place for place in found if place.is_dir() and is_encodable(str(place))]
         self._owner = os.getpid()
         self._numbers = count()
         self._folders = [Path(tempfile.mkdtemp(prefix=f"{PREFIX}{self._owner}-", dir=place)) for place in places]

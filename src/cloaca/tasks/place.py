@@ -7,6 +7,8 @@ from functools import lru_cache, partial
 from types import CodeType, FunctionType, MethodType
 from typing import Any
 
+from cloaca.wire.frames import encodable
+
 
 def place_of(function: Callable[..., Any], directory: str = "") -> str:
     """The file and line of a function, `sales.py:12`; "" for one that has no Python code.
@@ -27,7 +29,7 @@ def file_and_line_of(function: Callable[..., Any]) -> tuple[str, int]:
 
 @lru_cache(maxsize=1024)
 def _place(code: CodeType, directory: str) -> str:
-    return shortened(f"{code.co_filename}:{code.co_firstlineno}", directory)
+    return encodable(shortened(f"{code.co_filename}:{code.co_firstlineno}", directory))
 
 
 def working_directory() -> str:

@@ -37,7 +37,7 @@ def reduce_code(code: CodeType) -> tuple[Any, ...]:
 def _place_of_file() -> int | None:
     """Where among the arguments that make code the name of its file is hidden, if it is."""
     arguments: tuple[Any, ...] = cloudpickle._code_reduce(_place_of_file.__code__)[1]
-    return next((place for place, part in enumerate(arguments) if part == _HIDDEN), None)
+    return next((place for place, part in enumerate(arguments) if isinstance(part, str) and part == _HIDDEN), None)
 
 
 _FILE = _place_of_file()

@@ -142,14 +142,15 @@ class Limits(Message, frozen=True):
 class Surroundings(Message, frozen=True, tag="surroundings"):
     """Where tasks run from here on: the program's working directory, `sys.path`, environment and limits.
 
-    `folders` are those for large values, the first one with room first; with none, all values are sent. The
-    environment is bytes, as the system has it: names and values needn't be text. `loggers` and `filters` are the
-    program's, so that tasks log and warn as it would. `modules` is the code of the user's own modules, as a payload:
-    with each `generation`, some are other ones than before. `arguments` are those of the command line.
+    `folders` are those for large values, the first one with room first; with none, all values are sent. What else comes
+    from the system is bytes, as it needn't be text. `loggers` and `filters` are the program's, so that tasks log and
+    warn as it would. `modules` is the code of the user's own modules, as a payload: with each `generation`, some are
+    other ones than before. `arguments` are those of the command line. `authkey` is that by which processes of
+    `multiprocessing` know each other; none where the program has not loaded it.
     """
 
-    directory: str
-    path: tuple[str, ...]
+    directory: bytes
+    path: tuple[bytes, ...]
     folders: tuple[str, ...] = ()
     environment: Mapping[bytes, bytes] = {}
     limits: Limits = Limits()
@@ -157,7 +158,8 @@ class Surroundings(Message, frozen=True, tag="surroundings"):
     filters: tuple[Filter, ...] = ()
     modules: bytes = b""
     generation: int = 0
-    arguments: tuple[str, ...] = ()
+    arguments: tuple[bytes, ...] = ()
+    authkey: bytes = b""
 
 
 class Retire(Message, frozen=True, tag="retire"):
