@@ -2,13 +2,15 @@
 
 import linecache
 import os
+import resource
 import select
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager, suppress
 from itertools import count
 from pathlib import Path
 from typing import Any, Self, TypeVar
@@ -223,6 +225,26 @@ def watched(processes: Iterable[int]) -> Iterator[None]:
     finally:
         for descriptor in descriptors:
             os.close(descriptor)
+
+
+# ---- what lacks -----------------------------------------------------------------------------------------------------
+
+
+@contextmanager
+def no_descriptors() -> Iterator[Callable[[], None]]:
+    """This process can open nothing, until the block ends or what is given is called."""
+    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+    held: list[int] = []
+    with ExitStack() as undo:
+        undo.callback(lambda: deque(map(os.close, held), 0))
+        undo.callback(resource.setrlimit, resource.RLIMIT_NOFILE, limits)
+        resource.setrlimit(
+            resource.RLIMIT_NOFILE, (max(int(path.name) for path in Path("/dev/fd").iterdir()) + 1, limits[1])
+        )
+        with suppress(OSError):
+            while True:
+                held.append(os.open(os.devnull, os.O_RDONLY))
+        yield undo.close
 
 
 # ---- programs ------------------------------------------------------------------------------------------------------

@@ -3,9 +3,11 @@
 import errno
 import gc
 import os
+import pickle
 import resource
 import sys
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -14,12 +16,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from tests.reference import deterministic
-from tests.support import run
+from tests.support import no_descriptors, run
 
 from cloaca.errors import StorageFullError
-from cloaca.wire import blobs
+from cloaca.wire import blobs, shortage
 from cloaca.wire.blobs import (
     Blob,
+    NoFolderError,
     blob_of,
     is_content,
     is_reference,
@@ -27,12 +30,13 @@ from cloaca.wire.blobs import (
     preserve,
     reference,
     same_bytes,
+    secure,
     size_of,
     write,
 )
 from cloaca.wire.codec import ALIGNMENT, PICKLED, decode, encode
 
-FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+REFUSALS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EROFS)
 
 
 def stored(folder: Path, *parts: bytes, name: str = "value") -> Blob:
@@ -119,7 +123,7 @@ def test_a_call_that_writes_less_than_it_was_given(tmp_path: Path, monkeypatch: 
 def test_a_file_is_for_its_user_alone_and_is_never_written_over(tmp_path: Path) -> None:
     blob = stored(tmp_path, b"abc")
     assert Path(blob.path).stat().st_mode & 0o777 == 0o600
-    with pytest.raises(FileExistsError):
+    with pytest.raises(NoFolderError, match="File exists"):
         stored(tmp_path, b"xyz")
     assert bytes(opened(blob)) == b"abc"
 
@@ -209,12 +213,6 @@ print(sum(int(array[0]) for array in kept))
 def test_a_mapping_holds_no_descriptor(tmp_path: Path) -> None:
     ended = run("-c", MANY, str(tmp_path), cwd=tmp_path)
     assert (ended.returncode, ended.stdout) == (0, f"{sum(range(2_000))}\n"), ended.stderr
-
-
-def test_what_cannot_be_mapped_tells_the_file(tmp_path: Path) -> None:
-    with pytest.raises(OSError, match="mapping 0 bytes") as caught:
-        opened(stored(tmp_path))
-    assert (caught.value.errno, caught.value.filename) == (errno.EINVAL, str(tmp_path / "value"))
 
 
 # ---- preserved -----------------------------------------------------------------------------------------------------
@@ -311,10 +309,8 @@ def at_most_10_000() -> Iterator[None]:
 
 def test_a_write_that_the_system_cuts_short_leaves_nothing(tmp_path: Path) -> None:
     folders = two_folders(tmp_path)
-    with at_most_10_000(), pytest.raises(StorageFullError) as caught:
+    with at_most_10_000(), pytest.raises(NoFolderError, match="File too large"):
         write([str(folder) for folder in folders], "value", [bytes(6_000), bytes(6_000)])
-    assert caught.value.size == 12_000
-    assert [folder for folder, _ in caught.value.folders] == [str(folder) for folder in folders]
     assert [list(folder.iterdir()) for folder in folders] == [[], []]
 
 
@@ -335,8 +331,8 @@ def filling(monkeypatch: pytest.MonkeyPatch, folder: Path, number: int) -> None:
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="asks /proc where a descriptor leads")
-@pytest.mark.parametrize("number", FULL, ids=errno.errorcode.get)
-def test_a_folder_that_fills_up_half_way_gives_way_to_the_next(
+@pytest.mark.parametrize("number", REFUSALS, ids=errno.errorcode.get)
+def test_a_folder_that_refuses_half_way_gives_way_to_the_next(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
 ) -> None:
     first, second = two_folders(tmp_path)
@@ -345,16 +341,6 @@ def test_a_folder_that_fills_up_half_way_gives_way_to_the_next(
     assert (path, size) == (str(second / "value"), 8)
     assert Path(path).read_bytes() == b"abcdefgh"
     assert list(first.iterdir()) == []
-
-
-@pytest.mark.skipif(sys.platform != "linux", reason="asks /proc where a descriptor leads")
-def test_any_other_error_is_told_as_it_is_and_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    first, second = two_folders(tmp_path)
-    filling(monkeypatch, first, errno.EIO)
-    with pytest.raises(OSError, match=os.strerror(errno.EIO)) as caught:
-        write([str(first), str(second)], "value", [b"abc", b"defgh"])
-    assert not isinstance(caught.value, StorageFullError)
-    assert [list(folder.iterdir()) for folder in (first, second)] == [[], []]
 
 
 class Room:
@@ -389,10 +375,119 @@ def test_without_room_anywhere_the_error_tells_how_much_there_is(
     assert [list(folder.iterdir()) for folder in (first, second)] == [[], []]
 
 
-def test_a_folder_that_is_gone_has_no_room(tmp_path: Path) -> None:
+def test_a_folder_that_is_gone_gives_way_to_the_next(tmp_path: Path) -> None:
     gone = tmp_path / "gone"
     path, _ = write([str(gone), str(tmp_path)], "value", [b"abc"])
     assert path == str(tmp_path / "value")
-    with pytest.raises(StorageFullError) as caught:
+    with pytest.raises(NoFolderError, match=f"gone.*{os.strerror(errno.ENOENT)}"):
         write([str(gone)], "value", [b"abc"])
-    assert caught.value.folders == ((str(gone), 0),)
+
+
+def test_the_error_tells_a_folder_without_room_from_one_that_is_gone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gone, (full, _) = str(tmp_path / "gone"), two_folders(tmp_path)
+    monkeypatch.setattr(os, "statvfs", having(2_000, str(full)))
+    with pytest.raises(StorageFullError) as caught:
+        write([gone, str(full)], "value", [bytes(8_000)])
+    assert caught.value.folders == ((str(full), 2_000),)
+    assert caught.value.unusable == ((gone, os.strerror(errno.ENOENT)),)
+    assert f"{full} has 2,000 free, {gone} can't be used (No such file or directory)" in str(caught.value)
+    assert pickle.loads(pickle.dumps(caught.value)).unusable == caught.value.unusable
+
+
+def having(room: int, folder: str) -> Callable[[str], object]:
+    """So much room in that folder, and what there is in others."""
+    statvfs = os.statvfs
+    return lambda path: Room(room) if path == folder else statvfs(path)
+
+
+# ---- what can't be read --------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def unmappable(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No file can be mapped, as `vm.max_map_count` has been reached, or the file system can't."""
+    monkeypatch.setattr(blobs._libc(), "mmap", lambda *_: blobs._FAILED)
+
+
+@pytest.mark.usefixtures("unmappable")
+def test_what_cannot_be_mapped_is_read(tmp_path: Path) -> None:
+    content = opened(stored(tmp_path, b"abc" * 100_000))
+    assert content == b"abc" * 100_000
+    content[0] = 0
+
+
+def test_a_process_maps_some_files_and_reads_the_others(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    gc.collect()
+    monkeypatch.setattr(blobs, "MOST_MAPPINGS", len(blobs._mappings) + 2)
+    content = [opened(stored(tmp_path, bytes([n]) * 5000, name=str(n))) for n in range(4)]
+    assert len(blobs._mappings) == blobs.MOST_MAPPINGS
+    assert [bytes(one[:1]) for one in content] == [b"\0", b"\1", b"\2", b"\3"]
+    del content[:2]
+    content.append(opened(stored(tmp_path, b"last", name="last")))
+    assert len(blobs._mappings) == blobs.MOST_MAPPINGS - 1
+    assert bytes(content[-1]) == b"last"
+
+
+@pytest.mark.parametrize("size", [0, 10_000, 200_000])
+def test_a_file_of_another_size_is_not_what_was_written(tmp_path: Path, size: int) -> None:
+    """Who looked at a mapping of what isn't there would be killed."""
+    blob = stored(tmp_path, bytes(100_000))
+    os.truncate(blob.path, size)
+    with pytest.raises(OSError, match=f"{size:,} bytes, of 100,000"):
+        opened(blob)
+    kept = preserve(blob)
+    Path(blob.path).unlink()
+    with pytest.raises(FileNotFoundError):
+        opened(blob)
+    assert kept
+
+
+def test_bytes_of_a_file_that_is_gone_are_no_content(tmp_path: Path) -> None:
+    blob = stored(tmp_path, b"abc")
+    Path(blob.path).unlink()
+    assert not is_content(blob, [b"abc"])
+
+
+@pytest.mark.usefixtures("unmappable")
+def test_what_cannot_be_mapped_is_read_when_its_folder_goes_and_its_file_with_it(tmp_path: Path) -> None:
+    blob, other = stored(tmp_path, b"abc"), stored(tmp_path, b"def", name="other")
+    kept = preserve(blob)
+    secure(str(tmp_path / "elsewhere"))
+    assert Path(blob.path).exists()
+    secure(str(tmp_path))
+    assert not Path(blob.path).exists()
+    assert bytes(opened(blob)) == b"abc"
+    assert bytes(opened(other)) == b"def"
+    del kept
+    with pytest.raises(FileNotFoundError):
+        opened(blob)
+
+
+def test_without_a_descriptor_a_preserved_file_is_read_from_its_mapping(tmp_path: Path) -> None:
+    blob = stored(tmp_path, b"abc")
+    kept = preserve(blob)
+    with no_descriptors():
+        assert bytes(opened(blob)) == b"abc"
+    del kept
+
+
+def test_a_descriptor_that_lacks_for_a_moment_is_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    blob = stored(tmp_path, b"abc")
+    with no_descriptors() as release:
+        monkeypatch.setattr(time, "sleep", lambda _: release())
+        assert bytes(opened(blob)) == b"abc"
+
+
+def test_a_descriptor_that_lacks_for_long_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    blob = stored(tmp_path, b"abc")
+    monkeypatch.setattr(shortage, "PATIENCE_SECONDS", 0.0)
+    with no_descriptors(), pytest.raises(OSError, match="Too many open files"):
+        opened(blob)
+    with no_descriptors():
+        kept = preserve(blob)
+    secure(str(tmp_path))
+    assert not Path(blob.path).exists()
+    assert bytes(opened(blob)) == b"abc"
+    del kept

@@ -16,7 +16,8 @@ from textwrap import dedent
 import pytest
 from tests.support import PATIENCE, Program, environment, run, watched
 
-from cloaca.running.storage import PREFIX, SHARED_MEMORY, sweep
+from cloaca.running.folder import PREFIX
+from cloaca.running.storage import SHARED_MEMORY, sweep
 
 EXECUTORS = ("processes", "serial")
 SMALL = """

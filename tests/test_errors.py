@@ -19,6 +19,7 @@ SAMPLES: dict[Any, Any] = {
     NoneType: None,
     tuple[str, ...]: ("north", "south"),
     tuple[tuple[str, int], ...]: (("/dev/shm", 5),),
+    tuple[tuple[str, str], ...]: (("/tmp", "gone"),),
 }
 
 

@@ -1,19 +1,26 @@
 """The folders of large values: who may look into them, and that nothing is left of them, however a program ends."""
 
+import errno
 import fcntl
 import os
+import shutil
 import signal
+import stat
 import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from textwrap import dedent
+from typing import Any
 
 import pytest
-from tests.support import Program, run
+from tests.support import Program, no_descriptors, run
 
+from cloaca.running import folder as folder_module
 from cloaca.running import storage
-from cloaca.running.storage import LOCK, PREFIX, Lease, Storage, sweep, wrote
+from cloaca.running.folder import LOCK, PREFIX, _system
+from cloaca.running.storage import Lease, Storage, sweep
+from cloaca.wire import blobs
 from cloaca.wire.blobs import Blob, blob_of, opened, preserve, reference
 from cloaca.wire.codec import decode, encode
 
@@ -128,12 +135,20 @@ def test_what_a_dead_attempt_wrote_is_removed_and_nothing_else(opened_storage: S
 
 
 @pytest.mark.parametrize(("name", "expected"), [("1.1", True), ("1.20", True), ("11.1", False), ("program.1", False)])
-def test_the_name_tells_which_attempt_wrote_it(name: str, *, expected: bool) -> None:
-    assert wrote(1, reference(Blob(f"/1.1/{name}", 5, is_structure=False))) is expected
+def test_the_name_tells_which_attempt_wrote_it(opened_storage: Storage, name: str, *, expected: bool) -> None:
+    for folder in opened_storage.folders:
+        assert opened_storage.wrote(1, reference(Blob(f"{folder}/{name}", 5, is_structure=False))) is expected
 
 
-def test_what_was_sent_was_not_stored() -> None:
-    assert not wrote(1, encode("1.1"))
+@pytest.mark.parametrize("path", ["/etc/1.1", "{}/../1.1", "{}/below/1.1", "1.1"])
+def test_no_file_elsewhere_was_written_here(opened_storage: Storage, path: str) -> None:
+    """Whatever a report says: a lease on it would remove it."""
+    folder = opened_storage.folders[0]
+    assert not opened_storage.wrote(1, reference(Blob(path.format(folder), 5, is_structure=False)))
+
+
+def test_what_was_sent_was_not_stored(opened_storage: Storage) -> None:
+    assert not opened_storage.wrote(1, encode("1.1"))
 
 
 # ---- the end of a storage ------------------------------------------------------------------------------------------
@@ -173,7 +188,7 @@ def test_a_forked_child_removes_nothing(opened_storage: Storage) -> None:
     child = os.fork()
     if child == 0:
         try:
-            lease.__del__()
+            del lease
             opened_storage.close()
             sweep()
         finally:
@@ -253,8 +268,8 @@ def test_a_folder_of_another_user_is_never_swept(places: tuple[Path, Path], monk
     assert folder.exists()
 
 
-def test_a_folder_without_a_lock_is_just_being_made(places: tuple[Path, Path]) -> None:
-    folder = abandoned(places[0])
+def test_a_folder_without_a_lock_may_just_be_in_the_making(places: tuple[Path, Path]) -> None:
+    folder = abandoned(places[0], f"{PREFIX}{os.getpid()}-{_system()}-x")
     (folder / LOCK).rename(folder / f"{LOCK}.draft")
     sweep()
     assert sorted(path.name for path in folder.iterdir()) == ["1.1", f"{LOCK}.draft"]
@@ -276,6 +291,226 @@ def test_sweeping_keeps_no_descriptor(places: tuple[Path, Path], opened_storage:
     sweep()
     assert descriptors() == before
     assert opened_storage.folders
+
+
+def dead() -> int:
+    """The number of a process that there was."""
+    child = os.fork()
+    if child == 0:
+        os._exit(0)
+    os.waitpid(child, 0)
+    return child
+
+
+@pytest.mark.parametrize("lock", [None, f"{LOCK}.draft"])
+def test_a_folder_without_a_lock_goes_with_its_process(places: tuple[Path, Path], lock: str | None) -> None:
+    """It was killed in the middle of making or removing it."""
+    folder = abandoned(places[0], f"{PREFIX}{dead()}-{_system()}-x")
+    (folder / LOCK).unlink()
+    if lock is not None:
+        (folder / lock).touch()
+    sweep()
+    assert not folder.exists()
+
+
+@pytest.mark.parametrize("system", ["01234567-", "00000000-", ""])
+def test_a_folder_without_a_lock_may_belong_to_a_process_of_another_system(
+    places: tuple[Path, Path], system: str
+) -> None:
+    """A container that shares the folder has processes of its own, and so has another machine."""
+    folder = abandoned(places[0], f"{PREFIX}{dead()}-{system}x")
+    (folder / LOCK).unlink()
+    sweep()
+    assert folder.exists()
+
+
+def test_where_there_is_no_proc_nobody_knows_the_system(
+    places: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(folder_module, "_BOOT", places[0] / "missing")
+    here = Storage()
+    assert all(f"-{'0' * 8}-" in folder for folder in here.folders)
+    folder = abandoned(places[0], f"{PREFIX}{dead()}-{'0' * 8}-x")
+    (folder / LOCK).unlink()
+    sweep()
+    assert folder.exists()
+    here.close()
+    assert all_folders(places) == [folder]
+
+
+def refuse_locks(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object) -> None:
+        raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
+
+    monkeypatch.setattr(fcntl, "flock", refuse)
+
+
+def test_a_file_system_without_locks_will_do(places: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    refuse_locks(monkeypatch)
+    before = descriptors()
+    here = Storage()
+    sweep()
+    payload, lease = here.put(VALUE)
+    assert decode_content(payload) == VALUE
+    assert [path.name for folder in here.folders for path in Path(folder).iterdir()] == ["program.0"]
+    assert descriptors() == before
+    left = [abandoned(places[0], f"{PREFIX}{pid}-{_system()}-x") for pid in (dead(), os.getpid())]
+    sweep()
+    assert [folder.exists() for folder in left] == [False, True]
+    del lease
+    here.close()
+    assert all_folders(places) == left[1:]
+
+
+@pytest.mark.parametrize("mode", [0o2700, 0o1700, 0o3700, 0o500])
+def test_a_folder_that_is_closed_to_others_is_swept_whatever_its_mode(places: tuple[Path, Path], mode: int) -> None:
+    folder = abandoned(places[0])
+    folder.chmod(mode)
+    sweep()
+    assert not folder.exists()
+
+
+def test_a_place_gives_its_folders_nothing_but_their_own_mode(places: tuple[Path, Path]) -> None:
+    for place in places:
+        place.chmod(0o2777)
+    umask = os.umask(0o277)
+    try:
+        here = Storage()
+    finally:
+        os.umask(umask)
+    assert {stat.S_IMODE(Path(folder).stat().st_mode) for folder in here.folders} == {0o700}
+    here.close()
+
+
+CLOSING = """
+    import os, sys, tempfile
+    from pathlib import Path
+    from cloaca.running import storage
+    storage.SHARED_MEMORY = Path("shared")
+    tempfile.tempdir = "temporary"
+    here = storage.Storage()
+    kept = [here.put(bytes(100_000)) for _ in range(3)]
+    steps = iter(range(int(sys.argv[1])))
+
+    def count(event, _):
+        if event in ("os.remove", "os.rmdir", "open", "os.listdir") and next(steps, None) is None:
+            os.kill(os.getpid(), 9)
+
+    sys.addaudithook(count)
+    here.close()
+    os._exit(0)
+"""
+
+
+def test_what_was_removed_half_way_is_swept(places: tuple[Path, Path], tmp_path: Path) -> None:
+    """Killed before each of the steps of closing."""
+    (tmp_path / "closing.py").write_text(dedent(CLOSING))
+    for step in range(100):
+        ended = run("closing.py", str(step), cwd=tmp_path)
+        left = len(all_folders(places))
+        sweep()
+        assert all_folders(places) == [], f"{left} folders, killed before step {step}"
+        if ended.returncode == 0:
+            assert (left, step > 8) == (0, True)
+            return
+    raise AssertionError("it was never through")
+
+
+def test_sweeping_ends_well_where_nothing_can_be_opened(places: tuple[Path, Path]) -> None:
+    folder = abandoned(places[0])
+    with no_descriptors():
+        sweep()
+    assert folder.exists()
+    sweep()
+    assert not folder.exists()
+
+
+def test_a_storage_closes_without_a_descriptor_to_spare(places: tuple[Path, Path]) -> None:
+    here = Storage()
+    kept = here.put(VALUE)
+    with no_descriptors():
+        here.discard(1)
+        here.close()
+    assert all_folders(places) == []
+    assert kept
+
+
+# ---- places that can't be used -------------------------------------------------------------------------------------
+
+
+def no_place(*_: object, **__: object) -> str:
+    raise FileNotFoundError(errno.ENOENT, "No usable temporary directory found")
+
+
+@pytest.mark.parametrize("place", [0, 1])
+def test_a_place_that_cannot_be_used_is_left_out_until_it_can(
+    places: tuple[Path, Path], place: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mkdtemp = tempfile.mkdtemp
+
+    def refuse(**where: Any) -> Any:
+        if where["dir"] == places[place]:
+            raise OSError(errno.EROFS, os.strerror(errno.EROFS))
+        return mkdtemp(**where)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(tempfile, "mkdtemp", refuse)
+        here = Storage()
+        assert [Path(folder).parent for folder in here.folders] == [places[1 - place]]
+    assert [Path(folder).parent for folder in here.renew()] == list(places)
+    here.close()
+    assert all_folders(places) == []
+
+
+def test_without_any_place_values_stay_what_they_are(
+    places: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(storage, "SHARED_MEMORY", places[0] / "missing")
+    monkeypatch.setattr(tempfile, "gettempdir", no_place)
+    here = Storage()
+    assert here.folders == ()
+    assert here.put(VALUE) == (VALUE, None)
+    here.close()
+
+
+def test_a_folder_that_cannot_be_locked_for_want_of_a_descriptor_leaves_nothing(places: tuple[Path, Path]) -> None:
+    before = descriptors()
+    with no_descriptors():
+        here = Storage()
+        assert here.folders == ()
+    assert all_folders(places) == []
+    assert len(here.renew()) == 2
+    here.close()
+    assert (all_folders(places), descriptors()) == ([], before)
+
+
+def test_a_folder_that_was_removed_is_made_anew(places: tuple[Path, Path]) -> None:
+    before = descriptors()
+    here = Storage()
+    one, other = here.folders
+    payload, lease = here.put(VALUE)
+    shutil.rmtree(one)
+    assert not here.has(payload)
+    stored, second = here.put(VALUE)
+    assert Path(blob_of(stored).path).parent == Path(other)
+    anew, same = here.renew()
+    assert (anew != one, same == other) == (True, True)
+    assert here.has(stored)
+    del lease, second
+    here.close()
+    assert here.renew() == ()
+    assert (all_folders(places), descriptors()) == ([], before)
+
+
+def test_what_cannot_be_mapped_outlives_its_storage(places: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(blobs, "MOST_MAPPINGS", 0)
+    here = Storage()
+    payload, lease = here.put(VALUE)
+    kept = preserve(blob_of(payload))
+    here.close()
+    assert all_folders(places) == []
+    assert decode_content(payload) == VALUE
+    del lease, kept
 
 
 # ---- programs ------------------------------------------------------------------------------------------------------

@@ -350,6 +350,8 @@ def exceptions(
     assert_type((module.module, module.file), tuple[str, str | None])
     assert_type((full.task, full.key, full.size), tuple[str | None, str | None, int])
     assert_type(full.folders, tuple[tuple[str, int], ...])
+    assert_type(full.unusable, tuple[tuple[str, str], ...])
+    assert_type(decode.is_lost, bool)
     assert_type((missing.task, missing.key, missing.close), tuple[str, str, tuple[str, ...]])
     assert_type((parameter.task, parameter.key, parameter.fault), tuple[str, str, str])
     assert_type((undeclared.task, undeclared.key, undeclared.close), tuple[str, str, tuple[str, ...]])

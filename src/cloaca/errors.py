@@ -192,23 +192,33 @@ class EncodeError(CloacaError, TypeError):
 class StorageFullError(CloacaError, OSError):
     """A large value can't be stored: no folder for large values has room. Raised at `context.set`, in the task.
 
-    `task` and `key` tell whose value it is (`None` where that isn't known), `size` how many bytes it takes; `folders`
-    are pairs of a folder and the bytes that are free there.
+    Not where none can be used at all: then large values are sent. `task` and `key` tell whose value it is (`None` where
+    that isn't known), `size` how many bytes it takes; `folders` are pairs of a folder and the bytes that are free
+    there, `unusable` of a folder and why it can't be used.
     """
 
     def __init__(
-        self, size: int, folders: tuple[tuple[str, int], ...], task: str | None = None, key: str | None = None
+        self,
+        size: int,
+        folders: tuple[tuple[str, int], ...],
+        task: str | None = None,
+        key: str | None = None,
+        *,
+        unusable: tuple[tuple[str, str], ...] = (),
     ) -> None:
         subject = "A value" if key is None else f"The value of key {key!r}, set by {_named(task or INPUT)},"
-        rooms = ", ".join(f"{folder} has {room:,} free" for folder, room in folders)
+        rooms = [f"{folder} has {room:,} free" for folder, room in folders]
+        rooms += [f"{folder} can't be used ({why})" for folder, why in unusable]
         super().__init__(
-            f"{subject} takes {size:,} bytes, and there is no room for it: {rooms}. Set what is needed later, free "
-            "keys that nobody needs any more, or give shared memory (/dev/shm) or the temporary folder more room."
+            f"{subject} takes {size:,} bytes, and there is no room for it: {', '.join(rooms)}. Set what is needed "
+            "later, free keys that nobody needs any more, or give shared memory (/dev/shm) or the temporary folder "
+            "more room."
         )
         self.task = task
         self.key = key
         self.size = size
         self.folders = folders
+        self.unusable = unusable
 
 
 class MissingKeyError(CloacaError, KeyError):
@@ -266,17 +276,23 @@ class UndeclaredWriteError(CloacaError, ValueError):
 class DecodeError(CloacaError):
     """A value was sent but can't be rebuilt here: raised where it is read. Names the `key` and its `writer`.
 
-    Both are `None` where it is an item or a result of `map`, as a note tells.
+    Both are `None` where it is an item or a result of `map`, as a note tells. `is_lost`: the file that the value is in
+    can't be read. What was raised is its cause.
     """
 
-    def __init__(self, key: str | None, writer: str | None, reason: str) -> None:
+    def __init__(self, key: str | None, writer: str | None, reason: str, *, is_lost: bool = False) -> None:
         subject = "The value" if key is None else f"The value of key {key!r}, written by {_named(writer or INPUT)},"
-        super().__init__(
-            f"{subject} can't be rebuilt here: {reason}. "
-            "Check that its class can be imported here and unpickles without side effects."
+        what = "read" if is_lost else "rebuilt"
+        advice = (
+            "Large values are in files as long as their runner is open: nothing else may remove or change these (as "
+            "systemd does in /dev/shm when a user logs out, unless RemoveIPC=no)."
+            if is_lost
+            else "Check that its class can be imported here and unpickles without side effects."
         )
+        super().__init__(f"{subject} can't be {what} here: {reason}. {advice}")
         self.key = key
         self.writer = writer
+        self.is_lost = is_lost
 
 
 def _ways_to_settle(key: str, rule: str, source: str, start: str) -> str:

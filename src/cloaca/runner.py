@@ -6,7 +6,7 @@ import sys
 import weakref
 from array import array
 from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping, MutableMapping, MutableSequence
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from functools import partial
 from itertools import count
 from threading import BoundedSemaphore, Lock
@@ -65,9 +65,9 @@ from cloaca.tasks.handle import with_handle
 from cloaca.tasks.place import place_of, working_directory
 from cloaca.tasks.watched import context_kind
 from cloaca.wire.blobs import LARGE, references_in, size_of
-from cloaca.wire.codec import inlined
 from cloaca.wire.functions import capture, next_number
 from cloaca.wire.messages import ITEMS, Publish, Surroundings, Version
+from cloaca.wire.shortage import patiently
 from cloaca.workflows.copies import homes, passing
 from cloaca.workflows.trigger import asked_in_attempts
 from cloaca.workflows.workflow import Task, Workflow
@@ -412,7 +412,7 @@ class DefaultRunner:
         found: tuple[Finding, ...],
         told: Telling,
     ) -> Execution:
-        inputs = {key: inlined_version(version) for key, version in inputs.items()}
+        inputs = {key: inlined_version(key, version) for key, version in inputs.items()}
         tasks = by_rank(workflow)
         number = len(tasks)
         functions: dict[int, object] = {rank: _called_here(task) for rank, task in enumerate(tasks)}
@@ -456,26 +456,33 @@ class DefaultRunner:
         with self._lock:
             self._check_usable()
             if self._loop is None:
-                environment = {"PYTHONHASHSEED": HASH_SEED, **cores.thread_bounds(self._settings.workers)}
-                pool = Pool(
-                    self._settings.workers,
-                    environment,
-                    cores.usable(),
-                    self._settings.memory_limit,
-                    self._equipment(),
-                )
-                self._loop = Loop(pool, Storage(), self._seats)
-                weakref.finalize(self, _end, weakref.ref(self), self._under_way, self._loop)
+                self._loop = patiently(self._made_loop)
             loop = self._loop
         if self._closed:  # meanwhile, by another thread or a signal handler, who saw no loop to stop
             loop.stop()
             self._check_usable()
         return loop
 
+    def _made_loop(self) -> Loop:
+        """What runs on processes. Where something lacks for it, nothing is left."""
+        settings = self._settings
+        environment = {"PYTHONHASHSEED": HASH_SEED, **cores.thread_bounds(settings.workers)}
+        equipment = self._equipment()
+        with ExitStack() as undo:
+            pool = Pool(settings.workers, environment, cores.usable(), settings.memory_limit, equipment)
+            undo.callback(pool.close)
+            storage = Storage()
+            undo.callback(storage.close)
+            loop = Loop(pool, storage, self._seats)
+            undo.pop_all()
+        weakref.finalize(self, _end, weakref.ref(self), self._under_way, loop)
+        return loop
+
     def _surroundings(self, loop: Loop) -> Surroundings:
         """Where tasks run that are started now."""
+        folders = loop.storage.renew()
         modules = self._modules.now(loop.storage)
-        return replace(here(), folders=loop.storage.folders, modules=modules.payload, generation=modules.generation)
+        return replace(here(), folders=folders, modules=modules.payload, generation=modules.generation)
 
     def _equipment(self) -> Equipment | None:
         """The initializer, as workers get it."""
@@ -549,11 +556,12 @@ def _stored(inputs: dict[str, Version], storage: Storage) -> Leases:
     for key, version in inputs.items():
         payload = version.payload
         if version.rivals:
-            inputs[key] = inlined_version(version)
+            inputs[key] = inlined_version(key, version)
         if payload is None or size_of(payload) < LARGE or storage.has(payload):
             continue
-        stored, lease = storage.put(inlined(payload))
-        leases[stored] = lease
+        stored, lease = storage.put(inlined_version(key, version).payload or b"")
+        if lease is not None:
+            leases[stored] = lease
         inputs[key] = Version(version.writer, stored)
     return leases
 
@@ -566,7 +574,8 @@ def _kept(storage: Storage, leases: Leases, payload: bytes) -> bytes:
         stored, lease = storage.put(payload)
     except StorageFullError:
         return payload
-    leases[stored] = lease
+    if lease is not None:
+        leases[stored] = lease
     return stored
 
 

@@ -14,7 +14,7 @@ from functools import partial
 from itertools import pairwise
 from typing import Any
 
-from cloaca.errors import INPUT, MERGE, DecodeError, summary_of
+from cloaca.errors import INPUT, MERGE
 from cloaca.merge.change import ABSENT, Change
 from cloaca.merge.conflict import Conflict, conflict, rivals_of
 from cloaca.merge.lineage import Lineage, set_of
@@ -23,6 +23,7 @@ from cloaca.merge.rules import Rules
 from cloaca.merge.strand import BY_NUMBER, Clash, Join, Order, Steps
 from cloaca.merge.structure import Structured
 from cloaca.merge.united import united
+from cloaca.wire.blobs import unreadable
 from cloaca.wire.codec import decode, encode
 from cloaca.wire.messages import Version
 from cloaca.wire.stack import with_room
@@ -137,9 +138,7 @@ def _decoded(key: str, version: Version) -> Any:
     except Exception as error:  # rebuilding a value runs user code; reading the key tells what it raised
         if is_strike(error, partial(decode, version.payload)):
             raise
-        cause = DecodeError(key, version.writer, summary_of(error))
-        cause.__cause__ = error
-        return Clash(cause=cause)
+        return Clash(cause=unreadable(key, version.writer, version.payload, error))
 
 
 class _History(Structured):

@@ -37,7 +37,7 @@ from cloaca.engine.run import Run
 from cloaca.engine.seats import Seats
 from cloaca.execution.executor import Executor
 from cloaca.running.console import Console, ConsoleThread
-from cloaca.running.storage import Lease, Leases, Storage, wrote
+from cloaca.running.storage import Lease, Leases, Storage
 from cloaca.wire.blobs import is_reference
 from cloaca.wire.messages import (
     Answer,
@@ -229,7 +229,7 @@ class Coordinator:
 
     def _take_over(self, attempt: int, payload: bytes, job: AnyJob | None) -> None:
         """Take out a lease on what the attempt stored. Where nobody keeps it, the file goes at once."""
-        if wrote(attempt, payload):
+        if self._storage is not None and self._storage.wrote(attempt, payload):
             lease = Lease(payload)
             if job is not None:
                 job.leases[payload] = lease

@@ -9,7 +9,7 @@ from msgspec import Struct
 
 from cloaca.errors import StorageFullError
 from cloaca.running.storage import Lease, Storage
-from cloaca.wire.blobs import LARGE
+from cloaca.wire.blobs import LARGE, is_reference
 from cloaca.wire.modules import LoadedModule, LoadedModules
 
 
@@ -38,17 +38,21 @@ class Modules:
         """The modules as they are loaded now, in `storage` where they take much."""
         with self._lock:
             given = self._loaded.now()
-            if given is not self._given:
+            if given is not self._given or self._is_lost(storage):
                 self._sent = self._of(given, storage)
                 self._given = given
             return self._sent
+
+    def _is_lost(self, storage: Storage) -> bool:
+        """Whether somebody has removed the file."""
+        return is_reference(self._sent.payload) and not storage.has(self._sent.payload)
 
     def _of(self, given: Mapping[str, LoadedModule], storage: Storage) -> Sent:
         before = self._given
         is_reloaded = any(before[name] != given[name] for name in before.keys() & given.keys())
         payload = pickle.dumps(given)  # names of files needn't be text that msgpack can carry
         if len(payload) >= LARGE:
-            with suppress(StorageFullError, OSError):  # then it is sent
+            with suppress(StorageFullError):  # then it is sent
                 payload, lease = storage.put(payload, "modules")
-                self._leases.append(lease)
+                self._leases += [] if lease is None else [lease]
         return Sent(payload, self._sent.generation + is_reloaded)

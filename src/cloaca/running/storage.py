@@ -1,35 +1,27 @@
-"""Storage: the folders in which one runner's large values live, and when their files go.
+"""Storage: where one runner's large values live, and when their files go.
 
-    /dev/shm/cloaca-<process id>-<random>/     shared memory, as long as it has room
-    <temporary folder>/cloaca-.../             where it hasn't
-        cloaca.lock                            held by the process that owns the folder, as long as it lives
-        <attempt>.<process id>.<number>        one value
+    /dev/shm/cloaca-.../             shared memory, as long as it has room
+    <temporary folder>/cloaca-.../   where it hasn't
 
-A file goes with the last `Lease` on it. If the owner ends without a word, the kernel lets go of its locks, and the next
-storage that any process of this user opens removes what was left. Only what was surely made here is ever removed: a
-folder of this user, closed to all others, with a name and a lock as above.
+A file goes with the last `Lease` on it, and a folder with its owner (see `cloaca.running.folder`). A place that can't
+be used is left out: where there is none, all values are sent. Each execution has another look: a folder that was
+removed is made anew, and a place that couldn't be used before may do now.
 """
 
-import fcntl
 import os
-import re
-import shutil
-import stat
 import tempfile
 import weakref
-from collections.abc import Iterator
 from contextlib import suppress
 from itertools import count
 from pathlib import Path
+from threading import RLock
 
-from cloaca.wire.blobs import Blob, blob_of, is_reference, reference, write
+from cloaca.running import folder
+from cloaca.running.folder import Folder
+from cloaca.wire.blobs import Blob, NoFolderError, blob_of, is_reference, reference, secure, write
 from cloaca.wire.frames import is_encodable
 
 SHARED_MEMORY = Path("/dev/shm")  # noqa: S108 - folders in it are made for this user alone, under random names
-PREFIX = "cloaca-"
-PRIVATE = 0o700
-LOCK = "cloaca.lock"
-_MADE_HERE = re.compile(rf"{PREFIX}\d+-")
 
 
 class Lease:
@@ -59,99 +51,100 @@ class Storage:
 
     def __init__(self) -> None:
         sweep()
-        found = (SHARED_MEMORY, Path(tempfile.gettempdir()))
-        places = [place for place in found if place.is_dir() and is_encodable(str(place))]
+        self._places = [place for place in _places() if is_encodable(str(place))]
         self._owner = os.getpid()
         self._numbers = count()
-        self._folders = [Path(tempfile.mkdtemp(prefix=f"{PREFIX}{self._owner}-", dir=place)) for place in places]
-        self._locks = [_locked(folder) for folder in self._folders]
+        self._lock = RLock()
+        self._made: dict[Path, Folder] = {}
+        self._is_closed = False
+        self.folders: tuple[str, ...] = ()
+        self.renew()
         _storages.add(self)
 
-    @property
-    def folders(self) -> tuple[str, ...]:
-        """Where values are written, the first one with room first."""
-        return tuple(map(str, self._folders))
+    def renew(self) -> tuple[str, ...]:
+        """Make the folders that are missing, where that can be done; returns `folders`: the first one with room first.
+
+        Those that are there stay.
+        """
+        with self._lock:
+            for place in () if self._is_closed else self._places:
+                made = self._made.get(place)
+                if made is None or not made.is_there:
+                    self._make_in(place, made)
+            self.folders = tuple([str(self._made[place].path) for place in self._places if place in self._made])
+            return self.folders
+
+    def _make_in(self, place: Path, gone: Folder | None) -> None:
+        if gone is not None:
+            del self._made[place]
+            gone.abandon()
+        with suppress(OSError):
+            self._made[place] = Folder(place)
 
     def has(self, payload: bytes) -> bool:
         """Whether a reference is to a file that is here."""
-        if not is_reference(payload):
-            return False
-        path = Path(blob_of(payload).path)
-        return path.parent in self._folders and path.exists()
+        return is_reference(payload) and self._is_here(blob_of(payload).path) and os.path.exists(blob_of(payload).path)  # noqa: PTH110 - `Path.exists` may raise
 
-    def put(self, payload: bytes, what: str = "program") -> tuple[bytes, Lease]:
+    def _is_here(self, path: str) -> bool:
+        return os.path.dirname(path) in self.folders  # noqa: PTH120 - a string from here to there
+
+    def put(self, payload: bytes, what: str = "program") -> tuple[bytes, Lease | None]:
         """Store a payload that the program has; returns its reference, and the lease on it. `what` names the file.
 
-        It is taken to be one that merging may look into: the bytes alone don't tell.
+        It is taken to be one that merging may look into: the bytes alone don't tell. Where no folder can be used it
+        stays what it is. Raises `StorageFullError` where there is no room.
         """
-        path, size = write(self.folders, f"{what}.{next(self._numbers)}", [payload])
+        try:
+            path, size = write(self.folders, f"{what}.{next(self._numbers)}", [payload])
+        except NoFolderError:
+            return payload, None
         stored = reference(Blob(path, size, is_structure=True))
         return stored, Lease(stored)
 
+    def wrote(self, attempt: int, payload: bytes) -> bool:
+        """Whether it is a reference to what that attempt stored here, rather than to what was there before."""
+        if not is_reference(payload):
+            return False
+        path = blob_of(payload).path
+        return self._is_here(path) and os.path.basename(path).startswith(f"{attempt}.")  # noqa: PTH119 - as above
+
     def discard(self, attempt: int) -> None:
         """Remove what an attempt wrote that can't tell any more: its worker died."""
-        for folder in self._folders:
-            for path in folder.glob(f"{attempt}.*"):
-                path.unlink(missing_ok=True)
+        for place in self.folders:
+            with suppress(OSError):  # it goes with its folder then
+                for name in os.listdir(place):  # noqa: PTH208 - names are all that is needed
+                    if name.startswith(f"{attempt}."):
+                        Path(place, name).unlink(missing_ok=True)
 
     def close(self) -> None:
         """Remove the folders, with all that is in them. What was preserved stays readable. Idempotent."""
         if self._owner == os.getpid():
-            for folder in self._folders:
-                shutil.rmtree(folder, ignore_errors=True)
+            with self._lock:
+                self._is_closed = True
+                for made in self._made.values():
+                    secure(str(made.path))
+                    made.remove()
         self.abandon()
 
     def abandon(self) -> None:
         """Let go of the locks. In a forked child of the program: it must not hold them when the program has gone."""
-        for lock in self._locks:
-            os.close(lock)
-        self._folders, self._locks = [], []
-
-
-def wrote(attempt: int, payload: bytes) -> bool:
-    """Whether it is a reference to what that attempt stored, rather than to something that was there before."""
-    return is_reference(payload) and Path(blob_of(payload).path).name.startswith(f"{attempt}.")
+        for made in self._made.values():
+            made.abandon()
+        self._made, self.folders = {}, ()
 
 
 def sweep() -> None:
     """Remove the folders whose owners are gone."""
-    for place in {SHARED_MEMORY, Path(tempfile.gettempdir())}:
-        for folder in _abandoned(place):
-            shutil.rmtree(folder, ignore_errors=True)
+    for place in _places():
+        folder.sweep(place)
 
 
-def _abandoned(place: Path) -> Iterator[Path]:
-    """This user's folders whose lock nobody holds. One without a lock is just being made, or being removed."""
-    for folder in filter(_is_made_here, place.glob(f"{PREFIX}*")):
-        try:
-            lock = os.open(folder / LOCK, os.O_RDWR | os.O_CLOEXEC)
-        except OSError:
-            continue
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            continue
-        finally:
-            os.close(lock)
-        yield folder
-
-
-def _is_made_here(folder: Path) -> bool:
-    try:
-        found = folder.lstat()
-    except OSError:
-        return False
-    is_private = stat.S_ISDIR(found.st_mode) and stat.S_IMODE(found.st_mode) == PRIVATE
-    return is_private and found.st_uid == os.geteuid() and _MADE_HERE.match(folder.name) is not None
-
-
-def _locked(folder: Path) -> int:
-    """A descriptor that holds the folder's lock. The lock appears locked: under its name it is never free."""
-    draft = folder / f"{LOCK}.draft"
-    lock = os.open(draft, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    fcntl.flock(lock, fcntl.LOCK_EX)
-    draft.rename(folder / LOCK)
-    return lock
+def _places() -> list[Path]:
+    """Where there may be folders, the best place first."""
+    places = [SHARED_MEMORY]
+    with suppress(OSError):  # there is no temporary folder that can be used
+        places.append(Path(tempfile.gettempdir()))
+    return list(dict.fromkeys(places))
 
 
 def _abandon_all() -> None:

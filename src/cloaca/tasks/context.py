@@ -12,7 +12,7 @@ from functools import partial
 from itertools import islice
 from typing import Any, Literal, Self
 
-from cloaca.errors import INPUT, DecodeError, MergeConflict, StorageFullError, summary_of
+from cloaca.errors import INPUT, DecodeError, MergeConflict, StorageFullError
 from cloaca.merge.conflict import Conflict, rivals_of, shown
 from cloaca.merge.encoded import are_equal
 from cloaca.merge.rules import Rules
@@ -22,7 +22,7 @@ from cloaca.tasks.ancestors import Ancestors
 from cloaca.tasks.declaration import Declared
 from cloaca.tasks.scope import Ask, Scope
 from cloaca.tasks.shelf import Shelf, Traffic
-from cloaca.wire.blobs import LARGE, Part, blob_of, is_content, is_reference
+from cloaca.wire.blobs import LARGE, Part, blob_of, is_content, is_reference, unreadable
 from cloaca.wire.codec import decode, encode, encode_each, inlined, is_telling
 from cloaca.wire.frames import is_encodable
 from cloaca.wire.messages import Item, Outcome, Slice, Version
@@ -132,7 +132,7 @@ class Context:
         except Exception as error:
             if is_strike(error, partial(decode, held)):
                 raise
-            raise DecodeError(key, self._writer_of(key), summary_of(error)) from error
+            raise unreadable(key, self._writer_of(key), held, error) from error
 
     def set(self, key: str, value: Any) -> None:
         """Insert or overwrite `key` with a snapshot of `value`.
@@ -165,7 +165,7 @@ class Context:
         try:
             return self._shelf.put(parts, is_structure)
         except StorageFullError as error:
-            raise StorageFullError(error.size, error.folders, self._writer, key) from None
+            raise StorageFullError(error.size, error.folders, self._writer, key, unusable=error.unusable) from None
 
     def insert(self, key: str, value: Any) -> None:
         """Set a key that must be absent; `ValueError` where it is present: `set` and `update` overwrite."""
@@ -279,7 +279,7 @@ class Context:
         return f"Context({{{text if len(text) <= _SHOWN_LENGTH else f'{text[:_SHOWN_LENGTH]}...'}}})"
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return of_versions, ({key: (inlined_version(version),) for key, version in versions_of(self).items()},)
+        return of_versions, ({key: (inlined_version(key, version),) for key, version in versions_of(self).items()},)
 
     # ---- the attempt -----------------------------------------------------------------------------------------------
 
@@ -579,10 +579,13 @@ def traffic_of(context: Context) -> Traffic:
     return context._traffic
 
 
-def inlined_version(version: Version) -> Version:
-    """The version with all its bytes, as another program can read it."""
-    payload = None if version.payload is None else inlined(version.payload)
-    return Version(version.writer, payload, rivals=tuple(map(inlined_version, version.rivals)))
+def inlined_version(key: str, version: Version) -> Version:
+    """The version of a key with all its bytes, as another program can read it. Raises `DecodeError`."""
+    try:
+        payload = None if version.payload is None else inlined(version.payload)
+    except OSError as error:
+        raise unreadable(key, version.writer, version.payload or b"", error) from error
+    return Version(version.writer, payload, rivals=tuple([inlined_version(key, rival) for rival in version.rivals]))
 
 
 def unchanged(context: Context) -> Context:
@@ -691,7 +694,7 @@ def item_of(context: Context, item: Item) -> Any:
     except Exception as error:
         if is_strike(error, partial(decode, item.payload)):
             raise
-        raise DecodeError(item.of, item.writer, summary_of(error)) from error
+        raise unreadable(item.of, item.writer, item.payload, error) from error
 
 
 def changes_of(context: Context) -> dict[str, bytes | None]:

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from itertools import count
 
-from cloaca.wire.blobs import Blob, Part, blob_of, is_reference, reference, references_in, size_of, write
+from cloaca.wire.blobs import Blob, NoFolderError, Part, blob_of, is_reference, reference, references_in, size_of, write
 from cloaca.wire.composite import is_composite
 
 _MISSED = 100  # absent keys that an attempt's failure tells of
@@ -22,8 +22,14 @@ class Shelf:
         self._is_shared = False
 
     def put(self, parts: Sequence[Part], is_structure: bool) -> bytes:  # noqa: FBT001 - a fact about the value
-        """Write a value; returns its reference. Raises `StorageFullError` where there is no room."""
-        path, size = write(self._folders, f"{self._attempt}.{os.getpid()}.{next(self._numbers)}", parts)
+        """Write a value; returns its reference. Raises `StorageFullError` where there is no room.
+
+        Where no folder can be used at all, it is the value itself.
+        """
+        try:
+            path, size = write(self._folders, f"{self._attempt}.{os.getpid()}.{next(self._numbers)}", parts)
+        except NoFolderError:
+            return b"".join(parts)
         payload = reference(Blob(path, size, is_structure))
         self._written.add(payload)
         return payload

@@ -5,7 +5,10 @@ dozen bytes. Who reads the value maps the file copy-on-write: arrays come out wi
 written to them is seen by nobody else. A file holds exactly the bytes that the payload would have been.
 
 A file is never changed once its reference has been given away, nor cut short: a mapping stays good after the file has
-been removed. Mappings hold no descriptor (`mmap.mmap` would keep one each).
+been removed. Mappings hold no descriptor (`mmap.mmap` would keep one each). How many a process may have is limited, and
+its own memory needs some: beyond `MOST_MAPPINGS`, and where there is none to be had, files are read.
+
+A folder that can't be used, whatever the reason, is one of many: the next one serves. Where none can, values are sent.
 
 When files go is not decided here: see `cloaca.running.storage` and `cloaca.engine.lifetimes`.
 """
@@ -15,13 +18,15 @@ import errno
 import os
 import weakref
 from collections.abc import Iterator, Sequence
-from functools import cache
+from contextlib import suppress
+from functools import cache, partial
 from typing import Any
 
 from msgspec import MsgspecError, Struct, msgpack
 
-from cloaca.errors import StorageFullError
+from cloaca.errors import DecodeError, StorageFullError, summary_of
 from cloaca.wire.composite import composite_of, is_composite
+from cloaca.wire.shortage import passes, patiently
 
 LARGE = 1 << 16
 """How many bytes a value takes to be worth a file: below, it is quicker to send it."""
@@ -29,8 +34,11 @@ LARGE = 1 << 16
 MARK = b"\xc1\0\0\0\0"
 """How a reference begins. A pickled payload begins so too, but never has no parts."""
 
+MOST_MAPPINGS = 1 << 14
+"""A quarter of what Linux gives a process, for all that it does."""
+
 _PIECES = 512
-_FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
+_FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
 _PROT_READ, _PROT_WRITE = 1, 2
 _MAP_PRIVATE = 2
 _MAP_NORESERVE = 0x4000 if os.uname().sysname == "Linux" else 0x40
@@ -93,52 +101,56 @@ def is_sound(payload: bytes) -> bool:
 # ---- writing -------------------------------------------------------------------------------------------------------
 
 
+class NoFolderError(Exception):
+    """No folder can be used for large values: each is gone, can't be written to, and so on."""
+
+
 def write(folders: Sequence[str], name: str, parts: Sequence[Part]) -> tuple[str, int]:
     """Write the parts, one after the other, to a new file in the first folder with room; returns its path and size.
 
     Raises:
-        StorageFullError: no folder has room.
+        StorageFullError: no folder has room, of those that can be used.
+        NoFolderError: none can be used.
     """
     size = sum(len(part) for part in parts)
+    full: list[tuple[str, int]] = []
+    unusable: list[tuple[str, str]] = []
     for folder in folders:
-        path = f"{folder}/{name}"
-        if _has_room(folder, size) and _written(path, parts):
-            return path, size
-    raise StorageFullError(size, tuple((folder, _room(folder)) for folder in folders))
-
-
-def _has_room(folder: str, size: int) -> bool:
-    return _room(folder) > size
+        path, room = f"{folder}/{name}", 0
+        try:
+            room = _room(folder)
+            if room > size:
+                _write(path, parts)
+                return path, size
+            full.append((folder, room))
+        except OSError as error:
+            if error.errno in _FULL:
+                full.append((folder, room))
+            else:
+                unusable.append((folder, error.strerror or str(error)))
+    if full:
+        raise StorageFullError(size, tuple(full), unusable=tuple(unusable))
+    raise NoFolderError(*unusable)
 
 
 def _room(folder: str) -> int:
-    try:
-        found = os.statvfs(folder)
-    except OSError:
-        return 0
+    found = os.statvfs(folder)
     return found.f_bavail * found.f_frsize
 
 
-def _written(path: str, parts: Sequence[Part]) -> bool:
-    """Write a file; `False` where the folder turned out to be full, and nothing is left of it."""
-    try:
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-    except OSError as error:
-        if error.errno in _FULL:
-            return False
-        raise
+def _write(path: str, parts: Sequence[Part]) -> None:
+    """Write a file. Where that fails, nothing is left of it."""
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
     try:
         left = [memoryview(part) for part in parts if len(part)]
         while left:
             _drop(left, os.writev(descriptor, left[:_PIECES]))
-    except BaseException as error:
-        os.unlink(path)  # noqa: PTH108 - a string from here to there
-        if isinstance(error, OSError) and error.errno in _FULL:
-            return False
+    except BaseException:
+        with suppress(OSError):
+            os.unlink(path)  # noqa: PTH108 - a string from here to there
         raise
     finally:
         os.close(descriptor)
-    return True
 
 
 def _drop(left: list[memoryview], count: int) -> None:
@@ -153,42 +165,115 @@ def _drop(left: list[memoryview], count: int) -> None:
 
 
 def opened(blob: Blob) -> memoryview:
-    """The bytes of a file, in a mapping of the caller's own that lasts as long as anybody uses it.
+    """The bytes of a file, in memory of the caller's own that lasts as long as anybody uses it.
 
     Raises:
         FileNotFoundError: the file has been removed, and wasn't preserved.
+        OSError: it can't be read.
     """
     try:
-        descriptor = os.open(blob.path, os.O_RDONLY | os.O_CLOEXEC)
-    except FileNotFoundError:
+        return _content(blob)
+    except OSError as error:
         kept = _preserved.get(blob.path)
-        if kept is None:
+        if kept is not None and kept.content is not None:
+            return memoryview(bytearray(kept.content))
+        if not passes(error):
             raise
-        return memoryview(bytearray(kept.content))
+    return patiently(partial(_content, blob))
+
+
+def _content(blob: Blob) -> memoryview:
+    descriptor = os.open(blob.path, os.O_RDONLY | os.O_CLOEXEC)
     try:
-        address = _libc().mmap(None, blob.size, _PROT_READ | _PROT_WRITE, _MAP_PRIVATE | _MAP_NORESERVE, descriptor, 0)
+        size = os.fstat(descriptor).st_size
+        if size != blob.size:  # a mapping of what isn't there would end the process that looks at it
+            raise OSError(errno.EIO, f"{size:,} bytes, of {blob.size:,} that were written", blob.path)
+        mapped = _mapped(descriptor, size)
+        return _read(descriptor, blob) if mapped is None else mapped
     finally:
         os.close(descriptor)
+
+
+def _mapped(descriptor: int, size: int) -> memoryview | None:
+    """The file, mapped; `None` where there is no mapping to be had."""
+    if len(_mappings) >= MOST_MAPPINGS:
+        return None
+    address = _libc().mmap(None, size, _PROT_READ | _PROT_WRITE, _MAP_PRIVATE | _MAP_NORESERVE, descriptor, 0)
     if address == _FAILED:
-        number = ctypes.get_errno()
-        raise OSError(number, f"{os.strerror(number)}, mapping {blob.size:,} bytes", blob.path)
-    content = (ctypes.c_ubyte * blob.size).from_address(address)
-    weakref.finalize(content, _libc().munmap, address, blob.size).atexit = False
+        return None
+    _mappings.add(address)
+    content = (ctypes.c_ubyte * size).from_address(address)
+    weakref.finalize(content, _unmap, address, size).atexit = False
     return memoryview(content).cast("B")
 
 
+def _unmap(address: int, size: int) -> None:
+    _mappings.discard(address)
+    _libc().munmap(address, size)
+
+
+def _read(descriptor: int, blob: Blob) -> memoryview:
+    """The file, read."""
+    content = memoryview(bytearray(blob.size))
+    left = content
+    while left:
+        count = os.readv(descriptor, [left])
+        if not count:
+            raise OSError(errno.EIO, f"{len(left):,} of {blob.size:,} bytes are missing", blob.path)
+        left = left[count:]
+    return content
+
+
+_mappings: set[int] = set()
+"""Where those of this process begin."""
+
+
+def unreadable(key: str, writer: str, payload: bytes, error: Exception) -> DecodeError:
+    """What tells that reading the value of a key raised that."""
+    is_lost = isinstance(error, OSError) and error.filename in {blob_of(held).path for held in references_in(payload)}
+    told = DecodeError(key, writer, summary_of(error), is_lost=is_lost)
+    told.__cause__ = error
+    return told
+
+
 def preserve(blob: Blob) -> object:
-    """Keep the bytes of a file readable in this process, after its removal too, as long as what is returned lives."""
+    """Keep the bytes of a file readable in this process, after its removal too, as long as what is returned lives.
+
+    A mapping does that. Where there is none to be had, the bytes are read when the file's folder goes (`secure`).
+    """
     kept = _preserved.get(blob.path)
     if kept is None:
-        kept = _preserved[blob.path] = _Kept(opened(blob))
+        kept = _preserved[blob.path] = _Kept(blob, _mapped_file(blob))
     return kept
+
+
+def secure(folder: str) -> None:
+    """Read what is to outlive the folder and isn't mapped. Each file goes then, so that nothing is there twice."""
+    for kept in list(_preserved.values()):
+        if kept.content is None and kept.blob.path.startswith(f"{folder}/"):
+            with suppress(OSError, MemoryError):  # then reading the value tells
+                kept.content = patiently(partial(_content, kept.blob))
+                os.unlink(kept.blob.path)  # noqa: PTH108 - a string from here to there
+
+
+def _mapped_file(blob: Blob) -> memoryview | None:
+    if len(_mappings) >= MOST_MAPPINGS:
+        return None
+    try:
+        descriptor = os.open(blob.path, os.O_RDONLY | os.O_CLOEXEC)
+    except OSError:
+        return None
+    try:
+        return _mapped(descriptor, blob.size) if os.fstat(descriptor).st_size == blob.size else None
+    finally:
+        os.close(descriptor)
 
 
 class _Kept:
     """The bytes of a file that may have been removed."""
 
-    def __init__(self, content: memoryview) -> None:
+    def __init__(self, blob: Blob, content: memoryview | None) -> None:
+        self.blob = blob
         self.content = content
 
 
@@ -196,10 +281,13 @@ _preserved: "weakref.WeakValueDictionary[str, _Kept]" = weakref.WeakValueDiction
 
 
 def is_content(blob: Blob, parts: Sequence[Part]) -> bool:
-    """Whether the parts, one after the other, are the bytes of a file."""
+    """Whether the parts, one after the other, are the bytes of a file. One that can't be read says nothing."""
     if blob.size != sum(map(len, parts)):
         return False
-    there = opened(blob)
+    try:
+        there = opened(blob)
+    except OSError:
+        return False
     start = 0
     for part in parts:
         if not same_bytes(there[start : start + len(part)], part):

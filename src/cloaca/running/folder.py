@@ -1,0 +1,159 @@
+"""Folder: where the large values of one process live in one place, and which folders nobody owns any more.
+
+    <place>/cloaca-<process id>-<system>-<random>/
+        cloaca.lock                     held by the process that owns the folder, as long as it lives
+        <attempt>.<process id>.<number> one value
+
+If the owner ends without a word, the kernel lets go of its lock. The lock is the last that goes from a folder: one that
+was removed half-way has it still. Where there is none (the owner ended in the middle of making or removing it, or the
+file system has no locks) the owner's process id tells, if it is one of this very system: of the same boot, and the same
+container. Only what was surely made here is ever removed: a folder of this user, closed to all others, of such a name.
+"""
+
+import fcntl
+import os
+import re
+import shutil
+import stat
+import tempfile
+from contextlib import suppress
+from pathlib import Path
+from zlib import crc32
+
+PREFIX = "cloaca-"
+PRIVATE = 0o700
+LOCK = "cloaca.lock"
+_OTHERS = 0o077
+_MADE_HERE = re.compile(rf"{PREFIX}(\d+)-(?:([0-9a-f]{{8}})-)?")
+_UNKNOWN = "00000000"
+_BOOT = Path("/proc/sys/kernel/random/boot_id")
+_PROCESSES = Path("/proc/self/ns/pid")
+
+
+class Folder:
+    """One that was just made, in `place`. Raises `OSError` where that can't be done; nothing is left then."""
+
+    def __init__(self, place: Path) -> None:
+        self.path = Path(tempfile.mkdtemp(prefix=f"{PREFIX}{os.getpid()}-{_system()}-", dir=place))
+        self._lock: int | None = None
+        try:
+            self.path.chmod(PRIVATE)  # the place may have given it more than it was made with
+            self._lock = _locked(self.path)
+        except BaseException:
+            self.remove()
+            raise
+
+    @property
+    def is_there(self) -> bool:
+        """Whether nobody has removed it."""
+        return os.path.isdir(self.path)  # noqa: PTH112 - `Path.is_dir` may raise
+
+    def remove(self) -> None:
+        """Remove it with all that is in it. Its lock is let go first: that leaves a descriptor to do it with."""
+        self.abandon()
+        remove(self.path)
+
+    def abandon(self) -> None:
+        """Let go of the lock. Idempotent."""
+        lock, self._lock = self._lock, None
+        if lock is not None:
+            os.close(lock)
+
+
+def remove(folder: Path) -> None:
+    """Remove a folder with all that is in it, as far as that can be done. The lock goes last."""
+    with suppress(OSError):
+        for name in os.listdir(folder):  # noqa: PTH208 - names are all that is needed
+            if name != LOCK:
+                _remove(folder / name)
+        (folder / LOCK).unlink(missing_ok=True)
+    with suppress(OSError):
+        folder.rmdir()
+
+
+def _remove(path: Path) -> None:
+    try:
+        path.unlink(missing_ok=True)
+    except IsADirectoryError:
+        shutil.rmtree(path, ignore_errors=True)
+
+
+def sweep(place: Path) -> None:
+    """Remove the folders there whose owners are gone."""
+    names: list[str] = []
+    with suppress(OSError):
+        names = os.listdir(place)  # noqa: PTH208 - names are all that is needed
+    for name in names:
+        if _MADE_HERE.match(name) and _is_private(place / name) and _is_ownerless(place / name):
+            remove(place / name)
+
+
+def _is_private(folder: Path) -> bool:
+    """Whether it is a folder of this user, closed to all others."""
+    try:
+        found = folder.lstat()
+    except OSError:
+        return False
+    return (
+        stat.S_ISDIR(found.st_mode)
+        and found.st_uid == os.geteuid()
+        and not found.st_mode & (PRIVATE >> 3 | PRIVATE >> 6)
+    )
+
+
+def _is_ownerless(folder: Path) -> bool:
+    try:
+        lock = os.open(folder / LOCK, os.O_RDWR | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return _is_of_the_dead(folder.name)
+    except OSError:
+        return False
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError:  # there are no locks here
+        return _is_of_the_dead(folder.name)
+    finally:
+        os.close(lock)
+    return True
+
+
+def _is_of_the_dead(name: str) -> bool:
+    """Whether the owner's process is surely gone: it was one of this system, and there is none of its number."""
+    made = _MADE_HERE.match(name)
+    if made is None or made[2] is None or made[2] != _system() or made[2] == _UNKNOWN:
+        return False
+    try:
+        os.kill(int(made[1]), 0)
+    except ProcessLookupError:
+        return True
+    except (OSError, OverflowError):
+        return False
+    return False
+
+
+def _system() -> str:
+    """What stands for this boot of this machine, and for the container in which process ids mean the same."""
+    try:
+        told = f"{_BOOT.read_text()}{_PROCESSES.stat().st_ino}"
+    except OSError:
+        return _UNKNOWN
+    return f"{crc32(told.encode()):08x}"
+
+
+def _locked(folder: Path) -> int | None:
+    """A descriptor that holds the folder's lock; `None` where there are no locks.
+
+    The lock appears locked: under its name it is never free.
+    """
+    draft = folder / f"{LOCK}.draft"
+    lock = os.open(draft, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+    except OSError:
+        os.close(lock)
+        draft.unlink()
+        return None
+    draft.rename(folder / LOCK)
+    return lock
