@@ -14,7 +14,7 @@ from pathlib import Path
 from textwrap import dedent
 
 import pytest
-from tests.support import PATIENCE, Program, environment, run, watched
+from tests.support import PATIENCE, Program, environment, pipe, run, watched
 
 from cloaca.running.folder import PREFIX
 from cloaca.running.storage import SHARED_MEMORY, sweep
@@ -349,6 +349,190 @@ def test_a_program_that_is_told_to_end_while_it_waits_ends_in_order(
         told = "cloaca: told to end, stopping workflow 'spinning'\n"
         assert program.end() == (128 + number, "Cancelled\nexit handler\n", told)
         assert folders_of(program.pid) == []
+
+
+TOLD = "cloaca: told to end, stopping workflow 'spinning'\n"
+TIDYING_SLOWLY = """
+import atexit
+
+def wait_for(gate):
+    print("at", gate, flush=True)
+    open(gate).close()
+
+def tidying_slowly():
+    try:
+        in_python()
+    finally:
+        wait_for("first gate")
+
+@atexit.register
+def end():
+    wait_for("second gate")
+    print("ended", flush=True)
+
+with cloaca.DefaultRunner(workers=1, grace_seconds=3600) as runner:
+    runner.execute("spinning")
+"""
+
+
+def test_a_request_to_end_that_is_repeated_kills_nothing_that_is_being_put_in_order(tmp_path: Path) -> None:
+    gates = [pipe(tmp_path / name) for name in ("first gate", "second gate")]
+    with Program(spinning("tidying_slowly", TIDYING_SLOWLY), tmp_path) as program:
+        assert program.line().startswith("spinning")
+        program.send(signal.SIGTERM)
+        for gate in gates:
+            assert program.line() == f"at {gate.name}"
+            for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGTERM):
+                program.send(number)
+            gate.open("w").close()
+        assert program.end() == (143, "ended\n", TOLD)
+        assert folders_of(program.pid) == []
+
+
+def test_a_request_to_end_after_ctrl_c_hurries_and_counts(tmp_path: Path) -> None:
+    rest = """
+    try:
+        cloaca.DefaultRunner(workers=1, grace_seconds=3600).execute("spinning")
+    except SystemExit as leaving:
+        print(leaving.code, leaving.result.status)
+    """
+    with Program(spinning("tidying_for_ever", rest), tmp_path) as program:
+        assert [program.line().split()[0] for _ in range(2)] == ["spinning"] * 2
+        program.send(signal.SIGINT)
+        assert program.line() == "tidied up"
+        program.send(signal.SIGTERM)
+        assert program.end() == (0, "143 Cancelled\n", INTERRUPTED)
+
+
+def test_a_request_to_end_after_a_while_is_another_one(tmp_path: Path) -> None:
+    rest = """
+    from cloaca.running import interrupts
+
+    interrupts.SAME_SECONDS = 0.0
+    try:
+        cloaca.DefaultRunner(workers=1).execute("spinning")
+    except SystemExit:
+        print("going on", flush=True)
+    in_a_wait()
+    """
+    with Program(spinning("in_c", rest), tmp_path) as program:
+        assert program.line().startswith("spinning")
+        program.send(signal.SIGTERM)
+        assert program.line() == "going on"
+        program.send(signal.SIGTERM)
+        assert program.end() == (-signal.SIGTERM, "", TOLD)
+
+
+STARTING = """
+import atexit
+import os
+import signal
+
+import cloaca
+
+class Loud:
+    def __reduce__(self):
+        os.kill(os.getpid(), signal.SIGTERM)
+        return Loud, ()
+
+with cloaca.WorkflowBuilder("w"):
+
+    @cloaca.task()
+    def look(context):
+        print("it has begun")
+
+atexit.register(print, "exit handler")
+try:
+    with cloaca.DefaultRunner(workers=1) as runner:
+        runner.execute("w", {"key": Loud()})
+finally:
+    print("put in order", flush=True)
+"""
+
+
+@pytest.mark.parametrize("executor", EXECUTORS)
+def test_a_program_that_is_told_to_end_while_an_execution_starts(executor: str, tmp_path: Path) -> None:
+    ended = run("-c", STARTING, cwd=tmp_path, CLOACA_EXECUTOR=executor)
+    assert (ended.returncode, ended.stdout) == (143, "put in order\nexit handler\n"), ended.stderr
+
+
+def test_a_serial_program_that_is_told_to_end_ends_in_order(tmp_path: Path) -> None:
+    rest = """
+    import atexit
+    atexit.register(print, "exit handler")
+    with cloaca.DefaultRunner() as runner:
+        runner.execute("spinning")
+    """
+    with Program(spinning("tidying", rest), tmp_path, CLOACA_EXECUTOR="serial") as program:
+        assert [program.line().split()[0] for _ in range(2)] == ["spinning"] * 2
+        program.send(signal.SIGTERM)
+        assert program.end()[:2] == (143, "tidied up\nexit handler\n")
+
+
+ALARMED = """
+class Late(Exception):
+    pass
+
+def late(*_):
+    raise Late
+
+signal.signal(signal.SIGALRM, late)
+runner = cloaca.DefaultRunner(workers=1, grace_seconds=3600)
+try:
+    runner.execute("spinning")
+except Late:
+    print("late", flush=True)
+
+with cloaca.WorkflowBuilder("next"):
+
+    @cloaca.task()
+    def quick(context):
+        context.set("n", 1)
+
+print(runner.execute("next").status, flush=True)
+"""
+
+
+def test_an_alarm_of_the_program_ends_the_execution_that_it_interrupts(tmp_path: Path) -> None:
+    with Program(spinning("tidying", ALARMED), tmp_path) as program:
+        assert [program.line().split()[0] for _ in range(2)] == ["spinning"] * 2
+        program.send(signal.SIGALRM)
+        assert program.end() == (0, "tidied up\nlate\nCompleted\n", "")
+
+
+DYING = """
+import os
+import signal
+
+import cloaca
+
+def reap(*_):
+    try:
+        while os.waitpid(-1, os.WNOHANG)[0]:
+            pass
+    except ChildProcessError:
+        pass
+
+signal.signal(signal.SIGCHLD, HANDLER)
+
+with cloaca.WorkflowBuilder("w"):
+
+    @cloaca.task()
+    def die(context):
+        os.kill(os.getpid(), signal.SIGSEGV)
+
+with cloaca.DefaultRunner(workers=1) as runner:
+    error = runner.execute("w").tasks["die"].error
+    print(type(error).__name__, error.exit_code, error.signal, error, flush=True)
+"""
+
+
+@pytest.mark.parametrize("handler", ["signal.SIG_IGN", "reap"])
+def test_how_a_worker_ended_is_not_guessed_where_nobody_tells(handler: str, tmp_path: Path) -> None:
+    ended = run("-c", DYING.replace("HANDLER", handler), cwd=tmp_path)
+    told = "WorkerDied None SIGSEGV", "WorkerDied None None"
+    assert ended.stdout.startswith(told if handler == "reap" else told[1]), ended.stderr
+    assert "SIGSEGV" in ended.stdout or "ignores SIGCHLD" in ended.stdout
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP], ids=lambda number: number.name)

@@ -411,9 +411,10 @@ class WorkerDied(CloacaError):  # noqa: N818 - the name that users know
     Not raised where cloaca itself stopped the worker: see `TaskTimeout` and `MemoryLimitExceeded`.
 
     `task` is the task's id, `attempt` which try it was; `exit_code` the process's exit code or `None`, `signal` the
-    name of the signal that ended it or `None`; `seconds` how long the attempt had run, `memory` how many bytes the
-    worker had for itself and `available` how many the machine had left, at the last reading (`None` where nothing is
-    known); `is_oom` whether the kernel's out-of-memory killer struck at about that time.
+    name of the signal that ended it or `None` (a program that ignores SIGCHLD is told neither); `seconds` how long the
+    attempt had run, `memory` how many bytes the worker had for itself and `available` how many the machine had left, at
+    the last reading (`None` where nothing is known); `is_oom` whether the kernel's out-of-memory killer struck at about
+    that time.
     """
 
     def __init__(
@@ -435,7 +436,9 @@ class WorkerDied(CloacaError):  # noqa: N818 - the name that users know
             f"The worker that ran task {task!r} (try {attempt}) died{after}: {how}.",
             _memory_told(memory, available),
             "The kernel's out-of-memory killer struck at that time." if is_oom else "",
-            _advice(signal, is_oom=is_oom, has_hung_up=reason is not None),
+            _advice(signal, is_oom=is_oom, has_hung_up=reason is not None)
+            if is_oom or exit_code is not None or signal is not None
+            else _UNTOLD_ADVICE,
         ]
         super().__init__(" ".join(filter(None, parts)))
         self.task = task
@@ -459,6 +462,7 @@ def _megabytes(size: int) -> str:
     return f"{size / 1e6:,.0f} MB"
 
 
+_UNTOLD_ADVICE = "With signal.signal(signal.SIGCHLD, signal.SIG_DFL) it would stand here."
 _CRASHES = frozenset({"SIGSEGV", "SIGBUS", "SIGABRT", "SIGFPE", "SIGILL", "SIGSYS", "SIGTRAP"})
 _REQUESTS = frozenset({"SIGTERM", "SIGINT", "SIGHUP", "SIGQUIT"})
 

@@ -34,12 +34,13 @@ from cloaca.execution.pool import Pool
 from cloaca.execution.surroundings import here
 from cloaca.execution.workroom import Workroom
 from cloaca.merge.rules import Rules
+from cloaca.running import interrupts
 from cloaca.running.batches import Sizes
 from cloaca.running.captures import Capture, Captures, by_rank, condition_number, mapped_over, work_of
 from cloaca.running.config import DefaultRunnerConfig
 from cloaca.running.coordinator import Job
 from cloaca.running.database import check_url
-from cloaca.running.future import Execution, OnEnd, Telling, begun, finish, outlast
+from cloaca.running.future import Execution, OnEnd, Telling, begun, executed, finish, outlast
 from cloaca.running.loop import Inline, Loop
 from cloaca.running.mapping import mapped, results_here
 from cloaca.running.modules import Modules
@@ -211,10 +212,14 @@ class DefaultRunner:
             NestedExecutionError: this was called in a worker.
             KeyboardInterrupt: Ctrl-C was pressed; the exception's `result` tells how far it got.
             SystemExit: the program was told to end (SIGTERM, SIGHUP); the same applies.
+
+        Whatever a signal handler of the program raises meanwhile, as an alarm's, is raised here once the execution is
+        cancelled.
         """
         raises = self._raises(said=raise_on_failure)
         told = Telling(raises_failure=raises, logs_failure=not raises, logs_error=False)
-        return self._start(workflow_name, context, told, fail_fast=fail_fast, seed=seed).result()
+        with interrupts.raised():
+            return executed(self._made(workflow_name, context, told, fail_fast=fail_fast, seed=seed))
 
     def start(
         self,
@@ -231,12 +236,12 @@ class DefaultRunner:
         `raise_on_failure`, `Execution.result` raises those. They are logged in any case, as nobody need ask for it.
         """
         told = Telling(self._raises(said=raise_on_failure), logs_failure=True, logs_error=True)
-        return self._start(workflow_name, context, told, fail_fast=fail_fast, seed=seed)
+        return begun(self._made(workflow_name, context, told, fail_fast=fail_fast, seed=seed))
 
     def _raises(self, *, said: bool | None) -> bool:
         return self._settings.raise_on_failure if said is None else argument.switch("raise_on_failure", said)
 
-    def _start(
+    def _made(
         self,
         workflow_name: Workflow | WorkflowBuilder | str,
         context: Context | dict[str, Any] | None,
@@ -255,7 +260,7 @@ class DefaultRunner:
         rules = Rules(workflow.merge, workflow.on_conflict, homes(workflow))
         limits = Limits(self._settings.workflow_timeout, fail_fast, self._settings.grace, self._settings.warn_above)
         if self._settings.executor == "serial":
-            return self._start_here(workflow, rules, inputs, limits, seed, found, told)
+            return self._made_here(workflow, rules, inputs, limits, seed, found, told)
         known, captured = self._capture(workflow, rules.collected)
         rules = rules.packed(captured.rules)  # what they use is read now, also for what is merged here later
         loop = self._running_loop()
@@ -282,9 +287,7 @@ class DefaultRunner:
             return Job(workflow.name, run, captured.functions, on_end, surroundings, sent, leases)
 
         under_way = self._under_way
-        return begun(
-            Execution(self, self._warned, workflow, rules, job, loop, under_way, told, leases_of(given), found)
-        )
+        return Execution(self, self._warned, workflow, rules, job, loop, under_way, told, leases_of(given), found)
 
     @overload
     def map(
@@ -402,7 +405,7 @@ class DefaultRunner:
         state = "closed" if self._closed else "open"
         return f"DefaultRunner(workers={self._settings.workers}, executor={self._settings.executor!r}, {state})"
 
-    def _start_here(
+    def _made_here(
         self,
         workflow: Workflow,
         rules: Rules,
@@ -441,7 +444,7 @@ class DefaultRunner:
         def job(on_end: OnEnd) -> Job[Run]:
             return Job(workflow.name, run, (), on_end, here())
 
-        return begun(Execution(self, self._warned, workflow, rules, job, host, self._under_way, told, findings=found))
+        return Execution(self, self._warned, workflow, rules, job, host, self._under_way, told, findings=found)
 
     def _capture(self, workflow: Workflow, collected: frozenset[str]) -> "tuple[_Known, Capture]":
         """What is known of the workflow, and what it runs now; `collected` are the keys that its rules keep by task."""

@@ -52,9 +52,23 @@ def letter(surroundings: Surroundings) -> bytes:
     return len(path).to_bytes(8, "little") + path
 
 
-def launch(descriptors: tuple[int, ...], initializer: int, surroundings: Surroundings) -> "subprocess.Popen[bytes]":
+class WorkerProcess(subprocess.Popen[bytes]):
+    """A process whose end may be told to somebody else: a program that ignores SIGCHLD, or waits for all children."""
+
+    is_untold = False
+
+    def _try_wait(self, wait_flags: int) -> tuple[int, int]:
+        """What `wait` calls: it takes an end that nobody tells any more for exit code 0."""
+        try:
+            return os.waitpid(self.pid, wait_flags)
+        except ChildProcessError:
+            self.is_untold = True
+            return self.pid, 0
+
+
+def launch(descriptors: tuple[int, ...], initializer: int, surroundings: Surroundings) -> WorkerProcess:
     """Start a worker that has these descriptors: its socket, life-line, mark and permits."""
-    return subprocess.Popen(
+    return WorkerProcess(
         [sys.executable, *_flags(), "-c", _BOOT, " ".join(map(str, (*descriptors, initializer)))],
         env=_seen(surroundings.environment),
         stdin=subprocess.DEVNULL,

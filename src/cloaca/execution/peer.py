@@ -142,9 +142,13 @@ class Peer:
             os.kill(self.pid, signal.SIGSTOP)
             self._ending.or_stop()
 
-    def reap(self) -> int:
-        """Wait for the process, which is at its end; returns its exit code, or minus the signal that ended it."""
-        return self._process.wait()
+    def reap(self) -> int | None:
+        """Wait for the process, which is at its end; returns its exit code, or minus the signal that ended it.
+
+        `None`: the program ignores SIGCHLD, or waits for all its children, and so nobody can tell.
+        """
+        code = self._process.wait()
+        return None if self._process.is_untold else code
 
     def has_ended(self, timeout: float) -> bool:
         """Wait for the process, for at most `timeout` seconds."""

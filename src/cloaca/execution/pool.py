@@ -81,6 +81,7 @@ RECALL_SECONDS = 0.002
 
 HUNG_UP = "the worker's connection to the program was closed, and so it was stopped"
 NONSENSE = "what came on the worker's connection to the program makes no sense ({}), and so it was stopped"
+UNTOLD = "how isn't known, as the program ignores SIGCHLD, or waits for all its child processes"
 
 _RELOADED = encode_notice(
     "Modules were reloaded while tasks are under way: what hasn't begun of these runs the new version. Wait for "
@@ -531,7 +532,7 @@ class Pool:
             was_at = self._equipment if begun == INITIALIZING else None
             self._workforce.count_failed_start(code, None if was_at is None else was_at.name)
 
-    def _lose_first(self, peer: Peer, code: int, begun: int, moment: float) -> None:
+    def _lose_first(self, peer: Peer, code: int | None, begun: int, moment: float) -> None:
         """The attempt that was running is lost. One that was about to run is not: it stays first in line."""
         if not peer.queue:
             return
@@ -546,14 +547,14 @@ class Pool:
         self._events.append(
             Lost(
                 first,
-                None if code < 0 else code,
-                signal_name(-code) if code < 0 else None,
+                None if code is None or code < 0 else code,
+                None if code is None or code >= 0 else signal_name(-code),
                 _reason(peer, code),
                 Vitals(
                     monotonic() - moment if first == begun else None,
                     peer.memory,
                     self._memory.available,
-                    is_oom=code == -signal.SIGKILL and not peer.is_stopped and self._memory.has_kernel_killed(),
+                    is_oom=code in (None, -signal.SIGKILL) and not peer.is_stopped and self._memory.has_kernel_killed(),
                 ),
                 peer.limit,
             )
@@ -571,11 +572,13 @@ class Pool:
         return Unstarted(attempt)
 
 
-def _reason(peer: Peer, code: int) -> str | None:
+def _reason(peer: Peer, code: int | None) -> str | None:
     """Why a worker was stopped, beyond how it ended."""
     if peer.nonsense is not None:
         return NONSENSE.format(peer.nonsense)
-    return HUNG_UP if peer.has_hung_up or code == SOCKET_LOST else None
+    if peer.has_hung_up or code == SOCKET_LOST:
+        return HUNG_UP
+    return UNTOLD if code is None else None
 
 
 def _runs(peer: Peer, attempt: int) -> bool:

@@ -13,7 +13,7 @@ from functools import partial
 from time import sleep
 from typing import Any
 
-from cloaca.execution import attempt, child
+from cloaca.execution import attempt, child, termination
 from cloaca.execution.batch import Batch, as_failed
 from cloaca.execution.meter import Meter
 from cloaca.execution.seeding import of_process
@@ -108,9 +108,10 @@ class SerialExecutor:
                     report = self._run(assignment)
             finally:
                 _runs_task.reset(before)
-            if isinstance(report, Failed) and report.type_name == KeyboardInterrupt.__name__:
+            meant = termination.meant_for_program(report)
+            if meant is not None:
                 self._events = [Started(assignment.attempt), Lost(assignment.attempt, None, "SIGINT")]
-                raise KeyboardInterrupt  # here Ctrl-C is meant for the program, not for the task alone
+                raise meant
             return [Started(assignment.attempt), report]
         return events
 

@@ -8,11 +8,13 @@ import os
 import signal
 from typing import NoReturn
 
+from cloaca.wire.messages import Failed
+
 _was_told = False
 
 
 class Terminated(SystemExit):
-    """Raised in the middle of whatever the main thread does."""
+    """Raised in the middle of whatever the main thread does: of a worker, or of a program that waits for a run."""
 
 
 def follow() -> None:
@@ -24,6 +26,15 @@ def follow() -> None:
 def was_told() -> bool:
     """Whether this worker is to end."""
     return _was_told
+
+
+def meant_for_program(report: object) -> BaseException | None:
+    """Where tasks run in the program: what the report of one says that was meant for the program itself."""
+    if isinstance(report, Failed) and report.type_name == KeyboardInterrupt.__name__:
+        return KeyboardInterrupt()
+    if isinstance(report, Failed) and report.type_name == Terminated.__name__:
+        return Terminated(int(report.text))
+    return None
 
 
 def end() -> NoReturn:

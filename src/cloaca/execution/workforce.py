@@ -135,8 +135,8 @@ class Workforce:
             'it is something else, use executor="serial".'
         )
 
-    def bury(self, peer: Peer) -> int:
-        """Take leave of a worker that has ended; returns its exit code, or minus the signal that ended it."""
+    def bury(self, peer: Peer) -> int | None:
+        """Take leave of a worker that has ended; returns its exit code, or minus the signal that ended it, if known."""
         peer.signal_group(signal.SIGKILL)  # what it started must not outlive it
         code = peer.reap()
         self.peers.remove(peer)
@@ -153,12 +153,13 @@ class Workforce:
             self.stop(peer, GRACE_SECONDS)
         return bool(unready)
 
-    def count_failed_start(self, code: int, initializer: str | None = None) -> None:
+    def count_failed_start(self, code: int | None, initializer: str | None = None) -> None:
         """A worker has ended before it was ready. Raises `WorkersUnavailableError` where that is no accident.
 
         `initializer` is the name of the one that it was running, if it was: whatever ended it then, it was that.
         """
-        if code < 0 and initializer is None:
+        killer = 0 if code is None else max(0, -code)
+        if killer and initializer is None:
             self._killed_starts += 1
         else:
             self._failed_starts += 1
@@ -168,12 +169,12 @@ class Workforce:
         self._failed_starts = self._killed_starts = 0
         advice = (
             "Something outside kills them: often the machine is out of memory."
-            if code < 0
+            if killer
             else "What they wrote to standard error tells why; often a module on sys.path shadows one of Python's."
         )
         if initializer is not None:
             advice = f"They were running the runner's initializer {initializer!r}: let it return or raise."
-        how = f"killed by {signal_name(-code)}" if code < 0 else f"exit code {code}"
+        how = f"killed by {signal_name(killer)}" if killer else f"exit code {'unknown' if code is None else code}"
         raise WorkersUnavailableError(
             f"{failed} worker processes in a row ended before they were ready ({how}). {advice}"
         )

@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from functools import partial
 from threading import Lock
 
-from cloaca.execution import attempt, child
+from cloaca.execution import attempt, child, termination
 from cloaca.execution.initializer import Initializer, failure, initializing, name_of
 from cloaca.execution.meter import Meter
 from cloaca.execution.seeding import of_process
@@ -45,9 +45,10 @@ def _call(initializer: Callable[[], object]) -> None:
     function = Initializer(initializer)
     left = partial(child.end_unless_in, os.getpid())
     report = attempt.run(initializing(1), lambda _: function, frozenset(), _never, Meter(), left=left)
+    meant = termination.meant_for_program(report)
+    if meant is not None:
+        raise meant
     if isinstance(report, Failed):
-        if report.type_name == KeyboardInterrupt.__name__:
-            raise KeyboardInterrupt  # here Ctrl-C is meant for the program
         raise failure(name_of(initializer), report)
 
 

@@ -71,7 +71,7 @@ class Execution:
         self._telling = telling
         self._variables = copy_context()  # handlers of loggers may look at those of the caller
         self._host = host
-        self._has_ended = False
+        self._has_begun = self._has_ended = False
         self._bells: list[SimpleQueue[None]] = []
         self._process = os.getpid()
         self._error: Exception | None = None
@@ -131,17 +131,17 @@ class Execution:
 
     def _finish(self, timeout: float | None = None) -> bool:
         """Wait for the end, and for what tasks have printed until then; returns whether it has come in time."""
-        try:
-            with interrupts.raised():
+        with interrupts.raised():
+            try:
                 ended = self._wait(timeout)
                 if ended:
                     self._host.settle()
                     self._under_way.discard(self)
-        except (KeyboardInterrupt, SystemExit) as interrupt:
-            self._stop(interrupt)
-            self._attach(interrupt)
-            raise
-        return ended
+            except (KeyboardInterrupt, SystemExit) as interrupt:
+                told = self._stop(interrupt)
+                self._attach(told)
+                raise told from (None if told is interrupt else interrupt)
+            return ended
 
     def _wait(self, timeout: float | None) -> bool:
         """Wait for the end. Not by a `threading.Event`: Ctrl-C at the wrong moment would leave its lock taken."""
@@ -174,17 +174,19 @@ class Execution:
         for bell in list(self._bells):
             bell.put(None)
 
-    def _stop(self, interrupt: BaseException) -> None:
-        """Cancel, and wait for the end; told so again, hurry."""
+    def _stop(self, interrupt: BaseException) -> BaseException:
+        """Cancel, and wait for the end; told so again, hurry. Returns what the program is to be told: to end, if so."""
         try:
             if not self._has_ended:
                 interrupts.tell(interrupt, self._workflow.name)
             self.cancel()
             self._wait(None)
-        except (KeyboardInterrupt, SystemExit):
+        except BaseException as second:  # noqa: BLE001 - an alarm of the program may go off anywhere, as often as it likes
             self._callbacks.give_up()
             self._cancel(grace=0)
             self._wait(None)
+            return second if isinstance(second, SystemExit) else interrupt
+        return interrupt
 
     def _told_once(self, run: Run) -> list[str]:
         """What is to be said of large values, the first at the end; of each key once in a runner's life."""
@@ -250,16 +252,29 @@ def _rings(bell: "SimpleQueue[None]", until: float | None) -> bool:
 
 def begun(execution: Execution) -> Execution:
     """The execution, with its run handed to its host."""
-    try:
-        if execution._job is not None:
-            execution._under_way.add(execution)
-            execution._host.begin(execution._job)
-    except BaseException as error:
-        execution._under_way.discard(execution)
-        if isinstance(error, KeyboardInterrupt | SystemExit):
-            execution._attach(error)
-        raise
+    with interrupts.raised():
+        try:
+            if execution._job is not None:
+                execution._under_way.add(execution)
+                execution._host.begin(execution._job)
+                execution._has_begun = True
+        except BaseException as error:
+            execution._cancel(grace=None)
+            execution._under_way.discard(execution)
+            if isinstance(error, KeyboardInterrupt | SystemExit):
+                execution._attach(error)
+            raise
     return execution
+
+
+def executed(execution: Execution) -> WorkflowResult:
+    """Its result, waited for from its beginning on. Nobody else has it: what interrupts the waiting ends it, too."""
+    try:
+        return begun(execution).result()
+    except BaseException as error:
+        if execution._has_begun and not execution._has_ended:  # an alarm of the program has gone off
+            execution._stop(error)
+        raise
 
 
 def finish(under_way: set[Execution]) -> None:

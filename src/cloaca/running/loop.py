@@ -31,11 +31,11 @@ class Inline:
         self._coordinator = Coordinator(executor, self._console)
 
     def begin(self, job: AnyJob) -> None:
-        """Run the job; it has ended on return. After Ctrl-C it has, too: as cancelled."""
+        """Run the job; it has ended on return. Whatever interrupts it, it has, too: as cancelled."""
         self._coordinator.post(job, Begin())
         try:
             self._finish(job)
-        except (KeyboardInterrupt, SystemExit):
+        except BaseException:
             self.cancel(job)
             self._finish(job)
             raise
