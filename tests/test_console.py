@@ -4,6 +4,7 @@ import io
 import os
 import sys
 from contextlib import redirect_stderr, redirect_stdout
+from pathlib import Path
 
 import pytest
 
@@ -91,3 +92,84 @@ def test_characters_that_the_stream_lacks_are_escaped(encoding: str, expected: b
         console.show(Said(0, "stdout", "grö€\n"))
         console.show(Said(0, "stdout", "plain\n"))
         assert raw.getvalue() == expected + b"plain\n"
+
+
+# ---- unfinished lines ----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("said", "expected"),
+    [
+        ("1:load|1:ing |1:done\n|2:next\n", "loading done\nnext\n"),
+        ("1:loading |2:a line\n|1:done\n|2:next\n", "loading \na line\ndone\nnext\n"),
+        ("1:..|2:--|1:..|2:--|1:|2:", "..\n--\n..\n--\n"),
+        ("1:loading |2:a line\nand more|1:done\n", "loading \na line\nand more\ndone\n"),
+        ("1:loading |1:|2:next\n", "loading \nnext\n"),
+        ("1:loading |2:a line\n|1:|2:next\n", "loading \na line\nnext\n"),
+        ("1:\r 5%|1:\r50%|1:\r99%\n|2:next\n", "\r 5%\r50%\r99%\nnext\n"),
+        ("1:\r 5%|2:a line\n|1:\r50%|1:\n", "\r 5%\na line\n\r50%\n"),
+        ("1:\r 5%|2:\r10%|1:\r50%|2:\r99%", "\r 5%\r10%\r50%\r99%"),
+        ("1:\r 5%|1:\r   \r|2:a line\n", "\r 5%\r   \ra line\n"),
+        ("1:5%\r|2:a line\n", "5%\r\na line\n"),
+        ("1:top|2:\n|2:\rbelow|2:\x1b[A|1:\rtop", "top\n\rbelow\x1b[A\rtop"),
+        ("1:  |2:a line\n", "  a line\n"),
+    ],
+)
+def test_texts_of_two_tasks_never_share_a_line(said: str, expected: str) -> None:
+    console = Console()
+    with redirect_stdout(io.StringIO()) as out:
+        for each in said.split("|"):
+            writer, _, text = each.partition(":")
+            console.show(Said(int(writer), "stdout", text))
+    assert out.getvalue() == expected
+
+
+def test_an_attempt_that_was_lost_does_not_go_on_with_its_lines(capsys: pytest.CaptureFixture[str]) -> None:
+    console = Console()
+    console.show(Said(1, "stdout", "loading "))
+    console.show(Said(1, "stderr", "\r 5%"))
+    console.end(1)
+    console.end(1)
+    assert capsys.readouterr() == ("loading \n", "\r 5%\n")
+
+
+@pytest.mark.parametrize(
+    ("files", "expected"),
+    [(("one", "one"), ["\r50%\na line\n\r99%\n"]), (("error", "out"), ["\r50%\r99%\n", "a line\n"])],
+)
+def test_lines_on_two_streams_are_kept_apart_where_both_lead_to_one_place(
+    tmp_path: Path, files: tuple[str, str], expected: list[str]
+) -> None:
+    console = Console()
+    error, out = [(tmp_path / file).open("a") for file in files]
+    with redirect_stdout(out), redirect_stderr(error):
+        console.show(Said(1, "stderr", "\r50%"))
+        console.show(Said(2, "stdout", "a line\n"))
+        console.show(Said(1, "stderr", "\r99%\n"))
+    out.close()
+    error.close()
+    assert [file.read_bytes().decode() for file in sorted(tmp_path.iterdir())] == expected
+
+
+def test_a_stream_that_was_replaced_knows_nothing_of_the_other_s_line() -> None:
+    console = Console()
+    with redirect_stdout(io.StringIO()) as first:
+        console.show(Said(1, "stdout", "loading "))
+    with redirect_stdout(io.StringIO()) as second:
+        console.show(Said(2, "stdout", "a line\n"))
+        console.show(Said(1, "stdout", "done\n"))
+    assert (first.getvalue(), second.getvalue()) == ("loading ", "a line\ndone\n")
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+def test_on_a_terminal_a_progress_bar_wipes_out_the_one_in_whose_place_it_comes() -> None:
+    console = Console()
+    with redirect_stderr(Terminal()) as terminal:
+        console.show(Said(1, "stderr", "\ra long one: 50%"))
+        console.show(Said(2, "stderr", "\rshort: 5%"))
+        console.show(Said(2, "stderr", "\rshort: 9%"))
+    assert terminal.getvalue() == "\ra long one: 50%\r\x1b[K\rshort: 5%\rshort: 9%"

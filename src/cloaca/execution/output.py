@@ -1,13 +1,18 @@
 """A worker's `sys.stdout` and `sys.stderr`: what tasks print goes out in whole lines, as soon as a line is complete.
 
+The beginning of a line goes out where a task asks for that: by flushing it, or by a carriage return, as at a terminal.
+So it does where a task is slow to go on with it: `print` writes a line's end apart from the line.
+
 The streams are ordinary text streams over a sink of our own, so `.buffer`, `.reconfigure`, `.fileno` and the rest are
 what libraries expect. A task may close or replace them: for the next one they are as new.
 """
 
 import io
 import sys
+from codecs import utf_8_decode
 from collections.abc import Callable
 from threading import RLock
+from time import monotonic
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -16,10 +21,11 @@ if TYPE_CHECKING:
 Say = Callable[[str, str], None]
 
 _DESCRIPTORS = {"stdout": 1, "stderr": 2}
+_SLOW = 0.1  # seconds
 
 
 class Output:
-    """Both streams of a worker. `say(name, lines)` takes what is printed."""
+    """Both streams of a worker. `say(name, text)` takes what is printed; no text: the unfinished line ends there."""
 
     def __init__(self, say: Say) -> None:
         self._say = say
@@ -30,15 +36,15 @@ class Output:
         self.renew()
 
     def renew(self) -> None:
-        """Send the lines that a task left unfinished, and put the streams where it found them."""
+        """End the lines that a task left unfinished, and put the streams where it found them."""
         for name, stream in self._streams.items():
-            if stream.closed:
-                self._open(name)
-                continue
-            if not stream.write_through:  # a task has reconfigured it
+            is_closed, sink = stream.closed, self._sinks[name]
+            if not is_closed and not stream.write_through:  # a task has reconfigured it
                 stream.flush()
-            if self._sinks[name].has_rest:
-                self._sinks[name].finish()
+            if sink.is_unfinished:
+                sink.finish()
+            if is_closed:
+                self._open(name)
         if sys.stdout is not self._streams["stdout"] or sys.stderr is not self._streams["stderr"]:
             sys.stdout, sys.stderr = self._streams["stdout"], self._streams["stderr"]
 
@@ -48,20 +54,22 @@ class Output:
 
 
 class _Sink(io.RawIOBase):
-    """Takes bytes, and passes them on as text, line by line."""
+    """Takes bytes, and passes them on as text."""
 
     def __init__(self, name: str, say: Say) -> None:
         super().__init__()
         self.name = f"<{name}>"
         self._stream = name
         self._say = say
-        self._line = b""
+        self._rest = b""
+        self._has_begun = False  # of a line, the beginning was passed on
+        self._moved = 0.0  # when a line began, or was last passed on as far as it had come
         self._lock = RLock()  # the garbage collector may call a finalizer that prints, in the middle of a write
 
     @property
-    def has_rest(self) -> bool:
-        """Whether there is a line that is still unfinished."""
-        return bool(self._line)
+    def is_unfinished(self) -> bool:
+        """Whether there is the beginning of a line, passed on or not."""
+        return self._has_begun or bool(self._rest)
 
     def writable(self) -> bool:
         return True
@@ -70,20 +78,49 @@ class _Sink(io.RawIOBase):
         return _DESCRIPTORS[self._stream]
 
     def write(self, data: "Buffer", /) -> int:
-        chunk = bytes(data)
+        chunk, text = bytes(data), ""
         with self._lock:
-            lines, newline, rest = (self._line + chunk).rpartition(b"\n")
-            self._line = rest
-        if newline:
-            self._pass_on(lines + newline)
+            is_due = chunk.endswith(b"\n") or b"\r" in chunk or self._is_slow()
+            self._rest += chunk
+            end = len(self._rest) if is_due else self._rest.rfind(b"\n") + 1
+            if end:
+                text = self._taken(end)
+        if text:
+            self._pass_on(text)
         return len(chunk)
 
-    def finish(self) -> None:
-        """Send the line that is still unfinished."""
+    def flush(self) -> None:
+        super().flush()
         with self._lock:
-            line, self._line = self._line, b""
-        if line:
-            self._pass_on(line + b"\n")
+            text = self._taken(len(self._rest))
+        if text:
+            self._pass_on(text)
 
-    def _pass_on(self, lines: bytes) -> None:
-        self._say(self._stream, lines.decode(errors="backslashreplace"))
+    def finish(self) -> None:
+        """End the line that is still unfinished."""
+        with self._lock:
+            rest, self._rest = self._rest, b""
+        if rest:
+            self._pass_on(rest.decode(errors="backslashreplace"))
+        if self._has_begun:
+            self._has_begun = False
+            self._say(self._stream, "")
+
+    def _is_slow(self) -> bool:
+        """Whether the task takes its time to go on with a line."""
+        now = monotonic()
+        if not self._rest and not self._has_begun:
+            self._moved = now
+        return now - self._moved >= _SLOW
+
+    def _taken(self, end: int) -> str:
+        """What rests up to there, as far as it is whole characters, taken out."""
+        text, length = utf_8_decode(self._rest[:end], "backslashreplace")
+        self._rest = self._rest[length:]
+        return text
+
+    def _pass_on(self, text: str) -> None:
+        self._has_begun = not text.endswith("\n")
+        if self._has_begun:
+            self._moved = monotonic()
+        self._say(self._stream, text)

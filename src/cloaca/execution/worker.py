@@ -182,7 +182,7 @@ class Worker:
     def say(self, stream: str, text: str) -> None:
         """Send what a task printed. Where there is no socket, in a forked child or at the end, it is written here."""
         if self._is_cut_off:
-            os.write(1 if stream == "stdout" else 2, text.encode(errors="replace"))
+            os.write(1 if stream == "stdout" else 2, (text or "\n").encode(errors="replace"))
             return
         self._send(Said(self._current, stream, text))
 

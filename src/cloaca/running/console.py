@@ -17,6 +17,8 @@ from threading import Thread
 from typing import Any, TextIO
 
 from cloaca.errors import summary, summary_of
+from cloaca.execution.mark import NONE
+from cloaca.running.lines import Lines
 from cloaca.wire.codec import decode
 from cloaca.wire.messages import Logged, Said, Told, Warned
 from cloaca.wire.records import decode_record
@@ -32,20 +34,26 @@ class Console:
     def __init__(self) -> None:
         self._broken: list[tuple[TextIO, Exception | None]] = []
         self._registries: defaultdict[str, dict[Any, Any]] = defaultdict(dict)
+        self._lines = Lines()
         self._has_complained = False
 
     def show(self, told: Told) -> None:
         """Write, log or warn."""
         match told:
             case Said():
-                self._write(told.stream, told.text)
+                self._write(told.stream, told.text, told.attempt)
             case Logged():
                 self._log(told)
             case Warned():
                 self._warn(told)
 
-    def _write(self, stream: str, text: str) -> None:
-        """Write `text` to the stream named "stdout" or "stderr".
+    def end(self, attempt: int) -> None:
+        """An attempt was lost: it will not go on with what it has begun to print."""
+        for stream in ("stdout", "stderr"):
+            self._write(stream, "", attempt)
+
+    def _write(self, stream: str, text: str, writer: int = NONE) -> None:
+        """Write `text` of that attempt to the stream named "stdout" or "stderr"; no text: the end of its line.
 
         A pipe that nobody reads any more is given up: a task's result doesn't depend on who reads its output. So is a
         stream that fails (a full disk) until whoever waits for a result has been told so.
@@ -54,7 +62,7 @@ class Console:
         if target is None or any(target is broken for broken, _ in self._broken):
             return
         try:
-            _write(target, text)
+            _write(target, self._lines.fitted(writer, target, text))
             target.flush()
         except BrokenPipeError:
             self._broken.append((target, None))
@@ -134,6 +142,10 @@ class ConsoleThread:
     def show(self, told: Told) -> None:
         """Have it shown, after all that came before."""
         self._queue.put(partial(self._console.show, told))
+
+    def end(self, attempt: int) -> None:
+        """An attempt was lost, after all that came before."""
+        self._queue.put(partial(self._console.end, attempt))
 
     def log(self, call: Callable[[], None]) -> None:
         """Have something logged, after all that came before."""

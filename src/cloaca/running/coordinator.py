@@ -220,12 +220,18 @@ class Coordinator:
             job = self._owners.get(event.attempt)
         else:
             job = self._owners.pop(event.attempt, None)
-            if isinstance(event, Lost) and self._storage is not None:
-                self._storage.discard(event.attempt)
+            if isinstance(event, Lost):
+                self._bury(event.attempt)
         if job is not None:
             self._feed(job, event, now)
         elif not isinstance(event, Started | Wants):
             self._seats.free(event.attempt)  # its run was ended by a fault, and left it to itself
+
+    def _bury(self, attempt: int) -> None:
+        """What a lost attempt has left."""
+        self._console.end(attempt)
+        if self._storage is not None:
+            self._storage.discard(attempt)
 
     def _take_over(self, attempt: int, payload: bytes, job: AnyJob | None) -> None:
         """Take out a lease on what the attempt stored. Where nobody keeps it, the file goes at once."""

@@ -291,7 +291,7 @@ class Wants(Message, frozen=True, tag="wants"):
 
 
 class Said(Message, frozen=True, tag="said"):
-    """Output of an attempt, whole lines: `stream` is "stdout" or "stderr"."""
+    """Output of an attempt: `stream` is "stdout" or "stderr". No text: the line that is unfinished ends there."""
 
     attempt: int
     stream: str

@@ -1,0 +1,49 @@
+"""Lines: what stands unfinished on the program's streams, so that texts of two tasks never share a line.
+
+A task's text comes in whole lines, or as the beginning of one that it goes on with. Where something of another task
+comes between, that starts on a line of its own, and so does the rest. Nothing is shown twice for that.
+"""
+
+import os
+from contextlib import suppress
+from typing import TextIO
+
+_WIPE = "\r\x1b[K"
+
+
+class Lines:
+    """The unfinished ones: whose they are, and on which streams they stand."""
+
+    def __init__(self) -> None:
+        self._unfinished: dict[tuple[int, int], TextIO] = {}
+
+    def fitted(self, writer: int, target: TextIO, text: str) -> str:
+        """The text as it is to be written there, and will be. No text: the writer's line is at its end."""
+        own = (writer, id(target))
+        if not text:
+            return "\n" if self._unfinished.pop(own, None) else ""
+        others = [line for line, where in self._unfinished.items() if line != own and _share_a_place(where, target)]
+        for line in others:
+            del self._unfinished[line]
+        rest = text.rpartition("\n")[2]
+        if rest.strip():
+            self._unfinished[own] = target
+        elif "\n" in text or text.endswith("\r"):  # the latter: a progress bar has wiped itself out
+            self._unfinished.pop(own, None)
+        return _apart(text, target) if others else text
+
+
+def _apart(text: str, target: TextIO) -> str:
+    """The text on a line of its own, behind another one. A progress bar takes the place of another bar."""
+    if text.startswith("\n"):
+        return text
+    if text.startswith("\r"):
+        return _WIPE + text if target.isatty() else text
+    return "\n" + text
+
+
+def _share_a_place(one: TextIO, other: TextIO) -> bool:
+    """Whether both streams lead to the same terminal, file or pipe."""
+    with suppress(Exception):  # streams of notebooks and tests have no descriptors, or raise anything
+        return one is other or os.path.sameopenfile(one.fileno(), other.fileno())
+    return False
