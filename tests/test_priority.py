@@ -101,19 +101,43 @@ def compiled(graph: Graph) -> Plan:
     ("graph", "durations", "expected"),
     [
         ([("a", []), ("b", [])], [], ["a", "b"]),
-        ([("a", []), ("b", []), ("c", ["b"])], [], ["b", "a", "c"]),
+        ([("a", []), ("b", []), ("c", ["b"])], [], ["b", "c", "a"]),
         ([("a", []), ("b", []), ("c", ["b"])], [9.0, 1.0, 1.0], ["a", "b", "c"]),
         ([("a", []), ("b", [])], [0.0, 2.0], ["a", "b"]),
         ([("a", []), ("b", []), ("c", [])], [0.0, 3.0, 1.0], ["b", "a", "c"]),
+        ([("a", []), ("b", []), ("c", ["b", "a"])], [], ["b", "a", "c"]),
+        (
+            [("a", []), ("b", []), ("c", []), ("d", ["a"]), ("e", ["b"]), ("f", ["c"])],
+            [],
+            ["a", "d", "b", "e", "c", "f"],
+        ),
+        ([("a", []), ("b", []), ("c", []), ("ab", ["a", "b"]), ("abc", ["c", "ab"])], [], ["a", "b", "ab", "c", "abc"]),
     ],
 )
-def test_the_longest_way_goes_first_and_ties_by_rank(
+def test_each_task_comes_after_what_it_needs_the_deepest_first(
     graph: Graph, durations: Sequence[float], expected: list[str]
 ) -> None:
     priority = Priority(compiled(graph), durations)
     names = compiled(graph).names
     assert [names[rank] for rank in priority.ranks] == expected
     assert [priority.places[rank] for rank in priority.ranks] == list(range(len(names)))
+
+
+def test_what_follows_a_mapped_task_goes_before_it() -> None:
+    graph: Graph = [("make", []), ("load", ["make"]), ("use", ["load"]), ("keep", ["load"]), ("total", ["use", "keep"])]
+    priority = Priority(compiled(graph), followers={1: [2, 3]})
+    assert [compiled(graph).names[rank] for rank in priority.ranks] == ["make", "keep", "use", "load", "total"]
+
+
+@pytest.mark.parametrize("known", [True, False])
+@pytest.mark.parametrize("workers", [2, 4, 8])
+def test_the_critical_path_is_not_kept_waiting_by_what_is_deeper(workers: int, *, known: bool) -> None:
+    """Depth first alone would begin the chain when what belongs to the deeper end has been done."""
+    wide = [(f"{n} {m}", [f"{n} {m - 1}"] if m else []) for n in range(2 * workers) for m in range(101)]
+    chain = [(f"link {m}", [f"link {m - 1}"] if m else []) for m in range(100)]
+    graph: Graph = [*chain, *wide, ("end", [f"{n} 100" for n in range(2 * workers)])]
+    durations = {name: 1.0 for name, _ in graph}
+    assert scheduled(graph, durations, workers, known=known) <= 1.05 * bound(graph, durations, workers)
 
 
 def test_where_nothing_is_to_be_sorted_nothing_is_kept() -> None:

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import count
+from operator import attrgetter
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -233,15 +234,51 @@ class NaiveRun:
                 self.attempts |= dict.fromkeys(self.instances(name), 0)
         self.skip()
 
+    def seconds(self, name: str) -> float:
+        return self.durations.get(name, 1.0)
+
     def way(self, name: str) -> float:
         after = [self.way(other) for other in self.names if name in self.dependencies[other]]
-        return self.durations.get(name, 1.0) + max(after, default=0.0)
+        return self.seconds(name) + max(after, default=0.0)
+
+    def depth(self, name: str) -> float:
+        return self.seconds(name) + max(map(self.depth, self.dependencies[name]), default=0.0)
+
+    def order(self) -> list[str]:
+        """Each task after what it needs, the deepest first; in place of a mapped one stands its row, the last first."""
+        found: list[str] = []
+
+        def visit(name: str) -> None:
+            for needed in sorted(dict.fromkeys(self.dependencies[name]), key=self.depth, reverse=True):
+                visit(needed)
+            if name not in found:
+                found.append(name)
+
+        for end in sorted(self.ends(), key=self.depth, reverse=True):
+            visit(end)
+        return [one for name in found if name not in self.leaders for one in reversed(self.row(name))]
+
+    def ends(self) -> list[str]:
+        return [name for name in self.names if not any(name in needed for needed in self.dependencies.values())]
+
+    def row(self, head: str) -> list[str]:
+        row = [head]
+        for leader in row:
+            row += [name for name in self.names if self.leaders.get(name) == leader]
+        return row
+
+    def tail(self) -> float:
+        """How long the last tasks take, as long as there is one at a time."""
+        ends, tail = self.ends(), 0.0
+        while len(ends) == 1:
+            tail += self.seconds(ends[0])
+            ends = list(dict.fromkeys(self.dependencies[ends[0]]))
+        return tail
 
     def ready(self) -> list[str]:
-        """Those with the longest way to the end first; of equal ones as they stand."""
         return [
             entry
-            for name in sorted(self.names, key=self.way, reverse=True)
+            for name in self.order()
             for entry in (self.instances(name) if name in self.items else [name])
             if entry not in self.ended
             and entry not in self.open.values()
@@ -249,19 +286,41 @@ class NaiveRun:
             and self._may_start(entry)
         ]
 
+    def left(self) -> float:
+        """The work that hasn't begun, without the tail."""
+        begun = [*self.ended, *self.open.values()]
+        entries = [entry for name in self.names for entry in (self.instances(name) if name in self.items else [name])]
+        return sum(self.seconds(split(entry)[0]) for entry in entries if entry not in begun) - self.tail()
+
     def next(self, size: int) -> list[str]:
         """Of the ready ones those that go: who finds no seat is passed over."""
         held = [self.limits[split(name)[0]] for name in self.open.values()]
         taken = {limit: held.count(limit) for limit in SEATS}
+        width, ready, left = len(self.open) + size, self.ready(), self.left()
         chosen: list[str] = []
-        for name in self.ready():
+        while ready and len(chosen) < size:
+            name = self.first(ready, width, left)
+            ready.remove(name)
             limit = self.limits[split(name)[0]]
-            if len(chosen) == size or (limit and taken[limit] + self.elsewhere[limit] >= SEATS[limit]):
+            if limit and taken[limit] + self.elsewhere[limit] >= SEATS[limit]:
                 continue
             if limit:
                 taken[limit] += 1
+            left -= self.seconds(split(name)[0])
             chosen.append(name)
         return chosen
+
+    def first(self, ready: Sequence[str], width: int, left: float) -> str:
+        """The first in the order, unless the longest way is longer by three usual tasks, and wouldn't fit in."""
+        usual = sum(map(self.seconds, self.names)) / len(self.names)
+        longest = max(self.way(split(name)[0]) for name in ready)
+        farthest = min(
+            (name for name in ready if self.way(split(name)[0]) == longest),
+            key=lambda name: self.names.index(split(name)[0]),
+        )
+        way = longest - 3 * usual
+        is_in_danger = way >= self.way(split(ready[0])[0]) and (way - self.tail()) * width >= left
+        return farthest if is_in_danger else ready[0]
 
     def start(self, attempt: int) -> None:
         name = self.open[attempt]
@@ -795,7 +854,7 @@ def taken_by(attempt: int) -> Seats:
 
 def spoil(run: Run, name: str, change: Callable[[object], object]) -> None:
     holder, _, name = name.rpartition(".")
-    spoilt = getattr(run, holder) if holder else run
+    spoilt = attrgetter(holder)(run) if holder else run
     setattr(spoilt, name, change(getattr(spoilt, name)))
 
 
@@ -803,9 +862,9 @@ def spoil(run: Run, name: str, change: Callable[[object], object]) -> None:
     ("name", "change", "said"),
     [
         ("_unended", lambda unended: unended - 1, "the run counts 2"),
-        ("_queue._heap", lambda ready: [*ready, 2], "the heap holds"),
+        ("_queue._ready._here", lambda ready: {*ready, 2}, "the queue holds"),
         ("_open", lambda _: {}, "attempts are open at []"),
-        ("_queue._aside", lambda _: {"db": [2]}, "the heap holds"),
+        ("_queue._aside", lambda _: {"db": [2]}, "the queue holds"),
         ("_queue._seats", lambda _: taken_by(1), "those that have one are {1: 'db'}"),
         ("_waiting", lambda _: [0, 0, 0, 5], "it counts 5 unended"),
         ("_well", lambda well: [0, 0, 0, 1], "and 1 completed dependencies"),

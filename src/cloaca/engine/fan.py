@@ -76,7 +76,7 @@ class Fan:
         self.is_too_wide = False
         """Whether its instances set too many keys to be collected: most likely one for each item."""
         self._diffs: list[Mapping[str, bytes | None]] = [_NOTHING] * len(self.labels)
-        self._started, self._ended, self._cpu = inf, 0.0, 0.0
+        self._started, self._ended, self._busy, self._cpu = inf, 0.0, 0.0, 0.0
         self._peak = self._read = self._mapped = self._written = 0
         self._open = 0  # of the head: how many of those that are seen from it haven't ended
         self.head._open += 1
@@ -181,6 +181,7 @@ class Fan:
         """An attempt that ended has cost this."""
         self._started = min(self._started, usage.started)
         self._ended = max(self._ended, usage.ended)
+        self._busy += usage.ended - usage.started
         self._peak = max(self._peak, usage.peak_memory)
         self._cpu += usage.cpu
         self._read += usage.bytes_read
@@ -192,6 +193,11 @@ class Fan:
         """What all attempts together have cost: from the first begin to the last end, and all else summed."""
         started = min(self._started, self._ended)
         return Usage(started, self._ended, self._cpu, self._peak, (), self._read, self._mapped, self._written)
+
+    @property
+    def seconds(self) -> float:
+        """How long an attempt of an instance took, all in all."""
+        return self._busy / max(1, len(self.labels))
 
     def counted(self, state: State) -> int:
         """How many instances have ended so."""

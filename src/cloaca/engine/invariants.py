@@ -7,7 +7,6 @@ time from the plan and the states alone, then compared.
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from heapq import heapify
 
 from cloaca.engine.queue import Queue
 from cloaca.engine.run import Run
@@ -32,7 +31,6 @@ class _Books:
     """What a run keeps to itself."""
 
     unended: int
-    heap: Sequence[int]
     aside: Mapping[str, Sequence[int]]
     seats: Seats
     queue: Queue
@@ -46,7 +44,7 @@ class _Books:
     def of(cls, run: Run) -> "_Books":
         of_run = ("unended", "queue", "waiting", "well", "tries", "work", "following")
         held = {name: getattr(run, f"_{name}") for name in of_run}
-        return cls(**held, **{name: getattr(held["queue"], f"_{name}") for name in ("heap", "aside", "seats")})
+        return cls(**held, **{name: getattr(held["queue"], f"_{name}") for name in ("aside", "seats")})
 
 
 def check(run: Run) -> None:
@@ -80,17 +78,13 @@ def _counts(run: Run, books: _Books) -> Iterator[str]:
     ready = sorted({unit if unit < len(run.plan.names) else run.ledger.fan_of(unit).rank for unit in units})
     held = sorted(books.queue)
     if held != ready:
-        yield f"The tasks {ready} are READY, and the heap holds {held}."
+        yield f"The tasks {ready} are READY, and the queue holds {held}."
     waiting = _ranks(run, frozenset({State.BACKING_OFF}))
     backoffs, deadlines = [*books.tries.backoffs], [*books.tries.deadlines]
     if sorted(backoffs) != waiting:
         yield f"The tasks {waiting} are BACKING_OFF, and timers run for {backoffs}."
     if not set(deadlines) <= set(run.open_attempts):
         yield f"Time limits run for {deadlines}, and the attempts {[*run.open_attempts]} are open."
-    heap = list(books.heap)
-    heapify(heap)
-    if heap != books.heap:
-        yield f"The heap of ready tasks is no heap: {books.heap}."
 
 
 def _seats(run: Run, books: _Books) -> Iterator[str]:

@@ -1,44 +1,112 @@
-"""Priority: which of the ready tasks goes first. The one with the longest way to the end of the workflow, ties by rank.
+"""Priority: in which order tasks go whose turn it is. Depth first; and how far it is from each to the end.
 
-List scheduling by critical path (Graham, 1969; Kohler, 1975): a long chain beside many short tasks must never wait. How
-long a way is, the durations of earlier runs tell; without any, the number of tasks on it. Results don't depend on it.
+Depth first: what a task needs is made right before it, and what it makes is used right after it, so that as few values
+as possible wait to be used. It is a walk back from the last tasks to what they need, the deepest side first (compare
+Sethi and Ullman, 1970): so a long chain beside many short tasks never waits, and a running sum takes values one by one.
+
+Where that would make all end later, the longest way goes first: list scheduling by critical path (Graham, 1969; Kohler,
+1975). `Ready` sees to that. How long a way is, the durations of earlier runs tell; without any, the number of tasks on
+it. Results don't depend on it.
 """
 
-from collections.abc import Sequence
-from itertools import pairwise
+from collections.abc import Mapping, Sequence
 
 from cloaca.engine.plan import Plan
+
+_NOTHING: Mapping[int, Sequence[int]] = {}
 
 
 class Priority:
     """The order of a plan's tasks. `places[rank]` is a task's place in it, and `ranks[place]` leads back.
 
-    `durations`: seconds by rank; 0 where a task's isn't known, which then counts as the mean of the others.
+    `durations`: seconds by rank; 0 where a task's isn't known, which then counts as the mean of the others: `usual`.
+    `followers` are the mapped tasks that follow another one item by item, by its rank. They go before it: so an item
+    goes all the way before the next one begins.
 
     >>> from cloaca.engine.plan import plan
-    >>> short_first = plan("demo", [("short", []), ("long", []), ("longer", ["long"])])
-    >>> [short_first.names[rank] for rank in Priority(short_first).ranks]
-    ['long', 'short', 'longer']
+    >>> pairs = plan("demo", [("load", []), ("load too", []), ("use", ["load"]), ("use too", ["load too"])])
+    >>> [pairs.names[rank] for rank in Priority(pairs).ranks]
+    ['load', 'use', 'load too', 'use too']
     """
 
-    def __init__(self, plan: Plan, durations: Sequence[float] = ()) -> None:
-        ways = _ways(plan, durations)
-        self.ranks: Sequence[int] = range(len(ways))
+    def __init__(
+        self, plan: Plan, durations: Sequence[float] = (), followers: Mapping[int, Sequence[int]] = _NOTHING
+    ) -> None:
+        known = [seconds for seconds in durations if seconds > 0]
+        self.usual = sum(known) / len(known) if known else 1.0
+        self.seconds = [seconds if seconds > 0 else self.usual for seconds in durations if known]
+        self.seconds += [self.usual] * (len(plan.names) - len(self.seconds))
+        self.ways = _longest(range(len(plan.names) - 1, -1, -1), plan.successors, self.seconds)
+        """How long the longest way from each task to the end is, the task included."""
+        self.tail = _tail(plan, self.seconds)
+        """How long the last tasks take that all others come before, one after the other."""
+        self.ranks = _depth_first(plan, self.seconds)
+        if followers:
+            self.ranks = _last_stage_first(self.ranks, followers)
         self.places: Sequence[int] = self.ranks
-        if any(later > earlier for earlier, later in pairwise(ways)):
-            self.ranks = sorted(self.ranks, key=lambda rank: -ways[rank])
-            self.places = [0] * len(ways)
+        if not isinstance(self.ranks, range):
+            self.places = [0] * len(self.ranks)
             for place, rank in enumerate(self.ranks):
                 self.places[rank] = place
+        ways = [self.ways[rank] for rank in self.ranks]
+        self.is_longest_first = ways == sorted(ways, reverse=True)
+        """Whether the first of any tasks is the one with the longest way, too."""
 
 
-def _ways(plan: Plan, durations: Sequence[float]) -> list[float]:
-    """How long the longest way from each task to the end is, the task included."""
-    known = [seconds for seconds in durations if seconds > 0]
-    usual = sum(known) / len(known) if known else 1.0
-    ways = [seconds if seconds > 0 else usual for seconds in durations] if known else [usual] * len(plan.names)
-    for rank in range(len(ways) - 1, -1, -1):
-        successors = plan.successors[rank]
-        if successors:
-            ways[rank] += max([ways[successor] for successor in successors])
+def _longest(ranks: Sequence[int], ahead: Sequence[Sequence[int]], seconds: Sequence[float]) -> list[float]:
+    """How long the longest way is that leads on from each task, the task included. `ranks`: those ahead come first."""
+    ways = [*seconds]
+    for rank in ranks:
+        others = ahead[rank]
+        if others:
+            ways[rank] += ways[others[0]] if len(others) == 1 else max([ways[other] for other in others])
     return ways
+
+
+def _tail(plan: Plan, seconds: Sequence[float]) -> float:
+    ends = [rank for rank, successors in enumerate(plan.successors) if not successors]
+    tail = 0.0
+    while len(ends) == 1:
+        tail += seconds[ends[0]]
+        ends = [*plan.predecessors[ends[0]]]
+    return tail
+
+
+def _depth_first(plan: Plan, seconds: Sequence[float]) -> Sequence[int]:
+    """All tasks, each after what it needs, and as soon as that is there; the deepest first, ties as they are listed."""
+    ranks, predecessors = range(len(plan.names)), plan.predecessors
+    depths = _longest(ranks, predecessors, seconds)
+    ends = [rank for rank, successors in enumerate(plan.successors) if not successors]
+    ends.sort(key=depths.__getitem__, reverse=True)
+    if len(ends) == len(ranks):
+        return ranks if ends == [*ranks] else ends
+    order: list[int] = []
+    is_entered = bytearray(len(ranks))
+    ahead = ends[::-1]
+    while ahead:
+        rank = ahead.pop()
+        if rank < 0:
+            order.append(~rank)
+        elif not is_entered[rank]:
+            is_entered[rank] = True
+            needed = predecessors[rank]
+            if not needed:
+                order.append(rank)
+                continue
+            ahead.append(~rank)
+            ahead += needed if len(needed) == 1 else sorted(needed, key=depths.__getitem__, reverse=True)[::-1]
+    return ranks if order == [*ranks] else order
+
+
+def _last_stage_first(order: Sequence[int], followers: Mapping[int, Sequence[int]]) -> list[int]:
+    """The same order with those that follow a mapped task right before it, the last stage first."""
+    following = {rank for ranks in followers.values() for rank in ranks}
+    found: list[int] = []
+    for rank in order:
+        if rank in following:
+            continue
+        stages = [rank]
+        for stage in stages:  # grows meanwhile
+            stages += followers.get(stage, ())
+        found += reversed(stages)
+    return found

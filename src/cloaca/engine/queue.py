@@ -1,11 +1,12 @@
-"""Queue: what of a run is ready, the longest way first. What waits for a seat stands aside, and costs nothing there."""
+"""Queue: what of a run is ready, in its order. What waits for a seat stands aside, and costs nothing there."""
 
 from collections.abc import Iterator, Sequence
-from heapq import heapify, heappop, heappush
+from heapq import heappop, heappush
 
 from cloaca.engine.fan import Fan
 from cloaca.engine.ledger import Ledger
 from cloaca.engine.priority import Priority
+from cloaca.engine.ready import Guarded, Ready
 from cloaca.engine.seats import Seats
 from cloaca.engine.work import Work
 
@@ -19,16 +20,16 @@ class Queue:
     def __init__(self, priority: Priority, work: Sequence[Work], ledger: Ledger, seats: Seats) -> None:
         self._places = priority.places
         self._ranks = priority.ranks
+        self._ready = Ready(priority) if priority.is_longest_first else Guarded(priority)
         self._work = work
         self._ledger = ledger
         self._seats = seats
-        self._heap: list[int] = []
-        self._aside: dict[str, list[int]] = {}  # by limit, heaps too
+        self._aside: dict[str, list[int]] = {}  # places by limit, each a heap
 
     @property
     def size(self) -> int:
         """How many tasks and instances could be submitted now."""
-        size = len(self._heap)
+        size = len(self._ready)
         if self._aside:
             size += sum([self._callable(limit) for limit in self._aside])
         fans = self._ledger.fans
@@ -38,17 +39,16 @@ class Queue:
 
     def __iter__(self) -> Iterator[int]:
         """The ranks of all that are ready, whether or not there is a seat."""
-        yield from (self._ranks[place] for place in self._heap)
+        yield from self._ready
         yield from (self._ranks[place] for waiting in self._aside.values() for place in waiting)
 
     def fill(self, ranks: Sequence[int]) -> None:
         """These are ready at the start."""
-        self._heap = [self._places[rank] for rank in ranks]
-        heapify(self._heap)
+        self._ready.fill(ranks)
 
     def add(self, rank: int) -> None:
         """The task is ready: itself, or the first of its instances."""
-        heappush(self._heap, self._places[rank])
+        self._ready.add(rank)
 
     def offer(self, fan: Fan, unit: int) -> None:
         """An instance is ready, again or at last."""
@@ -60,20 +60,27 @@ class Queue:
         """Let those that waited for a seat which is free now compete with all that are ready."""
         for limit, waiting in list(self._aside.items()):
             for _ in range(self._callable(limit)):
-                heappush(self._heap, heappop(waiting))
+                self._ready.add(self._ranks[heappop(waiting)])
             if not waiting:
                 del self._aside[limit]
 
-    def take(self) -> int | None:
-        """Take out the first one for which there is a seat, or that needs none; `None` where there is none."""
-        while self._heap:
-            rank = self._ranks[heappop(self._heap)]
+    def take(self, width: int) -> int | None:
+        """Take out the first one for which there is a seat, or that needs none; `None` where there is none.
+
+        `width`: how many attempts can be under way at once.
+        """
+        while (rank := self._ready.take(width)) is not None:
             limit = self._work[rank].limit
             if limit is not None and not self._seats.room(limit, self):
                 self._put_aside(limit, rank)
                 continue
             return self._taken(self._ledger.fans[rank]) if rank in self._ledger.fans else rank
         return None
+
+    def expect(self, unit: int, number: int) -> None:
+        """So many more attempts are to begin than was thought: of a task, or of that to which an instance belongs."""
+        rank = unit if unit < len(self._places) else self._ledger.fan_of(unit).rank
+        self._ready.expect(rank, number)
 
     def seat(self, limit: str, number: int) -> None:
         """Give the attempt a seat. Where others of the run wait for one, it stands in line again."""
@@ -87,7 +94,7 @@ class Queue:
 
     def clear(self) -> None:
         """Nothing is ready any more, nor waits for a seat."""
-        self._heap.clear()
+        self._ready.clear()
         self._aside.clear()
         self._seats.leave(self)
         for fan in self._ledger.fans.values():
@@ -110,5 +117,6 @@ class Queue:
 
     def _put_aside(self, limit: str, rank: int) -> None:
         """Let the task wait for a seat: no other one waits behind it."""
+        self._ready.expect(rank, 1)
         heappush(self._aside.setdefault(limit, []), self._places[rank])
         self._seats.stand_in_line(limit, self)

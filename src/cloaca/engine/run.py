@@ -84,10 +84,10 @@ class Run:
 
     `answers`: whether the executor asks for what a slice lacks in the middle of a task. `seed`: what all attempts'
     seeds come from. `stopped` tells why, where it was; `oversized` who set a value that is too large, and how large it
-    is, by key; `due` when the run wants a `Tick`. `durations`: how many seconds tasks took in earlier runs, by
-    rank, and 0 where that isn't known; `habits`: the keys that tasks read there for which they had to ask, by rank.
-    Both are brought up to date. `store` takes a large payload that was made here, and returns what to send in its
-    place. `seats` are those of the runner, for tasks with a named limit.
+    is, by key; `due` when the run wants a `Tick`. `durations`: how many seconds tasks, or an instance of each, took in
+    earlier runs, by rank, and 0 where that isn't known; `habits`: the keys that tasks read there for which they had to
+    ask, by rank. Both are brought up to date. `store` takes a large payload that was made here, and returns what to
+    send in its place. `seats` are those of the runner, for tasks with a named limit.
     """
 
     __slots__ = (  # not for memory: an object of more than thirty attributes finds them slowly without
@@ -148,7 +148,8 @@ class Run:
     ) -> None:
         self.plan = plan
         self._durations = array("d", bytes(8 * len(plan.names))) if durations is None else durations
-        self.priority = Priority(plan, self._durations)
+        self._followers = followers(work)
+        self.priority = Priority(plan, self._durations, self._followers)
         self.seed = seed
         self._merging = merging or Merging()
         self.history = History(
@@ -201,7 +202,6 @@ class Run:
         self._now = 0.0
         self._tasks = len(plan.names)
         self._fans = self.ledger.fans
-        self._followers = followers(work)
         self._following = frozenset(rank for ranks in self._followers.values() for rank in ranks)
         self._store = store
         self._spent: list[bytes] = []  # items that nobody needs any more
@@ -287,9 +287,9 @@ class Run:
 
     def _submit(self, count: int) -> Commands:
         assignments: list[Assignment] = []
-        queue = self._queue
+        queue, width = self._queue, len(self._open) + count
         queue.call_up()
-        while len(assignments) < count and (rank := queue.take()) is not None:
+        while len(assignments) < count and (rank := queue.take(width)) is not None:
             attempt = Attempt(next(self._numbers), rank)
             limit = self._work[rank].limit
             if limit is not None:
@@ -392,6 +392,7 @@ class Run:
         if self.stopped:
             self._close(attempt.rank, State.CANCELLED)
             return self._ended()
+        self._queue.expect(attempt.rank, 1)
         self._make_ready(attempt.rank)
         return ()
 
@@ -417,18 +418,18 @@ class Run:
         rank, work = attempt.rank, self._work[attempt.rank]
         if work.each is not None:
             return self._complete_part(attempt, event)
-        self._record(rank, event.diff, event.usage)
+        self._record(rank, event.diff, event.usage.ended - event.usage.started)
         if attempt.nearby is not None:
             self._sight.learn(rank, attempt, event.usage)
         ended = self._end(attempt, State.COMPLETED, event.usage)
         return [Tell(rank, event.diff, None, self._tries.failures[rank]), *ended] if work.tells_success else ended
 
-    def _record(self, rank: int, diff: Mapping[str, bytes | None], usage: Usage) -> None:
+    def _record(self, rank: int, diff: Mapping[str, bytes | None], seconds: float) -> None:
         for key, write in self.history.record(rank, diff).items():
             self._lifetimes.written(key, write)
             if self._limits.size is not None:
                 self._note_size(key, write.version, self._limits.size)
-        self._durations[rank] = usage.ended - usage.started
+        self._durations[rank] = seconds
 
     def _kept(self, payload: bytes | None) -> bytes | None:
         return payload if payload is None or len(payload) < LARGE else self._store(payload)
@@ -455,6 +456,7 @@ class Run:
         if delay is None:
             return [*told, *self._end(attempt, State.FAILED, event)]
         self._forget(attempt)
+        self._queue.expect(rank, 1)
         self.states[rank] = State.BACKING_OFF
         self._tries.backoffs.set(rank, self._now + delay)
         return told
@@ -518,6 +520,7 @@ class Run:
                 if may_start:
                     self._make_ready(dependent)
                 else:
+                    self._queue.expect(dependent, -1)
                     self._close(dependent, State.SKIPPED)
                     ahead.append(dependent)
 
@@ -572,6 +575,7 @@ class Run:
         leader = None if work.each.follows is None else self._fans[work.each.follows]
         fan = Fan(self.plan.names[rank], rank, len(self.states), work.each, items, leader)
         self.ledger.add(fan, State.READY if leader is None else State.WAITING)
+        self._queue.expect(rank, fan.unended - (leader is not None))
         self._tries.failures += [0] * fan.unended
         self._work += [work] * fan.unended
         self._unended += fan.unended
@@ -595,6 +599,7 @@ class Run:
                 if state is State.COMPLETED:
                     self._make_ready(after)
                 else:
+                    self._queue.expect(after, -1)
                     self.states[after] = State.CANCELLED if self.stopped else State.SKIPPED
                     self._unended -= 1
                     ahead.append(after)
@@ -613,7 +618,7 @@ class Run:
         rank = fan.rank
         diff = fan.collect()
         if diff or fan.state is State.COMPLETED:
-            self._record(rank, {key: self._kept(payload) for key, payload in diff.items()}, fan.usage)
+            self._record(rank, {key: self._kept(payload) for key, payload in diff.items()}, fan.seconds)
             if fan.state is State.COMPLETED and self._work[rank].tells_success:
                 self._news.append(Tell(rank, diff, None, 0))
         state = fan.state

@@ -5,10 +5,13 @@ is pending (guided self-scheduling, Polychronopoulos and Kuck, 1987): batches sh
 sits on a queue while another one is idle.
 """
 
+from cloaca.wire.blobs import LARGE
+
 BATCH_SECONDS = 0.001
 """At most this much work may wait at a busy worker."""
 
 LARGEST_BATCH = 64
+WINDOW_BATCHES = 4
 NEWEST_WEIGHT = 0.2
 
 
@@ -18,20 +21,33 @@ class Batching:
     def __init__(self) -> None:
         self._mean = BATCH_SECONDS
 
-    def measured(self, seconds: float) -> None:
-        """Take note of the duration of one attempt."""
+    def measured(self, seconds: float, written: int = 0) -> None:
+        """Take note of one attempt. One that wrote much counts as long: what is to use that shall come next."""
+        if written >= LARGE:
+            seconds += BATCH_SECONDS * written / LARGE
         self._mean += NEWEST_WEIGHT * (seconds - self._mean)
+
+    @property
+    def window(self) -> int:
+        """How many assignments there should be for each worker: what it may hold, and what fills it up again.
+
+        Where tasks aren't tiny, that is the one that it runs. Which one comes next is decided when that has ended.
+        """
+        return 1 if self._fitting == 1 else WINDOW_BATCHES * self._fitting
 
     def size(self, share: int) -> int:
         """How many assignments a worker may hold when half of an even share is `share`; at least one.
 
         >>> batching = Batching()
-        >>> batching.size(1000)
-        1
+        >>> batching.size(1000), batching.window
+        (1, 1)
         >>> for _ in range(50):
         ...     batching.measured(0.000_01)
-        >>> batching.size(1000), batching.size(10)
-        (64, 10)
+        >>> batching.size(1000), batching.size(10), batching.window
+        (64, 10, 256)
         """
-        fitting = int(BATCH_SECONDS / max(self._mean, BATCH_SECONDS / LARGEST_BATCH))
-        return max(1, min(fitting, share))
+        return max(1, min(self._fitting, share))
+
+    @property
+    def _fitting(self) -> int:
+        return max(1, int(BATCH_SECONDS / max(self._mean, BATCH_SECONDS / LARGEST_BATCH)))

@@ -21,8 +21,10 @@ from cloaca.wire.messages import Answer, Assignment, Event, Publish, Surrounding
 class Executor(Protocol):
     """Runs assignments."""
 
-    window: int
-    """How many open attempts keep it busy: submitting more gains nothing."""
+    @property
+    def window(self) -> int:
+        """How many open attempts keep it busy: submitting more gains nothing. It may change with what they are like."""
+        ...
 
     answers: bool
     """Whether it asks (`Wants`) for what a slice lacks in the middle of a task. Otherwise it needs complete slices."""

@@ -22,10 +22,10 @@ Which workers there are, and how they end, is `Workforce`'s business; their memo
 import os
 import signal
 import weakref
+from bisect import insort
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
-from heapq import merge
 from math import ceil
 from operator import attrgetter
 from selectors import EVENT_READ, EVENT_WRITE, DefaultSelector, SelectorKey
@@ -71,7 +71,6 @@ from cloaca.wire.messages import (
 )
 from cloaca.wire.records import encode_notice
 
-WINDOW_PER_WORKER = 256
 TOLERATED_IDLE_DEATHS = 3
 START_SECONDS = 0.005
 """How long to wait at most where a worker is to begin a task, to see that it has."""
@@ -113,7 +112,6 @@ class Pool:
         memory_limit: int | None = None,
         equipment: Equipment | None = None,
     ) -> None:
-        self.window = size * WINDOW_PER_WORKER
         self._size = size
         self._cores = cores
         self._environment = {os.fsencode(name): os.fsencode(value) for name, value in environment.items()}
@@ -135,6 +133,11 @@ class Pool:
         self._selector.register(self._waker.descriptor, EVENT_READ)
         self._closed = False
         _pools.add(self)
+
+    @property
+    def window(self) -> int:
+        """As many as the workers have use for now. What was taken on early goes before what comes up meanwhile."""
+        return self._size * self._batching.window
 
     @property
     def pids(self) -> list[int]:
@@ -169,10 +172,12 @@ class Pool:
 
     def submit(self, assignments: Sequence[Assignment]) -> None:
         """Take on attempts; they go to workers in `wait`, the most urgent first."""
-        if self._pending and assignments and assignments[0].place < self._pending[-1].place:
-            self._pending = deque(merge(self._pending, assignments, key=attrgetter("place")))
-        else:
-            self._pending.extend(assignments)
+        pending = self._pending
+        for assignment in assignments:
+            if pending and assignment.place < pending[-1].place:
+                insort(pending, assignment, key=_place)
+            else:
+                pending.append(assignment)
 
     def answer(self, answer: Answer) -> None:
         """Pass the answer on to the worker that asked, if it is still there."""
@@ -411,7 +416,8 @@ class Pool:
         peer.reported = peer.queue.popleft().attempt
         if self._withdrawn or self._idle_deaths:
             self._let_go(peer.reported)
-        self._batching.measured(report.usage.ended - report.usage.started)
+        usage = report.usage
+        self._batching.measured(usage.ended - usage.started, usage.bytes_written)
         self._events.append(report)
         if peer.is_swollen and not peer.queue:
             self._look_again(peer)
@@ -570,6 +576,9 @@ class Pool:
     def _given_back(self, attempt: int) -> Unstarted:
         self._idle_deaths.pop(attempt, None)
         return Unstarted(attempt)
+
+
+_place = attrgetter("place")
 
 
 def _reason(peer: Peer, code: int | None) -> str | None:
