@@ -117,6 +117,10 @@ SAYS: list[tuple[Exception, list[str]]] = [
         ["Task 'total'", "n: expected int", "Set key 'n'"],
     ),
     (
+        errors.UndeclaredReadError("total", "rowz", ("rows",)),
+        ["Task 'total' looks at key 'rowz'", "reads=", "Did it mean 'rows'?", "Add 'rowz'", "outputs="],
+    ),
+    (
         errors.UndeclaredWriteError("total", "totl", ("total",)),
         ["Task 'total' sets or removes key 'totl'", "writes=", "Did it mean 'total'?", "Add 'totl'"],
     ),
@@ -172,6 +176,7 @@ CAUGHT_AS: list[tuple[type[Exception], type[Exception]]] = [
     (errors.EncodeError, TypeError),
     (errors.MissingKeyError, KeyError),
     (errors.ParameterError, TypeError),
+    (errors.UndeclaredReadError, ValueError),
     (errors.UndeclaredWriteError, ValueError),
     (errors.TaskTimeout, TimeoutError),
     (errors.MemoryLimitExceeded, MemoryError),

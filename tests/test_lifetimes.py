@@ -16,7 +16,8 @@ from tests.reference import ABSENT, KEYS, Graph, Reference, Tale, deterministic,
 from tests.runs import CHAIN, DIAMOND, candidates_of, done, failed, lost, tell
 
 from cloaca.engine.ancestry import Ancestry
-from cloaca.engine.events import AttemptEvent, Begin, Command, Ended, Release, Room, RunEvent
+from cloaca.engine.demand import Demand
+from cloaca.engine.events import AttemptEvent, Begin, Cancel, Command, Ended, Release, Room, RunEvent
 from cloaca.engine.history import History
 from cloaca.engine.pairing import paired
 from cloaca.engine.plan import plan
@@ -82,7 +83,8 @@ def given_versions(kinds: Mapping[str, Kind]) -> dict[str, Version]:
 class Plot:
     """A workflow, and what each task does: what it writes, by key; `None` where it fails.
 
-    `mapped`: the tasks that do so for each of some items, with the key of these.
+    `mapped`: the tasks that do so for each of some items, with the key of these. `outputs`: the keys that are wanted at
+    the end, `None`: all; and then `reads`: those that each task may look at, `None`: any.
     """
 
     graph: Graph
@@ -90,6 +92,19 @@ class Plot:
     writes: Mapping[str, Mapping[str, Kind] | None]
     merging: Merging
     mapped: Mapping[str, str] = field(default_factory=dict)
+    outputs: frozenset[str] | None = None
+    reads: Mapping[str, frozenset[str] | None] = field(default_factory=dict)
+
+    def demand(self, names: Sequence[str]) -> Demand | None:
+        reads = [self.reads.get(name) for name in names]
+        return None if self.outputs is None else Demand(self.outputs, reads)
+
+    def is_output(self, key: str) -> bool:
+        return self.outputs is None or key in self.outputs
+
+    def may_read(self, name: str, key: str) -> bool:
+        reads = self.reads.get(name.partition("[")[0])
+        return reads is None or key in reads
 
 
 KINDS: Sequence[Kind] = (opaque, opaque, structure, structure, small, removed)
@@ -130,6 +145,18 @@ def mapped_plots(draw: st.DrawFn) -> Plot:
     return replace(plot, mapped=mapped)
 
 
+@st.composite
+def plots_with_outputs(draw: st.DrawFn, *, mapped: bool = True) -> Plot:
+    """The same where some keys aren't wanted at the end, and of some tasks it is known what they look at."""
+    plot = draw(mapped_plots() if mapped else plots())
+    some = st.frozensets(st.sampled_from(KEYS))
+    reads: dict[str, frozenset[str] | None] = {}
+    for task, writes in plot.writes.items():
+        known = draw(st.none() | some)
+        reads[task] = None if known is None else known | {*(writes or ())}
+    return replace(plot, outputs=draw(some), reads=reads)
+
+
 @dataclass
 class Play:
     """One run of a plot, to its end: what is submitted, starts, asks and ends when is left to chance.
@@ -157,7 +184,15 @@ class Play:
         ranks = range(len(keys))
         each = paired(compiled, keys, dict.fromkeys(ranks, 1), dict.fromkeys(ranks, ("a",)))
         work = [Work(0, ("a", "b"), each=each.get(rank)) for rank in ranks]
-        self.run = Run(compiled, work, given_, numbers=count(), answers=self.answers, merging=self.plot.merging)
+        self.run = Run(
+            compiled,
+            work,
+            given_,
+            numbers=count(),
+            answers=self.answers,
+            merging=self.plot.merging,
+            demand=self.plot.demand(compiled.names),
+        )
         self.tell(Begin())
         while not self.is_over:
             self.random.choice(self.moves())()
@@ -191,12 +226,12 @@ class Play:
     def read(self) -> None:
         """A task that was given its whole slice reads it when it likes."""
         attempt = self.random.choice(self.running)
-        self.check_told(self.whole[attempt].versions)
+        self.check_told(self.looked_at(attempt, self.whole[attempt].versions))
 
     def end(self) -> None:
         attempt = self.pick(self.running)
         if not self.answers:
-            self.check_told(self.whole[attempt].versions)
+            self.check_told(self.looked_at(attempt, self.whole[attempt].versions))
         del self.sent[attempt]
         name = self.run.ledger.name(self.run.open_attempts[attempt].rank)
         if name in self.plot.mapped:
@@ -224,7 +259,7 @@ class Play:
     def tell(self, event: RunEvent | AttemptEvent) -> None:
         for command in tell(self.run, event):
             self.obey(command)
-        self.check_told(self.run.history.final())
+        self.check_told(self.final())
 
     def obey(self, command: Command) -> None:
         match command:
@@ -244,8 +279,17 @@ class Play:
                 raise AssertionError(command)
 
     def hand(self, attempt: int, slice_: Slice) -> None:
-        self.check_told(slice_.versions)
-        self.sent[attempt] |= told_names(slice_.versions)
+        looked_at = self.looked_at(attempt, slice_.versions)
+        self.check_told(looked_at)
+        self.sent[attempt] |= told_names(looked_at)
+
+    def looked_at(self, attempt: int, versions: Mapping[str, Told]) -> dict[str, Told]:
+        """Those of them that the task may look at."""
+        name = self.run.ledger.name(self.run.open_attempts[attempt].rank)
+        return {key: told for key, told in versions.items() if self.plot.may_read(name, key)}
+
+    def final(self) -> dict[str, Told]:
+        return {key: told for key, told in self.run.history.final().items() if self.plot.is_output(key)}
 
     def check_told(self, versions: Mapping[str, Told]) -> None:
         assert told_names(versions).isdisjoint(self.released), "told of after its release"
@@ -259,12 +303,12 @@ class Play:
         self.released.update(names)
 
     def standing(self) -> set[str]:
-        writes = self.run.history.standing().values()
-        return names_of(write.version.payload for standing in writes for write in standing)
+        outputs = {key: writes for key, writes in self.run.history.standing().items() if self.plot.is_output(key)}
+        return names_of(write.version.payload for writes in outputs.values() for write in writes)
 
     def left(self) -> set[str]:
         """What was neither released nor is told in the end."""
-        return self.made - self.released - told_names(self.run.history.final())
+        return self.made - self.released - told_names(self.final())
 
 
 chances = st.integers(0, 1 << 32).map(Random)
@@ -314,6 +358,34 @@ def test_the_same_values_are_released_in_whatever_order_tasks_end(
     assert Play(plot, random).released == Play(plot, other, answers).released
 
 
+@pytest.mark.timeout(300)
+@given(plots_with_outputs(), chances, st.booleans())
+@settings(deterministic, max_examples=400)
+def test_with_outputs_nothing_that_anybody_may_look_at_is_released_and_nothing_twice(
+    plot: Plot,
+    random: Random,
+    answers: bool,  # noqa: FBT001 - drawn by hypothesis
+) -> None:
+    Play(plot, random, answers)
+
+
+@given(plots_with_outputs(mapped=False), chances)
+@deterministic
+def test_with_outputs_only_those_values_are_left_that_the_end_is_told_of(plot: Plot, random: Random) -> None:
+    assert Play(plot, random).left() == set()
+
+
+@given(plots_with_outputs(mapped=False), chances, chances, st.booleans())
+@deterministic
+def test_with_outputs_the_same_values_are_released_in_whatever_order_tasks_end(
+    plot: Plot,
+    random: Random,
+    other: Random,
+    answers: bool,  # noqa: FBT001 - drawn by hypothesis
+) -> None:
+    assert Play(plot, random).released == Play(plot, other, answers).released
+
+
 # ---- cases that have names -----------------------------------------------------------------------------------------
 
 
@@ -321,12 +393,20 @@ class ByHand:
     """A run in which every task starts as soon as it can, and ends when the test says so."""
 
     def __init__(
-        self, graph: Graph, *, given: Mapping[str, Kind] | None = None, ruled: str = "", collected: str = ""
+        self,
+        graph: Graph,
+        *,
+        given: Mapping[str, Kind] | None = None,
+        ruled: str = "",
+        collected: str = "",
+        demand: Demand | None = None,
     ) -> None:
         compiled = plan("w", graph)
         merging = Merging(ruled=frozenset(ruled + collected), collected=frozenset(collected))
         work = [Work(0, (KEY,))] * len(compiled.names)
-        self.run = Run(compiled, work, given_versions(given or {}), numbers=count(), answers=True, merging=merging)
+        self.run = Run(
+            compiled, work, given_versions(given or {}), numbers=count(), answers=True, merging=merging, demand=demand
+        )
         self.told: dict[str, Told] = {}
         self._attempts: dict[str, int] = {}
         self._tell(Begin())
@@ -336,13 +416,17 @@ class ByHand:
         diff = {} if kind is None else {KEY: kind(task)}
         return self._tell(done(self._attempts[task], **diff))
 
+    def cancel(self) -> list[str]:
+        """The run is cancelled; what runs hasn't ended by then."""
+        return self._tell(Cancel())
+
     def fail(self, task: str) -> list[str]:
         return self._tell(failed(self._attempts[task]))
 
     def final(self) -> set[str]:
         return told_names(self.run.history.final())
 
-    def _tell(self, event: AttemptEvent | Begin) -> list[str]:
+    def _tell(self, event: AttemptEvent | Begin | Cancel) -> list[str]:
         commands = [*self.run.handle(event, 0.0), *self.run.handle(Room(len(self.run.states)), 0.0)]
         for command in commands:
             if isinstance(command, Assignment):
@@ -582,6 +666,21 @@ def test_what_several_branches_replace_goes_with_the_last_write_though_later_tas
     run = ByHand(SEVERAL_REPLACE)
     assert run.end("root", opaque) == []
     assert [run.end(f"replaces{place}", opaque) for place in range(8)] == [*[[]] * 7, ["root"]]
+
+
+@LARGE
+@pytest.mark.parametrize("reads", [None, frozenset(KEY)])
+def test_what_runs_on_when_all_else_was_cancelled_may_read(kind: Kind, reads: frozenset[str] | None) -> None:
+    run = ByHand(CHAIN, demand=Demand(frozenset(), [reads] * 3))
+    assert [run.end("a", kind), run.cancel(), run.end("b")] == [[], [], ["a"]]
+
+
+@LARGE
+def test_what_nobody_asks_for_goes_at_once(kind: Kind) -> None:
+    run = ByHand(CHAIN, given={KEY: kind}, demand=Demand(frozenset(), [frozenset(KEY), frozenset(), frozenset(KEY)]))
+    assert [run.end("a"), run.end("b"), run.end("c")] == [[], [], ["input-k"]]
+    run = ByHand(CHAIN, demand=Demand(frozenset(), [frozenset()] * 3))
+    assert run.end("a", kind) == ["a"]
 
 
 # ---- stencils: each task depends on its neighbours, and few of those that come after a value directly ---------------

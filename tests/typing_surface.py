@@ -176,6 +176,7 @@ def workflows(builder: cloaca.WorkflowBuilder) -> None:
     assert_type(workflow.on_conflict, Literal["first", "last", "fail"] | None)
     assert_type(workflow.check, Literal["error", "warn", "off"])
     assert_type(workflow.structured, frozenset[str])
+    assert_type(workflow.outputs, tuple[str, ...] | None)
     assert_type(workflow.on_complete, Callable[..., object] | None)
     assert_type(workflow.topological_sort(), list[str])
     assert_type(workflow.get_execution_levels(), list[list[str]])
@@ -336,6 +337,7 @@ def exceptions(
     missing: cloaca.MissingKeyError,
     parameter: cloaca.ParameterError,
     undeclared: cloaca.UndeclaredWriteError,
+    unread: cloaca.UndeclaredReadError,
     module: cloaca.ModuleChangedError,
 ) -> None:
     assert_type(workflow.findings, tuple[str, ...])
@@ -355,6 +357,7 @@ def exceptions(
     assert_type((missing.task, missing.key, missing.close), tuple[str, str, tuple[str, ...]])
     assert_type((parameter.task, parameter.key, parameter.fault), tuple[str, str, str])
     assert_type((undeclared.task, undeclared.key, undeclared.close), tuple[str, str, tuple[str, ...]])
+    assert_type((unread.task, unread.key, unread.close), tuple[str, str, tuple[str, ...]])
     assert_type(task.type_name, str)
     assert_type((died.task, died.exit_code, died.signal), tuple[str, int | None, str | None])
     assert_type((died.attempt, died.seconds, died.is_oom), tuple[int, float | None, bool])

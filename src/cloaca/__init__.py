@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from cloaca.errors import StorageFullError as StorageFullError
     from cloaca.errors import TaskError as TaskError
     from cloaca.errors import TaskTimeout as TaskTimeout
+    from cloaca.errors import UndeclaredReadError as UndeclaredReadError
     from cloaca.errors import UndeclaredWriteError as UndeclaredWriteError
     from cloaca.errors import UnknownWorkflowError as UnknownWorkflowError
     from cloaca.errors import WorkerDied as WorkerDied
@@ -106,6 +107,7 @@ _HOME = {
     "TaskNamespace": "authoring.namespace",
     "TaskResult": "running.result",
     "TaskTimeout": "errors",
+    "UndeclaredReadError": "errors",
     "UndeclaredWriteError": "errors",
     "UnknownWorkflowError": "errors",
     "WorkerDied": "errors",
@@ -170,6 +172,7 @@ __all__ = [
     "TaskNamespace",
     "TaskResult",
     "TaskTimeout",
+    "UndeclaredReadError",
     "UndeclaredWriteError",
     "UnknownWorkflowError",
     "WorkerDied",

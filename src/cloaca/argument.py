@@ -10,6 +10,7 @@ from difflib import get_close_matches
 from math import isfinite
 from typing import Any, TypeVar
 
+from cloaca.wire.frames import is_encodable
 from cloaca.wire.hints import signature
 
 _T = TypeVar("_T")
@@ -69,6 +70,15 @@ def instance(what: str, value: Any, kind: type[_T], example: str) -> _T:
     if not isinstance(value, kind):
         raise ValueError(f"{what} is a {kind.__name__}, as in {example}, not {value!r}.")
     return value
+
+
+def keys(what: str, listed: Any) -> tuple[str, ...]:
+    """Keys of the context, in the order in which they are listed."""
+    if not isinstance(listed, list | tuple | set | frozenset) or not all(isinstance(key, str) for key in listed):
+        raise ValueError(f"{what} takes a list of keys, not {listed!r}.")
+    if unspeakable := [key for key in listed if not is_encodable(key)]:
+        raise ValueError(f"{what} takes keys that UTF-8 can carry, and {unspeakable[0]!r} has lone surrogates.")
+    return tuple(sorted(listed)) if isinstance(listed, set | frozenset) else tuple(listed)
 
 
 def function(what: str, value: object, *given: str) -> Callable[..., object]:

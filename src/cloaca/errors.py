@@ -273,6 +273,24 @@ class UndeclaredWriteError(CloacaError, ValueError):
         self.close = close
 
 
+class UndeclaredReadError(CloacaError, ValueError):
+    """In a workflow with `outputs`, a task looked at a key that its `reads` don't name.
+
+    There the `reads` of a task whose code doesn't tell which keys it looks at say how long values are kept. `close` are
+    those of them that are spelt alike. Never retried.
+    """
+
+    def __init__(self, task: str, key: str, close: tuple[str, ...] = ()) -> None:
+        meant = f" Did it mean {' or '.join(map(repr, close))}?" if close else ""
+        super().__init__(
+            f"Task {task!r} looks at key {key!r}, which its reads= doesn't name.{meant} Add {key!r} there: in a "
+            "workflow with outputs=, reads= says how long values are kept."
+        )
+        self.task = task
+        self.key = key
+        self.close = close
+
+
 class DecodeError(CloacaError):
     """A value was sent but can't be rebuilt here: raised where it is read. Names the `key` and its `writer`.
 

@@ -86,7 +86,7 @@ class RetryCondition:
     """Which errors are worth another try; made by `never`, `transient_only`, `all_errors` and so on.
 
     Some never are, whatever the condition, as the same values would meet again: `MergeConflict`, `ConditionError`,
-    `MissingKeyError`, `ParameterError` and `UndeclaredWriteError`.
+    `MissingKeyError`, `ParameterError`, `UndeclaredReadError` and `UndeclaredWriteError`.
 
     >>> RetryCondition.error_pattern(["rate limit", "HTTPError"])
     RetryCondition.error_pattern(['rate limit', 'HTTPError'])
@@ -184,6 +184,7 @@ _NEVER_RETRIED: Final = frozenset(
             errors.ConditionError,
             errors.MissingKeyError,
             errors.ParameterError,
+            errors.UndeclaredReadError,
             errors.UndeclaredWriteError,
         ),
     )

@@ -18,6 +18,7 @@ from msgspec.structs import replace
 from cloaca import argument
 from cloaca.authoring.builder import WorkflowBuilder, workflow_of
 from cloaca.dataflow import check
+from cloaca.dataflow.demand import demand_of, limited_reads
 from cloaca.dataflow.finding import Finding
 from cloaca.engine.batches import BatchRun
 from cloaca.engine.events import Deliver
@@ -275,6 +276,7 @@ class DefaultRunner:
             answers=True,
             limits=limits,
             merging=_merging(workflow, rules, sent.function),
+            demand=demand_of(workflow),
             seed=seed,
             variables=captured.variables,
             durations=known.durations,
@@ -417,8 +419,8 @@ class DefaultRunner:
     ) -> Execution:
         inputs = {key: inlined_version(key, version) for key, version in inputs.items()}
         tasks = by_rank(workflow)
-        number = len(tasks)
-        functions: dict[int, object] = {rank: _called_here(task) for rank, task in enumerate(tasks)}
+        number, looks = len(tasks), limited_reads(workflow)
+        functions: dict[int, object] = {rank: _called_here(task, looks.get(rank)) for rank, task in enumerate(tasks)}
         expansions = {rank: number + 1 + rank for rank, task in enumerate(tasks) if task.for_each}
         each = mapped_over(workflow.plan, tasks, expansions)
         conditions = {condition: 2 * number + n for n, condition in enumerate(asked_in_attempts(tasks), 1)}
@@ -534,12 +536,12 @@ def _expansion(task: Task) -> Expansion:
     return Expansion(task.id, task.for_each or "")
 
 
-def _called_here(task: Task) -> Callable[..., object]:
-    """What runs where the functions themselves are called."""
+def _called_here(task: Task, looks: tuple[str, ...] | None) -> Callable[..., object]:
+    """What runs where the functions themselves are called. `looks`: the keys that it may look at; `None`: any."""
     function = with_handle(task.function) if task.form.takes_handle else task.function
-    if not task.form.parameters and task.writes is None:
+    if not task.form.parameters and task.writes is None and looks is None:
         return function
-    return bound(function, Binding(task.form.parameters) if task.form.parameters else None, task.writes)
+    return bound(function, Binding(task.form.parameters) if task.form.parameters else None, task.writes, looks)
 
 
 def _merging(workflow: Workflow, rules: Rules, number: int) -> Merging:

@@ -74,6 +74,9 @@ class WorkflowBuilder:
 
     `trigger_rule` is the default for the tasks that name no rule themselves (see `task`).
 
+    `outputs` names the keys that are wanted at the end. All others are left out of the result, and large values of
+    theirs go after their last readers: see `docs/memory.md`. Without it, every key is part of the result.
+
     `on_complete(result)` is called in the program once an execution has ended, however it did, before `execute`
     returns. What it raises is logged.
 
@@ -104,6 +107,7 @@ class WorkflowBuilder:
         merge: Mapping[str, Rule] | None = None,
         on_conflict: OnConflict | None = None,
         trigger_rule: TriggerRule | None = None,
+        outputs: Sequence[str] | None = None,
         on_complete: Callable[[WorkflowResult], object] | None = None,
         check: Literal["error", "warn", "off"] = "warn",
     ) -> None:
@@ -113,6 +117,7 @@ class WorkflowBuilder:
         self._merge = MappingProxyType({key: rule for key, rule in rules.items() if rule is not by_structure})
         self._structured = frozenset(rules.keys() - self._merge.keys())
         self._on_conflict: OnConflict | None = checked_on_conflict(on_conflict)
+        self._outputs = None if outputs is None else argument.keys("WorkflowBuilder(outputs=...)", outputs)
         self._on_complete = (
             None
             if on_complete is None
@@ -179,7 +184,7 @@ class WorkflowBuilder:
         With the prefix "north" its task "load" is "north.load" here, and what it sets as "total" is "north.total"; its
         own code goes on to say "load" and "total". Its tasks see no other keys, but for `inputs`: from a key of theirs
         to the key of this workflow in which its first value is found. The tasks on which it begins depend on
-        `dependencies`. Rules, retries and limits come along; its description and tags don't.
+        `dependencies`. Rules, retries and limits come along; its description, tags and outputs don't.
 
         Args:
             other: a workflow, as it is now; its name, or its builder, will do.
@@ -271,6 +276,7 @@ class WorkflowBuilder:
             tuple(self._added.copies),
             self._check,
             self._structured | self._added.structured,
+            self._outputs,
         )
 
     def _compiled(self, tasks: Sequence[Task], untyped: Sequence[str] = ()) -> Plan:

@@ -63,15 +63,7 @@ def dependencies(listed: Any) -> tuple[Dependency, ...]:
 
 def keys(option: Literal["reads", "writes"], listed: Any) -> tuple[str, ...] | None:
     """The keys that the task says to read, or to set, or `None` where it doesn't say."""
-    if listed is None:
-        return None
-    if not isinstance(listed, list | tuple | set | frozenset) or not all(isinstance(key, str) for key in listed):
-        raise ValueError(f"task({option}=...) takes a list of keys, not {listed!r}.")
-    if unspeakable := [key for key in listed if not is_encodable(key)]:
-        raise ValueError(
-            f"task({option}=...) takes keys that UTF-8 can carry, and {unspeakable[0]!r} has lone surrogates."
-        )
-    return tuple(sorted(listed)) if isinstance(listed, set | frozenset) else tuple(listed)
+    return None if listed is None else argument.keys(f"task({option}=...)", listed)
 
 
 def items_key(for_each: Any) -> str | None:

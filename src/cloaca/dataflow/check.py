@@ -5,7 +5,7 @@ where keys are made up at run time. When a block ends the input isn't known, so 
 depends on that is told when an execution starts.
 """
 
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import replace
 from difflib import get_close_matches
@@ -76,6 +76,11 @@ def told(workflow: Workflow, input_keys: Iterable[str] | None = None) -> tuple[F
     return found
 
 
+def touches(workflow: Workflow) -> Sequence[Touches]:
+    """What is known of each task, by rank: what it declares, and what its code tells."""
+    return _analysis(workflow).touches
+
+
 _analyses: "WeakKeyDictionary[Workflow, _Analysis]" = WeakKeyDictionary()
 
 
@@ -95,8 +100,9 @@ class _Analysis:
         exceptional = frozenset(rank for rank, task in enumerate(self._tasks) if _is_exceptional(task))
         self._prefixes = [copy.prefix for copy in workflow.copies]
         self._passed = {key: source for copy in workflow.copies for key, source in copy.inputs.items()}
-        touches = [_declared(task).under(task.prefix) for task in self._tasks]
-        self._flow = Flow(workflow.plan, touches, exceptional, self._passed)
+        self._outputs = workflow.outputs or ()
+        self.touches = [_declared(task).under(task.prefix) for task in self._tasks]
+        self._flow = Flow(workflow.plan, self.touches, exceptional, self._passed)
         self._directory = working_directory()
         self._last: tuple[frozenset[str], tuple[Finding, ...]] | None = None
         self._alike: dict[str, list[str]] = {}  # what stands for it may be given too, so it goes with `_last`
@@ -105,10 +111,10 @@ class _Analysis:
     def likely(self, given: frozenset[str] | None) -> tuple[Finding, ...]:
         """The likely mistakes. Executions mostly are given the same keys: what the last one was told is kept."""
         if given is None:
-            return (*self._needed(None), *self._always)
+            return (*self._needed(None), *self._unset(None), *self._always)
         if self._last is None or self._last[0] != given:
             self._alike = {}
-            self._last = given, (*self._needed(given), *self._always)
+            self._last = given, (*self._needed(given), *self._unset(given), *self._always)
         return self._last[1]
 
     def _needed(self, given: frozenset[str] | None) -> Iterator[Finding]:
@@ -134,6 +140,19 @@ class _Analysis:
                     lead = f"{self._meets(rank, 'looks for', key)}, which only tasks set that don't come before it"
                     text = f"{lead}: {self._advice(rank, setter)}, or give {key!r} in the input"
                     yield self._finding("unordered", key, text, rank, setter)
+
+    def _unset(self, given: frozenset[str] | None) -> Iterator[Finding]:
+        """Outputs that never come. When the block ends only a slip is told: any other key may be in the input."""
+        if any(touched.leaves_more for touched in self.touches):
+            return
+        for key in self._outputs:
+            if key in self._flow.setters or key in (self._flow.readers if given is None else given):
+                continue
+            close = self._close(key, given or frozenset())
+            if close or given is not None:
+                meant = f": did it mean {' or '.join(map(repr, close))}?" if close else "."
+                text = f"The output {key!r} is set by no task, and the input lacks it{meant}"
+                yield Finding("missing", "", key, text)
 
     def _code(self, rank: int) -> object:
         return getattr(innermost(self._tasks[rank].function), "__code__", rank)

@@ -17,8 +17,8 @@ class Finding:
     "missing" (by none, nor is it in the input), "ambiguous" (by two that meet), "undeclared" (the task sets it, and
     doesn't say so in `writes=`), "unmade" (it says so, and doesn't), "unclear" (a task is mapped over it, and nobody
     knows what that sets) or, for information, "unread" (no task reads it, though others follow). `task` and `key` tell
-    which; `others` are the other tasks of which `message` speaks, and `places` the files and lines of all, `task`
-    first.
+    which: no task, "", where it is the workflow's outputs that name the key. `others` are the other tasks of which
+    `message` speaks, and `places` the files and lines of all, `task` first.
     """
 
     kind: Kind

@@ -54,7 +54,7 @@ _INTOLERANT: Final = frozenset(
 )
 """Functions that can't do anything with `None`, as their first argument."""
 _LISTING: Final = frozenset({"keys", "values", "items", "to_dict", "to_json", "copy"})
-_HARMLESS: Final = frozenset({"outcome", "conflicts"})
+_TELLING: Final = frozenset({"outcome", "conflicts"})
 _PARAMETERS: Final[Mapping[str, tuple[str, ...]]] = {
     "get": ("key", "default"),
     **dict.fromkeys(("set", "insert", "update"), ("key", "value")),
@@ -499,7 +499,8 @@ class _Reader:
 
     def _ask_context(self, method: str, given: Sequence[Symbol], named: Mapping[Any, Symbol]) -> Symbol:
         """A method of the context is called."""
-        if method in _LISTING or method in _HARMLESS:
+        if method in _LISTING or method in _TELLING:
+            self.found.reads_more |= method == "conflicts"  # it compares values
             self._go_through(CONTEXT if method in _LISTING else ANY)
             self._let_go(*given, *named.values())
             return ANY

@@ -37,6 +37,12 @@ class Ancestry:
             return self.is_surely_above(ancestor, task)
         return bool(self._nearest(task) >> (task - ancestor - 1) & 1)
 
+    def may_be_above(self, ancestor: int, task: int) -> bool:
+        """Whether `ancestor` comes before `task`. Of tasks that are far apart it may not be known that it doesn't."""
+        if task - ancestor <= NEAR:
+            return self.is_known_above(ancestor, task)
+        return not self.is_surely_not_above(ancestor, task)
+
     def _nearest(self, task: int) -> int:
         """The task's ancestors among those just before it: the lowest bit stands for the one of the rank before."""
         for rank in range(len(self._near), task + 1):

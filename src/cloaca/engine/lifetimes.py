@@ -1,7 +1,8 @@
 """Lifetimes: which large values no task can read any more, while the run goes on.
 
-A value that stands is kept to the end: it may be part of the final context. One that was superseded is kept as long as
-somebody may still need it; who that is depends on what it is.
+A value that stands is kept to the end, as a part of the final context, unless the workflow says that nobody asks for
+its key there (see `unwanted`). One that was superseded is kept as long as somebody may still need it; who that is
+depends on what it is.
 
 - *Opaque*: no list or dict, its key has no rule, and no writer saw it beside others. It matters only as long as it
   stands somewhere: for a task that comes after its writer and after no write that supersedes it. Such a task is its
@@ -21,10 +22,13 @@ from collections.abc import Callable, Iterable, Iterator
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 
+from cloaca.engine.demand import Demand
 from cloaca.engine.history import History
 from cloaca.engine.plan import Plan
+from cloaca.engine.unwanted import Unwanted
 from cloaca.engine.write import INPUT_RANK, Write
 from cloaca.wire.blobs import blob_of, is_reference
+from cloaca.wire.composite import is_composite
 
 _LOOKED_AT = 64
 """How many of the writes that supersede one are looked at."""
@@ -43,7 +47,8 @@ class _Watched:
 class Lifetimes:
     """Watches the large values of one run.
 
-    `ruled`: the keys that have merge rules; `collected`: those whose values are kept by task.
+    `ruled`: the keys that have merge rules; `collected`: those whose values are kept by task. `demand`: what is asked
+    for, where the workflow says so.
     """
 
     def __init__(
@@ -53,6 +58,7 @@ class Lifetimes:
         *,
         ruled: AbstractSet[str],
         collected: AbstractSet[str],
+        demand: Demand | None = None,
     ) -> None:
         self._plan = plan
         self._history = history
@@ -67,22 +73,28 @@ class Lifetimes:
         self._waiting: set[str] = set()  # the keys that are there
         self._due: list[tuple[str, _Watched]] = []
         self._due_keys: set[str] = set()
+        self._released: set[Write] = set()  # as unwanted
+        self._unwanted = None if demand is None else Unwanted(plan, history.ancestry, demand)
+        for key, writes in history.standing().items() if demand is not None else ():
+            for write in writes:
+                self._note_unwanted(key, write)
 
     @property
     def is_idle(self) -> bool:
         """Whether nothing is watched: then there is nothing to be told."""
-        return not self._watched and not self._structures
+        return not self._watched and not self._structures and (self._unwanted is None or self._unwanted.is_idle)
 
     def written(self, key: str, write: Write) -> None:
         """A write was recorded: it supersedes all that its writer saw of the key."""
+        self._note_unwanted(key, write)
         if key in self._collected:  # every task's value stays part of the key's
             return
         for seen in write.seen:
             payload = seen.version.payload
-            if payload is None or not is_reference(payload):
+            if payload is None or not _is_large(payload):
                 continue
             is_kept = seen in self._structures.get(key, ())
-            if is_kept or key in self._ruled or len(write.seen) > 1 or blob_of(payload).is_structure:
+            if is_kept or key in self._ruled or len(write.seen) > 1 or _is_structure(payload):
                 self._watched.pop(seen, None)
                 self._structures.setdefault(key, {})[seen] = None
                 continue
@@ -97,6 +109,11 @@ class Lifetimes:
             self._due_keys.add(key)
             self._note_apart(key, write)
 
+    def _note_unwanted(self, key: str, write: Write) -> None:
+        payload = write.version.payload
+        if self._unwanted is not None and payload is not None and _is_large(payload):
+            self._unwanted.written(key, write)
+
     def _note_apart(self, key: str, write: Write) -> None:
         """Keep those writes of the key that all others so far came before or after, in their order."""
         apart = self._apart.setdefault(key, deque())
@@ -108,6 +125,8 @@ class Lifetimes:
     def ended(self, rank: int) -> None:
         """A task has ended."""
         self._has_ended[rank] = True
+        if self._unwanted is not None:
+            self._unwanted.ended(rank)
         self._due += [entry for entry in self._by_witness.pop(rank, ()) if entry[1].witness == rank]
         keys = self._keys_by_witness.pop(rank, ())
         self._waiting.difference_update(keys)
@@ -133,7 +152,16 @@ class Lifetimes:
         for key in sorted(self._due_keys - self._waiting):  # a key is due with each of its writes
             found += self._released_structures(key, current)
         self._due_keys.clear()
-        return found
+        if found and self._history.shared:
+            found = [write for write in found if write.version.payload not in self._history.shared]
+        return found if self._unwanted is None else self._with_unwanted(found, self._unwanted)
+
+    def _with_unwanted(self, superseded: list[Write], unwanted: Unwanted) -> list[Write]:
+        found = [write for write in superseded if write not in self._released]
+        unwanted.forget(found)
+        further = unwanted.released()
+        self._released.update(further)
+        return [*found, *further]
 
     def _witnesses(self, key: str, watched: _Watched) -> Iterator[int]:
         """The tasks that may see the value and haven't ended; asked for the next one when the last one has."""
@@ -177,3 +205,12 @@ class Lifetimes:
         """A task that hasn't ended and isn't known to come after the write."""
         is_above = self._history.ancestry.is_known_above
         return next((task for task in current if not is_above(write.rank, task)), None)
+
+
+def _is_large(payload: bytes) -> bool:
+    """Whether a value is in a file, or what mapped tasks have collected in several."""
+    return is_reference(payload) or is_composite(payload)
+
+
+def _is_structure(payload: bytes) -> bool:
+    return is_composite(payload) or blob_of(payload).is_structure

@@ -30,6 +30,7 @@ from typing import Any
 from msgspec.structs import replace
 
 from cloaca.engine.assigning import Assigning
+from cloaca.engine.demand import Demand
 from cloaca.engine.events import (
     AttemptEvent,
     Begin,
@@ -57,7 +58,7 @@ from cloaca.engine.tries import Tries
 from cloaca.engine.work import Limits, Merging, Work, followers
 from cloaca.errors import InternalError
 from cloaca.triggers import rules
-from cloaca.wire.blobs import LARGE, is_reference, size_of
+from cloaca.wire.blobs import LARGE, is_reference, references_in, size_of
 from cloaca.wire.composite import is_composite
 from cloaca.wire.messages import (
     Answer,
@@ -82,7 +83,8 @@ _IDLE = frozenset({State.WAITING, State.READY, State.BACKING_OFF})
 class Run:
     """The state of one run.
 
-    `answers`: whether the executor asks for what a slice lacks in the middle of a task. `seed`: what all attempts'
+    `answers`: whether the executor asks for what a slice lacks in the middle of a task. `demand`: what is asked for of
+    the values, where the workflow says so. `seed`: what all attempts'
     seeds come from. `stopped` tells why, where it was; `oversized` who set a value that is too large, and how large it
     is, by key; `due` when the run wants a `Tick`. `durations`: how many seconds tasks, or an instance of each, took in
     earlier runs, by rank, and 0 where that isn't known; `habits`: the keys that tasks read there for which they had to
@@ -139,6 +141,7 @@ class Run:
         answers: bool,
         limits: Limits | None = None,
         merging: Merging | None = None,
+        demand: Demand | None = None,
         seed: int = 0,
         variables: int = 0,
         durations: MutableSequence[float] | None = None,
@@ -165,6 +168,7 @@ class Run:
             self.history,
             ruled=self._merging.ruled,
             collected=self._merging.collected,
+            demand=demand,
         )
         self._work = [*work]  # of each task, and of each instance
         self.ledger = Ledger(plan, self._work)
@@ -361,9 +365,8 @@ class Run:
             self._instance_ended(rank)
 
     def _released(self) -> Commands:
-        writes = self._lifetimes.released(self._current)
-        released = (write.version.payload for write in writes)
-        payloads = [payload for payload in released if payload is not None and payload not in self.history.shared]
+        released = (write.version.payload for write in self._lifetimes.released(self._current))
+        payloads = [held for payload in released if payload is not None for held in references_in(payload)]
         payloads += self._spent
         news, self._news = self._news, []
         self._spent.clear()

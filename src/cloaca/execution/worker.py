@@ -103,7 +103,7 @@ class Worker:
         self._reads: dict[int, frozenset[str]] = {}
         self._templates: dict[int, int] = {}
         self._handled: dict[int, bool] = {}
-        self._bound: dict[int, tuple[int, tuple[str, ...] | None]] = {}
+        self._bound: dict[int, Publish] = {}
         self._functions: dict[int, Any] = {}
         self._queue: dict[int, Assignment] = {}
         self._begun: Assignment | None = None
@@ -266,12 +266,13 @@ class Worker:
         template, blob = self._templates.get(number), self._blobs[number]
         made = load(blob) if template is None else fill(self._load(template), blob)
         made = with_handle(made) if number in self._handled else made
-        return made if number not in self._bound else self._with_keys(made, *self._bound[number])
+        return made if number not in self._bound else self._with_keys(made, self._bound[number])
 
-    def _with_keys(self, function: Any, binding: int, writes: tuple[str, ...] | None) -> Any:
+    def _with_keys(self, function: Any, declared: Publish) -> Any:
         from cloaca.tasks.binding import bound  # most tasks declare nothing
 
-        return bound(function, self._load(binding) if binding else None, writes)
+        binding = self._load(declared.binding) if declared.binding else None
+        return bound(function, binding, declared.writes, declared.looks)
 
     def _ask(self, number: int, keys: tuple[str, ...], rest: bool, outcomes: bool) -> Slice:  # noqa: FBT001 - as in Ask
         if self._is_cut_off:
@@ -321,8 +322,8 @@ class Worker:
             self._templates[number] = function.template
         if function.takes_handle:
             self._handled[number] = True
-        if function.binding or function.writes is not None:
-            self._bound[number] = function.binding, function.writes
+        if function.binding or function.writes is not None or function.looks is not None:
+            self._bound[number] = function
 
     def _forget(self, functions: list[int]) -> None:
         for table in (self._blobs, self._reads, self._templates, self._handled, self._bound, self._functions):

@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 from msgspec import Struct
 
+from cloaca.dataflow.demand import limited_reads
 from cloaca.dataflow.touches import keys_set
 from cloaca.engine.fan import Each
 from cloaca.engine.pairing import paired
@@ -55,6 +56,7 @@ class Captures:
         self._tasks = tasks
         self._ids = [task.id for task in tasks]
         self._called = [task.function for task in tasks]
+        self._limits = limited_reads(workflow)
         self._plan = workflow.plan
         self._merge = workflow.merge
         self._collected = collected
@@ -102,6 +104,7 @@ class Captures:
                 task.form.takes_handle,
                 self._bindings.number(rank),
                 task.writes,
+                self._limits.get(rank),
             )
             for rank, (task, function) in enumerate(zip(self._tasks, captured, strict=True))
         ]

@@ -192,7 +192,8 @@ class WorkflowResult:
         seed: what the random numbers of all its tasks follow from; given to `execute`, it repeats them.
         start_time, end_time: RFC 3339 strings. duration: seconds.
         tasks: a mapping of task id to `TaskResult`, in the order of the workflow.
-        final_context: the merge of everything that completed tasks wrote, on top of the input.
+        final_context: the merge of everything that completed tasks wrote, on top of the input; of a workflow with
+            `outputs`, these keys alone.
         error_message: what went wrong, root causes first; `None` on success.
     """
 
@@ -223,9 +224,12 @@ class WorkflowResult:
         self._roots = root_causes(run.plan, outcomes)
         self.error_message = _message(self.status, run, outcomes, self._roots, findings)
         self._failure = _message(self.status, run, outcomes, self._roots, findings, self._absences.at)
+        self._outputs = workflow.outputs
         final = run.history.final()
+        if self._outputs is not None:
+            final = {key: told for key, told in final.items() if key in self._outputs}
         self.final_context = of_versions(final, rules, _held(final, *leases))
-        explain_absence(self.final_context, self._absences.why)
+        explain_absence(self.final_context, self._why)
 
     @property
     def conflicts(self) -> dict[str, MergeConflict]:
@@ -246,7 +250,13 @@ class WorkflowResult:
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         vars(self).update(state)
-        explain_absence(self.final_context, self._absences.why)
+        explain_absence(self.final_context, self._why)
+
+    def _why(self, key: str) -> str:
+        """Why the final context lacks a key."""
+        if self._outputs is None or key in self._outputs:
+            return self._absences.why(key)
+        return f"It is not among the outputs: {[*self._outputs]}. Name it there: WorkflowBuilder(..., outputs=[...])."
 
     def raise_for_status(self) -> None:
         """Raise `WorkflowFailedError` unless the run completed; its cause is the first root cause."""

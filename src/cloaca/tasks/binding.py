@@ -11,7 +11,7 @@ from typing import Any, Final
 
 from cloaca.errors import MissingKeyError, ParameterError
 from cloaca.nearest import nearest
-from cloaca.tasks.context import Context, limit_writes, task_of, traffic_of
+from cloaca.tasks.context import Context, limit_reads, limit_writes, task_of, traffic_of
 from cloaca.tasks.conversion import Conversion, conversion_of
 from cloaca.tasks.defaults import changeable
 from cloaca.tasks.mismatch import Mismatch
@@ -62,14 +62,24 @@ class Binding:
             raise ParameterError(task_of(context), name, fault, found.advice) from None
 
 
-def bound(function: Callable[..., Any], binding: Binding | None, writes: tuple[str, ...] | None) -> Callable[..., Any]:
-    """The function, to be called without what is bound; it may set no other keys than `writes`, where it has some."""
+def bound(
+    function: Callable[..., Any],
+    binding: Binding | None,
+    writes: tuple[str, ...] | None,
+    looks: tuple[str, ...] | None,
+) -> Callable[..., Any]:
+    """The function, to be called without what is bound.
+
+    It may set no other keys than `writes`, and look at no other than `looks`, where it has some.
+    """
     defaults = {} if binding is None else changeable(function, binding.optional)
 
     @wraps(function, assigned=(), updated=())
     def call(context: Context, *given: Any) -> Any:
         if writes is not None:
             limit_writes(context, writes)
+        if looks is not None:
+            limit_reads(context, looks)
         if binding is None:
             return function(context, *given)
         values = binding(context)

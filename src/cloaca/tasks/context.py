@@ -19,7 +19,7 @@ from cloaca.merge.rules import Rules
 from cloaca.merge.settle import Settled, settle
 from cloaca.nearest import nearest
 from cloaca.tasks.ancestors import Ancestors
-from cloaca.tasks.declaration import Declared
+from cloaca.tasks.declaration import Declared, asking_for
 from cloaca.tasks.scope import Ask, Scope
 from cloaca.tasks.shelf import Shelf, Traffic
 from cloaca.wire.blobs import LARGE, Part, blob_of, is_content, is_reference, unreadable
@@ -572,6 +572,18 @@ def task_of(context: Context) -> str:
 def limit_writes(context: Context, writes: Collection[str]) -> None:
     """Let no other keys be set or removed from here on."""
     context._changes = Declared(context._writer, writes)
+
+
+def limit_reads(context: Context, reads: Collection[str]) -> None:
+    """Let no other keys be looked at from here on."""
+    seen, ask = context._known, context._ask
+
+    def ask_here(keys: tuple[str, ...], rest: bool, _outcomes: bool) -> Slice:  # noqa: FBT001 - the shape of Ask
+        return Slice(seen if rest else {key: seen[key] for key in keys if key in seen})
+
+    context._ask = asking_for(reads, context._writer, ask_here if context._complete else ask)
+    context._known = {key: seen[key] for key in reads if key in seen}
+    context._complete = False
 
 
 def traffic_of(context: Context) -> Traffic:

@@ -1,9 +1,13 @@
-"""The changes of a task that has declared what it writes: a dict that takes no other key."""
+"""What a task has declared: of its writes, a dict of changes that takes no other key; of its reads, who it asks."""
 
 from collections.abc import Collection
 
-from cloaca.errors import UndeclaredWriteError
+from msgspec.structs import replace
+
+from cloaca.errors import UndeclaredReadError, UndeclaredWriteError
 from cloaca.nearest import nearest
+from cloaca.tasks.scope import Ask
+from cloaca.wire.messages import Slice
 
 
 class Declared(dict[str, bytes | None]):
@@ -20,3 +24,16 @@ class Declared(dict[str, bytes | None]):
         if key not in self._writes:
             raise UndeclaredWriteError(self._task, key, tuple(nearest(key, self._writes)))
         super().__setitem__(key, payload)
+
+
+def asking_for(reads: Collection[str], task: str, ask: Ask) -> Ask:
+    """Asks for these keys; another one that is there is an `UndeclaredReadError`, and none of the rest."""
+
+    def asked(keys: tuple[str, ...], rest: bool, outcomes: bool) -> Slice:  # noqa: FBT001 - the shape of Ask
+        answer = ask(keys, rest, outcomes)
+        for key in keys if not outcomes else ():
+            if key not in reads and answer.versions.get(key):
+                raise UndeclaredReadError(task, key, tuple(nearest(key, reads)))
+        return replace(answer, versions={key: told for key, told in answer.versions.items() if key in reads})
+
+    return asked

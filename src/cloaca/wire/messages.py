@@ -87,7 +87,8 @@ class Publish(Message, frozen=True, tag="publish"):
     `reads`: the keys that a slice for the function always covers. `template`: the number of the template that the blob
     fills in (see `wire/templates`), 0 where it says everything itself. `takes_handle`: it is called with a handle too.
     `binding`: the number of what tells the keys that it is called with, by name; 0 where there are none. `writes`: the
-    keys that it may set and remove, where it has declared them.
+    keys that it may set and remove, where it has declared them; `looks`: those that it may look at, where that is
+    limited.
     """
 
     function: int
@@ -97,6 +98,7 @@ class Publish(Message, frozen=True, tag="publish"):
     takes_handle: bool = False
     binding: int = 0
     writes: tuple[str, ...] | None = None
+    looks: tuple[str, ...] | None = None
 
 
 class Filter(Message, frozen=True):

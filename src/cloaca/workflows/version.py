@@ -3,8 +3,9 @@
 Guarantees: 16 hex digits, the same in every process of one Python minor version (and optimisation level), whatever the
 hash seed, the addresses of objects, the name of the file and the lines on which things stand. It changes with a task
 id, a dependency, the order of definition, a retry policy, a timeout, a trigger rule, the key that a task is mapped
-over, a prefix of an added workflow or what is passed in to it, the bytecode, a constant, a default, a captured value,
-or a helper function or class of the modules in which the tasks are defined (`__main__` always counts as one).
+over, a prefix of an added workflow or what is passed in to it, the outputs, the bytecode, a constant, a default, a
+captured value, or a helper function or class of the modules in which the tasks are defined (`__main__` always counts as
+one).
 
 Functions of other modules count by name. So do values that have no text of their own that is the same everywhere: of
 such a value, only the type counts. Globals that hold data don't count: they are read when a run starts, and may differ
@@ -44,7 +45,7 @@ def version(
 
     `rules` are the merge rules as (key, function), in the order of keys; `tries` says what tasks say about how they are
     run, as (id, text), and `triggers` when they start, as (id, rule); `copies` which workflows are part of it, as
-    (prefix, inputs). Where there is none of it, it doesn't count.
+    (prefix, inputs), and what its outputs are. Where there is none of it, it doesn't count.
     """
     rows = tuple([(task, tuple(dependencies), function) for task, dependencies, function in tasks])
     functions = [*(function for _, _, function in rows), *(function for _, function in rules)]

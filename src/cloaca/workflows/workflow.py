@@ -82,7 +82,8 @@ class Workflow:
     key, and `on_conflict` says what becomes of values that don't combine: "first", "last", "fail", or `None`.
     `on_complete`, if given, is called with the result of each execution. `copies` are the workflows that are part of
     it, each before those that are part of that. `check` says what becomes of likely mistakes in its data flow;
-    `structured` are keys that merge by structure on purpose, as any key without a rule does.
+    `structured` are keys that merge by structure on purpose, as any key without a rule does. `outputs` are the keys
+    that are wanted at the end, `None`: all.
     """
 
     name: str
@@ -96,13 +97,16 @@ class Workflow:
     copies: tuple[Copy, ...] = ()
     check: Literal["error", "warn", "off"] = "warn"
     structured: frozenset[str] = frozenset()
+    outputs: tuple[str, ...] | None = None
 
     @cached_property
     def version(self) -> str:
         """16 hex digits over structure and code: equal where a run would do the same (see `workflows/version`)."""
         tasks = ((task.id, task.dependencies, task.function) for task in self.tasks)
         rules = sorted(self.merge.items(), key=itemgetter(0))
-        copies = [(copy.prefix, tuple(copy.inputs.items())) for copy in self.copies]
+        copies: list[tuple[str, object]] = [(copy.prefix, tuple(copy.inputs.items())) for copy in self.copies]
+        if self.outputs is not None:
+            copies.append(("outputs", tuple(sorted(self.outputs))))
         return version(tasks, rules, self.on_conflict, list(_tries(self.tasks)), list(_triggers(self.tasks)), copies)
 
     def topological_sort(self) -> list[str]:

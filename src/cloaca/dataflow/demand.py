@@ -1,0 +1,64 @@
+"""What a workflow with outputs asks for of its values, as far as declarations and code tell for certain."""
+
+from collections.abc import Iterable, Mapping, Sequence
+
+from cloaca.dataflow.check import touches
+from cloaca.dataflow.touches import Touches
+from cloaca.engine.demand import Demand
+from cloaca.workflows.workflow import Task, Workflow
+
+
+def demand_of(workflow: Workflow) -> Demand | None:
+    """What is asked for; `None` where the workflow names no outputs, as all is then."""
+    if workflow.outputs is None:
+        return None
+    passed = {key: source for copy in workflow.copies for key, source in copy.inputs.items()}
+    outputs = _with_sources(workflow.outputs, passed)
+    if workflow.on_conflict == "fail":  # each task looks whether branches agree that meet there
+        return Demand(outputs, [None] * len(workflow.tasks))
+    reads = [_reads(task, touched) for task, touched in _known(workflow)]
+    return Demand(outputs, [None if keys is None else _with_sources(keys, passed) for keys in reads])
+
+
+def limited_reads(workflow: Workflow) -> dict[int, tuple[str, ...]]:
+    """The tasks that may look at what they declare and at nothing else, by rank, with these keys as they name them.
+
+    Their code doesn't tell what they look at, so what they declare decides how long values are kept.
+    """
+    if workflow.outputs is None:
+        return {}
+    found: dict[int, tuple[str, ...]] = {}
+    for rank, (task, touched) in enumerate(_known(workflow)):
+        keys = _reads(task, touched)
+        if touched.reads_more and keys is not None:
+            found[rank] = tuple(sorted(key.removeprefix(task.prefix) for key in keys))
+    return found
+
+
+def _known(workflow: Workflow) -> Sequence[tuple[Task, Touches]]:
+    tasks = [workflow.tasks[place] for place in workflow.plan.defined]
+    return list(zip(tasks, touches(workflow), strict=True))
+
+
+def _reads(task: Task, touched: Touches) -> frozenset[str] | None:
+    """The keys whose values a task may look at; `None`: any.
+
+    What it sets is compared with what was there. A callback may look at all that its task saw.
+    """
+    if task.on_success is not None or task.on_failure is not None or touched.leaves_more:
+        return None
+    if touched.reads_more and task.reads is None:
+        return None
+    return touched.reads | touched.asks | touched.sets
+
+
+def _with_sources(keys: Iterable[str], passed: Mapping[str, str]) -> frozenset[str]:
+    """The keys, and those from which their values come where they are passed in to copies."""
+    found = dict.fromkeys(keys)
+    ahead = [*found]
+    for key in ahead:  # grows meanwhile
+        source = passed.get(key)
+        if source is not None and source not in found:
+            found[source] = None
+            ahead.append(source)
+    return frozenset(found)
