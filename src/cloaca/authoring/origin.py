@@ -1,7 +1,7 @@
 """Where in the program's code a workflow is defined, to tell a definition that is made again from another one."""
 
+import os
 from dataclasses import dataclass
-from pathlib import Path
 from types import CodeType
 from typing import Self
 
@@ -35,7 +35,7 @@ class Origin:
     def _source(self) -> str:
         """The file; the module where there is none: the cells of a notebook have other names each time."""
         file = self.code.co_filename
-        return file if Path(file).exists() else self.module
+        return file if os.path.exists(file) else self.module  # noqa: PTH110 - `Path.exists` may raise
 
     def __str__(self) -> str:
         return f"{self.code.co_filename}:{self.line}"

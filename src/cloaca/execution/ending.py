@@ -43,7 +43,12 @@ class _WaitedFor(Ending):
     def __init__(self, process: "Popen[bytes]") -> None:
         readable, writable = os.pipe()
         super().__init__(process.pid, readable)
-        Thread(target=_wait, args=(process, writable), daemon=True, name="cloaca exit watch").start()
+        try:
+            Thread(target=_wait, args=(process, writable), daemon=True, name="cloaca exit watch").start()
+        except RuntimeError as error:  # there is no room for another thread
+            os.close(readable)
+            os.close(writable)
+            raise OSError(errno.EAGAIN, str(error)) from error
 
     def or_stop(self) -> None:
         import psutil

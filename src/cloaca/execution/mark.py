@@ -6,11 +6,13 @@ worker, as nothing of it has run. The memory has no name anywhere, and goes with
 
 import os
 import struct
+from contextlib import suppress
 from mmap import mmap
 
 _NUMBER = struct.Struct("<q")
 _MOMENT = struct.Struct("<d")
 _SIZE = _NUMBER.size + _MOMENT.size
+_SHARED_MEMORY = "/dev/shm"  # noqa: S108 - a file there has no name
 NONE = -1
 INITIALIZING = -2
 """In the place of an attempt: what the worker has begun is the runner's initializer."""
@@ -40,16 +42,25 @@ class Mark:
 def create() -> int:
     """A descriptor of fresh shared memory that says `NONE`."""
     descriptor = _nameless()
-    os.write(descriptor, _NUMBER.pack(NONE) + _MOMENT.pack(0.0))
+    try:
+        os.write(descriptor, _NUMBER.pack(NONE) + _MOMENT.pack(0.0))
+    except OSError:
+        os.close(descriptor)
+        raise
     return descriptor
 
 
 def _nameless() -> int:
     """A file without a name: in memory, where the system makes such files and lets this process do so."""
-    try:
+    with suppress(AttributeError, OSError):
         return os.memfd_create("cloaca-mark")
-    except (AttributeError, OSError):
-        import tempfile
+    with suppress(OSError):
+        return _temporary(_SHARED_MEMORY)
+    return _temporary(None)
 
-        with tempfile.TemporaryFile() as file:
-            return os.dup(file.fileno())
+
+def _temporary(place: str | None) -> int:
+    import tempfile
+
+    with tempfile.TemporaryFile(dir=place) as file:
+        return os.dup(file.fileno())

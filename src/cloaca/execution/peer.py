@@ -6,6 +6,7 @@ from collections import deque
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, suppress
 from socket import SHUT_WR, socketpair
+from subprocess import Popen
 from time import monotonic
 
 from cloaca.execution.ending import ending_of
@@ -71,6 +72,7 @@ class Peer:
             undo.callback(self._mark.close)
             descriptors = socket.fileno(), lifeline, mark, self.permits.reader
             self._process = launch(descriptors, initializer, surroundings)
+            undo.callback(_discard, self._process)
             self._ending = ending_of(self._process)
             undo.pop_all()
         self.socket.setblocking(False)  # noqa: FBT003 - the argument's only form
@@ -161,3 +163,9 @@ class Peer:
         self.permits.close()
         for descriptor in (self._lifeline, self.exit_descriptor):
             os.close(descriptor)
+
+
+def _discard(process: Popen[bytes]) -> None:
+    """End a process that has just been started."""
+    process.kill()
+    process.wait()

@@ -125,11 +125,11 @@ class Pool:
         self._batching = Batching()
         self._lookout = Lookout()
         self._memory = MemoryWatch(size, memory_limit)
+        self._waker = Waker()
         self._selector = DefaultSelector()
         self._workforce = Workforce(size, self._selector)
         self._peers = self._workforce.peers
         self.surround(here())
-        self._waker = Waker()
         self._selector.register(self._waker.descriptor, EVENT_READ)
         self._closed = False
         _pools.add(self)
@@ -247,9 +247,12 @@ class Pool:
 
     def _time_left(self, timeout: float | None) -> float | None:
         """How long to wait at most: until a worker is to be killed, memory to be read, or a look at queues is due."""
-        due = self._workforce.due
-        if self._busy():
-            due = self._memory.due if due is None else min(due, self._memory.due)
+        moments = [
+            self._workforce.due,
+            self._memory.due if self._busy() else None,
+            self._workforce.again_at if self._pending and not self._holds_back() else None,
+        ]
+        due = min([moment for moment in moments if moment is not None], default=None)
         if due is None:
             return timeout
         left = max(0.0, due - monotonic())

@@ -21,6 +21,7 @@ from cloaca.errors import WorkersUnavailableError
 from cloaca.execution.mark import NONE
 from cloaca.execution.peer import Peer
 from cloaca.wire.messages import Surroundings
+from cloaca.wire.shortage import AGAIN_SECONDS, PATIENCE_SECONDS, passes
 
 GRACE_SECONDS = 2.0
 ENDING_SECONDS = 0.1
@@ -44,30 +45,56 @@ class Workforce:
         self._failed_starts = 0
         self._killed_starts = 0
         self._makes_workers = False
+        self._lacks_since: float | None = None
+        self._again_at: float | None = None
 
     @property
     def due(self) -> float | None:
         """When the next one is to be killed, unless it has ended by then."""
         return min([peer.kill_at for peer in self.peers if peer.kill_at is not None], default=None)
 
+    @property
+    def again_at(self) -> float | None:
+        """When it may be worth trying to start a worker again, where none could be."""
+        return self._again_at
+
     def start(self, count: int, surroundings: Surroundings, initializer: int = 0) -> Iterator[Peer]:
         """Start up to `count` more, and yield each, before it has been told anything.
 
         Raises `WorkersUnavailableError` where there is none and none can be started.
         """
+        if self._again_at is not None and monotonic() < self._again_at:
+            return
         for _ in range(min(count, self._size - len(self.peers))):
             try:
-                peer = Peer(surroundings, initializer)
+                peer = self._started(surroundings, initializer)
             except OSError as error:
-                if self.peers:
-                    return  # the machine has no room for another process: go on with those that there are
-                raise WorkersUnavailableError(f"No worker process can be started: {error}.") from error
+                self._do_without(error)
+                return
             if not self._makes_workers:
                 peer.kill_at = monotonic() + BECOMING_SECONDS
-            self.peers.append(peer)
+            self._lacks_since = self._again_at = None
+            yield peer
+
+    def _started(self, surroundings: Surroundings, initializer: int) -> Peer:
+        peer = Peer(surroundings, initializer)
+        self.peers.append(peer)
+        try:
             self._selector.register(peer.socket, EVENT_READ | EVENT_WRITE, peer)
             self._selector.register(peer.exit_descriptor, EVENT_READ, peer)
-            yield peer
+        except OSError:
+            self.bury(peer)
+            raise
+        return peer
+
+    def _do_without(self, error: OSError) -> None:
+        """Go on with the workers that there are; where there is none, try again for a while if that may help."""
+        now = monotonic()
+        since = now if self._lacks_since is None or self.peers else self._lacks_since
+        self._lacks_since, self._again_at = since, now + AGAIN_SECONDS
+        if not self.peers and (not passes(error) or now - since >= PATIENCE_SECONDS):
+            self._lacks_since = self._again_at = None
+            raise WorkersUnavailableError(f"No worker process can be started: {error}.") from error
 
     def is_ready(self, peer: Peer) -> None:
         """A worker has said so."""

@@ -84,8 +84,12 @@ class Loop:
         self._is_over = Latch()
         self._process = os.getpid()
         self._thread = Thread(target=self._work, name="cloaca coordinator", daemon=True)
+        try:
+            self._thread.start()
+        except BaseException:
+            self._console.close()
+            raise
         _loops.add(self)
-        self._thread.start()
 
     def begin(self, job: AnyJob) -> None:
         """Start the job's run. Raises `RunnerClosedError` where there is no thread any more to drive it."""

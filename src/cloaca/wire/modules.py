@@ -19,7 +19,7 @@ import sys
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from functools import _lru_cache_wrapper, lru_cache
+from functools import _lru_cache_wrapper, lru_cache, partial
 from importlib import import_module
 from importlib.machinery import SourceFileLoader
 from pathlib import Path
@@ -28,6 +28,8 @@ from typing import Any
 
 from cloudpickle import cloudpickle
 from msgspec import Struct
+
+from cloaca.wire.shortage import patiently
 
 SCRIPTS = frozenset({"__main__", "__mp_main__"})
 """The second is what a script is called in a process that `multiprocessing` has spawned."""
@@ -225,7 +227,7 @@ def _found_out(name: str, module: ModuleType, left: Collection[CodeType]) -> tup
     if not hasattr(loader, "get_code"):
         return False, None
     try:
-        code = loader.get_code(name)
+        code = patiently(partial(loader.get_code, name))
     except Exception:  # noqa: BLE001 - the file is gone, or what stands in it now isn't Python: any loader, any error
         return False, LoadedModule(file, path, None)
     if code is None:
@@ -255,7 +257,10 @@ def _is_installed(place: str, name: str) -> bool:
         return True
     top = name.partition(".")[0]
     folder = place.rpartition(f"{os.sep}{top}")[0]
-    return top in _distributed(folder)
+    try:
+        return top in _distributed(folder)
+    except OSError:
+        return False
 
 
 @lru_cache
@@ -276,7 +281,10 @@ def _may_be_changed(file: str | None) -> bool:
     """Whether a file may have been changed in this program's time. Functions alone may be, as by a profiler."""
     import psutil  # asked rarely, and workers need neither
 
-    return file is None or not Path(file).exists() or Path(file).stat().st_ctime >= psutil.Process().create_time()
+    try:
+        return file is None or Path(file).stat().st_ctime >= psutil.Process().create_time()
+    except Exception:  # noqa: BLE001 - the file is gone, or nothing tells since when this program runs (there is no /proc)
+        return True
 
 
 def _codes_in(code: CodeType) -> Iterator[CodeType]:
