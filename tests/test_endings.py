@@ -207,6 +207,24 @@ def test_the_end_while_an_execution_is_under_way(tmp_path: Path) -> None:
     assert errors.splitlines()[1:] == ["cloaca: stopping workflow 'spinning'; Ctrl-C again stops it at once"]
 
 
+def test_what_is_left_at_the_end_goes_without_a_word(tmp_path: Path) -> None:
+    rest = """
+import atexit
+import gc
+
+with cloaca.DefaultRunner(workers=1) as runner:
+    held = [runner.execute("small", {"value": 4, "large": bytes(400_000)})]
+atexit._run_exitfuncs()
+for name, module in list(sys.modules.items()):
+    if name.startswith("cloaca."):  # as the interpreter does in the end
+        vars(module).update(dict.fromkeys((name for name in vars(module) if not name.startswith("__"))))
+held.clear()
+gc.collect()
+"""
+    ended = run("-c", SMALL + rest, cwd=tmp_path)
+    assert (ended.returncode, ended.stderr) == (0, "")
+
+
 def test_an_execution_in_a_thread_that_the_program_waits_for(tmp_path: Path) -> None:
     rest = """
 import threading

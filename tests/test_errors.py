@@ -3,6 +3,7 @@
 import inspect
 import pickle
 from collections.abc import Iterator
+from dataclasses import dataclass
 from itertools import product
 from types import NoneType, UnionType
 from typing import Any, get_args, get_type_hints
@@ -29,6 +30,26 @@ def public_exceptions() -> list[type[Exception]]:
         for name, value in vars(errors).items()
         if isinstance(value, type) and issubclass(value, Exception) and not name.startswith("_")
     ]
+
+
+@dataclass(frozen=True)
+class FrozenError(Exception):
+    number: int
+
+
+class FixedError(Exception):
+    @property
+    def __notes__(self) -> str:
+        return "none can be added"
+
+
+def test_exceptions_of_others_are_added_to_whatever_they_are() -> None:
+    errors.add_note(frozen := FrozenError(3), "first")
+    errors.add_note(frozen, "second")
+    errors.attach(frozen, "__cause__", cause := ValueError())
+    assert (vars(frozen)["__notes__"], frozen.__cause__, frozen.number) == (["first", "second"], cause, 3)
+    errors.add_note(fixed := FixedError(), "that is let be")
+    assert fixed.__notes__ == "none can be added"
 
 
 def samples(exception: type[Exception]) -> Iterator[Exception]:

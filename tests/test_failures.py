@@ -6,6 +6,7 @@ import re
 import signal
 import time
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -54,6 +55,27 @@ def workflow(*tasks: Any, **options: Any) -> WorkflowBuilder:
             cloaca.task(dependencies=before)(function)
             before = [function]
     return builder
+
+
+@dataclass(frozen=True)
+class RefusedError(Exception):
+    code: int
+
+
+def refuse(context):
+    raise RefusedError(3)
+
+
+@pytest.mark.parametrize("executor", ["processes", "serial"])
+def test_an_exception_that_cannot_be_changed_is_told_as_it_is(executor: Any) -> None:
+    with DefaultRunner(workers=1, executor=executor) as runner:
+        result = runner.execute(workflow(refuse))
+    error = result.tasks["refuse"].error
+    assert error == RefusedError(3)
+    assert "raise RefusedError(3)" in str(error.__cause__)
+    with pytest.raises(WorkflowFailedError) as caught:
+        result.raise_for_status()
+    assert caught.value.__cause__ is error
 
 
 class Records(logging.Handler):

@@ -5,6 +5,7 @@ import os
 import sys
 import weakref
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from itertools import count, product
 from pathlib import Path
 from threading import Event, Lock
@@ -53,6 +54,19 @@ class LockedError(Exception):
         self.lock = Lock()
 
 
+@dataclass(frozen=True)
+class FrozenError(Exception):
+    """Can't be changed: neither a note nor a cause can be set in the ordinary way."""
+
+    number: int
+
+
+class NotedError(Exception):
+    """Has notes that are none."""
+
+    __notes__ = 5
+
+
 class Item(NamedTuple):
     """What becomes of it is told by `fate`; `baggage` is what it holds."""
 
@@ -69,6 +83,8 @@ RAISED: dict[str, Callable[[int], BaseException]] = {
     "exits": SystemExit,
     "is interrupted": KeyboardInterrupt,
     "stops": StopIteration,
+    "raises what is frozen": FrozenError,
+    "raises what has odd notes": NotedError,
 }
 INPUT_FAILS = "input fails"
 FATES = [*BAGGAGE, *MADE, *RAISED, INPUT_FAILS]
@@ -84,7 +100,9 @@ EXPECTED: dict[str, tuple[type[BaseException], str | None]] = {
     "raises what can't be sent": (TaskError, ITEM),
     "exits": (SystemExit, ITEM),
     "is interrupted": (KeyboardInterrupt, ITEM),
-    "stops": (RuntimeError, None),  # no iterator may raise `StopIteration` for anything but its end
+    "raises what is frozen": (FrozenError, ITEM),
+    "raises what has odd notes": (NotedError, ITEM),
+    "stops": (RuntimeError, ITEM),  # no iterator may raise `StopIteration` for anything but its end
     INPUT_FAILS: (LookupError, None),
 }
 

@@ -6,6 +6,7 @@ caller would reach for first (`ValueError` for a wrong argument, and so on).
 """
 
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Any
 
 INPUT = "the input"
@@ -50,6 +51,21 @@ def summary(type_name: str, text: str) -> str:
 def summary_of(error: BaseException) -> str:
     """The same of an error at hand."""
     return summary(type(error).__name__, str(error))
+
+
+def attach(error: BaseException, name: str, value: object) -> None:
+    """Set an attribute of an exception that isn't ours, past a `__setattr__` of its own, as frozen dataclasses have.
+
+    One that can't be changed all the same does without: what it tells must not be hidden by what there is to add.
+    """
+    with suppress(Exception):
+        BaseException.__setattr__(error, name, value)
+
+
+def add_note(error: BaseException, note: str) -> None:
+    """The same for a note, whatever the exception has for its notes."""
+    notes = getattr(error, "__notes__", None)
+    attach(error, "__notes__", [*(notes if isinstance(notes, list | tuple) else ()), note])
 
 
 class CloacaError(Exception):

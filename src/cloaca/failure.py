@@ -1,6 +1,6 @@
 """The exception that a task raised, rebuilt from its report."""
 
-from cloaca.errors import RemoteTraceback, TaskError
+from cloaca.errors import RemoteTraceback, TaskError, add_note, attach
 from cloaca.wire.codec import decode
 from cloaca.wire.messages import Failed
 
@@ -10,8 +10,8 @@ def raised(failed: Failed) -> BaseException:
     error = _rebuilt(failed)
     if not hasattr(error, "__notes__"):
         for note in failed.notes:
-            error.add_note(note)
-    error.__cause__ = RemoteTraceback(failed.traceback)
+            add_note(error, note)
+    attach(error, "__cause__", RemoteTraceback(failed.traceback))
     return error
 
 

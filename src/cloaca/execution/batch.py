@@ -10,7 +10,7 @@ from cloaca.execution.attempt import failure
 from cloaca.execution.mark import NONE
 from cloaca.execution.seeding import of_process
 from cloaca.execution.termination import Terminated
-from cloaca.item import of_item, of_result, unreadable
+from cloaca.item import of_item, of_result, raisable, unreadable
 from cloaca.tasks.context import Context, payload_of, set_unseen
 from cloaca.wire.codec import decode, encode_unseen
 from cloaca.wire.elements import decode_list, encode_list
@@ -97,7 +97,7 @@ class Batch:
             if os.getpid() != process:
                 raise  # a process that the function forked: it ends with that
             done = len(results)
-            return results, of_item(error, first + done, *items[done : done + 1])
+            return results, of_item(raisable(error), first + done, *items[done : done + 1])
         finally:
             seeding.done()
         return results, None

@@ -5,6 +5,7 @@ be the pipe all the same, and no other file that has got its number meanwhile. A
 """
 
 import os
+from collections.abc import Callable
 from contextlib import suppress
 
 
@@ -37,6 +38,6 @@ class _Pipe:
         self.reader, self.writer = reader, writer
         os.set_blocking(writer, False)
 
-    def __del__(self) -> None:
+    def __del__(self, close: Callable[[int], None] = os.close) -> None:
         for descriptor in (self.reader, self.writer):
-            os.close(descriptor)
+            close(descriptor)  # at the interpreter's end, the names of this module may be gone

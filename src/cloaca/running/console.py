@@ -16,7 +16,7 @@ from queue import Empty, SimpleQueue
 from threading import Thread
 from typing import Any, TextIO
 
-from cloaca.errors import summary, summary_of
+from cloaca.errors import add_note, summary, summary_of
 from cloaca.execution.mark import NONE
 from cloaca.running.lines import Lines
 from cloaca.wire.codec import decode
@@ -67,8 +67,8 @@ class Console:
         except BrokenPipeError:
             self._broken.append((target, None))
         except Exception as error:  # noqa: BLE001 - the program's stream may be an object of any kind, and raise anything
-            error.add_note(
-                f"That is what writing to sys.{stream} raised: what tasks print there is lost from there on."
+            add_note(
+                error, f"That is what writing to sys.{stream} raised: what tasks print there is lost from there on."
             )
             self._broken.append((target, error))
 

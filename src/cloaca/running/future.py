@@ -12,7 +12,7 @@ from typing import NamedTuple
 from cloaca.dataflow.finding import Finding
 from cloaca.engine.events import Tell
 from cloaca.engine.run import Run
-from cloaca.errors import InternalError, RunnerClosedError, summary_of
+from cloaca.errors import InternalError, RunnerClosedError, attach, summary_of
 from cloaca.merge.rules import Rules
 from cloaca.running import interrupts
 from cloaca.running.callbacks import Callbacks
@@ -123,7 +123,7 @@ class Execution:
             warn(self._oversized.pop())
         unwritten = self._host.unwritten()
         if unwritten is not None:
-            unwritten.result = self._result  # type: ignore[attr-defined]
+            attach(unwritten, "result", self._result)
             raise unwritten
         if self._telling.raises_failure:
             self._result.raise_for_status()
@@ -199,7 +199,7 @@ class Execution:
         ]
 
     def _attach(self, interrupt: BaseException) -> None:
-        interrupt.result = self._result  # type: ignore[attr-defined]
+        attach(interrupt, "result", self._result)
 
     def _end(self, error: Exception | None) -> None:
         job, self._job = self._job, None  # it leads back here, and its run to every value: no circle keeps them

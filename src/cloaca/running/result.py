@@ -14,7 +14,7 @@ from cloaca.engine.ledger import Ledger
 from cloaca.engine.plan import Plan
 from cloaca.engine.run import Run
 from cloaca.engine.state import State, Stop
-from cloaca.errors import MergeConflict, WorkflowFailedError
+from cloaca.errors import MergeConflict, WorkflowFailedError, add_note
 from cloaca.failure import raised
 from cloaca.loss import error_of
 from cloaca.merge.rules import Rules
@@ -71,7 +71,7 @@ class TaskResult:
             case Failed() as failed:
                 error = raised(failed)
                 for finding in self._findings:
-                    error.add_note(finding.message)
+                    add_note(error, finding.message)
                 return error
             case Lost() as lost if self.status == "Failed":
                 return error_of(lost, *self._failed)

@@ -9,7 +9,7 @@ import os
 import warnings
 import weakref
 from collections import deque
-from collections.abc import Generator, Iterator
+from collections.abc import Callable, Generator, Iterator
 from inspect import GEN_RUNNING, getgeneratorstate
 from threading import RLock
 from typing import Any, Self
@@ -60,13 +60,13 @@ class Results(Iterator[Any]):
             if not self._ready:
                 self._get_more()
 
-    def __del__(self) -> None:
+    def __del__(self, warn: Callable[..., None] = warnings.warn_explicit) -> None:
         if not self._is_asked:
             text = (
                 "Nobody has asked for the results of runner.map, so it has called nothing: iterate over what it "
                 "returns, as in list(runner.map(function, items))."
             )
-            warnings.warn_explicit(text, RuntimeWarning, *self._line)
+            warn(text, RuntimeWarning, *self._line)  # at the interpreter's end, the names of this module may be gone
 
 
 _handles: "weakref.WeakSet[Results]" = weakref.WeakSet()

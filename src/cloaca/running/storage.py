@@ -11,6 +11,7 @@ removed is made anew, and a place that couldn't be used before may do now.
 import os
 import tempfile
 import weakref
+from collections.abc import Callable
 from contextlib import suppress
 from itertools import count
 from pathlib import Path
@@ -33,10 +34,15 @@ class Lease:
         self._path = blob_of(payload).path
         self._owner = os.getpid()
 
-    def __del__(self) -> None:
-        if self._owner == os.getpid():  # a forked child has copies of all leases, and owns nothing
-            with suppress(OSError):
-                os.unlink(self._path)  # noqa: PTH108 - at the interpreter's end, pathlib may be gone
+    def __del__(  # at the interpreter's end, the names of this module may be gone
+        self,
+        getpid: Callable[[], int] = os.getpid,
+        unlink: Callable[[Path], None] = os.unlink,
+        suppressed: type[suppress] = suppress,
+    ) -> None:
+        if self._owner == getpid():  # a forked child has copies of all leases, and owns nothing
+            with suppressed(OSError):
+                unlink(self._path)
 
 
 Leases = dict[bytes, Lease]
