@@ -2,6 +2,7 @@
 
 import linecache
 import os
+import re
 import resource
 import select
 import signal
@@ -205,6 +206,11 @@ def written(end: End) -> dict[str, Any]:
 
 
 # ---- meeting points ------------------------------------------------------------------------------------------------
+
+
+def without_places(message: str | None) -> str:
+    """An error message without the files and lines that it names in brackets."""
+    return re.sub(r" \([^()\n]+\.py:\d+\)", "", message or "")
 
 
 def pipe(path: Path) -> Path:

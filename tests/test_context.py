@@ -6,7 +6,7 @@ import json
 import math
 import pickle
 import threading
-from collections import Counter
+from collections import Counter, UserDict
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -85,9 +85,24 @@ def test_update_takes_present_keys_only() -> None:
     assert context.to_dict() == {"nothing": 1}
 
 
-def test_update_takes_no_dict() -> None:
-    with pytest.raises(TypeError):
-        Context({"a": 1}).update({"a": 2})  # type: ignore[call-arg, arg-type]
+def test_update_sets_every_key_of_a_mapping() -> None:
+    context = Context({"a": 1})
+    context.update({"a": 2, "b": 3})
+    context.update(Context({"c": 4}))
+    context.update(UserDict(d=5))
+    assert context.to_dict() == {"a": 2, "b": 3, "c": 4, "d": 5}
+    with pytest.raises(TypeError, match=r"update takes a key and its value, or a mapping, not a str alone"):
+        context.update("a")
+    with pytest.raises(TypeError, match="A context key is a str, not int: 1"):
+        context.update({1: 2})  # type: ignore[dict-item]
+
+
+def test_an_attribute_is_no_way_to_a_key() -> None:
+    context = Context({"rows": [1]})
+    with pytest.raises(AttributeError, match=r"no attribute 'rows': a key is read by context\['rows'\]"):
+        context.rows  # type: ignore[attr-defined]  # noqa: B018
+    assert not hasattr(context, "_private")
+    assert copy.copy(context) == pickle.loads(pickle.dumps(context)) == context
 
 
 @pytest.mark.parametrize("remove", [Context.remove, Context.delete])

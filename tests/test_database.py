@@ -58,6 +58,11 @@ def test_what_is_no_url_is_refused(url: Any) -> None:
         check_url(url)
 
 
+def test_a_number_is_taken_for_one_of_workers() -> None:
+    with pytest.raises(ValueError, match=r"workers=4$"):
+        check_url(4)  # type: ignore[arg-type]
+
+
 def test_a_bare_word_is_refused() -> None:
     with pytest.raises(ValueError, match="'sales' is no database URL"):
         check_url("sales")

@@ -39,7 +39,7 @@ class FrozenError(Exception):
 
 class FixedError(Exception):
     @property
-    def __notes__(self) -> str:
+    def __notes__(self) -> str:  # type: ignore[override]
         return "none can be added"
 
 

@@ -11,7 +11,7 @@ from typing import Any
 import cloudpickle
 import psutil
 import pytest
-from tests.support import PATIENCE, pipe
+from tests.support import PATIENCE, pipe, without_places
 
 import cloaca
 from cloaca import Context, DefaultRunner, DefaultRunnerConfig, MemoryLimitExceeded, TaskTimeout, WorkerDied
@@ -277,7 +277,7 @@ def test_fail_fast_cancels_what_runs_and_what_waits(tmp_path: Path) -> None:
         result = runner.execute(workflow(**tasks), fail_fast=True)
         assert result.status == "Failed"
         assert [task.status for task in result.tasks.values()] == ["Failed", "Cancelled", "Cancelled"]
-        assert (result.error_message or "").splitlines() == [
+        assert without_places(result.error_message).splitlines() == [
             "Task 'fail' failed: ValueError: enough",
             "2 tasks were cancelled: 'run_on', 'last'",
         ]

@@ -6,6 +6,7 @@ import random
 import signal
 import sys
 from collections.abc import Callable, Iterator
+from functools import partial
 from itertools import count
 from operator import length_hint
 from pathlib import Path
@@ -269,6 +270,59 @@ def counting(number: int) -> Iterator[int]:
 def test_what_cannot_be_called_with_an_item_is_told_at_once(on: DefaultRunner, function: Any) -> None:
     with pytest.raises(ValueError, match="map calls a function with each item"):
         on.map(function, [1])
+
+
+@pytest.mark.parametrize("function", [lambda a, b: (a, b), lambda: 1, lambda a, *, b: (a, b), pow])
+def test_a_function_of_more_than_an_item_is_told_at_once(on: DefaultRunner, function: Any) -> None:
+    with pytest.raises(ValueError, match=r"map passes one item, .* takes \(.*\)\. Take the item apart"):
+        on.map(function, [(1, 2)])
+
+
+@pytest.mark.parametrize("function", [int, abs, lambda *items: items[0], lambda item, *, more=0: item + more])
+def test_a_function_that_can_do_with_an_item_is_called(on: DefaultRunner, function: Any) -> None:
+    assert list(on.map(function, [3])) == [3]
+
+
+class Pipeline:
+    """Has its runner at hand, as many a program's objects do."""
+
+    def __init__(self, runner: DefaultRunner) -> None:
+        self.runner = runner
+
+    def double(self, item: Any) -> Any:
+        return 2 * item
+
+    def mapped(self) -> None:
+        list(self.runner.map(self.double, [1]))
+
+    def executed(self) -> None:
+        with cloaca.WorkflowBuilder("pipeline") as builder:
+            cloaca.task(id="double")(self.double)
+        self.runner.execute(builder)
+
+
+@pytest.mark.parametrize(("call", "owner"), [(Pipeline.mapped, "map"), (Pipeline.executed, "task 'double'")])
+def test_a_runner_that_would_be_sent_is_named(
+    processes: DefaultRunner, call: Callable[[Pipeline], None], owner: str
+) -> None:
+    with pytest.raises(CaptureError) as caught:
+        call(Pipeline(processes))
+    assert str(caught.value).startswith(f"The function of {owner} can't be sent to a worker: it uses ")
+    assert "double.__self__.runner (a cloaca.runner.DefaultRunner). A runner stays in the program" in str(caught.value)
+    assert caught.value.variable == "double.__self__.runner"
+
+
+def test_results_and_executions_that_would_be_sent_are_named(processes: DefaultRunner) -> None:
+    with cloaca.WorkflowBuilder("small") as builder:
+        cloaca.task(id="t")(lambda _: None)
+    results, execution = processes.map(abs, [1]), processes.start(builder)
+    for one, told in [(results, "results of map stay"), (execution, "execution stays"), (processes, "runner stays")]:
+        with pytest.raises(CaptureError, match=f"{told} in the program"):
+            processes.map(partial(max, one), [1])
+        with pytest.raises(EncodeError, match=f"{told} in the program"):
+            cloaca.Context({"one": one})
+    assert list(results) == [1]
+    execution.result()
 
 
 def test_a_function_that_cannot_be_sent_is_told_at_once(processes: DefaultRunner) -> None:

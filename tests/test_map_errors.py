@@ -64,7 +64,7 @@ class FrozenError(Exception):
 class NotedError(Exception):
     """Has notes that are none."""
 
-    __notes__ = 5
+    __notes__ = 5  # type: ignore[assignment]
 
 
 class Item(NamedTuple):

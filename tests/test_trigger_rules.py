@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 from tests.runs import CHAIN, DIAMOND, done, failed, states, tell
+from tests.support import without_places
 
 import cloaca
 from cloaca import (
@@ -448,7 +449,7 @@ def test_a_given_rule_replaces_the_default(execute: OnBoth, rule: Any) -> None:
         task(id="clean_up", dependencies=["load"], **named)(fine)
     result = execute()
     assert (result.status, statuses(result)["clean_up"]) == ("Failed", "Completed")
-    assert result.error_message == "Task 'load' failed: ValueError: no rows"
+    assert without_places(result.error_message) == "Task 'load' failed: ValueError: no rows"
 
 
 class Strict:
@@ -595,7 +596,7 @@ def test_a_value_that_can_not_be_compared_fails_the_task(execute: OnBoth) -> Non
     with WorkflowBuilder("w"):
         task(id="only", trigger_rules=context_value("score", ">", 10), retry_attempts=3)(fine)
     result = execute(score="high")
-    assert result.error_message == (
+    assert without_places(result.error_message) == (
         "Task 'only' failed: ConditionError: Task 'only' can't begin: nobody can tell whether "
         "context_value('score', 'greater_than', 10) holds. Looking at key 'score' raised TypeError: '>' not supported "
         "between instances of 'str' and 'int'. Let the tasks before it set 'score' to something that can be compared "
@@ -678,7 +679,7 @@ def test_a_task_that_aggregates_goes_on_without_the_batch_that_failed(execute: O
     assert (final["total"], final["missing"]) == (40, ["total_2"])
     assert (final["why"].status, final["why"].error) == ("Failed", "ValueError: row 7 has no amount")
     assert result.status == "Failed"
-    assert result.error_message == "Task 'batch_2' failed: ValueError: row 7 has no amount"
+    assert without_places(result.error_message) == "Task 'batch_2' failed: ValueError: row 7 has no amount"
     with pytest.raises(cloaca.WorkflowFailedError) as caught:
         result.raise_for_status()
     assert isinstance(caught.value.__cause__, ValueError)

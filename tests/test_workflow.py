@@ -631,3 +631,40 @@ def test_a_workflow_context_completes_names() -> None:
 def test_a_malformed_namespace(text: str) -> None:
     with pytest.raises(ValueError, match="tenant::package::workflow::task"):
         TaskNamespace.from_string(text)
+
+
+# ---- where faulty tasks stand --------------------------------------------------------------------------------------
+
+
+def build(**dependencies: list[str]) -> None:
+    with WorkflowBuilder("faulty"):
+        for name, listed in dependencies.items():
+            task(id=name.removesuffix("_"), dependencies=listed)(lambda context: None)
+
+
+@pytest.mark.parametrize(
+    ("dependencies", "told"),
+    [
+        ({"a": ["lod"]}, "is no task of this workflow. (a at {})"),
+        ({"a": [], "a_": []}, "give each its own. (a at {})"),
+        ({"a": ["b"], "b": ["a"]}, "a -> b -> a (a at {0}; b at {0})"),
+        ({"a": ["a"]}, "Task 'a' depends on itself. (a at {})"),
+        (
+            {"b": [], "a": ["b[0]"]},
+            "depend on 'b', which has ended when all of its instances have. (a at {0}; b at {0})",
+        ),
+    ],
+)
+def test_an_error_of_ids_and_dependencies_tells_where_the_tasks_stand(
+    dependencies: dict[str, list[str]], told: str
+) -> None:
+    with pytest.raises(WorkflowError) as caught:
+        build(**dependencies)
+    assert told.format(f"tests/test_workflow.py:{build.__code__.co_firstlineno + 3}") in str(caught.value)
+    assert not caught.value.findings[0].endswith(")")
+
+
+def test_a_lambda_has_no_name_of_its_own() -> None:
+    told = r"The lambda at .*test_workflow.py:\d+ has no name .*: write task\(id"
+    with pytest.raises(ValueError, match=told), WorkflowBuilder("nameless"):
+        task(lambda context: None)

@@ -21,7 +21,7 @@ def contexts(context: cloaca.Context) -> None:
     context.set("a", 1)
     context.insert("a", 1)
     context.update("a", 1)
-    context.update({"a": 1})  # type: ignore[call-arg, arg-type]
+    context.update({"a": 1})
     assert_type(context.remove("a"), Any)
     assert_type(context.delete("a"), Any)
     assert_type(context["a"], Any)

@@ -10,6 +10,7 @@ from difflib import get_close_matches
 from math import isfinite
 from typing import Any, TypeVar
 
+from cloaca.errors import a
 from cloaca.wire.frames import is_encodable
 from cloaca.wire.hints import signature
 
@@ -68,7 +69,7 @@ def choice(what: str, value: object, choices: Mapping[str, _T]) -> _T:
 def instance(what: str, value: Any, kind: type[_T], example: str) -> _T:
     """An instance of `kind`; `example` shows how to make one."""
     if not isinstance(value, kind):
-        raise ValueError(f"{what} is a {kind.__name__}, as in {example}, not {value!r}.")
+        raise ValueError(f"{what} is {a(kind.__name__)}, as in {example}, not {value!r}.")
     return value
 
 
@@ -114,6 +115,16 @@ def of_items(value: Any) -> Any:
             f"map calls a function with each item; {value!r} is a generator, of which a call runs nothing: return from "
             "it instead of yielding."
         )
+    try:
+        parameters = signature(value)
+        parameters.bind(object())
+    except ValueError:  # some builtins don't tell
+        return value
+    except TypeError as error:
+        raise ValueError(
+            f"map passes one item, as the only argument, and {value!r} takes {parameters}. Take the item apart in the "
+            "function: map(lambda pair: f(*pair), zip(a, b)); what stays the same goes into a functools.partial."
+        ) from error
     return value
 
 

@@ -7,6 +7,7 @@ caller would reach for first (`ValueError` for a wrong argument, and so on).
 
 from collections.abc import Sequence
 from contextlib import suppress
+from itertools import zip_longest
 from typing import Any
 
 INPUT = "the input"
@@ -53,6 +54,17 @@ def summary_of(error: BaseException) -> str:
     return summary(type(error).__name__, str(error))
 
 
+def a(kind: str) -> str:
+    """A type's name with its article.
+
+    >>> a("int"), a("str"), a("_io.TextIOWrapper"), a("UUID"), a("UnboundError"), a("Unit")
+    ('an int', 'a str', 'an _io.TextIOWrapper', 'a UUID', 'an UnboundError', 'a Unit')
+    """
+    sound = kind.lstrip("_").lower()
+    is_vowel = sound[:1] in set("aeio") or (sound.startswith("un") and not sound.startswith("uni"))
+    return f"{'an' if is_vowel else 'a'} {kind}"
+
+
 def attach(error: BaseException, name: str, value: object) -> None:
     """Set an attribute of an exception that isn't ours, past a `__setattr__` of its own, as frozen dataclasses have.
 
@@ -81,14 +93,16 @@ class CloacaError(Exception):
 class WorkflowError(CloacaError, ValueError):
     """A workflow can't be built. `findings` holds every fault that was found, one sentence each.
 
+    The message also tells where the tasks stand of which they speak.
+
     Raised when a `WorkflowBuilder` block ends, or by `build()`; with `check="error"` also where an execution starts
     whose input doesn't do; never while a workflow runs.
     """
 
-    def __init__(self, workflow: str, findings: tuple[str, ...]) -> None:
+    def __init__(self, workflow: str, findings: tuple[str, ...], places: tuple[str, ...] = ()) -> None:
         lead = f"Workflow {workflow!r} can't be built: "
-        body = findings[0] if len(findings) == 1 else "".join(f"\n  - {finding}" for finding in findings)
-        super().__init__(lead + body)
+        told = [f"{finding} ({place})" if place else finding for finding, place in zip_longest(findings, places)]
+        super().__init__(lead + (told[0] if len(told) == 1 else "".join(f"\n  - {line}" for line in told)))
         self.workflow = workflow
         self.findings: tuple[str, ...] = findings
 
@@ -113,7 +127,8 @@ class CaptureError(CloacaError, TypeError):
     """A task's function, or a merge rule, can't be sent to a worker. Raised by `execute`, before any task runs.
 
     `task` is the task's id, `key` that of the merge rule, or `initializer` the name of the runner's initializer (the
-    others are `None`); `variable` is the captured name (or path) at fault, `type_name` its type.
+    others are `None`; all of them, where it is the function of `map`); `variable` is the captured name (or path) at
+    fault, `type_name` its type. A `reason` that is a sentence also says what to do.
     """
 
     def __init__(
@@ -126,16 +141,18 @@ class CaptureError(CloacaError, TypeError):
         key: str | None = None,
         initializer: str | None = None,
     ) -> None:
-        owner = f"The function of task {task!r}" if key is None else f"The merge rule of key {key!r}"
+        owner, way = "The function of map", ", or pass what it is made from in the items"
+        if task is not None or key is not None:
+            owner = f"The function of task {task!r}" if key is None else f"The merge rule of key {key!r}"
+            way = ", or pass what it is made from through the context"
         if initializer is not None:
-            owner = f"The runner's initializer {initializer!r}"
-        advice = "Create it inside the function" + (
-            ", or pass what it is made from through the context." if initializer is None else "."
+            owner, way = f"The runner's initializer {initializer!r}", ""
+        why = (
+            f". {reason}"
+            if reason.endswith(".")
+            else f", which can't be pickled ({reason}). Create it inside the function{way}."
         )
-        super().__init__(
-            f"{owner} can't be sent to a worker: it uses {variable} (a {type_name}), which can't "
-            f"be pickled ({reason}). {advice}"
-        )
+        super().__init__(f"{owner} can't be sent to a worker: it uses {variable} ({a(type_name)}){why}")
         self.task = task
         self.key = key
         self.initializer = initializer

@@ -11,7 +11,7 @@ from functools import partial
 from itertools import count
 from threading import BoundedSemaphore, Lock
 from types import TracebackType
-from typing import Any, NamedTuple, Self, TypeVar, overload
+from typing import Any, NamedTuple, NoReturn, Self, TypeVar, overload
 
 from msgspec.structs import replace
 
@@ -25,7 +25,7 @@ from cloaca.engine.events import Deliver
 from cloaca.engine.run import Run
 from cloaca.engine.seats import Seats
 from cloaca.engine.work import GRACE_SECONDS, Limits, Merging
-from cloaca.errors import NestedExecutionError, RunnerClosedError, StorageFullError
+from cloaca.errors import NestedExecutionError, RunnerClosedError, StorageFullError, a
 from cloaca.execution import cores, serial, worker
 from cloaca.execution.batch import Awaited, Batch
 from cloaca.execution.expansion import Expansion
@@ -67,7 +67,7 @@ from cloaca.tasks.handle import with_handle
 from cloaca.tasks.place import place_of, working_directory
 from cloaca.tasks.watched import context_kind
 from cloaca.wire.blobs import LARGE, references_in, size_of
-from cloaca.wire.functions import capture, next_number
+from cloaca.wire.functions import OfMap, capture, next_number
 from cloaca.wire.messages import ITEMS, Publish, Surroundings, Version
 from cloaca.wire.shortage import patiently
 from cloaca.workflows.copies import homes, passing
@@ -361,7 +361,7 @@ class DefaultRunner:
         batch = Batch(Awaited(called) if argument.is_awaited(called) else called, chosen_seed(seed), sizes.longest)
         if self._settings.executor == "serial":
             return results_here(serial.each(batch, items, self._workroom))
-        captured = capture("map", batch)
+        captured = capture(OfMap("map"), batch, called)
         sent = Publish(captured.number, captured.blob, (ITEMS,))
         loop = self._running_loop()
         surroundings = self._surroundings(loop)
@@ -402,6 +402,12 @@ class DefaultRunner:
                 finish(self._under_way)
         finally:
             self.shutdown()
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError(
+            "A runner stays in the program, as a task can't run a workflow of its own. Take it out of what is sent: "
+            "where a task is a method, keep the runner elsewhere than in its object, or leave it out in __getstate__."
+        )
 
     def __repr__(self) -> str:
         state = "closed" if self._closed else "open"
@@ -588,5 +594,5 @@ def _checked_context(given: Context | dict[str, Any] | None) -> Context:
     if isinstance(given, Context):
         return given
     if given is not None and not isinstance(given, dict):
-        raise TypeError(f"execute takes a dict or a cloaca.Context of first values, not a {type(given).__name__}.")
+        raise TypeError(f"execute takes a dict or a cloaca.Context of first values, not {a(type(given).__name__)}.")
     return Context(given)

@@ -14,10 +14,11 @@ from cloaca import argument
 from cloaca.authoring import precedence, registry
 from cloaca.authoring.namespace import WorkflowContext
 from cloaca.authoring.origin import Origin
+from cloaca.authoring.places import places_of
 from cloaca.dataflow.check import told
 from cloaca.engine.pairing import findings
 from cloaca.engine.plan import Plan, plan
-from cloaca.errors import INPUT, WorkflowError
+from cloaca.errors import INPUT, WorkflowError, a
 from cloaca.merge.given import checked_on_conflict, checked_rules
 from cloaca.merge.named import by_structure
 from cloaca.merge.rules import OnConflict, Rule
@@ -290,15 +291,18 @@ class WorkflowBuilder:
         try:
             compiled = plan(self.name, [(task.id, task.dependencies) for task in tasks])
         except WorkflowError as error:
-            raise WorkflowError(self.name, unclear + error.findings) from None
+            raise self._error(unclear + error.findings, tasks) from None
         unclear = unclear or tuple(precedence.unordered(conditions, compiled))
         if any(task.for_each for task in tasks):
             keys = [tasks[place].for_each for place in compiled.defined]
             ruled = {task.id for task, _ in self._defined if task.has_rule and not task.prefix}
             unclear += tuple(findings(compiled, keys, ruled))
         if unclear:
-            raise WorkflowError(self.name, unclear)
+            raise self._error(unclear, tasks)
         return compiled
+
+    def _error(self, findings: tuple[str, ...], tasks: Sequence[Task]) -> WorkflowError:
+        return WorkflowError(self.name, findings, places_of(findings, tasks))
 
     def _with_rule(self, task: Task, mapped: Mapping[str, str]) -> Task:
         """The task with its condition, in which ids stand for functions, and with the rule by which it starts.
@@ -378,8 +382,8 @@ def workflow_of(given: Workflow | WorkflowBuilder | str) -> Workflow:
     if isinstance(given, str):
         return registry.find(given)
     raise TypeError(
-        "execute takes a workflow, its builder or its name, as in runner.execute(builder), not a "
-        f"{type(given).__name__}."
+        "execute takes a workflow, its builder or its name, as in runner.execute(builder), not "
+        f"{a(type(given).__name__)}."
     )
 
 

@@ -17,6 +17,7 @@ from cloaca.authoring.options import (
     seconds,
     task_id,
 )
+from cloaca.tasks.place import place_of, working_directory
 from cloaca.tasks.signature import form_of
 from cloaca.triggers.rules import checked_rule
 from cloaca.workflows.workflow import Task
@@ -119,9 +120,14 @@ def _open_builder() -> WorkflowBuilder:
     return builder
 
 
+def _shown(function: TaskFunction) -> str:
+    place = place_of(function, working_directory())
+    return f"The lambda at {place}" if place else repr(function)
+
+
 def _known_as(function: TaskFunction, name: str | None) -> str:
     """The id of the task that the function is."""
     known_as: str | None = name or getattr(function, "__name__", None)
-    if known_as is None:
-        raise ValueError(f"{function!r} has no name that could be the task's id: write task(id=...).")
+    if known_as is None or known_as == "<lambda>":
+        raise ValueError(f"{_shown(function)} has no name that could be the task's id: write task(id=...).")
     return known_as

@@ -506,7 +506,8 @@ class _Reader:
             return ANY
         parameters = _PARAMETERS.get(method, ())
         arguments = {**dict(zip(parameters, given, strict=False)), **named}
-        if "key" not in arguments or len(given) > len(parameters) or not arguments.keys() <= {*parameters}:
+        is_known = "key" in arguments and ("value" in arguments or "value" not in parameters)
+        if not is_known or len(given) > len(parameters) or not arguments.keys() <= {*parameters}:
             self._let_go(CONTEXT, *given, *named.values())
             return ANY
         key = arguments["key"]

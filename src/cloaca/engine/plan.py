@@ -144,6 +144,8 @@ def _faulty_names(tasks: Sequence[tuple[str, Sequence[str]]], places: Mapping[st
 def _missing(task: str, name: str, places: Mapping[str, int]) -> str:
     matches = nearest(name, places)
     advice = f": did you mean {' or '.join(map(repr, matches))}?" if matches else "."
+    if name.endswith("]") and (mapped := name.partition("[")[0]) in places:
+        advice = f": depend on {mapped!r}, which has ended when all of its instances have."
     return f"Task {task!r} depends on {name!r}, which is no task of this workflow{advice}"
 
 

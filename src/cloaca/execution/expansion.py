@@ -11,6 +11,7 @@ from collections.abc import Set as AbstractSet
 from types import FunctionType, ModuleType
 from typing import Any
 
+from cloaca.errors import a
 from cloaca.tasks.context import Context, set_items
 from cloaca.wire.canonical import LEAVES
 from cloaca.wire.codec import encode, encode_each
@@ -57,15 +58,15 @@ class Expansion:
         """The collection, where it is one whose items can be told apart and counted."""
         kind = type(collection).__name__
         if isinstance(collection, _TEXTS):
-            raise TypeError(f"{self._lead}, which is a {kind}: set a list, as in [value] or value.split().")
+            raise TypeError(f"{self._lead}, which is {a(kind)}: set a list, as in [value] or value.split().")
         rows = _rows_of(type(collection))
         if rows is not None and hasattr(collection, "columns"):
-            raise TypeError(f"{self._lead}, which is a {kind}, of which the items are columns: set a list, {rows}.")
+            raise TypeError(f"{self._lead}, which is {a(kind)}, of which the items are columns: set a list, {rows}.")
         if rows is not None:
-            raise TypeError(f"{self._lead}, which is a {kind}: set a list, as in list(...), or of a frame {rows}.")
+            raise TypeError(f"{self._lead}, which is {a(kind)}: set a list, as in list(...), or of a frame {rows}.")
         if not isinstance(collection, Iterable) or not _is_sized(collection):
             how = f"set list(...) of the {kind}" if isinstance(collection, Iterable) else "set a list or a dict"
-            raise TypeError(f"{self._lead}, which is a {kind}, of which nobody knows how many items it has: {how}.")
+            raise TypeError(f"{self._lead}, which is {a(kind)}, of which nobody knows how many items it has: {how}.")
         return collection
 
     @property

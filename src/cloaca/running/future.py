@@ -7,7 +7,7 @@ from collections.abc import Callable
 from contextvars import copy_context
 from functools import partial
 from queue import Empty, SimpleQueue
-from typing import NamedTuple
+from typing import NamedTuple, NoReturn
 
 from cloaca.dataflow.finding import Finding
 from cloaca.engine.events import Tell
@@ -18,7 +18,7 @@ from cloaca.running import interrupts
 from cloaca.running.callbacks import Callbacks
 from cloaca.running.coordinator import Job
 from cloaca.running.loop import Inline, Loop
-from cloaca.running.result import WorkflowResult, failure_of
+from cloaca.running.result import WorkflowResult
 from cloaca.warning import warn
 from cloaca.workflows.workflow import Workflow
 
@@ -78,6 +78,9 @@ class Execution:
         self._result: WorkflowResult | None = None
         self._started = time.time()
         self._clock = self._started - time.monotonic()
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError("An execution stays in the program: take its result(), or what you need of that, out there.")
 
     @property
     def status(self) -> str:
@@ -232,7 +235,7 @@ class Execution:
         """Have it logged that the run failed, or that it ended with an error that nobody waits for."""
         telling = self._telling
         if self._result is not None and self._result.status == "Failed" and telling.logs_failure:
-            self._log(failure_of(self._result))
+            self._log(self._result.error_message or "")
         elif self._error is not None and telling.logs_error and not self._bells:
             self._log(f"{summary_of(self._error)} Nobody waits for its result.")
 

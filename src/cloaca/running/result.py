@@ -194,7 +194,7 @@ class WorkflowResult:
         tasks: a mapping of task id to `TaskResult`, in the order of the workflow.
         final_context: the merge of everything that completed tasks wrote, on top of the input; of a workflow with
             `outputs`, these keys alone.
-        error_message: what went wrong, root causes first; `None` on success.
+        error_message: what went wrong and where, root causes first; `None` on success.
     """
 
     def __init__(
@@ -222,8 +222,7 @@ class WorkflowResult:
         self.tasks: Mapping[str, TaskResult] = _Tasks(run.ledger, outcomes, clock, findings)
         self.status: Status = _status(run, outcomes)
         self._roots = root_causes(run.plan, outcomes)
-        self.error_message = _message(self.status, run, outcomes, self._roots, findings)
-        self._failure = _message(self.status, run, outcomes, self._roots, findings, self._absences.at)
+        self.error_message = _message(self.status, run, outcomes, self._roots, findings, self._absences.at)
         self._outputs = workflow.outputs
         final = run.history.final()
         if self._outputs is not None:
@@ -268,11 +267,6 @@ class WorkflowResult:
 
     def __repr__(self) -> str:
         return f"WorkflowResult({self.workflow!r}, {self.status!r}, {len(self.tasks)} tasks, {self.duration:.3f} s)"
-
-
-def failure_of(result: WorkflowResult) -> str:
-    """What went wrong, as `error_message` says it, with the line that raised for each task that failed."""
-    return result._failure or ""
 
 
 def _held(final: Mapping[str, tuple[Version, ...]], leases: Leases, others: object) -> object:
@@ -326,7 +320,7 @@ def _message(
     outcomes: Sequence[Outcome],
     roots: Sequence[str],
     findings: Sequence[Finding],
-    at: Callable[[int], str] = lambda _: "",
+    at: Callable[[int], str],
 ) -> str | None:
     if status == "Completed":
         return None

@@ -12,7 +12,7 @@ from collections import deque
 from collections.abc import Callable, Generator, Iterator
 from inspect import GEN_RUNNING, getgeneratorstate
 from threading import RLock
-from typing import Any, Self
+from typing import Any, NoReturn, Self
 
 from cloaca.errors import RunnerClosedError
 from cloaca.warning import users_line
@@ -32,6 +32,9 @@ class Results(Iterator[Any]):
         self._line = users_line()
         self._is_asked = False
         _handles.add(self)
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError("The results of map stay in the program, where they are asked for: send a list(...) of them.")
 
     def __iter__(self) -> Self:
         return self

@@ -37,7 +37,7 @@ class Lease:
     def __del__(  # at the interpreter's end, the names of this module may be gone
         self,
         getpid: Callable[[], int] = os.getpid,
-        unlink: Callable[[Path], None] = os.unlink,
+        unlink: Callable[[str], None] = os.unlink,
         suppressed: type[suppress] = suppress,
     ) -> None:
         if self._owner == getpid():  # a forked child has copies of all leases, and owns nothing

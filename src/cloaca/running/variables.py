@@ -25,7 +25,7 @@ from itertools import pairwise
 from types import FunctionType, SimpleNamespace
 from typing import Any
 
-from cloaca.errors import EncodeError
+from cloaca.errors import EncodeError, a
 from cloaca.running.reach import Place, Reach, is_mock, is_of_the_program, is_of_the_script
 from cloaca.warning import warn
 from cloaca.wire.codec import encode
@@ -106,7 +106,7 @@ class Variables:
         self._warned.add(place)
         user = next(words for words, function in self._functions if place in Reach([function]).found)
         warn(
-            f"{user} uses {'.'.join(place)}, which the program has set to a {type(value).__name__}. That isn't sent: "
+            f"{user} uses {'.'.join(place)}, which the program has set to {a(type(value).__name__)}. That isn't sent: "
             f"in workers it is what importing {place[0]!r} gives. Set it in the runner's initializer, pass what is "
             'needed through the context, or use executor="serial", as in tests.'
         )

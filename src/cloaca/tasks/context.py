@@ -10,9 +10,9 @@ from collections.abc import Callable, Collection, ItemsView, Iterable, Iterator,
 from contextlib import suppress
 from functools import partial
 from itertools import islice
-from typing import Any, Literal, Self
+from typing import TYPE_CHECKING, Any, Literal, NoReturn, Self
 
-from cloaca.errors import INPUT, DecodeError, MergeConflict, StorageFullError
+from cloaca.errors import INPUT, DecodeError, MergeConflict, StorageFullError, a
 from cloaca.merge.conflict import Conflict, rivals_of, shown
 from cloaca.merge.encoded import are_equal
 from cloaca.merge.rules import Rules
@@ -73,7 +73,6 @@ class Context:
         "_why",
         "_writer",
     )
-    _item_key: bytes | None  # where the attempt is for an item
     _prefix: str  # where the task belongs to a copy
     _why: Callable[[str], str]  # where it is that of a result: why a key is absent
     __hash__ = None  # type: ignore[assignment]  # mutable, and equal by value
@@ -107,6 +106,7 @@ class Context:
         self._leases = leases
         self._origin = origin
         self._traffic = Traffic()
+        self._item_key: bytes | None = None  # where the attempt is for an item
         self._changes: dict[str, bytes | None] = {}
         self._settled: dict[str, Settled | Conflict] = {}
 
@@ -159,7 +159,7 @@ class Context:
         versions = self._known.get(key)
         if versions is None:
             versions = self._sought(key)
-        seen = versions[0].payload if len(versions) == 1 and not hasattr(self, "_item_key") else None
+        seen = versions[0].payload if len(versions) == 1 and self._item_key is None else None
         if seen is not None and is_reference(seen) and is_content(blob_of(seen), parts):
             return seen
         try:
@@ -173,11 +173,21 @@ class Context:
             raise ValueError(f"Key already exists: {key}")
         self.set(key, value)
 
-    def update(self, key: str, value: Any) -> None:
-        """Set a key that must be present; `KeyError` where it is absent."""
-        if key not in self:
-            raise self._missing(key)
-        self.set(key, value)
+    def update(self, key: "str | Mapping[str, Any] | Context", value: Any = _MISSING) -> None:
+        """Set a key that must be present; `KeyError` where it is absent. Given a mapping, set all of its keys."""
+        if value is _MISSING:
+            self._update_from(key)
+            return
+        name: Any = key
+        if name not in self:
+            raise self._missing(name)
+        self.set(name, value)
+
+    def _update_from(self, mapping: object) -> None:
+        if not isinstance(mapping, Mapping | Context):
+            raise TypeError(f"update takes a key and its value, or a mapping, not {a(type(mapping).__name__)} alone.")
+        for key, value in mapping.items():
+            self.set(key, value)
 
     def remove(self, key: str) -> Any:
         """Remove `key`; returns its value, or `None` where there is none to return.
@@ -256,6 +266,15 @@ class Context:
             raise ValueError(f"A context is a JSON object, not a JSON {type(data).__name__}")
         return cls(data)
 
+    if not TYPE_CHECKING:  # to type checkers, it has the attributes that it has
+
+        def __getattr__(self, name: str) -> NoReturn:
+            """What is no attribute may be meant for a key."""
+            meant = (
+                "" if name.startswith("_") else f": a key is read by context[{name!r}], set by context[{name!r}] = ..."
+            )
+            raise AttributeError(f"A context has no attribute {name!r}{meant}", name=name)
+
     def copy(self) -> "Context":
         """A context of its own with the same values; changing one doesn't change the other."""
         return twin_of(self, Context.__new__(Context))
@@ -299,7 +318,7 @@ class Context:
     @property
     def item_key(self) -> Any:
         """In a mapped task whose items come from a dict: the key of the item in hand. Anywhere else it is `None`."""
-        key = getattr(self, "_item_key", None)
+        key = self._item_key
         return None if key is None else decode(key)
 
     # ---- what branches and tasks left ------------------------------------------------------------------------------
@@ -525,8 +544,7 @@ def twin_of(context: Context, twin: Context) -> Context:
         twin._prefix = context._prefix
     twin._changes = dict(context._changes)
     twin._settled = context._settled  # what is merged for one of the two is merged for both
-    if hasattr(context, "_item_key"):
-        twin._item_key = context._item_key
+    twin._item_key = context._item_key
     return twin
 
 
@@ -664,7 +682,7 @@ def adopt(context: Context, other: Context) -> None:
             context._changes[key] = change
         return
     for key, payload in other._agreed().items():
-        is_picky = hasattr(context, "_item_key") or isinstance(context._changes, Declared)
+        is_picky = context._item_key is not None or isinstance(context._changes, Declared)
         if is_picky and payload == context._held(key):
             continue  # a copy of the context: what it has from there is nothing that was set
         context._changes[key] = _kept(context, key, payload, is_structure=True)

@@ -13,6 +13,7 @@ from functools import partial
 from types import FunctionType
 from typing import Any, Final
 
+from cloaca.errors import a
 from cloaca.tasks.place import innermost
 from cloaca.wire import hints
 
@@ -112,7 +113,7 @@ def _refuse_kind(task: str, function: Callable[..., object], what: str) -> None:
             f"be called: task(id={task!r})({name}(...))."
         )
     if not callable(function):
-        raise ValueError(f"Task {task!r}: {what}, and this is a {type(function).__name__}.")
+        raise ValueError(f"Task {task!r}: {what}, and this is {a(type(function).__name__)}.")
     call = function if inspect.isroutine(function) else type(function).__call__
     if any(inspect.isgeneratorfunction(one) or inspect.isasyncgenfunction(one) for one in (function, call)):
         raise ValueError(f"Task {task!r}: {what}, and this is a generator: return from it instead of yielding.")

@@ -58,22 +58,28 @@ class InitializerOf(str):
     __slots__ = ()
 
 
+class OfMap(str):
+    """Says `map`, in place of a task's id."""
+
+    __slots__ = ()
+
+
 def next_number() -> int:
     """A number under which nothing was published so far."""
     return next(_numbers)
 
 
-def capture(task_id: str, function: Callable[..., Any]) -> Captured:
+def capture(task_id: str, function: Callable[..., Any], given: Callable[..., Any] | None = None) -> Captured:
     """A task's function, a merge rule (of a key that `RuleOf` names), or an `InitializerOf` a runner, as it stands now.
 
-    Warns if a variable that it takes along is over 1 MB.
+    Warns if a variable that it takes along is over 1 MB. `given` is the user's own function, where this is made of it.
 
     Raises:
         CaptureError: it can't be pickled; `variable` names what is at fault.
     """
-    blob = _blob(task_id, function)
+    blob = _blob(task_id, function, given)
     if len(blob) > LARGE:
-        _warn_of_size(task_id, function)
+        _warn_of_size(task_id, given or function)
     return Captured(next(_numbers), blob, reads(function))
 
 
@@ -191,18 +197,20 @@ class _FunctionPickler(Pickler):
     is_for_code = True
 
 
-def _blob(task_id: str, function: object) -> bytes:
+def _blob(task_id: str, function: object, given: object = None) -> bytes:
     try:
         return with_room(_pickled, function)
     except Exception as error:
-        name = _name_of(function)
-        found = culprit.find(function, name, error)
+        given = given or function
+        name = _name_of(given)
+        found = culprit.find(given, name, error)
         variable = found.path.removeprefix(f"{name} uses ")
         if isinstance(task_id, RuleOf):
             raise CaptureError(None, variable, found.type_name, found.reason, key=str(task_id)) from error
         if isinstance(task_id, InitializerOf):
             raise CaptureError(None, variable, found.type_name, found.reason, initializer=str(task_id)) from error
-        raise CaptureError(task_id, variable, found.type_name, found.reason) from error
+        task = None if isinstance(task_id, OfMap) else task_id
+        raise CaptureError(task, variable, found.type_name, found.reason) from error
 
 
 def _pickled(function: object) -> bytes:
