@@ -65,5 +65,5 @@ class Executor(Protocol):
         ...
 
     def close(self) -> None:
-        """End everything, and leave nothing behind. Idempotent."""
+        """End everything, and leave nothing behind. Idempotent. `wait` then returns at once what is left to be told."""
         ...

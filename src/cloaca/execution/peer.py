@@ -6,7 +6,8 @@ from collections import deque
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, suppress
 from socket import SHUT_WR, socketpair
-from subprocess import Popen
+from subprocess import Popen, TimeoutExpired
+from threading import Thread
 from time import monotonic
 
 from cloaca.execution.ending import ending_of
@@ -15,6 +16,9 @@ from cloaca.execution.mark import NONE, Mark, create
 from cloaca.execution.permits import Permits
 from cloaca.wire.frames import FrameReader, decode_up, frame
 from cloaca.wire.messages import Assignment, Down, Surroundings, Up
+
+STILL_SECONDS = 0.2
+"""How long a process that is told to stand still may take for it, before it counts as one that can't."""
 
 
 class Peer:
@@ -27,7 +31,9 @@ class Peer:
     `is_ready`: it has said so; `recalls`: how often something was recalled from it, of which it knows of `heard`;
     `reported`: the attempt that it has reported last. `has_hung_up`: its socket came to an end before it did;
     `nonsense`: what came there makes no sense; `is_doomed`: it is ending, and is to be given nothing more;
-    `is_stopped`: it was told to; `kill_at`: when it is to be killed if it hasn't ended by then. `memory` is the last
+    `is_stopped`: it was told to; `kill_at`: when it is to be killed if it hasn't ended by then, or given up if
+    `is_killed`; `is_given_up`: that was done. `judged_at`: it was told to stand still, and this is when it is judged at the latest; `stalls`: how
+    often in a row it was found standing still of its own. `memory` is the last
     reading of what it has for itself, in bytes; `is_swollen`: that was so much that it is looked at again before it is
     given more; `limit`: it was stopped as it had more than that. `baseline` is what the runner's initializer has left
     it with; `is_unfit`: that raised, here or in another worker. `is_outdated`: the program has loaded modules anew
@@ -48,6 +54,10 @@ class Peer:
         self.is_doomed = False
         self.is_stopped = False
         self.kill_at: float | None = None
+        self.is_killed = False
+        self.is_given_up = False
+        self.judged_at: float | None = None
+        self.stalls = 0
         self.memory: int | None = None
         self.baseline = 0
         self.is_unfit = False
@@ -138,19 +148,51 @@ class Peer:
         with suppress(ProcessLookupError, PermissionError):  # macOS says the second where only a zombie is left
             os.killpg(self.pid, number)
 
-    def freeze(self) -> None:
-        """Make the process stand still; returns when it does, or has ended."""
-        with suppress(ProcessLookupError):
-            os.kill(self.pid, signal.SIGSTOP)
-            self._ending.or_stop()
+    def halt(self) -> None:
+        """Tell the process to stand still. By then, or soon, `stands_still`."""
+        if self.judged_at is None:
+            self.judged_at = monotonic() + STILL_SECONDS
+            with suppress(ProcessLookupError):
+                os.kill(self.pid, signal.SIGSTOP)
 
-    def reap(self) -> int | None:
-        """Wait for the process, which is at its end; returns its exit code, or minus the signal that ended it.
+    @property
+    def stands_still(self) -> bool:
+        """Whether a process that was halted does nothing more of its own before it is let go on.
+
+        One that hasn't stopped in all that time can't: it is inside the kernel, or a debugger holds it.
+        """
+        return self.judged_at is not None and (self._ending.has_stopped() or self.judged_at <= monotonic())
+
+    def go_on(self) -> None:
+        """Let the process go on that was halted."""
+        self.judged_at = None
+        self.signal_group(signal.SIGCONT)
+
+    @property
+    def state(self) -> str:
+        """What the process does, by the kernel's letter for it."""
+        return self._ending.state
+
+    @property
+    def exit_code(self) -> int | None:
+        """The process's exit code, or minus the signal that ended it, once it was reaped.
 
         `None`: the program ignores SIGCHLD, or waits for all its children, and so nobody can tell.
         """
-        code = self._process.wait()
-        return None if self._process.is_untold else code
+        return None if self._process.is_untold else self._process.returncode
+
+    def reap(self) -> bool:
+        """Whether nothing is left of the process any more, if it has ended."""
+        try:
+            self._process.wait(0)
+        except TimeoutExpired:
+            return False
+        return True
+
+    def give_up(self) -> None:
+        """Wait no more for the process; if it ends after all, nothing is left of it."""
+        self.is_given_up = True
+        _reap_later(self._process)
 
     def has_ended(self, timeout: float) -> bool:
         """Wait for the process, for at most `timeout` seconds."""
@@ -168,4 +210,10 @@ class Peer:
 def _discard(process: Popen[bytes]) -> None:
     """End a process that has just been started."""
     process.kill()
-    process.wait()
+    _reap_later(process)
+
+
+def _reap_later(process: Popen[bytes]) -> None:
+    """See to it that nothing is left of a process when it ends, without waiting for that."""
+    with suppress(RuntimeError):  # no thread can be started: it stays a zombie until the program ends
+        Thread(target=process.wait, daemon=True, name="cloaca exit watch").start()

@@ -24,7 +24,7 @@ import signal
 import weakref
 from bisect import insort
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from math import ceil
 from operator import attrgetter
@@ -41,6 +41,7 @@ from cloaca.execution.memory import MemoryWatch
 from cloaca.execution.peer import Peer
 from cloaca.execution.reports import Report, checked
 from cloaca.execution.spin import Lookout
+from cloaca.execution.stalls import TOLERATED, StallWatch, given_up, has_begun, interrupted, unstarted
 from cloaca.execution.surroundings import here
 from cloaca.execution.waker import Waker
 from cloaca.execution.workforce import Workforce, signal_name
@@ -74,6 +75,9 @@ from cloaca.wire.records import encode_notice
 TOLERATED_IDLE_DEATHS = 3
 START_SECONDS = 0.005
 """How long to wait at most where a worker is to begin a task, to see that it has."""
+
+STILL_SECONDS = 0.001
+"""How long to wait at most where a worker was told to stand still, to see whether it does."""
 
 RECALL_SECONDS = 0.002
 """How long a task may run, while others wait behind it and a worker has nothing to do."""
@@ -125,6 +129,7 @@ class Pool:
         self._batching = Batching()
         self._lookout = Lookout()
         self._memory = MemoryWatch(size, memory_limit)
+        self._stalls = StallWatch()
         self._waker = Waker()
         self._selector = DefaultSelector()
         self._workforce = Workforce(size, self._selector)
@@ -195,6 +200,8 @@ class Pool:
 
     def wait(self, timeout: float | None) -> Sequence[Event]:
         """Feed the workers, and collect what they report; may return early, with nothing."""
+        if self._closed:
+            return self._taken()
         if self._fault is not None:
             fault, self._fault = self._fault, None
             raise fault
@@ -211,14 +218,22 @@ class Pool:
                 ended.append(peer)
             else:
                 self._serve(peer, mask)
-        for peer in ended:
+        for peer in [*filter(self._workforce.has_gone, ended), *self._workforce.kill_overdue()]:
             self._bury(peer)
-        self._workforce.kill_overdue()
-        if self._memory.due <= monotonic():
-            self._read_memory()
+        self._look_after_workers()
         self._recall()
         self._feed()
         self._tell_starts()
+        return self._taken()
+
+    def _look_after_workers(self) -> None:
+        if self._memory.due <= monotonic():
+            self._read_memory()
+        if self._stalls.due <= monotonic():
+            self._look_for_stalls()
+        self._judge()
+
+    def _taken(self) -> list[Event]:
         events, self._events = self._events, []
         return events
 
@@ -227,12 +242,12 @@ class Pool:
         self._waker.ring()
 
     def close(self) -> None:
-        """Let idle workers leave, stop the others, and wait until all are gone."""
+        """Let idle workers leave, stop the others, and wait until all are gone, a few seconds at most."""
         if self._closed:
             return
         self._closed = True
         _pools.discard(self)
-        self._workforce.close()
+        self._events += [Logged(NONE, given_up(peer)) for peer in self._workforce.close()]
         self._waker.close()
         self._selector.close()
 
@@ -246,16 +261,19 @@ class Pool:
     # ---- waiting ---------------------------------------------------------------------------------------------------
 
     def _time_left(self, timeout: float | None) -> float | None:
-        """How long to wait at most: until a worker is to be killed, memory to be read, or a look at queues is due."""
+        """How long to wait at most: until a worker is to be killed, memory to be read, or a look at workers is due."""
         moments = [
             self._workforce.due,
             self._memory.due if self._busy() else None,
+            self._stalls.due if not all(map(has_begun, self._peers)) else None,
             self._workforce.again_at if self._pending and not self._holds_back() else None,
         ]
-        due = min([moment for moment in moments if moment is not None], default=None)
-        if due is None:
+        dues = [moment for moment in moments if moment is not None]
+        if not dues:
             return timeout
-        left = max(0.0, due - monotonic())
+        left = max(0.0, min(dues) - monotonic())
+        if any(peer.judged_at is not None for peer in self._peers):
+            left = min(left, STILL_SECONDS)
         if any(peer.queue[0].attempt != peer.told for peer in self._busy()):
             left = min(left, START_SECONDS)
         if self._has_idle_worker() and any(len(peer.queue) > 1 for peer in self._peers):
@@ -473,21 +491,42 @@ class Pool:
         for peer in self._peers:
             if not peer.queue or peer.queue[0].attempt not in self._withdrawn:
                 continue
-            if peer.is_doomed or self._stands_judged(peer, lambda first: first in self._withdrawn):
+            if peer.is_doomed:
                 self._workforce.stop(peer, self._withdrawn[peer.queue[0].attempt])
+            else:
+                peer.halt()
 
-    def _stands_judged(self, peer: Peer, is_guilty: Callable[[int], bool]) -> bool:
-        """Whether what a worker runs now is to be stopped.
+    def _judge(self) -> None:
+        """Stop those that were halted for a reason that holds, and let the others go on.
 
-        It may have reported one attempt by now, and run the next one: it is made to stand still, so that what it has
+        One may have reported one attempt by now, and run the next one: it was made to stand still, so that what it has
         reported can be read before it is judged.
         """
-        peer.freeze()
-        self._collect(peer, peer.drain())
-        if peer.nonsense is None and peer.queue and is_guilty(peer.queue[0].attempt):
-            return True
-        peer.signal_group(signal.SIGCONT)
-        return False
+        for peer in self._peers:
+            if not peer.stands_still:
+                continue
+            self._collect(peer, peer.drain())
+            if peer.is_doomed:
+                continue
+            if peer.queue and peer.queue[0].attempt in self._withdrawn:
+                self._workforce.stop(peer, self._withdrawn[peer.queue[0].attempt])
+            elif peer.queue and self._has_too_much(peer):
+                peer.limit = self._memory.limit
+                self._workforce.stop(peer, 0)  # no grace: it would go on growing
+            else:
+                peer.go_on()
+
+    def _look_for_stalls(self) -> None:
+        """Kill workers that stand still where they are to begin something: nothing of it has run, so it costs nothing.
+
+        One that stands still in the middle of a task may be looked at with a debugger: that is only told.
+        """
+        for peer in self._stalls.look(self._peers):
+            is_interrupted = has_begun(peer)
+            if peer.stalls == TOLERATED:
+                self._events.append(Logged(NONE, interrupted(peer) if is_interrupted else unstarted(peer)))
+            if not is_interrupted:
+                self._workforce.stop(peer, 0)
 
     # ---- memory ----------------------------------------------------------------------------------------------------
 
@@ -501,20 +540,14 @@ class Pool:
         for peer in busy:
             self._memory.read(peer)
             if self._memory.is_over(peer) and not peer.is_doomed:
-                self._stop_glutton(peer)
+                peer.halt()
         if self._memory.has_gone_blind():
             self._events.append(Logged(NONE, _BLIND))
 
-    def _stop_glutton(self, peer: Peer) -> None:
-        """Stop a worker that has too much memory. No grace: it would go on growing."""
-
-        def is_guilty(_: int) -> bool:
+    def _has_too_much(self, peer: Peer) -> bool:
+        if self._memory.limit is not None:
             self._memory.read(peer)
-            return self._memory.is_over(peer)
-
-        if self._stands_judged(peer, is_guilty):
-            peer.limit = self._memory.limit
-            self._workforce.stop(peer, 0)
+        return self._memory.is_over(peer)
 
     def _look_again(self, peer: Peer) -> None:
         """A worker that had much memory has nothing to do now: what it still has, it won't give back."""
@@ -531,10 +564,16 @@ class Pool:
                 self._workforce.dismiss(peer)
 
     def _bury(self, peer: Peer) -> None:
-        """Take leave of a worker that has ended: its last reports count, the attempt it was running is lost."""
+        """Take leave of a worker that has ended: its last reports count, the attempt it was running is lost.
+
+        One that doesn't end although it was killed is given up, and counts as ended.
+        """
         self._collect(peer, peer.drain())
         begun, moment = peer.begun
         code = self._workforce.bury(peer)
+        if peer.is_given_up:
+            self._events.append(Logged(NONE, given_up(peer)))
+            code = -signal.SIGKILL
         self._lose_first(peer, code, begun, moment)
         self._take_back(peer, len(peer.queue))
         if not peer.is_ready and not peer.is_unfit:
@@ -588,7 +627,7 @@ def _reason(peer: Peer, code: int | None) -> str | None:
     """Why a worker was stopped, beyond how it ended."""
     if peer.nonsense is not None:
         return NONSENSE.format(peer.nonsense)
-    if peer.has_hung_up or code == SOCKET_LOST:
+    if (peer.has_hung_up and peer.is_killed) or code == SOCKET_LOST:
         return HUNG_UP
     return UNTOLD if code is None else None
 
@@ -603,7 +642,8 @@ def _queued(peer: Peer) -> int:
 
 
 def _takes_more(peer: Peer) -> bool:
-    return peer.is_ready and peer.heard == peer.recalls and not peer.is_doomed and not peer.is_outdated
+    is_told_to_stand = peer.is_doomed or peer.judged_at is not None
+    return peer.is_ready and peer.heard == peer.recalls and not is_told_to_stand and not peer.is_outdated
 
 
 def _was_told_otherwise(peer: Peer, surroundings: Surroundings) -> bool:

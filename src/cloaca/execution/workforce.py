@@ -7,12 +7,15 @@ What they are given to do is the pool's business.
                   |               +--> told to end (SIGTERM)     |
                   |                       |                      |
                   v                       v                      v
-                 dead <------------- dead, or killed when its grace is over
+                 dead <------------- dead, or killed when its grace is over --> given up, if that doesn't end it
+
+Nothing here waits for a process: what should happen to one has a moment by which it is seen to. Only `close` waits, and
+not for ever.
 """
 
 import signal
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from selectors import EVENT_READ, EVENT_WRITE, BaseSelector
 from socket import socket
 from time import monotonic
@@ -25,6 +28,9 @@ from cloaca.wire.shortage import AGAIN_SECONDS, PATIENCE_SECONDS, passes
 
 GRACE_SECONDS = 2.0
 ENDING_SECONDS = 0.1
+KILLED_SECONDS = 2.0
+"""How long a worker that was killed may take to end. One that takes longer is held by the kernel or by a debugger."""
+
 BECOMING_SECONDS = 60.0
 """How long what was started may take to be a worker, as long as none has shown that `sys.executable` makes workers."""
 
@@ -107,6 +113,9 @@ class Workforce:
 
     def stop(self, peer: Peer, grace: float) -> None:
         """Tell a worker and what it started to end, and kill them after `grace` seconds. Said again, it may hurry."""
+        peer.judged_at = None
+        if peer.is_killed:
+            return
         deadline = monotonic() + grace
         if grace <= 0:
             peer.signal_group(signal.SIGKILL)
@@ -128,10 +137,9 @@ class Workforce:
         A worker that is ending closes its socket a moment before.
         """
         self._unwatch(peer.socket)
-        was_doomed, peer.is_doomed = peer.is_doomed, True
-        if not peer.has_ended(ENDING_SECONDS):
-            peer.has_hung_up = not was_doomed
-            self.stop(peer, 0)
+        if not peer.is_doomed:
+            peer.has_hung_up = peer.is_doomed = True
+            peer.kill_at = monotonic() + ENDING_SECONDS
 
     def cut_off(self, peer: Peer) -> None:
         """Kill a worker that sends what makes no sense: nothing that it says counts any more."""
@@ -142,18 +150,21 @@ class Workforce:
         if watched in self._selector.get_map():
             self._selector.unregister(watched)
 
-    def kill_overdue(self) -> None:
-        """Kill those whose grace is over."""
-        for peer in self.peers:
-            if peer.kill_at is None or peer.kill_at > monotonic():
-                continue
-            peer.kill_at = None
+    def kill_overdue(self) -> list[Peer]:
+        """Kill those whose grace is over. Returns those that were killed long ago and haven't ended."""
+        overdue = [peer for peer in self.peers if peer.kill_at is not None and peer.kill_at <= monotonic()]
+        given_up = [peer for peer in overdue if peer.is_killed]
+        for peer in overdue:
             if peer.is_doomed:
                 peer.signal_group(signal.SIGKILL)
-            elif not peer.is_ready and not self._makes_workers and peer.begun[0] == NONE:
-                self._give_up(peer)
+                peer.is_killed, peer.kill_at = True, monotonic() + KILLED_SECONDS
+                continue
+            peer.kill_at = None
+            if not peer.is_ready and not self._makes_workers and peer.begun[0] == NONE:
+                self._refuse(peer)
+        return given_up
 
-    def _give_up(self, peer: Peer) -> None:
+    def _refuse(self, peer: Peer) -> None:
         """What was started is something else, or can't find its way: another one would do the same."""
         self.stop(peer, 0)
         raise WorkersUnavailableError(
@@ -162,15 +173,25 @@ class Workforce:
             'it is something else, use executor="serial".'
         )
 
+    def has_gone(self, peer: Peer) -> bool:
+        """Whether nothing is left of a worker that has ended. A debugger keeps it until it has seen that for itself."""
+        if peer.reap():
+            return True
+        self._unwatch(peer.exit_descriptor)
+        peer.is_doomed = peer.is_killed = True
+        peer.kill_at = monotonic() + ENDING_SECONDS
+        return False
+
     def bury(self, peer: Peer) -> int | None:
-        """Take leave of a worker that has ended; returns its exit code, or minus the signal that ended it, if known."""
-        peer.signal_group(signal.SIGKILL)  # what it started must not outlive it
-        code = peer.reap()
+        """Take leave of a worker that has ended; returns its exit code, or minus the signal that ended it, if known.
+
+        One that hasn't ended, or that a debugger keeps, is given up.
+        """
         self.peers.remove(peer)
         self._unwatch(peer.socket)
         self._unwatch(peer.exit_descriptor)
-        peer.close()
-        return code
+        _leave(peer)
+        return peer.exit_code
 
     def reject_unready(self) -> bool:
         """The initializer has raised: stop all workers that aren't through with it. Whether there was any."""
@@ -206,26 +227,41 @@ class Workforce:
             f"{failed} worker processes in a row ended before they were ready ({how}). {advice}"
         )
 
-    def close(self) -> None:
-        """Hang up, wait, kill, wait: idle workers run their exit handlers, and none outlives this call."""
+    def close(self) -> list[Peer]:
+        """Hang up, wait, kill, wait: idle workers run their exit handlers. Returns those that haven't ended then."""
         for peer in self.peers:
             if peer.queue:
                 self.stop(peer, GRACE_SECONDS)
             elif not peer.is_ready:
                 self.stop(peer, 0)
             peer.hang_up()
-        deadline = monotonic() + GRACE_SECONDS
+        _await_ends([peer for peer in self.peers if not peer.is_killed], GRACE_SECONDS)
         for peer in self.peers:
-            peer.has_ended(max(0.0, deadline - monotonic()))
             peer.signal_group(signal.SIGKILL)
-            peer.reap()
-            peer.close()
-        self.peers.clear()
+        _await_ends(self.peers, KILLED_SECONDS)
+        peers, self.peers[:] = list(self.peers), []
+        for peer in peers:
+            _leave(peer)
+        return [peer for peer in peers if peer.is_given_up]
 
     def abandon(self) -> None:
         """In a forked child of the program: give up every descriptor, the life-lines above all."""
         for peer in self.peers:
             peer.close()
+
+
+def _await_ends(peers: Iterable[Peer], timeout: float) -> None:
+    deadline = monotonic() + timeout
+    for peer in peers:
+        peer.has_ended(max(0.0, deadline - monotonic()))
+
+
+def _leave(peer: Peer) -> None:
+    """Let go of all that there is of a worker here."""
+    peer.signal_group(signal.SIGKILL)  # what it started must not outlive it
+    if not peer.reap():
+        peer.give_up()
+    peer.close()
 
 
 def signal_name(number: int) -> str:

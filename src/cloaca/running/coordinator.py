@@ -149,6 +149,12 @@ class Coordinator:
             job.run.abandon()
             job.on_end(error)
 
+    def close(self) -> None:
+        """Close the executor, and show what it has told last."""
+        self._executor.close()
+        for event in self._executor.wait(0):
+            self._pass_on(event, monotonic())
+
     def refuse(self, error: Exception) -> None:
         """End what was posted and hasn't begun. On any thread, once nobody steps any more."""
         for job, event in self._mail():

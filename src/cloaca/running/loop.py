@@ -155,7 +155,7 @@ class Loop:
             end = error
         self._end = end
         try:
-            self._executor.close()
+            self._coordinator.close()
             self._coordinator.fail(end)
             self.storage.close()
             self._console.close()
