@@ -343,7 +343,7 @@ def test_waking_beforehand_ends_the_next_wait_however_often(desk_of: DeskOf) -> 
 def test_closing_with_work_under_way_leaves_nothing_and_may_be_repeated(desk_of: DeskOf) -> None:
     desk = desk_of(lambda _: None)
     desk.submit([0] * 1000)
-    desk.until(Started)
+    desk.step()
     for _ in range(2):
         desk.executor.close()
 

@@ -32,12 +32,12 @@ class Peer:
     `reported`: the attempt that it has reported last. `has_hung_up`: its socket came to an end before it did;
     `nonsense`: what came there makes no sense; `is_doomed`: it is ending, and is to be given nothing more;
     `is_stopped`: it was told to; `kill_at`: when it is to be killed if it hasn't ended by then, or given up if
-    `is_killed`; `is_given_up`: that was done. `judged_at`: it was told to stand still, and this is when it is judged at the latest; `stalls`: how
-    often in a row it was found standing still of its own. `memory` is the last
-    reading of what it has for itself, in bytes; `is_swollen`: that was so much that it is looked at again before it is
-    given more; `limit`: it was stopped as it had more than that. `baseline` is what the runner's initializer has left
-    it with; `is_unfit`: that raised, here or in another worker. `is_outdated`: the program has loaded modules anew
-    since it was told of them.
+    `is_killed`; `is_given_up`: that was done. `judged_at`: it was told to stand still, and this is when it is judged at
+    the latest; `stalls`: how often in a row it was found standing still of its own. `memory` is the last reading of
+    what it has for itself, in bytes; `is_swollen`: that was so much that it is looked at again before it is given more;
+    `limit`: it was stopped as it had more than that. `baseline` is what the runner's initializer has left it with;
+    `is_unfit`: that raised, here or in another worker. `is_outdated`: the program has loaded modules anew since it was
+    told of them.
 
     `initializer` is the number under which it will be published; 0 where there is none.
     """
