@@ -212,13 +212,20 @@ def test_it_costs_one_time_limit_and_is_told(unending: set[int], caplog: pytest.
 
 
 def test_a_runner_ends_although_its_worker_does_not(
-    unending: set[int], caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+    unending: set[int], caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
+    gate = pipe(tmp_path / "gate")
+
+    def waiting(_: Context) -> None:
+        gate.write_text("begun")
+        hang(_)
+
     monkeypatch.setattr(workforce, "GRACE_SECONDS", 0.1)
     caplog.set_level(logging.WARNING)
     runner = DefaultRunner(workers=1)
     pid = runner.execute(workflow(a=tell_pid)).final_context["pid"]
-    execution = runner.start(workflow(a=hang))
+    execution = runner.start(workflow(a=waiting))
+    gate.read_text()
     unending.add(pid)
     runner.shutdown()
     with pytest.raises(RunnerClosedError):
