@@ -383,6 +383,12 @@ def test_a_folder_that_is_gone_gives_way_to_the_next(tmp_path: Path) -> None:
         write([str(gone)], "value", [b"abc"])
 
 
+def test_what_no_message_can_carry_needs_a_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("cloaca.wire.blobs.MOST_SENT", 2)
+    with pytest.raises(StorageFullError, match=r"takes 3 bytes, .*gone can't be used"):
+        write([str(tmp_path / "gone")], "value", [b"abc"])
+
+
 def test_the_error_tells_a_folder_without_room_from_one_that_is_gone(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

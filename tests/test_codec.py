@@ -811,15 +811,6 @@ def test_nan_is_a_nan_and_a_stream_in_memory_is_a_value():
     assert decode(encode(io.BytesIO(b"ab"))).read() == b"ab"
 
 
-@pytest.mark.parametrize("value", ["x" * 200, b"x" * 200, list(range(200)), tuple(range(200))], ids=type)
-def test_a_value_that_no_message_can_carry_is_refused(value: object, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert decode(encode(value)) == value
-    monkeypatch.setattr("cloaca.wire.codec.LARGEST", 100)
-    with pytest.raises(EncodeError, match=r"key 'rows'.*over 4 GiB") as caught:
-        encode(value, "rows")
-    assert (caught.value.key, caught.value.type_name) == ("rows", type(value).__name__)
-
-
 SETS = """
 import sys
 from datetime import date

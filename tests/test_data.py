@@ -791,7 +791,9 @@ def test_a_value_is_encoded_once_and_decoded_only_where_it_is_read(
     assert log.read_text().splitlines()[4:] == [f"decoded {os.getpid()}"]
 
 
-def test_large_values_are_not_sent(execute: Execute, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture
+def sent(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """How many bytes each message takes that goes to a worker or comes from there."""
     sent: list[int] = []
     send, receive = Peer.send, Peer.receive
 
@@ -806,6 +808,25 @@ def test_large_values_are_not_sent(execute: Execute, monkeypatch: pytest.MonkeyP
 
     monkeypatch.setattr(Peer, "send", counted_send)
     monkeypatch.setattr(Peer, "receive", counted_receive)
+    return sent
+
+
+def test_large_values_of_an_input_in_conflict_are_not_sent(execute: Execute, sent: list[int]) -> None:
+    number = 10 * LENGTH
+    split = execute(*[(f"side {n}", [], making("x", n, number)) for n in range(2)]).final_context
+    assert {*split.conflicts()} == {"x"}
+    sent.clear()
+
+    def read(context: Context) -> None:
+        context["sum"] = float(context["x"].sum())
+
+    readers: list[Task] = [(f"reader {n}", [], read) for n in range(2)]
+    result = execute(*readers, given=split, on_conflict="last")
+    assert result.final_context["sum"] == float(array(1, number).sum())
+    assert 0 < sum(sent) < number
+
+
+def test_large_values_are_not_sent(execute: Execute, sent: list[int]) -> None:
     number = 100 * LENGTH
 
     def read(context: Context) -> None:

@@ -16,7 +16,6 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as npst
 from tests.reference import deterministic
 
-from cloaca.errors import EncodeError
 from cloaca.merge.equality import equal
 from cloaca.wire import codec
 from cloaca.wire.blobs import LARGE, Blob, Part, blob_of, is_content, is_reference, reference, write
@@ -252,14 +251,6 @@ def test_an_array_is_not_locked_by_having_been_stored(store: Store) -> None:
     encode(array, "k", store.put)
     array.resize(10, refcheck=False)
     assert (len(value), len(array)) == (LARGE + 1, 10)
-
-
-def test_a_value_beyond_one_message_may_be_stored(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(codec, "LARGEST", LARGE)
-    value = bytes(2 * LARGE)
-    assert decode(encode(value, "k", store.put)) == value
-    with pytest.raises(EncodeError, match="over 4 GiB"):
-        encode(value, "k")
 
 
 @pytest.mark.parametrize("enabled", [True, False])

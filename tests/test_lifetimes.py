@@ -360,7 +360,7 @@ def test_the_same_values_are_released_in_whatever_order_tasks_end(
 
 @pytest.mark.timeout(300)
 @given(plots_with_outputs(), chances, st.booleans())
-@settings(deterministic, max_examples=400)
+@deterministic
 def test_with_outputs_nothing_that_anybody_may_look_at_is_released_and_nothing_twice(
     plot: Plot,
     random: Random,

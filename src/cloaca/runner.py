@@ -565,16 +565,21 @@ def _stored(inputs: dict[str, Version], storage: Storage) -> Leases:
     """Put what is large among the inputs into the storage, in their place; returns the leases."""
     leases: Leases = {}
     for key, version in inputs.items():
-        payload = version.payload
-        if version.rivals:
-            inputs[key] = inlined_version(key, version)
-        if payload is None or size_of(payload) < LARGE or storage.has(payload):
-            continue
-        stored, lease = storage.put(inlined_version(key, version).payload or b"")
-        if lease is not None:
-            leases[stored] = lease
-        inputs[key] = Version(version.writer, stored)
+        inputs[key] = _stored_version(key, version, storage, leases)
     return leases
+
+
+def _stored_version(key: str, version: Version, storage: Storage, leases: Leases) -> Version:
+    if version.rivals:
+        rivals = [_stored_version(key, rival, storage, leases) for rival in version.rivals]
+        return Version(version.writer, None, rivals=tuple(rivals))
+    payload = version.payload
+    if payload is None or size_of(payload) < LARGE or storage.has(payload):
+        return version
+    stored, lease = storage.put(inlined_version(key, version).payload or b"")
+    if lease is not None:
+        leases[stored] = lease
+    return Version(version.writer, stored)
 
 
 def _kept(storage: Storage, leases: Leases, payload: bytes) -> bytes:

@@ -31,6 +31,9 @@ from cloaca.wire.shortage import passes, patiently
 LARGE = 1 << 16
 """How many bytes a value takes to be worth a file: below, it is quicker to send it."""
 
+MOST_SENT = 2**32 - 1
+"""How many bytes of a value a message can carry: a larger one needs a file."""
+
 MARK = b"\xc1\0\0\0\0"
 """How a reference begins. A pickled payload begins so too, but never has no parts."""
 
@@ -109,7 +112,7 @@ def write(folders: Sequence[str], name: str, parts: Sequence[Part]) -> tuple[str
     """Write the parts, one after the other, to a new file in the first folder with room; returns its path and size.
 
     Raises:
-        StorageFullError: no folder has room, of those that can be used.
+        StorageFullError: no folder has room, of those that can be used; or the value can't be sent instead.
         NoFolderError: none can be used.
     """
     size = sum(len(part) for part in parts)
@@ -128,7 +131,7 @@ def write(folders: Sequence[str], name: str, parts: Sequence[Part]) -> tuple[str
                 full.append((folder, room))
             else:
                 unusable.append((folder, error.strerror or str(error)))
-    if full:
+    if full or size > MOST_SENT:
         raise StorageFullError(size, tuple(full), unusable=tuple(unusable))
     raise NoFolderError(*unusable)
 

@@ -32,9 +32,6 @@ from cloaca.wire.strike import is_strike
 PICKLED = 0xC1
 MAX_DEPTH = 500
 
-LARGEST = 2**32 - 1
-"""What one field of a message can carry, in bytes."""
-
 ALIGNMENT = 64
 """Where buffers begin in a payload, in bytes: what the widest machine instructions like."""
 
@@ -65,8 +62,7 @@ def encode(value: object, key: str | None = None, put: Put | None = None) -> byt
     With `put`, a large value is stored: its bytes then are a reference.
 
     Raises:
-        EncodeError: the value holds something that can't be pickled, and the error's `path` leads to it; or it takes
-            over 4 GiB and isn't stored.
+        EncodeError: the value holds something that can't be pickled, and the error's `path` leads to it.
 
     >>> decode(encode({"ids": (1, 2)}))
     {'ids': (1, 2)}
@@ -81,8 +77,6 @@ def encode(value: object, key: str | None = None, put: Put | None = None) -> byt
         with _Parts([packed] if packed is not None else _pickle(value, key)) as parts:
             is_large = put is not None and sum(map(len, parts)) >= LARGE
             payload = put(parts, type(value) in STRUCTURES, key) if put is not None and is_large else b"".join(parts)
-    if len(payload) > LARGEST:
-        raise EncodeError(key, key or "value", type(value).__name__, f"it takes {len(payload):,} bytes, over 4 GiB")
     return payload
 
 
