@@ -1,8 +1,10 @@
 """What a task changes of its process holds until it ends, and the next task in that worker finds it as before."""
 
+import io
 import os
 import signal
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -18,7 +20,7 @@ from cloaca.execution import workforce
 from cloaca.execution.attempt import TaskFunction
 from cloaca.execution.pool import Pool
 from cloaca.execution.surroundings import here
-from cloaca.wire.messages import Done, Failed, Lost
+from cloaca.wire.messages import Done, Failed, Lost, Said
 
 DeskOf = Callable[..., Desk]
 Change = Callable[[], Any]
@@ -76,16 +78,121 @@ def unset_all() -> None:
     os.environ.clear()
 
 
-def gc_is_enabled() -> bool:
+def collector() -> Any:
     import gc
 
-    return gc.isenabled()
+    return gc.isenabled(), gc.get_threshold(), gc.get_debug(), gc.get_freeze_count() > 0
 
 
-def disable_gc() -> None:
+def set_collector() -> None:
     import gc
 
     gc.disable()
+    gc.set_threshold(1, 2, 3)
+    gc.freeze()
+
+
+def tracers() -> Any:
+    return sys.gettrace(), sys.getprofile(), threading.gettrace(), threading.getprofile()
+
+
+def ignore(*_: Any) -> None:
+    """A tracer, a profiler, a hook."""
+
+
+def set_tracers() -> None:
+    for put in (threading.settrace, threading.setprofile, sys.setprofile, sys.settrace):
+        put(ignore)
+
+
+def hooks() -> list[str]:
+    own = (sys.excepthook, sys.displayhook, sys.unraisablehook, sys.breakpointhook, sys.stdin, threading.excepthook)
+    return [repr(hook) for hook in own]
+
+
+def set_hooks() -> None:
+    sys.excepthook = sys.displayhook = sys.unraisablehook = sys.breakpointhook = threading.excepthook = ignore
+    sys.stdin = io.StringIO("text")
+
+
+def limits() -> Any:
+    import resource
+
+    return [
+        resource.getrlimit(number) for number in (resource.RLIMIT_AS, resource.RLIMIT_NOFILE, resource.RLIMIT_FSIZE)
+    ]
+
+
+def set_limits() -> None:
+    import resource
+
+    for number in (resource.RLIMIT_AS, resource.RLIMIT_NOFILE, resource.RLIMIT_FSIZE):
+        resource.setrlimit(number, (3, resource.getrlimit(number)[1]))
+
+
+def set_hard_limit() -> None:
+    import resource
+
+    resource.setrlimit(resource.RLIMIT_NOFILE, (30, 30))
+
+
+def scheduling() -> Any:
+    return os.sched_getaffinity(0), os.sched_getscheduler(0), os.getpriority(os.PRIO_PROCESS, 0)
+
+
+def pin() -> None:
+    os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
+    os.sched_setscheduler(0, os.SCHED_BATCH, os.sched_param(0))
+
+
+def language() -> str:
+    import locale
+
+    return locale.setlocale(locale.LC_ALL)
+
+
+def set_language() -> None:
+    import locale
+
+    locale.setlocale(locale.LC_NUMERIC, "C" if "LC_NUMERIC=C.U" in language() else "C.UTF-8")
+
+
+def traps() -> Any:
+    import decimal
+
+    return decimal.getcontext().traps[decimal.Inexact], decimal.getcontext().rounding
+
+
+def set_traps() -> None:
+    import decimal
+
+    decimal.getcontext().traps[decimal.Inexact] = True
+    decimal.getcontext().rounding = decimal.ROUND_UP
+
+
+def is_tracing_faults() -> bool:
+    import faulthandler
+
+    return faulthandler.is_enabled()
+
+
+def toggle_tracing_of_faults() -> None:
+    import faulthandler
+
+    (faulthandler.disable if faulthandler.is_enabled() else faulthandler.enable)()
+    faulthandler.register(signal.SIGUSR2)
+
+
+def patience_of_sockets() -> Any:
+    import socket
+
+    return socket.getdefaulttimeout()
+
+
+def set_patience_of_sockets() -> None:
+    import socket
+
+    socket.setdefaulttimeout(7)
 
 
 def precision() -> int:
@@ -132,7 +239,18 @@ CHANGES: dict[str, tuple[Look, Change]] = {
     "how many digits may be text": (sys.get_int_max_str_digits, lambda: sys.set_int_max_str_digits(0)),
     "the switch interval": (sys.getswitchinterval, lambda: sys.setswitchinterval(0.007)),
     "whether bytecode is written": (lambda: sys.dont_write_bytecode, toggle_writing_of_bytecode),
-    "the garbage collector": (gc_is_enabled, disable_gc),
+    "the garbage collector": (collector, set_collector),
+    "tracers and profilers": (tracers, set_tracers),
+    "hooks": (hooks, set_hooks),
+    "limits of resources": (limits, set_limits),
+    "a hard limit": (limits, set_hard_limit),
+    "cores and scheduling": (scheduling, pin),
+    "niceness": (scheduling, lambda: os.nice(3)),
+    "the locale": (language, set_language),
+    "decimal's traps": (traps, set_traps),
+    "the faulthandler": (is_tracing_faults, toggle_tracing_of_faults),
+    "how long sockets wait": (patience_of_sockets, set_patience_of_sockets),
+    "the size of stacks": (threading.stack_size, lambda: threading.stack_size(1 << 20)),
     "decimal's precision": (precision, set_precision),
     "the directory": (os.getcwd, lambda: os.chdir("/")),
     "sys.path": (lambda: list(sys.path), lambda: sys.path.append("/elsewhere")),
@@ -155,6 +273,96 @@ def test_it_holds_within_the_task_and_is_put_back_after_it(desk_of: DeskOf, look
     first, (before, changed), after, after_failure = (written(ends[place])["seen"] for place in (0, 1, 2, 4))
     assert isinstance(ends[3], Failed)
     assert changed != before == first == after == after_failure
+
+
+# ---- settings of the process ---------------------------------------------------------------------------------------
+
+
+def test_what_a_library_sets_as_it_is_imported_is_put_back(
+    desk_of: DeskOf, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By calls of C, that is, which nobody sees."""
+    code = "import ctypes, os\nctypes.CDLL(None).setpriority(0, 0, os.getpriority(0, 0) + 5)\n"
+    (tmp_path / "native_tuning.py").write_text(code)
+    monkeypatch.syspath_prepend(tmp_path)
+
+    def use(_: Context) -> None:
+        __import__("native_tuning")
+
+    desk = desk_of(use, lambda context: context.set("seen", os.getpriority(0, 0)))
+    ends = desk.run([1, 0, 1])
+    assert written(ends[0]) == written(ends[2])
+
+
+def test_what_can_not_be_put_back_is_the_end_of_the_worker_and_of_nothing_else(desk_of: DeskOf) -> None:
+    def ruin(context: Context) -> None:
+        context.set("pid", os.getpid())
+        context.set("large", b"x" * 100_000)
+        sys.modules.clear()
+
+    desk = desk_of(ruin, lambda context: context.set("pid", os.getpid()))
+    ends = desk.run([0, 0, 0, 0, 1, 0, 1, 1])
+    ruined, others = (
+        [written(end)["pid"] for end in ends if ("large" in written(end)) is is_ruined] for is_ruined in (True, False)
+    )
+    assert len({*ruined}) == 5
+    assert {type(end) for end in ends} == {Done}
+    assert others[0] == ruined[4]  # it was whole until then
+    assert others[1] == others[2] not in ruined
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root may")
+def test_another_user_and_another_root_end_with_their_task(desk_of: DeskOf) -> None:
+    def leave(_: Context) -> None:
+        os.setgid(12345)
+        os.setuid(12345)
+
+    def go_to_jail(_: Context) -> None:
+        os.chroot("/usr")
+
+    desk = desk_of(leave, go_to_jail, lambda context: context.set("seen", (os.getuid(), sorted(Path("/").iterdir()))))
+    first, *_, third, _, fifth = (end for end in desk.run([2, 0, 2, 1, 2]))
+    assert written(first) == written(third) == written(fifth)
+
+
+def test_what_the_initializer_has_set_is_what_tasks_find_again_and_again() -> None:
+    def prepare() -> None:
+        import gc
+        import socket
+
+        gc.set_threshold(5000, 20, 20)
+        socket.setdefaulttimeout(1.5)
+        sys.excepthook = ignore
+
+    def look(_: int) -> Any:
+        import gc
+        import socket
+
+        seen = gc.get_threshold(), socket.getdefaulttimeout(), sys.excepthook.__name__
+        gc.set_threshold(1, 1, 1)
+        socket.setdefaulttimeout(3)
+        sys.excepthook = sys.__excepthook__
+        return seen
+
+    with cloaca.DefaultRunner(workers=1, executor="processes", initializer=prepare) as runner:
+        seen = list(runner.map(look, range(4), chunksize=1))
+    assert seen == [((5000, 20, 20), 1.5, "ignore")] * 4
+
+
+def test_a_detached_stream_costs_nothing(desk_of: DeskOf) -> None:
+    def detach(context: Context) -> None:
+        assert isinstance(sys.stdout, io.TextIOWrapper)
+        assert isinstance(sys.stderr, io.TextIOWrapper)
+        sys.stdout = io.TextIOWrapper(sys.stdout.detach(), encoding="utf-8")
+        sys.stderr.detach()
+        print("text")
+        context.set("done", True)
+
+    desk = desk_of(detach, lambda _: print("more"))
+    ends = desk.run([0, 1, 0, 1])
+    assert {type(end) for end in ends} == {Done}
+    said = "".join(event.text for event in desk.events if isinstance(event, Said))
+    assert sorted(said.split()) == ["more", "more", "text", "text"]
 
 
 # ---- signals that a task leaves behind -----------------------------------------------------------------------------
@@ -180,13 +388,13 @@ def fail_in_a_hail_of_alarms(context: Context) -> None:
 
 
 def leave_an_alarm_that_kills(_: Context) -> None:
-    signal.setitimer(signal.ITIMER_REAL, 1e-3)
+    signal.setitimer(signal.ITIMER_REAL, 0.2)  # long after this task has ended, and before those after it have
 
 
 @pytest.mark.parametrize("ending", [leave_a_pending_signal, leave_an_alarm_that_kills])
 def test_a_signal_that_is_under_way_harms_nobody(desk_of: DeskOf, ending: TaskFunction) -> None:
-    desk = desk_of(ending, lambda context: context.set("n", sum(range(100_000))))
-    assert [type(end) for end in desk.run([0, 1] * 10)] == [Done, Done] * 10
+    desk = desk_of(ending, lambda context: context.set("n", sum(range(1_000_000))))
+    assert {type(end) for end in desk.run([0] + [1] * 40)} == {Done}
 
 
 @pytest.mark.parametrize("ending", [leave_a_hail_of_alarms, fail_in_a_hail_of_alarms])

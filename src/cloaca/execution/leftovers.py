@@ -1,17 +1,17 @@
 """Leftovers: what a task changes about signals, and the umask; it is put back as soon as the task has ended.
 
-To look at all handlers after each task would take longer than a trivial task does. So the functions that make such
-changes are watched: each is replaced, for whoever looks it up, by one that notes that it was called.
+The functions that make such changes are watched: to look at all handlers after each task would take longer than a
+trivial task does.
 """
 
 import os
 import signal
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from functools import wraps
 from types import ModuleType
-from typing import Any
+
+from cloaca.execution.tripwire import note_calls
 
 _WATCHED: Mapping[str, Sequence[str]] = {
     "_signal": ("alarm", "pthread_sigmask", "set_wakeup_fd", "setitimer", "siginterrupt", "signal"),
@@ -35,7 +35,7 @@ class Leftovers:
         self._may_exist = False
         for home, names in _WATCHED.items():
             for name in names:
-                self._watch(sys.modules[home], _FACES[home], name)
+                note_calls((sys.modules[home], _FACES[home]), name, self._note)
 
     def clear(self) -> None:
         """Put everything back as it was, if anything may have changed. Costs nothing otherwise."""
@@ -45,17 +45,8 @@ class Leftovers:
             with suppress(BaseException):  # what goes off here was the task's; of a request to end, `termination` knows
                 self._put_back()
 
-    def _watch(self, home: ModuleType, face: ModuleType, name: str) -> None:
-        original: Callable[..., Any] = getattr(home, name)
-
-        @wraps(original)
-        def noting(*arguments: Any, **named: Any) -> Any:
-            self._may_exist = True
-            return original(*arguments, **named)
-
-        for module in (home, face):
-            if getattr(module, name) is original:
-                setattr(module, name, noting)
+    def _note(self) -> None:
+        self._may_exist = True
 
     def _put_back(self) -> None:
         """The order matters: once no timer runs and nothing is pending, nothing can go off any more."""

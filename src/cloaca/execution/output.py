@@ -38,12 +38,12 @@ class Output:
     def renew(self) -> None:
         """End the lines that a task left unfinished, and put the streams where it found them."""
         for name, stream in self._streams.items():
-            is_closed, sink = stream.closed, self._sinks[name]
-            if not is_closed and not stream.write_through:  # a task has reconfigured it
+            is_given_up, sink = _is_given_up(stream), self._sinks[name]
+            if not is_given_up and not stream.write_through:  # a task has reconfigured it
                 stream.flush()
             if sink.is_unfinished:
                 sink.finish()
-            if is_closed:
+            if is_given_up:
                 self._open(name)
         if sys.stdout is not self._streams["stdout"] or sys.stderr is not self._streams["stderr"]:
             sys.stdout, sys.stderr = self._streams["stdout"], self._streams["stderr"]
@@ -51,6 +51,14 @@ class Output:
     def _open(self, name: str) -> None:
         sink = self._sinks[name] = _Sink(name, self._say)
         self._streams[name] = io.TextIOWrapper(sink, "utf-8", "backslashreplace", write_through=True)
+
+
+def _is_given_up(stream: io.TextIOWrapper) -> bool:
+    """Whether a task has closed it, or taken away what is beneath it."""
+    try:
+        return stream.closed
+    except ValueError:
+        return True
 
 
 class _Sink(io.RawIOBase):

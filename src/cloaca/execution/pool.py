@@ -69,6 +69,7 @@ from cloaca.wire.messages import (
     Up,
     Vitals,
     Wants,
+    Worn,
 )
 from cloaca.wire.records import encode_notice
 
@@ -420,6 +421,9 @@ class Pool:
                     self._take_stock(peer, self._equipment.name)
                 self._workforce.is_ready(peer)
                 peer.heard = message.recall
+            case Worn():
+                self._take_back(peer, len(peer.queue))
+                self._workforce.dismiss(peer)
             case Unfit():
                 self._take_refusal(peer, message)
             case _:

@@ -4,7 +4,6 @@ Workers live longer than any of these, and a task may change them for itself: ea
 What the program has set of logging and warnings travels along; `logbook` and `notices` see to that.
 """
 
-import gc
 import os
 import sys
 import time
@@ -75,8 +74,6 @@ def enter(bearings: Bearings) -> None:
         _limit(bearings.limits)
     if sys.argv != bearings.arguments:
         sys.argv[:] = bearings.arguments
-    if not gc.isenabled():
-        gc.enable()
 
 
 def _path(directory: str) -> list[str]:

@@ -27,6 +27,9 @@ executor="serial".
     def readline(self, size: int = -1, /) -> str:  # type: ignore[override]  # noqa: ARG002 - as its base has it
         raise EOFError(CANT_ASK)
 
+    def close(self) -> None:
+        """It stays open for the next task."""
+
     def __next__(self) -> str:  # type: ignore[override]  # typeshed gives it the type of binary files
         raise StopIteration
 

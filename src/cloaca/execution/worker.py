@@ -32,6 +32,7 @@ from cloaca.execution.outlet import Outlet
 from cloaca.execution.output import Output
 from cloaca.execution.permits import Permit
 from cloaca.execution.surroundings import bearings, enter, here
+from cloaca.execution.tuning import Tuning
 from cloaca.tasks.handle import with_handle
 from cloaca.tasks.shelf import Traffic
 from cloaca.tasks.watched import context_kind
@@ -54,6 +55,7 @@ from cloaca.wire.messages import (
     Surroundings,
     Unfit,
     Wants,
+    Worn,
 )
 from cloaca.wire.templates import fill
 
@@ -123,6 +125,8 @@ class Worker:
         self._meter = Meter()
         self._kind = context_kind()
         self._leftovers = Leftovers()
+        self._tuning = Tuning()
+        self._is_worn = False
         self._wanted = NONE
         self._modules = ProgramFinder(variables.of_process().complete)
         self._is_cut_off = False
@@ -205,6 +209,9 @@ class Worker:
             self._send(self._report)
         self._queue.pop(assignment.attempt, None)
         self._begun = None
+        if self._is_worn:
+            self._send(Worn())
+            self._leave(0)
 
     def _initialize(self, number: int) -> None:
         """Run the runner's initializer. Where it raises, this worker is of no use."""
@@ -246,6 +253,10 @@ class Worker:
         if self._is_cut_off:
             child.end(error, self._output.renew)
         self._leftovers.clear()
+        if self._initializer:
+            self._tuning.keep()  # what it sets is meant to stay
+        elif not self._tuning.put_back():
+            self._is_worn = True
 
     def _load(self, number: int) -> Any:
         function = self._functions.get(number)

@@ -269,6 +269,10 @@ class Unfit(Message, frozen=True, tag="unfit"):
     traceback: str
 
 
+class Worn(Message, frozen=True, tag="worn"):
+    """A task has changed this worker's process for good: it ends, and what it has queued is for others."""
+
+
 class Started(Message, frozen=True, tag="started"):
     """The attempt has begun, at that moment of the machine's monotonic clock; `None`: just now."""
 
@@ -397,5 +401,5 @@ Down = Surroundings | Publish | Retire | Assignment | Free | Recall | Answer
 Told = Said | Logged | Warned
 """What an attempt has for whoever looks at the program: it goes past the engine."""
 
-Up = Ready | Unfit | Wants | Told | Done | Failed | Skipped
+Up = Ready | Unfit | Worn | Wants | Told | Done | Failed | Skipped
 Event = Started | Wants | Told | Done | Failed | Skipped | Lost | Unstarted
