@@ -3,6 +3,7 @@
 import errno
 import getpass
 import os
+import re
 import stat
 import sys
 from collections.abc import Callable, Iterator
@@ -229,6 +230,47 @@ def test_a_task_that_asks_at_the_terminal_is_told_that_it_can_t(
     with pytest.raises(kind, match=r"can't ask at the terminal.*pass the answer in the context") as caught:
         answer_of(way)
     assert not isinstance(caught.value, OSError) or caught.value.errno == errno.ENXIO
+
+
+def stop_there(_: int) -> None:
+    breakpoint()  # noqa: T100
+
+
+def stop_in_the_debugger(_: int) -> None:
+    import pdb  # noqa: T100
+
+    pdb.set_trace()  # noqa: T100
+    os.getpid()
+
+
+@pytest.mark.parametrize("way", [stop_there, stop_in_the_debugger], ids=lambda way: way.__name__)
+def test_a_task_that_stops_in_a_debugger_is_told_that_it_can_t(way: Callable[[int], None]) -> None:
+    with pytest.raises(Exception, match=r"A debugger has no terminal in a worker: .* CLOACA_EXECUTOR=serial"):
+        answer_of(way)
+
+
+@pytest.mark.parametrize(("chosen", "expected"), [("0", "None"), ("one_of_mine.stop", "stopped by mine")])
+def test_another_debugger_that_was_chosen_is_called(
+    chosen: str, expected: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "one_of_mine.py").write_text("def stop():\n    return 'stopped by mine'\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.setenv("PYTHONBREAKPOINT", chosen)
+    assert answer_of(lambda _: str(sys.breakpointhook())) == expected  # noqa: T100
+
+
+# ---- what it is called ---------------------------------------------------------------------------------------------
+
+
+def names_here(_: int) -> tuple[str, str]:
+    return Path("/proc/self/comm").read_text(), Path("/proc/self/cmdline").read_text()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="of Linux")
+def test_workers_are_told_from_other_processes_by_their_names() -> None:
+    short, whole = answer_of(names_here)
+    assert re.fullmatch(r"cloaca-worker(-\d)?\n", short)
+    assert re.search(rf"\0-c\0'cloaca-worker-\d+ of process {os.getpid()}'; ", whole)
 
 
 AT_A_TERMINAL = """

@@ -115,7 +115,7 @@ def test_a_record_says_where_it_was_made(on: DefaultRunner, caplog: pytest.LogCa
     (record,) = caplog.records
     assert (record.pathname, record.filename, record.module) == (__file__, Path(__file__).name, "test_records")
     assert (record.funcName, record.lineno) == ("work", work.__code__.co_firstlineno + 1)
-    assert (record.levelname, record.threadName, record.processName) == ("WARNING", "MainThread", "MainProcess")
+    assert (record.levelname, record.threadName) == ("WARNING", "MainThread")
     assert 'log.warning("here", stack_info=True)' in str(record.stack_info)
     assert abs(record.msecs - record.created % 1 * 1000) < 1
 
@@ -129,6 +129,22 @@ def test_a_record_says_which_process_and_task_it_is_of(runner: DefaultRunner, ca
     assert first.process == second.process == int(first.message) != os.getpid()
     assert [vars(record)["task"] for record in caplog.records] == ["work 0", "work 1"]
     assert [vars(record)["attempt"] for record in caplog.records] == [1, 1]
+
+
+def test_a_record_names_its_worker(caplog: pytest.LogCaptureFixture) -> None:
+    def work(context):
+        import multiprocessing  # by which `logging` asks for the name, once it is loaded
+
+        log.warning("named")
+        multiprocessing.current_process().name = "renamed"
+        log.warning("named by the task")
+
+    with DefaultRunner(workers=1, executor="processes") as runner:
+        runner.execute(define(work)).raise_for_status()
+    DefaultRunner(executor="serial").execute(define(lambda context: log.warning("here"))).raise_for_status()
+    worker, renamed, program = [str(record.processName) for record in caplog.records]
+    assert re.fullmatch(r"cloaca-worker-\d+", worker)
+    assert (renamed, program) == ("renamed", "MainProcess")
 
 
 def test_a_record_says_which_try_it_is_of() -> None:
@@ -525,7 +541,7 @@ def test_a_record_that_cannot_be_read_is_told_of(capsys: pytest.CaptureFixture[s
     console.show(Said(0, "stdout", "and on\n"))
     out, err = capsys.readouterr()
     assert out == "and on\n"
-    assert err.startswith("A handler of the program raised at a task's record.")
+    assert err.startswith("What a task logged can't be read in the program: ")
 
 
 # ---- programs ------------------------------------------------------------------------------------------------------
@@ -544,6 +560,8 @@ with cloaca.WorkflowBuilder("w"):
 cloaca.DefaultRunner(workers=1).execute("w")
 """
 
+BOTH = "warning\nWARNING:mine:warning\n"
+
 
 @pytest.mark.parametrize("executor", EXECUTORS)
 @pytest.mark.parametrize(
@@ -555,12 +573,59 @@ cloaca.DefaultRunner(workers=1).execute("w")
         ("logging.getLogger('mine').setLevel('ERROR')", ""),
         ("logging.getLogger('mine').addHandler(logging.NullHandler())", ""),
         ("logging.addLevelName(30, 'NOTE'); logging.basicConfig()", "NOTE:mine:warning\n"),
+        ("logging.getLogger('mine').addHandler(logging.StreamHandler())", "warning\n"),
+        ("logging.basicConfig(); logging.getLogger('mine').addHandler(logging.StreamHandler())", BOTH),
+        ("logging.basicConfig(); logging.getLogger('mine').propagate = False", "warning\n"),
     ],
 )
 def test_a_program_sees_what_it_would_see_without_workers(
     tmp_path: Path, executor: str, configured: str, expected: str
 ) -> None:
     (tmp_path / "program.py").write_text(SCRIPT.format(configured=configured))
+    ended = run("program.py", cwd=tmp_path, CLOACA_EXECUTOR=executor)
+    assert (ended.returncode, ended.stdout, ended.stderr) == (0, "", expected)
+
+
+CONFIGURING = """
+import logging
+import cloaca
+
+def configure():
+    logging.basicConfig(level=logging.INFO, format="%(name)s: %(message)s")
+
+def work(context):
+    {in_task}
+    logging.getLogger("mine").info("info")
+
+{in_program}
+with cloaca.WorkflowBuilder("w"):
+    cloaca.task(id="first")(work)
+    cloaca.task(id="second", dependencies=["first"])(work)
+cloaca.DefaultRunner(workers=1{equipped}).execute("w", raise_on_failure=True)
+"""
+
+
+@pytest.mark.parametrize("executor", EXECUTORS)
+@pytest.mark.parametrize(
+    ("filled", "expected"),
+    [
+        ({"in_task": "configure()"}, "mine: info\n" * 2),
+        ({"in_task": "logging.warning('by itself')"}, "WARNING:root:by itself\n" * 2),
+        ({"in_task": "configure()", "in_program": "logging.basicConfig()"}, ""),
+        (
+            {"in_task": "configure()", "in_program": "logging.getLogger('other').addHandler(logging.StreamHandler())"},
+            "mine: info\n" * 2,
+        ),
+        ({"equipped": ", initializer=configure"}, "mine: info\n" * 2),
+        ({"equipped": ", initializer=configure", "in_program": "logging.basicConfig()"}, ""),
+        ({"in_task": "assert logging.getLogger('mine').hasHandlers() is False"}, ""),
+    ],
+)
+def test_tasks_may_configure_logging_where_the_program_has_not(
+    tmp_path: Path, executor: str, filled: dict[str, str], expected: str
+) -> None:
+    nothing = {"in_task": "pass", "in_program": "", "equipped": ""}
+    (tmp_path / "program.py").write_text(CONFIGURING.format(**{**nothing, **filled}))
     ended = run("program.py", cwd=tmp_path, CLOACA_EXECUTOR=executor)
     assert (ended.returncode, ended.stdout, ended.stderr) == (0, "", expected)
 

@@ -12,6 +12,7 @@ from collections.abc import Mapping
 
 from cloaca.errors import WorkersUnavailableError
 from cloaca.execution.inheritance import BEGUN_AS_WORKER
+from cloaca.execution.naming import next_name
 from cloaca.wire.messages import Surroundings
 
 _BOOT = (
@@ -21,7 +22,7 @@ _BOOT = (
     "size = int.from_bytes(program.recv(8, socket.MSG_WAITALL), 'little'); "
     "path = program.recv(size, socket.MSG_WAITALL).decode('utf-8', 'surrogatepass'); "
     "sys.path[:] = path.split('\\0'); "
-    "from cloaca.execution.worker import main; main(program, *numbers[1:])"
+    "from cloaca.execution.worker import main; main(program, *numbers[1:], sys.argv[2])"
 )
 """Run with `-c`: `-m` costs more at every start, and would make a second module of `cloaca.execution.worker`."""
 
@@ -68,8 +69,10 @@ class WorkerProcess(subprocess.Popen[bytes]):
 
 def launch(descriptors: tuple[int, ...], initializer: int, surroundings: Surroundings) -> WorkerProcess:
     """Start a worker that has these descriptors: its socket, life-line, mark and permits."""
+    name = next_name()
+    code = f"'{name} of process {os.getpid()}'; {_BOOT}"  # what it is stands first where command lines are listed
     return WorkerProcess(
-        [sys.executable, *_flags(), "-c", _BOOT, " ".join(map(str, (*descriptors, initializer)))],
+        [sys.executable, *_flags(), "-c", code, " ".join(map(str, (*descriptors, initializer))), name],
         env=_seen(surroundings.environment),
         stdin=subprocess.DEVNULL,
         pass_fds=descriptors,

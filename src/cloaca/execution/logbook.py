@@ -1,8 +1,9 @@
 """Logbook: what tasks log in a worker goes to the program, which hands it to its own handlers.
 
 At the program's levels: what it wouldn't log isn't sent, and `isEnabledFor` says in a task what it says in the program.
-Only one handler is ever on the way, on the root. Where the program has handlers on a logger they are its own to call:
-a module that adds some when it is imported has added them there, too.
+One handler stands wherever the program has some, which are its own to call: a module that adds some when it is imported
+has added them there, too. And it is what `logging` turns to where there are none: so a task that configures logging, as
+by `basicConfig`, finds what it would find in the program.
 
 cloudpickle imports `logging` in every process. So it costs a worker nothing that this module does.
 """
@@ -20,6 +21,7 @@ from cloaca.wire.strike import is_strike
 
 _BUILT_IN = frozenset({"CRITICAL", "FATAL", "ERROR", "WARNING", "WARN", "INFO", "DEBUG", "NOTSET"})
 _LARGEST = 2**63 - 1
+_SENT = "is_sent"
 
 
 def loggers_here() -> Loggers:
@@ -33,6 +35,7 @@ def loggers_here() -> Loggers:
         tuple(name for name, logger in chosen.items() if type(logger) is not logging.Logger),
         {encodable(name): _bounded(level) for name, level in named},
         root=_bounded(logging.root.level),
+        root_handles=_handles(logging.root),
         threshold=_bounded(logging.root.manager.disable),
         tells_errors=bool(logging.raiseExceptions),
     )
@@ -59,7 +62,9 @@ class Logbook:
 
     def __init__(self, send: Callable[[Logged], None]) -> None:
         self._relay = _Relay(send)
-        self._root_handlers = [self._relay]
+        self._handlers: list[logging.Handler] = [self._relay]
+        self._root_handlers: list[logging.Handler] = []
+        self._kept: tuple[int | None, list[logging.Handler] | None] = None, None
         self._given = Loggers()
         self._levels: list[tuple[logging.Logger, int]] = []
         self._disabled: list[logging.Logger] = []
@@ -79,8 +84,7 @@ class Logbook:
             self._resolve(self._given)
         if self._relay.was_closed:
             self._enable()
-        if logging.root.handlers != self._root_handlers:
-            logging.root.handlers = list(self._root_handlers)
+        self._take_place()
         if logging.root.manager.disable != self._given.threshold:
             logging.disable(self._given.threshold)
         for logger, level in self._levels:
@@ -88,10 +92,25 @@ class Logbook:
                 logger.setLevel(level)
         for logger in self._disabled:
             logger.disabled = True
+
+    def _take_place(self) -> None:
+        """Stand where the program has handlers, and where there are none."""
+        if logging.root.handlers != self._root_handlers:
+            logging.root.handlers = list(self._root_handlers)
+        if logging.lastResort is not self._relay:
+            logging.lastResort = self._relay
         for logger in self._handled:
-            if logger.handlers or not logger.propagate:
-                logger.handlers = []
-                logger.propagate = True
+            if logger.handlers != self._handlers:
+                logger.handlers = list(self._handlers)
+
+    def keep(self) -> None:
+        """What the root is now, by the runner's initializer, it is for tasks."""
+        level, handlers = logging.root.level, logging.root.handlers
+        self._kept = (
+            None if level == self._given.root else level,
+            None if handlers == self._root_handlers else list(handlers),
+        )
+        self._resolve(self._given)
 
     def lose_program(self) -> None:
         """In a forked child: nothing can be sent any more."""
@@ -102,6 +121,8 @@ class Logbook:
             logger.setLevel(logging.NOTSET)
         for logger in self._disabled:
             logger.disabled = False
+        for logger in self._handled:
+            logger.handlers = []
         for name, level in given.names.items():
             logging.addLevelName(level, name)
         logging.raiseExceptions = given.tells_errors
@@ -116,7 +137,9 @@ class Logbook:
             for name in (*given.levels, *given.disabled, *given.handled)
             if name not in given.custom or name in existing
         }
-        self._levels = [(logging.root, given.root)]
+        level, handlers = self._kept
+        self._root_handlers = (self._handlers if given.root_handles else []) if handlers is None else handlers
+        self._levels = [(logging.root, given.root if level is None else level)]
         self._levels += [(here[name], level) for name, level in given.levels.items() if name in here]
         self._disabled = [here[name] for name in given.disabled if name in here]
         self._handled = [here[name] for name in given.handled if name in here]
@@ -130,7 +153,7 @@ class Logbook:
 
 
 class _Relay(logging.Handler):
-    """The root's handler. `was_closed`: a configuration was put in its place."""
+    """The handler that sends. `was_closed`: a configuration was put in its place."""
 
     def __init__(self, send: Callable[[Logged], None]) -> None:
         super().__init__()
@@ -141,12 +164,21 @@ class _Relay(logging.Handler):
         self._send = send
 
     def emit(self, record: logging.LogRecord) -> None:
+        """Send the record, once, however many loggers it comes past."""
+        if hasattr(record, _SENT):
+            return
+        try:
+            self._tell(record)
+        finally:
+            setattr(record, _SENT, True)
+
+    def _tell(self, record: logging.LogRecord) -> None:
         """Send the record. A message that can't be put together is told on standard error, as by any handler."""
+        if self.is_fork:
+            sys.stderr.write(self.format(record) + "\n")
+            return
         assignment = self.assignment
         try:
-            if self.is_fork:
-                sys.stderr.write(self.format(record) + "\n")
-                return
             told = {"task": assignment.task, "attempt": assignment.nth} if assignment is not None else {}
             payload = encode_record(record, **told)
         except Exception as error:  # whatever the user's own objects raise

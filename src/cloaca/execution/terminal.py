@@ -8,10 +8,15 @@ import errno
 import io
 import os
 import sys
+from typing import Any
 
 CANT_ASK = (
     "A task can't ask at the terminal: ask in the program, and pass the answer in the context; or use "
     'executor="serial".'
+)
+CANT_DEBUG = (
+    "A debugger has no terminal in a worker: run the program with CLOACA_EXECUTOR=serial (or the runner with "
+    'executor="serial"). Tasks then run in the program itself, and breakpoints in them work.'
 )
 
 
@@ -34,18 +39,33 @@ executor="serial".
         raise StopIteration
 
 
-def no_answers() -> NoAnswers:
-    """A worker's standard input, as new."""
+def give_up() -> None:
+    """Have nobody at the terminal in this process, neither for questions nor for a debugger."""
+    sys.stdin = _no_answers()
+    if sys.breakpointhook is sys.__breakpointhook__:  # else somebody debugs workers by other means
+        sys.breakpointhook = _breakpoint
+
+
+def _no_answers() -> NoAnswers:
     return NoAnswers(open(0, "rb", closefd=False))  # it is open, and stays so
 
 
+def _breakpoint(*args: Any, **more: Any) -> Any:
+    """What `breakpoint` does, unless another debugger was chosen, or none."""
+    if os.environ.get("PYTHONBREAKPOINT"):
+        return sys.__breakpointhook__(*args, **more)  # noqa: T100 - it is what the task asks for
+    raise RuntimeError(CANT_DEBUG)
+
+
 def explain(error: BaseException) -> None:
-    """Say in an error of opening the terminal, in a worker, what is to be done."""
-    if not isinstance(error, OSError) or error.errno != errno.ENXIO or not isinstance(sys.stdin, NoAnswers):
+    """Say in an error of asking at the terminal, in a worker, what is to be done."""
+    if not isinstance(sys.stdin, NoAnswers):
         return
-    if _is_terminal(error.filename):
+    if isinstance(error, OSError) and error.errno == errno.ENXIO and _is_terminal(error.filename):
         error.strerror = f"{error.strerror}. {CANT_ASK}"
         error.args = error.errno, error.strerror
+    elif (type(error).__module__, error.args) == ("bdb", ()):  # what `pdb` raises where it is told nothing more
+        error.args = (CANT_DEBUG,)
 
 
 def _is_terminal(name: object) -> bool:

@@ -8,7 +8,6 @@ A process that a task forks from here has no socket; when it returns from the ta
 
 import atexit
 import os
-import sys
 from collections.abc import Callable
 from contextlib import suppress
 from functools import lru_cache, partial
@@ -18,7 +17,7 @@ from threading import RLock
 from time import monotonic
 from typing import Any, NoReturn
 
-from cloaca.execution import attempt, child, inheritance, lifeline, terminal, termination, variables
+from cloaca.execution import attempt, child, inheritance, lifeline, naming, terminal, termination, variables
 from cloaca.execution.authkey import Authkey
 from cloaca.execution.initializer import Initializer, initializing
 from cloaca.execution.inlet import Inlet
@@ -71,13 +70,19 @@ def is_serving() -> bool:
 
 
 def main(
-    connection: socket, lifeline_descriptor: int, mark_descriptor: int, permits_descriptor: int, initializer: int
+    connection: socket,
+    lifeline_descriptor: int,
+    mark_descriptor: int,
+    permits_descriptor: int,
+    initializer: int,
+    name: str,
 ) -> None:
     """Serve on an inherited socket until it is closed. `initializer` is the number of the runner's, or 0."""
     global _is_serving  # noqa: PLW0603 - a process is a worker or not, once and for all
     _is_serving = True
     lifeline.follow(lifeline_descriptor)
     inheritance.renounce()
+    naming.bear(name)
     termination.follow()
     connection.set_inheritable(False)
     mark = Mark(mark_descriptor)
@@ -119,7 +124,7 @@ class Worker:
         self._bearings = bearings(self._surroundings)
         self._authkey = Authkey()
         self._output = Output(self.say)
-        sys.stdin = terminal.no_answers()
+        terminal.give_up()
         self._logbook = Logbook(self._send)
         self._notices = Notices(self._send)
         self._meter = Meter()
@@ -228,6 +233,7 @@ class Worker:
             self._send(Unfit(report.type_name, report.text, report.traceback))
             self._leave(0)
         self._output.renew()
+        self._logbook.keep()
         self._initializer = 0
         self._forget([number])
 

@@ -118,8 +118,8 @@ class Loggers(Message, frozen=True):
     """What the program has set of its loggers, by name: levels, which ones are disabled, and which have handlers.
 
     `custom` are those among them of a class of their own: a worker leaves it to others to make them. `names` are those
-    of levels, `root` is the root's level; nothing up to `threshold` is logged. `tells_errors`: what goes wrong inside
-    `logging` is told on standard error.
+    of levels, `root` is the root's level, `root_handles`: it has handlers; nothing up to `threshold` is logged.
+    `tells_errors`: what goes wrong inside `logging` is told on standard error.
     """
 
     levels: Mapping[str, int] = {}
@@ -128,6 +128,7 @@ class Loggers(Message, frozen=True):
     custom: tuple[str, ...] = ()
     names: Mapping[str, int] = {}
     root: int = 30
+    root_handles: bool = False
     threshold: int = 0
     tells_errors: bool = True
 

@@ -1,0 +1,32 @@
+"""Naming: what a worker is called, in lists of processes and in log records, so that people find the one they mean."""
+
+import logging
+from contextlib import suppress
+from itertools import count
+from typing import Any
+
+_MAIN = "MainProcess"  # as `logging` has it, where `multiprocessing` has given the process no other name
+_SHOWN = 15  # characters, of a name in the kernel's list
+
+_numbers = count(1)
+
+
+def next_name() -> str:
+    """The name of the next worker that this program starts."""
+    return f"cloaca-worker-{next(_numbers)}"
+
+
+def bear(name: str) -> None:
+    """Have this process called so. What shows its command line shows the name as well: `launch` has put it there."""
+    shown = name if len(name) <= _SHOWN else name.rpartition("-")[0]
+    with suppress(OSError), open("/proc/self/comm", "w") as file:  # noqa: PTH123 - a worker needn't load `pathlib`
+        file.write(shown)
+    make = logging.getLogRecordFactory()
+
+    def named(*args: Any, **more: Any) -> logging.LogRecord:
+        record = make(*args, **more)
+        if record.processName == _MAIN:
+            record.processName = name
+        return record
+
+    logging.setLogRecordFactory(named)
