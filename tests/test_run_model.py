@@ -488,7 +488,6 @@ class RunAgainstModel(RuleBasedStateMachine):
         self.model = NaiveRun(graph, given, tries, timeouts, durations, rules, mapped, known, limits)
         self.replica = Replica(self.run)
         self.looks: list[tuple[str, Slice]] = []
-        self.collected: dict[str, Diff] = {}
         self.last = -1
         self.late = 0
         self.ends_told = 0
@@ -497,14 +496,7 @@ class RunAgainstModel(RuleBasedStateMachine):
     def tell(self, event: RunEvent | AttemptEvent) -> list[Command]:
         commands = list(self.run.handle(event, self.model.now))
         self.ends_told += commands.count(Ended())
-        others = [command for command in commands if command != Ended()]
-        whole = [command for command in others if isinstance(command, Tell) and self.is_of_all(command)]
-        self.collected |= {self.run.plan.names[command.rank]: command.diff for command in whole}
-        return [command for command in others if command not in whole]
-
-    def is_of_all(self, told: Tell) -> bool:
-        """Whether it tells of the end of all instances of a mapped task."""
-        return told.error is None and told.name is None and self.run.plan.names[told.rank] in self.model.mapped
+        return [command for command in commands if command != Ended()]
 
     def pick(self, data: st.DataObject, attempts: Sequence[int]) -> int:
         return data.draw(st.sampled_from(sorted(attempts)))
@@ -799,9 +791,6 @@ class RunAgainstModel(RuleBasedStateMachine):
         attempts = {self.run.ledger.name(unit): tried for unit, tried in enumerate(self.run.attempts)}
         assert attempts == self.model.attempts
         assert self.run.late == self.late
-        told_of = [name for name in self.model.mapped if name in self.model.items and self.told[name][0]]
-        well = [name for name in told_of if self.model.ended.get(name) == "COMPLETED"]
-        assert self.collected == {name: self.model.collected(name) for name in well}
         limits = {attempt: self.model.limits[split(name)[0]] for attempt, name in self.model.open.items()}
         seated = {attempt: limit for attempt, limit in limits.items() if limit}
         assert {number: limit for number, limit in self.seats.taken.items() if number < 1000} == seated

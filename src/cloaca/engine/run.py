@@ -104,7 +104,6 @@ class Run:
         "_limits",
         "_log",
         "_merging",
-        "_news",
         "_now",
         "_numbers",
         "_open",
@@ -209,7 +208,6 @@ class Run:
         self._following = frozenset(rank for ranks in self._followers.values() for rank in ranks)
         self._store = store
         self._spent: list[bytes] = []  # items that nobody needs any more
-        self._news: list[Tell] = []  # of mapped tasks that have ended
         self._numbers = numbers
         self._open: dict[int, Attempt] = {}
         self._unended = len(plan.names)
@@ -368,9 +366,8 @@ class Run:
         released = (write.version.payload for write in self._lifetimes.released(self._current))
         payloads = [held for payload in released if payload is not None for held in references_in(payload)]
         payloads += self._spent
-        news, self._news = self._news, []
         self._spent.clear()
-        return [*news, Release(payloads)] if payloads else news
+        return [Release(payloads)] if payloads else ()
 
     def _impossible(self, attempt: Attempt, event: AttemptEvent) -> InternalError:
         name = self.ledger.name(attempt.rank)
@@ -485,7 +482,7 @@ class Run:
         self._close(attempt.rank, state)
         if attempt.rank < self._tasks:
             self._release(attempt.rank)
-        released = () if self._lifetimes.is_idle and not self._spent and not self._news else self._released()
+        released = () if self._lifetimes.is_idle and not self._spent else self._released()
         if state is State.FAILED and self._limits.fail_fast and self._unended and not self.stopped:
             return [*released, *self._stop(Stop.FAILED_FAST)]
         return (*released, *self._ended()) if released else self._ended()
@@ -622,8 +619,6 @@ class Run:
         diff = fan.collect()
         if diff or fan.state is State.COMPLETED:
             self._record(rank, {key: self._kept(payload) for key, payload in diff.items()}, fan.seconds)
-            if fan.state is State.COMPLETED and self._work[rank].tells_success:
-                self._news.append(Tell(rank, diff, None, 0))
         state = fan.state
         self.ends[rank] = self.ledger.end_of(fan, state)
         self.states[rank] = state
