@@ -144,6 +144,17 @@ def test_repr(completed: WorkflowResult) -> None:
     assert repr(completed.tasks["left"]) == "TaskResult('left', 'Completed', attempts=1)"
 
 
+def test_a_repr_tells_why() -> None:
+    ended = result(CHAIN, {"a": ValueError("no rows")})
+    assert without_places(repr(ended)) == (
+        "WorkflowResult('sales', 'Failed', 3 tasks, 4.000 s, \"Task 'a' failed: ValueError: no rows...\")"
+    )
+    assert repr(ended.tasks) == "<results of 3 tasks: 1 failed, 2 skipped>"
+    assert repr(ended.tasks["a"]) == "TaskResult('a', 'Failed', attempts=1, error='ValueError: no rows')"
+    why = "none of its dependencies ended well: 'a' failed"
+    assert repr(ended.tasks["b"]) == f"TaskResult('b', 'Skipped', attempts=0, reason=\"{why}\")"
+
+
 def test_a_result_can_be_kept(completed: WorkflowResult) -> None:
     kept = pickle.loads(pickle.dumps(completed))
     assert kept.final_context == completed.final_context

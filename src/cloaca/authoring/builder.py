@@ -350,6 +350,9 @@ class WorkflowBuilder:
         if len(ids) > 1:
             yield f"{lead}, which has several ids here ({', '.join(map(repr, ids))}): give the id that is meant."
 
+    def __repr__(self) -> str:
+        return f"WorkflowBuilder({self.name!r}, {len(self._defined)} task{'' if len(self._defined) == 1 else 's'})"
+
     def __enter__(self) -> Self:
         self._has_ended = False
         _open_builders.set((*_open_builders.get(), self))

@@ -3,11 +3,11 @@
 import logging
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from contextvars import copy_context
 from functools import partial
 from queue import Empty, SimpleQueue
-from typing import NamedTuple, NoReturn
+from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
 
 from cloaca.dataflow.finding import Finding
 from cloaca.engine.events import Tell
@@ -18,9 +18,12 @@ from cloaca.running import interrupts
 from cloaca.running.callbacks import Callbacks
 from cloaca.running.coordinator import Job
 from cloaca.running.loop import Inline, Loop
-from cloaca.running.result import WorkflowResult
+from cloaca.running.result import WorkflowResult, shortened
 from cloaca.warning import warn
 from cloaca.workflows.workflow import Workflow
+
+if TYPE_CHECKING:
+    from cloaca.running.bell import Bell
 
 _logger = logging.getLogger("cloaca")
 
@@ -72,7 +75,7 @@ class Execution:
         self._variables = copy_context()  # handlers of loggers may look at those of the caller
         self._host = host
         self._has_begun = self._has_ended = False
-        self._bells: list[SimpleQueue[None]] = []
+        self._bells: list[SimpleQueue[None] | Bell] = []
         self._process = os.getpid()
         self._error: Exception | None = None
         self._result: WorkflowResult | None = None
@@ -82,10 +85,42 @@ class Execution:
     def __reduce__(self) -> NoReturn:
         raise TypeError("An execution stays in the program: take its result(), or what you need of that, out there.")
 
+    def __repr__(self) -> str:
+        seconds = (time.time() if self._result is None else self._started + self._result.duration) - self._started
+        why = "" if self._error is None else f", {shortened(summary_of(self._error))!r}"
+        return f"Execution({self._workflow.name!r}, {self.status!r}, {seconds:.3f} s{why})"
+
+    def __await__(self) -> Generator[Any, None, WorkflowResult]:
+        """Wait for the result in an event loop: `await execution` gives and raises what `result()` does.
+
+        Callbacks of the workflow are called in the loop's thread. Who stops waiting doesn't cancel the run.
+        """
+        return self._awaited().__await__()
+
+    async def _awaited(self) -> WorkflowResult:
+        from cloaca.running.bell import Bell  # asyncio takes longer to load than a worker to start
+
+        bell = Bell()
+        self._bells.append(bell)
+        try:
+            self._catch_up()
+            while not self._has_ended:
+                await bell.heard()
+                self._catch_up()
+        finally:
+            self._bells.remove(bell)
+        return self.result()
+
     @property
     def status(self) -> str:
-        """What the result says, or "Running" while there is none."""
-        return "Running" if self._result is None else self._result.status
+        """What the result says, or "Running" while there is none; "Failed" where an error has ended it."""
+        if self._result is None:
+            return "Running" if self._error is None else "Failed"
+        return self._result.status
+
+    def done(self) -> bool:
+        """Whether it has ended, one way or another: `result()` won't wait for tasks any more."""
+        return self._has_ended
 
     def cancel(self) -> None:
         """Start nothing more, and stop the tasks that run; the result then says "Cancelled".

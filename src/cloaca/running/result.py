@@ -3,6 +3,7 @@
 Everything here is plain data taken from the run when it ended; values and exceptions are rebuilt when asked for.
 """
 
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from functools import cached_property
@@ -30,6 +31,9 @@ from cloaca.workflows.workflow import Workflow
 End = Usage | Failed | Lost | Skipped | None
 Status = Literal["Completed", "Failed", "Cancelled"]
 _LISTED = 10
+_LONGEST = 200  # of a text in a repr
+_ROWS = 50
+_HEAD = ("task", "status", "attempts", "seconds", "why")
 _COMPARED = 10_000  # names that an unknown one is compared with
 
 
@@ -137,7 +141,12 @@ class TaskResult:
         return {name: value for name, value in vars(self).items() if name != "error"}
 
     def __repr__(self) -> str:
-        return f"TaskResult({self.id!r}, {self.status!r}, attempts={self.attempts})"
+        why = "".join(
+            f", {name}={shortened(text)!r}"
+            for name, text in (("error", self.error_message), ("reason", self.reason))
+            if text
+        )
+        return f"TaskResult({self.id!r}, {self.status!r}, attempts={self.attempts}{why})"
 
 
 class _Tasks(Mapping[str, TaskResult]):
@@ -171,7 +180,9 @@ class _Tasks(Mapping[str, TaskResult]):
         return len(self._ledger)
 
     def __repr__(self) -> str:
-        return f"<results of {len(self)} tasks>"
+        counts = Counter(outcome.status for outcome in self._outcomes)
+        others = [f"{count} {status.lower()}" for status, count in counts.items() if status != "Completed"]
+        return f"<results of {_counted(len(self))}{': ' if others else ''}{', '.join(others)}>"
 
     def _make(self, id: str) -> TaskResult:
         ledger, unit = self._ledger, self._ledger.find(id)
@@ -266,7 +277,34 @@ class WorkflowResult:
         raise error from (self.tasks[self._roots[0]].error if self._roots else None)
 
     def __repr__(self) -> str:
-        return f"WorkflowResult({self.workflow!r}, {self.status!r}, {len(self.tasks)} tasks, {self.duration:.3f} s)"
+        why = f", {shortened(self.error_message)!r}" if self.error_message else ""
+        size, seconds = _counted(len(self.tasks)), f"{self.duration:.3f} s"
+        return f"WorkflowResult({self.workflow!r}, {self.status!r}, {size}, {seconds}{why})"
+
+    def _repr_html_(self) -> str:
+        from cloaca.running.table import table_of  # only notebooks ask
+
+        shown = [self.tasks[id] for id in islice(self.tasks, _ROWS)]
+        size = _counted(len(self.tasks)) + (
+            f", of which the first {_ROWS} stand here" if len(self.tasks) > _ROWS else ""
+        )
+        said = f"{self.status}, {size}, {self.duration:.3f} s"
+        return table_of(self.workflow, said, self.error_message, _HEAD, map(_row_of, shown))
+
+
+def _row_of(task: TaskResult) -> tuple[str, ...]:
+    seconds = "" if task.duration is None else f"{task.duration:.3f}"
+    return task.id, task.status, str(task.attempts), seconds, task.error_message or task.reason or ""
+
+
+def shortened(text: str) -> str:
+    """The first line of a text, if it isn't too long."""
+    line = text.partition("\n")[0]
+    return line if line == text and len(line) <= _LONGEST else f"{line[:_LONGEST]}..."
+
+
+def _counted(tasks: int) -> str:
+    return f"{tasks} task{'' if tasks == 1 else 's'}"
 
 
 def _held(final: Mapping[str, tuple[Version, ...]], leases: Leases, others: object) -> object:

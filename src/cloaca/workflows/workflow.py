@@ -141,6 +141,10 @@ class Workflow:
         """Return the graph as the text of a Graphviz file. Rules stand beneath the names of their tasks."""
         return diagram.to_dot(self.name, self.plan, _rules(self.tasks), self._mapped(), self._boxes())
 
+    def _repr_mimebundle_(self, **_: object) -> dict[str, str]:
+        """What notebooks show: JupyterLab 4.1 draws it, others take the text."""
+        return {"text/plain": repr(self), "text/vnd.mermaid": self.to_mermaid()}
+
     def _mapped(self) -> frozenset[str]:
         return frozenset(task.id for task in self.tasks if task.for_each is not None)
 
