@@ -1,6 +1,9 @@
 """Memory: readings of processes and of the machine, limits of workers, recycling, holding back."""
 
 import os
+import signal
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -11,8 +14,9 @@ import psutil
 import pytest
 from tests.support import Desk, pipe, published, watched, written
 
+import cloaca
 from cloaca import Context, MemoryLimitExceeded
-from cloaca.execution import memory
+from cloaca.execution import footprint, memory
 from cloaca.execution.attempt import TaskFunction
 from cloaca.execution.cgroup import fields
 from cloaca.execution.memory import Machine, private
@@ -353,3 +357,93 @@ def test_tasks_end_well_where_no_memory_can_be_read_and_a_limit_is_told_of(
     assert not any(isinstance(end, Lost) for end in desk.ends.values())
     told = [decode_record(event.record).getMessage() for event in desk.events if isinstance(event, Logged)]
     assert ["memory_limit stops no task" in text for text in told] == [True] * (limit is not None)
+
+
+# ---- what counts beside a worker's own pages -----------------------------------------------------------------------
+
+SIZE = 300_000_000
+
+
+def share_a_mapping() -> None:
+    from mmap import mmap
+
+    memory = mmap(-1, SIZE)
+    for place in range(0, SIZE, 4096):
+        memory[place] = 1
+    signal.pause()
+
+
+def share_a_name() -> None:
+    from multiprocessing.shared_memory import SharedMemory
+
+    memory = SharedMemory(create=True, size=SIZE)
+    memory.unlink()  # its name is all that goes
+    assert memory.buf is not None
+    memory.buf[:SIZE] = bytes(SIZE)
+    signal.pause()
+
+
+def start_a_process() -> None:
+    subprocess.run(
+        [sys.executable, "-c", f"b = bytearray({SIZE}); b[::4096] = b[::4096]; input()"], stdin=endless(), check=False
+    )
+
+
+def start_processes_by_processes() -> None:
+    script = f"import subprocess, sys; subprocess.run([sys.executable, '-c', 'b = bytearray({SIZE}); input()'])"
+    subprocess.run([sys.executable, "-c", script], stdin=endless(), check=False)
+
+
+def endless() -> int:
+    """Who reads from here waits for ever."""
+    reader, _ = os.pipe()
+    return reader
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="of Linux")
+@pytest.mark.parametrize(
+    "way", [share_a_mapping, share_a_name, start_a_process, start_processes_by_processes], ids=lambda way: way.__name__
+)
+def test_shared_mappings_and_child_processes_count(way: Callable[[], None]) -> None:
+    with cloaca.WorkflowBuilder("w"):
+
+        @cloaca.task(id="t")
+        def task(_: Context) -> None:
+            way()
+
+    with cloaca.DefaultRunner(workers=1, memory_limit=150_000_000, executor="processes") as runner:
+        error = runner.execute("w").tasks["t"].error
+    assert isinstance(error, MemoryLimitExceeded)
+    assert error.memory > 150_000_000
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="of Linux")
+def test_what_forked_children_and_workers_share_counts_once_or_not_at_all() -> None:
+    """Four children of a worker with 80 MB are no 400 MB, and a mapped value is nobody's own."""
+
+    def fork_a_family(context: Context) -> None:
+        context["value"].sum()
+        mine = bytearray(80_000_000)
+        gate, opener = os.pipe()
+        for _ in range(4):
+            if os.fork() == 0:
+                os.close(opener)
+                os.read(gate, 1)
+                os._exit(len(mine) == 0)
+        kinship = footprint.Kinship()
+        kinship.look()
+        family = kinship.of(os.getpid())
+        context["rough"] = footprint.exceeding(family, 0)
+        os.close(opener)
+        context["codes"] = [os.wait()[1] for _ in range(4)]
+        context["family"] = len(family)
+
+    import numpy as np
+
+    with cloaca.WorkflowBuilder("w"):
+        cloaca.task(id="t")(fork_a_family)
+    with cloaca.DefaultRunner(workers=1, memory_limit=150_000_000, executor="processes") as runner:
+        found = runner.execute("w", {"value": np.zeros(40_000_000)}).final_context
+    assert found["codes"] == [0] * 4
+    assert found["family"] == 5
+    assert 80_000_000 < found["rough"] < 150_000_000

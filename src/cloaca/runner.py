@@ -95,7 +95,8 @@ class DefaultRunner:
             coverage. By default what the environment variable `CLOACA_EXECUTOR` says, or else "processes".
         warn_above: how many bytes a value may take, encoded, before there is a warning, once for each key.
         memory_limit: how many bytes of memory a worker may have for itself, at least 64 MiB. A task that makes it
-            exceed that is stopped with `MemoryLimitExceeded`. What workers share doesn't count.
+            exceed that is stopped with `MemoryLimitExceeded`. What workers share doesn't count; on Linux, processes
+            that the task has started do.
         task_timeout_seconds: how long one try of a task may take that has no `timeout` of its own.
         workflow_timeout_seconds: how long an execution may take; its tasks are cancelled then, and it has failed.
         grace_seconds: how long a task that is stopped (it took too long, or was cancelled) gets to put its things in

@@ -1,6 +1,7 @@
 """Memory: what workers have for themselves, what the machine has left, and whether the kernel killed for want of it.
 
-What a worker has for itself is its resident memory without what it shares: mapped values belong to all workers.
+What a worker has for itself is its resident memory without what it shares: mapped values belong to all workers. Where
+there is a limit, what tasks share with nobody but their own processes counts too, and so do these processes.
 psutil takes a while to load, and short runs end before anything is read: it is imported when first needed.
 
 All of that is advice. What can't be read (no `/proc`, no descriptor left, a file that psutil doesn't understand) isn't
@@ -14,6 +15,7 @@ from pathlib import Path
 from time import monotonic
 
 from cloaca.execution.cgroup import MEMBERSHIP, MOUNT, fields, folders, text
+from cloaca.execution.footprint import Kinship, exceeding
 from cloaca.execution.peer import Peer
 from cloaca.wire.records import encode_notice
 
@@ -131,11 +133,14 @@ class MemoryWatch:
         self._size = size
         self._is_blind = False
         self._machine = Machine()
+        self._kinship = Kinship()
         self._kills = self._machine.kills()
 
     def read_machine(self) -> bool:
         """Read what the machine has left; whether it has become short."""
         self.due = monotonic() + READ_SECONDS
+        if self.limit is not None:
+            self._kinship.look()
         self.available, total = self._machine.available(), self._machine.total
         was_short = self.is_short
         self.is_short = self.available is not None and total is not None and self.available < SHORT * total
@@ -153,6 +158,8 @@ class MemoryWatch:
         """Read what a worker has for itself: much is more than half of its share, beside what it began with."""
         memory = private(peer.pid)
         if memory is not None:
+            if self.limit is not None and memory <= self.limit:
+                memory = exceeding(self._kinship.of(peer.pid), self.limit) or memory
             peer.memory = memory
             share = self._share
             peer.is_swollen = share is not None and memory - peer.baseline > share / 2

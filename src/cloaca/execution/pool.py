@@ -541,9 +541,9 @@ class Pool:
             return
         if self._memory.read_machine():
             self._events.append(Logged(NONE, self._memory.notice()))
-        for peer in busy:
+        for peer in [peer for peer in busy if not peer.is_doomed]:
             self._memory.read(peer)
-            if self._memory.is_over(peer) and not peer.is_doomed:
+            if self._memory.is_over(peer):
                 peer.halt()
         if self._memory.has_gone_blind():
             self._events.append(Logged(NONE, _BLIND))
