@@ -42,6 +42,7 @@ def contexts(context: cloaca.Context) -> None:
     assert_type(context.copy(), cloaca.Context)
     assert_type(context.seed, int | None)
     assert_type(context.item_key, Any)
+    assert_type(context.lazy("a"), Any)
     assert_type(context.conflicts(), dict[str, cloaca.MergeConflict])
     assert_type(context.outcome("load").status, str)
     assert_type(context.outcome("load").error, str | None)

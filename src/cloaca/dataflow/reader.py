@@ -58,7 +58,7 @@ _TELLING: Final = frozenset({"outcome", "conflicts"})
 _PARAMETERS: Final[Mapping[str, tuple[str, ...]]] = {
     "get": ("key", "default"),
     **dict.fromkeys(("set", "insert", "update"), ("key", "value")),
-    **dict.fromkeys(("remove", "delete"), ("key",)),
+    **dict.fromkeys(("remove", "delete", "lazy"), ("key",)),
 }
 _SHOWING: Final = {"append": LIST, "extend": LIST, "setdefault": DICT, "popitem": DICT, "update": DICT}
 _SWALLOWING: Final = ("suppress", "Error", "Exception")
@@ -513,6 +513,8 @@ class _Reader:
         key = arguments["key"]
         if method == "get":
             return self._get(key, arguments.get("default"))
+        if method == "lazy":
+            return self._need(key)
         if method == "update":
             self._need(key)
         elif method != "set":

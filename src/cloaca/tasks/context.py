@@ -10,6 +10,7 @@ from collections.abc import Callable, Collection, ItemsView, Iterable, Iterator,
 from contextlib import suppress
 from functools import partial
 from itertools import islice
+from operator import getitem
 from typing import TYPE_CHECKING, Any, Literal, NoReturn, Self
 
 from cloaca.errors import INPUT, DecodeError, MergeConflict, StorageFullError, a
@@ -126,11 +127,47 @@ class Context:
             return default
         if isinstance(held, Conflict):
             raise held.error
+        return self._decoded(key, held)
+
+    def lazy(self, key: str) -> Any:
+        """The list or dict of `key`, of which each place is decoded when it is first looked at.
+
+        For tasks that look at few of the places: of what a mapped task has collected, above all. It can't be changed.
+        (A list or dict that holds anything but plain data, and wasn't collected, is decoded as a whole.)
+
+        Raises what `context[key]` raises, and `TypeError` where the value is no list or dict.
+
+        >>> from cloaca import Context
+        >>> rows = Context({"rows": [[1, 2], [3], []]}).lazy("rows")
+        >>> len(rows), rows[1], rows[:2]
+        (3, [3], [[1, 2], [3]])
+        """
+        from cloaca.tasks.places import LazyDict, LazyList
+        from cloaca.wire.elements import elements_of
+
+        held = self._held(key)
+        cut = self._read(key, held, elements_of) if isinstance(held, bytes) else None
+        found = self[key] if cut is None else cut
+        load = partial(getitem, found) if cut is None else partial(self._place, key, cut)
+        if isinstance(found, list):
+            return LazyList(load, len(found))
+        if isinstance(found, dict):
+            return LazyDict(load, found.keys())
+        raise TypeError(f"lazy takes the key of a list or dict, and {key!r} holds {a(type(found).__name__)}.")
+
+    def _place(self, key: str, elements: Any, place: Any) -> Any:
+        return self._decoded(key, elements[place])
+
+    def _decoded(self, key: str, held: Part) -> Any:
+        """The value of a key, or a place in it."""
         self._traffic.note(key, held)
+        return self._read(key, held, decode)
+
+    def _read(self, key: str, held: Part, read: Callable[[Part], Any]) -> Any:
         try:
-            return decode(held)
+            return read(held)
         except Exception as error:
-            if is_strike(error, partial(decode, held)):
+            if is_strike(error, partial(read, held)):
                 raise
             raise unreadable(key, self._writer_of(key), held, error) from error
 

@@ -73,8 +73,8 @@ class Traffic:
         traffic.absent = self.absent
         return traffic
 
-    def note(self, key: str, payload: bytes) -> None:
-        """A value is read."""
+    def note(self, key: str, payload: Part) -> None:
+        """A value is read, or a part of one."""
         self.keys[key] = None
         if is_reference(payload):
             size = size_of(payload)
@@ -101,7 +101,7 @@ class _Within(Traffic):
         super().__init__()
         self._prefix = prefix
 
-    def note(self, key: str, payload: bytes) -> None:
+    def note(self, key: str, payload: Part) -> None:
         super().note(self._prefix + key, payload)
 
     def miss(self, key: str) -> None:

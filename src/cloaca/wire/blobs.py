@@ -75,17 +75,17 @@ def blob_of(payload: Part) -> Blob:
     return msgpack.decode(memoryview(payload)[len(MARK) :], type=Blob)
 
 
-def size_of(payload: bytes) -> int:
+def size_of(payload: Part) -> int:
     """How many bytes the value takes, here or in files."""
     if is_composite(payload):
         return len(payload) + sum(blob_of(held).size for held in references_in(payload))
     return blob_of(payload).size if is_reference(payload) else len(payload)
 
 
-def references_in(payload: bytes) -> Iterator[bytes]:
+def references_in(payload: Part) -> Iterator[bytes]:
     """The references that a payload is or holds."""
     if is_reference(payload):
-        yield payload
+        yield bytes(payload)
     elif is_composite(payload):
         elements = composite_of(payload).elements
         yield from (element for element in elements if element is not None and is_reference(element))
@@ -231,7 +231,7 @@ _mappings: set[int] = set()
 """Where those of this process begin."""
 
 
-def unreadable(key: str, writer: str, payload: bytes, error: Exception) -> DecodeError:
+def unreadable(key: str, writer: str, payload: Part, error: Exception) -> DecodeError:
     """What tells that reading the value of a key raised that."""
     is_lost = isinstance(error, OSError) and error.filename in {blob_of(held).path for held in references_in(payload)}
     told = DecodeError(key, writer, summary_of(error), is_lost=is_lost)

@@ -48,7 +48,9 @@ STRUCTURES = frozenset({list, dict, OrderedDict, defaultdict, Counter})
 LIST_HEADS = frozenset({*range(0x90, 0xA0), 0xDC, 0xDD})
 """How a list begins in msgpack."""
 
-_DICT_HEADS = frozenset({*range(0x80, 0x90), 0xDE, 0xDF})
+DICT_HEADS = frozenset({*range(0x80, 0x90), 0xDE, 0xDF})
+"""How a dict begins there."""
+
 _FLOAT = 0xCB
 
 _head = struct.Struct("<BI")
@@ -85,7 +87,7 @@ def is_telling(payload: bytes) -> bool:
     if payload[0] == _FLOAT:
         value = decode(payload)
         return bool(value and value == value)  # noqa: PLR0124 - NaN
-    return payload[0] != PICKLED and payload[0] not in LIST_HEADS and payload[0] not in _DICT_HEADS
+    return payload[0] != PICKLED and payload[0] not in LIST_HEADS and payload[0] not in DICT_HEADS
 
 
 def encode_each(values: list[Any], key: str | None = None, put: Put | None = None) -> list[bytes]:

@@ -1,6 +1,7 @@
-"""Lists as payloads, up to the first element that can't be sent, or not be rebuilt.
+"""Lists as payloads, up to the first element that can't be sent, or not be rebuilt; and cut into their elements.
 
-A list is encoded and decoded in one go. Only where that fails are its elements looked at one by one.
+A list is encoded and decoded in one go. Only where that fails, or where just some of its elements are asked for, they
+are looked at one by one.
 """
 
 from collections.abc import Callable, Sequence
@@ -9,14 +10,19 @@ from io import BytesIO
 from pickle import Unpickler
 from typing import Any, NamedTuple
 
+from msgspec import Raw, msgpack
+
 from cloaca.errors import EncodeError
-from cloaca.wire.blobs import blob_of, is_reference, opened
-from cloaca.wire.codec import decode, encode_unseen, parts_of
+from cloaca.wire.blobs import Part, blob_of, is_reference, opened
+from cloaca.wire.codec import DICT_HEADS, LIST_HEADS, decode, encode_unseen, parts_of
 from cloaca.wire.composite import collected, composite_of, is_composite
 from cloaca.wire.strike import is_strike
 
 _LIST = b"\x80\x05]\x94."
 _STOP = b"."
+
+_elements = msgpack.Decoder(list[Raw]).decode
+_entries = msgpack.Decoder(dict[Any, Raw]).decode
 
 
 class Encoded(NamedTuple):
@@ -66,6 +72,21 @@ def decode_list(payload: bytes) -> Decoded:
         except Exception as error:  # noqa: BLE001 - as above
             return Decoded(elements, error)
     return Decoded(elements, None)
+
+
+def elements_of(payload: Part) -> list[Part] | dict[Any, Part] | None:
+    """The payloads of the elements of a list or dict, by key; `None` where it can only be decoded as a whole."""
+    content = opened(blob_of(payload)) if is_reference(payload) else memoryview(payload)
+    if is_composite(content):
+        held = composite_of(content)
+        if held.keys is not None:
+            return {decode(key): element for key, element in held.entries()}
+        return [b"\xc0" if element is None else element for element in held.elements]
+    if content[0] in LIST_HEADS:
+        return [memoryview(element) for element in _elements(content)]
+    if content[0] in DICT_HEADS:
+        return {key: memoryview(element) for key, element in _entries(content).items()}
+    return None
 
 
 def _loads(payload: bytes) -> Sequence[Callable[[], Any]]:
