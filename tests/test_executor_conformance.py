@@ -372,7 +372,7 @@ def test_output_of_an_attempt_comes_between_its_start_and_its_end(desk_of: DeskO
     desk = desk_of(lambda _: print("one\ntwo", end=""))
     desk.run([0] * 3)
     said = [(event.attempt, event.stream, event.text) for event in desk.events if isinstance(event, Said)]
-    assert sorted(said) == [(n, "stdout", text) for n in range(3) for text in ("one\n", "two\n")]
+    assert sorted(said) == [(n, "stdout", text) for n in range(3) for text in ("", "one\n", "two")]
 
 
 @on_real_executors

@@ -60,6 +60,13 @@ class Executor(Protocol):
         """Return what has happened; wait for something to happen, for at most `timeout` seconds."""
         ...
 
+    def shown(self, count: int) -> None:
+        """Take note that so many more of what was told (`Said`, `Logged`, `Warned`) have been shown, in that order.
+
+        Who tells more than is shown may be made to wait: so the backlog has a limit.
+        """
+        ...
+
     def wake(self) -> None:
         """Make a `wait` that is going on, or the next one, return. From any thread."""
         ...

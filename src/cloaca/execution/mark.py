@@ -1,7 +1,10 @@
-"""Mark: sixteen bytes that a worker shares with the coordinator: the number of the attempt that it began, and when.
+"""Mark: a few bytes that a worker shares with the coordinator: the number of the attempt that it began, and when.
 
 When a worker dies, this tells whether it had begun what was first in its queue: if not, the attempt can go to another
 worker, as nothing of it has run. The memory has no name anywhere, and goes with the two processes.
+
+The other way round it tells the worker whether to hold back what it has for whoever looks at the program: that asks for
+no answer, on whichever thread it is looked at.
 """
 
 import os
@@ -11,7 +14,8 @@ from mmap import mmap
 
 _NUMBER = struct.Struct("<q")
 _MOMENT = struct.Struct("<d")
-_SIZE = _NUMBER.size + _MOMENT.size
+_HOLD = _NUMBER.size + _MOMENT.size
+_SIZE = _HOLD + 1
 _SHARED_MEMORY = "/dev/shm"  # noqa: S108 - a file there has no name
 NONE = -1
 INITIALIZING = -2
@@ -35,6 +39,15 @@ class Mark:
         moment: float = _MOMENT.unpack_from(self._memory, _NUMBER.size)[0]
         return number, moment
 
+    @property
+    def is_held(self) -> bool:
+        """Whether the worker is to hold back what is only to be shown."""
+        return self._memory[_HOLD] != 0
+
+    def hold(self, *, back: bool) -> None:
+        """Have the worker hold it back, or no more."""
+        self._memory[_HOLD] = back
+
     def close(self) -> None:
         self._memory.close()
 
@@ -43,7 +56,7 @@ def create() -> int:
     """A descriptor of fresh shared memory that says `NONE`."""
     descriptor = _nameless()
     try:
-        os.write(descriptor, _NUMBER.pack(NONE) + _MOMENT.pack(0.0))
+        os.write(descriptor, _NUMBER.pack(NONE) + _MOMENT.pack(0.0) + b"\0")
     except OSError:
         os.close(descriptor)
         raise

@@ -17,6 +17,9 @@ from cloaca.execution.permits import Permits
 from cloaca.wire.frames import FrameReader, decode_up, frame
 from cloaca.wire.messages import Assignment, Down, Surroundings, Up
 
+MOST_UNSHOWN, LEAST_UNSHOWN = 1 << 22, 1 << 21
+"""How many bytes of output may wait to be shown before the worker is held back, and how few before it may go on."""
+
 STILL_SECONDS = 0.2
 """How long a process that is told to stand still may take for it, before it counts as one that can't."""
 
@@ -38,6 +41,9 @@ class Peer:
     `limit`: it was stopped as it had more than that. `baseline` is what the runner's initializer has left it with;
     `is_unfit`: that raised, here or in another worker. `is_outdated`: the program has loaded modules anew since it was
     told of them.
+
+    `unshown`: how many bytes the program holds of what it has told and nobody has been shown yet; `is_held`: that is so
+    much that it is to tell no more.
 
     `initializer` is the number under which it will be published; 0 where there is none.
     """
@@ -66,6 +72,8 @@ class Peer:
         self.limit: int | None = None
         self.has_hung_up = False
         self.nonsense: str | None = None
+        self.unshown = 0
+        self.is_held = False
         self.outgoing = bytearray(letter(surroundings))
         with ExitStack() as undo, ExitStack() as theirs:
             self.socket, socket = socketpair()
@@ -194,12 +202,21 @@ class Peer:
         self.is_given_up = True
         _reap_later(self._process)
 
+    def tells(self, size: int) -> None:
+        """It has told so many bytes more, or, where it is less than none, so many have been shown."""
+        self.unshown += size
+        is_held = self.unshown > (LEAST_UNSHOWN if self.is_held else MOST_UNSHOWN)
+        if is_held != self.is_held:
+            self.is_held = is_held
+            self._mark.hold(back=is_held)
+
     def has_ended(self, timeout: float) -> bool:
         """Wait for the process, for at most `timeout` seconds."""
         return self._ending.comes_within(timeout)
 
     def close(self) -> None:
         """Give up every descriptor."""
+        self.unshown, self.is_held = 0, False  # nobody is there to be held back
         self.socket.close()
         self._mark.close()
         self.permits.close()

@@ -34,6 +34,7 @@ from time import monotonic
 from msgspec.structs import replace
 
 from cloaca.errors import InitializerError
+from cloaca.execution.backlog import Backlog
 from cloaca.execution.batching import Batching
 from cloaca.execution.initializer import Equipment, failure
 from cloaca.execution.mark import INITIALIZING, NONE
@@ -79,6 +80,9 @@ START_SECONDS = 0.005
 
 STILL_SECONDS = 0.001
 """How long to wait at most where a worker was told to stand still, to see whether it does."""
+
+HELD_SECONDS = 0.005
+"""How long to wait at most where a worker is held back, to see whether what it told has been shown."""
 
 RECALL_SECONDS = 0.002
 """How long a task may run, while others wait behind it and a worker has nothing to do."""
@@ -127,6 +131,7 @@ class Pool:
         self._withdrawn: dict[int, float] = {}  # with the seconds of grace
         self._idle_deaths: dict[int, int] = {}  # how often an attempt was first at a worker that died without it
         self._events: list[Event] = []
+        self._backlog = Backlog()
         self._batching = Batching()
         self._lookout = Lookout()
         self._memory = MemoryWatch(size, memory_limit)
@@ -160,7 +165,7 @@ class Pool:
         for peer in outdated:
             peer.is_outdated = True
         if outdated and (self._pending or self._busy()):
-            self._events.append(Logged(NONE, _RELOADED))
+            self._notice(_RELOADED)
 
     def publish(self, functions: Sequence[Publish]) -> None:
         """Keep the functions; each goes to a worker with the first assignment there that names it."""
@@ -234,6 +239,12 @@ class Pool:
             self._look_for_stalls()
         self._judge()
 
+    def _notice(self, record: bytes) -> None:
+        """Have something told that is about the workers."""
+        notice = Logged(NONE, record)
+        self._backlog.add(notice)
+        self._events.append(notice)
+
     def _taken(self) -> list[Event]:
         events, self._events = self._events, []
         return events
@@ -242,13 +253,18 @@ class Pool:
         """Make `wait` return."""
         self._waker.ring()
 
+    def shown(self, count: int) -> None:
+        """Let workers go on of which enough was shown."""
+        self._backlog.shown(count)
+
     def close(self) -> None:
         """Let idle workers leave, stop the others, and wait until all are gone, a few seconds at most."""
         if self._closed:
             return
         self._closed = True
         _pools.discard(self)
-        self._events += [Logged(NONE, given_up(peer)) for peer in self._workforce.close()]
+        for peer in self._workforce.close():
+            self._notice(given_up(peer))
         self._waker.close()
         self._selector.close()
 
@@ -268,6 +284,7 @@ class Pool:
             self._memory.due if self._busy() else None,
             self._stalls.due if not all(map(has_begun, self._peers)) else None,
             self._workforce.again_at if self._pending and not self._holds_back() else None,
+            monotonic() + HELD_SECONDS if any(peer.is_held for peer in self._peers) else None,
         ]
         dues = [moment for moment in moments if moment is not None]
         if not dues:
@@ -426,10 +443,14 @@ class Pool:
                 self._workforce.dismiss(peer)
             case Unfit():
                 self._take_refusal(peer, message)
+            case Wants():
+                self._tell_start(peer)
+                if not _runs(peer, message.attempt) or peer.told != message.attempt:
+                    raise Garbled(f"a question of attempt {message.attempt}, which it doesn't run")
+                self._events.append(message)
             case _:
                 self._tell_start(peer)
-                if isinstance(message, Wants) and not (_runs(peer, message.attempt) and peer.told == message.attempt):
-                    raise Garbled(f"a question of attempt {message.attempt}, which it doesn't run")
+                self._backlog.add(message, peer)
                 self._events.append(message)
 
     def _take_report(self, peer: Peer, report: Report) -> None:
@@ -528,7 +549,7 @@ class Pool:
         for peer in self._stalls.look(self._peers):
             is_interrupted = has_begun(peer)
             if peer.stalls == TOLERATED:
-                self._events.append(Logged(NONE, interrupted(peer) if is_interrupted else unstarted(peer)))
+                self._notice(interrupted(peer) if is_interrupted else unstarted(peer))
             if not is_interrupted:
                 self._workforce.stop(peer, 0)
 
@@ -540,13 +561,13 @@ class Pool:
         if not busy:
             return
         if self._memory.read_machine():
-            self._events.append(Logged(NONE, self._memory.notice()))
+            self._notice(self._memory.notice())
         for peer in [peer for peer in busy if not peer.is_doomed]:
             self._memory.read(peer)
             if self._memory.is_over(peer):
                 peer.halt()
         if self._memory.has_gone_blind():
-            self._events.append(Logged(NONE, _BLIND))
+            self._notice(_BLIND)
 
     def _has_too_much(self, peer: Peer) -> bool:
         if self._memory.limit is not None:
@@ -576,7 +597,7 @@ class Pool:
         begun, moment = peer.begun
         code = self._workforce.bury(peer)
         if peer.is_given_up:
-            self._events.append(Logged(NONE, given_up(peer)))
+            self._notice(given_up(peer))
             code = -signal.SIGKILL
         self._lose_first(peer, code, begun, moment)
         self._take_back(peer, len(peer.queue))

@@ -121,6 +121,9 @@ class SerialExecutor:
         with of_process().kept():
             return attempt.run(assignment, load, _EVERYTHING, _never, self._meter, left=left, kind=self._kind)
 
+    def shown(self, count: int) -> None:
+        """Nothing waits for that."""
+
     def wake(self) -> None:
         """Nothing to do: `wait` never blocks."""
 

@@ -8,13 +8,13 @@ A process that a task forks from here has no socket; when it returns from the ta
 
 import atexit
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from functools import lru_cache, partial
 from itertools import count
 from socket import socket
 from threading import RLock
-from time import monotonic
+from time import monotonic, sleep
 from typing import Any, NoReturn
 
 from cloaca.execution import attempt, child, inheritance, lifeline, naming, terminal, termination, variables
@@ -52,11 +52,18 @@ from cloaca.wire.messages import (
     Skipped,
     Slice,
     Surroundings,
+    Told,
     Unfit,
     Wants,
     Worn,
 )
 from cloaca.wire.templates import fill
+
+PIECE, LONGEST_PIECE = 1 << 16, 1 << 20
+"""How many characters are told at once: so many, if lines end there, and never more than so many."""
+
+HELD_SECONDS = 0.002
+"""How often to look whether what was told has been shown, where it wasn't for long."""
 
 _PATIENCE = 1000  # how often exceptions may strike outside of tasks
 
@@ -89,6 +96,18 @@ def main(
     os.close(mark_descriptor)
     os.set_inheritable(permits_descriptor, False)  # noqa: FBT003 - the argument's only form
     Worker(connection, mark, permits_descriptor, initializer).serve()
+
+
+def _pieces(text: str) -> Iterator[str]:
+    """The text, in pieces of whole lines where these aren't too long: each waits for what was told before."""
+    start = 0
+    while len(text) - start > PIECE:
+        end = text.rfind("\n", start, start + PIECE) + 1 or text.find("\n", start, start + LONGEST_PIECE) + 1
+        end = end or min(start + LONGEST_PIECE, len(text))
+        yield text[start:end]
+        start = end
+    if start < len(text) or not text:
+        yield text[start:]
 
 
 class Worker:
@@ -125,8 +144,8 @@ class Worker:
         self._authkey = Authkey()
         self._output = Output(self.say)
         terminal.give_up()
-        self._logbook = Logbook(self._send)
-        self._notices = Notices(self._send)
+        self._logbook = Logbook(self._tell)
+        self._notices = Notices(self._tell)
         self._meter = Meter()
         self._kind = context_kind()
         self._leftovers = Leftovers()
@@ -193,7 +212,14 @@ class Worker:
         if self._is_cut_off:
             os.write(1 if stream == "stdout" else 2, (text or "\n").encode(errors="replace"))
             return
-        self._send(Said(self._current, stream, text))
+        for piece in _pieces(text):
+            self._tell(Said(self._current, stream, piece))
+
+    def _tell(self, told: Told) -> None:
+        """Send what is to be shown, once the program can take it. Who was told to end doesn't wait for that."""
+        while self._mark.is_held and not termination.was_told():
+            sleep(HELD_SECONDS)
+        self._send(told)
 
     def _run(self, assignment: Assignment) -> None:
         self._report = None

@@ -13,11 +13,13 @@ from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
 from queue import Empty, SimpleQueue
-from threading import Thread
+from threading import Thread, get_ident
+from time import monotonic
 from typing import Any, TextIO
 
 from cloaca.errors import add_note, summary, summary_of
 from cloaca.execution.mark import NONE
+from cloaca.running.latch import Latch
 from cloaca.running.lines import Lines
 from cloaca.wire.codec import decode
 from cloaca.wire.messages import Logged, Said, Told, Warned
@@ -29,9 +31,13 @@ _logger = logging.getLogger("cloaca")
 
 
 class Console:
-    """Shows each thing as it comes. None of it can break a run, whatever the program's streams and handlers do."""
+    """Shows each thing as it comes. None of it can break a run, whatever the program's streams and handlers do.
+
+    `shown` is how many were.
+    """
 
     def __init__(self) -> None:
+        self.shown = 0
         self._broken: list[tuple[TextIO, Exception | None]] = []
         self._registries: defaultdict[str, dict[Any, Any]] = defaultdict(dict)
         self._lines = Lines()
@@ -46,6 +52,7 @@ class Console:
                 self._log(told)
             case Warned():
                 self._warn(told)
+        self.shown += 1
 
     def end(self, attempt: int) -> None:
         """An attempt was lost: it will not go on with what it has begun to print."""
@@ -151,28 +158,36 @@ class ConsoleThread:
         """Have something logged, after all that came before."""
         self._queue.put(partial(self._console.log, call))
 
+    @property
+    def shown(self) -> int:
+        """How many things have been shown of those told."""
+        return self._console.shown
+
     def unwritten(self) -> Exception | None:
         """What writing has raised until then, said once."""
         return self._console.unwritten()
 
-    def settle(self) -> None:
-        """Wait until everything so far has been shown."""
-        bell: SimpleQueue[None] = SimpleQueue()
-        self._queue.put(partial(bell.put, None))
-        if not self._has_closed:
-            bell.get()
+    def settle(self, until: float | None = None) -> None:
+        """Wait until everything so far has been shown, or that moment has come.
+
+        Where a handler of the program asks, here on this thread, there is nothing to wait for.
+        """
+        is_settled = Latch()
+        self._queue.put(is_settled.open)
+        if not self._has_closed and get_ident() != self._thread.ident:
+            is_settled.wait(None if until is None else max(0.0, until - monotonic()))
 
     def close(self) -> None:
         """Let the thread finish, unless it is stuck in a pipe that nobody reads."""
         self._queue.put(None)
         self._thread.join(PATIENCE_SECONDS)
-        error = self.unwritten()
-        if error is not None:
-            _logger.error("What tasks printed is lost in part: %s", summary_of(error))
 
     def _work(self) -> None:
         while (call := self._queue.get()) is not None:
             call()
+        error = self.unwritten()
+        if error is not None:
+            _logger.error("What tasks printed is lost in part: %s", summary_of(error))
         self._has_closed = True
         with suppress(Empty):  # what came too late for the loop above, and too early to see that it has ended
             while True:

@@ -102,6 +102,7 @@ class Coordinator:
         self._owners: dict[int, AnyJob] = {}
         self._published: dict[str, Sequence[Publish]] = {}
         self._console = console or Console()
+        self._shown = self._console.shown
 
     @property
     def is_idle(self) -> bool:
@@ -118,6 +119,10 @@ class Coordinator:
         if self._mailbox:
             for letter in self._mail():
                 self._open(*letter)
+        shown = self._console.shown
+        if shown != self._shown:
+            self._executor.shown(shown - self._shown)
+            self._shown = shown
         self._offer_room()
         events = self._executor.wait(self._time_left(timeout))
         now = monotonic()

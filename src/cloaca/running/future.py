@@ -16,6 +16,7 @@ from cloaca.errors import InternalError, RunnerClosedError, attach, summary_of
 from cloaca.merge.rules import Rules
 from cloaca.running import interrupts
 from cloaca.running.callbacks import Callbacks
+from cloaca.running.console import PATIENCE_SECONDS
 from cloaca.running.coordinator import Job
 from cloaca.running.loop import Inline, Loop
 from cloaca.running.result import WorkflowResult, shortened
@@ -138,8 +139,9 @@ class Execution:
     def result(self, timeout: float | None = None) -> WorkflowResult:
         """Wait for the end, for at most `timeout` seconds, and return the result.
 
-        Callbacks of the workflow are called meanwhile, here: one that runs is waited for, whatever the time. Where
-        nobody waits, none is called.
+        By then what tasks have printed and logged is shown: without a `timeout` that is waited for, too, however long
+        nobody reads it. Callbacks of the workflow are called meanwhile, here: one that runs is waited for, whatever the
+        time. Where nobody waits, none is called.
 
         Raises:
             WorkflowFailedError: it didn't complete, and was started with `raise_on_failure`.
@@ -169,11 +171,12 @@ class Execution:
 
     def _finish(self, timeout: float | None = None) -> bool:
         """Wait for the end, and for what tasks have printed until then; returns whether it has come in time."""
+        until = None if timeout is None else time.monotonic() + timeout
         with interrupts.raised():
             try:
-                ended = self._wait(timeout)
+                ended = self._wait(until, until)
                 if ended:
-                    self._host.settle()
+                    self._host.settle(until)
                     self._under_way.discard(self)
             except (KeyboardInterrupt, SystemExit) as interrupt:
                 told = self._stop(interrupt)
@@ -181,27 +184,30 @@ class Execution:
                 raise told from (None if told is interrupt else interrupt)
             return ended
 
-    def _wait(self, timeout: float | None) -> bool:
-        """Wait for the end. Not by a `threading.Event`: Ctrl-C at the wrong moment would leave its lock taken."""
+    def _wait(self, until: float | None, shown_by: float | None) -> bool:
+        """Wait for the end until a moment; returns whether it has come.
+
+        Not by a `threading.Event`: Ctrl-C at the wrong moment would leave its lock taken. What tasks have printed is
+        waited for until `shown_by`.
+        """
         if self._process != os.getpid():
             raise RunnerClosedError("This execution belongs to the process that forked this one: wait for it there.")
         bell: SimpleQueue[None] = SimpleQueue()
         self._bells.append(bell)
-        until = None if timeout is None else time.monotonic() + timeout
         try:
-            self._catch_up()
+            self._catch_up(shown_by)
             while not self._has_ended and _rings(bell, until):
-                self._catch_up()
+                self._catch_up(shown_by)
         finally:
             self._bells.remove(bell)  # a program may ask with short time limits, again and again
         if self._has_ended:
-            self._catch_up()
+            self._catch_up(shown_by)
         return self._has_ended
 
-    def _catch_up(self) -> None:
-        """Call the callbacks that are due, after all that tasks have printed until then."""
+    def _catch_up(self, shown_by: float | None = None) -> None:
+        """Call the callbacks that are due, after all that tasks have printed until then, if it is shown in time."""
         if self._callbacks.is_due:
-            self._host.settle()
+            self._host.settle(shown_by)
         self._callbacks.call()
 
     def _tell(self, tell: Tell) -> None:
@@ -213,16 +219,20 @@ class Execution:
             bell.put(None)
 
     def _stop(self, interrupt: BaseException) -> BaseException:
-        """Cancel, and wait for the end; told so again, hurry. Returns what the program is to be told: to end, if so."""
+        """Cancel, and wait for the end; told so again, hurry. Returns what the program is to be told: to end, if so.
+
+        Output that nobody reads is waited for a moment only.
+        """
+        shown_by = time.monotonic() + PATIENCE_SECONDS
         try:
             if not self._has_ended:
                 interrupts.tell(interrupt, self._workflow.name)
             self.cancel()
-            self._wait(None)
+            self._wait(None, shown_by)
         except BaseException as second:  # noqa: BLE001 - an alarm of the program may go off anywhere, as often as it likes
             self._callbacks.give_up()
             self._cancel(grace=0)
-            self._wait(None)
+            self._wait(None, shown_by)
             return second if isinstance(second, SystemExit) else interrupt
         return interrupt
 

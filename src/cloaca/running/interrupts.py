@@ -9,6 +9,7 @@ still there. That is the same request. It doesn't hurry what is being put in ord
 
 import atexit
 import os
+import select
 import signal
 import sys
 from collections.abc import Generator
@@ -48,13 +49,27 @@ def raised() -> Generator[None, None, None]:
 
 
 def tell(interrupt: BaseException, workflow: str) -> None:
-    """Say on the program's standard error what is being done: whoever pressed Ctrl-C sits there, and waits."""
-    if not isinstance(interrupt, KeyboardInterrupt | SystemExit):
-        return  # the program has set itself an alarm, and knows
+    """Say on the program's standard error what is being done: whoever pressed Ctrl-C sits there, and waits.
+
+    Not where that would wait itself, for somebody who reads it.
+    """
+    if not isinstance(interrupt, KeyboardInterrupt | SystemExit) or _is_full(sys.stderr):
+        return  # if neither: the program has set itself an alarm, and knows
     why = "told to end, " if isinstance(interrupt, SystemExit) else ""
     how = "" if isinstance(interrupt, SystemExit) else "; Ctrl-C again stops it at once"
     with suppress(Exception):  # the terminal may have gone, and the stream be an object of any kind
         print(f"cloaca: {why}stopping workflow {workflow!r}{how}", file=sys.stderr, flush=True)  # noqa: T201
+
+
+def _is_full(stream: object) -> bool:
+    """Whether what is written there would have to wait. Of a stream that isn't a file's nothing is known."""
+    try:
+        descriptor: int = stream.fileno()  # type: ignore[attr-defined]  # any object, or none
+    except (AttributeError, OSError, ValueError):
+        return False
+    room = select.poll()
+    room.register(descriptor, select.POLLOUT)
+    return not room.poll(0)
 
 
 def _leave(number: int, _frame: object) -> None:

@@ -46,7 +46,7 @@ class Inline:
         """Cancel the job's run."""
         self._coordinator.post(job, Cancel(grace))
 
-    def settle(self) -> None:
+    def settle(self, until: float | None = None) -> None:
         """What tasks print here is shown at once."""
 
     def unwritten(self) -> Exception | None:
@@ -119,9 +119,9 @@ class Loop:
         if self._process == os.getpid() and self._thread.ident != get_ident():
             self._is_over.wait(STOP_SECONDS)
 
-    def settle(self) -> None:
-        """Wait until what tasks have printed so far is shown."""
-        self._console.settle()
+    def settle(self, until: float | None = None) -> None:
+        """Wait until what tasks have printed so far is shown, or that moment has come."""
+        self._console.settle(until)
 
     def unwritten(self) -> Exception | None:
         """What writing what tasks print has raised until then, said once."""

@@ -284,6 +284,9 @@ class ScriptedExecutor:
         events, self._events = self._events, []
         return events
 
+    def shown(self, count: int) -> None:
+        """Nothing waits for that."""
+
     def wake(self) -> None:
         """Nothing to do: `wait` never blocks."""
 
