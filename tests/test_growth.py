@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from cloaca import Context, DefaultRunner, WorkflowBuilder, context_value, nearest, task
+from cloaca import Context, DefaultRunner, WorkflowBuilder, context_value, merge, nearest, task
 from cloaca.engine.events import Begin, Cancel, Room
 from cloaca.engine.history import History
 from cloaca.engine.pairing import paired
@@ -26,10 +26,10 @@ from cloaca.engine.work import Work
 from cloaca.errors import INPUT
 from cloaca.merge.rules import Rules
 from cloaca.merge.settle import settle
-from cloaca.tasks.context import of_versions
+from cloaca.tasks.context import diff_of, of_task, of_versions, settled_of
 from cloaca.testing import NO_USAGE
 from cloaca.wire.codec import encode
-from cloaca.wire.messages import Answer, Assignment, Done, Failed, Outcome, Started, Usage, Version, Wants
+from cloaca.wire.messages import Answer, Assignment, Done, Failed, Outcome, Slice, Started, Usage, Version, Wants
 
 Tasks = list[tuple[str, list[str]]]
 
@@ -462,6 +462,148 @@ def test_a_missing_name_among_many_is_compared_with_few(monkeypatch: pytest.Monk
     with pytest.raises(KeyError, match=r"key numbr 7\. The nearest names are 'key number 7'"):
         given["key numbr 7"]
     assert compared == [nearest.COMPARED]
+
+
+# ---- what was merged once is not merged again ----------------------------------------------------------------------
+
+
+def diamonds(size: int) -> Tasks:
+    tasks: Tasks = [("j0", [])]
+    for n in range(1, size + 1):
+        tasks += [(f"l{n}", [f"j{n - 1}"]), (f"r{n}", [f"j{n - 1}"]), (f"j{n}", [f"l{n}", f"r{n}"])]
+    return tasks
+
+
+def layers(depth: int, width: int = 10) -> Tasks:
+    """Each layer's tasks come after a join of those of the layer before."""
+    tasks: Tasks = [("j0", [])]
+    for n in range(1, depth + 1):
+        tasks += [*fan(f"l{n}.", width, f"j{n - 1}"), (f"j{n}", names(f"l{n}.", width))]
+    return tasks
+
+
+def layers_without_joins(depth: int, width: int = 10) -> Tasks:
+    """Each task lists all those of the layer before."""
+    return [task for n in range(depth) for task in fan(f"l{n}.", width, *(names(f"l{n - 1}.", width) if n else ()))]
+
+
+def diamonds_beside_a_root(size: int) -> Tasks:
+    """Each left task depends on the root as well, which never touches the key."""
+    root: Tasks = [("config", [])]
+    return root + [(task, [*(["config"] if task[0] == "l" else []), *above]) for task, above in diamonds(size)]
+
+
+def diamonds_beside_a_loader(size: int) -> Tasks:
+    """Each left task depends on the task that began as well."""
+    tasks: Tasks = [("loader", []), ("j0", ["loader"])]
+    return tasks + [(task, [*(["loader"] if task[0] == "l" else []), *above]) for task, above in diamonds(size)[1:]]
+
+
+def diamonds_with_longer_memories(size: int) -> Tasks:
+    """Each left task lists the join before the last one, too."""
+    tasks = [("j-1", []), *diamonds(size)]
+    return [(task, [*above, f"j{int(task[1:]) - 2}"] if task[0] == "l" else above) for task, above in tasks]
+
+
+def diamonds_in_diamonds(size: int) -> Tasks:
+    tasks: Tasks = [("j0", [])]
+    for n in range(1, size + 1):
+        tasks += [(f"a{n}", [f"j{n - 1}"]), (f"b{n}", [f"j{n - 1}"]), (f"l{n}", [f"a{n}", f"b{n}"])]
+        tasks += [(f"r{n}", [f"j{n - 1}"]), (f"j{n}", [f"l{n}", f"r{n}"])]
+    return tasks
+
+
+def diamonds_with_two_joins(size: int) -> Tasks:
+    """Two tasks join the same branches, and write nothing; those of the next diamond list both."""
+    tasks: Tasks = [("j0", []), ("i0", [])]
+    for n in range(1, size + 1):
+        both = [f"j{n - 1}", f"i{n - 1}"]
+        tasks += [(f"l{n}", both), (f"r{n}", both), (f"j{n}", [f"l{n}", f"r{n}"]), (f"i{n}", [f"l{n}", f"r{n}"])]
+    return tasks
+
+
+Change = Callable[[Context, str], None]
+
+
+def put(context: Context, task: str) -> None:
+    context.set("k", {**context.get("k", {}), task: 1})
+
+
+def append(context: Context, task: str) -> None:
+    context.set("k", [*context.get("k", []), task])
+
+
+def add(context: Context, task: str) -> None:
+    context.set("k", context.get("k", 0) + 1)
+
+
+def accumulated(tasks: Tasks, change: Change) -> Any:
+    """What is left of the key that all tasks change whose names don't begin with `i` or `j`.
+
+    Each runs in a process of its own, so to speak: what one has merged, another one knows if it was handed back.
+    """
+    compiled = plan("w", tasks)
+    rules = {"k": merge.sum} if change is add else {}
+    past = History(compiled, {}, ruled=frozenset(rules))
+    for rank, name in enumerate(compiled.names):
+        given = Slice({"k": past.versions(rank, "k")}, complete=True)
+        context = of_task(given, frozenset(), unasked, name, Rules(rules))
+        if name[0] in "lrab":
+            change(context, name)
+        past.record(rank, diff_of(context))
+        past.settle(rank, settled_of(context) or {})
+    return of_versions({"k": past.versions(len(tasks) - 1, "k")}, Rules(rules)).get("k")
+
+
+def unasked(*question: object) -> Slice:
+    raise AssertionError(question)
+
+
+@pytest.mark.parametrize("change", [put, append, add])
+@pytest.mark.parametrize(
+    ("shape", "few", "many"),
+    [
+        (diamonds, 20, 200),
+        (layers, 20, 160),
+        (layers_without_joins, 20, 80),
+        (diamonds_beside_a_root, 20, 100),
+        (diamonds_beside_a_loader, 20, 100),
+        (diamonds_with_longer_memories, 20, 100),
+        (diamonds_in_diamonds, 20, 100),
+        (diamonds_with_two_joins, 20, 100),
+    ],
+)
+def test_adding_to_one_key_costs_the_same_however_often_it_was_added_to(
+    shape: Callable[[int], Tasks], few: int, many: int, change: Change
+) -> None:
+    def of_each(size: int) -> float:
+        tasks = shape(size)
+        return lines(lambda: accumulated(tasks, change)) / len(tasks)
+
+    of_each(2)
+    assert of_each(many) < 1.2 * of_each(few)
+
+
+@pytest.mark.parametrize("shape", [diamonds, layers, diamonds_in_diamonds, diamonds_with_two_joins])
+def test_what_is_added_on_the_way_is_all_there(shape: Callable[[int], Tasks]) -> None:
+    tasks = shape(5)
+    added = [name for name in plan("w", tasks).names if name[0] in "lrab"]
+    assert accumulated(tasks, put).keys() == set(added)
+    assert accumulated(tasks, add) == len(added)
+    assert sorted(accumulated(tasks, append)) == sorted(added)
+
+
+def test_reading_in_the_end_what_nobody_has_read_is_linear() -> None:
+    """Each task sets a member of its own, without a look at the others."""
+
+    def reading(size: int) -> int:
+        tasks = diamonds(size)
+        past = history(tasks)
+        for rank, name in enumerate(plan("w", tasks).names):
+            past.record(rank, {"k": encode({name: 1})} if name[0] in "lr" else {})
+        return lines(lambda: of_versions(past.final()).get("k"))
+
+    assert reading(100) < 2.2 * reading(50)
 
 
 # ---- whole executions ----------------------------------------------------------------------------------------------

@@ -16,8 +16,8 @@ from cloaca.engine.plan import Plan, plan
 from cloaca.engine.telling import Told
 from cloaca.engine.view import ContextView
 from cloaca.engine.write import Write
-from cloaca.errors import INPUT
-from cloaca.wire.messages import Version
+from cloaca.errors import INPUT, MERGE
+from cloaca.wire.messages import MILESTONE, Version
 
 
 @dataclass(frozen=True)
@@ -289,17 +289,49 @@ def test_what_came_before_a_write_that_stood_by_itself_is_not_told() -> None:
     assert told_writers(history.versions(6, "k")) == [("join", []), ("r", ["join"]), ("l", ["join"])]
 
 
-def test_joins_that_wrote_nothing_are_told_down_to_the_last_value() -> None:
-    graph = [*DIAMOND, ("l", ["join"]), ("r", ["join"]), ("end", ["l", "r"])]
-    wrote: dict[str, Diff] = {task: {"k": b"1"} for task in ("left", "right", "l", "r")}
-    _, history = told(graph, wrote, k=b"0")
-    assert told_writers(history.versions(6, "k")) == [
+TWO_DIAMONDS: Graph = [*DIAMOND, ("l", ["join"]), ("r", ["join"]), ("end", ["l", "r"])]
+ALL_WROTE: Mapping[str, Diff] = {task: {"k": b"1"} for task in ("left", "right", "l", "r")}
+
+
+def test_joins_that_wrote_nothing_are_milestones_down_to_the_last_value() -> None:
+    compiled, history = told(TWO_DIAMONDS, ALL_WROTE, k=b"0")
+    versions = history.versions(compiled.rank["end"], "k")
+    assert [version.writer for version in versions] == [INPUT, "right", "left", MILESTONE.writer, "l", "r"]
+    assert [version.saw for version in versions] == [(), (0,), (0,), (), (0,), (0,)]
+    assert [version.is_milestone for version in versions] == [False, False, False, True, False, False]
+
+
+def test_what_a_milestone_comes_to_is_told_once_somebody_knows() -> None:
+    compiled, history = told(TWO_DIAMONDS, ALL_WROTE, k=b"0")
+    end, at_the_end = compiled.rank["end"], history.final()["k"]
+    history.settle(compiled.rank["l"], {"k": Version(MERGE, b"2")})
+    for task in ("join", "l", "r"):
+        assert history.versions(compiled.rank[task], "k") == (Version(MERGE, b"2"),)
+    assert [version.payload for version in history.versions(end, "k")] == [b"2", b"1", b"1"]
+    history.settle(end, {"k": Version(MERGE, b"3")})
+    assert history.versions(end, "k") == (Version(MERGE, b"3"),)
+    assert history.final()["k"] == (Version(MERGE, b"2"), *at_the_end[4:])  # told what it was made of
+
+
+def test_who_saw_things_in_another_order_is_told_of_no_milestone() -> None:
+    """`l` saw right before left, and `r` left before right: merged, that need not be the same list."""
+    graph = [*DIAMOND, ("other", ["left", "right"]), ("l", ["join"]), ("r", ["other"]), ("end", ["l", "r"])]
+    compiled, history = told(graph, ALL_WROTE, k=b"0")
+    assert told_writers(history.versions(compiled.rank["end"], "k")) == [
         (INPUT, []),
         ("right", [INPUT]),
         ("left", [INPUT]),
         ("l", [INPUT, "right", "left"]),
-        ("r", [INPUT, "right", "left"]),
+        ("r", [INPUT, "left", "right"]),
     ]
+
+
+def test_only_a_reader_of_several_versions_can_tell_what_they_come_to() -> None:
+    _, history = told(DIAMOND, {"left": {"k": b"1"}, "right": {"own": b"1"}}, k=b"0")
+    history.settle(3, {"k": Version(MERGE, b"2"), "own": Version(MERGE, b"2"), "other": Version(MERGE, b"2")})
+    assert [version.payload for version in history.versions(3, "k")] == [b"1"]
+    assert [version.payload for version in history.versions(3, "own")] == [b"1"]
+    assert history.versions(3, "other") == ()
 
 
 def test_what_a_writer_saw_is_told_in_the_order_that_it_has_there() -> None:

@@ -33,7 +33,7 @@ from cloaca.engine.plan import plan
 from cloaca.errors import INPUT
 from cloaca.merge.equality import equal
 from cloaca.merge.rules import Rules
-from cloaca.tasks.context import diff_of, of_task, of_versions
+from cloaca.tasks.context import diff_of, of_task, of_versions, settled_of
 from cloaca.wire.codec import encode
 from cloaca.wire.messages import Slice, Version
 
@@ -79,17 +79,25 @@ def perform(action: Action, context: Context, key: str = KEY) -> None:
 
 @dataclass
 class Telling:
-    """One run of a tale. Which of the tasks that are ready ends next is left to chance."""
+    """One run of a tale. Which of the tasks that are ready ends next is left to chance.
+
+    So is in which of the two `processes` each runs, and who of those that hand back what they merged is heard: `heard`
+    of them, from 0 for nobody to 1 for all.
+    """
 
     tale: Tale
     random: Random
+    heard: float = 1.0
     at: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.plan = plan("w", self.tale.graph)
         rule = rule_of(self.tale)
         self.rules = Rules({KEY: rule} if rule else {}, on_conflict_of(self.tale))
-        self.history = History(self.plan, inputs_of(self.tale), collected=self.rules.collected)
+        self.history = History(
+            self.plan, inputs_of(self.tale), collected=self.rules.collected, ruled={KEY} if rule else frozenset()
+        )
+        self.processes = [Rules({KEY: rule} if rule else {}, on_conflict_of(self.tale)) for _ in range(2)]
         ended: set[int] = set()
         for rank in self._ends(ended):
             self._run(rank)
@@ -107,12 +115,15 @@ class Telling:
     def _run(self, rank: int) -> None:
         task = self.plan.names[rank]
         given_ = Slice({KEY: self.history.versions(rank, KEY)}, complete=True)
-        context = of_task(given_, frozenset(), unasked, task, self.rules)
+        context = of_task(given_, frozenset(), unasked, task, self.random.choice(self.processes))
         self.at[task] = read(context)
         action = self.tale.actions.get(task)
         if action:
             perform(action, context)
             self.history.record(rank, diff_of(context))
+            settled = settled_of(context)
+            if settled and self.random.random() < self.heard:
+                self.history.settle(rank, settled)
 
 
 class Lowest(Random):
@@ -200,15 +211,23 @@ def test_what_is_seldom_met_is_as_the_reference_says(tale: Tale) -> None:
 @given(tales(), chances)
 @deterministic
 def test_the_order_in_which_tasks_end_leaves_no_trace(tale: Tale, random: Random) -> None:
-    """Not even in the bytes."""
-    by_chance, lowest = Telling(tale, random), Telling(tale, Lowest())
-    assert {task: shape(value) for task, value in everywhere(by_chance).items()} == {
-        task: shape(value) for task, value in everywhere(lowest).items()
-    }
+    """Not even in the bytes, nor in what is told at the end."""
+    by_chance, lowest = Telling(tale, random, 0), Telling(tale, Lowest(), 0)
+    assert in_bytes(by_chance) == in_bytes(lowest)
     ranks = range(len(tale.graph))
     assert [by_chance.history.versions(rank, KEY) for rank in ranks] == [
         lowest.history.versions(rank, KEY) for rank in ranks
     ]
+
+
+@given(tales(), st.sampled_from([0.5, 1]), chances)
+@deterministic
+def test_who_hands_back_what_was_merged_leaves_no_trace(tale: Tale, heard: float, random: Random) -> None:
+    assert in_bytes(Telling(tale, random, heard)) == in_bytes(Telling(tale, Lowest(), 0))
+
+
+def in_bytes(told: Telling) -> dict[str, object]:
+    return {task: shape(value) for task, value in everywhere(told).items()}
 
 
 def shape(value: Any) -> object:

@@ -22,7 +22,7 @@ A write supersedes the writes of its task's ancestors. `Write.seen` holds what i
 """
 
 from collections import deque
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from itertools import islice, permutations
 
@@ -30,6 +30,7 @@ from cloaca.engine.ancestry import FEW, Ancestry
 from cloaca.engine.order import MergeOrder, sinks
 from cloaca.engine.passing import NOTHING_PASSED, Passed, Passing
 from cloaca.engine.plan import Plan
+from cloaca.engine.stretch import Site, Stretches
 from cloaca.engine.telling import PlaceOf, Telling, Told
 from cloaca.engine.write import INPUT_RANK, Write, unsuperseded
 from cloaca.wire.messages import Version
@@ -66,12 +67,13 @@ class History:
         self._passed = Passed(passing, collected)
         self._ancestry = Ancestry(plan)
         self._order = MergeOrder(plan)
-        self._telling = Telling(self._order, plan.predecessors, place_of, ruled)
         self._collected = collected
         self._inputs: dict[str, tuple[Write, ...]] = {
             key: (Write(INPUT_RANK, (version,), ()),) for key, version in inputs.items()
         }
         self._writes: list[dict[str, Write]] = [{}] * len(plan.names)
+        stretches = Stretches(plan.predecessors, self._writes, self.candidates, self._ancestry)
+        self._telling = Telling(self._order, stretches, place_of, ruled)
         self._completed = bytearray(len(plan.names))
         self._alone: dict[str, Write] = {}  # of each key the one write that stands, as mostly
         self._standing: dict[str, dict[Write, None]] = {}  # and where several stand, those
@@ -188,7 +190,7 @@ class History:
         if alone is None:
             if key not in self._standing:
                 given = self._inputs.get(key, ())
-                return given if given or not self._passed.keys else self._passed.to(rank, key, self.versions)
+                return given if given or not self._passed.keys else self._passed.to(rank, key, self._in_full)
         elif self._ancestry.is_surely_above(alone.rank, rank):
             return (alone,)
         remembered = self._remembered.setdefault(key, {})
@@ -199,12 +201,12 @@ class History:
                 remembered[start] = self._walk(start, key) if only is None else (only,)
             remembered[rank] = remembered[start]
         found = remembered[rank]
-        return found if found or not self._passed.keys else self._passed.to(rank, key, self.versions)
+        return found if found or not self._passed.keys else self._passed.to(rank, key, self._in_full)
 
     def _given_to(self, rank: int) -> dict[str, tuple[Write, ...]]:
         """What the task sees that no task has written, by key: what is passed in first, then the input."""
         keys = [key for key in self._passed.keys_at(rank) if key not in self._inputs]
-        passed = {key: self._passed.to(rank, key, self.versions) for key in keys}
+        passed = {key: self._passed.to(rank, key, self._in_full) for key in keys}
         return {**{key: writes for key, writes in passed.items() if writes}, **self._inputs} if keys else self._inputs
 
     def _climb(self, rank: int, key: str) -> int:
@@ -274,14 +276,26 @@ class History:
 
     def versions(self, rank: int, key: str) -> Told:
         """The versions of `key` from which its value at task `rank` follows; none where the key was never written."""
-        return self._told(self._plan.predecessors[rank], key, self.candidates(rank, key))
+        return self._told(self._plan.predecessors[rank], key, self.candidates(rank, key), self._telling.joined)
 
-    def _told(self, dependencies: Sequence[int], key: str, candidates: Sequence[Write]) -> Told:
+    def _in_full(self, rank: int, key: str) -> Told:
+        """The same, where it matters how many there are."""
+        return self._told(self._plan.predecessors[rank], key, self.candidates(rank, key), self._telling.joined_in_full)
+
+    def _told(
+        self, dependencies: Site, key: str, candidates: Sequence[Write], joined: Callable[[Site, str], Told]
+    ) -> Told:
         if key in self._collected and candidates:
             return self._telling.collected(dependencies, key, candidates)
         if len(candidates) == 1:
             return candidates[0].told
-        return self._telling.joined(dependencies, key, candidates) if candidates else ()
+        return joined(dependencies, key) if candidates else ()
+
+    def settle(self, rank: int, settled: Mapping[str, Version]) -> None:
+        """The task has found out what these keys come to, of which it was told several versions."""
+        for key, version in settled.items():
+            if key not in self._collected and len(self.candidates(rank, key)) > 1:
+                self._telling.settle(self._plan.predecessors[rank], key, version)
 
     def told(self, rank: int, keys: Iterable[str]) -> dict[str, Told]:
         """The versions of each of the keys that were written."""
@@ -422,7 +436,8 @@ class History:
             return self._final_alone()
         ends = sinks(self._plan, self._completed)
         ordered = self._in_order(self._inputs, self.standing(), range(len(self._writes)))
-        return {key: self._told(ends, key, writes) for key, writes in ordered.items()}
+        in_full = self._telling.joined_in_full
+        return {key: self._told(ends, key, writes, in_full) for key, writes in ordered.items()}
 
     def _final_alone(self) -> dict[str, Told]:
         """The same where one write of each key stands, as mostly: without asking how they go together."""

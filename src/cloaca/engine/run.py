@@ -419,6 +419,8 @@ class Run:
         if work.each is not None:
             return self._complete_part(attempt, event)
         self._record(rank, event.diff, event.usage.ended - event.usage.started)
+        if event.settled is not None:
+            self.history.settle(rank, event.settled)
         if attempt.nearby is not None:
             self._sight.learn(rank, attempt, event.usage)
         ended = self._end(attempt, State.COMPLETED, event.usage)

@@ -4,22 +4,34 @@ Going back from the candidates, that is every write down to the nearest one that
 all that were met. What its writer saw has no bearing on the value any more. Keys that are collected by task are told
 down to the input.
 
-Cost: linear in the writes told (times the logarithm of how many stand side by side), and in the tasks among which they
-were written, for their order.
+On the way there are points from which all later writes go on (see `engine/stretch.py`). What the writes up to such a
+point come to is found out first, and the rest is merged with that: a *milestone*. So whoever has merged them can hand
+back what they came to, and others are told that in their place. It makes no difference to any answer whether that has
+been done.
+
+Cost: linear in the writes told (times the logarithm of how many stand side by side). Where each join is read before the
+next one, that is what was written since the one before.
 """
 
 from collections.abc import Callable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
-from heapq import heapify, heappop, heappush
+from itertools import chain
 
 from cloaca.engine.order import MergeOrder
+from cloaca.engine.stretch import Site, Stretch, Stretches
 from cloaca.engine.write import INPUT_RANK, Write
 from cloaca.errors import INPUT
 from cloaca.wire.blobs import blob_of, is_reference
-from cloaca.wire.messages import Version
+from cloaca.wire.messages import MILESTONE, Version
 
 NOTHING_TO_MERGE = b"\xc0"
 """Told in place of a value that merging can't look into and nobody reads any more: `None`, encoded."""
+
+REMEMBERED = 1 << 24
+"""How many bytes a run keeps of what keys came to."""
+
+MANY = 256
+"""Of how many sites it is kept what is told there."""
 
 PlaceOf = Callable[[int], str]
 """Where the function of a task stands, by its rank: `file.py:12`."""
@@ -30,101 +42,125 @@ Told = tuple[Version, ...]
 class Telling:
     """Tells of the writes of one run. A reader is given by its dependencies, as it lists them.
 
-    `predecessors` are the dependencies of each task, by rank. `ruled`: the keys that have merge rules.
+    `ruled`: the keys that have merge rules.
     """
 
     def __init__(
         self,
         order: MergeOrder,
-        predecessors: Sequence[Sequence[int]],
+        stretches: Stretches,
         place_of: PlaceOf,
         ruled: AbstractSet[str] = frozenset(),
     ) -> None:
         self._order = order
-        self._predecessors = predecessors
+        self._stretches = stretches
         self._place_of = place_of
         self._ruled = ruled
-        self._views: dict[Write, tuple[Write, ...]] = {}
-        self._last: dict[str, tuple[Sequence[Write], Told]] = {}
-        self.steps = 0
+        self._told_of: dict[tuple[str, Site], tuple[Site, Told]] = {}
+        self._settled: dict[tuple[str, Site], Version] = {}
+        self._size = 0
 
-    def joined(self, dependencies: Sequence[int], key: str, candidates: Sequence[Write]) -> Told:
-        """The versions of a key with several candidates at a reader. Those that see the same are told the same."""
-        last = self._last.get(key)
-        if last is not None and last[0] is candidates:
-            return last[1]
-        told = self._told(key, self._view(dependencies, candidates), self._what_its_writer_saw)
-        self._last[key] = candidates, told
-        return told
+    @property
+    def steps(self) -> int:
+        """How many tasks and writes were looked at."""
+        return self._stretches.steps
 
-    def collected(self, dependencies: Sequence[int], key: str, candidates: Sequence[Write]) -> Told:
+    def joined(self, dependencies: Site, key: str) -> Told:
+        """The versions of a key with several candidates at a reader, or the one that they are known to come to."""
+        site = self._site(dependencies, key)
+        settled = self._settled.get((key, site))
+        return self._down_from(site, key) if settled is None else (settled,)
+
+    def joined_in_full(self, dependencies: Site, key: str) -> Told:
+        """The same, where it matters how many there are and what they are merged by."""
+        return self._down_from(self._site(dependencies, key), key)
+
+    def settle(self, dependencies: Site, key: str, version: Version) -> None:
+        """Somebody who reads the key there has found out what it comes to: remember that, or rather the latest ones."""
+        name = key, self._site(dependencies, key)
+        if name in self._settled:
+            return
+        self._settled[name] = version
+        self._size += len(version.payload or b"")
+        while self._size > REMEMBERED:
+            self._size -= len(self._settled.pop(next(iter(self._settled))).payload or b"")
+
+    def _site(self, dependencies: Site, key: str) -> Site:
+        """Where a reader sees the key from: below what only passes it on."""
+        site = self._stretches.site(dependencies, key)
+        while not (told := self._stretch(site, key))[1]:
+            site = told[0]
+        return site
+
+    def _down_from(self, site: Site, key: str) -> Told:
+        """What is told there, down to what is known or stands by itself."""
+        base, told = self._stretch(site, key)
+        parts = [told]
+        while base and (settled := self._settled.get((key, base))) is None:
+            base, told = self._stretch(base, key)
+            parts.append(told)
+        if base and settled:
+            parts[-1] = (settled, *parts[-1][1:])
+        return parts[0] if len(parts) == 1 else tuple(chain.from_iterable(reversed(parts)))
+
+    def _stretch(self, site: Site, key: str) -> tuple[Site, Told]:
+        """The base of a site, and what is told of the writes since then."""
+        found = self._told_of.get((key, site))
+        if found is None:
+            stretch = self._stretches.down_from(site, key)
+            if len(self._told_of) >= MANY:
+                del self._told_of[next(iter(self._told_of))]
+            found = self._told_of[key, site] = stretch.base, self._told_stretch(key, stretch)
+        return found
+
+    def _told_stretch(self, key: str, stretch: Stretch) -> Told:
+        if not stretch.base:
+            return self._told(key, stretch.writes, stretch.seen, ())
+        return self._told(key, stretch.writes, stretch.seen, (MILESTONE,)) if stretch.writes else ()
+
+    def collected(self, dependencies: Site, key: str, candidates: Sequence[Write]) -> Told:
         """All versions of a key that is collected by task."""
-        return self._told(key, self._in_order(dependencies, *_since_the_input(candidates)), _seen)
+        writes = self._in_order(dependencies, *_since_the_input(candidates))
+        return self._told(key, writes, {write: write.seen for write in writes}, ())
 
-    def _told(self, key: str, writes: Sequence[Write], saw: Callable[[Write], Sequence[Write]]) -> Told:
-        places = {write: place for place, write in enumerate(writes)}
+    def _told(self, key: str, writes: Sequence[Write], seen: Mapping[Write, Sequence[Write]], milestone: Told) -> Told:
+        places = {write: place for place, write in enumerate(writes, len(milestone))}
         unneeded = frozenset() if key in self._ruled else _unneeded(writes)
-        return tuple(
-            [
-                Version(
-                    INPUT if write.rank == INPUT_RANK else write.version.writer,
-                    NOTHING_TO_MERGE if write in unneeded else write.version.payload,
-                    _told_places(saw(write), writes, places),
-                    "" if write.rank == INPUT_RANK else self._place_of(write.rank),
-                    write.version.rivals,
-                    write.version.source,
-                )
-                for write in writes
-            ]
-        )
+        told = [
+            Version(
+                INPUT if write.rank == INPUT_RANK else version.writer,
+                NOTHING_TO_MERGE if write in unneeded else version.payload,
+                _told_places(write, seen[write], writes, places, len(milestone)),
+                "" if write.rank == INPUT_RANK else self._place_of(write.rank),
+                version.rivals,
+                version.source,
+            )
+            for write in writes
+            for (version,) in (write.told,)
+        ]
+        return (*milestone, *told)
 
-    def _what_its_writer_saw(self, write: Write) -> Sequence[Write]:
-        if len(write.seen) < 2:  # noqa: PLR2004 - one needs no order
-            return write.seen
-        view = self._views.get(write)
-        if view is None:
-            view = self._views[write] = tuple(self._view(self._predecessors[write.rank], write.seen))
-        return view
-
-    def _view(self, dependencies: Sequence[int], candidates: Sequence[Write]) -> list[Write]:
-        return self._in_order(dependencies, *self._since_the_last_alone(candidates))
-
-    def _in_order(self, dependencies: Sequence[int], writes: Sequence[Write], floor: int) -> list[Write]:
+    def _in_order(self, dependencies: Site, writes: Sequence[Write], floor: int) -> list[Write]:
         """In the merge order at the reader. A write below the floor came before all others."""
         places = self._order.places(dependencies, floor)
         return sorted(writes, key=lambda write: places.get(write.rank, -1))
 
-    def _since_the_last_alone(self, candidates: Sequence[Write]) -> tuple[list[Write], int]:
-        """The writes down to the nearest that came before all others met; and the rank from which order matters.
 
-        They are met in the order of their ranks, which only grow from one write to the next: when just one is left to
-        be looked at, all that were met before it came after it, unless one of them saw nothing at all.
-        """
-        met = {write.rank: write for write in candidates}
-        ahead = [-rank for rank in met]
-        heapify(ahead)
-        found: list[Write] = []
-        one_saw_nothing = False
-        while ahead:
-            write = met[-heappop(ahead)]
-            self.steps += 1
-            if found and not ahead and not one_saw_nothing:
-                return [*found, write], found[-1].rank
-            found.append(write)
-            one_saw_nothing = one_saw_nothing or not write.seen
-            for seen in write.seen:
-                if seen.rank not in met:
-                    met[seen.rank] = seen
-                    heappush(ahead, -seen.rank)
-        return found, found[-1].rank
+def _told_places(
+    write: Write, seen: Sequence[Write], writes: Sequence[Write], places: Mapping[Write, int], milestones: int
+) -> tuple[int, ...]:
+    """Where what its writer saw stands among all; `(-n,)` says: the first n, in their order.
 
-
-def _told_places(seen: Sequence[Write], writes: Sequence[Write], places: Mapping[Write, int]) -> tuple[int, ...]:
-    """Where the writes seen stand among all; `(-n,)` says: the first n, in their order."""
-    count = len(seen)
-    if count > 2 and tuple(seen) == tuple(writes[:count]):  # noqa: PLR2004 - below, the places are as short
+    Who saw several saw the milestone before them, if there is one.
+    """
+    if not milestones and len(seen) == 1:
+        (one,) = seen
+        return (places[one],) if one in places else ()
+    before = milestones if len(write.seen) > 1 else 0
+    count = before + len(seen)
+    if count > 2 and places[write] >= count and tuple(seen) == tuple(writes[: len(seen)]):  # noqa: PLR2004 - below, the places are as short
         return (-count,)
-    return tuple([places[write] for write in seen if write in places])
+    return (*range(before), *[places[one] for one in seen if one in places])
 
 
 def _since_the_input(candidates: Sequence[Write]) -> tuple[list[Write], int]:
@@ -150,7 +186,3 @@ def _unneeded(writes: Sequence[Write]) -> set[Write]:
 
 def _is_large_and_opaque(payload: bytes | None) -> bool:
     return payload is not None and is_reference(payload) and not blob_of(payload).is_structure
-
-
-def _seen(write: Write) -> Sequence[Write]:
-    return write.seen

@@ -24,6 +24,7 @@ from cloaca.tasks.context import (
     diff_of,
     item_of,
     of_task,
+    settled_of,
     traffic_of,
     within,
 )
@@ -84,7 +85,8 @@ def run(
         diff = _left(context, assignment, function)
         if shelf is not None:
             shelf.keep(diff.values())
-        return Done(assignment.attempt, diff, meter.stop(traffic_of(context), diff.values()))
+        settled = None if assignment.item is not None else settled_of(context)
+        return Done(assignment.attempt, diff, meter.stop(traffic_of(context), diff.values()), settled)
     except BaseException as error:  # noqa: BLE001 - sys.exit and Ctrl-C of a task end the task, not the worker
         try:
             left(error)

@@ -75,6 +75,11 @@ def is_found_by_hash(value: Any) -> bool:
     return isinstance(value, Enum) or getattr(kind, "__eq__", None) is not vars(object)["__eq__"]
 
 
+def are_found_by_hash(values: Collection[Any]) -> bool:
+    """Whether that is so for each of them."""
+    return set(map(type, values)) <= _FOUND or all(map(is_found_by_hash, values))
+
+
 def _have_same_bytes(one: Any, other: Any) -> bool:
     try:
         return encode(one) == encode(other)

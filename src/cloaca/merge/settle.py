@@ -8,15 +8,19 @@ The versions are those since the last one that stands by itself. Which of them a
 each write changed all follow from what the writers saw.
 """
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from dataclasses import replace as changed
 from functools import partial
-from itertools import pairwise
+from itertools import chain, pairwise
 from typing import Any
+
+from msgspec.structs import replace
 
 from cloaca.errors import INPUT, MERGE
 from cloaca.merge.change import ABSENT, Change
 from cloaca.merge.conflict import Conflict, conflict, rivals_of
+from cloaca.merge.equality import are_found_by_hash
 from cloaca.merge.lineage import Lineage, set_of
 from cloaca.merge.named import combined, first, last, union
 from cloaca.merge.rules import Rules
@@ -28,34 +32,93 @@ from cloaca.wire.codec import decode, encode
 from cloaca.wire.messages import Version
 from cloaca.wire.stack import with_room
 from cloaca.wire.strike import is_strike
-from cloaca.wire.suffix import added
+from cloaca.wire.suffix import added, extended
 
 
 class _RuleExited(Exception):  # noqa: N818 - stands for the SystemExit that a rule raised
     """A rule called `sys.exit`."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Settled:
     """The value that a key's versions come to: encoded, or `None` where the key is absent.
 
     `how` names what made it of several values; it is `None` where one of them stands, as it was written.
+    `is_handed_back`: the run was told of it by this process.
     """
 
     payload: bytes | None
     writer: str
     how: str | None = None
+    is_handed_back: bool = field(default=False, compare=False)
 
 
 def settle(key: str, versions: tuple[Version, ...], rules: Rules) -> Settled | Conflict:
-    """What `versions` (at least one) of `key` come to. It is found out once in a run, in each process that asks."""
-    name = key, tuple([version.writer for version in versions])
-    settled: Settled | Conflict | None = rules.remembered(name)
-    if settled is None:
-        settled = _for_good(partial(_settle, key, versions, rules))
-        payload = settled.payload if isinstance(settled, Settled) else None
-        rules.remember(name, settled, 0 if payload is None else len(payload))
-    return settled
+    """What `versions` (at least one) of `key` come to. It is found out once in a run, in each process that asks.
+
+    Where there are milestones, what is before one comes first, and all after it is merged with that. A conflict isn't
+    one value: then they are merged together.
+    """
+    unknown: list[tuple[Version, ...]] = []
+    found: _Found | None = None
+    for part in _parts_from_the_last(versions):
+        found = rules.remembered((key, _writers(part)))
+        if found is not None:
+            break
+        unknown.append(part)
+    for part in reversed(unknown):
+        found = _go_on(key, found, part, rules)
+        payload = found.settled.payload if isinstance(found.settled, Settled) else None
+        rules.remember((key, _writers(part)), found, 0 if payload is None else len(payload))
+    if found is None:
+        raise AssertionError("a key without versions has no value")
+    return found.settled
+
+
+@dataclass(frozen=True, slots=True)
+class _Found:
+    """What a key comes to with the last part of what is told; where that is a conflict, of which versions."""
+
+    settled: Settled | Conflict
+    versions: tuple[Version, ...]
+
+
+def _parts_from_the_last(versions: tuple[Version, ...]) -> Iterator[tuple[Version, ...]]:
+    """The versions, cut at milestones, which come first in each part but the first."""
+    end = len(versions)
+    for place in reversed(range(len(versions))):
+        if place == 0 or versions[place].is_milestone:
+            yield versions[place:end]
+            end = place
+
+
+def _writers(part: tuple[Version, ...]) -> tuple[str, ...]:
+    """What tells a part from others of its key: from who wrote, and in which order, follows what they saw."""
+    return tuple([version.writer for version in part])
+
+
+def _go_on(key: str, before: _Found | None, part: tuple[Version, ...], rules: Rules) -> _Found:
+    if before is None:
+        versions = part
+    elif isinstance(before.settled, Settled):
+        versions = (Version(before.settled.writer, before.settled.payload), *part[1:])
+    else:
+        versions = _continued(before.versions, part)
+    settled = _for_good(partial(_settle, key, versions, rules))
+    return _Found(settled, versions if isinstance(settled, Conflict) else ())
+
+
+def _continued(earlier: tuple[Version, ...], part: tuple[Version, ...]) -> tuple[Version, ...]:
+    """The earlier versions, and in place of a milestone after them the part that it begins."""
+    more = len(earlier) - 1
+
+    def moved(saw: tuple[int, ...]) -> tuple[int, ...]:
+        if saw[:1] and saw[0] < 0:
+            return (saw[0] - more,)
+        before = range(len(earlier)) if saw[:1] == (0,) else ()
+        return (*before, *(place + more for place in saw if place))
+
+    return (*earlier, *(replace(version, saw=moved(version.saw)) for version in part[1:]))
 
 
 def _for_good(settle_it: Callable[[], Settled | Conflict]) -> Settled | Conflict:
@@ -83,6 +146,9 @@ def _settle(key: str, versions: tuple[Version, ...], rules: Rules) -> Settled | 
     if len(versions) == 1:
         return _standing(key, versions[0], rules)
     history = _History(key, _found(versions, rules), rules)
+    extended = history.extended_unopened()
+    if extended is not None:
+        return extended
     agreed = history.agreed_unopened()
     return history.outcome() if agreed is None else Settled(agreed.payload, agreed.writer)
 
@@ -108,7 +174,7 @@ def _standing(key: str, version: Version, rules: Rules) -> Settled | Conflict:
     if version.source:
         settled = settle(version.source, version.rivals, rules.whole)
         if isinstance(settled, Conflict):
-            return replace(settled, key=key, source=version.source)
+            return changed(settled, key=key, source=version.source)
         return Settled(settled.payload, version.writer)
     version = _by_order(version, rules)
     rivals = version.rivals
@@ -166,6 +232,21 @@ class _History(Structured):
             return None
         return None if type(self.wrote(self._tops[0])) is list or candidates[0].rivals else candidates[0]
 
+    def extended_unopened(self) -> Settled | None:
+        """What the additions of all make of a first list or dict that each of them only added to."""
+        first, *later = self._versions
+        payloads = [version.payload for version in later if version.payload]
+        is_apart = any(tuple(saw) != (0,) for saw in self.lineage.saw[1:]) or len(payloads) < len(later)
+        if is_apart or self._order is not BY_NUMBER or first.payload is None or self._rules.has(self._key):
+            return None
+        found = extended(first.payload, payloads)
+        if found is None:
+            return None
+        whole, parts = found
+        if type(parts[0]) is dict and not _are_apart([decode(first.payload), *parts]):
+            return None
+        return Settled(whole, MERGE, type(parts[0]).__name__) if all(parts) else None
+
     def outcome(self) -> Settled | Conflict:
         """What the versions come to."""
         try:
@@ -219,14 +300,21 @@ class _History(Structured):
 
     def addition(self, number: int) -> list[Any] | None:
         """What the version added to the list that its writer saw: mostly a look at the bytes tells."""
+        found = self._added(number)
+        return found if type(found) is list else super().addition(number)
+
+    def changed(self, number: int) -> list[Any]:
+        """The members that the version's writer set, changed or removed: the same, where it only added some."""
+        found = self._added(number)
+        return list(found) if type(found) is dict else super().changed(number)
+
+    def _added(self, number: int) -> Any:
         version = self._versions[number]
         seen = self.lineage.saw[self.lineage.places[number]]
-        if len(seen) == 1 and version.payload is not None:
-            before = self._versions[self.lineage.numbers[seen[0]]].payload
-            found = None if before is None else added(before, version.payload)
-            if found is not None:
-                return found
-        return super().addition(number)
+        if len(seen) != 1 or version.payload is None:
+            return None
+        before = self._versions[self.lineage.numbers[seen[0]]].payload
+        return None if before is None else added(before, version.payload)
 
     def join(self, join: Join, order: Order) -> Steps:
         """What writes that stand side by side come to, by the key's rule if it has one."""
@@ -262,6 +350,12 @@ class _History(Structured):
 
     def _clash(self, cause: Exception) -> Clash:
         return Clash(cause=cause)
+
+
+def _are_apart(dicts: Sequence[Mapping[Any, Any]]) -> bool:
+    """Whether no two have a member in common, and each is found in a copy."""
+    together = set(chain.from_iterable(dicts))
+    return len(together) == sum(map(len, dicts)) and are_found_by_hash(together)
 
 
 def _ascends(places: Sequence[int]) -> bool:

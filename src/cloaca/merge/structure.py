@@ -14,7 +14,7 @@ from itertools import chain, pairwise
 from typing import Any
 
 from cloaca.merge.change import ABSENT, Absent
-from cloaca.merge.equality import equal, is_found_by_hash, same
+from cloaca.merge.equality import are_found_by_hash, equal, same
 from cloaca.merge.lineage import members, set_of
 from cloaca.merge.rules import OnConflict
 from cloaca.merge.strand import Clash, Join, Order, Steps, Strand
@@ -86,7 +86,7 @@ class Structured(Strand):
     def _by_member(self, join: Join, order: Order, model: Any) -> Steps:
         touched: dict[Any, list[int]] = {}
         for number in join.later:
-            for member in self._changed(number):
+            for member in self.changed(number):
                 touched.setdefault(member, []).append(number)
         merged = _empty(model)
         merged.update(_members(join.base))
@@ -106,7 +106,7 @@ class Structured(Strand):
     def _have_members(self, join: Join) -> bool:
         """Whether the members of one dict are found in the others."""
         dicts = [_members(join.base), *(_members(self.wrote(number)) for number in join.later)]
-        return all(all(map(is_found_by_hash, members)) for members in dicts)
+        return all(map(are_found_by_hash, dicts))
 
     def _is_put_in_order(self, merged: OrderedDict[Any, Any], join: Join, order: Order) -> bool:
         """Give the members the order that a write gave them, if one did; not where two gave them different ones."""
@@ -118,7 +118,7 @@ class Structured(Strand):
             merged.move_to_end(member, last=False)
         return True
 
-    def _changed(self, number: int) -> list[Any]:
+    def changed(self, number: int) -> list[Any]:
         """The members that the version's writer set, changed or removed."""
         wrote = _members(self.wrote(number))
         saw = self.saw(number)
@@ -193,6 +193,13 @@ def _empty(model: Any) -> Any:
     return defaultdict(model.default_factory) if type(model) is defaultdict else type(model)()
 
 
+def _have_other_members(one: dict[Any, Any], other: dict[Any, Any]) -> bool:
+    """Whether two dicts surely differ, without a look at what is in them."""
+    return len(one) != len(other) or (
+        are_found_by_hash(one) and are_found_by_hash(other) and one.keys() != other.keys()
+    )
+
+
 def _agree(values: Sequence[Any]) -> bool:
     """Whether all are equal. Removals agree with removals only.
 
@@ -200,6 +207,8 @@ def _agree(values: Sequence[Any]) -> bool:
     """
     kinds = set(map(type, values))
     if len(kinds) > 1:
+        return False
+    if kinds == {dict} and any(_have_other_members(values[0], value) for value in values):
         return False
     if kinds <= _SCALARS:
         return all(same(values[0], value) for value in values)

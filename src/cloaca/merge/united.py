@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from cloaca.merge.change import ABSENT
-from cloaca.merge.equality import is_found_by_hash
+from cloaca.merge.equality import are_found_by_hash
 from cloaca.merge.lineage import members
 from cloaca.merge.named import kind_of_set
 from cloaca.merge.strand import Clash, Join, Strand
@@ -18,7 +18,7 @@ def united(strand: Strand, join: Join) -> Any:
     written = [strand.wrote(number) for number in join.later]
     sets = [value for value in (join.base, *written) if value is not ABSENT]
     kind = kind_of_set(sets)
-    if not all(all(map(is_found_by_hash, elements)) for elements in sets):
+    if not all(map(are_found_by_hash, sets)):
         raise TypeError("union needs elements that are equal to their copies: neither NaN nor objects without __eq__")
     result = set(_elements(join.base))
     touched: dict[Any, list[int]] = {}

@@ -25,6 +25,7 @@ from cloaca.tasks.scope import Ask, Scope
 from cloaca.tasks.shelf import Shelf, Traffic
 from cloaca.wire.blobs import LARGE, Part, blob_of, is_content, is_reference, unreadable
 from cloaca.wire.codec import decode, encode, encode_each, inlined, is_telling
+from cloaca.wire.composite import is_composite
 from cloaca.wire.frames import is_encodable
 from cloaca.wire.messages import Item, Outcome, Slice, Version
 from cloaca.wire.strike import is_strike
@@ -32,6 +33,11 @@ from cloaca.wire.strike import is_strike
 _NOTHING = Slice({}, complete=True, outcomes={})
 _MISSING = object()
 _SHOWN_KEYS = 8
+
+HANDED_BACK = 1 << 20
+"""How many bytes a merged value takes at most that a task hands back for those after it."""
+
+SEVERAL = 2
 _SHOWN_LENGTH = 100
 
 
@@ -767,6 +773,28 @@ def item_of(context: Context, item: Item) -> Any:
 def changes_of(context: Context) -> dict[str, bytes | None]:
     """All that was set and removed, also where it is what was there: what an instance sets is collected."""
     return context._changes
+
+
+def settled_of(context: Context) -> dict[str, Version] | None:
+    """What keys came to that were made of several versions, for those that go on from there: what is small, and new."""
+    if not context._settled:
+        return None
+    prefix = getattr(context, "_prefix", "")
+    return {
+        prefix + key: Version(settled.writer, settled.payload)
+        for key, settled in context._settled.items()
+        if isinstance(settled, Settled) and _is_worth_telling(context, key, settled)
+    } or None
+
+
+def _is_worth_telling(context: Context, key: str, settled: Settled) -> bool:
+    if len(context._known.get(key, ())) < SEVERAL or key in context._rules.collected:
+        return False
+    payload = settled.payload
+    if payload is not None and (len(payload) > HANDED_BACK or is_reference(payload) or is_composite(payload)):
+        return False
+    is_news, settled.is_handed_back = not settled.is_handed_back, True
+    return is_news
 
 
 def versions_of(context: Context) -> dict[str, Version]:

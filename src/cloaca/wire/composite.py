@@ -14,8 +14,7 @@ MARK = b"\xc1\xff\xff\xff\xff"
 _PICKLED = MARK[0]
 _FIX = 16
 _SHORT = 1 << 16
-_LIST_HEADS = 0x90, 0xDC, 0xDD
-_DICT_HEADS = 0x80, 0xDE, 0xDF
+_HEADS: dict[type, tuple[int, int, int]] = {list: (0x90, 0xDC, 0xDD), dict: (0x80, 0xDE, 0xDF)}
 
 
 class Composite(Struct, frozen=True, array_like=True, gc=False):
@@ -60,17 +59,18 @@ def collected(payloads: Sequence[bytes | None], keys: Sequence[bytes] | None = N
     made = Composite(payloads, keys)
     if keys is not None:
         parts = [part for entry in made.entries() for part in entry]
-        head = _head(len(parts) // 2, *_DICT_HEADS)
+        head = head_of(dict, len(parts) // 2)
     else:
         parts = [b"\xc0" if payload is None else payload for payload in payloads]
-        head = _head(len(parts), *_LIST_HEADS)
+        head = head_of(list, len(parts))
     if any(part[0] == _PICKLED for part in parts):
         return MARK + msgpack.encode(made)
     return head + b"".join(parts)
 
 
-def _head(count: int, fixed: int, short: int, long: int) -> bytes:
+def head_of(kind: type, count: int) -> bytes:
     """How msgpack begins a list or dict of so many."""
+    fixed, short, long = _HEADS[kind]
     if count < _FIX:
         return bytes([fixed | count])
     if count < _SHORT:

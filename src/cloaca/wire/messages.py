@@ -39,6 +39,8 @@ class Version(Message, frozen=True):
     the merge order at the writer (or `(-n,)` for the first n, as they stand), and `place` where the writer's function
     stands (`file.py:12`). `rivals`: the versions of a key that was in conflict when it was given to the run; there is
     no payload then. With a `source`, they are the versions of the key of that name, of which this is the value.
+    `is_milestone`: it stands for what all before it come to, up to the milestone before, and all after it came after
+    these; for those after it, places count from here.
     """
 
     writer: str
@@ -47,6 +49,10 @@ class Version(Message, frozen=True):
     place: str = ""
     rivals: "tuple[Version, ...]" = ()
     source: str = ""
+    is_milestone: bool = False
+
+
+MILESTONE = Version("", None, is_milestone=True)
 
 
 class Outcome(Message, frozen=True):
@@ -328,11 +334,15 @@ class Warned(Message, frozen=True, tag="warned"):
 
 
 class Done(Message, frozen=True, tag="done"):
-    """The attempt ended well. `diff`: the payload of each key that it set, `None` for each that it removed."""
+    """The attempt ended well. `diff`: the payload of each key that it set, `None` for each that it removed.
+
+    `settled`: what keys came to of which it was told several versions, where that is small.
+    """
 
     attempt: int
     diff: dict[str, bytes | None]
     usage: Usage
+    settled: dict[str, Version] | None = None
 
 
 class Failed(Message, frozen=True, tag="failed"):
