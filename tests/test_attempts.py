@@ -245,6 +245,23 @@ def test_a_run_that_takes_too_long_is_stopped() -> None:
     assert set(states(run).values()) == {"CANCELLED"}
 
 
+@pytest.mark.parametrize(("startup", "due"), [(100.0, 71.0), (5.0, 66.0)])
+def test_the_time_of_a_run_counts_from_its_first_task_if_that_starts_soon_enough(startup: float, due: float) -> None:
+    run = a_run(SIDE_BY_SIDE, limits=Limits(timeout=60.0, startup=startup))
+    tell(run, Begin(), Room(2), at=1.0)
+    assert run.due == 61.0 + startup, "also where none ever starts"
+    tell(run, Started(0, 11.0), at=12.0)
+    assert run.due == due
+    tell(run, Started(1, 13.0), at=13.0)
+    assert run.due == due
+
+
+def test_a_task_that_starts_in_a_run_that_was_stopped_gives_it_no_time() -> None:
+    run = a_run(SIDE_BY_SIDE, limits=Limits(timeout=60.0, startup=10.0))
+    tell(run, Begin(), Room(1), Cancel(), Started(0))
+    assert run.due is None
+
+
 def test_a_stopped_run_tries_nothing_again() -> None:
     run = a_run(SIDE_BY_SIDE, retry=FIXED)
     tell(run, Begin(), Room(2), Started(0), Started(1), failed(0), Cancel())

@@ -80,6 +80,9 @@ Value = TypeVar("Value")
 HASH_SEED = "0"
 """All workers hash alike, so that the order of a set of strings can't depend on which of them ran a task."""
 
+STARTUP_SECONDS = 60.0
+"""How long workers may take to start before the time of an execution counts all the same."""
+
 
 class DefaultRunner:
     """Runs workflows on worker processes that use every core.
@@ -98,7 +101,8 @@ class DefaultRunner:
             exceed that is stopped with `MemoryLimitExceeded`. What workers share doesn't count; on Linux, processes
             that the task has started do.
         task_timeout_seconds: how long one try of a task may take that has no `timeout` of its own.
-        workflow_timeout_seconds: how long an execution may take; its tasks are cancelled then, and it has failed.
+        workflow_timeout_seconds: how long an execution may take, from when its first task starts (or an initializer);
+            its tasks are cancelled then, and it has failed.
         grace_seconds: how long a task that is stopped (it took too long, or was cancelled) gets to put its things in
             order, before it is killed.
         initializer: a function without arguments that every worker calls once, before its first task, to load what
@@ -260,7 +264,9 @@ class DefaultRunner:
         found = check.told(workflow, inputs)
         seed = chosen_seed(seed)
         rules = Rules(workflow.merge, workflow.on_conflict, homes(workflow))
-        limits = Limits(self._settings.workflow_timeout, fail_fast, self._settings.grace, self._settings.warn_above)
+        settings = self._settings
+        startup = STARTUP_SECONDS if self._initializer is None else 0.0
+        limits = Limits(settings.workflow_timeout, fail_fast, settings.grace, settings.warn_above, startup)
         if self._settings.executor == "serial":
             return self._made_here(workflow, rules, inputs, limits, seed, found, told)
         known, captured = self._capture(workflow, rules.collected)

@@ -95,6 +95,7 @@ class Run:
     __slots__ = (  # not for memory: an object of more than thirty attributes finds them slowly without
         "__weakref__",
         "_assigning",
+        "_awaits_first",
         "_deadline",
         "_durations",
         "_fans",
@@ -202,6 +203,7 @@ class Run:
             is_asked=answers,
         )
         self._deadline: float | None = None
+        self._awaits_first = self._limits.timeout is not None
         self._now = 0.0
         self._tasks = len(plan.names)
         self._fans = self.ledger.fans
@@ -280,7 +282,7 @@ class Run:
         if self.stopped:
             return ()
         if self._limits.timeout is not None:
-            self._deadline = self._now + self._limits.timeout
+            self._deadline = self._now + self._limits.startup + self._limits.timeout
         ready = [rank for rank, waiting in enumerate(self._waiting) if not waiting]
         for rank in ready:
             self.states[rank] = State.READY
@@ -383,9 +385,16 @@ class Run:
         self.attempts[attempt.rank] += 1
         timeout = self._work[attempt.rank].timeout
         if timeout is not None:
-            moment = event.moment if isinstance(event, Started) else None
-            self._tries.deadlines.set(attempt.number, (self._now if moment is None else moment) + timeout)
+            self._tries.deadlines.set(attempt.number, self._moment(event) + timeout)
+        if self._awaits_first:
+            self._awaits_first = False
+            if self._deadline is not None and self._limits.timeout is not None:
+                self._deadline = min(self._deadline, self._moment(event) + self._limits.timeout)
         return ()
+
+    def _moment(self, event: AttemptEvent) -> float:
+        moment = event.moment if isinstance(event, Started) else None
+        return self._now if moment is None else moment
 
     def _give_back(self, attempt: Attempt, _event: AttemptEvent) -> Commands:
         self._forget(attempt)

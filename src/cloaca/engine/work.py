@@ -53,13 +53,15 @@ class Limits:
     """What a run as a whole must keep to.
 
     It is stopped after `timeout` seconds, and by the first failure where it is to `fail_fast`; a task that is stopped
-    has `grace` seconds to put its things in order. Values over `size` bytes are taken note of.
+    has `grace` seconds to put its things in order. Values over `size` bytes are taken note of. The time counts from the
+    moment the first task starts, if that is at most `startup` seconds after the run has begun.
     """
 
     timeout: float | None = None
     fail_fast: bool = False
     grace: float = GRACE_SECONDS
     size: int | None = None
+    startup: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
