@@ -10,6 +10,7 @@ from itertools import count, product
 from pathlib import Path
 from threading import Event, Lock
 from typing import Any, NamedTuple
+from unittest.mock import patch
 
 import cloudpickle
 import pytest
@@ -228,12 +229,21 @@ def serial() -> DefaultRunner:
     st.none() | st.integers(1, 45),
     st.sampled_from([1, 2]),
     st.sampled_from([0.0, 1e9]),
+    st.sampled_from([1, 5, 10**9]),
 )
 def test_results_come_up_to_the_first_error(
-    desk: Desk, serial: DefaultRunner, fates: list[str], quiet: int, chunksize: int | None, workers: int, longest: float
+    desk: Desk,
+    serial: DefaultRunner,
+    fates: list[str],
+    quiet: int,
+    chunksize: int | None,
+    workers: int,
+    longest: float,
+    most: int,
 ) -> None:
     fates = [""] * quiet + fates
-    found = desk.map(items_of(fates), chunksize, workers, longest)
+    with patch.multiple("cloaca.running.batches", MOST_EARLY_ITEMS=most, MOST_EARLY_BYTES=10 * most):
+        found = desk.map(items_of(fates), chunksize, workers, longest)
     assert_is_right(found, fates)
     assert outcome(serial.map(suffer, items_of(fates), chunksize=chunksize)) == found
 

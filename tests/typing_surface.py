@@ -268,6 +268,7 @@ def runners(context: cloaca.Context, builder: cloaca.WorkflowBuilder) -> None:
         runner.execute("w", context, seed=7)
         execution = runner.start("w", context, seed=7)
         assert_type(execution, cloaca.Execution)
+        assert_type(execution.done(), bool)
         assert_type(execution.id, str)
         assert_type(execution.status, str)
         assert_type(execution.result(timeout=1.5), cloaca.WorkflowResult)

@@ -56,7 +56,7 @@ def task(function: Any = None, /, **options: Unpack[TaskOptions]) -> Any:
 
     `on_success(task_id, context)` is called when the task has ended well, with what it saw and set, and
     `on_failure(task_id, error, context)` for each try that failed: in the program, on the thread that waits for the
-    result, while the run goes on. What they raise is logged.
+    result, while the run goes on. Of a mapped task, that is said of each instance. What they raise is logged.
 
     The function may be anything that can be called with the context: a lambda (with an `id`), a closure, a partial, a
     method, an object, an `async def`. A last parameter named `handle` or `task_handle` is given a `TaskHandle`.

@@ -97,8 +97,7 @@ class Batches:
         self._under_way: dict[int, _Batch] = {}
         self._given_back: list[_Batch] = []  # the first one at the end
         self._early: dict[int, _Early] = {}
-        self._early_items = self._early_bytes = 0
-        self._taken = self._handed_out = 0
+        self._early_bytes = self._taken = self._handed_out = 0
         self._takes_more = True
         self._error: BaseException | None = None
 
@@ -127,8 +126,8 @@ class Batches:
             return True
         if len(self._under_way) >= self._most or not self.awaits:
             return False
-        is_bounded = self._early_items < MOST_EARLY_ITEMS and self._early_bytes < MOST_EARLY_BYTES
-        return is_bounded or bool(self._given_back)
+        is_near = self._taken - self._handed_out < MOST_EARLY_ITEMS and self._early_bytes < MOST_EARLY_BYTES
+        return is_near or bool(self._given_back)
 
     def _again(self) -> _Batch:
         batch = self._given_back.pop()
@@ -182,13 +181,11 @@ class Batches:
             self._sizes.measured(len(numbers), end.usage.ended - end.usage.started)
         size = sum(size_of(payload) for payload in diff.values() if payload is not None)
         self._early[batch.first] = _Early(numbers, delivery, size)
-        self._early_items += len(numbers)
         self._early_bytes += size
 
     def results(self, leases: Leases) -> list[Any]:
         """Those that come next. With an error among them, they are the last ones."""
         early = self._early.pop(self._handed_out)
-        self._early_items -= len(early.numbers)
         self._early_bytes -= early.size
         self._handed_out = early.numbers.stop
         results, error = _outcome(early.delivery, early.numbers.start, leases)

@@ -12,7 +12,11 @@ def check_url(url: str) -> None:
         ValueError: the URL is empty, or names a database that cloaca doesn't know.
     """
     if not isinstance(url, str) or not url:
-        meant = f": how many workers there are is said by workers={url}" if isinstance(url, int) else ""
+        meant = (
+            f": how many workers there are is said by workers={url}"
+            if isinstance(url, int) and not isinstance(url, bool)
+            else ""
+        )
         raise ValueError(f'database_url is a URL such as "sqlite://:memory:", not {url!r}{meant}')
     scheme, separator, _ = url.partition("://")
     if separator and scheme not in ("sqlite", "file"):
