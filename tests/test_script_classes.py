@@ -19,7 +19,7 @@ from cloaca.wire.functions import FunctionCache, capture, load
 SOURCE = str(Path(cloaca.__path__[0]).parent)
 
 START = """
-    import abc, collections, dataclasses, enum, functools, typing
+    import abc, collections, dataclasses, enum, functools, inspect, typing
     from dataclasses import KW_ONLY, InitVar, dataclass, field
     from datetime import date
     from typing import *
@@ -598,6 +598,18 @@ CLASSES = {
         First.__repr__ = lambda self: "first"
         def work(first):
             return first.NEXT.own.seen, type(first.NEXT).LAST.seen, type(Changing.ONLY) is Changing
+    """,
+    "annotations that are instances": """
+        class Unit:
+            def __init__(self, name): self.name = name
+        class Measured:
+            length: Unit("m")
+            weight: int
+        VALUE, ANNOTATION, GIVEN = None, Measured, Measured()
+        Measured.__repr__ = lambda self: "measured"
+        def work(nothing):
+            length, weight = inspect.get_annotations(Measured).values()
+            return length.name, isinstance(length, Unit), weight
     """,
     "type parameters": """
         P, Ts = ParamSpec("P"), TypeVarTuple("Ts")

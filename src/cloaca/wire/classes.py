@@ -240,7 +240,8 @@ class DefinitionPickler(Pickler):
         members, more = self._parted(details(cls) if issubclass(cls, Enum) else {})
         if more:
             calls.append(_Call(Loader.detail, cls, more))
-        calls += [_Call(Loader.assign, cls, {name: later[name]}) for name in vars(cls) if name in later]
+        in_order = dict.fromkeys((*vars(cls), *later))  # what annotations mean needn't stand in the class itself
+        calls += [_Call(Loader.assign, cls, {name: later[name]}) for name in in_order if name in later]
         making = (cloudpickle._get_or_create_tracker_id(cls), maker, arguments)
         return Loader.make, making, (attributes, members), None, None, Loader.complete
 
