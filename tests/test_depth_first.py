@@ -1,9 +1,11 @@
 """What has been made is used before more is made: of a fan-out, only few values are alive at once."""
 
+import os
 import time
 from collections.abc import Callable, Iterable
 from heapq import heappop, heappush
 from itertools import count
+from pathlib import Path
 from random import Random
 
 import pytest
@@ -120,7 +122,14 @@ def pass_one_on(context: cloaca.Context, _: int) -> None:
     context.set("value", bytes(LARGE - len(context.get("value")) % 2))
 
 
+def stored() -> int:
+    """How many large values the runner has stored, beside the code of modules."""
+    files = [file.name for folder in Path("/dev/shm").glob(f"cloaca-{os.getppid()}-*") for file in folder.iterdir()]
+    return sum(not name.startswith(("cloaca.lock", "modules.")) for name in files)
+
+
 def use_one(context: cloaca.Context, _: int) -> None:
+    context.set("stored", stored())
     context.set("size", len(context.get("value")))
     context.remove("value")
     context.set("gone", time.monotonic())
@@ -154,3 +163,4 @@ def test_few_values_of_a_mapped_fan_out_are_alive(runner: cloaca.DefaultRunner, 
         given = {"items": list(range(FEWER))}
         found = runner.execute(workflow, given, raise_on_failure=True).final_context
         assert most_alive([*((at, 1) for at in found["made"]), *((at, -1) for at in found["gone"])]) <= 4
+        assert max(found["stored"]) <= 6, "what is set anew is there twice until the task has ended"

@@ -8,14 +8,14 @@ import pytest
 from tests.reference import Graph
 from tests.runs import answered, assigned, done, failed, lost, states, tell
 
-from cloaca.engine.events import Begin, Cancel, Ended, Release, Room, Tick, Withdraw
+from cloaca.engine.events import AttemptEvent, Begin, Cancel, Ended, Release, Room, Tick, Withdraw
 from cloaca.engine.pairing import paired
 from cloaca.engine.plan import plan
 from cloaca.engine.run import Run
-from cloaca.engine.work import GRACE_SECONDS, Work
+from cloaca.engine.work import GRACE_SECONDS, Merging, Work
 from cloaca.errors import INPUT, InternalError
 from cloaca.retry import RetryPolicy
-from cloaca.wire.blobs import Blob, reference
+from cloaca.wire.blobs import Blob, reference, references_in
 from cloaca.wire.codec import decode, encode
 from cloaca.wire.messages import Assignment, Item, Outcome, Started, Unstarted, Version, Wants
 
@@ -29,6 +29,7 @@ def a_run(
     retry: RetryPolicy | None = None,
     timeout: float | None = None,
     answers: bool = True,
+    merging: Merging | None = None,
     **given: bytes,
 ) -> Run:
     """A run in which some tasks are mapped over `items`, and would set `out`."""
@@ -38,7 +39,7 @@ def a_run(
     each = paired(compiled, keys, {rank: EXPANSION + rank for rank in ranks}, dict.fromkeys(ranks, ("out",)))
     work = [Work(rank, ("k",), timeout, retry, each=each.get(rank)) for rank in ranks]
     known = {key: Version(INPUT, payload) for key, payload in given.items()}
-    run = Run(compiled, work, known, numbers=count(), answers=answers)
+    run = Run(compiled, work, known, numbers=count(), answers=answers, merging=merging)
     tell(run, Begin())
     return run
 
@@ -197,6 +198,101 @@ def test_an_item_is_released_when_nobody_needs_it_any_more() -> None:
     first, second = submitted(run)
     assert tell(run, done(second.attempt)) == [Release([items[1]])]
     assert tell(run, failed(first.attempt)) == [Release([items[0]])]
+
+
+def large(name: str) -> bytes:
+    return reference(Blob(f"/x/{name}", 1 << 20, is_structure=False))
+
+
+def freed(run: Run, *events: AttemptEvent) -> list[bytes]:
+    commands = tell(run, *events)
+    return [payload for command in commands if isinstance(command, Release) for payload in command.payloads]
+
+
+def test_an_item_is_freed_when_all_that_go_through_it_have_ended() -> None:
+    run = a_run([("a", []), ("b", ["a"]), ("c", ["a"]), ("d", ["c"])], "a", "b", "c", "d", items=b"")
+    expand(run, [large("0"), large("1")])
+    first, second = submitted(run)
+    assert freed(run, done(first.attempt)) == []
+    attempts = {one.task: one.attempt for one in submitted(run)}
+    assert freed(run, done(attempts["b[0]"]), done(attempts["c[0]"])) == []
+    (last,) = submitted(run)
+    assert freed(run, done(last.attempt)) == [large("0")]
+    assert freed(run, failed(second.attempt)) == [large("1")], "nothing of the row goes through it any more"
+
+
+CHAIN: Graph = [("a", []), ("b", ["a"]), ("c", ["b"]), ("end", ["a", "c"])]
+
+
+def through_a(run: Run, k: bytes) -> dict[str, int]:
+    """The first instance of `a` has set `k`; the attempts that are under way then."""
+    expand(run, [b"x", b"y"])
+    (first,) = submitted(run, 1)
+    tell(run, done(first.attempt, k=k))
+    return {one.task: one.attempt for one in submitted(run)}
+
+
+@pytest.mark.parametrize("anew", [None, b"small", large("new")])
+def test_what_instances_have_set_is_freed_when_those_that_follow_have_set_it_anew(anew: bytes | None) -> None:
+    run = a_run(CHAIN, "a", "b", "c", items=b"")
+    attempts = through_a(run, large("a"))
+    assert freed(run, done(attempts["b[0]"], k=anew)) == [large("a")]
+    (last,) = submitted(run)
+    assert freed(run, done(last.attempt, k=b"\x01")) == ([anew] if anew == large("new") else [])
+
+
+def test_what_those_that_follow_leave_alone_is_freed_by_the_one_that_sets_it() -> None:
+    run = a_run(CHAIN, "a", "b", "c", items=b"")
+    attempts = through_a(run, large("a"))
+    assert freed(run, done(attempts["b[0]"])) == []
+    (last,) = submitted(run)
+    assert freed(run, done(last.attempt, k=None)) == [large("a")]
+
+
+@pytest.mark.parametrize(
+    ("graph", "merging"),
+    [
+        ([("a", []), ("b", ["a"]), ("end", ["a"])], None),
+        ([("a", []), ("b", ["a"]), ("c", ["a"])], None),
+        (PAIR, Merging(ruled=frozenset({"k"}))),
+        (PAIR, Merging(ruled=frozenset({"k"}), collected=frozenset({"k"}))),
+    ],
+    ids=["read by others", "two that follow", "a rule", "kept by task"],
+)
+def test_what_instances_have_set_is_kept_where_somebody_may_look_at_it(graph: Graph, merging: Merging | None) -> None:
+    run = a_run(graph, "a", "b", "c", items=b"", merging=merging)
+    attempts = through_a(run, large("a"))
+    assert freed(run, done(attempts["b[0]"], k=None)) == []
+
+
+def test_what_instances_have_set_is_kept_where_those_that_follow_fail() -> None:
+    run = a_run(PAIR, "a", "b", items=b"")
+    attempts = through_a(run, large("a"))
+    assert freed(run, failed(attempts["b[0]"])) == []
+    assert freed(run, done(attempts["a[1]"], k=encode(1))) == []
+    (last,) = submitted(run)
+    assert freed(run, failed(last.attempt)) == []
+    assert [*references_in(final(run)["k"] or b"")] == [large("a")]
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_what_was_freed_leaves_no_trace_of_when_it_was(seed: int) -> None:
+    """Whoever is told of all versions finds the same empty places, whichever instance ended first."""
+    run = a_run(CHAIN[:3], "a", "b", "c", items=b"")
+    expand(run, [encode(n) for n in range(3)])
+    chance, opened = Random(seed), list[Assignment]()
+    while run.ready or opened:
+        opened += submitted(run, chance.randint(0, 3))
+        if opened:
+            one = opened.pop(chance.randrange(len(opened)))
+            writes = {"a": {"k": large(one.task), "s": encode(one.task)}, "b": {"k": encode(2)}, "c": {}}
+            report = failed(one.attempt) if one.task == "b[1]" else done(one.attempt, **writes[one.task[0]])
+            tell(run, report)
+    (write,) = run.history.standing()["k"]
+    (before,) = write.seen
+    assert decode(write.version.payload or b"") == [2, None, 2]
+    assert decode(before.version.payload or b"") == [None, None, None]
+    assert decode(final(run)["s"] or b"") == ["a[0]", "a[1]", "a[2]"]
 
 
 def test_what_cannot_happen_tells_the_story_of_the_instance() -> None:

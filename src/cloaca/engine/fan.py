@@ -11,12 +11,13 @@ A mapped task that goes through the same items as one of its dependencies *follo
 starts when its leader's has ended well, and sees what that one set on top of what the leader sees.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from heapq import heappop, heappush
 from math import inf
 
 from cloaca.engine.state import State
+from cloaca.wire.blobs import is_reference
 from cloaca.wire.composite import collected, keys_in
 from cloaca.wire.messages import Failed, Item, Lost, Skipped, Slice, Usage, Version
 
@@ -65,9 +66,11 @@ class Fan:
             self.keys: Sequence[bytes] | None = None if keys is None else keys_in(keys)
             self.labels: Sequence[str] = [label for label in items if label]
             self._items = [payload for label, payload in items.items() if label]
+            self._needed = [1] * len(self.labels)  # by how many that haven't ended
         else:
             self.keys, self.labels, self._items = leader.keys, leader.labels, []
             leader.followers.append(self)
+            self.head._needed = [count + 1 for count in self.head._needed]
         self.unended = len(self.labels)
         self._next = 0 if leader is None else len(self.labels)  # from here on none was ever taken
         self._again: list[int] = []  # those that are ready beside these: a heap
@@ -153,11 +156,17 @@ class Fan:
         """What an instance has set and removed."""
         return self._diffs[index]
 
+    def before(self, index: int, key: str) -> "tuple[Fan | None, bytes | None]":
+        """What the instance would have found under a key that was set before it for the same item; and where."""
+        return next(((fan, fan.wrote(index)[key]) for fan in self.above() if key in fan.wrote(index)), (None, None))
+
     def spend(self, index: int) -> bytes | None:
         """An instance has ended: returns its item, where nobody else will need it."""
-        if self.leader is not None or self.followers:
+        head = self.head
+        head._needed[index] -= 1
+        if head._needed[index]:
             return None
-        payload, self._items[index] = self._items[index], None
+        payload, head._items[index] = head._items[index], None
         return payload
 
     # ---- what came of it -------------------------------------------------------------------------------------------
@@ -231,12 +240,21 @@ class Fan:
         has_completed = self._counts[State.COMPLETED]
         keys = dict.fromkeys((key for diff in self._diffs for key in diff) if has_completed else self._each.writes)
         self.is_too_wide = len(keys) > 1 and len(keys) * len(self._diffs) > MOST_PLACES
-        return {} if self.is_too_wide else {key: self._collected(key) for key in keys}
+        return {} if self.is_too_wide else {key: self.collected(key) for key in keys}
 
-    def _collected(self, key: str) -> bytes | None:
+    def collected(self, key: str, *, without_large: bool = False) -> bytes | None:
+        """The values of all instances under that key. Those in files may be left out: their places are empty then."""
         column = [diff.get(key) for diff in self._diffs]
-        is_removed = self._counts[State.COMPLETED] and all(payload is None for payload in column)
-        return None if is_removed else collected(column, self.keys)
+        if self._counts[State.COMPLETED] and all(payload is None for payload in column):
+            return None
+        if without_large:
+            column = [None if payload is None or is_reference(payload) else payload for payload in column]
+        return collected(column, self.keys)
+
+    @property
+    def keys_set(self) -> Iterable[str]:
+        """The keys that instances have set or removed."""
+        return dict.fromkeys(key for diff in self._diffs for key in diff)
 
     def let_go(self) -> None:
         """Nobody will ask any more for what instances were given and have set."""

@@ -51,6 +51,7 @@ from cloaca.engine.lifetimes import Lifetimes
 from cloaca.engine.plan import Plan
 from cloaca.engine.priority import Priority
 from cloaca.engine.queue import Queue
+from cloaca.engine.rows import Rows
 from cloaca.engine.seats import Seats
 from cloaca.engine.sight import Attempt, Sight
 from cloaca.engine.state import ENDED, State, Stop
@@ -109,6 +110,7 @@ class Run:
         "_numbers",
         "_open",
         "_queue",
+        "_rows",
         "_sight",
         "_spent",
         "_store",
@@ -189,6 +191,7 @@ class Run:
         self._limits = limits or Limits()
         self._tries = Tries(self._work, self.ledger, seed)
         self._queue = Queue(self.priority, self._work, self.ledger, Seats() if seats is None else seats)
+        self._rows = Rows(plan, self.history.ancestry, self._merging.ruled | self._merging.collected)
         self._assigning = Assigning(
             plan,
             self._work,
@@ -602,6 +605,8 @@ class Run:
             spent = fan.spend(index)
             if spent is not None and is_reference(spent):
                 self._spent.append(spent)
+            if state is State.COMPLETED:
+                self._spent += self._rows.superseded(fan, index)
             if not fan.unended:
                 self._end_mapped(fan)
             for after in [follower.first + index for follower in fan.followers]:
@@ -628,9 +633,9 @@ class Run:
     def _close_mapped(self, fan: Fan) -> None:
         rank = fan.rank
         diff = fan.collect()
-        if diff or fan.state is State.COMPLETED:
-            self._record(rank, {key: self._kept(payload) for key, payload in diff.items()}, fan.seconds)
         state = fan.state
+        if self._rows.heir(fan) is None:
+            self._record_row(fan, diff)
         self.ends[rank] = self.ledger.end_of(fan, state)
         self.states[rank] = state
         self._unended -= 1
@@ -638,6 +643,14 @@ class Run:
             self._lifetimes.ended(member.rank)
             member.let_go()
         self._release(rank)
+
+    def _record_row(self, last: Fan, diff: dict[str, bytes | None]) -> None:
+        """What a mapped task leaves; before it what those leave that it is seen in place of."""
+        above = self._rows.bequeathed(last)
+        for place, fan in enumerate([*above, last], 1):
+            left = diff if fan is last else self._rows.diff_of(fan, fan.collect(), [*above[place:], last])
+            if left or fan.state is State.COMPLETED:
+                self._record(fan.rank, {key: self._kept(payload) for key, payload in left.items()}, fan.seconds)
 
 
 _TRANSITIONS: dict[tuple[State, type[AttemptEvent]], Callable[[Run, Attempt, Any], Commands]] = {
