@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import count
 from operator import attrgetter
+from typing import TypeVar, cast
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -150,6 +151,21 @@ def work_of(trigger: Trigger, above: Sequence[str], tries: int, timeout: float |
     return replace(work, trigger=any_of(context_value("a", "exists"), *named), condition=1)
 
 
+Method = TypeVar("Method", bound=Callable[..., object])
+
+
+def once(method: Method) -> Method:
+    """Work it out once for each object: it follows from the workflow alone, and would take most of the time."""
+
+    def remembered(self: object, *given: object) -> object:
+        known = self.__dict__.setdefault(f"known {method.__name__}", {})
+        if given not in known:
+            known[given] = method(self, *given)
+        return known[given]
+
+    return cast("Method", remembered)
+
+
 class NaiveRun:
     """Who has ended and how, who is open: everything else is worked out anew each time."""
 
@@ -237,13 +253,16 @@ class NaiveRun:
     def seconds(self, name: str) -> float:
         return self.durations.get(name, 1.0)
 
+    @once
     def way(self, name: str) -> float:
         after = [self.way(other) for other in self.names if name in self.dependencies[other]]
         return self.seconds(name) + max(after, default=0.0)
 
+    @once
     def depth(self, name: str) -> float:
         return self.seconds(name) + max(map(self.depth, self.dependencies[name]), default=0.0)
 
+    @once
     def order(self) -> list[str]:
         """Each task after what it needs, the deepest first; in place of a mapped one stands its row, the last first."""
         found: list[str] = []
@@ -267,6 +286,7 @@ class NaiveRun:
             row += [name for name in self.names if self.leaders.get(name) == leader]
         return row
 
+    @once
     def tail(self) -> float:
         """How long the last tasks take, as long as there is one at a time."""
         ends, tail = self.ends(), 0.0

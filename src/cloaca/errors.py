@@ -225,6 +225,9 @@ class EncodeError(CloacaError, TypeError):
 class StorageFullError(CloacaError, OSError):
     """A large value can't be stored: no folder for large values has room. Raised at `context.set`, in the task.
 
+    A task that raises it is run again when others have let go of as much. Only where nobody could it fails with this; a
+    note tells the largest values that hold the room.
+
     Not where none can be used at all: then large values are sent. `task` and `key` tell whose value it is (`None` where
     that isn't known), `size` how many bytes it takes; `folders` are pairs of a folder and the bytes that are free
     there, `unusable` of a folder and why it can't be used.

@@ -18,9 +18,10 @@ class Begin:
 
 @dataclass(frozen=True, slots=True)
 class Room:
-    """The executor takes up to `count` more attempts."""
+    """The executor takes up to `count` more attempts. `open`: how many there are, of this run and of others."""
 
     count: int
+    open: int = 0
 
 
 @dataclass(frozen=True, slots=True)

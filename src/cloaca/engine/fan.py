@@ -11,7 +11,7 @@ A mapped task that goes through the same items as one of its dependencies *follo
 starts when its leader's has ended well, and sees what that one set on top of what the leader sees.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from heapq import heappop, heappush
 from math import inf
@@ -113,6 +113,11 @@ class Fan:
         return len(self._again) + len(self.labels) - self._next
 
     @property
+    def has_returned(self) -> bool:
+        """Whether one that was taken before could be submitted again, or follows one that has ended."""
+        return bool(self._again)
+
+    @property
     def ready_units(self) -> list[int]:
         """Which ones."""
         return [self.first + index for index in (*sorted(self._again), *range(self._next, len(self.labels)))]
@@ -170,6 +175,12 @@ class Fan:
         return payload
 
     # ---- what came of it -------------------------------------------------------------------------------------------
+
+    def values(self) -> Iterator[tuple[str, int | None, bytes]]:
+        """All that is held here: the key, which instance set it (`None`: it is an item), and the payload."""
+        yield from ((self._each.key, None, payload) for payload in self._items if payload is not None)
+        for index, diff in enumerate(self._diffs):
+            yield from ((key, index, payload) for key, payload in diff.items() if payload is not None)
 
     def keep(self, index: int, diff: Mapping[str, bytes | None]) -> None:
         """An instance has set and removed this."""

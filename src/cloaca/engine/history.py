@@ -33,6 +33,7 @@ from cloaca.engine.plan import Plan
 from cloaca.engine.stretch import Site, Stretches
 from cloaca.engine.telling import PlaceOf, Telling, Told
 from cloaca.engine.write import INPUT_RANK, Write, unsuperseded
+from cloaca.wire.blobs import references_in
 from cloaca.wire.messages import Version
 
 MANY = 32
@@ -135,6 +136,16 @@ class History:
     def has_written(self, rank: int, key: str) -> bool:
         """Whether the task has written the key."""
         return key in self._writes[rank]
+
+    def writes(self) -> Iterator[tuple[str, Write]]:
+        """All there are, also of the input, by key."""
+        yield from ((key, write) for key, writes in self._inputs.items() for write in writes)
+        yield from (entry for writes in self._writes for entry in writes.items())
+
+    def has_left_large(self, rank: int) -> bool:
+        """Whether the task has written a value that is in a file."""
+        payloads = (write.version.payload for write in self._writes[rank].values())
+        return any(payload is not None and any(references_in(payload)) for payload in payloads)
 
     def writers(self, key: str) -> list[int]:
         """The tasks that have set the key, by rank."""

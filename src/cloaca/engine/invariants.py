@@ -22,8 +22,8 @@ from cloaca.wire.messages import Failed, Lost, Skipped, Usage
 
 _OPEN = frozenset({State.SUBMITTED, State.RUNNING})
 _TAKEN_UP = frozenset({State.RUNNING, State.BACKING_OFF, State.COMPLETED, State.FAILED})
-_RELEASED = frozenset({State.READY, State.BACKING_OFF, *_OPEN, State.COMPLETED, State.FAILED})
-_IDLE = frozenset({State.WAITING, State.READY, State.BACKING_OFF})
+_RELEASED = frozenset({State.READY, State.BACKING_OFF, State.HELD_UP, *_OPEN, State.COMPLETED, State.FAILED})
+_IDLE = frozenset({State.WAITING, State.READY, State.BACKING_OFF, State.HELD_UP})
 
 
 @dataclass(frozen=True, slots=True)

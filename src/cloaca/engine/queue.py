@@ -1,6 +1,6 @@
 """Queue: what of a run is ready, in its order. What waits for a seat stands aside, and costs nothing there."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from heapq import heappop, heappush
 
 from cloaca.engine.fan import Fan
@@ -25,6 +25,8 @@ class Queue:
         self._ledger = ledger
         self._seats = seats
         self._aside: dict[str, list[int]] = {}  # places by limit, each a heap
+        self._may_begin: Callable[[int], bool] | None = None
+        self._held_back: list[int] = []
 
     @property
     def size(self) -> int:
@@ -37,10 +39,16 @@ class Queue:
             size += sum(fan.ready - 1 for fan in fans.values() if fan.ready and not self._waits(fan.rank))
         return size
 
+    @property
+    def is_waiting(self) -> bool:
+        """Whether any waits for a seat."""
+        return bool(self._aside)
+
     def __iter__(self) -> Iterator[int]:
         """The ranks of all that are ready, whether or not there is a seat."""
         yield from self._ready
         yield from (self._ranks[place] for waiting in self._aside.values() for place in waiting)
+        yield from self._held_back
 
     def fill(self, ranks: Sequence[int]) -> None:
         """These are ready at the start."""
@@ -70,12 +78,23 @@ class Queue:
         `width`: how many attempts can be under way at once.
         """
         while (rank := self._ready.take(width)) is not None:
+            if self._may_begin is not None and not self._may_begin(rank):
+                self._ready.expect(rank, 1)
+                self._held_back.append(rank)
+                continue
             limit = self._work[rank].limit
             if limit is not None and not self._seats.room(limit, self):
                 self._put_aside(limit, rank)
                 continue
             return self._taken(self._ledger.fans[rank]) if rank in self._ledger.fans else rank
         return None
+
+    def hold_back(self, may_begin: Callable[[int], bool] | None) -> None:
+        """From here on take only tasks that may begin; `None`: all may."""
+        self._may_begin = may_begin
+        for rank in self._held_back:
+            self._ready.add(rank)
+        self._held_back.clear()
 
     def expect(self, unit: int, number: int) -> None:
         """So many more attempts are to begin than was thought: of a task, or of that to which an instance belongs."""
@@ -96,6 +115,7 @@ class Queue:
         """Nothing is ready any more, nor waits for a seat."""
         self._ready.clear()
         self._aside.clear()
+        self._held_back.clear()
         self._seats.leave(self)
         for fan in self._ledger.fans.values():
             fan.withdraw()

@@ -17,6 +17,7 @@ Rules of this file
        ^                                                             +------> COMPLETED
        |     Skipped: its condition on values doesn't hold           |
        +-------------------------------------------------------------+
+    An attempt that found no room for a value is HELD_UP until others have let go of some (see engine/back_pressure).
     A mapped task whose first attempt has told its items is EXPANDED until its instances have ended (see engine/fan).
     What hasn't ended when the run is stopped ends as CANCELLED. A run is stopped by Cancel, by the first failure of a
     run that is to fail fast, and by its own time limit.
@@ -30,6 +31,7 @@ from typing import Any
 from msgspec.structs import replace
 
 from cloaca.engine.assigning import Assigning
+from cloaca.engine.back_pressure import BackPressure
 from cloaca.engine.demand import Demand
 from cloaca.engine.events import (
     AttemptEvent,
@@ -57,7 +59,7 @@ from cloaca.engine.sight import Attempt, Sight
 from cloaca.engine.state import ENDED, State, Stop
 from cloaca.engine.tries import Tries
 from cloaca.engine.work import Limits, Merging, Work, followers
-from cloaca.errors import InternalError
+from cloaca.errors import InternalError, StorageFullError
 from cloaca.triggers import rules
 from cloaca.wire.blobs import LARGE, is_reference, references_in, size_of
 from cloaca.wire.composite import is_composite
@@ -78,7 +80,7 @@ from cloaca.wire.messages import (
 
 STORY_LENGTH = 10_000
 
-_IDLE = frozenset({State.WAITING, State.READY, State.BACKING_OFF})
+_IDLE = frozenset({State.WAITING, State.READY, State.BACKING_OFF, State.HELD_UP})
 
 
 class Run:
@@ -109,6 +111,7 @@ class Run:
         "_now",
         "_numbers",
         "_open",
+        "_pressure",
         "_queue",
         "_rows",
         "_sight",
@@ -205,6 +208,7 @@ class Run:
             variables=variables,
             is_asked=answers,
         )
+        self._pressure = BackPressure(self._place)
         self._deadline: float | None = None
         self._awaits_first = self._limits.timeout is not None
         self._now = 0.0
@@ -223,7 +227,7 @@ class Run:
     @property
     def ready(self) -> int:
         """How many tasks and instances could be submitted now."""
-        return self._queue.size
+        return self._queue.size or bool(self._pressure)
 
     @property
     def open_attempts(self) -> Mapping[int, Attempt]:
@@ -248,7 +252,7 @@ class Run:
             case Done():  # first, as there is one for each task
                 return self._report(event)
             case Room():
-                return self._submit(event.count)
+                return self._submit(event.count, event.open)
             case Begin():
                 return self._begin()
             case Cancel():
@@ -292,20 +296,30 @@ class Run:
         self._queue.fill(ready)
         return ()
 
-    def _submit(self, count: int) -> Commands:
+    def _submit(self, count: int, under_way: int) -> Commands:
         assignments: list[Assignment] = []
         queue, width = self._queue, len(self._open) + count
+        if self._pressure.alone is not None:
+            return ()
         queue.call_up()
         while len(assignments) < count and (rank := queue.take(width)) is not None:
-            attempt = Attempt(next(self._numbers), rank)
-            limit = self._work[rank].limit
-            if limit is not None:
-                queue.seat(limit, attempt.number)
-            self._open[attempt.number] = attempt
-            self.states[rank] = State.SUBMITTED
-            self._note(rank, "submitted")
-            assignments.append(self._assigning.assignment(attempt.number, rank))
+            assignments.append(self._attempt(rank))
+        if not assignments and self._pressure and not self._is_any_under_way(under_way):
+            unit = self._pressure.try_alone()
+            queue.expect(unit, -1)
+            return [self._attempt(unit)]
         return assignments
+
+    def _attempt(self, unit: int) -> Assignment:
+        """Open an attempt."""
+        attempt = Attempt(next(self._numbers), unit)
+        limit = self._work[unit].limit
+        if limit is not None:
+            self._queue.seat(limit, attempt.number)
+        self._open[attempt.number] = attempt
+        self.states[unit] = State.SUBMITTED
+        self._note(unit, "submitted")
+        return self._assigning.assignment(attempt.number, unit)
 
     def _tick(self) -> Commands:
         for rank in self._tries.backoffs.ring(self._now):
@@ -332,6 +346,7 @@ class Run:
     def _cancel_idle(self) -> None:
         self._queue.clear()
         self._tries.backoffs.drop_all()
+        self._pressure.clear()
         self._deadline = None
         for rank, state in enumerate(self.states):
             if state in _IDLE:
@@ -345,6 +360,51 @@ class Run:
         else:
             self._queue.offer(self.ledger.fan_of(rank), rank)
 
+    # ---- where there is no room for values -------------------------------------------------------------------------
+
+    def _hold_up(self, attempt: Attempt, lacking: int) -> Commands:
+        """Let it wait for others to let go of values. It doesn't count as a try."""
+        unit = attempt.rank
+        self._forget(attempt)
+        self.attempts[unit] -= 1
+        self.states[unit] = State.HELD_UP
+        self._queue.expect(unit, 1)
+        self._pressure.hold_up(unit, lacking)
+        self._hold_back()
+        return ()
+
+    def _let_go(self, payloads: Sequence[bytes]) -> None:
+        """Nobody can read these any more: those go on that waited for as much room."""
+        units = self._pressure.let_go(payloads)
+        for unit in units:
+            self._make_ready(unit)
+        if units:
+            self._hold_back()
+
+    def _hold_back(self) -> None:
+        """While some are held up, nothing begins that comes after them, unless it may let go of values."""
+        self._queue.hold_back(self._may_begin if self._pressure else None)
+
+    def _may_begin(self, rank: int) -> bool:
+        fan = self._fans.get(rank)
+        if fan is not None and (fan.leader is not None or fan.has_returned):
+            return True
+        is_before = self.priority.places[rank] < self._pressure.first_place
+        return is_before or any(map(self.history.has_left_large, self.plan.predecessors[rank]))
+
+    def _place(self, unit: int) -> int:
+        return self.priority.places[unit if unit < self._tasks else self.ledger.fan_of(unit).rank]
+
+    def _is_any_under_way(self, number: int) -> bool:
+        """Whether others may let go of values: of `number` attempts that are open, of all runs; or of those to come."""
+        return bool(self._open or number or [*self._tries.backoffs] or self._queue.is_waiting)
+
+    def _explained(self, event: Failed) -> Failed:
+        """A failure for want of room, with what holds it."""
+        held = self._pressure.told(self.history, self._fans)
+        is_named = event.type_name == StorageFullError.__name__
+        return replace(event, text=f"{event.text} {held}" if is_named else event.text, notes=(*event.notes, held))
+
     def _note(self, rank: int, what: str) -> None:
         self._log.extend((self._now, rank, what))
 
@@ -353,6 +413,7 @@ class Run:
         seen_from = self.ledger.seen_from
         yield from map(seen_from, self._queue)
         yield from map(seen_from, self._tries.backoffs)
+        yield from map(seen_from, self._pressure)
         for attempt in self._open.values():
             yield seen_from(attempt.rank)
 
@@ -372,6 +433,8 @@ class Run:
         payloads = [held for payload in released if payload is not None for held in references_in(payload)]
         payloads += self._spent
         self._spent.clear()
+        if payloads:
+            self._let_go(payloads)
         return [Release(payloads)] if payloads else ()
 
     def _impossible(self, attempt: Attempt, event: AttemptEvent) -> InternalError:
@@ -458,6 +521,10 @@ class Run:
 
     def _fail(self, attempt: Attempt, event: Failed | Lost) -> Commands:
         rank, ended = attempt.rank, self._tries.failures[attempt.rank]
+        if isinstance(event, Failed) and event.lacking > 0 and not self.stopped:
+            if self._pressure.alone != rank:
+                return self._hold_up(attempt, event.lacking)
+            event = self._explained(event)
         if isinstance(event, Lost):
             if attempt.is_expired:
                 event = replace(event, timeout=self._work[rank].timeout)
@@ -503,6 +570,9 @@ class Run:
 
     def _forget(self, attempt: Attempt) -> None:
         del self._open[attempt.number]
+        if self._pressure.alone is not None:
+            self._pressure.alone = None
+            self._hold_back()
         work = self._work[attempt.rank]
         if work.timeout is not None:
             self._tries.deadlines.drop(attempt.number)

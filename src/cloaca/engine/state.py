@@ -11,6 +11,7 @@ class State(IntEnum):
     SUBMITTED = auto()
     RUNNING = auto()
     BACKING_OFF = auto()
+    HELD_UP = auto()
     EXPANDED = auto()
     COMPLETED = auto()
     FAILED = auto()

@@ -95,7 +95,8 @@ def run(
         if shelf is not None:
             shelf.keep(())
         traffic = Traffic() if context is None else traffic_of(context)
-        return failure(assignment.attempt, error, meter.stop(traffic), tuple(traffic.absent))
+        lacking = 0 if shelf is None else shelf.lacked
+        return failure(assignment.attempt, error, meter.stop(traffic), tuple(traffic.absent), lacking)
 
 
 def _item(context: Context, item: Item) -> Any:
@@ -155,7 +156,7 @@ def _take_over(context: Context, returned: Any, variables: Variables) -> None:
         )
 
 
-def failure(attempt: int, error: BaseException, usage: Usage, absent: tuple[str, ...] = ()) -> Failed:
+def failure(attempt: int, error: BaseException, usage: Usage, absent: tuple[str, ...] = (), lacking: int = 0) -> Failed:
     """The report that the attempt has raised this."""
     explain(error)
     frames = users_traceback(error)
@@ -170,6 +171,7 @@ def failure(attempt: int, error: BaseException, usage: Usage, absent: tuple[str,
         _notes(error),
         encodable(_place(frames)),
         absent,
+        lacking,
     )
 
 

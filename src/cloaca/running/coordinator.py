@@ -215,7 +215,7 @@ class Coordinator:
             self._jobs.rotate(-1)
             if job.run.ready:
                 open_before = len(self._owners)
-                self._feed(job, Room(room), monotonic())
+                self._feed(job, Room(room, open_before), monotonic())
                 room -= len(self._owners) - open_before
 
     def _pass_on(self, event: Event, now: float) -> None:

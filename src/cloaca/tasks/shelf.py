@@ -5,6 +5,7 @@ from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from itertools import count
 
+from cloaca.errors import StorageFullError
 from cloaca.wire.blobs import Blob, NoFolderError, Part, blob_of, is_reference, reference, references_in, size_of, write
 from cloaca.wire.composite import is_composite
 
@@ -20,6 +21,8 @@ class Shelf:
         self._numbers = count()  # threads of a task may set values at once
         self._written: set[bytes] = set()
         self._is_shared = False
+        self.lacked = 0
+        """How many bytes the last value takes for which there was no room."""
 
     def put(self, parts: Sequence[Part], is_structure: bool) -> bytes:  # noqa: FBT001 - a fact about the value
         """Write a value; returns its reference. Raises `StorageFullError` where there is no room.
@@ -30,6 +33,9 @@ class Shelf:
             path, size = write(self._folders, f"{self._attempt}.{os.getpid()}.{next(self._numbers)}", parts)
         except NoFolderError:
             return b"".join(parts)
+        except StorageFullError as error:
+            self.lacked = error.size
+            raise
         payload = reference(Blob(path, size, is_structure))
         self._written.add(payload)
         return payload

@@ -350,7 +350,8 @@ class Failed(Message, frozen=True, tag="failed"):
 
     `kinds`: the names of its class and of those that it derives from (see `cloaca.errors.kinds_of`). `notes` are those
     that were added to it: not every exception takes them along when it is pickled. `place`: the line of the user's code
-    that raised it, if any did. `absent`: the keys that the attempt looked up, and that weren't there.
+    that raised it, if any did. `absent`: the keys that the attempt looked up, and that weren't there. `lacking`: how
+    many bytes a value takes for which it found no room.
     """
 
     attempt: int
@@ -363,6 +364,7 @@ class Failed(Message, frozen=True, tag="failed"):
     notes: tuple[str, ...] = ()
     place: str = ""
     absent: tuple[str, ...] = ()
+    lacking: int = 0
 
 
 class Skipped(Message, frozen=True, tag="skipped"):
