@@ -11,27 +11,26 @@ comes later in the order, unless it is to use a large value: that one may let go
 has all the room that there will be, as nobody could free more. So with each of these something gets on, or fails.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from cloaca.engine.fan import Fan
 from cloaca.engine.history import History
+from cloaca.engine.ledger import Ledger
 from cloaca.errors import INPUT
 from cloaca.wire.blobs import references_in, size_of
 
 _LISTED = 5
 
-Place = Callable[[int], int]
-"""The place in the order of a task or an instance."""
-
 
 class BackPressure:
     """The attempts of one run that are held up: tasks and instances, and how many bytes each found no room for.
 
-    `place`: where each stands in the order. `alone` is the one that is tried alone.
+    `places`: those of tasks in the order, by rank. `alone` is the one that is tried alone.
     """
 
-    def __init__(self, place: Place) -> None:
-        self._place = place
+    def __init__(self, places: Sequence[int], ledger: Ledger) -> None:
+        self._places = places
+        self._ledger = ledger
         self._lacking: dict[int, int] = {}
         self._freed = 0
         self._gone: set[bytes] = set()
@@ -75,15 +74,18 @@ class BackPressure:
         del self._lacking[self.alone]
         return self.alone
 
+    def _place(self, unit: int) -> int:
+        return self._places[unit if unit < len(self._places) else self._ledger.fan_of(unit).rank]
+
     def clear(self) -> None:
         """The run was stopped."""
         self._lacking.clear()
 
     # ---- what holds the room ---------------------------------------------------------------------------------------
 
-    def told(self, history: History, fans: Mapping[int, Fan]) -> str:
+    def told(self, history: History) -> str:
         """What holds the room: the largest values of the run, by key and writer."""
-        held = {payload: (key, writer) for key, writer, payload in _values(history, fans)}
+        held = {payload: (key, writer) for key, writer, payload in _values(history, self._ledger.fans)}
         sizes = sorted(((size_of(one), *held[one]) for one in held if one not in self._gone), key=lambda one: -one[0])
         if not sizes:
             return "No value of this execution holds any of it: other executions, results or programs do."

@@ -116,6 +116,7 @@ class Queue:
         self._ready.clear()
         self._aside.clear()
         self._held_back.clear()
+        self._may_begin = None
         self._seats.leave(self)
         for fan in self._ledger.fans.values():
             fan.withdraw()

@@ -208,7 +208,7 @@ class Run:
             variables=variables,
             is_asked=answers,
         )
-        self._pressure = BackPressure(self._place)
+        self._pressure = BackPressure(self.priority.places, self.ledger)
         self._deadline: float | None = None
         self._awaits_first = self._limits.timeout is not None
         self._now = 0.0
@@ -392,16 +392,13 @@ class Run:
         is_before = self.priority.places[rank] < self._pressure.first_place
         return is_before or any(map(self.history.has_left_large, self.plan.predecessors[rank]))
 
-    def _place(self, unit: int) -> int:
-        return self.priority.places[unit if unit < self._tasks else self.ledger.fan_of(unit).rank]
-
     def _is_any_under_way(self, number: int) -> bool:
         """Whether others may let go of values: of `number` attempts that are open, of all runs; or of those to come."""
         return bool(self._open or number or [*self._tries.backoffs] or self._queue.is_waiting)
 
     def _explained(self, event: Failed) -> Failed:
         """A failure for want of room, with what holds it."""
-        held = self._pressure.told(self.history, self._fans)
+        held = self._pressure.told(self.history)
         is_named = event.type_name == StorageFullError.__name__
         return replace(event, text=f"{event.text} {held}" if is_named else event.text, notes=(*event.notes, held))
 
