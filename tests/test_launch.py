@@ -8,7 +8,6 @@ import stat
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from multiprocessing import Manager
 from pathlib import Path
 from typing import Any
 
@@ -146,13 +145,33 @@ def test_a_folder_of_data_hides_no_module_of_python(tmp_path: Path) -> None:
     assert (ended.stdout, ended.stderr) == ("[(7, True)]\n", "")
 
 
-def test_proxies_of_a_manager_work_whenever_it_was_started() -> None:
-    with cloaca.DefaultRunner(workers=1, executor="processes") as runner:
+MANAGED = """
+from multiprocessing import Manager
+
+import cloaca
+
+if __name__ == "__main__":
+    with cloaca.WorkflowBuilder("managed"):
+
+        @cloaca.task()
+        def put(context):
+            context["queue"].put(7)
+            context["back"] = context["queue"]
+
+    with cloaca.DefaultRunner(workers=1) as runner:
         assert list(runner.map(abs, [-1])) == [1]
         with Manager() as manager:
             queue = manager.Queue()
             list(runner.map(queue.put, range(3)))
-            assert [queue.get() for _ in range(3)] == [0, 1, 2]
+            result = runner.execute("managed", {"queue": queue})
+            print([queue.get() for _ in range(3)], result.final_context["back"].get())
+"""
+
+
+def test_proxies_of_a_manager_work_whenever_it_was_started(tmp_path: Path) -> None:
+    (tmp_path / "program.py").write_text(MANAGED)
+    ended = run("program.py", cwd=tmp_path)
+    assert (ended.stdout, ended.stderr) == ("[0, 1, 2] 7\n", "")
 
 
 # ---- what workers don't take over ----------------------------------------------------------------------------------
@@ -297,7 +316,10 @@ def test_a_worker_is_no_background_process_of_a_terminal(tmp_path: Path) -> None
     import pty
 
     (tmp_path / "program.py").write_text(AT_A_TERMINAL)
-    pid, terminal = pty.fork()
+    try:
+        pid, terminal = pty.fork()
+    except OSError:
+        pytest.skip("there are no terminals here")
     if pid == 0:
         os.execv(sys.executable, [sys.executable, str(tmp_path / "program.py")])
     said = b""
