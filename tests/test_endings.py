@@ -474,6 +474,28 @@ def test_a_program_that_is_told_to_end_while_an_execution_starts(executor: str, 
     assert (ended.returncode, ended.stdout) == (143, "put in order\nexit handler\n"), ended.stderr
 
 
+def test_a_program_that_is_told_to_end_while_it_waits_for_results_of_map(tmp_path: Path) -> None:
+    rest = """
+    import atexit
+    atexit.register(print, "exit handler")
+
+    def tidying_up(_):
+        try:
+            tidying()
+        finally:
+            open("tidied", "w").close()
+
+    with cloaca.DefaultRunner(workers=1) as runner:
+        list(runner.map(tidying_up, [0]))
+    """
+    with Program(spinning("in_c", rest), tmp_path) as program:
+        assert program.line().startswith("spinning")
+        program.send(signal.SIGTERM)
+        code, printed, _ = program.end()
+    assert (code, printed.splitlines()[-1]) == (143, "exit handler")
+    assert (tmp_path / "tidied").exists()
+
+
 def test_a_serial_program_that_is_told_to_end_ends_in_order(tmp_path: Path) -> None:
     rest = """
     import atexit

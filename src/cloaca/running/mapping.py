@@ -12,6 +12,7 @@ from typing import Any
 from cloaca.engine.batches import BatchRun
 from cloaca.engine.events import Deliver
 from cloaca.errors import CloacaError
+from cloaca.running import interrupts
 from cloaca.running.batches import Batches, Sizes
 from cloaca.running.coordinator import Job
 from cloaca.running.loop import Loop
@@ -49,7 +50,9 @@ def _lists(
             while (batch := batches.next()) is not None:
                 loop.supply(job, batch)
             if batches.awaits:
-                batches.arrived(_delivered(arrivals.get()))
+                with interrupts.raised():
+                    arrived = arrivals.get()
+                batches.arrived(_delivered(arrived))
             elif not batches.have_ended:
                 yield batches.results(job.leases)
             else:
