@@ -6,6 +6,7 @@ Nothing here waits for time to pass: what is waited for in the program is over o
 import errno
 import os
 import shutil
+import socket
 import tempfile
 import threading
 import time
@@ -18,7 +19,7 @@ from tests.support import PATIENCE, Desk, no_descriptors, pipe, published, writt
 
 import cloaca
 from cloaca import Context, DecodeError, DefaultRunner, MergeConflict, WorkersUnavailableError
-from cloaca.execution import mark, memory, workforce
+from cloaca.execution import mark, memory, peer, workforce
 from cloaca.execution.pool import Pool
 from cloaca.running import storage
 from cloaca.tasks.context import payload_of
@@ -144,7 +145,7 @@ def test_without_a_thread_that_could_wait_a_worker_is_not_kept(
     """There is no pidfd, and at first no thread to stand in for it."""
     if number != errno.EMFILE:
         monkeypatch.setattr(os, "pidfd_open", refusing(number), raising=False)
-        failing(monkeypatch, threading.Thread, "start", RuntimeError("can't start new thread"), 2)
+        failing(monkeypatch, threading.Thread, "start", RuntimeError("can't start new thread"), 1)
     desk.run([0])
 
 
@@ -155,6 +156,33 @@ def test_a_worker_that_the_selector_refuses_is_ended(desk: Desk, monkeypatch: py
     failed = failing(monkeypatch, selector, "register", OSError(errno.ENOMEM, "no room"), 2)
     desk.run([0])
     assert len(failed) == 2
+
+
+@pytest.mark.parametrize("name", ["send", "recv_into"])
+def test_a_socket_for_which_the_system_has_no_memory_is_tried_again(
+    name: str, desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Scarce(socket.socket):
+        pass
+
+    error = OSError(errno.ENOBUFS, os.strerror(errno.ENOBUFS))
+    failed: list[None] = []
+
+    def call(self: socket.socket, *given: Any) -> Any:
+        if len(failed) < 3:
+            failed.append(None)
+            raise error
+        return getattr(socket.socket, name)(self, *given)
+
+    setattr(Scarce, name, call)
+
+    def pair() -> tuple[socket.socket, socket.socket]:
+        one, other = socket.socketpair()
+        return Scarce(fileno=one.detach()), other
+
+    monkeypatch.setattr(peer, "socketpair", pair)
+    desk.run([0, 0])
+    assert len(failed) == 3
 
 
 @pytest.mark.parametrize("places", [("/nowhere", None), (None, "/nowhere")])

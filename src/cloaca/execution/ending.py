@@ -71,6 +71,8 @@ class _WaitedFor(Ending):
             return psutil.Process(self._pid).status() in (psutil.STATUS_STOPPED, psutil.STATUS_ZOMBIE)
         except psutil.NoSuchProcess:
             return True
+        except (psutil.Error, OSError):
+            return False  # that can't be told
 
 
 def ending_of(process: "Popen[bytes]") -> Ending:

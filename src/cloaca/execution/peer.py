@@ -16,6 +16,7 @@ from cloaca.execution.mark import NONE, Mark, create
 from cloaca.execution.permits import Permits
 from cloaca.wire.frames import FrameReader, decode_up, frame
 from cloaca.wire.messages import Assignment, Down, Surroundings, Up
+from cloaca.wire.shortage import passes
 
 MOST_UNSHOWN, LEAST_UNSHOWN = 1 << 22, 1 << 21
 """How many bytes of output may wait to be shown before the worker is held back, and how few before it may go on."""
@@ -125,10 +126,9 @@ class Peer:
         try:
             while self.outgoing:
                 del self.outgoing[: self.socket.send(self.outgoing)]
-        except BlockingIOError:
-            return
-        except ConnectionError:
-            self.outgoing.clear()  # the worker is going; its end is learnt from the process
+        except OSError as error:
+            if not passes(error):
+                self.outgoing.clear()  # the worker is going; its end is learnt from the process
 
     def receive(self) -> Iterator[Up]:
         """Receive once, and yield what the worker has reported.

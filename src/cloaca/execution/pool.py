@@ -73,6 +73,7 @@ from cloaca.wire.messages import (
     Worn,
 )
 from cloaca.wire.records import encode_notice
+from cloaca.wire.shortage import passes
 
 TOLERATED_IDLE_DEATHS = 3
 START_SECONDS = 0.005
@@ -413,8 +414,11 @@ class Pool:
         if mask & EVENT_READ:
             try:
                 self._collect(peer, peer.receive())
-            except (EOFError, ConnectionError):
+            except EOFError:
                 self._workforce.lost_contact(peer)
+            except OSError as error:
+                if not passes(error):
+                    self._workforce.lost_contact(peer)
 
     def _collect(self, peer: Peer, messages: Iterator[Up]) -> None:
         """Take what a worker has sent. Where it makes no sense, that costs what the worker runs, and it is replaced."""

@@ -40,6 +40,8 @@ TOLERATED_FAILED_STARTS = 3
 TOLERATED_KILLED_STARTS = 100
 """In a row, of workers that something killed before they were ready."""
 
+_SCARCE = "See how many files (ulimit -n) and processes (ulimit -u) the program may have, and how much memory is left."
+
 
 class Workforce:
     """Up to `size` workers, whose sockets and ends are watched by `selector`."""
@@ -100,7 +102,8 @@ class Workforce:
         self._lacks_since, self._again_at = since, now + AGAIN_SECONDS
         if not self.peers and (not passes(error) or now - since >= PATIENCE_SECONDS):
             self._lacks_since = self._again_at = None
-            raise WorkersUnavailableError(f"No worker process can be started: {error}.") from error
+            advice = f" {_SCARCE}" if passes(error) else ""
+            raise WorkersUnavailableError(f"No worker process can be started: {error}.{advice}") from error
 
     def is_ready(self, peer: Peer) -> None:
         """A worker has said so."""

@@ -221,7 +221,10 @@ def _outcome(delivery: Deliver, first: int, leases: Leases) -> tuple[list[Any], 
 
 
 def _reported(diff: Mapping[str, bytes | None], first: int) -> tuple[list[Any], BaseException | None]:
-    results, unread = decode_list(diff[RESULTS] or b"")
+    try:
+        results, unread = decode_list(diff.get(RESULTS) or b"")
+    except Exception as error:  # noqa: BLE001 - what came isn't what the batch has made
+        results, unread = [], error
     if unread is not None:
         return results, of_result(unreadable(unread), first + len(results))
     failure = diff.get(FAILURE)
