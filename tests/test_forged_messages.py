@@ -21,7 +21,7 @@ from cloaca.wire import messages
 from cloaca.wire.blobs import MARK
 from cloaca.wire.composite import MARK as COMPOSITE
 from cloaca.wire.frames import FrameReader, Garbled, HungUp, decode_up, frame, messages_in
-from cloaca.wire.messages import Done, Failed, Logged, Ready, Said, Skipped, Unfit, Up, Usage, Wants
+from cloaca.wire.messages import Done, Failed, Logged, Ready, Said, Skipped, Unfit, Up, Usage, Version, Wants, Worn
 
 cloudpickle.register_pickle_by_value(sys.modules[__name__])  # as if all this stood in the user's script
 
@@ -142,8 +142,9 @@ def test_figures_that_can_be_are_left_as_they_are() -> None:
     [b"", MARK, MARK + b"garbage", MARK + b"\x93\xa1x\xff\xc2", COMPOSITE + b"garbage", COMPOSITE + b"\x91\x91\x05"],
 )
 def test_a_value_that_is_not_what_it_seems_is_refused(payload: bytes) -> None:
-    with pytest.raises(Garbled, match="a value of key 'k'"):
-        checked(Done(1, {"k": payload}, NO_COST))
+    for report in (Done(1, {"k": payload}, NO_COST), Done(1, {}, NO_COST, {"k": Version("a", payload)})):
+        with pytest.raises(Garbled, match="a value of key 'k'"):
+            checked(report)
 
 
 # ---- runs ----------------------------------------------------------------------------------------------------------
@@ -221,6 +222,7 @@ IMPOSSIBLE: dict[str, tuple[Callable[[int], list[Up]], str]] = {
     "a failure of another": (lambda n: [Failed(n + 1, "E", "t", "", None, NO_COST)], "a report of attempt"),
     "a question of another": (lambda n: [Wants(n + 999, ("k",))], "a question of attempt"),
     "a failed initializer": (lambda _: [Unfit("E", "t", "")], "initializer"),
+    "word that it ends": (lambda _: [Worn()], "word that it ends"),
     "word of no recall": (lambda _: [Ready(7)], "word of recall 7"),
     "word of recall -1": (lambda _: [Ready(-1)], "word of recall -1"),
     "a reference to nothing": (lambda n: [Done(n, {"big": MARK + b"x"}, NO_COST)], "a value of key 'big'"),
@@ -325,4 +327,4 @@ def test_a_worker_s_clock_that_stands_still_ends_nothing(of_two: DefaultRunner) 
 def test_messages_are_all_covered() -> None:
     """Each kind that a worker may send stands in one of the tables above."""
     kinds: set[Any] = set(messages.Up.__args__)
-    assert kinds == {Ready, Unfit, Wants, Said, Logged, messages.Warned, Done, Failed, Skipped}
+    assert kinds == {Ready, Unfit, Worn, Wants, Said, Logged, messages.Warned, Done, Failed, Skipped}

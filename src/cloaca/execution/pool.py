@@ -443,6 +443,8 @@ class Pool:
                 self._workforce.is_ready(peer)
                 peer.heard = message.recall
             case Worn():
+                if peer.queue and peer.begun[0] == peer.queue[0].attempt:
+                    raise Garbled(f"word that it ends, while it runs attempt {peer.queue[0].attempt}")
                 self._take_back(peer, len(peer.queue))
                 self._workforce.dismiss(peer)
             case Unfit():
