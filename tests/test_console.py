@@ -5,10 +5,11 @@ import os
 import sys
 from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
+from threading import Event
 
 import pytest
 
-from cloaca.running.console import Console
+from cloaca.running.console import Console, ConsoleThread
 from cloaca.wire.messages import Said
 
 
@@ -110,7 +111,9 @@ def test_characters_that_the_stream_lacks_are_escaped(encoding: str, expected: b
         ("1:\r 5%|2:a line\n|1:\r50%|1:\n", "\r 5%\na line\n\r50%\n"),
         ("1:\r 5%|2:\r10%|1:\r50%|2:\r99%", "\r 5%\r10%\r50%\r99%"),
         ("1:\r 5%|1:\r   \r|2:a line\n", "\r 5%\r   \ra line\n"),
+        ("1:\r 5%\r   \r|2:a line\n", "\r 5%\r   \ra line\n"),
         ("1:5%\r|2:a line\n", "5%\r\na line\n"),
+        ("1:5%|1:\r|1:|2:a line\n", "5%\r\na line\n"),
         ("1:top|2:\n|2:\rbelow|2:\x1b[A|1:\rtop", "top\n\rbelow\x1b[A\rtop"),
         ("1:  |2:a line\n", "  a line\n"),
     ],
@@ -173,3 +176,38 @@ def test_on_a_terminal_a_progress_bar_wipes_out_the_one_in_whose_place_it_comes(
         console.show(Said(2, "stderr", "\rshort: 5%"))
         console.show(Said(2, "stderr", "\rshort: 9%"))
     assert terminal.getvalue() == "\ra long one: 50%\r\x1b[K\rshort: 5%\rshort: 9%"
+
+
+# ---- many pieces ---------------------------------------------------------------------------------------------------
+
+
+class Slow(io.StringIO):
+    """Takes its first text only when it is let."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.is_open = Event()
+        self.texts: list[str] = []
+
+    def write(self, text: str) -> int:
+        assert self.is_open.wait(60)
+        self.texts.append(text)
+        return len(text)
+
+
+def test_pieces_that_a_slow_stream_keeps_waiting_are_written_together() -> None:
+    with redirect_stdout(Slow()) as slow, redirect_stderr(io.StringIO()) as error:
+        console = ConsoleThread()
+        console.show(Said(1, "stdout", "begun\n"))
+        for _ in range(100):
+            console.show(Said(1, "stdout", "."))
+        console.show(Said(1, "stderr", "aside\n"))
+        console.show(Said(1, "stdout", "."))
+        console.show(Said(1, "stdout", ""))
+        console.show(Said(2, "stdout", "end\n"))
+        slow.is_open.set()
+        console.settle()
+        console.close()
+    assert "".join(slow.texts) == "begun\n" + "." * 101 + "\nend\n"
+    assert len(slow.texts) < 10
+    assert error.getvalue() == "aside\n"

@@ -9,13 +9,14 @@ import sys
 import traceback
 import warnings
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from functools import partial
+from itertools import groupby, islice
 from queue import Empty, SimpleQueue
 from threading import Thread, get_ident
 from time import monotonic
-from typing import Any, TextIO
+from typing import Any, TextIO, TypeAlias
 
 from cloaca.errors import add_note, summary, summary_of
 from cloaca.execution.mark import NONE
@@ -27,7 +28,12 @@ from cloaca.wire.records import decode_record
 
 PATIENCE_SECONDS = 1.0
 
+_MOST = 1000  # things that are taken at once, before any is shown
+
 _logger = logging.getLogger("cloaca")
+
+Thing: TypeAlias = Told | Callable[[], None] | None
+"""What a console's thread has to do; `None`: that was all."""
 
 
 class Console:
@@ -43,16 +49,16 @@ class Console:
         self._lines = Lines()
         self._has_complained = False
 
-    def show(self, told: Told) -> None:
-        """Write, log or warn."""
+    def show(self, told: Told, *more: Said) -> None:
+        """Write, log or warn. `more` is what the same attempt has printed on the same stream right after that."""
         match told:
             case Said():
-                self._write(told.stream, told.text, told.attempt)
+                self._write(told.stream, "".join([told.text, *(said.text for said in more)]), told.attempt)
             case Logged():
                 self._log(told)
             case Warned():
                 self._warn(told)
-        self.shown += 1
+        self.shown += 1 + len(more)
 
     def end(self, attempt: int) -> None:
         """An attempt was lost: it will not go on with what it has begun to print."""
@@ -141,14 +147,14 @@ class ConsoleThread:
 
     def __init__(self) -> None:
         self._console = Console()
-        self._queue: SimpleQueue[Callable[[], None] | None] = SimpleQueue()
+        self._queue: SimpleQueue[Thing] = SimpleQueue()
         self._has_closed = False
         self._thread = Thread(target=self._work, name="cloaca console", daemon=True)
         self._thread.start()
 
     def show(self, told: Told) -> None:
         """Have it shown, after all that came before."""
-        self._queue.put(partial(self._console.show, told))
+        self._queue.put(told)
 
     def end(self, attempt: int) -> None:
         """An attempt was lost, after all that came before."""
@@ -183,14 +189,37 @@ class ConsoleThread:
         self._thread.join(PATIENCE_SECONDS)
 
     def _work(self) -> None:
-        while (call := self._queue.get()) is not None:
-            call()
+        has_ended = False
+        while not has_ended:
+            things = [self._queue.get(), *islice(self._waiting(), _MOST)]
+            self._do(things)
+            has_ended = None in things
         error = self.unwritten()
         if error is not None:
             _logger.error("What tasks printed is lost in part: %s", summary_of(error))
         self._has_closed = True
-        with suppress(Empty):  # what came too late for the loop above, and too early to see that it has ended
+        self._do(self._waiting())  # what came too late for the loop above, and too early to see that it has ended
+
+    def _waiting(self) -> Iterator[Thing]:
+        with suppress(Empty):
             while True:
-                call = self._queue.get_nowait()
-                if call is not None:
-                    call()
+                yield self._queue.get_nowait()
+
+    def _do(self, things: Iterable[Thing]) -> None:
+        """All of it. What an attempt has printed piece by piece is written at once: pieces may be tiny, and many."""
+        for _, alike in groupby(things, _writer):
+            pieces = []
+            for thing in alike:
+                if isinstance(thing, Said) and thing.text:
+                    pieces.append(thing)
+                elif callable(thing):
+                    thing()
+                elif thing is not None:
+                    self._console.show(thing)
+            if pieces:
+                self._console.show(*pieces)
+
+
+def _writer(thing: Thing) -> tuple[int, str] | None:
+    """Who prints where, if it is text."""
+    return (thing.attempt, thing.stream) if isinstance(thing, Said) and thing.text else None

@@ -26,11 +26,16 @@ class Lines:
         for line in others:
             del self._unfinished[line]
         rest = text.rpartition("\n")[2]
-        if rest.strip():
-            self._unfinished[own] = target
-        elif "\n" in text or text.endswith("\r"):  # the latter: a progress bar has wiped itself out
+        if _is_wiped(rest) or ("\n" in text and not rest.strip()):
             self._unfinished.pop(own, None)
+        elif rest.strip():
+            self._unfinished[own] = target
         return _apart(text, target) if others else text
+
+
+def _is_wiped(line: str) -> bool:
+    """Whether a progress bar has put blanks over itself, and gone back."""
+    return line.endswith("\r") and line.rstrip("\r").rpartition("\r")[2].isspace()
 
 
 def _apart(text: str, target: TextIO) -> str:
