@@ -173,6 +173,61 @@ def test_keys_that_stand_in_variables_of_the_module_or_around() -> None:
         assert (found.values[key], found.values["k"]) == ((UNKNOWN, REMOVED) if key != "k" else (UNKNOWN, UNKNOWN))
 
 
+def put_together(number: Any, region: Any) -> Callable[..., Any]:
+    def task(context: Any) -> object:
+        name = f"sum {region}"
+        context[f"big{number}"] = f"text {number}"
+        context[name] = context.get(f"in {number:03d}") or context[f"{{{region}}} {KEY}"]
+        return {f"{region}{region}": 2}
+
+    return task
+
+
+def test_keys_that_are_texts_with_variables_in_them() -> None:
+    for number, region in ((7, "north"), (8, "south")):
+        found = touches_of(put_together(number, region))
+        assert found.sets == {f"big{number}", f"sum {region}", region + region}
+        assert found.reads == {f"in 00{number}", f"{{{region}}} k"}
+        assert (found.reads_more, found.leaves_more) == (False, False)
+        assert (found.values[f"big{number}"], found.values[region + region]) == (TEXT, "2")
+
+
+@pytest.mark.parametrize(("number", "region"), [(1.5, "north"), (True, "north"), ("x", "north"), (7, None), (7, [1])])
+def test_texts_with_other_variables_in_them_may_be_any_key(number: Any, region: Any) -> None:
+    found = touches_of(put_together(number, region))
+    assert found.reads_more
+    assert found.leaves_more or number == "x"
+
+
+def made_otherwise(number: int) -> list[Callable[..., Any]]:
+    def of_text(context: Any) -> None:
+        context[f"a{number}".upper()] = 1
+
+    def of_loop(context: Any) -> None:
+        for place in range(3):
+            context[f"a{place}"] = 1
+
+    def of_default(context: Any, place: int = 1) -> None:
+        context[f"a{place}"] = 1
+
+    def of_repr(context: Any) -> None:
+        context[f"a{number!r}"] = 1
+
+    def of_width(context: Any) -> None:
+        context[f"a{number:{number}}"] = 1
+
+    def of_sum(context: Any) -> None:
+        context[f"a{number + 1}"] = 1
+
+    return [of_text, of_loop, of_default, of_repr, of_width, of_sum]
+
+
+@pytest.mark.parametrize("function", made_otherwise(1), ids=lambda function: function.__name__)
+def test_texts_that_are_made_otherwise_may_be_any_key(function: Callable[..., Any]) -> None:
+    found = touches_of(function)
+    assert (found.sets_more, found.sets) == (True, frozenset())
+
+
 def test_variables_that_hold_no_text() -> None:
     def empty(context: Any) -> None:
         context.set("a", context[later])
@@ -356,7 +411,7 @@ def test_other_uses_leave_it_open(function: Any) -> None:
         lambda context: context.set("a" + KEY, 1),
         lambda context: context.set("a".upper(), 1),
         lambda context: context.set("%s" % KEY, 1),  # noqa: UP031 - what is tested
-        lambda context: context.set(f"a{KEY}", 1),
+        lambda context: context.set(f"a{KEY.lower()}", 1),
         lambda context: context.set(KEY.lower() or "b", 1),
         lambda context: context.set(other, 1),
         lambda context: context.__setitem__("a", 1),
@@ -372,7 +427,7 @@ def test_keys_that_are_made_up_to_be_set(function: Any) -> None:
 @pytest.mark.parametrize(
     "function",
     [
-        lambda context: context.set("z", context[f"a{KEY}"]),
+        lambda context: context.set("z", context[f"a{KEY.lower()}"]),
         lambda context: context.set("z", context[other(KEY, 3)]),
         lambda context: context.set("z", context[other]),
         lambda context: context.set("z", context.get("a" + KEY, 3)),
@@ -386,8 +441,8 @@ def test_keys_that_are_made_up_to_be_read(function: Any) -> None:
 def test_what_is_returned_may_set_anything() -> None:
     assert touches_of(lambda context: other).returns_more
     assert touches_of(lambda context: {**other}).returns_more
-    assert touches_of(lambda context: {"a": 1, f"{KEY}": 2}).returns_more
-    assert touches_of(lambda context: {"a": 1, f"{KEY}": 2}).leaves_more
+    assert touches_of(lambda context: {"a": 1, KEY.lower(): 2}).returns_more
+    assert touches_of(lambda context: {"a": 1, KEY.lower(): 2}).leaves_more
     assert touches_of(lambda context: other or {"a": 1}).returns_more
 
 

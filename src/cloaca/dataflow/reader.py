@@ -35,6 +35,7 @@ from cloaca.dataflow.symbols import (
     READ,
     REMOVED,
     SET,
+    TEMPLATE,
     TEXT,
     TUPLE,
     UNKNOWN,
@@ -364,6 +365,23 @@ class _Reader:
     def _constant(self, node: ast.Constant) -> Symbol:
         return constant(node.value)
 
+    def _text(self, node: ast.JoinedStr) -> Symbol:
+        self._parts(node)
+        pattern = [self._part_of_text(part) for part in node.values]
+        return Symbol(TEXT) if None in pattern else Symbol(TEMPLATE, "".join(filter(None, pattern)))
+
+    def _part_of_text(self, part: ast.expr) -> str | None:
+        """How `str.format` puts it; `None` where it is neither a constant nor a variable around the function."""
+        if isinstance(part, ast.Constant):
+            return str(part.value).replace("{", "{{").replace("}", "}}")
+        if not isinstance(part, ast.FormattedValue) or part.conversion != -1 or not isinstance(part.value, ast.Name):
+            return None
+        symbol, form = self._name(part.value), part.format_spec
+        parts = form.values if isinstance(form, ast.JoinedStr) else []
+        spec = "".join(str(one.value) for one in parts if isinstance(one, ast.Constant))
+        is_known = symbol.kind == NAME and all(isinstance(one, ast.Constant) for one in parts)
+        return f"{{{symbol.of}:{spec}}}" if is_known else None
+
     def _name(self, node: ast.Name) -> Symbol:
         if not isinstance(node.ctx, ast.Load):
             self._set(node.id, ANY)
@@ -534,10 +552,10 @@ _KINDS: Final[Mapping[type[ast.AST], str]] = {
     **dict.fromkeys((ast.List, ast.ListComp), LIST),
     **dict.fromkeys((ast.Set, ast.SetComp), SET),
     ast.DictComp: DICT,
-    ast.JoinedStr: TEXT,
 }
 _READERS: Final[Mapping[type[ast.AST], Callable[[_Reader, Any], Any]]] = {
     ast.Constant: _Reader._constant,
+    ast.JoinedStr: _Reader._text,
     ast.Name: _Reader._name,
     ast.Attribute: _Reader._attribute,
     ast.Subscript: _Reader._subscript,

@@ -22,7 +22,7 @@ PARTS: Final = frozenset({LIST, DICT})
 """What is merged part by part."""
 KINDS: Final = frozenset({NUMBER, TEXT, LIST, DICT, COLLECTED, SET, ADDED, REMOVED, UNKNOWN})
 VARIABLE: Final = "\0"
-"""A key, or what one is set to, begins with it where it is known by the variable that holds it."""
+"""A key, or what one is set to, begins with it where it is known by the variable that holds it, or by a template."""
 
 
 def kind_of(value: str) -> str:
@@ -70,6 +70,7 @@ NOTHING: Final = Symbol("constant", "None")
 LITERAL: Final = "literal"  # a text that stands in the code
 CONSTANT: Final = "constant"
 NAME: Final = "name"  # of a variable around the function, perhaps with attributes, as in "keys.TOTAL"
+TEMPLATE: Final = "template"  # a text with such variables in it, as in "total {region}"
 READ: Final = "read"  # the value of a key
 GOT: Final = "got"  # the same, or None
 MEMBER: Final = "member"  # something in the value of a key
@@ -99,6 +100,8 @@ def value_of(symbol: Symbol) -> str:
             return DICT
         case "one of" | "each of":
             return TEXT
+        case "template":
+            return TEXT
         case "tuple":
             return repr_of(symbol) or TEXT
         case kind:
@@ -114,9 +117,11 @@ def repr_of(symbol: Symbol) -> str:
 
 
 def keys_of(symbol: Symbol) -> Sequence[str]:
-    """The keys of which it is one, where those are constants, or stand in a variable around the function."""
-    if symbol.kind in (LITERAL, NAME):
-        return (symbol.of if symbol.kind == LITERAL else value_of(symbol),)
+    """The keys of which it is one, where those are constants, or stand in variables around the function."""
+    if symbol.kind in (NAME, TEMPLATE):
+        return (f"{VARIABLE}{symbol.of}",)
+    if symbol.kind == LITERAL:
+        return (symbol.of,)
     return symbol.of if symbol.kind in (ONE_OF, EACH_OF) else ()
 
 

@@ -13,12 +13,13 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import lru_cache, partial
 from linecache import lazycache
+from string import Formatter
 from types import CodeType, FunctionType, MethodType, ModuleType
 from typing import Any, Final
 
 from cloaca.dataflow.reader import uses_of
 from cloaca.dataflow.source import node_of
-from cloaca.dataflow.symbols import DICT, LIST, REMOVED, SET, UNKNOWN, VARIABLE, together
+from cloaca.dataflow.symbols import DICT, LIST, REMOVED, SET, TEXT, UNKNOWN, VARIABLE, together
 from cloaca.dataflow.uses import Way, joined
 
 _DEEPEST: Final = 100
@@ -170,7 +171,28 @@ def _of_function(function: FunctionType, context: str) -> Touches:
 
 
 def _held_by(function: FunctionType, variable: str) -> Held:
-    """What a variable around the function holds at present, or an attribute of a class or module that it holds."""
+    """What a variable around the function holds at present, or what a text is that has such variables in it."""
+    if "{" in variable:
+        return _formatted(function, variable), TEXT
+    value = _value_of(function, variable)
+    if type(value) is str:
+        return value, repr(value)
+    return None, repr(value) if type(value) in _ATOMS else _COLLECTIONS.get(type(value), UNKNOWN)
+
+
+def _formatted(function: FunctionType, template: str) -> str | None:
+    """The text, where what it takes is text and whole numbers."""
+    text = ""
+    for literal, name, spec, _ in Formatter().parse(template):
+        value = "" if name is None else _value_of(function, name)
+        if type(value) not in (str, int):
+            return None
+        text += literal + format(value, spec or "")
+    return text
+
+
+def _value_of(function: FunctionType, variable: str) -> Any:
+    """What a variable around the function holds, or an attribute of a class or module that it holds."""
     code = function.__code__
     name, *attributes = variable.split(".")
     if name in code.co_freevars:
@@ -179,9 +201,7 @@ def _held_by(function: FunctionType, variable: str) -> Held:
         value = function.__globals__.get(name, ...)
     for attribute in attributes:
         value = inspect.getattr_static(value, attribute, ...) if isinstance(value, type | ModuleType) else ...
-    if type(value) is str:
-        return value, repr(value)
-    return None, repr(value) if type(value) in _ATOMS else _COLLECTIONS.get(type(value), UNKNOWN)
+    return value
 
 
 def _contents(cell: Any) -> Any:
