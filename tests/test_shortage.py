@@ -334,7 +334,7 @@ def test_a_folder_that_is_removed_costs_what_is_in_it(tmp_path: Path, monkeypatc
             error = result.tasks["read"].error
             assert isinstance(error, DecodeError)
             assert (error.key, error.writer, error.is_lost) == ("big", "make", True)
-            assert "nothing else may remove or change" in str(error)
+            assert "Nothing else may remove or change" in str(error)
             assert [task.id for task in result.tasks.values() if task.status != "Completed"] == ["read"]
             assert len(result.final_context["more"]) == len(result.final_context["big"]) == BIG
             assert result.final_context["answer"] == 42

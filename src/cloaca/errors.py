@@ -338,8 +338,9 @@ class DecodeError(CloacaError):
         subject = "The value" if key is None else f"The value of key {key!r}, written by {_named(writer or INPUT)},"
         what = "read" if is_lost else "rebuilt"
         advice = (
-            "Large values are in files as long as their runner is open: nothing else may remove or change these (as "
-            "systemd does in /dev/shm when a user logs out, unless RemoveIPC=no)."
+            "Large values are in files as long as their runner is open. Nothing else may remove or change these, as "
+            "systemd does in /dev/shm when a user logs out (unless RemoveIPC=no); and to read them takes a descriptor "
+            "(ulimit -n)."
             if is_lost
             else "Check that its class can be imported here and unpickles without side effects."
         )

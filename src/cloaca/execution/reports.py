@@ -1,6 +1,5 @@
 """Reports of workers, looked at before the program builds on them: a task may have written to what isn't its own."""
 
-from collections.abc import Iterable
 from math import inf
 from time import monotonic
 
@@ -13,22 +12,28 @@ from cloaca.wire.messages import Done, Failed, Skipped, Usage
 Report = Done | Failed | Skipped
 
 
+_LATEST = 1e10
+"""Seconds on a clock that began when the machine did: three hundred years."""
+
+
 def checked(report: Report) -> Report:
     """The report, with figures that can be. Raises `Garbled` where what it has set isn't what it seems to be."""
     if isinstance(report, Done):
-        _check(report.diff.items())
+        for key, payload in report.diff.items():
+            if payload is not None and not is_sound(payload):
+                raise _unsound(key, payload)
         if report.settled is not None:
-            _check((key, version.payload) for key, version in report.settled.items())
+            for key, version in report.settled.items():
+                if version.payload is not None and not is_sound(version.payload):
+                    raise _unsound(key, version.payload)
     usage = report.usage
-    if 0.0 <= usage.started <= usage.ended <= monotonic() and 0.0 <= usage.cpu < inf:
+    if 0.0 <= usage.started <= usage.ended < _LATEST and 0.0 <= usage.cpu < inf:
         return report
     return replace(report, usage=_timeless(usage))
 
 
-def _check(values: Iterable[tuple[str, bytes | None]]) -> None:
-    for key, payload in values:
-        if payload is not None and not is_sound(payload):
-            raise Garbled(f"a value of key {key!r} that begins with {payload[:24]!r}")
+def _unsound(key: str, payload: bytes) -> Garbled:
+    return Garbled(f"a value of key {key!r} that begins with {payload[:24]!r}")
 
 
 def _timeless(usage: Usage) -> Usage:
