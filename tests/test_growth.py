@@ -7,6 +7,7 @@ cloaca, whatever the code says of itself.
 import sys
 import tracemalloc
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from difflib import get_close_matches
 from itertools import count, pairwise
 from random import Random
@@ -629,6 +630,12 @@ def read_all(context: Context) -> None:
     context.set("k", len(context.to_dict()))
 
 
+def miss(context: Context) -> None:
+    with suppress(KeyError):
+        context["missing"]
+    context.set("k", 1)
+
+
 def hand_back(context: Context) -> Context:
     context.set("k", 1)
     return context.copy()
@@ -644,8 +651,9 @@ def hand_back(context: Context) -> Context:
         (count_keys, {}),
         (read_all, {}),
         (hand_back, {}),
+        (miss, {}),
     ],
-    ids=["plain", "condition", "callback", "outcome", "len", "to_dict", "copy"],
+    ids=["plain", "condition", "callback", "outcome", "len", "to_dict", "copy", "missing"],
 )
 def test_a_serial_chain_is_linear_in_its_length(function: Callable[[Context], Any], options: dict[str, Any]) -> None:
     def executing(length: int) -> int:

@@ -15,7 +15,7 @@ def nearest(name: str, names: Iterable[str], count: int = 3) -> list[str]:
     >>> nearest("totl", ["total", "rows"])
     ['total']
     """
-    alike: Collection[str] = list(names)
+    alike: Collection[str] = list(iter(names))  # to ask a mapping how long it is may take as long
     if len(alike) > COMPARED:
         head, tail = name[:2], name[-2:]
         alike = [other for other in alike if other[:2] == head or other[-2:] == tail]

@@ -275,6 +275,8 @@ class History:
 
     def _unsuperseded(self, writes: tuple[Write, ...]) -> tuple[Write, ...]:
         """As the function of that name; few writes are settled by asking about pairs, where that is certain."""
+        if len(writes) == 1:
+            return writes
         if len(writes) > FEW:
             return unsuperseded(writes)
         above: set[Write] = set()

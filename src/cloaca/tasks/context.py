@@ -9,7 +9,7 @@ import json
 from collections.abc import Callable, Collection, ItemsView, Iterable, Iterator, KeysView, Mapping, Sequence, ValuesView
 from contextlib import suppress
 from functools import partial
-from itertools import islice
+from itertools import chain, islice
 from operator import getitem
 from typing import TYPE_CHECKING, Any, Literal, NoReturn, Self
 
@@ -38,6 +38,7 @@ HANDED_BACK = 1 << 20
 """How many bytes a merged value takes at most that a task hands back for those after it."""
 
 SEVERAL = 2
+SUGGESTED = 3
 _SHOWN_LENGTH = 100
 
 
@@ -383,8 +384,8 @@ class Context:
         try:
             return self._outcomes[task]
         except KeyError:
-            close = _told_nearest(task, self._outcomes) if isinstance(task, str) else ""
-            raise KeyError(f"No task before this one has the id {task!r}{close}") from None
+            close = nearest(task, self._outcomes) if isinstance(task, str) else []
+            raise KeyError(f"No task before this one has the id {task!r}{_told(close)}") from None
 
     # ---- beneath ---------------------------------------------------------------------------------------------------
 
@@ -434,10 +435,14 @@ class Context:
 
     def _present(self) -> dict[str, bytes | Conflict]:
         """What stands for every key that there is, in order."""
+        return {key: held for key in self._names_in_order() if (held := self._held(key)) is not None}
+
+    def _names_in_order(self) -> Iterable[str]:
+        """Every key that there is, and those that were removed."""
         if not self._complete:
             self._known = self._ask((), True, False).versions  # noqa: FBT003 - positions of Ask
             self._complete = True
-        return {key: held for key in {**self._known, **self._changes} if (held := self._held(key)) is not None}
+        return dict.fromkeys(chain(self._known, self._changes))  # asks no mapping how long it is
 
     def _split(self) -> tuple[dict[str, bytes], list[Conflict]]:
         """The values, by key, and the conflicts."""
@@ -460,7 +465,8 @@ class Context:
 
     def _missing(self, key: str) -> KeyError:
         self._traffic.miss(key)
-        text = f"Key not found: {_checked(key)}{_told_nearest(key, self._present())}"
+        close = [name for name in nearest(_checked(key), self._names_in_order(), 2 * SUGGESTED) if name in self]
+        text = f"Key not found: {_checked(key)}{_told(close[:SUGGESTED])}"
         if hasattr(self, "_why") and (why := self._why(key)):
             text = f"{text.removesuffix('.')}. {why}"
         if hasattr(self, "_prefix"):
@@ -484,8 +490,7 @@ def _checked(key: Any) -> str:
     return str.__str__(key)
 
 
-def _told_nearest(name: str, names: Iterable[str]) -> str:
-    close = nearest(name, names)
+def _told(close: Sequence[str]) -> str:
     return f". The nearest names are {', '.join(map(repr, close))}." if close else ""
 
 
@@ -658,7 +663,8 @@ def inlined_version(key: str, version: Version) -> Version:
         payload = None if version.payload is None else inlined(version.payload)
     except OSError as error:
         raise unreadable(key, version.writer, version.payload or b"", error) from error
-    return Version(version.writer, payload, rivals=tuple([inlined_version(key, rival) for rival in version.rivals]))
+    rivals = tuple([inlined_version(key, rival) for rival in version.rivals])
+    return Version(version.writer, payload, place=version.place, rivals=rivals)
 
 
 def unchanged(context: Context) -> Context:
