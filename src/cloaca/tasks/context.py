@@ -81,7 +81,6 @@ class Context:
         "_why",
         "_writer",
     )
-    _prefix: str  # where the task belongs to a copy
     _why: Callable[[str], str]  # where it is that of a result: why a key is absent
     __hash__ = None  # type: ignore[assignment]  # mutable, and equal by value
 
@@ -115,6 +114,7 @@ class Context:
         self._origin = origin
         self._traffic = Traffic()
         self._item_key: bytes | None = None  # where the attempt is for an item
+        self._prefix = ""  # of the names of keys, where the task belongs to a copy
         self._changes: dict[str, bytes | None] = {}
         self._settled: dict[str, Settled | Conflict] = {}
 
@@ -469,7 +469,7 @@ class Context:
         text = f"Key not found: {_checked(key)}{_told(close[:SUGGESTED])}"
         if hasattr(self, "_why") and (why := self._why(key)):
             text = f"{text.removesuffix('.')}. {why}"
-        if hasattr(self, "_prefix"):
+        if self._prefix:
             text = f"{text.removesuffix('.')}. In the whole workflow it is {self._prefix + key!r}; "
             text += "add_workflow(inputs=...) passes keys in."
         return KeyError(text)
@@ -588,8 +588,7 @@ def twin_of(context: Context, twin: Context) -> Context:
         context._origin,
     )
     twin._outcomes = context._outcomes
-    if hasattr(context, "_prefix"):
-        twin._prefix = context._prefix
+    twin._prefix = context._prefix
     twin._changes = dict(context._changes)
     twin._settled = context._settled  # what is merged for one of the two is merged for both
     twin._item_key = context._item_key
@@ -767,7 +766,7 @@ def item_of(context: Context, item: Item) -> Any:
         DecodeError: the item can't be rebuilt in this process.
     """
     context._item_key = item.key
-    context._traffic.note(item.of.removeprefix(getattr(context, "_prefix", "")), item.payload)
+    context._traffic.note(item.of.removeprefix(context._prefix), item.payload)
     try:
         return decode(item.payload)
     except Exception as error:
@@ -785,7 +784,7 @@ def settled_of(context: Context) -> dict[str, Version] | None:
     """What keys came to that were made of several versions, for those that go on from there: what is small, and new."""
     if not context._settled:
         return None
-    prefix = getattr(context, "_prefix", "")
+    prefix = context._prefix
     return {
         prefix + key: Version(settled.writer, settled.payload)
         for key, settled in context._settled.items()
