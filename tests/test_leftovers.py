@@ -115,6 +115,17 @@ def set_hooks() -> None:
     sys.stdin = io.StringIO("text")
 
 
+def of_interpreter() -> Any:
+    hooks = [str(hook) for hook in sys.get_asyncgen_hooks()]
+    return hooks, sys.get_coroutine_origin_tracking_depth(), sys.getdlopenflags()
+
+
+def set_up_interpreter() -> None:
+    sys.set_asyncgen_hooks(ignore, ignore)
+    sys.set_coroutine_origin_tracking_depth(5)
+    sys.setdlopenflags(1)
+
+
 def limits() -> Any:
     import resource
 
@@ -242,6 +253,7 @@ CHANGES: dict[str, tuple[Look, Change]] = {
     "the garbage collector": (collector, set_collector),
     "tracers and profilers": (tracers, set_tracers),
     "hooks": (hooks, set_hooks),
+    "the interpreter": (of_interpreter, set_up_interpreter),
     "limits of resources": (limits, set_limits),
     "a hard limit": (limits, set_hard_limit),
     "cores and scheduling": (scheduling, pin),
@@ -290,6 +302,15 @@ def test_what_a_library_sets_as_it_is_imported_is_put_back(
         __import__("native_tuning")
 
     desk = desk_of(use, lambda context: context.set("seen", os.getpriority(0, 0)))
+    ends = desk.run([1, 0, 1])
+    assert written(ends[0]) == written(ends[2])
+
+
+def test_a_hook_may_be_deleted(desk_of: DeskOf) -> None:
+    def delete(_: Context) -> None:
+        del sys.excepthook, threading.excepthook
+
+    desk = desk_of(delete, lambda context: context.set("seen", hooks()))
     ends = desk.run([1, 0, 1])
     assert written(ends[0]) == written(ends[2])
 

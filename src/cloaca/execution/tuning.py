@@ -53,16 +53,26 @@ class Tuning:
         """Put everything back as it was, if anything may have changed; whether it is. Costs next to nothing else."""
         if self._touched or len(sys.modules) != self._count:
             self._put_back()
-        if _hooks() != self._hooks:
+        if self._have_hooks_changed():
+            sys.settrace(self._tracer)
+            sys.setprofile(self._profiler)
             sys.__dict__.update(zip(_HOOKS, self._hooks, strict=True))
-        if threading.excepthook is not self._hook_of_threads:
             threading.excepthook = self._hook_of_threads
         return not self._is_worn
+
+    def _have_hooks_changed(self) -> bool:
+        """What is set without a call is looked at each time. Tracers would trace whatever noted that they were set."""
+        try:
+            is_same = _hooks() == self._hooks and threading.excepthook is self._hook_of_threads
+        except (AttributeError, KeyError):
+            return True  # one was deleted
+        return not is_same or sys.gettrace() is not self._tracer or sys.getprofile() is not self._profiler
 
     def _look(self) -> None:
         self._count = len(sys.modules)
         self._hooks = _hooks()
         self._hook_of_threads = threading.excepthook
+        self._tracer, self._profiler = sys.gettrace(), sys.getprofile()
 
     def _watch(self, setting: Setting, module: ModuleType) -> None:
         if not hasattr(module, setting.names[0]):
@@ -142,13 +152,24 @@ def _limit(resource: Any, kept: dict[int, tuple[int, int]]) -> None:
             resource.setrlimit(number, kept[number])
 
 
-def _tracing(_: Any) -> Any:
-    return sys.gettrace(), sys.getprofile(), threading.gettrace(), threading.getprofile()
+def _tracing(of_threads: Any) -> Any:
+    return of_threads.gettrace(), of_threads.getprofile()
 
 
-def _trace(_: Any, kept: Any) -> None:
-    for put, tracer in zip((sys.settrace, sys.setprofile, threading.settrace, threading.setprofile), kept, strict=True):
-        put(tracer)
+def _trace(of_threads: Any, kept: Any) -> None:
+    of_threads.settrace(kept[0])
+    of_threads.setprofile(kept[1])
+
+
+def _interpreting(it: Any) -> Any:
+    return it.getdlopenflags(), it.get_coroutine_origin_tracking_depth(), tuple(it.get_asyncgen_hooks())
+
+
+def _interpret(it: Any, kept: Any) -> None:
+    flags, depth, hooks = kept
+    it.setdlopenflags(flags)
+    it.set_coroutine_origin_tracking_depth(depth)
+    it.set_asyncgen_hooks(*hooks)
 
 
 def _handle_faults(faulthandler: Any, kept: bool) -> None:  # noqa: FBT001 - the shape of `put`
@@ -166,11 +187,11 @@ def _leave(_module: Any, _kept: Any) -> None:
 
 
 _OF_USERS = ("setuid", "seteuid", "setreuid", "setresuid", "setgid", "setegid", "setregid", "setresgid", "setgroups")
+_OF_SYS = ("setdlopenflags", "set_coroutine_origin_tracking_depth", "set_asyncgen_hooks")
+_OF_THREADS = ("settrace", "setprofile", "settrace_all_threads", "setprofile_all_threads")
 _SETTINGS = (
-    Setting("sys", ("settrace", "setprofile"), _tracing, _trace),
-    Setting(
-        "threading", ("settrace", "setprofile", "settrace_all_threads", "setprofile_all_threads"), _tracing, _trace
-    ),
+    Setting("sys", _OF_SYS, _interpreting, _interpret),
+    Setting("threading", _OF_THREADS, _tracing, _trace),
     Setting("gc", ("enable", "disable", "set_threshold", "set_debug", "freeze", "unfreeze"), _collecting, _collect),
     Setting("posix", ("sched_setaffinity", "sched_setscheduler", "sched_setparam"), _scheduling, _schedule),
     Setting(
