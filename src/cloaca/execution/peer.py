@@ -18,7 +18,7 @@ from cloaca.wire.frames import FrameReader, decode_up, frame
 from cloaca.wire.messages import Assignment, Down, Surroundings, Up
 from cloaca.wire.shortage import passes
 
-MOST_UNSHOWN, LEAST_UNSHOWN = 1 << 22, 1 << 21
+MOST_UNSHOWN, LEAST_UNSHOWN = 1 << 23, 1 << 22
 """How many bytes of output may wait to be shown before the worker is held back, and how few before it may go on."""
 
 STILL_SECONDS = 0.2
