@@ -64,8 +64,17 @@ def explain(error: BaseException) -> None:
     if isinstance(error, OSError) and error.errno == errno.ENXIO and _is_terminal(error.filename):
         error.strerror = f"{error.strerror}. {CANT_ASK}"
         error.args = error.errno, error.strerror
-    elif (type(error).__module__, error.args) == ("bdb", ()):  # what `pdb` raises where it is told nothing more
+    elif _is_of_debugger(error):
         error.args = (CANT_DEBUG,)
+
+
+def _is_of_debugger(error: BaseException) -> bool:
+    """Whether it is what a debugger raises that was told nothing: `BdbQuit`, and from Python 3.14 on `SystemExit`."""
+    raised_in: object = None
+    trace = error.__traceback__
+    while trace is not None:
+        raised_in, trace = trace.tb_frame.f_globals.get("__name__"), trace.tb_next
+    return raised_in in ("bdb", "pdb") and (isinstance(error, SystemExit) or type(error).__module__ == "bdb")
 
 
 def _is_terminal(name: object) -> bool:
