@@ -68,6 +68,19 @@ def test_patience_has_an_end(monkeypatch: pytest.MonkeyPatch) -> None:
         patiently(refusing(errno.EMFILE))
 
 
+def test_who_has_waited_in_vain_does_not_wait_again_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    moments = iter(range(1000))
+    sleeps: list[float] = []
+    monkeypatch.setattr(shortage, "_gave_up", -10.0)
+    monkeypatch.setattr(shortage, "PATIENCE_SECONDS", 10.0)
+    monkeypatch.setattr(time, "monotonic", lambda: float(next(moments)))
+    monkeypatch.setattr(time, "sleep", sleeps.append)
+    for _ in range(3):
+        with pytest.raises(OSError, match="Too many open files"):
+            patiently(refusing(errno.EMFILE))
+    assert len(sleeps) == 9
+
+
 # ---- workers -------------------------------------------------------------------------------------------------------
 
 
@@ -358,6 +371,24 @@ def test_of_values_that_are_merged_one_that_is_lost_is_told(tmp_path: Path, monk
         assert isinstance(error, MergeConflict)
         assert "can't be read here: FileNotFoundError" in str(error)
         assert (result.tasks["set"].status, result.final_context["rows"]) == ("Completed", {})
+
+
+def test_what_could_not_be_merged_for_want_of_a_descriptor_is_merged_once_there_is_one(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    with cloaca.WorkflowBuilder("merged") as builder:
+        for n in range(2):
+            cloaca.task(id=f"make {n}")(lambda context, n=n: context.set("rows", {n: "x" * BIG}))
+    monkeypatch.setattr(blobs, "MOST_MAPPINGS", 0)
+    with DefaultRunner(workers=1) as runner:
+        result = runner.execute(builder)
+        with monkeypatch.context() as patch, no_descriptors():
+            patch.setattr(shortage, "PATIENCE_SECONDS", 0.0)
+            with pytest.raises(MergeConflict, match="Too many open files"):
+                result.final_context["rows"]
+            assert list(result.conflicts) == ["rows"]
+        assert sorted(result.final_context["rows"]) == [0, 1]
+        assert (result.conflicts, result.merges) == ({}, {"rows": "dict"})
 
 
 def test_more_values_than_there_are_mappings_outlive_their_runner(monkeypatch: pytest.MonkeyPatch) -> None:

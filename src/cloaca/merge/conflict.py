@@ -9,7 +9,7 @@ from decimal import Decimal
 from fractions import Fraction
 from typing import Any
 
-from cloaca.errors import MergeConflict, summary_of
+from cloaca.errors import DecodeError, MergeConflict, summary_of
 from cloaca.merge.change import ABSENT
 from cloaca.merge.equality import same
 from cloaca.merge.strand import Clash
@@ -43,6 +43,11 @@ class Conflict:
     start: str = ""
     cause: Exception | None = None
     source: str = ""
+
+    @property
+    def may_pass(self) -> bool:
+        """Whether it is one only as a file couldn't be read: another time, it may be."""
+        return isinstance(self.cause, DecodeError) and self.cause.is_lost
 
     @property
     def error(self) -> MergeConflict:

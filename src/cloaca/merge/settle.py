@@ -69,7 +69,8 @@ def settle(key: str, versions: tuple[Version, ...], rules: Rules) -> Settled | C
     for part in reversed(unknown):
         found = _go_on(key, found, part, rules)
         payload = found.settled.payload if isinstance(found.settled, Settled) else None
-        rules.remember((key, _writers(part)), found, 0 if payload is None else len(payload))
+        if not (isinstance(found.settled, Conflict) and found.settled.may_pass):
+            rules.remember((key, _writers(part)), found, 0 if payload is None else len(payload))
     if found is None:
         raise AssertionError("a key without versions has no value")
     return found.settled

@@ -408,7 +408,9 @@ class Context:
     def _merged(self, key: str, versions: tuple[Version, ...]) -> Settled | Conflict:
         settled = self._settled.get(key)
         if settled is None:
-            settled = self._settled[key] = settle(key, versions, self._rules)
+            settled = settle(key, versions, self._rules)
+            if not (isinstance(settled, Conflict) and settled.may_pass):
+                self._settled[key] = settled
         return settled
 
     def _is_as_seen(self, key: str, payload: bytes | None) -> bool:

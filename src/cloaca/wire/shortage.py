@@ -22,13 +22,23 @@ def passes(error: OSError) -> bool:
     return error.errno in _PASSING
 
 
+_gave_up = -PATIENCE_SECONDS
+"""When that was last, on the monotonic clock: what is asked for right after that isn't waited for once more."""
+
+
 def patiently(call: Callable[[], Value]) -> Value:
     """What the call returns, once there is no shortage; after `PATIENCE_SECONDS` raises what it raises."""
-    until = time.monotonic() + PATIENCE_SECONDS
+    global _gave_up  # noqa: PLW0603 - a shortage is the whole process's
+    start = time.monotonic()
+    until = start if start < _gave_up + PATIENCE_SECONDS else start + PATIENCE_SECONDS
     while True:
         try:
             return call()
         except OSError as error:
-            if not passes(error) or time.monotonic() >= until:
+            if not passes(error):
+                raise
+            now = time.monotonic()
+            if now >= until:
+                _gave_up = now if until > start else _gave_up
                 raise
         time.sleep(AGAIN_SECONDS)
