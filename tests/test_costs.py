@@ -135,7 +135,7 @@ def test_a_worker_makes_three_calls_for_a_task_and_reads_whole_batches(desk: Des
     desk.run([work] * TASKS)
     (counted,) = (written(end)["counted"] for end in desk.run([tell]))
     assert counted["send"] == TASKS + 1  # with the report of what started to count
-    assert counted["getcwd"] == TASKS + 1  # with that of what tells
+    assert counted["getcwdb"] == TASKS + 1  # with that of what tells
     assert counted["read"] <= TASKS
     assert counted["recv"] <= TASKS / 32 + 20
     assert counted["bytes"] / TASKS < 75
@@ -174,7 +174,7 @@ def count(owner, name):
 count(socket.socket, "send")
 count(socket.socket, "recv")
 count(os, "read")
-count(os, "getcwd")
+count(os, "getcwdb")
 """
 """Run by the worker's interpreter as it starts, before anything of cloaca has looked these functions up."""
 
