@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from msgspec import structs
 from tests.reference import ABSENT, KEYS, Graph, Reference, Tale, deterministic, graphs, is_well_paired, meetings, tales
 from tests.runs import CHAIN, DIAMOND, candidates_of, done, failed, lost, tell
 
@@ -871,12 +872,10 @@ class Twins:
 
     def opened(self, told: Told) -> Told:
         return tuple(
-            Version(
-                version.writer,
-                self.inline.get(version.payload or b"", version.payload),
-                version.saw,
-                version.place,
-                self.opened(version.rivals),
+            structs.replace(
+                version,
+                payload=self.inline.get(version.payload or b"", version.payload),
+                rivals=self.opened(version.rivals),
             )
             for version in told
         )
