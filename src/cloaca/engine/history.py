@@ -25,6 +25,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from itertools import islice, permutations
+from weakref import proxy
 
 from cloaca.engine.ancestry import FEW, Ancestry
 from cloaca.engine.order import MergeOrder, sinks
@@ -73,7 +74,10 @@ class History:
             key: (Write(INPUT_RANK, (version,), ()),) for key, version in inputs.items()
         }
         self._writes: list[dict[str, Write]] = [{}] * len(plan.names)
-        stretches = Stretches(plan.predecessors, self._writes, self.candidates, self._ancestry)
+        seen_here = proxy(self)  # in no circle: what a run held goes as soon as nobody has its history
+        stretches = Stretches(
+            plan.predecessors, self._writes, lambda rank, key: seen_here.candidates(rank, key), self._ancestry
+        )
         self._telling = Telling(self._order, stretches, place_of, ruled)
         self._completed = bytearray(len(plan.names))
         self._alone: dict[str, Write] = {}  # of each key the one write that stands, as mostly
