@@ -74,10 +74,9 @@ class History:
             key: (Write(INPUT_RANK, (version,), ()),) for key, version in inputs.items()
         }
         self._writes: list[dict[str, Write]] = [{}] * len(plan.names)
-        seen_here = proxy(self)  # in no circle: what a run held goes as soon as nobody has its history
-        stretches = Stretches(
-            plan.predecessors, self._writes, lambda rank, key: seen_here.candidates(rank, key), self._ancestry
-        )
+        here = proxy(self)  # in no circle: what a run held goes as soon as nobody has its history
+        candidates = lambda rank, key: here.candidates(rank, key)  # noqa: E731, PLW0108 - its method would hold it
+        stretches = Stretches(plan.predecessors, self._writes, candidates, self._ancestry)
         self._telling = Telling(self._order, stretches, place_of, ruled)
         self._completed = bytearray(len(plan.names))
         self._alone: dict[str, Write] = {}  # of each key the one write that stands, as mostly

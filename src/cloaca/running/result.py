@@ -6,7 +6,7 @@ Everything here is plain data taken from the run when it ended; values and excep
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
-from functools import cached_property
+from functools import cached_property, partial
 from itertools import islice
 from typing import Any, Literal
 
@@ -239,7 +239,7 @@ class WorkflowResult:
         if self._outputs is not None:
             final = {key: told for key, told in final.items() if key in self._outputs}
         self.final_context = of_versions(final, rules, _held(final, *leases))
-        explain_absence(self.final_context, self._why)
+        explain_absence(self.final_context, partial(_why_absent, self._absences, self._outputs))
 
     @property
     def conflicts(self) -> dict[str, MergeConflict]:
@@ -260,13 +260,7 @@ class WorkflowResult:
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         vars(self).update(state)
-        explain_absence(self.final_context, self._why)
-
-    def _why(self, key: str) -> str:
-        """Why the final context lacks a key."""
-        if self._outputs is None or key in self._outputs:
-            return self._absences.why(key)
-        return f"It is not among the outputs: {[*self._outputs]}. Name it there: WorkflowBuilder(..., outputs=[...])."
+        explain_absence(self.final_context, partial(_why_absent, self._absences, self._outputs))
 
     def raise_for_status(self) -> None:
         """Raise `WorkflowFailedError` unless the run completed; its cause is the first root cause."""
@@ -295,6 +289,13 @@ class WorkflowResult:
 def _row_of(task: TaskResult) -> tuple[str, ...]:
     seconds = "" if task.duration is None else f"{task.duration:.3f}"
     return task.id, task.status, str(task.attempts), seconds, task.error_message or task.reason or ""
+
+
+def _why_absent(absences: Absences, outputs: tuple[str, ...] | None, key: str) -> str:
+    """Why the final context lacks a key."""
+    if outputs is None or key in outputs:
+        return absences.why(key)
+    return f"It is not among the outputs: {[*outputs]}. Name it there: WorkflowBuilder(..., outputs=[...])."
 
 
 def shortened(text: str) -> str:
