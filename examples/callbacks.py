@@ -17,7 +17,7 @@ told while tasks run comes in the order in which they end.
     5 of 6 done
 
     the run has ended: Failed
-    to the operator: Task 'essen' failed: ConnectionError: the line is down
+    to the operator: Task 'essen' failed: ConnectionError: the line is down (examples/callbacks.py:70)
     amsterdam 9, berlin 6, cairo 5, delhi 5
 """
 

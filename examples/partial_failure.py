@@ -15,7 +15,7 @@ as failed all the same, and its error message leads with the cause.
     without batch_2 (ValueError: sensor 7 sent no number)
 
     Failed
-    Task 'batch_2' failed: ValueError: sensor 7 sent no number
+    Task 'batch_2' failed: ValueError: sensor 7 sent no number (examples/partial_failure.py:32)
     Task 'publish' was skipped: not all of its dependencies ended well: 'batch_2' failed
 """
 

@@ -871,7 +871,7 @@ def spoil(run: Run, name: str, change: Callable[[object], object]) -> None:
     ("name", "change", "said"),
     [
         ("_unended", lambda unended: unended - 1, "the run counts 2"),
-        ("_queue._ready._here", lambda ready: {*ready, 2}, "the queue holds"),
+        ("_queue._ready._heap", lambda heap: [*heap, 2], "the queue holds"),
         ("_open", lambda _: {}, "attempts are open at []"),
         ("_queue._aside", lambda _: {"db": [2]}, "the queue holds"),
         ("_queue._seats", lambda _: taken_by(1), "those that have one are {1: 'db'}"),
