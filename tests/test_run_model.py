@@ -815,7 +815,8 @@ class RunAgainstModel(RuleBasedStateMachine):
         seated = {attempt: limit for attempt, limit in limits.items() if limit}
         assert {number: limit for number, limit in self.seats.taken.items() if number < 1000} == seated
         assert self.ends_told == self.run_is_over
-        assert seen(self.run.history.final()) == self.model.context.final()
+        if State.EXPANDED not in self.run.states:  # what a mapped task leaves is told with what follows it by item
+            assert seen(self.run.history.final()) == self.model.context.final()
 
 
 def test_the_run_agrees_with_the_naive_model() -> None:
