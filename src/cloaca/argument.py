@@ -117,9 +117,10 @@ def of_items(value: Any) -> Any:
         )
     try:
         parameters = signature(value)
-        parameters.bind(object())
-    except ValueError:  # some builtins don't tell
+    except (ValueError, TypeError):  # some builtins don't tell
         return value
+    try:
+        parameters.bind(object())
     except TypeError as error:
         raise ValueError(
             f"map passes one item, as the only argument, and {value!r} takes {parameters}. Take the item apart in the "

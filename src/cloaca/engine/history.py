@@ -75,7 +75,11 @@ class History:
         }
         self._writes: list[dict[str, Write]] = [{}] * len(plan.names)
         here = proxy(self)  # in no circle: what a run held goes as soon as nobody has its history
-        candidates = lambda rank, key: here.candidates(rank, key)  # noqa: E731, PLW0108 - its method would hold it
+
+        def candidates(rank: int, key: str) -> tuple[Write, ...]:
+            found: tuple[Write, ...] = here.candidates(rank, key)
+            return found
+
         stretches = Stretches(plan.predecessors, self._writes, candidates, self._ancestry)
         self._telling = Telling(self._order, stretches, place_of, ruled)
         self._completed = bytearray(len(plan.names))

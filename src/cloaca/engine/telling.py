@@ -95,7 +95,7 @@ class Telling:
     def _down_from(self, site: Site, key: str) -> Told:
         """What is told there, down to what is known or stands by itself."""
         base, told = self._stretch(site, key)
-        parts = [told]
+        parts, settled = [told], None
         while base and (settled := self._settled.get((key, base))) is None:
             base, told = self._stretch(base, key)
             parts.append(told)

@@ -12,7 +12,7 @@ import sys
 import threading
 from collections.abc import Callable
 from functools import partial
-from operator import itemgetter
+from operator import itemgetter, methodcaller
 from types import ModuleType
 from typing import Any, NamedTuple
 
@@ -172,6 +172,14 @@ def _interpret(it: Any, kept: Any) -> None:
     it.set_asyncgen_hooks(*hooks)
 
 
+def _localised(locale: Any) -> Any:
+    return locale.setlocale(locale.LC_ALL)
+
+
+def _localise(locale: Any, kept: Any) -> None:
+    locale.setlocale(locale.LC_ALL, kept)
+
+
 def _handle_faults(faulthandler: Any, kept: bool) -> None:  # noqa: FBT001 - the shape of `put`
     faulthandler.cancel_dump_traceback_later()
     for number in signal.valid_signals() - _FATAL:
@@ -180,6 +188,15 @@ def _handle_faults(faulthandler: Any, kept: bool) -> None:  # noqa: FBT001 - the
 
 
 _FATAL = frozenset({signal.SIGSEGV, signal.SIGFPE, signal.SIGABRT, signal.SIGBUS, signal.SIGILL})
+
+
+def _back(name: str, *given: Any) -> Callable[[Any, Any], object]:
+    """What puts a setting back by a function of its module, called with what is `given` and what it was."""
+
+    def put(module: Any, kept: Any) -> object:
+        return getattr(module, name)(*given, kept)
+
+    return put
 
 
 def _leave(_module: Any, _kept: Any) -> None:
@@ -194,25 +211,16 @@ _SETTINGS = (
     Setting("threading", _OF_THREADS, _tracing, _trace),
     Setting("gc", ("enable", "disable", "set_threshold", "set_debug", "freeze", "unfreeze"), _collecting, _collect),
     Setting("posix", ("sched_setaffinity", "sched_setscheduler", "sched_setparam"), _scheduling, _schedule),
-    Setting(
-        "posix", ("nice", "setpriority"), lambda it: it.getpriority(0, 0), lambda it, kept: it.setpriority(0, 0, kept)
-    ),
+    Setting("posix", ("nice", "setpriority"), methodcaller("getpriority", 0, 0), _back("setpriority", 0, 0)),
     Setting("posix", (*_OF_USERS, "initgroups"), _users, _leave),
     Setting("resource", ("setrlimit", "prlimit"), _limits, _limit),
-    Setting("_thread", ("stack_size",), lambda it: it.stack_size(), lambda it, kept: it.stack_size(kept)),
-    Setting(
-        "locale", ("_setlocale",), lambda it: it.setlocale(it.LC_ALL), lambda it, kept: it.setlocale(it.LC_ALL, kept)
-    ),
-    Setting(
-        "_socket",
-        ("setdefaulttimeout",),
-        lambda it: it.getdefaulttimeout(),
-        lambda it, kept: it.setdefaulttimeout(kept),
-    ),
+    Setting("_thread", ("stack_size",), methodcaller("stack_size"), _back("stack_size")),
+    Setting("locale", ("_setlocale",), _localised, _localise),
+    Setting("_socket", ("setdefaulttimeout",), methodcaller("getdefaulttimeout"), _back("setdefaulttimeout")),
     Setting(
         "faulthandler",
         ("enable", "disable", "register", "dump_traceback_later"),
-        lambda it: it.is_enabled(),
+        methodcaller("is_enabled"),
         _handle_faults,
     ),
 )
