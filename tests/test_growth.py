@@ -434,7 +434,7 @@ def test_an_instance_costs_the_same_among_a_hundred_thousand(tasks: tuple[str, .
     assert hundred(many) == first
     for assignment in submitted(many, 10 * LARGE - 1_000):
         many.handle(Done(assignment.attempt, {"k": b"2"}, NO_USAGE), 0.0)
-    assert hundred(many) <= first + 100
+    assert hundred(many) <= 1.1 * first  # of two tasks in a row, it may be the second one's turn
 
 
 def test_an_instance_that_has_ended_takes_less_than_a_kilobyte() -> None:

@@ -68,7 +68,7 @@ def test_a_dict_serves_as_the_context(runner: DefaultRunner) -> None:
 
 @pytest.mark.parametrize("given", [["rows"], "rows", 3])
 def test_what_is_no_context_is_refused(runner: DefaultRunner, given: Any) -> None:
-    expected = f"execute takes a dict or a cloaca.Context of first values, not a {type(given).__name__}"
+    expected = f"execute takes a dict or a cloaca.Context of first values, not an? {type(given).__name__}"
     with pytest.raises(TypeError, match=expected):
         runner.execute(telling(0), given)
 
