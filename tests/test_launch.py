@@ -319,9 +319,11 @@ def test_a_worker_is_no_background_process_of_a_terminal(tmp_path: Path) -> None
 
     (tmp_path / "program.py").write_text(AT_A_TERMINAL)
     try:
-        pid, terminal = pty.fork()
+        for side in pty.openpty():
+            os.close(side)
     except OSError:
         pytest.skip("there are no terminals here")
+    pid, terminal = pty.fork()
     if pid == 0:
         os.execv(sys.executable, [sys.executable, str(tmp_path / "program.py")])
     said = b""

@@ -43,7 +43,7 @@ _OF_VALUES = frozenset({"datetime", "decimal", "fractions", "pathlib", "re", "uu
 """Modules of Python whose instances are plain data, too."""
 
 _STORES = frozenset({"STORE_NAME", "STORE_GLOBAL", "DELETE_NAME"})
-_CONSTANTS = frozenset({"LOAD_CONST", "LOAD_SMALL_INT"})
+_CONSTANTS = frozenset({"LOAD_COMMON_CONSTANT", "LOAD_CONST", "LOAD_SMALL_INT"})
 _EMPTY: Mapping[str, Callable[[], object]] = {"BUILD_LIST": list, "BUILD_MAP": dict}
 _UNKNOWN = object()
 
