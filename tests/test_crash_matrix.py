@@ -6,12 +6,15 @@ beside innocent siblings and is followed by an innocent workflow, all on one run
 
 import ctypes
 import faulthandler
+import gc
 import os
 import re
+import resource
 import signal
 import stat
 import subprocess
 import sys
+import threading
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
@@ -141,6 +144,27 @@ def garble_every_socket() -> None:
     signal.pause()
 
 
+def stop() -> None:
+    os.kill(os.getpid(), signal.SIGSTOP)
+
+
+def ask_at_the_terminal() -> None:
+    Path("/dev/tty").open("w").close()
+
+
+def tune_the_process() -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (soft - 1, hard))
+    gc.disable()
+    os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
+    threading.setprofile(print)
+
+
+def flood_the_output() -> None:
+    for _ in range(2_000):
+        print("-" * 100)
+
+
 # ---- what comes of it, by stage ------------------------------------------------------------------------------------
 
 STAGES = ("load", "decode", "run", "encode", "report")
@@ -183,6 +207,8 @@ ENDINGS: dict[Act, Ending] = {
     kill_by_sigterm: Ending(EVERYWHERE_DEATH, "killed by SIGTERM"),
     close_every_descriptor: Ending(EVERYWHERE_DEATH, "connection to the program was closed"),
     garble_every_socket: Ending(EVERYWHERE_DEATH, "makes no sense .*b'meant for another"),
+    ask_at_the_terminal: Ending(raises(OSError), "terminal|/dev/tty|boom"),
+    stop: Ending(EVERYWHERE_TIMEOUT, "longer than its time limit of 0.2 s"),
     hang: Ending(EVERYWHERE_TIMEOUT, "longer than its time limit of 0.2 s"),
     hang_in_c: Ending(EVERYWHERE_TIMEOUT, "longer than its time limit of 0.2 s"),
     fork_and_return: Ending(HARMLESS),
@@ -190,8 +216,10 @@ ENDINGS: dict[Act, Ending] = {
     leave_a_process: Ending(HARMLESS),
     change_everything: Ending(HARMLESS),
     write_garbage: Ending(HARMLESS),
+    tune_the_process: Ending(HARMLESS),
+    flood_the_output: Ending(HARMLESS),
 }
-LIMITED = (hang, hang_in_c)
+LIMITED = (stop, hang, hang_in_c)
 CELLS = {f"{stage}-{act.__name__}": (stage, act) for act in ENDINGS for stage in STAGES}
 
 
@@ -288,6 +316,11 @@ def define(name: str, stage: str, act: Act) -> None:
             context.set("there", sorted({*SIBLINGS, "done"} & set(context)))
 
 
+def tuning() -> list[object]:
+    limits, cores = resource.getrlimit(resource.RLIMIT_NOFILE), sorted(os.sched_getaffinity(0))
+    return [list(limits), cores, gc.isenabled(), threading.getprofile()]
+
+
 def run_cell(runner: cloaca.DefaultRunner, name: str, act: Act) -> Results:
     given = Context({"value": Decoded(act)})
     return runner.start(name, given).result(PATIENCE), runner.start("innocent bystander").result(PATIENCE)
@@ -304,6 +337,7 @@ def outcomes() -> dict[str, Results | Exception]:
             context.set("directory", os.fspath(Path.cwd()))
             context.set("changed", os.environ.get("CHANGED"))
             context.set("path", sys.path[0])
+            context.set("tuning", tuning())
 
     found: dict[str, Results | Exception] = {}
     left = dict(CELLS)
@@ -356,4 +390,5 @@ def test_its_siblings_complete_and_the_join_sees_them(cell: str, results: Result
 def test_the_next_workflow_finds_nothing_changed(results: Results) -> None:
     _, result = results
     assert (result.status, result.error_message) == ("Completed", None)
-    assert result.final_context.to_dict() == {"directory": os.fspath(Path.cwd()), "changed": None, "path": sys.path[0]}
+    there = {"directory": os.fspath(Path.cwd()), "changed": None, "path": sys.path[0], "tuning": tuning()}
+    assert result.final_context.to_dict() == there
