@@ -1,5 +1,6 @@
 """What a task changes of its process holds until it ends, and the next task in that worker finds it as before."""
 
+import gc
 import io
 import os
 import signal
@@ -556,3 +557,26 @@ def test_the_exit_function_of_multiprocessing_runs(desk_of: DeskOf, tmp_path: Pa
     desk.run([0])
     desk.executor.close()
     assert trace.exists()
+
+
+def test_a_worker_that_reads_and_writes_values_has_no_setting_to_put_back() -> None:
+    """The settings of the garbage collector are read where something may have changed: here nothing has."""
+
+    def count(_: Context) -> None:
+        def counting() -> int:
+            gc.looks += 1  # type: ignore[attr-defined]
+            return look()
+
+        gc.looks, look = 0, gc.get_debug  # type: ignore[attr-defined]
+        gc.get_debug = counting
+
+    with cloaca.WorkflowBuilder("reading and writing") as builder:
+        cloaca.task(id="first")(count)
+        for number in range(3):
+            append = lambda context: context.set("values", [*context["values"], {"of": (1, 2)}])  # noqa: E731
+            cloaca.task(id=f"append {number}", dependencies=[f"append {number - 1}" if number else "first"])(append)
+        tell = lambda context: context.set("looks", gc.looks)  # type: ignore[attr-defined]  # noqa: E731
+        cloaca.task(id="last", dependencies=["append 2"])(tell)
+    with cloaca.DefaultRunner(workers=1, executor="processes") as runner:
+        runner.execute(builder, {"values": []})
+        assert runner.execute(builder, {"values": []}).final_context["looks"] == 0

@@ -14,6 +14,7 @@ import struct
 from collections import Counter, OrderedDict, defaultdict
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from gc import disable, enable, isenabled  # as they are: a worker notes who looks them up, and puts settings back
 from io import BytesIO
 from pickle import PickleBuffer, loads
 from typing import Any
@@ -161,14 +162,14 @@ def _composed(payload: Part) -> Any:
 @contextmanager
 def undisturbed() -> Generator[None, None, None]:
     """Without the garbage collector, which would look through all that a large value is made of, again and again."""
-    if not gc.isenabled():
+    if not isenabled():
         yield
         return
     try:
-        gc.disable()
+        disable()
         yield
     finally:
-        gc.enable()
+        enable()
 
 
 def is_plain(value: object) -> bool:
