@@ -20,12 +20,14 @@ class Batching:
 
     def __init__(self) -> None:
         self._mean = BATCH_SECONDS
+        self._fitting = 1
 
     def measured(self, seconds: float, written: int = 0) -> None:
         """Take note of one attempt. One that wrote much counts as long: what is to use that shall come next."""
         if written >= LARGE:
             seconds += BATCH_SECONDS * written / LARGE
         self._mean += NEWEST_WEIGHT * (seconds - self._mean)
+        self._fitting = max(1, int(BATCH_SECONDS / max(self._mean, BATCH_SECONDS / LARGEST_BATCH)))
 
     @property
     def window(self) -> int:
@@ -47,7 +49,3 @@ class Batching:
         (64, 10, 256)
         """
         return max(1, min(self._fitting, share))
-
-    @property
-    def _fitting(self) -> int:
-        return max(1, int(BATCH_SECONDS / max(self._mean, BATCH_SECONDS / LARGEST_BATCH)))
