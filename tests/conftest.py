@@ -13,17 +13,20 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import psutil
 import pytest
 from hypothesis import settings
+from tests.support import Desk, published
 
-from cloaca import DefaultRunner
+from cloaca import Context, DefaultRunner
 from cloaca.authoring import registry
+from cloaca.execution.pool import Pool
 
 PATIENCE = 5.0  # seconds that processes and threads get to end by themselves
 DESCRIPTORS = Path("/proc/self/fd")
@@ -154,3 +157,17 @@ def make_module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[st
         return importlib.import_module(name)
 
     return make
+
+
+@pytest.fixture
+def desk_of() -> Iterator[Callable[..., Desk]]:
+    """Makes a desk at a pool of so many workers that knows the functions given, by their place."""
+    with ExitStack() as stack:
+
+        def make(size: int, *functions: Callable[[Context], Any]) -> Desk:
+            pool = Pool(size, {})
+            stack.callback(pool.close)
+            pool.publish(published(*functions))
+            return Desk(pool)
+
+        yield make

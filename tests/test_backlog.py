@@ -7,21 +7,20 @@ import signal
 import sys
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager, redirect_stdout
+from contextlib import contextmanager, redirect_stdout
 from pathlib import Path
 from time import monotonic
 from typing import Any
 
 import cloudpickle
 import pytest
-from tests.support import PATIENCE, Desk, pipe, published
+from tests.support import PATIENCE, Desk, pipe
 
 import cloaca
 from cloaca import Context, DefaultRunner, TaskTimeout, WorkflowResult
 from cloaca.execution import worker
 from cloaca.execution.backlog import ITSELF, Backlog
 from cloaca.execution.peer import LEAST_UNSHOWN, MOST_UNSHOWN
-from cloaca.execution.pool import Pool
 from cloaca.running import interrupts
 from cloaca.running.future import Execution
 from cloaca.wire.messages import Logged, Said, Started, Warned
@@ -230,19 +229,6 @@ def test_a_handler_may_wait_for_an_execution_of_the_runner_whose_record_it_handl
 
 
 # ---- a flood ---------------------------------------------------------------------------------------------------
-
-
-@pytest.fixture
-def desk_of() -> Iterator[Callable[..., Desk]]:
-    with ExitStack() as stack:
-
-        def make(size: int, *functions: Callable[[Context], Any]) -> Desk:
-            pool = Pool(size, {})
-            stack.callback(pool.close)
-            pool.publish(published(*functions))
-            return Desk(pool)
-
-        yield make
 
 
 def told_by(desk: Desk) -> int:

@@ -11,7 +11,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from time import monotonic
 from typing import Any
@@ -19,13 +19,12 @@ from typing import Any
 import cloudpickle
 import psutil
 import pytest
-from tests.support import PATIENCE, Desk, pipe, published, written
+from tests.support import PATIENCE, Desk, pipe, written
 
 import cloaca
 from cloaca import Context, DefaultRunner, RunnerClosedError, TaskTimeout, WorkerDied
 from cloaca.execution import stalls, workforce
 from cloaca.execution.peer import Peer
-from cloaca.execution.pool import Pool
 from cloaca.wire.messages import Done, Lost, Started
 
 cloudpickle.register_pickle_by_value(sys.modules[__name__])  # as if all this stood in the user's script
@@ -79,19 +78,6 @@ def unending(monkeypatch: pytest.MonkeyPatch) -> Iterator[set[int]]:
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """Looks at workers come quickly one after the other."""
     monkeypatch.setattr(stalls, "LOOK_SECONDS", 0.01)
-
-
-@pytest.fixture
-def desk_of() -> Iterator[Callable[..., Desk]]:
-    with ExitStack() as stack:
-
-        def make(size: int, *functions: Callable[[Context], Any]) -> Desk:
-            pool = Pool(size, {})
-            stack.callback(pool.close)
-            pool.publish(published(*functions))
-            return Desk(pool)
-
-        yield make
 
 
 def tell_pid(context: Context) -> None:
