@@ -48,9 +48,12 @@ class StallWatch:
 
 def has_begun(peer: Peer) -> bool:
     """Whether a worker has begun what comes first: to run the initializer, or the first attempt in its queue."""
-    if peer.is_ready:
-        return not peer.queue or peer.queue[0].attempt == peer.begun[0]
-    return peer.begun[0] == INITIALIZING
+    if not peer.is_ready:
+        return peer.begun[0] == INITIALIZING
+    if not peer.queue:
+        return True
+    first = peer.queue[0].attempt
+    return first == peer.told or first == peer.begun[0]  # of most the start was noticed before
 
 
 def _is_busy(peer: Peer) -> bool:
