@@ -266,7 +266,7 @@ def test_where_nobody_frees_any_room_the_error_says_what_holds_it() -> None:
     with cloaca.WorkflowBuilder("full", check="off") as builder:
         for n in range(4):
             cloaca.task(id=f"fill {n}")(lambda context, n=n: fill(context, n))
-    with cloaca.DefaultRunner(workers=2, initializer=limited_to(2 * LARGE + LARGE // 2)) as runner:
+    with cloaca.DefaultRunner(workers=1, initializer=limited_to(2 * LARGE + LARGE // 2)) as runner:
         result = runner.execute(builder)
     failed = [task.error for task in result.tasks.values() if task.error is not None]
     assert [type(error) for error in failed] == [cloaca.StorageFullError] * 2

@@ -27,7 +27,7 @@ from cloaca import Context, MergeConflict
 from cloaca.execution.pool import Pool
 from cloaca.execution.worker import Worker
 from cloaca.wire.codec import decode, encode
-from cloaca.wire.frames import frame
+from cloaca.wire.frames import HungUp, frame
 from cloaca.wire.messages import Done, Failed, Logged, Said, Usage, Warned
 
 DeskOf = Callable[..., Desk]
@@ -482,3 +482,26 @@ def test_a_thread_that_a_task_leaves_may_strike_the_worker(desk_of: DeskOf) -> N
                 assert end.type_name == "StrikeError"
     if isinstance(first, Done) and isinstance(last, Done):
         assert written(first) == written(last)
+
+
+def test_what_catches_a_strike_may_be_struck_itself(monkeypatch: pytest.MonkeyPatch) -> None:
+    """At each of its places once, in a process of its own, as a worker ends in no other way."""
+    striker, rounds = Striker(strike), count()
+
+    def be_struck(_: Worker) -> None:
+        sys.settrace(None)
+        if next(rounds) and not striker.has_struck:
+            raise HungUp("All places have been struck.")
+        striker.arm(sys._getframe(1))
+        raise StrikeError
+
+    monkeypatch.setattr(Worker, "_go_on", be_struck)
+    monkeypatch.setattr(Worker, "_bear", lambda _worker, _error: None)
+    monkeypatch.setattr(Worker, "_leave", lambda _worker, _code: os._exit(next(rounds)))
+    child = os.fork()
+    if child == 0:
+        with suppress(BaseException):
+            object.__new__(Worker).serve()
+        os._exit(0)
+    _, status = os.waitpid(child, 0)
+    assert os.waitstatus_to_exitcode(status) > 4

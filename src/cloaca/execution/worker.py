@@ -65,7 +65,7 @@ PIECE, LONGEST_PIECE = 1 << 16, 1 << 20
 HELD_SECONDS = 0.002
 """How often to look whether what was told has been shown, where it wasn't for long."""
 
-_PATIENCE = 1000  # how often exceptions may strike outside of tasks
+_PATIENCE = 100  # how often exceptions may strike outside of tasks, and between two rounds of that
 
 _is_serving = False
 _as_set = lru_cache(maxsize=1024)(frozenset[str])  # the functions of a template mostly read the same
@@ -157,8 +157,20 @@ class Worker:
         os.register_at_fork(after_in_child=self._lose_socket)
 
     def serve(self) -> NoReturn:
-        """Run assignments until the coordinator closes the socket, or this worker is told to end; then end."""
+        """Run assignments until the coordinator closes the socket, or this worker is told to end; then end.
+
+        Python raises what others set also where a loop goes round: what strikes the inner one there strikes this one.
+        """
         struck: BaseException | None = None
+        for _ in range(_PATIENCE):
+            try:
+                struck = self._serve_on(struck)
+            except BaseException as error:  # noqa: BLE001 - a thread that a task left behind may raise anything here
+                struck = error
+        raise RuntimeError("Exceptions strike this worker wherever it is.") from struck
+
+    def _serve_on(self, struck: BaseException | None) -> BaseException | None:
+        """Serve on after what has struck. Returns what struck last, where that were too many."""
         for _ in range(_PATIENCE):
             try:
                 if struck is not None:
@@ -172,9 +184,9 @@ class Worker:
                 if error.errno is not None:  # a task closed what isn't its own, or the coordinator has gone
                     self._leave(SOCKET_LOST)
                 struck = error
-            except BaseException as error:  # noqa: BLE001 - a thread that a task left behind may raise anything here
+            except BaseException as error:  # noqa: BLE001 - as above
                 struck = error
-        raise RuntimeError("Exceptions strike this worker wherever it is.") from struck
+        return struck
 
     def _go_on(self) -> NoReturn:
         """Do what is to be done, from wherever it was interrupted."""
