@@ -103,6 +103,12 @@ class Peer:
         return self._process.pid
 
     @property
+    def is_attended(self) -> bool:
+        """Whether something is expected of it, or to be done with it, beside its tasks: mostly not."""
+        is_as_it_was = self.is_ready and not self.is_outdated and not self.is_held
+        return not is_as_it_was or self.kill_at is not None or self.judged_at is not None
+
+    @property
     def exit_descriptor(self) -> int:
         """It becomes readable when the process has ended."""
         return self._ending.descriptor

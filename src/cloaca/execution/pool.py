@@ -26,7 +26,7 @@ from bisect import insort
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
-from math import ceil
+from math import ceil, inf
 from operator import attrgetter
 from selectors import EVENT_READ, EVENT_WRITE, DefaultSelector, SelectorKey
 from time import monotonic
@@ -165,6 +165,7 @@ class Pool:
         outdated = [peer for peer in self._peers if not peer.is_outdated and _was_told_otherwise(peer, surroundings)]
         for peer in outdated:
             peer.is_outdated = True
+        self._dismiss_outdated()
         if outdated and (self._pending or self._busy()):
             self._notice(_RELOADED)
 
@@ -214,7 +215,6 @@ class Pool:
             raise fault
         if self._withdrawn:
             self._stop_withdrawn()
-        self._dismiss_outdated()
         self._feed()
         ended: list[Peer] = []
         for key, mask in self._look_out(0 if self._events else self._time_left(timeout)):
@@ -225,7 +225,7 @@ class Pool:
                 ended.append(peer)
             else:
                 self._serve(peer, mask)
-        for peer in [*filter(self._workforce.has_gone, ended), *self._workforce.kill_overdue()]:
+        for peer in filter(self._workforce.has_gone, ended):
             self._bury(peer)
         self._look_after_workers()
         self._recall()
@@ -234,11 +234,20 @@ class Pool:
         return self._taken()
 
     def _look_after_workers(self) -> None:
-        if self._memory.due <= monotonic():
+        now = monotonic()
+        if self._memory.due <= now:
             self._read_memory()
-        if self._stalls.due <= monotonic():
+        if self._stalls.due <= now:
             self._look_for_stalls()
-        self._judge()
+        if attended := self._attended():
+            for peer in self._workforce.kill_overdue(attended):
+                self._bury(peer)
+            self._judge()
+            self._dismiss_outdated()
+
+    def _attended(self) -> list[Peer]:
+        """The workers of which something is expected, or to be done, beside their tasks: mostly none."""
+        return [peer for peer in self._peers if peer.is_attended]
 
     def _notice(self, record: bytes) -> None:
         """Have something told that is about the workers."""
@@ -280,24 +289,28 @@ class Pool:
 
     def _time_left(self, timeout: float | None) -> float | None:
         """How long to wait at most: until a worker is to be killed, memory to be read, or a look at workers is due."""
-        moments = [
-            self._workforce.due,
-            self._memory.due if self._busy() else None,
-            self._stalls.due if not all(map(has_begun, self._peers)) else None,
-            self._workforce.again_at if self._pending and not self._holds_back() else None,
-            monotonic() + HELD_SECONDS if any(peer.is_held for peer in self._peers) else None,
-        ]
-        dues = [moment for moment in moments if moment is not None]
-        if not dues:
-            return timeout
-        left = max(0.0, min(dues) - monotonic())
-        if any(peer.judged_at is not None for peer in self._peers):
+        now, busy = monotonic(), self._busy()
+        left = inf if timeout is None else timeout
+        for peer in self._attended():
+            left = min(left, self._patience(peer, now))
+        if busy:
+            left = min(left, self._memory.due - now)
+            if any(peer.queue[0].attempt != peer.told for peer in busy):
+                left = min(left, START_SECONDS)
+            if len(busy) < len(self._peers) and any(len(peer.queue) > 1 for peer in busy) and self._has_idle_worker():
+                left = min(left, RECALL_SECONDS)
+        if (again_at := self._workforce.again_at) is not None and self._pending and not self._holds_back():
+            left = min(left, again_at - now)
+        return None if left == inf else max(0.0, left)
+
+    def _patience(self, peer: Peer, now: float) -> float:
+        """How long a worker may be left alone of which something is expected beside its tasks."""
+        left = inf if peer.kill_at is None else peer.kill_at - now
+        if peer.is_held:
+            left = min(left, HELD_SECONDS)
+        if peer.judged_at is not None:
             left = min(left, STILL_SECONDS)
-        if any(peer.queue[0].attempt != peer.told for peer in self._busy()):
-            left = min(left, START_SECONDS)
-        if self._has_idle_worker() and any(len(peer.queue) > 1 for peer in self._peers):
-            left = min(left, RECALL_SECONDS)
-        return left if timeout is None else min(left, timeout)
+        return left if has_begun(peer) else min(left, self._stalls.due - now)
 
     def _busy(self) -> list[Peer]:
         return [peer for peer in self._peers if peer.queue]

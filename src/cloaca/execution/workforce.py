@@ -15,7 +15,7 @@ not for ever.
 
 import signal
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from selectors import EVENT_READ, EVENT_WRITE, BaseSelector
 from socket import socket
 from time import monotonic
@@ -55,11 +55,6 @@ class Workforce:
         self._makes_workers = False
         self._lacks_since: float | None = None
         self._again_at: float | None = None
-
-    @property
-    def due(self) -> float | None:
-        """When the next one is to be killed, unless it has ended by then."""
-        return min([peer.kill_at for peer in self.peers if peer.kill_at is not None], default=None)
 
     @property
     def again_at(self) -> float | None:
@@ -153,9 +148,9 @@ class Workforce:
         if watched in self._selector.get_map():
             self._selector.unregister(watched)
 
-    def kill_overdue(self) -> list[Peer]:
-        """Kill those whose grace is over. Returns those that were killed long ago and haven't ended."""
-        overdue = [peer for peer in self.peers if peer.kill_at is not None and peer.kill_at <= monotonic()]
+    def kill_overdue(self, attended: Sequence[Peer]) -> list[Peer]:
+        """Kill those of them whose grace is over. Returns those that were killed long ago and haven't ended."""
+        overdue = [peer for peer in attended if peer.kill_at is not None and peer.kill_at <= monotonic()]
         given_up = [peer for peer in overdue if peer.is_killed]
         for peer in overdue:
             if peer.is_doomed:
