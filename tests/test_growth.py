@@ -26,10 +26,10 @@ from cloaca.engine.state import State
 from cloaca.engine.work import Work
 from cloaca.errors import INPUT
 from cloaca.merge.rules import Rules
-from cloaca.merge.settle import settle
+from cloaca.merge.settle import Settled, settle
 from cloaca.tasks.context import diff_of, of_task, of_versions, settled_of
 from cloaca.testing import NO_USAGE
-from cloaca.wire.codec import encode
+from cloaca.wire.codec import decode, encode
 from cloaca.wire.messages import Answer, Assignment, Done, Failed, Outcome, Slice, Started, Usage, Version, Wants
 
 Tasks = list[tuple[str, list[str]]]
@@ -607,6 +607,31 @@ def test_reading_in_the_end_what_nobody_has_read_is_linear() -> None:
     assert reading(100) < 2.2 * reading(50)
 
 
+def test_merging_two_chains_holds_few_of_the_dicts_on_the_way() -> None:
+    """Each task of two chains that meet changes one member of a large dict."""
+
+    def merging(length: int) -> int:
+        given = {str(n): 0 for n in range(2_000)}
+        versions = [Version(INPUT, encode(given))]
+        for begin in (0, 1_000):
+            edited = dict(given)
+            for n in range(length):
+                edited[str(begin + n)] = 1
+                versions.append(Version(f"t{begin + n}", encode(edited), (len(versions) - 1 if n else 0,)))
+        rules = Rules()
+        tracemalloc.start()
+        try:
+            settled = settle("k", tuple(versions), rules)
+            _, peak = tracemalloc.get_traced_memory()
+        finally:
+            tracemalloc.stop()
+        assert isinstance(settled, Settled)
+        assert sum(decode(settled.payload or b"").values()) == 2 * length
+        return peak
+
+    assert merging(80) < 1.2 * merging(20)
+
+
 # ---- whole executions ----------------------------------------------------------------------------------------------
 
 
@@ -666,3 +691,25 @@ def test_a_serial_chain_is_linear_in_its_length(function: Callable[[Context], An
 
     executing(10)
     assert executing(400) < 2.2 * executing(200)
+
+
+def test_what_is_kept_by_task_is_only_told_to_who_looks_at_it() -> None:
+    def executing(size: int) -> int:
+        with WorkflowBuilder("diamonds", check="off", merge={"k": merge.by_task}) as builder:
+            for name, above in diamonds(size):
+                task(id=name, dependencies=above)(hand_over if name[0] == "j" else set_by_computed_name)
+        workflow = builder.build()
+        with DefaultRunner(executor="serial") as runner:
+            return lines(lambda: runner.execute(workflow).raise_for_status())
+
+    executing(5)
+    assert executing(100) < 2.2 * executing(50)
+
+
+def set_by_computed_name(context: Context) -> None:
+    name = "k"
+    context.set(name, 1)
+
+
+def hand_over(_context: Context) -> None:
+    """Writes nothing."""

@@ -11,7 +11,7 @@ each write changed all follow from what the writers saw.
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from dataclasses import replace as changed
-from functools import partial
+from functools import lru_cache, partial
 from itertools import chain, pairwise
 from typing import Any
 
@@ -33,6 +33,9 @@ from cloaca.wire.messages import Version
 from cloaca.wire.stack import with_room
 from cloaca.wire.strike import is_strike
 from cloaca.wire.suffix import added, extended
+
+_HELD = 8
+"""How many values that aren't candidates are there at a time: a write mostly goes on from one of the latest."""
 
 
 class _RuleExited(Exception):  # noqa: N818 - stands for the SystemExit that a rule raised
@@ -217,7 +220,8 @@ class _History(Structured):
         self._key = key
         self._rules = rules
         self._versions = [_by_order(versions[place], rules) for place in self.lineage.places]
-        self._wrote: dict[int, Any] = {}
+        self._latest = _held(key, self._versions)
+        self._wrote: dict[int, Any] = {}  # of candidates
         self._saw: dict[int, Any] = {}
         saw = self.lineage.saw
         self._joins = [number for number, place in enumerate(self.lineage.places) if len(saw[place]) > 1]
@@ -225,6 +229,7 @@ class _History(Structured):
         in_order = isinstance(self.lineage.places, range)
         self._order: Order = BY_NUMBER if in_order else self.lineage.places.__getitem__
         self._tops = sorted(self.lineage.tops(self.lineage.everything), key=self._order)
+        self._candidates = frozenset(self._tops)
 
     def agreed_unopened(self) -> Version | None:
         """The first candidate, where all have the same bytes and that settles it: not by a rule, nor for lists."""
@@ -274,10 +279,13 @@ class _History(Structured):
     # ---- the strand ------------------------------------------------------------------------------------------------
 
     def wrote(self, number: int) -> Any:
-        """What the version holds."""
-        if number not in self._wrote:
-            self._wrote[number] = _decoded(self._key, self._versions[number])
-        return self._wrote[number]
+        """What the version holds. The values of those that are superseded may be large, and many: few are kept."""
+        if number in self._wrote:
+            return self._wrote[number]
+        value = self._latest(number)
+        if number in self._candidates:
+            self._wrote[number] = value
+        return value
 
     def saw(self, number: int) -> Any:
         """What its writer saw. Joins are resolved from the earliest on, so that none has to wait for another."""
@@ -304,10 +312,12 @@ class _History(Structured):
         found = self._added(number)
         return found if type(found) is list else super().addition(number)
 
-    def changed(self, number: int) -> list[Any]:
-        """The members that the version's writer set, changed or removed: the same, where it only added some."""
+    def changes(self, number: int) -> dict[Any, Change]:
+        """What the version's writer did to members: the same, where it only added some."""
         found = self._added(number)
-        return list(found) if type(found) is dict else super().changed(number)
+        if type(found) is not dict:
+            return super().changes(number)
+        return {member: Change(ABSENT, value) for member, value in found.items()}
 
     def _added(self, number: int) -> Any:
         version = self._versions[number]
@@ -351,6 +361,16 @@ class _History(Structured):
 
     def _clash(self, cause: Exception) -> Clash:
         return Clash(cause=cause)
+
+
+def _held(key: str, versions: Sequence[Version]) -> Callable[[int], Any]:
+    """Gives the values of versions by their numbers, and holds the latest."""
+
+    @lru_cache(_HELD)
+    def value(number: int) -> Any:
+        return _decoded(key, versions[number])
+
+    return value
 
 
 def _are_apart(dicts: Sequence[Mapping[Any, Any]]) -> bool:

@@ -8,12 +8,12 @@ saw. So an untouched member never beats a changed one, and what was replaced nev
 """
 
 from collections import Counter, OrderedDict, defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import chain, pairwise
 from typing import Any
 
-from cloaca.merge.change import ABSENT, Absent
+from cloaca.merge.change import ABSENT, Absent, Change
 from cloaca.merge.equality import are_found_by_hash, equal, same
 from cloaca.merge.lineage import members, set_of
 from cloaca.merge.rules import OnConflict
@@ -23,6 +23,9 @@ from cloaca.wire.codec import SCALARS, encode
 _DICTS = frozenset({dict, OrderedDict, defaultdict, Counter})
 _SCALARS = SCALARS | {Absent}
 _NO_MEMBERS: Mapping[Any, Any] = {}
+
+_Touched = dict[Any, dict[int, Change]]
+"""What versions did to members: by member, and by number."""
 
 
 class Structured(Strand):
@@ -58,8 +61,9 @@ class Structured(Strand):
         if isinstance(join.base, Clash):
             return Clash(tuple(join.tops), tuple(values), join.base.path, join.base, join.base.cause)
         kinds = set(map(type, values))
-        if len(kinds) == 1 and kinds <= _DICTS and self._have_members(join):
-            merged = yield from self._by_member(join, order, values[0])
+        touched = self._touched(join) if len(kinds) == 1 and kinds <= _DICTS else None
+        if touched is not None:
+            merged = yield from self._by_member(join, order, values[0], touched)
             if type(merged) is not OrderedDict or self._is_put_in_order(merged, join, order):
                 return merged
         return self._unsettled(join, values)
@@ -83,18 +87,13 @@ class Structured(Strand):
 
     # ---- dicts -----------------------------------------------------------------------------------------------------
 
-    def _by_member(self, join: Join, order: Order, model: Any) -> Steps:
-        touched: dict[Any, list[int]] = {}
-        for number in join.later:
-            for member in self.changed(number):
-                touched.setdefault(member, []).append(number)
+    def _by_member(self, join: Join, order: Order, model: Any, touched: _Touched) -> Steps:
         merged = _empty(model)
         merged.update(_members(join.base))
-        earlier = members(join.before)
-        for member, writers in touched.items():
-            strand = _Member(self, member)
-            both = [*filter(strand.has_changed, earlier), *writers]
-            value = (yield strand.steps_to(set_of(both), order)) if len(both) > 1 else strand.wrote(both[0])
+        for member, changes in touched.items():
+            strand = _Member(self, member, changes)
+            several = len(changes) > 1
+            value = (yield strand.steps_to(set_of(changes), order)) if several else strand.wrote(*changes)
             if isinstance(value, Clash):
                 return replace(value, path=(member, *value.path))
             if value is ABSENT:
@@ -103,10 +102,26 @@ class Structured(Strand):
                 merged[member] = value
         return merged
 
-    def _have_members(self, join: Join) -> bool:
-        """Whether the members of one dict are found in the others."""
-        dicts = [_members(join.base), *(_members(self.wrote(number)) for number in join.later)]
-        return all(map(are_found_by_hash, dicts))
+    def _touched(self, join: Join) -> _Touched | None:
+        """The members that were changed, and how; `None` where those of one dict aren't found in the others.
+
+        Each dict is looked at once, beside what its writer saw: so no more than a few need to be there at a time.
+        """
+        touched: _Touched = {}
+        if not are_found_by_hash(_members(join.base)):
+            return None
+        for number in join.later:
+            if not are_found_by_hash(_members(self.wrote(number))):
+                return None
+            for member, change in self.changes(number).items():
+                touched.setdefault(member, {})[number] = change
+        for number in members(join.before) if touched else ():
+            saw, wrote = self.saw(number), self.wrote(number)
+            for member, changes in touched.items():
+                change = Change(_member(saw, member), _member(wrote, member))
+                if self._is_write(number, member, change):
+                    changes[number] = change
+        return touched
 
     def _is_put_in_order(self, merged: OrderedDict[Any, Any], join: Join, order: Order) -> bool:
         """Give the members the order that a write gave them, if one did; not where two gave them different ones."""
@@ -118,15 +133,23 @@ class Structured(Strand):
             merged.move_to_end(member, last=False)
         return True
 
-    def changed(self, number: int) -> list[Any]:
-        """The members that the version's writer set, changed or removed."""
-        wrote = _members(self.wrote(number))
-        saw = self.saw(number)
+    def changes(self, number: int) -> dict[Any, Change]:
+        """What the version's writer did to those members that it set, changed or removed."""
+        saw, wrote = self.saw(number), self.wrote(number)
         if isinstance(saw, Clash):
-            return list(dict.fromkeys([*wrote, *self.members_before(number)]))
-        saw = _members(saw)
-        changed = [member for member, value in wrote.items() if member not in saw or not same(value, saw[member])]
-        return changed + [member for member in saw if member not in wrote]
+            changed: Iterable[Any] = dict.fromkeys([*_members(wrote), *self.members_before(number)])
+        else:
+            old, new = _members(saw), _members(wrote)
+            changed = [member for member, value in new.items() if member not in old or not same(value, old[member])]
+            changed += [member for member in old if member not in new]
+        return {member: Change(_member(saw, member), _member(wrote, member)) for member in changed}
+
+    def _is_write(self, number: int, member: Any, change: Change) -> bool:
+        """Whether the version is a write of the member."""
+        saw, wrote = change
+        if isinstance(saw, Clash):
+            return wrote is not ABSENT or member in self.members_before(number)
+        return not (saw is wrote or (saw is not ABSENT and wrote is not ABSENT and same(saw, wrote)))
 
     def members_before(self, number: int) -> Iterator[Any]:
         """The members of all that came before the version: what its writer may have removed, if it saw a conflict."""
@@ -137,43 +160,34 @@ class Structured(Strand):
 
 
 class _Member(Structured):
-    """One member of a dict: a strand of its own."""
+    """One member of a dict: a strand of its own. `changes`: what versions did to it, by their numbers."""
 
-    def __init__(self, whole: Structured, member: Any) -> None:
+    def __init__(self, whole: Structured, member: Any, changes: Mapping[int, Change]) -> None:
         super().__init__(whole.lineage)
         self.on_conflict = whole.on_conflict
         self._whole = whole
         self._member = member
-        self._wrote: dict[int, Any] = {}
-        self._saw: dict[int, Any] = {}
+        self._changes = changes
 
     def wrote(self, number: int) -> Any:
         """What the member is in the version's dict."""
-        if number not in self._wrote:
-            self._wrote[number] = self._of(self._whole.wrote(number))
-        return self._wrote[number]
+        change = self._changes.get(number)
+        return _member(self._whole.wrote(number), self._member) if change is None else change.wrote
 
     def saw(self, number: int) -> Any:
         """What the member was in the dict that the writer saw."""
-        if number not in self._saw:
-            self._saw[number] = self._of(self._whole.saw(number))
-        return self._saw[number]
+        change = self._changes.get(number)
+        return _member(self._whole.saw(number), self._member) if change is None else change.saw
 
     def start_of(self, value: Any) -> list[Any] | None:
         """In a dict a list that nobody saw before is a value like any other."""
         return value if type(value) is list else None
 
-    def has_changed(self, number: int) -> bool:
-        """Whether the version is a write of this member."""
-        saw, wrote = self.saw(number), self.wrote(number)
-        if isinstance(saw, Clash):
-            return wrote is not ABSENT or self._member in self._whole.members_before(number)
-        return not (saw is wrote or (saw is not ABSENT and wrote is not ABSENT and same(saw, wrote)))
 
-    def _of(self, value: Any) -> Any:
-        if isinstance(value, Clash):
-            return replace(value, values=tuple(map(self._of, value.values)))
-        return _members(value).get(self._member, ABSENT)
+def _member(value: Any, member: Any) -> Any:
+    if isinstance(value, Clash):
+        return replace(value, values=tuple([_member(one, member) for one in value.values]))
+    return _members(value).get(member, ABSENT)
 
 
 def _members(value: Any) -> Mapping[Any, Any]:

@@ -416,9 +416,12 @@ class Context:
     def _is_as_seen(self, key: str, payload: bytes | None) -> bool:
         """Whether a change sets what was there. Where that isn't known, the bytes will tell.
 
-        A key that is kept by task counts only where the task has looked at it.
+        A key that is kept by task counts only where the task has looked at it: to tell all that is in it, for nothing,
+        would cost as much as all that tasks have set.
         """
-        if not self._known.get(key) or (key in self._rules.collected and key not in self._settled):
+        if key in self._rules.collected and key not in self._settled:
+            return False
+        if not self._known.get(key):
             return False
         seen = self._seen(key)
         if seen is None or payload is None:
@@ -694,7 +697,7 @@ def diff_of(context: Context) -> dict[str, bytes | None]:
 
 def _is_in_doubt(context: Context, key: str, payload: bytes | None) -> bool:
     """Whether a change may be one or not, and only what was there can tell, of which the context doesn't know."""
-    if key in context._known or key in context._covered:
+    if key in context._known or key in context._covered or key in context._rules.collected:
         return False
     if context._met is None or key in context._met:
         return True
