@@ -236,7 +236,7 @@ def keep_tracing() -> None:
     while frame is not None and not isinstance(frame.f_locals.get("self"), Worker):
         frame = frame.f_back
     assert frame is not None
-    frame.f_locals["self"]._tuning._tracer = sys.gettrace()
+    frame.f_locals["self"]._leftovers._tracer = sys.gettrace()
 
 
 def look(context: Context) -> None:

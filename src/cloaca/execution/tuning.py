@@ -1,23 +1,12 @@
-"""Tuning: settings of the kernel and the interpreter that hold for a whole process. A task's own end with the task.
+"""Tuning: settings of the kernel and the interpreter that hold for a whole process; how each is read, and put back."""
 
-The functions that change them are watched, and after a task that has called one its settings are put back. Where
-modules were imported, all are looked at: libraries pin their process to a core, or set a locale, as they are loaded.
-What can't be put back (a lowered hard limit, another user, another root directory) is the end of the worker, not of
-its tasks.
-"""
-
-import os
 import signal
-import sys
-import threading
 from collections.abc import Callable
-from functools import partial
-from operator import itemgetter, methodcaller
-from types import ModuleType
+from operator import methodcaller
 from typing import Any, NamedTuple
 
-from cloaca.execution.imports import when_imported
-from cloaca.execution.tripwire import note_calls
+FACES = {"_signal": "signal", "posix": "os", "_socket": "socket", "_thread": "threading"}
+"""The modules that have the functions of others, for everybody to use."""
 
 
 class Setting(NamedTuple):
@@ -27,90 +16,6 @@ class Setting(NamedTuple):
     names: tuple[str, ...]
     read: Callable[[Any], Any]
     put: Callable[[Any, Any], object]
-
-
-class Tuning:
-    """Remembers the settings of this process. Made once, in a worker's main thread."""
-
-    def __init__(self) -> None:
-        self._kept: dict[Setting, Any] = {}
-        self._touched: dict[Setting, None] = {}
-        self._is_worn = False
-        self._own = frozenset(sys.modules)
-        for setting in _SETTINGS:
-            when_imported(setting.home, partial(self._watch, setting))
-        for name in _FOR_GOOD:
-            note_calls((sys.modules["posix"], os), name, self._wear_out)
-        self._look()
-
-    def keep(self) -> None:
-        """What is set now is what tasks find from here on."""
-        self._kept = {setting: setting.read(sys.modules[setting.home]) for setting in self._kept}
-        self._touched.clear()
-        self._look()
-
-    def put_back(self) -> bool:
-        """Put everything back as it was, if anything may have changed; whether it is. Costs next to nothing else."""
-        if self._touched or len(sys.modules) != self._count:
-            self._put_back()
-        if self._have_hooks_changed():
-            sys.settrace(self._tracer)
-            sys.setprofile(self._profiler)
-            sys.__dict__.update(zip(_HOOKS, self._hooks, strict=True))
-            threading.excepthook = self._hook_of_threads
-        return not self._is_worn
-
-    def _have_hooks_changed(self) -> bool:
-        """What is set without a call is looked at each time. Tracers would trace whatever noted that they were set."""
-        try:
-            is_same = _hooks() == self._hooks and threading.excepthook is self._hook_of_threads
-        except (AttributeError, KeyError):
-            return True  # one was deleted
-        return not is_same or sys.gettrace() is not self._tracer or sys.getprofile() is not self._profiler
-
-    def _look(self) -> None:
-        self._count = len(sys.modules)
-        self._hooks = _hooks()
-        self._hook_of_threads = threading.excepthook
-        self._tracer, self._profiler = sys.gettrace(), sys.getprofile()
-
-    def _watch(self, setting: Setting, module: ModuleType) -> None:
-        if not hasattr(module, setting.names[0]):
-            return  # this system has nothing of the kind
-        self._kept.setdefault(setting, setting.read(module))
-        face = sys.modules.get(_FACES.get(setting.home, ""))
-        homes = (module,) if face is None else (module, face)
-        for name in setting.names:
-            note_calls(homes, name, partial(self._touched.setdefault, setting))
-
-    def _put_back(self) -> None:
-        if not self._own <= sys.modules.keys():
-            self._is_worn = True  # what the worker itself consists of has gone
-            return
-        for setting, kept in list(self._kept.items()):
-            module = sys.modules.get(setting.home)
-            if module is not None and (setting in self._touched or setting.read(module) != kept):
-                self._put(setting, module, kept)
-        self._count = len(sys.modules)
-        self._touched.clear()
-
-    def _put(self, setting: Setting, module: ModuleType, kept: Any) -> None:
-        try:
-            setting.put(module, kept)
-            is_back = setting.read(module) == kept
-        except (OSError, ValueError, TypeError):
-            is_back = False
-        self._is_worn |= not is_back
-
-    def _wear_out(self) -> None:
-        self._is_worn = True
-
-
-_HOOKS = ("excepthook", "displayhook", "unraisablehook", "breakpointhook", "stdin")
-_hooks = partial(itemgetter(*_HOOKS), sys.__dict__)
-
-
-# ---- how each is read, and put back --------------------------------------------------------------------------------
 
 
 def _collecting(gc: Any) -> Any:
@@ -206,7 +111,7 @@ def _leave(_module: Any, _kept: Any) -> None:
 _OF_USERS = ("setuid", "seteuid", "setreuid", "setresuid", "setgid", "setegid", "setregid", "setresgid", "setgroups")
 _OF_SYS = ("setdlopenflags", "set_coroutine_origin_tracking_depth", "set_asyncgen_hooks")
 _OF_THREADS = ("settrace", "setprofile", "settrace_all_threads", "setprofile_all_threads")
-_SETTINGS = (
+SETTINGS = (
     Setting("sys", _OF_SYS, _interpreting, _interpret),
     Setting("threading", _OF_THREADS, _tracing, _trace),
     Setting("gc", ("enable", "disable", "set_threshold", "set_debug", "freeze", "unfreeze"), _collecting, _collect),
@@ -224,6 +129,5 @@ _SETTINGS = (
         _handle_faults,
     ),
 )
-_FOR_GOOD = ("chroot", "unshare", "setns")
-_FACES = {"posix": "os", "_socket": "socket", "_thread": "threading"}
-"""Modules that have the same functions, for everybody to use."""
+FOR_GOOD = ("chroot", "unshare", "setns")
+"""Of `posix`: what they change can't be put back."""

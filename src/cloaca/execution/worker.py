@@ -31,7 +31,6 @@ from cloaca.execution.outlet import Outlet
 from cloaca.execution.output import Output
 from cloaca.execution.permits import Permit
 from cloaca.execution.surroundings import bearings, enter, here
-from cloaca.execution.tuning import Tuning
 from cloaca.tasks.handle import with_handle
 from cloaca.tasks.shelf import Traffic
 from cloaca.tasks.watched import context_kind
@@ -149,7 +148,6 @@ class Worker:
         self._meter = Meter()
         self._kind = context_kind()
         self._leftovers = Leftovers()
-        self._tuning = Tuning()
         self._is_worn = False
         self._wanted = NONE
         self._modules = ProgramFinder(variables.of_process().complete)
@@ -298,8 +296,8 @@ class Worker:
             child.end(error, self._output.renew)
         self._leftovers.clear()
         if self._initializer:
-            self._tuning.keep()  # what it sets is meant to stay
-        elif not self._tuning.put_back():
+            self._leftovers.keep()  # what it sets is meant to stay
+        elif not self._leftovers.put_back():
             self._is_worn = True
 
     def _load(self, number: int) -> Any:
