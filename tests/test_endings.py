@@ -602,7 +602,7 @@ def test_signals_act_as_before_when_nothing_is_waited_for(tmp_path: Path) -> Non
 
 def folders_of(pid: int) -> list[Path]:
     """Where large values of a program live."""
-    places = (SHARED_MEMORY, Path(tempfile.gettempdir()))
+    places = (Path(SHARED_MEMORY), Path(tempfile.gettempdir()))
     return [path for place in places for path in place.glob(f"{PREFIX}{pid}-*")]
 
 

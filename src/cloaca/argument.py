@@ -6,7 +6,6 @@ telling both what was given and what is expected. A bool is no number here, and 
 
 import inspect
 from collections.abc import Callable, Mapping
-from difflib import get_close_matches
 from math import isfinite
 from typing import Any, TypeVar
 
@@ -60,6 +59,8 @@ def switch(what: str, value: object) -> bool:
 def choice(what: str, value: object, choices: Mapping[str, _T]) -> _T:
     """What one of the names in `choices` stands for."""
     if not isinstance(value, str) or value not in choices:
+        from difflib import get_close_matches  # only where something is wrong
+
         close = get_close_matches(value, choices, n=1, cutoff=0.75) if isinstance(value, str) else []
         meant = f" Did you mean {close[0]!r}?" if close else ""
         raise ValueError(f"{what} is one of {', '.join(map(repr, choices))}, not {value!r}.{meant}")

@@ -1,7 +1,6 @@
 """Nearest: the names that a name which isn't there was most likely meant to be."""
 
 from collections.abc import Collection, Iterable
-from difflib import get_close_matches
 
 COMPARED = 300
 """How many names are compared letter by letter, which takes some 5 µs each."""
@@ -22,4 +21,6 @@ def nearest(name: str, names: Iterable[str], count: int = 3) -> list[str]:
     if len(alike) > COMPARED:
         length = len(name)
         alike = sorted(alike, key=lambda other: abs(len(other) - length))[:COMPARED]
+    from difflib import get_close_matches  # only where something is wrong
+
     return get_close_matches(name, alike, count)

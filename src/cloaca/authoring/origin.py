@@ -35,7 +35,7 @@ class Origin:
     def _source(self) -> str:
         """The file; the module where there is none: the cells of a notebook have other names each time."""
         file = self.code.co_filename
-        return file if os.path.exists(file) else self.module  # noqa: PTH110 - `Path.exists` may raise
+        return file if os.path.exists(file) else self.module
 
     def __str__(self) -> str:
         return f"{self.code.co_filename}:{self.line}"

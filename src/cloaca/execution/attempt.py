@@ -190,7 +190,7 @@ def _is_installed(file: str) -> bool:
     return file.startswith((_LIBRARY, "<frozen ")) or any(part in file for part in _INSTALLED)
 
 
-_LIBRARY = os.path.dirname(os.__file__) + os.sep  # noqa: PTH120 - a prefix of strings, not a path to open
+_LIBRARY = os.path.dirname(os.__file__) + os.sep
 _INSTALLED = (f"{os.sep}site-packages{os.sep}", f"{os.sep}dist-packages{os.sep}")
 
 

@@ -3,9 +3,9 @@
 import os
 from collections.abc import Iterator
 from math import ceil, inf
-from pathlib import Path
+from os.path import join
 
-from cloaca.execution.cgroup import MEMBERSHIP, MOUNT, folders, text
+from cloaca.execution.cgroup import MEMBERSHIP, MOUNT, Place, folders, text
 
 _THREAD_VARIABLES = (
     "OMP_NUM_THREADS",
@@ -17,7 +17,7 @@ _THREAD_VARIABLES = (
 )
 
 
-def usable(cgroup: Path = MOUNT, membership: Path = MEMBERSHIP) -> int:
+def usable(cgroup: Place = MOUNT, membership: Place = MEMBERSHIP) -> int:
     """The number of cores that affinity and the control groups' quotas leave to this process; at least one.
 
     `cgroup` is where control groups are mounted, `membership` the file that lists those of this process.
@@ -38,11 +38,11 @@ def thread_bounds(workers: int) -> dict[str, str]:
     return {name: share for name in _THREAD_VARIABLES if name not in os.environ}
 
 
-def _quotas(mount: Path, membership: Path) -> Iterator[float]:
+def _quotas(mount: Place, membership: Place) -> Iterator[float]:
     """The quota, in cores, of every control group around this process: each bounds those inside it."""
     for folder in folders("cpu", mount, membership):
-        yield _quota(text(folder / "cpu.max"))  # version 2
-        yield _quota(f"{text(folder / 'cpu.cfs_quota_us')} {text(folder / 'cpu.cfs_period_us')}")
+        yield _quota(text(join(folder, "cpu.max")))  # version 2
+        yield _quota(f"{text(join(folder, 'cpu.cfs_quota_us'))} {text(join(folder, 'cpu.cfs_period_us'))}")
 
 
 def _quota(told: str) -> float:

@@ -45,7 +45,7 @@ class Ending:
     def state(self) -> str:
         """What the process does, by the letter that the kernel has for it (see proc(5)); "?" where it doesn't tell."""
         try:
-            with open(f"/proc/{self._pid}/stat", "rb") as stat:  # noqa: PTH123 - a hundredth of a millisecond
+            with open(f"/proc/{self._pid}/stat", "rb") as stat:
                 return stat.read().rpartition(b") ")[2][:1].decode()
         except OSError:
             return "?"

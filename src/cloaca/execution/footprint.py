@@ -26,7 +26,7 @@ class Kinship:
     def look(self) -> None:
         """Look again: at those that are new."""
         try:
-            there = {int(name) for name in os.listdir(_PROC) if name.isdecimal()}  # noqa: PTH208 - ten times a second
+            there = {int(name) for name in os.listdir(_PROC) if name.isdecimal()}
         except OSError:
             there = set()
         for pid in self._parents.keys() - there:
@@ -94,5 +94,5 @@ def _bytes(told: bytes) -> int:
 
 
 def _read(pid: int, name: str) -> bytes:
-    with open(f"{_PROC}/{pid}/{name}", "rb") as file:  # noqa: PTH123 - ten times a second
+    with open(f"{_PROC}/{pid}/{name}", "rb") as file:
         return file.read()

@@ -26,5 +26,5 @@ def renounce() -> None:
         if signal.getsignal(number) is signal.SIG_IGN:
             signal.signal(number, signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL)
     signal.pthread_sigmask(signal.SIG_SETMASK, ())
-    with suppress(OSError), open(_SCORE, "wb", buffering=0) as file:  # noqa: PTH123 - no worker loads pathlib for it
+    with suppress(OSError), open(_SCORE, "wb", buffering=0) as file:
         file.write(_FIRST_TO_GO)

@@ -11,10 +11,10 @@ known, and nothing ends for want of it.
 import os
 from collections.abc import Callable, Iterable, Iterator
 from functools import cached_property
-from pathlib import Path
+from os.path import join
 from time import monotonic
 
-from cloaca.execution.cgroup import MEMBERSHIP, MOUNT, fields, folders, text
+from cloaca.execution.cgroup import MEMBERSHIP, MOUNT, Place, fields, folders, text
 from cloaca.execution.footprint import Kinship, exceeding
 from cloaca.execution.peer import Peer
 from cloaca.wire.records import encode_notice
@@ -25,7 +25,7 @@ READ_SECONDS = 0.1
 SHORT = 0.04
 """Which part of its memory a machine has left when it is short of it."""
 
-_VMSTAT = Path("/proc/vmstat")
+_VMSTAT = "/proc/vmstat"
 
 
 def private(pid: int) -> int | None:
@@ -70,7 +70,7 @@ class Machine:
     `mount` and `membership`: as `cloaca.execution.cgroup.folders` takes them.
     """
 
-    def __init__(self, mount: Path = MOUNT, membership: Path = MEMBERSHIP, vmstat: Path = _VMSTAT) -> None:
+    def __init__(self, mount: Place = MOUNT, membership: Place = MEMBERSHIP, vmstat: Place = _VMSTAT) -> None:
         self._folders = folders("memory", mount, membership)
         self._vmstat = vmstat
         self._total: int | None = None
@@ -90,11 +90,11 @@ class Machine:
 
     def kills(self) -> int:
         """How often the kernel has killed a process for want of memory, so far: what counts is that it grows."""
-        events = [fields(folder / name).get("oom_kill", 0) for folder in self._folders for name in _EVENTS]
+        events = [fields(join(folder, name)).get("oom_kill", 0) for folder in self._folders for name in _EVENTS]
         return sum(events, fields(self._vmstat).get("oom_kill", 0))
 
     @cached_property
-    def _limits(self) -> list[tuple[Path, int]]:
+    def _limits(self) -> list[tuple[str, int]]:
         return [(folder, limit) for folder in self._folders for limit in _limits_in(folder)]
 
 
@@ -104,15 +104,15 @@ _USES = ("memory.current", "memory.usage_in_bytes")
 _CACHED = ("inactive_file", "total_inactive_file")
 
 
-def _limits_in(folder: Path) -> Iterator[int]:
+def _limits_in(folder: str) -> Iterator[int]:
     """The limit of a group. Of no limit, the second version says "max", and the first more than a machine can have."""
-    yield from (int(told) for name in _LIMITS if (told := text(folder / name)).isdecimal())
+    yield from (int(told) for name in _LIMITS if (told := text(join(folder, name))).isdecimal())
 
 
-def _used(folder: Path) -> int:
+def _used(folder: str) -> int:
     """How many bytes the group can't give back: files that were only read can go at any time."""
-    used = max((int(told) for name in _USES if (told := text(folder / name)).isdecimal()), default=0)
-    stat = fields(folder / "memory.stat")
+    used = max((int(told) for name in _USES if (told := text(join(folder, name))).isdecimal()), default=0)
+    stat = fields(join(folder, "memory.stat"))
     return used - max(stat.get(name, 0) for name in _CACHED)
 
 

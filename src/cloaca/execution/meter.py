@@ -9,7 +9,6 @@ call of the system, up to a microsecond: within a millisecond, a worker is taken
 import re
 import sys
 from collections.abc import Iterable
-from pathlib import Path
 from resource import RUSAGE_SELF, getrusage
 from time import monotonic, process_time
 
@@ -20,7 +19,7 @@ from cloaca.wire.messages import Usage
 WORTH_A_READING = 0.001
 """Seconds after which the high-water mark and the clock of CPU time are read again."""
 
-_STATUS = Path("/proc/self/status")
+_STATUS = "/proc/self/status"
 _UNIT = 1 if sys.platform == "darwin" else 1024
 """Of what `getrusage` says, in bytes."""
 
@@ -60,7 +59,8 @@ class Meter:
 def high_water() -> int:
     """The most memory that this process has ever used, in bytes."""
     try:
-        found = _HIGH_WATER.search(_STATUS.read_text())
+        with open(_STATUS, encoding="utf-8") as status:
+            found = _HIGH_WATER.search(status.read())
     except OSError:
         found = None
     return int(found[1]) * 1024 if found else getrusage(RUSAGE_SELF).ru_maxrss * _UNIT

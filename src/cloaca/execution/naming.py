@@ -19,7 +19,7 @@ def next_name() -> str:
 def bear(name: str) -> None:
     """Have this process called so. What shows its command line shows the name as well: `launch` has put it there."""
     shown = name if len(name) <= _SHOWN else name.rpartition("-")[0]
-    with suppress(OSError), open("/proc/self/comm", "w") as file:  # noqa: PTH123 - a worker needn't load `pathlib`
+    with suppress(OSError), open("/proc/self/comm", "w") as file:
         file.write(shown)
     make = logging.getLogRecordFactory()
 

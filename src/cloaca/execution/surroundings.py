@@ -16,7 +16,7 @@ from cloaca.execution.notices import filters_here
 from cloaca.wire.frames import raw, text_of
 from cloaca.wire.messages import Limits, Surroundings
 
-_OWN = os.path.dirname(os.__file__)  # noqa: PTH120 - compared with entries of `sys.path`, which are texts
+_OWN = os.path.dirname(os.__file__)
 _LIBRARY = frozenset({_OWN, f"{_OWN}{os.sep}lib-dynload"})
 
 _variables: dict[bytes, bytes] = os.environ._data  # type: ignore[attr-defined]  # as the system has them: compared by C
@@ -90,11 +90,11 @@ def _path(directory: str) -> list[str]:
 
 
 def _is_local(entry: str) -> bool:
-    return not entry or (not os.path.isabs(entry) and os.path.isdir(entry))  # noqa: PTH112, PTH117 - it is a text
+    return not entry or (not os.path.isabs(entry) and os.path.isdir(entry))
 
 
 def _joined(directory: str, entry: str) -> str:
-    return os.path.join(directory, entry) if entry else directory  # noqa: PTH118 - as above
+    return os.path.join(directory, entry) if entry else directory
 
 
 def _limits() -> Limits:
@@ -122,6 +122,6 @@ def _set_variables(environment: Mapping[bytes, bytes]) -> None:
 
 def _directory() -> bytes | None:
     try:
-        return os.getcwdb()  # noqa: PTH109 - for each attempt: making a Path would take longer than the call
+        return os.getcwdb()
     except OSError:
         return None

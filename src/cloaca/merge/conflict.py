@@ -6,7 +6,6 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from decimal import Decimal
-from fractions import Fraction
 from typing import Any
 
 from cloaca.errors import DecodeError, MergeConflict, summary_of
@@ -20,8 +19,6 @@ _SHORT = reprlib.Repr()
 _SHORT.maxother = _SHORT.maxstring = 60
 _LONGEST = 200
 _REMOVED = "nothing (it removed the key)"
-
-_SUMMED = frozenset({int, float, complex, Decimal, Fraction, timedelta, Counter})
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,13 +130,19 @@ def _suggested(values: Sequence[Any], base: Any) -> str:
     kinds = set(map(type, kept))
     if len(kept) < len(values) or any(value is ABSENT or isinstance(value, Clash) for value in (*values, *kept)):
         return "last"
-    if kinds <= {int, float} or (len(kinds) == 1 and kinds <= _SUMMED):
+    if kinds <= {int, float} or (len(kinds) == 1 and kinds <= _summed()):
         return "sum"
     if kinds <= {set} or kinds <= {frozenset}:
         return "union"
     if len(kinds) == 1 and kinds <= {list, tuple} and all(_begins(value, base) for value in values):
         return "concat"
     return "by_task" if base is ABSENT or type(base) is dict else "last"
+
+
+def _summed() -> frozenset[type]:
+    from fractions import Fraction  # only where something is wrong
+
+    return frozenset({int, float, complex, Decimal, Fraction, timedelta, Counter})
 
 
 def _begins(value: Any, base: Any) -> bool:

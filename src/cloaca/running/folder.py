@@ -17,7 +17,7 @@ import shutil
 import stat
 import tempfile
 from contextlib import suppress
-from pathlib import Path
+from os.path import basename, isdir, join
 from zlib import crc32
 
 PREFIX = "cloaca-"
@@ -26,18 +26,18 @@ LOCK = "cloaca.lock"
 _OTHERS = 0o077
 _MADE_HERE = re.compile(rf"{PREFIX}(\d+)-(?:([0-9a-f]{{8}})-)?")
 _UNKNOWN = "00000000"
-_BOOT = Path("/proc/sys/kernel/random/boot_id")
-_PROCESSES = Path("/proc/self/ns/pid")
+_BOOT = "/proc/sys/kernel/random/boot_id"
+_PROCESSES = "/proc/self/ns/pid"
 
 
 class Folder:
     """One that was just made, in `place`. Raises `OSError` where that can't be done; nothing is left then."""
 
-    def __init__(self, place: Path) -> None:
-        self.path = Path(tempfile.mkdtemp(prefix=f"{PREFIX}{os.getpid()}-{_system()}-", dir=place))
+    def __init__(self, place: str) -> None:
+        self.path = tempfile.mkdtemp(prefix=f"{PREFIX}{os.getpid()}-{_system()}-", dir=place)
         self._lock: int | None = None
         try:
-            self.path.chmod(PRIVATE)  # the place may have given it more than it was made with
+            os.chmod(self.path, PRIVATE)  # the place may have given it more than it was made with
             self._lock = _locked(self.path)
         except BaseException:
             self.remove()
@@ -46,7 +46,7 @@ class Folder:
     @property
     def is_there(self) -> bool:
         """Whether nobody has removed it."""
-        return os.path.isdir(self.path)  # noqa: PTH112 - `Path.is_dir` may raise
+        return isdir(self.path)
 
     def remove(self) -> None:
         """Remove it with all that is in it. Its lock is let go first: that leaves a descriptor to do it with."""
@@ -60,38 +60,41 @@ class Folder:
             os.close(lock)
 
 
-def remove(folder: Path) -> None:
+def remove(folder: str) -> None:
     """Remove a folder with all that is in it, as far as that can be done. The lock goes last."""
     with suppress(OSError):
-        for name in os.listdir(folder):  # noqa: PTH208 - names are all that is needed
+        for name in os.listdir(folder):
             if name != LOCK:
-                _remove(folder / name)
-        (folder / LOCK).unlink(missing_ok=True)
+                _remove(join(folder, name))
+        with suppress(FileNotFoundError):
+            os.unlink(join(folder, LOCK))
     with suppress(OSError):
-        folder.rmdir()
+        os.rmdir(folder)
 
 
-def _remove(path: Path) -> None:
+def _remove(path: str) -> None:
     try:
-        path.unlink(missing_ok=True)
+        os.unlink(path)
+    except FileNotFoundError:
+        return
     except IsADirectoryError:
         shutil.rmtree(path, ignore_errors=True)
 
 
-def sweep(place: Path) -> None:
+def sweep(place: str) -> None:
     """Remove the folders there whose owners are gone."""
     names: list[str] = []
     with suppress(OSError):
-        names = os.listdir(place)  # noqa: PTH208 - names are all that is needed
-    for name in names:
-        if _MADE_HERE.match(name) and _is_private(place / name) and _is_ownerless(place / name):
-            remove(place / name)
+        names = os.listdir(place)
+    for folder in (join(place, name) for name in names if _MADE_HERE.match(name)):
+        if _is_private(folder) and _is_ownerless(folder):
+            remove(folder)
 
 
-def _is_private(folder: Path) -> bool:
+def _is_private(folder: str) -> bool:
     """Whether it is a folder of this user, closed to all others."""
     try:
-        found = folder.lstat()
+        found = os.lstat(folder)
     except OSError:
         return False
     return (
@@ -101,11 +104,11 @@ def _is_private(folder: Path) -> bool:
     )
 
 
-def _is_ownerless(folder: Path) -> bool:
+def _is_ownerless(folder: str) -> bool:
     try:
-        lock = os.open(folder / LOCK, os.O_RDWR | os.O_CLOEXEC)
+        lock = os.open(join(folder, LOCK), os.O_RDWR | os.O_CLOEXEC)
     except FileNotFoundError:
-        return _is_of_the_dead(folder.name)
+        return _is_of_the_dead(basename(folder))
     except OSError:
         return False
     try:
@@ -113,7 +116,7 @@ def _is_ownerless(folder: Path) -> bool:
     except BlockingIOError:
         return False
     except OSError:  # there are no locks here
-        return _is_of_the_dead(folder.name)
+        return _is_of_the_dead(basename(folder))
     finally:
         os.close(lock)
     return True
@@ -136,24 +139,25 @@ def _is_of_the_dead(name: str) -> bool:
 def _system() -> str:
     """What stands for this boot of this machine, and for the container in which process ids mean the same."""
     try:
-        told = f"{_BOOT.read_text()}{_PROCESSES.stat().st_ino}"
+        with open(_BOOT, encoding="ascii") as boot:
+            told = f"{boot.read()}{os.stat(_PROCESSES).st_ino}"
     except OSError:
         return _UNKNOWN
     return f"{crc32(told.encode()):08x}"
 
 
-def _locked(folder: Path) -> int | None:
+def _locked(folder: str) -> int | None:
     """A descriptor that holds the folder's lock; `None` where there are no locks.
 
     The lock appears locked: under its name it is never free.
     """
-    draft = folder / f"{LOCK}.draft"
+    draft = join(folder, f"{LOCK}.draft")
     lock = os.open(draft, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
         fcntl.flock(lock, fcntl.LOCK_EX)
     except OSError:
         os.close(lock)
-        draft.unlink()
+        os.unlink(draft)
         return None
-    draft.rename(folder / LOCK)
+    os.rename(draft, join(folder, LOCK))
     return lock

@@ -14,7 +14,6 @@ import weakref
 from collections.abc import Callable
 from contextlib import suppress
 from itertools import count
-from pathlib import Path
 from threading import RLock
 
 from cloaca.running import folder
@@ -22,7 +21,7 @@ from cloaca.running.folder import Folder
 from cloaca.wire.blobs import Blob, NoFolderError, blob_of, is_reference, reference, secure, write
 from cloaca.wire.frames import is_encodable
 
-SHARED_MEMORY = Path("/dev/shm")  # noqa: S108 - folders in it are made for this user alone, under random names
+SHARED_MEMORY: str | os.PathLike[str] = "/dev/shm"  # noqa: S108 - folders in it are made for this user alone, under random names
 
 
 class Lease:
@@ -57,11 +56,11 @@ class Storage:
 
     def __init__(self) -> None:
         sweep()
-        self._places = [place for place in _places() if is_encodable(str(place))]
+        self._places = [place for place in _places() if is_encodable(place)]
         self._owner = os.getpid()
         self._numbers = count()
         self._lock = RLock()
-        self._made: dict[Path, Folder] = {}
+        self._made: dict[str, Folder] = {}
         self._is_closed = False
         self.folders: tuple[str, ...] = ()
         self.renew()
@@ -77,10 +76,10 @@ class Storage:
                 made = self._made.get(place)
                 if made is None or not made.is_there:
                     self._make_in(place, made)
-            self.folders = tuple([str(self._made[place].path) for place in self._places if place in self._made])
+            self.folders = tuple([self._made[place].path for place in self._places if place in self._made])
             return self.folders
 
-    def _make_in(self, place: Path, gone: Folder | None) -> None:
+    def _make_in(self, place: str, gone: Folder | None) -> None:
         if gone is not None:
             del self._made[place]
             gone.abandon()
@@ -89,10 +88,10 @@ class Storage:
 
     def has(self, payload: bytes) -> bool:
         """Whether a reference is to a file that is here."""
-        return is_reference(payload) and self._is_here(blob_of(payload).path) and os.path.exists(blob_of(payload).path)  # noqa: PTH110 - `Path.exists` may raise
+        return is_reference(payload) and self._is_here(blob_of(payload).path) and os.path.exists(blob_of(payload).path)
 
     def _is_here(self, path: str) -> bool:
-        return os.path.dirname(path) in self.folders  # noqa: PTH120 - a string from here to there
+        return os.path.dirname(path) in self.folders
 
     def put(self, payload: bytes, what: str = "program") -> tuple[bytes, Lease | None]:
         """Store a payload that the program has; returns its reference, and the lease on it. `what` names the file.
@@ -112,15 +111,15 @@ class Storage:
         if not is_reference(payload):
             return False
         path = blob_of(payload).path
-        return self._is_here(path) and os.path.basename(path).startswith(f"{attempt}.")  # noqa: PTH119 - as above
+        return self._is_here(path) and os.path.basename(path).startswith(f"{attempt}.")
 
     def discard(self, attempt: int) -> None:
         """Remove what an attempt wrote that can't tell any more: its worker died."""
         for place in self.folders:
             with suppress(OSError):  # it goes with its folder then
-                for name in os.listdir(place):  # noqa: PTH208 - names are all that is needed
+                for name in os.listdir(place):
                     if name.startswith(f"{attempt}."):
-                        Path(place, name).unlink(missing_ok=True)
+                        os.unlink(os.path.join(place, name))
 
     def close(self) -> None:
         """Remove the folders, with all that is in them. What was preserved stays readable. Idempotent."""
@@ -128,7 +127,7 @@ class Storage:
             with self._lock:
                 self._is_closed = True
                 for made in self._made.values():
-                    secure(str(made.path))
+                    secure(made.path)
                     made.remove()
         self.abandon()
 
@@ -145,11 +144,11 @@ def sweep() -> None:
         folder.sweep(place)
 
 
-def _places() -> list[Path]:
+def _places() -> list[str]:
     """Where there may be folders, the best place first."""
-    places = [SHARED_MEMORY]
+    places = [os.fspath(SHARED_MEMORY)]
     with suppress(OSError):  # there is no temporary folder that can be used
-        places.append(Path(tempfile.gettempdir()))
+        places.append(tempfile.gettempdir())
     return list(dict.fromkeys(places))
 
 

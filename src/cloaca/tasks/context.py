@@ -5,7 +5,6 @@ Changes are kept apart from what was given, so that a task's diff is exactly wha
 given part is a slice: what it lacks is asked for when it is needed, and the task doesn't notice.
 """
 
-import json
 from collections.abc import Callable, Collection, ItemsView, Iterable, Iterator, KeysView, Mapping, Sequence, ValuesView
 from contextlib import suppress
 from functools import partial
@@ -299,13 +298,17 @@ class Context:
 
     def to_json(self) -> str:
         """The context as a JSON object; `TypeError` names the key whose value JSON can't carry."""
-        members = (f"{json.dumps(key)}: {_to_json(key, value)}" for key, value in self.items())
+        from json import dumps  # workers do without it
+
+        members = (f"{dumps(key)}: {_to_json(key, value)}" for key, value in self.items())
         return "{" + ", ".join(members) + "}"
 
     @classmethod
     def from_json(cls, text: str) -> Self:
         """A context from a JSON object; `ValueError` where the text is malformed or no object."""
-        data = json.loads(text, parse_constant=_refuse_constant)
+        from json import loads  # as above
+
+        data = loads(text, parse_constant=_refuse_constant)
         if not isinstance(data, dict):
             raise ValueError(f"A context is a JSON object, not a JSON {type(data).__name__}")
         return cls(data)
@@ -512,8 +515,10 @@ def _refuse_constant(name: str) -> None:
 
 
 def _to_json(key: str, value: Any) -> str:
+    from json import dumps
+
     try:
-        return json.dumps(value, allow_nan=False)
+        return dumps(value, allow_nan=False)
     except (TypeError, ValueError, RecursionError) as error:
         raise TypeError(f"The value of key {key!r} can't be written as JSON: {error}") from error
 

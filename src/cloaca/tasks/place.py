@@ -35,14 +35,14 @@ def _place(code: CodeType, directory: str) -> str:
 def working_directory() -> str:
     """Where the program is: what files are named from. "" where that folder was removed."""
     try:
-        return os.getcwd()  # noqa: PTH109 - a prefix of strings, not a path to open
+        return os.getcwd()
     except FileNotFoundError:
         return ""
 
 
 def shortened(place: str, directory: str) -> str:
     """A file and line, named from `directory` where it is under that."""
-    return place.removeprefix(os.path.join(directory, "")) if directory else place  # noqa: PTH118 - as above
+    return place.removeprefix(os.path.join(directory, "")) if directory else place
 
 
 def innermost(function: Any) -> Any:

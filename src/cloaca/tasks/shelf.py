@@ -58,7 +58,7 @@ class Shelf:
     def _remove(self, payload: bytes) -> None:
         self._written.discard(payload)
         with suppress(FileNotFoundError):
-            os.unlink(blob_of(payload).path)  # noqa: PTH108 - a string from here to there
+            os.unlink(blob_of(payload).path)
 
 
 class Traffic:

@@ -13,9 +13,9 @@ A folder that can't be used, whatever the reason, is one of many: the next one s
 When files go is not decided here: see `cloaca.running.storage` and `cloaca.engine.lifetimes`.
 """
 
-import ctypes
 import errno
 import os
+import sys
 import weakref
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
@@ -43,6 +43,8 @@ MOST_MAPPINGS = 1 << 14
 _PIECES = 512
 _FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
 _PROT_READ, _PROT_WRITE = 1, 2
+_FAILED = 2 * sys.maxsize + 1
+"""-1 as an address."""
 _MAP_PRIVATE = 2
 _MAP_NORESERVE = 0x4000 if os.uname().sysname == "Linux" else 0x40
 
@@ -150,7 +152,7 @@ def _write(path: str, parts: Sequence[Part]) -> None:
             _drop(left, os.writev(descriptor, left[:_PIECES]))
     except BaseException:
         with suppress(OSError):
-            os.unlink(path)  # noqa: PTH108 - a string from here to there
+            os.unlink(path)
         raise
     finally:
         os.close(descriptor)
@@ -205,6 +207,8 @@ def _mapped(descriptor: int, size: int) -> memoryview | None:
     if address == _FAILED:
         return None
     _mappings.add(address)
+    import ctypes  # takes long to load, and is needed for large values alone
+
     content = (ctypes.c_ubyte * size).from_address(address)
     weakref.finalize(content, _unmap, address, size).atexit = False
     return memoryview(content).cast("B")
@@ -256,7 +260,7 @@ def secure(folder: str) -> None:
         if kept.content is None and kept.blob.path.startswith(f"{folder}/"):
             with suppress(OSError, MemoryError):  # then reading the value tells
                 kept.content = patiently(partial(_content, kept.blob))
-                os.unlink(kept.blob.path)  # noqa: PTH108 - a string from here to there
+                os.unlink(kept.blob.path)
 
 
 def _mapped_file(blob: Blob) -> memoryview | None:
@@ -307,14 +311,15 @@ def same_bytes(one: Part, other: Part) -> bool:
 def _address(part: Part) -> Any:
     if isinstance(part, bytes):
         return part
+    import ctypes  # as above
+
     return ctypes.byref(ctypes.c_char.from_buffer(part)) if len(part) and not part.readonly else part.tobytes()
-
-
-_FAILED = ctypes.c_void_p(-1).value
 
 
 @cache
 def _libc() -> Any:
+    import ctypes  # as above
+
     libc = ctypes.CDLL(None, use_errno=True)
     libc.mmap.restype = ctypes.c_void_p
     libc.mmap.argtypes = (

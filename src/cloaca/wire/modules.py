@@ -22,7 +22,6 @@ from dataclasses import dataclass, replace
 from functools import _lru_cache_wrapper, lru_cache, partial
 from importlib import import_module
 from importlib.machinery import SourceFileLoader
-from pathlib import Path
 from types import CodeType, FunctionType, MethodType, ModuleType
 from typing import Any
 
@@ -36,7 +35,7 @@ SCRIPTS = frozenset({"__main__", "__mp_main__"})
 
 _OF_THE_IMPORT = frozenset({"__builtins__", "__cached__", "__loader__", "__spec__"})
 _INSTALLED = tuple(f"{os.sep}{name}{os.sep}" for name in ("site-packages", "dist-packages"))
-_OF_PYTHON = os.path.dirname(os.__file__) + os.sep  # noqa: PTH120 - a prefix of strings, not a path to open
+_OF_PYTHON = os.path.dirname(os.__file__) + os.sep
 
 
 class LoadedModule(Struct, frozen=True, array_like=True, gc=False):
@@ -204,7 +203,7 @@ def _looked_at(name: str, module: ModuleType, left: Collection[CodeType] = ()) -
 def _stamp(module: ModuleType) -> tuple[int, int] | None:
     """What tells whether the module's file is another one."""
     try:
-        found = os.stat(vars(module).get("__file__") or "")  # noqa: PTH116 - for each module and execution
+        found = os.stat(vars(module).get("__file__") or "")
     except OSError:
         return None
     return found.st_mtime_ns, found.st_size
@@ -266,6 +265,8 @@ def _is_installed(place: str, name: str) -> bool:
 @lru_cache
 def _distributed(folder: str) -> frozenset[str]:
     """What `pip install --target` and the like have put into a folder, by what is recorded there."""
+    from pathlib import Path  # asked rarely, and workers do without it
+
     records = Path(folder).glob("*.dist-info/RECORD") if folder else ()
     lines = [line for record in records for line in record.read_text(encoding="utf-8", errors="replace").splitlines()]
     return frozenset(line.partition(",")[0].partition("/")[0].removesuffix(".py") for line in lines)
@@ -279,10 +280,10 @@ def _runs(module: ModuleType, code: CodeType, left: Collection[CodeType]) -> boo
 
 def _may_be_changed(file: str | None) -> bool:
     """Whether a file may have been changed in this program's time. Functions alone may be, as by a profiler."""
-    import psutil  # asked rarely, and workers need neither
+    import psutil  # as above
 
     try:
-        return file is None or Path(file).stat().st_ctime >= psutil.Process().create_time()
+        return file is None or os.stat(file).st_ctime >= psutil.Process().create_time()
     except Exception:  # noqa: BLE001 - the file is gone, or nothing tells since when this program runs (there is no /proc)
         return True
 
