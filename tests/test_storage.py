@@ -449,7 +449,7 @@ def test_a_place_that_cannot_be_used_is_left_out_until_it_can(
     mkdtemp = tempfile.mkdtemp
 
     def refuse(**where: Any) -> Any:
-        if where["dir"] == places[place]:
+        if where["dir"] == str(places[place]):
             raise OSError(errno.EROFS, os.strerror(errno.EROFS))
         return mkdtemp(**where)
 

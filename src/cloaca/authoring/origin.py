@@ -1,15 +1,15 @@
 """Where in the program's code a workflow is defined, to tell a definition that is made again from another one."""
 
 import os
-from dataclasses import dataclass
 from types import CodeType
 from typing import Self
+
+from msgspec import Struct
 
 from cloaca.warning import users_frame
 
 
-@dataclass(frozen=True, slots=True)
-class Origin:
+class Origin(Struct, frozen=True):
     """A line of the program that defines a workflow. `module` is the name of its module, `code` what it belongs to."""
 
     module: str

@@ -5,27 +5,25 @@ the wire; here are the rest.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+
+from msgspec import Struct, field
 
 from cloaca.engine.telling import Told
 from cloaca.wire.messages import Answer, Assignment, Done, Failed, Lost, Skipped, Started, Unstarted, Wants
 
 
-@dataclass(frozen=True, slots=True)
-class Begin:
+class Begin(Struct, frozen=True):
     """The run starts."""
 
 
-@dataclass(frozen=True, slots=True)
-class Room:
+class Room(Struct, frozen=True):
     """The executor takes up to `count` more attempts. `open`: how many there are, of this run and of others."""
 
     count: int
     open: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class Cancel:
+class Cancel(Struct, frozen=True):
     """Nothing more is to be started, and what runs is to be stopped.
 
     It gets `grace` seconds to end by itself; `None`: as many as the run's limits say.
@@ -34,13 +32,11 @@ class Cancel:
     grace: float | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Tick:
+class Tick(Struct, frozen=True):
     """Time has passed: to be sent when `Run.due` has come."""
 
 
-@dataclass(frozen=True, slots=True)
-class Supply:
+class Supply(Struct, frozen=True):
     """A batch of items for a call of `map`: the number of the first, a name for messages, and the items as a payload.
 
     `part` tells which of them are to be done, encoded; `None`: all.
@@ -52,8 +48,7 @@ class Supply:
     part: bytes | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Deliver:
+class Deliver(Struct, frozen=True):
     """What came of that batch."""
 
     first: int
@@ -61,8 +56,7 @@ class Deliver:
     end: Done | Failed | Lost
 
 
-@dataclass(frozen=True, slots=True)
-class Withdraw:
+class Withdraw(Struct, frozen=True):
     """Stop the attempt; exactly one `Done`, `Failed`, `Skipped`, `Lost` or `Unstarted` is still to come.
 
     Once it has been told to end, it gets `grace` seconds to do so.
@@ -72,15 +66,13 @@ class Withdraw:
     grace: float
 
 
-@dataclass(frozen=True, slots=True)
-class Release:
+class Release(Struct, frozen=True):
     """Nobody can read the values of these references any more."""
 
     payloads: Sequence[bytes]
 
 
-@dataclass(frozen=True, slots=True)
-class Tell:
+class Tell(Struct, frozen=True):
     """An attempt has ended whose end the program wants to be told of.
 
     `diff` is what it set and removed, and `error` why it failed; `None`: it ended well. `ended`: how many tries of the
@@ -98,8 +90,7 @@ class Tell:
     followed: Mapping[str, int] = field(default_factory=dict)
 
 
-@dataclass(frozen=True, slots=True)
-class Ended:
+class Ended(Struct, frozen=True):
     """Every task has ended; the run is over."""
 
 

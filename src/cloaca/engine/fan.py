@@ -12,9 +12,10 @@ starts when its leader's has ended well, and sees what that one set on top of wh
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from heapq import heappop, heappush
 from math import inf
+
+from msgspec import Struct
 
 from cloaca.engine.state import State
 from cloaca.wire.blobs import is_reference
@@ -27,8 +28,7 @@ MOST_PLACES = 1 << 24
 _NOTHING: Mapping[str, bytes | None] = {}
 
 
-@dataclass(frozen=True, slots=True)
-class Each:
+class Each(Struct, frozen=True):
     """How a task is mapped.
 
     `key` is that of the items. `expansion` is the number of the published function that tells them one by one, 0 where

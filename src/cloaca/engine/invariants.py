@@ -6,7 +6,8 @@ time from the plan and the states alone, then compared.
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from cloaca.engine.queue import Queue
 from cloaca.engine.run import Run
@@ -26,8 +27,7 @@ _RELEASED = frozenset({State.READY, State.BACKING_OFF, State.HELD_UP, *_OPEN, St
 _IDLE = frozenset({State.WAITING, State.READY, State.BACKING_OFF, State.HELD_UP})
 
 
-@dataclass(frozen=True, slots=True)
-class _Books:
+class _Books(Struct, frozen=True):
     """What a run keeps to itself."""
 
     unended: int

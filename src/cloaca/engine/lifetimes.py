@@ -20,7 +20,8 @@ so only where their ranks are far apart.
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from collections.abc import Set as AbstractSet
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from cloaca.engine.demand import Demand
 from cloaca.engine.history import History
@@ -34,8 +35,7 @@ _LOOKED_AT = 64
 """How many of the writes that supersede one are looked at."""
 
 
-@dataclass(eq=False, slots=True)
-class _Watched:
+class _Watched(Struct, eq=False):
     """A superseded opaque value, who superseded it, and the tasks that may see it, one after the other."""
 
     write: Write

@@ -13,9 +13,10 @@ shortest cycle of a large component takes quadratic time: only components that a
 
 from collections import Counter, deque
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from heapq import heapify, heappop, heappush
 from typing import TypeAlias
+
+from msgspec import Struct
 
 from cloaca.errors import WorkflowError
 from cloaca.nearest import nearest
@@ -27,8 +28,7 @@ _CYCLE_NAMES = 12  # names of a cycle that are printed
 _LISTED = 20  # faulty dependencies that get a finding (and a search for close matches) each
 
 
-@dataclass(frozen=True, slots=True)
-class Plan:
+class Plan(Struct, frozen=True):
     """The compiled graph. Everything is by rank: `names[r]`, `predecessors[r]` and so on speak of one task.
 
     `predecessors` keeps the author's order of dependencies (the merge order), repeats dropped; `successors` ascends;

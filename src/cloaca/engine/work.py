@@ -1,9 +1,8 @@
 """What a run is given beside its plan: what tasks run, what it must keep to, and what it has to know of merging."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 
-from msgspec import Struct
+from msgspec import Struct, field
 
 from cloaca.engine.fan import Each
 from cloaca.engine.passing import Passing
@@ -48,8 +47,7 @@ def followers(work: Sequence[Work]) -> dict[int, list[int]]:
     return found
 
 
-@dataclass(frozen=True, slots=True)
-class Limits:
+class Limits(Struct, frozen=True):
     """What a run as a whole must keep to.
 
     It is stopped after `timeout` seconds, and by the first failure where it is to `fail_fast`; a task that is stopped
@@ -64,8 +62,7 @@ class Limits:
     startup: float = 0.0
 
 
-@dataclass(frozen=True, slots=True)
-class Merging:
+class Merging(Struct, frozen=True):
     """What a run has to know of merging, which it never does itself.
 
     `rules` is the number of the published rules; `ruled` are the keys that have one, and `collected` those among them

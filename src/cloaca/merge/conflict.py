@@ -3,10 +3,11 @@
 import reprlib
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from datetime import timedelta
 from decimal import Decimal
 from typing import Any
+
+from msgspec import Struct
 
 from cloaca.errors import DecodeError, MergeConflict, summary_of
 from cloaca.merge.change import ABSENT
@@ -21,8 +22,7 @@ _LONGEST = 200
 _REMOVED = "nothing (it removed the key)"
 
 
-@dataclass(frozen=True, slots=True)
-class Conflict:
+class Conflict(Struct, frozen=True):
     """A key whose writes don't combine.
 
     `versions` are the key's candidates, in the merge order. `shown` tells of those at fault what they wrote, and `path`

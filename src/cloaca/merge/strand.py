@@ -10,8 +10,9 @@ stands in a list, not on the stack: so no answer depends on how much of that is 
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Generator
-from dataclasses import dataclass
 from typing import Any, TypeAlias
+
+from msgspec import Struct
 
 from cloaca.merge.change import ABSENT
 from cloaca.merge.lineage import Lineage, Versions, members
@@ -29,8 +30,7 @@ def BY_NUMBER(number: int) -> int:  # noqa: N802 - a constant: the order that mo
     return number
 
 
-@dataclass(frozen=True, slots=True)
-class Clash:
+class Clash(Struct, frozen=True):
     """Stands for a value that isn't one: its writes don't combine.
 
     `path` leads from the key's value to the member at fault; `tops` are the versions that stand there, `values` what
@@ -45,8 +45,7 @@ class Clash:
     cause: Exception | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Join:
+class Join(Struct, frozen=True):
     """Where several writes stand side by side.
 
     `tops` are they; `base` is the value before all of them, made by the writes `before`; `later` are all other writes,

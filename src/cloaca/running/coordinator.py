@@ -11,11 +11,12 @@ about an attempt that is no longer open belongs to nobody, and is dropped.
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
 from itertools import groupby
 from operator import attrgetter
 from time import monotonic
 from typing import Any, Generic, TypeAlias, TypeVar
+
+from msgspec import Struct, field
 
 from cloaca.engine.batches import BatchRun
 from cloaca.engine.events import (
@@ -57,8 +58,7 @@ from cloaca.wire.messages import (
 AnyRun = TypeVar("AnyRun", bound=Run | BatchRun)
 
 
-@dataclass(eq=False, slots=True)
-class Job(Generic[AnyRun]):
+class Job(Struct, Generic[AnyRun], eq=False):
     """A run of the workflow of that name, or a call of `map`.
 
     `rules` are the workflow's merge rules for this run, or the function of the call: what goes with the job. `leases`

@@ -4,8 +4,9 @@ import inspect
 import os
 import sys
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from typing import Literal
+
+from msgspec import Struct
 
 from cloaca import argument
 from cloaca.execution import cores
@@ -22,8 +23,7 @@ LEAST_MEMORY = 1 << 26
 """What a worker's limit is at least, in bytes: it takes a fifth of that before it has done anything."""
 
 
-@dataclass(frozen=True, slots=True)
-class Settings:
+class Settings(Struct, frozen=True):
     """The arguments of a runner. Sizes in bytes, times in seconds; `None`: no limit. `limits` are those with names."""
 
     workers: int

@@ -8,10 +8,11 @@ Plain functions are judged by their code object: `inspect.signature` costs more 
 import inspect
 from collections.abc import Callable, Iterator
 from contextlib import suppress
-from dataclasses import dataclass
 from functools import partial
 from types import FunctionType
 from typing import Any, Final
+
+from msgspec import Struct
 
 from cloaca.errors import a
 from cloaca.tasks.place import innermost
@@ -35,8 +36,7 @@ UNSAID: Final = inspect.Parameter.empty
 """The annotation of a parameter that has none."""
 
 
-@dataclass(frozen=True, slots=True)
-class Parameter:
+class Parameter(Struct, frozen=True):
     """A key of the context that a function is called with, by name. One that isn't required may be absent.
 
     `annotation` is what the function says of its type, or `UNSAID`.
@@ -47,8 +47,7 @@ class Parameter:
     annotation: Any = UNSAID
 
 
-@dataclass(frozen=True, slots=True)
-class Form:
+class Form(Struct, frozen=True):
     """What a function is called with, after the context. The `parameters` are given by name."""
 
     takes_handle: bool = False

@@ -5,9 +5,10 @@ how many of them ended well, failed and were skipped. A task without dependencie
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from itertools import islice
 from typing import Final, Literal, NamedTuple
+
+from msgspec import Struct
 
 from cloaca import argument
 from cloaca.triggers.condition import Condition, stands_alone
@@ -47,8 +48,7 @@ class Ends(NamedTuple):
         return cls(listed.count("Completed"), listed.count("Failed"), listed.count("Skipped"))
 
 
-@dataclass(frozen=True, slots=True)
-class NamedRule:
+class NamedRule(Struct, frozen=True):
     """A test on counts. Where it says no, `otherwise` is why, and it is up to the dependencies of these `statuses`."""
 
     holds: Callable[[Ends], bool]

@@ -11,9 +11,10 @@ import gc
 import pickle
 import reprlib
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 from types import BuiltinMethodType, CellType, FunctionType, MethodType, MethodWrapperType
 from typing import Any
+
+from msgspec import Struct
 
 from cloaca.wire.classes import DefinitionPickler
 from cloaca.wire.code import global_names
@@ -29,8 +30,7 @@ TOO_DEEP = "it is nested too deeply for pickle: a flat list of its parts can be 
 Child = tuple[str, object, object]  # a format, what to fill it with, and the child: text is made for the culprit only
 
 
-@dataclass(frozen=True, slots=True)
-class Culprit:
+class Culprit(Struct, frozen=True):
     """`path` leads to the object at fault, `type_name` is its type, `reason` what pickling it raised."""
 
     path: str
