@@ -6,9 +6,10 @@ several threads at once and inside one another.
 
 from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from contextvars import ContextVar
-from dataclasses import replace
 from types import MappingProxyType, MethodType, TracebackType
 from typing import Any, Final, Literal, Self, TypeAlias
+
+from msgspec.structs import replace
 
 from cloaca import argument
 from cloaca.authoring import precedence, registry

@@ -9,9 +9,10 @@ saw. So an untouched member never beats a changed one, and what was replaced nev
 
 from collections import Counter, OrderedDict, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import replace
 from itertools import chain, pairwise
 from typing import Any
+
+from msgspec.structs import replace
 
 from cloaca.merge.change import ABSENT, Absent, Change
 from cloaca.merge.equality import are_found_by_hash, equal, same

@@ -3,12 +3,12 @@
 import inspect
 import typing
 from collections.abc import Callable, Mapping
-from dataclasses import replace
 from functools import lru_cache
 from types import SimpleNamespace, UnionType
 from typing import Any, Final, ForwardRef, Union, get_args, get_origin, get_type_hints
 
 import msgspec
+from msgspec.structs import replace
 
 from cloaca.errors import summary_of
 from cloaca.tasks.place import innermost

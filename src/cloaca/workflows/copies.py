@@ -8,8 +8,9 @@ Inside, nothing has another name than before: see `cloaca.tasks.scope`.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import replace
 from typing import Any, Final
+
+from msgspec.structs import replace
 
 from cloaca.engine.passing import Passing, Source
 from cloaca.merge.named import by_task

@@ -6,6 +6,8 @@ from functools import cached_property
 from operator import itemgetter
 from typing import Any, Literal
 
+from msgspec import Struct
+
 from cloaca.engine.plan import Plan, plan
 from cloaca.merge.rules import OnConflict, Rule
 from cloaca.retry import RetryPolicy
@@ -17,8 +19,7 @@ from cloaca.workflows import diagram
 from cloaca.workflows.version import version
 
 
-@dataclass(frozen=True, slots=True)
-class Task:
+class Task(Struct, frozen=True):
     """One task: its id, the user's function, and the ids of its dependencies as listed.
 
     `reads`: the keys that it says to read, or `None` where it doesn't say. `retry`: when it is tried again, or `None`
