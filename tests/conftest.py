@@ -7,6 +7,7 @@ it out, and a test that kills workers uses a pool of its own. There is no way to
 
 import gc
 import importlib
+import signal
 import sys
 import tempfile
 import threading
@@ -34,6 +35,10 @@ SHARED = (Path("/dev/shm"), Path(tempfile.gettempdir()))
 
 settings.register_profile("cloaca", deadline=None, derandomize=True)  # neither timing nor luck decides a test
 settings.load_profile("cloaca")
+
+for number in (signal.SIGINT, signal.SIGQUIT):  # ignored in what a shell starts in the background, as by nohup
+    if signal.getsignal(number) is signal.SIG_IGN:
+        signal.signal(number, signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL)
 
 
 @dataclass(frozen=True, slots=True)

@@ -351,7 +351,8 @@ def test_a_program_that_is_told_to_end_while_it_waits_ends_in_order(
     number: signal.Signals, way: str, tmp_path: Path
 ) -> None:
     rest = """
-    import atexit
+    import atexit, signal
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)  # the tests may have been started by nohup
     atexit.register(print, "exit handler")
     try:
         with cloaca.DefaultRunner(workers=1, grace_seconds=0.1) as runner:
