@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from cloaca import DefaultRunner, DefaultRunnerConfig
-from cloaca.running.database import check_url
+from cloaca.compat.database import check_url
 
 IN_MEMORY = [
     "sqlite://:memory:",

@@ -11,8 +11,8 @@ import pytest
 from cloaca.authoring import registry
 from cloaca.authoring.builder import WorkflowBuilder, current_builder
 from cloaca.authoring.decorator import task
-from cloaca.authoring.namespace import TaskNamespace, WorkflowContext
 from cloaca.authoring.registry import find, register_workflow_constructor
+from cloaca.compat.namespace import TaskNamespace, WorkflowContext
 from cloaca.errors import UnknownWorkflowError, WorkflowError
 from cloaca.retry import BackoffStrategy, RetryCondition, RetryPolicy
 from cloaca.triggers.condition import always

@@ -14,9 +14,10 @@ if TYPE_CHECKING:
     from cloaca import testing as testing
     from cloaca.authoring.builder import WorkflowBuilder as WorkflowBuilder
     from cloaca.authoring.decorator import task as task
-    from cloaca.authoring.namespace import TaskNamespace as TaskNamespace
-    from cloaca.authoring.namespace import WorkflowContext as WorkflowContext
     from cloaca.authoring.registry import register_workflow_constructor as register_workflow_constructor
+    from cloaca.compat.config import DefaultRunnerConfig as DefaultRunnerConfig
+    from cloaca.compat.namespace import TaskNamespace as TaskNamespace
+    from cloaca.compat.namespace import WorkflowContext as WorkflowContext
     from cloaca.dataflow.check import check as check
     from cloaca.dataflow.finding import Finding as Finding
     from cloaca.errors import CaptureError as CaptureError
@@ -50,7 +51,6 @@ if TYPE_CHECKING:
     from cloaca.retry import RetryPolicy as RetryPolicy
     from cloaca.retry import RetryPolicyBuilder as RetryPolicyBuilder
     from cloaca.runner import DefaultRunner as DefaultRunner
-    from cloaca.running.config import DefaultRunnerConfig as DefaultRunnerConfig
     from cloaca.running.future import Execution as Execution
     from cloaca.running.result import TaskResult as TaskResult
     from cloaca.running.result import WorkflowResult as WorkflowResult
@@ -82,7 +82,7 @@ _HOME = {
     "DataflowWarning": "errors",
     "DecodeError": "errors",
     "DefaultRunner": "runner",
-    "DefaultRunnerConfig": "running.config",
+    "DefaultRunnerConfig": "compat.config",
     "EncodeError": "errors",
     "Execution": "running.future",
     "Finding": "dataflow.finding",
@@ -104,7 +104,7 @@ _HOME = {
     "Task": "workflows.workflow",
     "TaskError": "errors",
     "TaskHandle": "tasks.handle",
-    "TaskNamespace": "authoring.namespace",
+    "TaskNamespace": "compat.namespace",
     "TaskResult": "running.result",
     "TaskTimeout": "errors",
     "UndeclaredReadError": "errors",
@@ -114,7 +114,7 @@ _HOME = {
     "WorkersUnavailableError": "errors",
     "Workflow": "workflows.workflow",
     "WorkflowBuilder": "authoring.builder",
-    "WorkflowContext": "authoring.namespace",
+    "WorkflowContext": "compat.namespace",
     "WorkflowError": "errors",
     "WorkflowFailedError": "errors",
     "WorkflowResult": "running.result",

@@ -17,6 +17,8 @@ from msgspec.structs import replace
 
 from cloaca import argument
 from cloaca.authoring.builder import WorkflowBuilder, workflow_of
+from cloaca.compat.config import DefaultRunnerConfig
+from cloaca.compat.database import check_url
 from cloaca.dataflow import check
 from cloaca.dataflow.demand import demand_of, limited_reads
 from cloaca.dataflow.finding import Finding
@@ -38,9 +40,7 @@ from cloaca.merge.rules import Rules
 from cloaca.running import interrupts
 from cloaca.running.batches import Sizes
 from cloaca.running.captures import Capture, Captures, by_rank, condition_number, mapped_over, work_of
-from cloaca.running.config import DefaultRunnerConfig
 from cloaca.running.coordinator import Job
-from cloaca.running.database import check_url
 from cloaca.running.future import Execution, OnEnd, Telling, begun, executed, finish, outlast
 from cloaca.running.loop import Inline, Loop
 from cloaca.running.mapping import mapped, results_here

@@ -13,9 +13,9 @@ from msgspec.structs import replace
 
 from cloaca import argument
 from cloaca.authoring import precedence, registry
-from cloaca.authoring.namespace import WorkflowContext
 from cloaca.authoring.origin import Origin
 from cloaca.authoring.places import places_of
+from cloaca.compat.namespace import WorkflowContext
 from cloaca.dataflow.check import told
 from cloaca.engine.pairing import findings
 from cloaca.engine.plan import Plan, plan
