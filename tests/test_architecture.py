@@ -124,6 +124,10 @@ def merge_knows_only_values(sources: Sources) -> list[str]:
     return _wall(sources, "cloaca.merge", lambda name: _within(name, *inside))
 
 
+def compat_stands_on_the_ground(sources: Sources) -> list[str]:
+    return _wall(sources, "cloaca.compat", lambda name: _within(name, "cloaca.compat", "cloaca.warning"))
+
+
 def engine_is_pure(sources: Sources) -> list[str]:
     return [
         f"{name}:{line} imports {imported}"
@@ -227,6 +231,7 @@ RULES = [
     wire_knows_only_errors_and_warnings,
     dataflow_knows_nothing_that_runs,
     merge_knows_only_values,
+    compat_stands_on_the_ground,
     engine_is_pure,
     imports_form_no_cycle,
     packages_form_no_cycle,
@@ -289,6 +294,11 @@ BREACHES: list[tuple[Rule, Files, list[str]]] = [
             "context.py": "",
         },
         ["cloaca.merge.settle -> cloaca.context"],
+    ),
+    (
+        compat_stands_on_the_ground,
+        {"compat/config.py": "from cloaca.running.settings import Settings", "running/settings.py": ""},
+        ["cloaca.compat.config -> cloaca.running.settings"],
     ),
     (
         engine_is_pure,
