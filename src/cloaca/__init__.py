@@ -100,7 +100,7 @@ _NAMES = {
     "warning": "LostChangeWarning",
     "workflows.workflow": "Copy Task Workflow",
 }
-"""What users import, by the module that defines it; modules stand for themselves. Type checkers look above and below."""
+"""What users import, by the module that defines it; modules stand for themselves."""
 
 _HOME = {name: module for module, names in _NAMES.items() for name in names.split()}
 
