@@ -22,7 +22,7 @@ from cloaca.execution.attempt import TaskFunction
 from cloaca.execution.cgroup import fields
 from cloaca.execution.memory import Machine, private
 from cloaca.execution.pool import Pool
-from cloaca.loss import error_of
+from cloaca.failure import error_of
 from cloaca.wire.messages import Logged, Lost
 from cloaca.wire.records import decode_record
 

@@ -32,7 +32,7 @@ def of_result(error: Error, number: int) -> Error:
     return error
 
 
-def unreadable(error: Exception) -> DecodeError:
+def unreadable_item(error: Exception) -> DecodeError:
     """What tells that rebuilding an item or a result raised `error`."""
     told = DecodeError(None, None, f"{type(error).__name__}: {error}")
     told.__cause__ = error

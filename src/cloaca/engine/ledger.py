@@ -14,7 +14,7 @@ from cloaca.engine.state import State
 from cloaca.engine.statuses import Statuses
 from cloaca.engine.work import Work
 from cloaca.errors import InternalError, summary, summary_of
-from cloaca.loss import error_of, told
+from cloaca.failure import error_of, loss_told
 from cloaca.triggers import rules, verdict
 from cloaca.triggers.condition import Condition
 from cloaca.wire.messages import Failed, Lost, Outcome, Skipped, Usage
@@ -157,7 +157,7 @@ class Ledger:
         return summary_of(error)
 
     def _plain_text_of(self, unit: int, end: Failed | Lost) -> str:
-        return summary(end.type_name, end.text) if isinstance(end, Failed) else told(end, self.name(unit))
+        return summary(end.type_name, end.text) if isinstance(end, Failed) else loss_told(end, self.name(unit))
 
     # ---- what was never begun --------------------------------------------------------------------------------------
 

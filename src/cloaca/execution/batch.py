@@ -10,7 +10,7 @@ from cloaca.execution.attempt import failure
 from cloaca.execution.mark import NONE
 from cloaca.execution.seeding import of_process
 from cloaca.execution.termination import Terminated
-from cloaca.item import of_item, of_result, raisable, unreadable
+from cloaca.item import of_item, of_result, raisable, unreadable_item
 from cloaca.tasks.context import Context, payload_of, set_unseen
 from cloaca.wire.codec import decode, encode_unseen
 from cloaca.wire.elements import decode_list, encode_list
@@ -73,7 +73,7 @@ class Batch:
         results, error = self._run(first, items)
         reached = first + len(results)
         if error is None and unread is not None and reached == end < stop:
-            error = of_item(unreadable(unread), end)
+            error = of_item(unreadable_item(unread), end)
         encoded = encode_list(results)
         if encoded.error is not None:
             error = of_result(encoded.error, first + encoded.length)

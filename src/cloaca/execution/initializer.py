@@ -70,7 +70,7 @@ def initializing(number: int) -> Assignment:
     return Assignment(NONE, "initializer", number, Slice({}, complete=True, outcomes={}))
 
 
-def failure(name: str, failed: Failed | Unfit) -> InitializerError:
+def rejection(name: str, failed: Failed | Unfit) -> InitializerError:
     """What users see of an initializer that raised. Nothing of the exception is opened here."""
     error = InitializerError(name, f"raised {summary(failed.type_name, failed.text)}")
     error.__cause__ = RemoteTraceback(failed.traceback)

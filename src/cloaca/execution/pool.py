@@ -36,7 +36,7 @@ from msgspec.structs import replace
 from cloaca.errors import InitializerError
 from cloaca.execution.backlog import Backlog
 from cloaca.execution.batching import Batching
-from cloaca.execution.initializer import Equipment, failure
+from cloaca.execution.initializer import Equipment, rejection
 from cloaca.execution.mark import INITIALIZING, NONE
 from cloaca.execution.memory import MemoryWatch
 from cloaca.execution.peer import Peer
@@ -491,7 +491,7 @@ class Pool:
         if self._equipment is None or peer.is_ready:
             raise Garbled("word that the runner's initializer has raised, which it doesn't run")
         if not peer.is_unfit:
-            self._give_up(failure(self._equipment.name, refusal))
+            self._give_up(rejection(self._equipment.name, refusal))
 
     def _take_stock(self, peer: Peer, initializer: str) -> None:
         """The initializer has returned: what the worker has for itself now is what it begins with."""

@@ -19,7 +19,7 @@ from cloaca.execution.meter import Meter
 from cloaca.execution.seeding import of_process
 from cloaca.execution.workroom import Workroom
 from cloaca.failure import raised
-from cloaca.item import of_item, of_result, unreadable
+from cloaca.item import of_item, of_result, unreadable_item
 from cloaca.tasks.context import Context
 from cloaca.wire.elements import decode_list, encode_list
 from cloaca.wire.messages import (
@@ -154,7 +154,7 @@ def each(batch: Batch, items: Iterable[Any], workroom: Workroom) -> Iterator[Any
                 del error  # its traceback leads here: nothing would go before the garbage collector came
         decoded = decode_list(results)
         if decoded.error is not None:
-            raise of_result(unreadable(decoded.error), number)
+            raise of_result(unreadable_item(decoded.error), number)
         yield from decoded.elements
 
 

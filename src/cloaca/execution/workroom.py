@@ -7,7 +7,7 @@ from functools import partial
 from threading import Lock
 
 from cloaca.execution import attempt, child, termination
-from cloaca.execution.initializer import Initializer, failure, initializing, name_of
+from cloaca.execution.initializer import Initializer, initializing, name_of, rejection
 from cloaca.execution.meter import Meter
 from cloaca.execution.seeding import of_process
 from cloaca.tasks.scratch import Space, inside
@@ -49,7 +49,7 @@ def _call(initializer: Callable[[], object]) -> None:
     if meant is not None:
         raise meant
     if isinstance(report, Failed):
-        raise failure(name_of(initializer), report)
+        raise rejection(name_of(initializer), report)
 
 
 def _never(_keys: tuple[str, ...], _rest: bool, _outcomes: bool) -> Slice:  # noqa: FBT001 - the shape of Ask

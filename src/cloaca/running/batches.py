@@ -15,9 +15,8 @@ from operator import attrgetter
 from typing import Any, NamedTuple
 
 from cloaca.engine.events import Deliver, Supply
-from cloaca.failure import raised
-from cloaca.item import of_item, of_result, unreadable
-from cloaca.loss import error_of
+from cloaca.failure import error_of, raised
+from cloaca.item import of_item, of_result, unreadable_item
 from cloaca.running.storage import Leases, Storage
 from cloaca.wire.blobs import LARGE, size_of
 from cloaca.wire.codec import decode, encode_unseen
@@ -226,6 +225,6 @@ def _reported(diff: Mapping[str, bytes | None], first: int) -> tuple[list[Any], 
     except Exception as error:  # noqa: BLE001 - what came isn't what the batch has made
         results, unread = [], error
     if unread is not None:
-        return results, of_result(unreadable(unread), first + len(results))
+        return results, of_result(unreadable_item(unread), first + len(results))
     failure = diff.get(FAILURE)
     return results, None if failure is None else raised(decode(failure))

@@ -16,8 +16,7 @@ from cloaca.engine.plan import Plan
 from cloaca.engine.run import Run
 from cloaca.engine.state import State, Stop
 from cloaca.errors import MergeConflict, WorkflowFailedError, add_note
-from cloaca.failure import raised
-from cloaca.loss import error_of
+from cloaca.failure import error_of, raised
 from cloaca.merge.rules import Rules
 from cloaca.nearest import nearest
 from cloaca.running.absences import Absences
