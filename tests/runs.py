@@ -3,9 +3,9 @@
 from collections.abc import Mapping, Sequence
 from itertools import count
 
+from tests import invariants
 from tests.reference import Graph
 
-from cloaca.engine import invariants
 from cloaca.engine.events import AttemptEvent, Command, RunEvent
 from cloaca.engine.plan import plan
 from cloaca.engine.run import Run

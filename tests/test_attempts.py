@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 from msgspec.structs import replace
+from tests import invariants
 from tests.reference import Graph
 from tests.runs import DIAMOND, assigned, done, failed, lost, states
 
-from cloaca.engine import invariants
 from cloaca.engine.events import AttemptEvent, Begin, Cancel, Command, Ended, Room, RunEvent, Tick, Withdraw
 from cloaca.engine.plan import plan
 from cloaca.engine.run import Run

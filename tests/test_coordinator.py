@@ -6,10 +6,10 @@ from random import Random
 
 import pytest
 from msgspec import msgpack
+from tests import invariants
 from tests.reference import KEYS, Diff, Graph
 from tests.runs import CHAIN
 
-from cloaca.engine import invariants
 from cloaca.engine.events import Begin, Cancel
 from cloaca.engine.plan import plan
 from cloaca.engine.run import Run

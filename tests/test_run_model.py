@@ -18,6 +18,7 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 from msgspec.structs import replace
+from tests import invariants
 from tests.reference import (
     KEYS,
     Diff,
@@ -34,7 +35,6 @@ from tests.reference import (
 )
 from tests.runs import DIAMOND, a_run, answered, candidates_of, done, failed, lost, states, tell
 
-from cloaca.engine import invariants
 from cloaca.engine.events import AttemptEvent, Begin, Cancel, Command, Ended, Room, RunEvent, Tell, Tick, Withdraw
 from cloaca.engine.pairing import paired
 from cloaca.engine.plan import plan

@@ -5,10 +5,10 @@ from itertools import count
 from random import Random
 
 import pytest
+from tests import invariants
 from tests.reference import Graph
 from tests.runs import done, failed, lost, states
 
-from cloaca.engine import invariants
 from cloaca.engine.events import AttemptEvent, Begin, Cancel, Release, Room, RunEvent, Tick
 from cloaca.engine.plan import plan
 from cloaca.engine.run import Run

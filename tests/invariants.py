@@ -1,4 +1,4 @@
-"""What holds of a run after every event: the audit that tests make. Nothing here runs in production.
+"""What holds of a run after every event: the audit that tests make.
 
 An auditor reads the books: `Run` keeps its counters and its heap to itself, and everything here is worked out a second
 time from the plan and the states alone, then compared.
