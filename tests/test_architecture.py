@@ -193,6 +193,29 @@ def private_names_stay_in_their_module(sources: Sources) -> list[str]:
     ]
 
 
+def no_type_has_the_name_of_another(sources: Sources) -> list[str]:
+    """Neither a class nor an alias: one word for one thing. Type variables stand for any."""
+    homes = defaultdict(list)
+    for module, tree in sources.trees.items():
+        for name in _type_definitions(tree):
+            homes[name.lstrip("_")].append(module)
+    return [f"{name}: {', '.join(modules)}" for name, modules in homes.items() if len(modules) > 1]
+
+
+def _type_definitions(tree: ast.Module) -> Iterator[str]:
+    for node in tree.body:
+        match node:
+            case ast.ClassDef(name=name):
+                yield name
+            case ast.Assign(value=ast.Call(func=ast.Name(id="TypeVar"))):
+                pass
+            case ast.Assign(targets=[ast.Name(id=name)]) | ast.AnnAssign(target=ast.Name(id=name)):
+                if name.lstrip("_")[:1].isupper() and not name.isupper():
+                    yield name
+            case _:
+                pass
+
+
 def _private_definitions(tree: ast.Module) -> Iterator[str]:
     for node in ast.walk(tree):
         match node:
@@ -238,6 +261,7 @@ RULES = [
     only_the_runner_knows_both_sides,
     nothing_inside_uses_the_public_face,
     private_names_stay_in_their_module,
+    no_type_has_the_name_of_another,
 ]
 
 Rule = Callable[[Sources], list[str]]
@@ -354,6 +378,15 @@ BREACHES: list[tuple[Rule, Files, list[str]]] = [
             "rules.py": "from cloaca.context import C\nfrom cloaca.merge import f\n_pick = 1",
         },
         ["cloaca.merge:1 uses _known of cloaca.context", "cloaca.result:1 uses _pick of cloaca.rules"],
+    ),
+    (
+        no_type_has_the_name_of_another,
+        {
+            "merge.py": "Told = tuple[str, ...]\nMANY = 3\nclass _Copy: pass\nItem = TypeVar('Item')",
+            "messages.py": "Told: TypeAlias = str\nMANY = 4\nItem = TypeVar('Item')",
+            "workflow.py": "class Copy:\n    class Inner: pass",
+        },
+        ["Told: cloaca.merge, cloaca.messages", "Copy: cloaca.merge, cloaca.workflow"],
     ),
 ]
 

@@ -24,7 +24,7 @@ from cloaca import CaptureError, DefaultRunner, EncodeError, NestedExecutionErro
 from cloaca.engine.batches import BatchRun
 from cloaca.engine.events import Begin, Cancel, Command, Deliver, Ended, Room, Supply, Tick, Withdraw
 from cloaca.errors import RemoteTraceback
-from cloaca.execution.batch import Batch
+from cloaca.execution.batch import BatchFunction
 from cloaca.running.batches import Sizes
 from cloaca.running.mapping import AHEAD_PER_WORKER
 from cloaca.wire.codec import encode_unseen
@@ -415,9 +415,9 @@ def test_batches_come_to_take_the_time_that_they_should(seconds_per_item: float,
 
 def test_what_a_batch_has_not_begun_in_time_it_gives_back() -> None:
     payload = encode_list([100, *range(8)]).payload
-    outcome = Batch(square, 0, seconds=0.0).outcome(payload)
+    outcome = BatchFunction(square, 0, seconds=0.0).outcome(payload)
     assert (decode_list(outcome.results).elements, outcome.reached) == ([0], 101)
-    outcome = Batch(square, 0, seconds=1e9).outcome(payload, encode_unseen((103, 106)))
+    outcome = BatchFunction(square, 0, seconds=1e9).outcome(payload, encode_unseen((103, 106)))
     assert (decode_list(outcome.results).elements, outcome.reached) == ([9, 16, 25], None)
 
 

@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 from cloaca import DecodeError, DefaultRunner, EncodeError, TaskError, WorkerDied
 from cloaca.engine.batches import BatchRun
 from cloaca.engine.events import Deliver
-from cloaca.execution.batch import Batch
+from cloaca.execution.batch import BatchFunction
 from cloaca.execution.serial import SerialExecutor
 from cloaca.execution.surroundings import here
 from cloaca.running.batches import Sizes
@@ -164,7 +164,7 @@ class Backwards(SerialExecutor):
 
     window = 6
 
-    def __init__(self, functions: dict[int, Batch]) -> None:
+    def __init__(self, functions: dict[int, BatchFunction]) -> None:
         super().__init__(functions)
         self._woken = Event()
 
@@ -187,13 +187,13 @@ class Desk:
     """Calls of `map` on a loop whose executor works in this process."""
 
     def __init__(self) -> None:
-        self._functions: dict[int, Batch] = {}
+        self._functions: dict[int, BatchFunction] = {}
         self._loop = Loop(Backwards(self._functions), Storage())
         self._numbers = count()
 
     def map(self, items: Iterable[Item], chunksize: int | None, workers: int, seconds: float) -> Outcome:
         number, has_ended = next(self._numbers), Event()
-        self._functions[number] = Batch(suffer, 0, seconds)
+        self._functions[number] = BatchFunction(suffer, 0, seconds)
         run = BatchRun(number, numbers=self._numbers, grace=0.0)
 
         def job(on_delivery: Callable[[Deliver], None], on_end: Callable[[Exception | None], None]) -> Job[BatchRun]:

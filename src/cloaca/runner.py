@@ -29,7 +29,7 @@ from cloaca.engine.seats import Seats
 from cloaca.engine.work import GRACE_SECONDS, Limits, Merging
 from cloaca.errors import NestedExecutionError, RunnerClosedError, StorageFullError, a
 from cloaca.execution import cores, serial, worker
-from cloaca.execution.batch import Awaited, Batch
+from cloaca.execution.batch import Awaited, BatchFunction
 from cloaca.execution.expansion import Expansion
 from cloaca.execution.initializer import Equipment, equipment
 from cloaca.execution.launch import check_interpreter
@@ -41,7 +41,7 @@ from cloaca.running import interrupts
 from cloaca.running.batches import Sizes
 from cloaca.running.captures import Capture, Captures, by_rank, condition_number, mapped_over, work_of
 from cloaca.running.coordinator import Job
-from cloaca.running.future import Execution, OnEnd, Telling, begun, executed, finish, outlast
+from cloaca.running.future import Execution, OnEnd, Reporting, begun, executed, finish, outlast
 from cloaca.running.loop import Inline, Loop
 from cloaca.running.mapping import mapped, results_here
 from cloaca.running.modules import Modules
@@ -172,7 +172,7 @@ class DefaultRunner:
         self._under_way: set[Execution] = set()
         self._numbers = count()
         self._modules = Modules()
-        self._known: weakref.WeakKeyDictionary[Workflow, _Known] = weakref.WeakKeyDictionary()
+        self._known: weakref.WeakKeyDictionary[Workflow, _KnownWorkflow] = weakref.WeakKeyDictionary()
 
     @classmethod
     def with_config(cls, database_url: str, config: DefaultRunnerConfig) -> Self:
@@ -223,7 +223,7 @@ class DefaultRunner:
         cancelled.
         """
         raises = self._raises(said=raise_on_failure)
-        told = Telling(raises_failure=raises, logs_failure=not raises, logs_error=False)
+        told = Reporting(raises_failure=raises, logs_failure=not raises, logs_error=False)
         with interrupts.raised():
             return executed(self._made(workflow_name, context, told, fail_fast=fail_fast, seed=seed))
 
@@ -241,7 +241,7 @@ class DefaultRunner:
         With the serial executor it returns when the run has ended. Raises what `execute` raises, but for failures: with
         `raise_on_failure`, `Execution.result` raises those. They are logged in any case, as nobody need ask for it.
         """
-        told = Telling(self._raises(said=raise_on_failure), logs_failure=True, logs_error=True)
+        told = Reporting(self._raises(said=raise_on_failure), logs_failure=True, logs_error=True)
         return begun(self._made(workflow_name, context, told, fail_fast=fail_fast, seed=seed))
 
     def _raises(self, *, said: bool | None) -> bool:
@@ -251,7 +251,7 @@ class DefaultRunner:
         self,
         workflow_name: Workflow | WorkflowBuilder | str,
         context: Context | dict[str, Any] | None,
-        told: Telling,
+        told: Reporting,
         *,
         fail_fast: bool,
         seed: int | None,
@@ -365,7 +365,9 @@ class DefaultRunner:
         self._check_usable()
         sizes = Sizes(None if chunksize is None else argument.whole("chunksize", chunksize, least=1))
         called = argument.of_items(function)
-        batch = Batch(Awaited(called) if argument.is_awaited(called) else called, chosen_seed(seed), sizes.longest)
+        batch = BatchFunction(
+            Awaited(called) if argument.is_awaited(called) else called, chosen_seed(seed), sizes.longest
+        )
         if self._settings.executor == "serial":
             return results_here(serial.each(batch, items, self._workroom))
         captured = capture(OfMap("map"), batch, called)
@@ -428,7 +430,7 @@ class DefaultRunner:
         limits: Limits,
         seed: int,
         found: tuple[Finding, ...],
-        told: Telling,
+        told: Reporting,
     ) -> Execution:
         inputs = {key: inlined_version(key, version) for key, version in inputs.items()}
         tasks = by_rank(workflow)
@@ -461,13 +463,13 @@ class DefaultRunner:
 
         return Execution(self, self._warned, workflow, rules, job, host, self._under_way, told, findings=found)
 
-    def _capture(self, workflow: Workflow, collected: frozenset[str]) -> "tuple[_Known, Capture]":
+    def _capture(self, workflow: Workflow, collected: frozenset[str]) -> "tuple[_KnownWorkflow, Capture]":
         """What is known of the workflow, and what it runs now; `collected` are the keys that its rules keep by task."""
         with self._lock:
             known = self._known.get(workflow)
             if known is None:
                 captures = Captures(workflow, collected, self._settings.task_timeout, _expansion)
-                known = self._known[workflow] = _Known(captures, array("d", bytes(8 * len(workflow.tasks))), {})
+                known = self._known[workflow] = _KnownWorkflow(captures, array("d", bytes(8 * len(workflow.tasks))), {})
             return known, known.captures.now()
 
     def _running_loop(self) -> Loop:
@@ -520,7 +522,7 @@ class DefaultRunner:
             raise RunnerClosedError("This runner belongs to the process that forked this one. Create a new one here.")
 
 
-class _Known(NamedTuple):
+class _KnownWorkflow(NamedTuple):
     """What a runner knows of a workflow that it has run: its captures, and what runs are given and bring up to date."""
 
     captures: Captures

@@ -31,8 +31,7 @@ from cloaca.wire.frames import is_encodable
 from cloaca.workflows.copies import Added, checked_inputs, checked_prefix, copied_tasks, copy_of
 from cloaca.workflows.workflow import Copy, Task, Workflow
 
-TaskFunction: TypeAlias = Callable[..., Any]
-Dependency: TypeAlias = str | TaskFunction
+Dependency: TypeAlias = str | Callable[..., Any]
 _CHECKS: Final[dict[str, Literal["error", "warn", "off"]]] = {"error": "error", "warn": "warn", "off": "off"}
 
 _open_builders: ContextVar[tuple["WorkflowBuilder", ...]] = ContextVar("cloaca.open_builders", default=())
@@ -343,7 +342,7 @@ class WorkflowBuilder:
                 if not isinstance(named, str):
                     yield from self._finding(f"The rule of task {task.id!r} names", named)
 
-    def _finding(self, lead: str, dependency: TaskFunction) -> Iterator[str]:
+    def _finding(self, lead: str, dependency: Callable[..., Any]) -> Iterator[str]:
         ids = self._ids.get(_identity(dependency), ())
         lead = f"{lead} the function {getattr(dependency, '__name__', dependency)!r}"
         if not ids:

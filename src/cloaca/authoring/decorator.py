@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from typing import Any, TypeVar, Unpack, overload
 
-from cloaca.authoring.builder import TaskFunction, WorkflowBuilder, current_builder
+from cloaca.authoring.builder import WorkflowBuilder, current_builder
 from cloaca.authoring.options import (
     TaskOptions,
     callbacks,
@@ -22,7 +22,7 @@ from cloaca.tasks.signature import form_of
 from cloaca.triggers.rules import checked_rule
 from cloaca.workflows.workflow import Task
 
-_F = TypeVar("_F", bound=TaskFunction)
+_F = TypeVar("_F", bound=Callable[..., Any])
 
 
 @overload
@@ -120,12 +120,12 @@ def _open_builder() -> WorkflowBuilder:
     return builder
 
 
-def _shown(function: TaskFunction) -> str:
+def _shown(function: Callable[..., Any]) -> str:
     place = place_of(function, working_directory())
     return f"The lambda at {place}" if place else repr(function)
 
 
-def _known_as(function: TaskFunction, name: str | None) -> str:
+def _known_as(function: Callable[..., Any], name: str | None) -> str:
     """The id of the task that the function is."""
     known_as: str | None = name or getattr(function, "__name__", None)
     if known_as is None or known_as == "<lambda>":

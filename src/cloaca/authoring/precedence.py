@@ -13,11 +13,11 @@ from cloaca.triggers.condition import Condition
 
 _LISTED = 20  # findings of one kind
 
-Named = Sequence[tuple[str, Condition]]
+Conditions = Sequence[tuple[str, Condition]]
 """The tasks that have conditions, each with its own."""
 
 
-def unknown(conditions: Named, tasks: Sequence[str]) -> Iterator[str]:
+def unknown(conditions: Conditions, tasks: Sequence[str]) -> Iterator[str]:
     """One finding for each task that a condition names and that doesn't exist."""
     known = set(tasks)
     missing = ((owner, name) for owner, name in _named(conditions) if name not in known)
@@ -27,7 +27,7 @@ def unknown(conditions: Named, tasks: Sequence[str]) -> Iterator[str]:
         yield f"The rule of task {owner!r} names {name!r}, which is no task of this workflow{advice}"
 
 
-def unordered(conditions: Named, plan: Plan) -> Iterator[str]:
+def unordered(conditions: Conditions, plan: Plan) -> Iterator[str]:
     """One finding for each task that a condition names and that needn't have ended when it is asked."""
     ancestry = Ancestry(plan)
     faulty = (
@@ -43,5 +43,5 @@ def unordered(conditions: Named, plan: Plan) -> Iterator[str]:
             )
 
 
-def _named(conditions: Named) -> Iterator[tuple[str, str]]:
+def _named(conditions: Conditions) -> Iterator[tuple[str, str]]:
     return ((owner, name) for owner, rule in conditions for name in rule.tasks if isinstance(name, str))

@@ -15,14 +15,14 @@ from cloaca.warning import warn
 from cloaca.workflows.workflow import Workflow
 
 
-class _Entry(NamedTuple):
+class _Registered(NamedTuple):
     name: str
     workflow: Workflow
     origin: Origin
 
 
-_entries: dict[str, _Entry] = {}
-_own: ContextVar[_Entry | None] = ContextVar("cloaca.defined_last", default=None)
+_entries: dict[str, _Registered] = {}
+_own: ContextVar[_Registered | None] = ContextVar("cloaca.defined_last", default=None)
 """What this thread, or asyncio task, has defined last."""
 
 
@@ -41,7 +41,7 @@ def register(workflow: Workflow, origin: Origin, name: str | None = None) -> Non
             f"{before.origin}. Give one of them another name, or execute the workflow itself: "
             "runner.execute(builder)."
         )
-    _entries[name] = entry = _Entry(name, workflow, origin)
+    _entries[name] = entry = _Registered(name, workflow, origin)
     _own.set(entry)
 
 

@@ -11,7 +11,7 @@ _T = TypeVar("_T", int, bool)
 _KINDS = {int: "a whole number", bool: "True or False"}
 
 
-class _Setting(Generic[_T]):
+class _CheckedSetting(Generic[_T]):
     """A property with a default and a check. A configuration keeps only what was set; `None` unsets it."""
 
     def __init__(self, default: _T, least: int = 1) -> None:
@@ -61,20 +61,20 @@ class DefaultRunnerConfig:
     (2, 10)
     """
 
-    max_concurrent_tasks: _Setting[int] = _Setting(4)
-    scheduler_poll_interval_ms: _Setting[int] = _Setting(100)
-    task_timeout_seconds: _Setting[int] = _Setting(300)
-    workflow_timeout_seconds: _Setting[int] = _Setting(3600)
-    db_pool_size: _Setting[int] = _Setting(10)
-    enable_recovery: _Setting[bool] = _Setting(default=True)
-    enable_cron_scheduling: _Setting[bool] = _Setting(default=True)
-    cron_poll_interval_seconds: _Setting[int] = _Setting(30)
-    cron_max_catchup_executions: _Setting[int] = _Setting(100, least=0)
-    cron_enable_recovery: _Setting[bool] = _Setting(default=True)
-    cron_recovery_interval_seconds: _Setting[int] = _Setting(300)
-    cron_lost_threshold_minutes: _Setting[int] = _Setting(10)
-    cron_max_recovery_age_seconds: _Setting[int] = _Setting(86400, least=0)
-    cron_max_recovery_attempts: _Setting[int] = _Setting(3, least=0)
+    max_concurrent_tasks: _CheckedSetting[int] = _CheckedSetting(4)
+    scheduler_poll_interval_ms: _CheckedSetting[int] = _CheckedSetting(100)
+    task_timeout_seconds: _CheckedSetting[int] = _CheckedSetting(300)
+    workflow_timeout_seconds: _CheckedSetting[int] = _CheckedSetting(3600)
+    db_pool_size: _CheckedSetting[int] = _CheckedSetting(10)
+    enable_recovery: _CheckedSetting[bool] = _CheckedSetting(default=True)
+    enable_cron_scheduling: _CheckedSetting[bool] = _CheckedSetting(default=True)
+    cron_poll_interval_seconds: _CheckedSetting[int] = _CheckedSetting(30)
+    cron_max_catchup_executions: _CheckedSetting[int] = _CheckedSetting(100, least=0)
+    cron_enable_recovery: _CheckedSetting[bool] = _CheckedSetting(default=True)
+    cron_recovery_interval_seconds: _CheckedSetting[int] = _CheckedSetting(300)
+    cron_lost_threshold_minutes: _CheckedSetting[int] = _CheckedSetting(10)
+    cron_max_recovery_age_seconds: _CheckedSetting[int] = _CheckedSetting(86400, least=0)
+    cron_max_recovery_attempts: _CheckedSetting[int] = _CheckedSetting(3, least=0)
 
     @classmethod
     def default(cls) -> Self:

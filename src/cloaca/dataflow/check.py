@@ -13,7 +13,7 @@ from functools import cached_property
 from itertools import chain, islice
 from weakref import WeakKeyDictionary
 
-from cloaca.dataflow.finding import Finding, Kind
+from cloaca.dataflow.finding import Finding, FindingKind
 from cloaca.dataflow.flow import Flow
 from cloaca.dataflow.symbols import ADDED, COLLECTED, DICT, LIST, NUMBER, SET, TEXT, kind_of
 from cloaca.dataflow.touches import OPEN, Touches, touches_of
@@ -317,7 +317,7 @@ class _Analysis:
         """The keys that some task reads, or asks for."""
         return {key for touched in self._flow.touches for key in touched.reads | touched.asks}
 
-    def _finding(self, kind: Kind, key: str, text: str, *ranks: int) -> Finding:
+    def _finding(self, kind: FindingKind, key: str, text: str, *ranks: int) -> Finding:
         names = [self._tasks[rank].id for rank in ranks]
         places = [place_of(self._tasks[rank].function, self._directory) for rank in ranks]
         where = ", ".join(f"{name} at {place}" for name, place in zip(names, places, strict=True) if place)

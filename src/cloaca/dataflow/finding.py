@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Literal
 
-Kind = Literal["unordered", "late", "missing", "ambiguous", "undeclared", "unmade", "unclear", "unread"]
+FindingKind = Literal["unordered", "late", "missing", "ambiguous", "undeclared", "unmade", "unclear", "unread"]
 
 _READING = ("KeyError: ", "MissingKeyError: ", "MergeConflict: ")
 _USING = ("TypeError: ", "AttributeError: ")
@@ -21,7 +21,7 @@ class Finding:
     `message` speaks, and `places` the files and lines of all, `task` first.
     """
 
-    kind: Kind
+    kind: FindingKind
     task: str
     key: str
     message: str

@@ -35,7 +35,7 @@ _LOOKED_AT = 64
 """How many of the writes that supersede one are looked at."""
 
 
-class _Watched(Struct, eq=False):
+class _WatchedWrite(Struct, eq=False):
     """A superseded opaque value, who superseded it, and the tasks that may see it, one after the other."""
 
     write: Write
@@ -65,13 +65,13 @@ class Lifetimes:
         self._ruled = ruled
         self._collected = collected
         self._has_ended = bytearray(len(plan.names))
-        self._watched: dict[Write, _Watched] = {}
-        self._by_witness: dict[int, list[tuple[str, _Watched]]] = {}
+        self._watched: dict[Write, _WatchedWrite] = {}
+        self._by_witness: dict[int, list[tuple[str, _WatchedWrite]]] = {}
         self._structures: dict[str, dict[Write, None]] = {}
         self._apart: dict[str, deque[Write]] = {}
         self._keys_by_witness: dict[int, list[str]] = {}
         self._waiting: set[str] = set()  # the keys that are there
-        self._due: list[tuple[str, _Watched]] = []
+        self._due: list[tuple[str, _WatchedWrite]] = []
         self._due_keys: set[str] = set()
         self._released: set[Write] = set()  # as unwanted
         self._unwanted = None if demand is None else Unwanted(plan, history.ancestry, demand)
@@ -100,7 +100,7 @@ class Lifetimes:
                 continue
             watched = self._watched.get(seen)
             if watched is None:
-                watched = self._watched[seen] = _Watched(seen, [])
+                watched = self._watched[seen] = _WatchedWrite(seen, [])
                 watched.witnesses = self._witnesses(key, watched)
             if len(watched.superseded_by) < _LOOKED_AT:
                 watched.superseded_by.append(write)
@@ -163,7 +163,7 @@ class Lifetimes:
         self._released.update(further)
         return [*found, *further]
 
-    def _witnesses(self, key: str, watched: _Watched) -> Iterator[int]:
+    def _witnesses(self, key: str, watched: _WatchedWrite) -> Iterator[int]:
         """The tasks that may see the value and haven't ended; asked for the next one when the last one has."""
         visited: set[int] = set()
         ahead = list(self._after(watched.write.rank))

@@ -6,7 +6,7 @@ from heapq import heappop, heappush
 from cloaca.engine.fan import Fan
 from cloaca.engine.ledger import Ledger
 from cloaca.engine.priority import Priority
-from cloaca.engine.ready import Guarded, Ready
+from cloaca.engine.ready import Guarded, ReadyTasks
 from cloaca.engine.seats import Seats
 from cloaca.engine.work import Work
 
@@ -20,7 +20,7 @@ class Queue:
     def __init__(self, priority: Priority, work: Sequence[Work], ledger: Ledger, seats: Seats) -> None:
         self._places = priority.places
         self._ranks = priority.ranks
-        self._ready = Ready(priority) if priority.is_longest_first else Guarded(priority)
+        self._ready = ReadyTasks(priority) if priority.is_longest_first else Guarded(priority)
         self._work = work
         self._ledger = ledger
         self._seats = seats

@@ -9,7 +9,7 @@ _SPARE = 3.0
 """How many usual tasks later than it should the longest way may begin: towards the end, all ways are about as long."""
 
 
-class Ready:
+class ReadyTasks:
     """The ready tasks of a run, by rank; the one goes first that comes first in the order of its `priority`."""
 
     def __init__(self, priority: Priority) -> None:
@@ -47,7 +47,7 @@ class Ready:
         self._heap.clear()
 
 
-class Guarded(Ready):
+class Guarded(ReadyTasks):
     """The same where that order may keep the longest way waiting.
 
     The work that hasn't begun, spread over all that can be under way at once, must last until the longest way has come

@@ -12,7 +12,7 @@ from cloaca.engine.plan import Plan
 from cloaca.engine.readers import Readers
 from cloaca.engine.write import Write
 
-_Entry = tuple[str, Write]
+_Keyed = tuple[str, Write]
 
 
 class Unwanted:
@@ -22,9 +22,9 @@ class Unwanted:
         self._demand = demand
         self._readers = Readers(plan, ancestry, demand.reads)
         self._watched: set[Write] = set()
-        self._due: list[_Entry] = []
-        self._by_writer: dict[int, list[_Entry]] = {}
-        self._by_reader: dict[int, list[_Entry]] = {}
+        self._due: list[_Keyed] = []
+        self._by_writer: dict[int, list[_Keyed]] = {}
+        self._by_reader: dict[int, list[_Keyed]] = {}
 
     @property
     def is_idle(self) -> bool:

@@ -8,7 +8,7 @@ whatever isn't shown: reports, questions and answers, and the worker's end.
 from collections import deque
 
 from cloaca.execution.peer import Peer
-from cloaca.wire.messages import Logged, Said, Told
+from cloaca.wire.messages import Logged, Remark, Said
 
 ITSELF = 500
 """What a message takes in the program beside its text, in bytes: many a line has a few characters."""
@@ -20,7 +20,7 @@ class Backlog:
     def __init__(self) -> None:
         self._told: deque[tuple[Peer | None, int]] = deque()
 
-    def add(self, told: Told, peer: Peer | None = None) -> None:
+    def add(self, told: Remark, peer: Peer | None = None) -> None:
         """That was told, by a worker or by the pool itself."""
         size = ITSELF + _length(told)
         self._told.append((peer, size))
@@ -35,7 +35,7 @@ class Backlog:
                 peer.tells(-size)
 
 
-def _length(told: Told) -> int:
+def _length(told: Remark) -> int:
     if isinstance(told, Said):
         return len(told.text)
     return len(told.record) if isinstance(told, Logged) else len(told.text) + len(told.warning or b"")

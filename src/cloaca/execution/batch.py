@@ -33,7 +33,7 @@ class Awaited:
         return finish(self._function(item))
 
 
-class Outcome(NamedTuple):
+class BatchOutcome(NamedTuple):
     """The results up to the first error in the order of the items, as a payload; and that error, if there is one.
 
     `reached` is the number of the first item that is still to be done: there may be some after a moment.
@@ -44,7 +44,7 @@ class Outcome(NamedTuple):
     reached: int | None = None
 
 
-class Batch:
+class BatchFunction:
     """A task function over a batch: the first item's number and the items come in, the list of results goes out.
 
     What hasn't begun after so many `seconds` is given back.
@@ -64,7 +64,7 @@ class Batch:
         elif reached is not None:
             set_unseen(context, REACHED, encode_unseen(reached))
 
-    def outcome(self, payload: bytes, part: bytes | None = None) -> Outcome:
+    def outcome(self, payload: bytes, part: bytes | None = None) -> BatchOutcome:
         """What comes of the items in a payload, or of those that `part` tells."""
         (start, *items), unread = decode_list(payload)
         end = start + len(items)
@@ -77,7 +77,7 @@ class Batch:
         encoded = encode_list(results)
         if encoded.error is not None:
             error = of_result(encoded.error, first + encoded.length)
-        return Outcome(encoded.payload, error, reached if reached < first + len(items) else None)
+        return BatchOutcome(encoded.payload, error, reached if reached < first + len(items) else None)
 
     def _run(self, first: int, items: Sequence[Any]) -> tuple[list[Any], BaseException | None]:
         seeding, function, process = of_process(), self._function, os.getpid()

@@ -4,13 +4,13 @@ from collections.abc import Iterator
 from os import PathLike
 from os.path import isdir, join
 
-Place = str | PathLike[str]
+AnyPath = str | PathLike[str]
 
 MOUNT = "/sys/fs/cgroup"
 MEMBERSHIP = "/proc/self/cgroup"
 
 
-def folders(controller: str, mount: Place = MOUNT, membership: Place = MEMBERSHIP) -> list[str]:
+def folders(controller: str, mount: AnyPath = MOUNT, membership: AnyPath = MEMBERSHIP) -> list[str]:
     """The folders of every group around this process that may rule `controller` ("cpu", "memory"), the innermost first.
 
     `mount` is where control groups are mounted, `membership` the file that lists those of this process. A container
@@ -21,7 +21,7 @@ def folders(controller: str, mount: Place = MOUNT, membership: Place = MEMBERSHI
     return [place for place in places if isdir(place)]
 
 
-def text(path: Place) -> str:
+def text(path: AnyPath) -> str:
     """What a file says; nothing where it can't be read."""
     try:
         with open(path, encoding="utf-8") as file:
@@ -30,19 +30,19 @@ def text(path: Place) -> str:
         return ""
 
 
-def fields(path: Place) -> dict[str, int]:
+def fields(path: AnyPath) -> dict[str, int]:
     """What a file of lines `name number` says."""
     lines = (line.split() for line in text(path).splitlines())
     return {line[0]: int(line[1]) for line in lines if len(line) == 2 and line[1].isdecimal()}  # noqa: PLR2004 - two words
 
 
-def _groups(controller: str, membership: Place) -> set[str]:
+def _groups(controller: str, membership: AnyPath) -> set[str]:
     """The groups of this process and all that enclose them, as paths below the mount: "", "a/", "a/b/"."""
     parts = [group.split("/") for group in _own(controller, membership)]
     return {"", *("/".join([*names[:count], ""]) for names in parts for count in range(1, len(names) + 1))}
 
 
-def _own(controller: str, membership: Place) -> Iterator[str]:
+def _own(controller: str, membership: AnyPath) -> Iterator[str]:
     """The groups of the entries `number:controllers:group` that are of version 2 (no controllers), or name this one."""
     for line in text(membership).splitlines():
         entry = line.split(":", 2)

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from math import ceil, inf
 from os.path import join
 
-from cloaca.execution.cgroup import MEMBERSHIP, MOUNT, Place, folders, text
+from cloaca.execution.cgroup import MEMBERSHIP, MOUNT, AnyPath, folders, text
 
 _THREAD_VARIABLES = (
     "OMP_NUM_THREADS",
@@ -17,7 +17,7 @@ _THREAD_VARIABLES = (
 )
 
 
-def usable(cgroup: Place = MOUNT, membership: Place = MEMBERSHIP) -> int:
+def usable(cgroup: AnyPath = MOUNT, membership: AnyPath = MEMBERSHIP) -> int:
     """The number of cores that affinity and the control groups' quotas leave to this process; at least one.
 
     `cgroup` is where control groups are mounted, `membership` the file that lists those of this process.
@@ -38,7 +38,7 @@ def thread_bounds(workers: int) -> dict[str, str]:
     return {name: share for name in _THREAD_VARIABLES if name not in os.environ}
 
 
-def _quotas(mount: Place, membership: Place) -> Iterator[float]:
+def _quotas(mount: AnyPath, membership: AnyPath) -> Iterator[float]:
     """The quota, in cores, of every control group around this process: each bounds those inside it."""
     for folder in folders("cpu", mount, membership):
         yield _quota(text(join(folder, "cpu.max")))  # version 2

@@ -19,10 +19,10 @@ def refusal(assignment: Assignment, condition: Condition, context: Context) -> s
     """Why the task isn't to begin; `None`: it is. Raises `ConditionError` where nobody can tell."""
     cover(context, condition.keys)
     outcomes = assignment.slice.outcomes  # never asked whether it is empty: it may be a look at all that came before
-    return verdict.refusal(condition, _Facts(assignment.task, context, {} if outcomes is None else outcomes))
+    return verdict.refusal(condition, _AttemptFacts(assignment.task, context, {} if outcomes is None else outcomes))
 
 
-class _Facts:
+class _AttemptFacts:
     """What an attempt knows: its context, and how the tasks ended that its condition names."""
 
     def __init__(self, task: str, context: Context, outcomes: Mapping[str, Outcome]) -> None:

@@ -12,10 +12,10 @@ if TYPE_CHECKING:
     from importlib.abc import Loader
     from importlib.machinery import ModuleSpec
 
-Action = Callable[[ModuleType], object]
+OnImport = Callable[[ModuleType], object]
 
 
-def when_imported(name: str, action: Action) -> None:
+def when_imported(name: str, action: OnImport) -> None:
     """Call `action` with the module of that name: now if it is loaded, else right after each import and reload.
 
     What it raises is raised by the `import`, so it had better not.
@@ -24,13 +24,13 @@ def when_imported(name: str, action: Action) -> None:
     if module is not None:
         action(module)
     else:
-        sys.meta_path.insert(0, _Watch(name, action))
+        sys.meta_path.insert(0, _ImportWatch(name, action))
 
 
-class _Watch:
+class _ImportWatch:
     """A finder that finds nothing itself: what those behind it find gets a loader that tells of its work."""
 
-    def __init__(self, name: str, action: Action) -> None:
+    def __init__(self, name: str, action: OnImport) -> None:
         self._name = name
         self._action = action
 
@@ -48,7 +48,7 @@ class _Watch:
 class _TellingLoader:
     """Loads as another loader does, and calls an action then. The module never sees anything but the other one."""
 
-    def __init__(self, loader: Any, action: Action) -> None:
+    def __init__(self, loader: Any, action: OnImport) -> None:
         self._loader = loader
         self._action = action
 

@@ -14,7 +14,7 @@ from functools import cached_property
 from os.path import join
 from time import monotonic
 
-from cloaca.execution.cgroup import MEMBERSHIP, MOUNT, Place, fields, folders, text
+from cloaca.execution.cgroup import MEMBERSHIP, MOUNT, AnyPath, fields, folders, text
 from cloaca.execution.footprint import Kinship, exceeding
 from cloaca.execution.peer import Peer
 from cloaca.wire.records import encode_notice
@@ -70,7 +70,7 @@ class Machine:
     `mount` and `membership`: as `cloaca.execution.cgroup.folders` takes them.
     """
 
-    def __init__(self, mount: Place = MOUNT, membership: Place = MEMBERSHIP, vmstat: Place = _VMSTAT) -> None:
+    def __init__(self, mount: AnyPath = MOUNT, membership: AnyPath = MEMBERSHIP, vmstat: AnyPath = _VMSTAT) -> None:
         self._folders = folders("memory", mount, membership)
         self._vmstat = vmstat
         self._total: int | None = None

@@ -46,7 +46,7 @@ class ProgramFinder:
             return None
         if given.code is None:
             raise ModuleChangedError(fullname, given.file)
-        loader = _Loader(fullname, given.file, given.code, self) if given.code else None
+        loader = _ProgramLoader(fullname, given.file, given.code, self) if given.code else None
         spec = ModuleSpec(fullname, loader, origin=given.file, is_package=given.path is not None)
         spec.has_location = given.file is not None
         if given.path is not None:
@@ -64,7 +64,7 @@ class ProgramFinder:
             self._on_import()
 
 
-class _Loader(SourceFileLoader):
+class _ProgramLoader(SourceFileLoader):
     """Loads as if from the file, but for the code."""
 
     def __init__(self, name: str, file: str | None, code: bytes, finder: ProgramFinder) -> None:

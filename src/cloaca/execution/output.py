@@ -30,7 +30,7 @@ class Output:
     def __init__(self, say: Say) -> None:
         self._say = say
         self._streams: dict[str, io.TextIOWrapper] = {}
-        self._sinks: dict[str, _Sink] = {}
+        self._sinks: dict[str, _TextSink] = {}
         for name in _DESCRIPTORS:
             self._open(name)
         self.renew()
@@ -49,7 +49,7 @@ class Output:
             sys.stdout, sys.stderr = self._streams["stdout"], self._streams["stderr"]
 
     def _open(self, name: str) -> None:
-        sink = self._sinks[name] = _Sink(name, self._say)
+        sink = self._sinks[name] = _TextSink(name, self._say)
         self._streams[name] = io.TextIOWrapper(sink, "utf-8", "backslashreplace", write_through=True)
 
 
@@ -61,7 +61,7 @@ def _is_given_up(stream: io.TextIOWrapper) -> bool:
         return True
 
 
-class _Sink(io.RawIOBase):
+class _TextSink(io.RawIOBase):
     """Takes bytes, and passes them on as text."""
 
     def __init__(self, name: str, say: Say) -> None:

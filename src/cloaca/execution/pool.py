@@ -40,7 +40,7 @@ from cloaca.execution.initializer import Equipment, rejection
 from cloaca.execution.mark import INITIALIZING, NONE
 from cloaca.execution.memory import MemoryWatch
 from cloaca.execution.peer import Peer
-from cloaca.execution.reports import Report, checked
+from cloaca.execution.reports import WorkerReport, checked
 from cloaca.execution.spin import Lookout
 from cloaca.execution.stalls import TOLERATED, StallWatch, given_up, has_begun, interrupted, unstarted
 from cloaca.execution.surroundings import here
@@ -472,7 +472,7 @@ class Pool:
                 self._backlog.add(message, peer)
                 self._events.append(message)
 
-    def _take_report(self, peer: Peer, report: Report) -> None:
+    def _take_report(self, peer: Peer, report: WorkerReport) -> None:
         if not _runs(peer, report.attempt):
             if report.attempt == peer.reported:
                 return  # an exception struck the worker in the middle of telling: it tells once more

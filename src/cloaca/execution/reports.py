@@ -9,14 +9,14 @@ from cloaca.wire.blobs import is_sound
 from cloaca.wire.frames import Garbled
 from cloaca.wire.messages import Done, Failed, Skipped, Usage
 
-Report = Done | Failed | Skipped
+WorkerReport = Done | Failed | Skipped
 
 
 _LATEST = 1e10
 """Seconds on a clock that began when the machine did: three hundred years."""
 
 
-def checked(report: Report) -> Report:
+def checked(report: WorkerReport) -> WorkerReport:
     """The report, with figures that can be. Raises `Garbled` where what it has set isn't what it seems to be."""
     if isinstance(report, Done):
         for key, payload in report.diff.items():

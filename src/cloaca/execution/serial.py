@@ -14,7 +14,7 @@ from time import sleep
 from typing import Any
 
 from cloaca.execution import attempt, child, termination
-from cloaca.execution.batch import Batch, as_failed
+from cloaca.execution.batch import BatchFunction, as_failed
 from cloaca.execution.meter import Meter
 from cloaca.execution.seeding import of_process
 from cloaca.execution.workroom import Workroom
@@ -131,7 +131,7 @@ class SerialExecutor:
         """Nothing was started."""
 
 
-def each(batch: Batch, items: Iterable[Any], workroom: Workroom) -> Iterator[Any]:
+def each(batch: BatchFunction, items: Iterable[Any], workroom: Workroom) -> Iterator[Any]:
     """What a batch's function makes of each item, here. Items, results and errors are what workers would make them."""
     for number, item in enumerate(items):
         encoded = encode_list([number, item])

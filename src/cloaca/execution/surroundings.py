@@ -14,7 +14,7 @@ from cloaca.execution.authkey import authkey_here
 from cloaca.execution.logbook import loggers_here
 from cloaca.execution.notices import filters_here
 from cloaca.wire.frames import raw, text_of
-from cloaca.wire.messages import Limits, Surroundings
+from cloaca.wire.messages import InterpreterLimits, Surroundings
 
 _OWN = os.path.dirname(os.__file__)
 _LIBRARY = frozenset({_OWN, f"{_OWN}{os.sep}lib-dynload"})
@@ -29,7 +29,7 @@ class Bearings(NamedTuple):
     path: list[str]
     arguments: list[str]
     environment: Mapping[bytes, bytes]
-    limits: Limits
+    limits: InterpreterLimits
 
 
 def here() -> Surroundings:
@@ -97,13 +97,13 @@ def _joined(directory: str, entry: str) -> str:
     return os.path.join(directory, entry) if entry else directory
 
 
-def _limits() -> Limits:
-    return Limits(
+def _limits() -> InterpreterLimits:
+    return InterpreterLimits(
         sys.getrecursionlimit(), sys.get_int_max_str_digits(), sys.getswitchinterval(), not sys.dont_write_bytecode
     )
 
 
-def _limit(limits: Limits) -> None:
+def _limit(limits: InterpreterLimits) -> None:
     sys.setrecursionlimit(limits.recursion)
     sys.set_int_max_str_digits(limits.digits)
     sys.setswitchinterval(limits.switch_interval + 1e-9)  # it would be cut off, to one microsecond less

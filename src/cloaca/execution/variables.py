@@ -12,17 +12,15 @@ from typing import Any
 
 from cloaca.errors import EncodeError
 from cloaca.wire.codec import decode, encode
+from cloaca.wire.messages import Place
 
 Wanted = Mapping[str, Mapping[str, bytes]]
 """By module, and by the way in it: the payload of the value."""
 
-Place = tuple[str, str]
-"""The name of a module, and the way to a variable in it."""
-
 _ABSENT = object()
 
 
-class Variables:
+class OwnVariables:
     """Keeps what modules have by themselves, where something else was set.
 
     Whatever strikes in between, what was begun is finished when the same is wanted again, and can be put back.
@@ -68,10 +66,10 @@ class Variables:
         return self._wanted.get(place[0], {}).get(place[1])
 
 
-_here = Variables()
+_here = OwnVariables()
 
 
-def of_process() -> Variables:
+def of_process() -> OwnVariables:
     """Those of this process."""
     return _here
 

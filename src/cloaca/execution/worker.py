@@ -46,12 +46,12 @@ from cloaca.wire.messages import (
     Publish,
     Ready,
     Recall,
+    Remark,
     Retire,
     Said,
     Skipped,
     Slice,
     Surroundings,
-    Told,
     Unfit,
     Wants,
     Worn,
@@ -225,7 +225,7 @@ class Worker:
         for piece in _pieces(text):
             self._tell(Said(self._current, stream, piece))
 
-    def _tell(self, told: Told) -> None:
+    def _tell(self, told: Remark) -> None:
         """Send what is to be shown, once the program can take it. Who was told to end doesn't wait for that."""
         while self._mark.is_held and not termination.was_told():
             sleep(HELD_SECONDS)

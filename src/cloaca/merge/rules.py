@@ -62,7 +62,7 @@ class Rules:
         """The same rules, by the names of keys without their `prefix`: for the tasks of a copy."""
         rules = self._within.get(prefix)
         if rules is None:
-            rules = self._within[prefix] = _Within(self, prefix)
+            rules = self._within[prefix] = _RulesWithin(self, prefix)
         return rules
 
     def called(self, key: str, task: str) -> str:
@@ -94,7 +94,7 @@ class Rules:
             self._size -= forgotten
 
 
-class _Within(Rules):
+class _RulesWithin(Rules):
     """The rules of a run as the tasks of a copy see them. What is merged is remembered with the rest."""
 
     def __init__(self, whole: Rules, prefix: str) -> None:

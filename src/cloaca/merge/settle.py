@@ -149,7 +149,7 @@ def _settle(key: str, versions: tuple[Version, ...], rules: Rules) -> Settled | 
         return _collected(key, _found(versions, rules), rules)
     if len(versions) == 1:
         return _standing(key, versions[0], rules)
-    history = _History(key, _found(versions, rules), rules)
+    history = _KeyHistory(key, _found(versions, rules), rules)
     extended = history.extended_unopened()
     if extended is not None:
         return extended
@@ -211,7 +211,7 @@ def _decoded(key: str, version: Version) -> Any:
         return Clash(cause=unreadable(key, version.writer, version.payload, error))
 
 
-class _History(Structured):
+class _KeyHistory(Structured):
     """The history of a key: the strand that has rules, and payloads."""
 
     def __init__(self, key: str, versions: tuple[Version, ...], rules: Rules) -> None:

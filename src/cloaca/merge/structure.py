@@ -92,7 +92,7 @@ class Structured(Strand):
         merged = _empty(model)
         merged.update(_members(join.base))
         for member, changes in touched.items():
-            strand = _Member(self, member, changes)
+            strand = _MemberStrand(self, member, changes)
             several = len(changes) > 1
             value = (yield strand.steps_to(set_of(changes), order)) if several else strand.wrote(*changes)
             if isinstance(value, Clash):
@@ -160,7 +160,7 @@ class Structured(Strand):
                 yield from _members(value)
 
 
-class _Member(Structured):
+class _MemberStrand(Structured):
     """One member of a dict: a strand of its own. `changes`: what versions did to it, by their numbers."""
 
     def __init__(self, whole: Structured, member: Any, changes: Mapping[int, Change]) -> None:

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from functools import cached_property
 from typing import Any, Final
 
-from cloaca.dataflow.finding import Finding, Kind
+from cloaca.dataflow.finding import Finding, FindingKind
 from cloaca.dataflow.touches import keys_set, touches_of
 from cloaca.engine.run import Run
 from cloaca.engine.state import State
@@ -185,7 +185,7 @@ class Absences:
             key = self._passed[key]
         return key
 
-    def _finding(self, kind: Kind, key: str, text: str, *ranks: int) -> Finding:
+    def _finding(self, kind: FindingKind, key: str, text: str, *ranks: int) -> Finding:
         tasks = [self._tasks[rank] for rank in ranks]
         places = tuple([place_of(task.function, self._directory) for task in tasks])
         where = ", ".join(f"{task.id} at {place}" for task, place in zip(tasks, places, strict=True) if place)

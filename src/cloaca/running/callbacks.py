@@ -39,7 +39,7 @@ class Callbacks:
         self._due: deque[tuple[str, Callable[[], object]]] = deque()
         self._turn = Lock()
         self._caller: int | None = None
-        self._newest: Callable[[], _Kept | None] = lambda: None
+        self._newest: Callable[[], _KeptLeases | None] = lambda: None
         self._is_over = False
 
     @property
@@ -97,7 +97,7 @@ class Callbacks:
     def _context(self, name: str, prefix: str, tell: Tell) -> Context:
         if self._replica is None:
             raise AssertionError("an attempt ended after its run")
-        kept, before = _Kept(), self._newest()
+        kept, before = _KeptLeases(), self._newest()
         if before is not None:
             before.next = kept
         self._newest = weakref.ref(kept)
@@ -107,14 +107,14 @@ class Callbacks:
         return of_ended(slice_, name, tell.diff, self._rules, kept, (self._seed, tell.ended), prefix)
 
 
-class _Kept:
+class _KeptLeases:
     """Leases that a context may need: those that were released while it was the newest, and all later ones."""
 
     __slots__ = ("__weakref__", "leases", "next")
 
     def __init__(self) -> None:
         self.leases: list[object] = []
-        self.next: _Kept | None = None
+        self.next: _KeptLeases | None = None
 
 
 class _OneByOne(Mapping[str, _Value]):

@@ -23,7 +23,7 @@ from cloaca.execution.mark import NONE
 from cloaca.running.latch import Latch
 from cloaca.running.lines import Lines
 from cloaca.wire.codec import decode
-from cloaca.wire.messages import Logged, Said, Told, Warned
+from cloaca.wire.messages import Logged, Remark, Said, Warned
 from cloaca.wire.records import decode_record
 
 PATIENCE_SECONDS = 1.0
@@ -32,7 +32,7 @@ _MOST = 1000  # things that are taken at once, before any is shown
 
 _logger = logging.getLogger("cloaca")
 
-Thing: TypeAlias = Told | Callable[[], None] | None
+Thing: TypeAlias = Remark | Callable[[], None] | None
 """What a console's thread has to do; `None`: that was all."""
 
 
@@ -49,7 +49,7 @@ class Console:
         self._lines = Lines()
         self._has_complained = False
 
-    def show(self, told: Told, *more: Said) -> None:
+    def show(self, told: Remark, *more: Said) -> None:
         """Write, log or warn. `more` is what the same attempt has printed on the same stream right after that."""
         match told:
             case Said():
@@ -152,7 +152,7 @@ class ConsoleThread:
         self._thread = Thread(target=self._work, name="cloaca console", daemon=True)
         self._thread.start()
 
-    def show(self, told: Told) -> None:
+    def show(self, told: Remark) -> None:
         """Have it shown, after all that came before."""
         self._queue.put(told)
 

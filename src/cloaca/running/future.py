@@ -29,10 +29,10 @@ if TYPE_CHECKING:
 _logger = logging.getLogger("cloaca")
 
 OnEnd = Callable[[Exception | None], None]
-MakeJob = Callable[[OnEnd], Job[Run]]
+MakeRun = Callable[[OnEnd], Job[Run]]
 
 
-class Telling(NamedTuple):
+class Reporting(NamedTuple):
     """How an execution is told of that fails, or is ended by an error: `result` raises, or it is logged, or both."""
 
     raises_failure: bool
@@ -52,10 +52,10 @@ class Execution:
         warned: set[str],
         workflow: Workflow,
         rules: Rules,
-        make_job: MakeJob,
+        make_job: MakeRun,
         host: Inline | Loop,
         under_way: set["Execution"],
-        telling: Telling,
+        telling: Reporting,
         input_leases: object = None,
         findings: tuple[Finding, ...] = (),
     ) -> None:

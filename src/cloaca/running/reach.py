@@ -17,9 +17,6 @@ from cloaca.wire.mentions import held
 from cloaca.wire.modules import by_reference, is_given, is_importable
 from cloaca.wire.watch import ABSENT, ATOMS
 
-Place = tuple[str, str]
-"""The name of a module, and the way to a variable in it: `RATE`, `Config.rate`."""
-
 SHORT = 100
 """How many members of a collection are followed at most."""
 
@@ -39,7 +36,7 @@ class Reach:
     """What functions lead to as it is now: `found` are the variables of modules, each with its value."""
 
     def __init__(self, functions: Iterable[object]) -> None:
-        self.found: dict[Place, Any] = {}
+        self.found: dict[tuple[str, str], Any] = {}
         self._waiting: deque[tuple[object, frozenset[str]]] = deque()
         self._met: dict[Any, object] = {}  # keeps what it has met alive, so that an `id` means one thing
         self._looked_up: list[tuple[Mapping[str, Any], str, object]] = []

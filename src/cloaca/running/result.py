@@ -11,7 +11,7 @@ from itertools import islice
 from typing import Any, Literal
 
 from cloaca.dataflow.finding import Finding
-from cloaca.engine.ledger import Ledger
+from cloaca.engine.ledger import End, Ledger
 from cloaca.engine.plan import Plan
 from cloaca.engine.run import Run
 from cloaca.engine.state import State, Stop
@@ -27,7 +27,6 @@ from cloaca.wire.blobs import blob_of, preserve, references_in
 from cloaca.wire.messages import Failed, Lost, Outcome, Skipped, Usage, Version
 from cloaca.workflows.workflow import Workflow
 
-End = Usage | Failed | Lost | Skipped | None
 Status = Literal["Completed", "Failed", "Cancelled"]
 _LISTED = 10
 _LONGEST = 200  # of a text in a repr

@@ -26,12 +26,12 @@ from types import FunctionType, SimpleNamespace
 from typing import Any
 
 from cloaca.errors import EncodeError, a
-from cloaca.running.reach import Place, Reach, is_mock, is_of_the_program, is_of_the_script
+from cloaca.running.reach import Reach, is_mock, is_of_the_program, is_of_the_script
 from cloaca.warning import warn
 from cloaca.wire.codec import encode
 from cloaca.wire.functions import next_number
 from cloaca.wire.mentions import held
-from cloaca.wire.messages import Publish
+from cloaca.wire.messages import Place, Publish
 from cloaca.wire.modules import code_given, home_of, is_given
 from cloaca.wire.watch import ATOMS
 

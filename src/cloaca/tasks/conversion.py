@@ -110,7 +110,7 @@ def conversion_of(annotation: Any) -> Conversion:
     if parts and origin in _MADE:
         if _MADE[origin] is dict:
             return _Entries(annotation)
-        return _Places(annotation) if origin is tuple and parts[-1] is not Ellipsis else _Elements(annotation)
+        return _PlacedTuple(annotation) if origin is tuple and parts[-1] is not Ellipsis else _Elements(annotation)
     if typing.is_typeddict(annotation):
         return _Dict(annotation)
     if isinstance(annotation, type) and (_is_struct(annotation) or dataclasses.is_dataclass(annotation)):
@@ -245,7 +245,7 @@ class _Elements(_Container):
             raise Mismatch(str(error)) from None
 
 
-class _Places(_Container):
+class _PlacedTuple(_Container):
     """A tuple in which each place is annotated."""
 
     @cached_property

@@ -8,7 +8,7 @@ from typing import Any
 
 from cloaca import argument
 
-Condition = Callable[[], Any]
+Predicate = Callable[[], Any]
 
 
 class TaskHandle:
@@ -29,7 +29,7 @@ class TaskHandle:
         self._loop: object = None
         self._unawaited: set[Deferral] = set()
 
-    def defer_until(self, condition: Condition, poll_interval_ms: float = 1000) -> Awaitable[None]:
+    def defer_until(self, condition: Predicate, poll_interval_ms: float = 1000) -> Awaitable[None]:
         """Wait until `condition()` is true; it is called after each interval, first when one has passed.
 
         The worker waits along, and runs nothing else. A cancel, Ctrl-C and a time limit end the waiting at once. In an
@@ -79,7 +79,7 @@ class TaskHandle:
 class Deferral:
     """The waiting of an `async def` task; it begins when it is awaited."""
 
-    def __init__(self, condition: Condition, seconds: float, unawaited: "set[Deferral]") -> None:
+    def __init__(self, condition: Predicate, seconds: float, unawaited: "set[Deferral]") -> None:
         self._condition = condition
         self._seconds = seconds
         self._unawaited = unawaited
@@ -99,7 +99,7 @@ class Deferral:
                 return
 
 
-class _Done:
+class _Over:
     """Stands for a waiting that is over."""
 
     def __await__(self) -> Generator[Any, None, None]:
@@ -107,7 +107,7 @@ class _Done:
         yield
 
 
-_DONE = _Done()
+_DONE = _Over()
 
 
 def with_handle(function: Callable[..., Any]) -> Callable[..., Any]:

@@ -1,16 +1,16 @@
 """Does a merge rule keep what a workflow takes for granted? Tried on sample values."""
 
 import reprlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from itertools import pairwise
 from typing import Any
 
 from cloaca.errors import summary_of
 from cloaca.merge import by_structure, by_task
 from cloaca.merge.equality import equal
+from cloaca.merge.rules import Rule
 from cloaca.wire.codec import decode, encode
 
-Rule = Callable[[Any, Sequence[Any]], Any]
 Samples = tuple[bytes, ...]
 
 _SHORT = reprlib.Repr()
@@ -55,7 +55,7 @@ def check_merge_rule(function: Rule, values: Sequence[Any]) -> tuple[str, ...]:
     samples = tuple(map(encode, values))
     findings: dict[str, str] = {}
     for base in (encode(None), samples[0]):
-        for kind, finding in _Trial(function, base).findings(samples):
+        for kind, finding in _RuleTrial(function, base).findings(samples):
             findings.setdefault(kind, finding)
     return tuple(f"{kind}: {finding}." for kind, finding in findings.items())
 
@@ -64,7 +64,7 @@ class _Raised(Exception):  # noqa: N818 - ends a trial: its message is the findi
     """The rule raised, or returned what can't be sent."""
 
 
-class _Trial:
+class _RuleTrial:
     """A rule, tried with one base. Samples and results are kept encoded, so that each call has copies of its own."""
 
     def __init__(self, function: Rule, base: bytes) -> None:

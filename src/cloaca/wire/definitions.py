@@ -23,14 +23,14 @@ Definition = bytes
 
 
 @dataclass(frozen=True, slots=True)
-class Copy:
+class MadeFrom:
     """What a class that was loaded here was made from. `names`: the attributes that the definition set."""
 
     definition: Definition
     names: frozenset[str]
 
 
-copies: "weakref.WeakKeyDictionary[type, Copy]" = weakref.WeakKeyDictionary()
+copies: "weakref.WeakKeyDictionary[type, MadeFrom]" = weakref.WeakKeyDictionary()
 """The classes that were loaded here."""
 
 _classes: "weakref.WeakValueDictionary[Identity, type]" = cloudpickle._DYNAMIC_CLASS_TRACKER_BY_ID
@@ -118,7 +118,7 @@ class Loader(pickle.Unpickler):
             _classes.pop(identity, None)
 
     def record(self, cls: type, names: frozenset[str]) -> None:
-        copies[cls] = Copy(self._definition, names)
+        copies[cls] = MadeFrom(self._definition, names)
 
 
 class _Refresher(Loader):

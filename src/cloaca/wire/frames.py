@@ -19,7 +19,6 @@ _LONGEST = (1 << 40) - 1
 _CAPACITY = 1 << 18
 _SHOWN = 24  # bytes of what makes no sense
 
-Part = bytes | memoryview
 Message = TypeVar("Message")
 
 
@@ -42,7 +41,7 @@ def frame(message: Up | list[Down]) -> bytes:
     return _HEAD.pack(len(body) | _SIGN) + body
 
 
-def needed(data: Part, start: int = 0) -> int:
+def needed(data: bytes | memoryview, start: int = 0) -> int:
     """How many bytes a frame takes that begins there, as far as they tell. Raises `Garbled`."""
     if len(data) - start < _HEAD.size:
         return _HEAD.size

@@ -30,10 +30,10 @@ def at_home(function: FunctionType, reduced: Any) -> Any:
         return reduced
     make, (code, _, *rest), (attributes, slots), *others = reduced
     bare = slots | {"__globals__": {}, "_cloudpickle_submodules": []}
-    return make, (code, _Variables(module), *rest), (attributes, bare), *others
+    return make, (code, _ModuleVariables(module), *rest), (attributes, bare), *others
 
 
-class _Variables(dict[str, Any]):
+class _ModuleVariables(dict[str, Any]):
     """Stands for the variables of a module, and is pickled as these."""
 
     def __init__(self, module: ModuleType) -> None:

@@ -16,16 +16,14 @@ from types import ModuleType
 from typing import Any
 from uuid import uuid4
 
+from cloaca.wire.messages import Place
 from cloaca.wire.modules import is_importable
 
-Identity = str
-Place = tuple[str, str]
-"""The name of a module, and a name in it."""
-
-_marks: dict[Identity, object] = {}
-_identities: dict[int, Identity] = {}
+MarkIdentity = str
+_marks: dict[MarkIdentity, object] = {}
+_identities: dict[int, MarkIdentity] = {}
 """By the `id` of the object, which `_marks` keeps alive."""
-_latest: dict[Place, Identity] = {}
+_latest: dict[Place, MarkIdentity] = {}
 _changing = threading.RLock()
 
 
@@ -57,7 +55,7 @@ def _name_in(module: ModuleType, value: object) -> str | None:
 # ---- plain objects --------------------------------------------------------------------------------------------------
 
 
-def known_mark(identity: Identity) -> object:
+def known_mark(identity: MarkIdentity) -> object:
     """The plain object of that identity: this process's own, or else a new one."""
     with _changing:
         return _marks[identity] if identity in _marks else _remembered(object(), identity)
@@ -75,7 +73,7 @@ def reduce_plain_object(value: object) -> Any:
     return NotImplemented if place is None else (known_mark, (_identity_at(place, value),))
 
 
-def known_sentinel(identity: Identity, place: Place) -> object:
+def known_sentinel(identity: MarkIdentity, place: Place) -> object:
     """The sentinel (Python 3.15) of that identity: this process's own, or else a new one."""
     with _changing:
         if identity in _marks:
@@ -90,7 +88,7 @@ def reduce_sentinel(value: Any) -> Any:
     return known_sentinel, (_identity_at(place, value), place)
 
 
-def _identity_at(place: Place, value: object) -> Identity:
+def _identity_at(place: Place, value: object) -> MarkIdentity:
     """The identity of what stands at a place; what stood there before has none any more."""
     with _changing:
         if id(value) in _identities:
@@ -103,7 +101,7 @@ def _identity_at(place: Place, value: object) -> Identity:
         return identity
 
 
-def _remembered(value: object, identity: Identity) -> object:
+def _remembered(value: object, identity: MarkIdentity) -> object:
     _marks[identity] = value
     _identities[id(value)] = identity
     return value

@@ -8,6 +8,9 @@ from collections.abc import Mapping
 
 from msgspec import Struct
 
+Place = tuple[str, str]
+"""The name of a module, and the way to what it holds: `RATE`, `Config.rate`."""
+
 
 class Message(Struct, frozen=True, array_like=True, gc=False):
     """Base of all that travels. Nothing in a message refers back to it: the garbage collector needn't look."""
@@ -139,7 +142,7 @@ class Loggers(Message, frozen=True):
     tells_errors: bool = True
 
 
-class Limits(Message, frozen=True):
+class InterpreterLimits(Message, frozen=True):
     """What the interpreter allows: how deep calls go, how many digits become text, and so on."""
 
     recursion: int = 1000
@@ -162,7 +165,7 @@ class Surroundings(Message, frozen=True, tag="surroundings"):
     path: tuple[bytes, ...]
     folders: tuple[str, ...] = ()
     environment: Mapping[bytes, bytes] = {}
-    limits: Limits = Limits()
+    limits: InterpreterLimits = InterpreterLimits()
     loggers: Loggers = Loggers()
     filters: tuple[Filter, ...] = ()
     modules: bytes = b""
@@ -411,8 +414,8 @@ class Unstarted(Message, frozen=True, tag="unstarted"):
 
 
 Down = Surroundings | Publish | Retire | Assignment | Free | Recall | Answer
-Told = Said | Logged | Warned
+Remark = Said | Logged | Warned
 """What an attempt has for whoever looks at the program: it goes past the engine."""
 
-Up = Ready | Unfit | Worn | Wants | Told | Done | Failed | Skipped
-Event = Started | Wants | Told | Done | Failed | Skipped | Lost | Unstarted
+Up = Ready | Unfit | Worn | Wants | Remark | Done | Failed | Skipped
+Event = Started | Wants | Remark | Done | Failed | Skipped | Lost | Unstarted
