@@ -164,7 +164,7 @@ def test_nothing_new_is_begun_after_an_error_that_came_early(processes: DefaultR
         return gate.read_text()
 
     results = processes.map(fail, counted(taken, 10**6, gate), chunksize=1)
-    assert next(results) == "others have failed"
+    assert "others have failed" in next(results)  # several may have said so
     with pytest.raises(LookupError):
         next(results)
     assert len(taken) < 10**6
