@@ -16,19 +16,19 @@ from time import perf_counter
 
 from msgspec.structs import replace
 
+from cloaca.border import permits
+from cloaca.border.mark import Mark, create
+from cloaca.border.permits import Permits
+from cloaca.border.surroundings import here, recognised
 from cloaca.engine.events import Begin, Room
-from cloaca.engine.plan import plan
 from cloaca.engine.run import Run
 from cloaca.engine.work import Limits, Work
-from cloaca.execution import permits
-from cloaca.execution.batching import LARGEST_BATCH
-from cloaca.execution.mark import Mark, create
-from cloaca.execution.permits import Permits
-from cloaca.execution.surroundings import here, recognised
-from cloaca.execution.worker import Worker
+from cloaca.history.plan import plan
+from cloaca.pickling.functions import FunctionCache
+from cloaca.pool.batching import LARGEST_BATCH
 from cloaca.wire.frames import decode_down, decode_up, frame
-from cloaca.wire.functions import FunctionCache
 from cloaca.wire.messages import Assignment, Done, Slice, Up, Usage
+from cloaca.worker.worker import Worker
 
 TASKS = 10_000
 ROUNDS = 15

@@ -27,7 +27,7 @@ from tests.support import Desk, published
 
 from cloaca import Context, DefaultRunner
 from cloaca.authoring import registry
-from cloaca.execution.pool import Pool
+from cloaca.pool.pool import Pool
 
 PATIENCE = 5.0  # seconds that processes and threads get to end by themselves
 DESCRIPTORS = Path("/proc/self/fd")

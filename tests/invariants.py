@@ -16,7 +16,7 @@ from cloaca.engine.state import ENDED, State
 from cloaca.engine.statuses import Statuses
 from cloaca.engine.tries import Tries
 from cloaca.engine.work import Work
-from cloaca.engine.write import unsuperseded
+from cloaca.history.write import unsuperseded
 from cloaca.triggers.rules import DEFAULT, RULES, Ends
 from cloaca.triggers.verdict import judge
 from cloaca.wire.messages import Failed, Lost, Skipped, Usage

@@ -7,10 +7,10 @@ from tests import invariants
 from tests.reference import Graph
 
 from cloaca.engine.events import AttemptEvent, Command, RunEvent
-from cloaca.engine.plan import plan
 from cloaca.engine.run import Run
 from cloaca.engine.work import Merging, Work
 from cloaca.errors import INPUT
+from cloaca.history.plan import plan
 from cloaca.testing import NO_USAGE
 from cloaca.wire.messages import (
     Answer,

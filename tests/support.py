@@ -19,12 +19,12 @@ from typing import Any, Self, TypeVar
 import psutil
 
 import cloaca
+from cloaca.attempts.attempt import TaskFunction
+from cloaca.border.mark import NONE
 from cloaca.errors import INPUT
-from cloaca.execution.attempt import TaskFunction
 from cloaca.execution.executor import Executor
-from cloaca.execution.mark import NONE
-from cloaca.wire.codec import decode, encode
-from cloaca.wire.functions import capture
+from cloaca.pickling.functions import capture
+from cloaca.values.codec import decode, encode
 from cloaca.wire.messages import (
     Answer,
     Assignment,

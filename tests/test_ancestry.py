@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tests.reference import Graph, Model, deterministic, graphs
 
-from cloaca.engine.ancestry import Ancestry
-from cloaca.engine.plan import plan
+from cloaca.history.ancestry import Ancestry
+from cloaca.history.plan import plan
 
 
 @given(graphs(most=14), st.randoms(use_true_random=False))
@@ -34,7 +34,7 @@ def test_of_tasks_far_apart_what_is_known_is_true(graph: Graph, near: int) -> No
     compiled = plan("w", graph)
     model = Model(graph, {})
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("cloaca.engine.ancestry.NEAR", near)
+        patch.setattr("cloaca.history.ancestry.NEAR", near)
         ancestry = Ancestry(compiled)
         for one in range(len(graph)):
             for other in range(one + 1, len(graph)):

@@ -277,34 +277,34 @@ BREACHES: list[tuple[Rule, Files, list[str]]] = [
         engine_knows_no_execution,
         {
             "engine/run.py": "from cloaca import retry",
-            "retry.py": "import cloaca.execution.pool",
-            "execution/pool.py": "from cloaca.execution import executor",
+            "retry.py": "import cloaca.pool.pool",
+            "pool/pool.py": "from cloaca.execution import executor",
             "execution/executor.py": "",
         },
-        ["cloaca.engine.run -> cloaca.retry -> cloaca.execution.pool"],
+        ["cloaca.engine.run -> cloaca.retry -> cloaca.pool.pool"],
     ),
     (
         execution_knows_no_workflows,
         {
-            "execution/pool.py": "import typing\nif typing.TYPE_CHECKING:\n    from cloaca.workflows.workflow import W",
+            "pool/pool.py": "import typing\nif typing.TYPE_CHECKING:\n    from cloaca.workflows.workflow import W",
             "workflows/workflow.py": "",
         },
-        ["cloaca.execution.pool -> cloaca.workflows.workflow"],
+        ["cloaca.pool.pool -> cloaca.workflows.workflow"],
     ),
     (
         wire_knows_only_errors_and_warnings,
         {
-            "wire/codec.py": "from cloaca.errors import E\nfrom cloaca.context import C",
+            "values/codec.py": "from cloaca.errors import E\nfrom cloaca.context import C",
             "errors.py": "",
             "context.py": "",
         },
-        ["cloaca.wire.codec -> cloaca.context"],
+        ["cloaca.values.codec -> cloaca.context"],
     ),
     (
         dataflow_knows_nothing_that_runs,
         {
-            "dataflow/check.py": "from cloaca.engine.plan import plan\nfrom cloaca import workflow",
-            "engine/plan.py": "",
+            "dataflow/check.py": "from cloaca.history.plan import plan\nfrom cloaca import workflow",
+            "history/plan.py": "",
             "workflow.py": "from cloaca.runner import R",
             "runner.py": "",
         },
@@ -313,8 +313,8 @@ BREACHES: list[tuple[Rule, Files, list[str]]] = [
     (
         merge_knows_only_values,
         {
-            "merge/settle.py": "from cloaca.wire.codec import decode\nfrom cloaca.context import C",
-            "wire/codec.py": "",
+            "merge/settle.py": "from cloaca.values.codec import decode\nfrom cloaca.context import C",
+            "values/codec.py": "",
             "context.py": "",
         },
         ["cloaca.merge.settle -> cloaca.context"],
@@ -345,9 +345,9 @@ BREACHES: list[tuple[Rule, Files, list[str]]] = [
         packages_form_no_cycle,
         {
             "tasks/context.py": "from cloaca.merge.settle import settle",
-            "merge/settle.py": "from cloaca.wire.codec import decode",
+            "merge/settle.py": "from cloaca.values.codec import decode",
             "merge/rules.py": "from cloaca import errors",
-            "wire/codec.py": "from cloaca.merge import rules",
+            "values/codec.py": "from cloaca.merge import rules",
             "errors.py": "",
         },
         ["cloaca.merge <- cloaca.wire <- cloaca.merge"],
@@ -355,14 +355,14 @@ BREACHES: list[tuple[Rule, Files, list[str]]] = [
     (
         only_the_runner_knows_both_sides,
         {
-            "runner.py": "import cloaca.running.coordinator, cloaca.execution.pool",
+            "runner.py": "import cloaca.running.coordinator, cloaca.pool.pool",
             "result.py": "from .execution.pool import Pool\nfrom .engine import run",
             "running/coordinator.py": "import cloaca.engine.run, cloaca.execution.executor",
             "engine/run.py": "",
-            "execution/pool.py": "",
+            "pool/pool.py": "",
             "execution/executor.py": "",
         },
-        ["cloaca.result imports cloaca.engine.run and cloaca.execution.pool"],
+        ["cloaca.result imports cloaca.engine.run and cloaca.pool.pool"],
     ),
     (
         nothing_inside_uses_the_public_face,
@@ -413,8 +413,8 @@ def test_every_rule_has_a_breach() -> None:
 def test_the_walls_enclose_something(cloaca_sources: Sources) -> None:
     names = {
         "cloaca.engine.run",
-        "cloaca.execution.pool",
-        "cloaca.wire.codec",
+        "cloaca.pool.pool",
+        "cloaca.values.codec",
         "cloaca.runner",
         "cloaca.running.coordinator",
     }

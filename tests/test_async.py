@@ -16,7 +16,7 @@ from tests.support import PATIENCE, pipe
 
 import cloaca
 from cloaca import Context, DefaultRunner, TaskTimeout, WorkflowResult
-from cloaca.execution.coroutines import _Beside, finish
+from cloaca.attempts.coroutines import _Beside, finish
 
 cloudpickle.register_pickle_by_value(sys.modules[__name__])  # as if all this stood in the user's script
 

@@ -18,12 +18,12 @@ from tests.support import PATIENCE, Desk, pipe
 
 import cloaca
 from cloaca import Context, DefaultRunner, TaskTimeout, WorkflowResult
-from cloaca.execution import worker
-from cloaca.execution.backlog import ITSELF, Backlog
-from cloaca.execution.peer import LEAST_UNSHOWN, MOST_UNSHOWN
+from cloaca.pool.backlog import ITSELF, Backlog
+from cloaca.pool.peer import LEAST_UNSHOWN, MOST_UNSHOWN
 from cloaca.running import interrupts
 from cloaca.running.future import Execution
 from cloaca.wire.messages import Logged, Said, Started, Warned
+from cloaca.worker import worker
 
 cloudpickle.register_pickle_by_value(sys.modules[__name__])  # as if all this stood in the user's script
 

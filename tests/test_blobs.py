@@ -19,8 +19,8 @@ from tests.reference import deterministic
 from tests.support import no_descriptors, run
 
 from cloaca.errors import StorageFullError
-from cloaca.wire import blobs, shortage
-from cloaca.wire.blobs import (
+from cloaca.values import blobs
+from cloaca.values.blobs import (
     Blob,
     NoFolderError,
     blob_of,
@@ -34,7 +34,8 @@ from cloaca.wire.blobs import (
     size_of,
     write,
 )
-from cloaca.wire.codec import ALIGNMENT, PICKLED, decode, encode
+from cloaca.values.codec import ALIGNMENT, PICKLED, decode, encode
+from cloaca.wire import shortage
 
 REFUSALS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EROFS)
 
@@ -198,8 +199,8 @@ def test_arrays_are_aligned(tmp_path: Path, *, alone: bool) -> None:
 MANY = """
 import resource, sys
 import numpy as np
-from cloaca.wire.blobs import Blob, reference, write
-from cloaca.wire.codec import decode, encode
+from cloaca.values.blobs import Blob, reference, write
+from cloaca.values.codec import decode, encode
 
 resource.setrlimit(resource.RLIMIT_NOFILE, (256, 256))
 kept = []
@@ -384,7 +385,7 @@ def test_a_folder_that_is_gone_gives_way_to_the_next(tmp_path: Path) -> None:
 
 
 def test_what_no_message_can_carry_needs_a_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("cloaca.wire.blobs.MOST_SENT", 2)
+    monkeypatch.setattr("cloaca.values.blobs.MOST_SENT", 2)
     with pytest.raises(StorageFullError, match=r"takes 3 bytes, .*gone can't be used"):
         write([str(tmp_path / "gone")], "value", [b"abc"])
 

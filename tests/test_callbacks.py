@@ -16,7 +16,7 @@ from tests.support import PATIENCE, pipe
 
 import cloaca
 from cloaca import Context, DefaultRunner, Execution, MergeConflict, WorkflowResult
-from cloaca.engine.history import History
+from cloaca.history.history import History
 
 cloudpickle.register_pickle_by_value(sys.modules[__name__])  # as if all this stood in the user's script
 

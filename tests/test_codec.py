@@ -29,7 +29,7 @@ from hypothesis.extra import numpy as npst
 
 import cloaca
 from cloaca.errors import EncodeError
-from cloaca.wire.codec import MAX_DEPTH, PICKLED, decode, encode, is_plain
+from cloaca.values.codec import MAX_DEPTH, PICKLED, decode, encode, is_plain
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -652,10 +652,10 @@ DEFINITIONS = """
 
 PARENT = """
     import subprocess, sys
-    from cloaca.wire.codec import decode, encode
+    from cloaca.values.codec import decode, encode
 
     def there_and_back(value, work):
-        child = "import sys; from cloaca.wire.codec import *; value, work = decode(sys.stdin.buffer.read());"
+        child = "import sys; from cloaca.values.codec import *; value, work = decode(sys.stdin.buffer.read());"
         child += "sys.stdout.buffer.write(encode(work(value)))"
         return decode(subprocess.check_output([sys.executable, "-c", child], input=encode((value, work))))
 """
@@ -740,10 +740,10 @@ def test_what_a_worker_passes_on_has_the_same_bytes():
         DEFINITIONS,
         """
         import subprocess, sys
-        from cloaca.wire.codec import decode, encode
+        from cloaca.values.codec import decode, encode
         for value in (Square(2), Vector(1), Colour.RED, SubRecord(an_id=3), Hashed("a")):
             sent = encode(value)
-            child = "import sys; from cloaca.wire.codec import *; data = sys.stdin.buffer.read()"
+            child = "import sys; from cloaca.values.codec import *; data = sys.stdin.buffer.read()"
             child += "; sys.stdout.buffer.write(encode(decode(data)))"
             assert subprocess.check_output([sys.executable, "-c", child], input=sent) == sent, value
         """,
@@ -753,7 +753,7 @@ def test_what_a_worker_passes_on_has_the_same_bytes():
 def test_many_classes_that_all_mention_each_other_stay_small():
     run_script("""
         import pickle
-        from cloaca.wire.codec import encode
+        from cloaca.values.codec import encode
         source = "class C{n}:\\n    def all(self): return [" + ", ".join(f"C{i}" for i in range(30)) + "]"
         for n in range(30):
             exec(source.format(n=n))
@@ -765,7 +765,7 @@ def test_many_classes_that_all_mention_each_other_stay_small():
 def test_a_definition_that_fails_to_load_leaves_nothing_behind():
     run_script("""
         import subprocess, sys
-        from cloaca.wire.codec import encode
+        from cloaca.values.codec import encode
         class Part:
             def __reduce__(self): return eval, ("__import__('sys').modules['switch'].value",)
         class Whole:
@@ -774,7 +774,7 @@ def test_a_definition_that_fails_to_load_leaves_nothing_behind():
         sys.modules["switch"] = types.SimpleNamespace(value=1)
         child = '''
         import sys, types
-        from cloaca.wire.codec import decode
+        from cloaca.values.codec import decode
         data = sys.stdin.buffer.read()
         try: decode(data)
         except KeyError as error: assert "switch" in str(error)
@@ -799,7 +799,7 @@ def test_a_class_with_a_lock_is_named_as_culprit():
 def test_the_standard_streams_stand_for_those_of_the_reader():
     out = run_script("""
         import sys
-        from cloaca.wire.codec import decode, encode
+        from cloaca.values.codec import decode, encode
         assert decode(encode(sys.stdout)) is sys.stdout
         print("fine")
         """)
@@ -814,7 +814,7 @@ def test_nan_is_a_nan_and_a_stream_in_memory_is_a_value():
 SETS = """
 import sys
 from datetime import date
-from cloaca.wire.codec import encode
+from cloaca.values.codec import encode
 words = ["red", "green", "blue", "a", "b", "c", "d", "e", "f", "g"]
 values = [
     set(words),

@@ -14,9 +14,9 @@ from cloaca.merge.equality import equal
 from cloaca.merge.rules import Rules
 from cloaca.merge.settle import Settled, settle
 from cloaca.tasks.shelf import Traffic
-from cloaca.wire.blobs import LARGE, Blob, Part, is_reference, reference, references_in, size_of, write
-from cloaca.wire.codec import PICKLED, decode, decode_content, encode, encode_each, inlined
-from cloaca.wire.composite import MARK, collected, composite_of, is_composite, keys_in
+from cloaca.values.blobs import LARGE, Blob, Part, is_reference, reference, references_in, size_of, write
+from cloaca.values.codec import PICKLED, decode, decode_content, encode, encode_each, inlined
+from cloaca.values.composite import MARK, collected, composite_of, is_composite, keys_in
 from cloaca.wire.messages import Version
 
 plain = st.recursive(

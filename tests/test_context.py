@@ -27,7 +27,7 @@ from cloaca.errors import INPUT, DecodeError, EncodeError, MergeConflict
 from cloaca.merge.equality import equal
 from cloaca.merge.rules import Rules
 from cloaca.tasks.context import diff_of, of_task, of_versions, unchanged, versions_of
-from cloaca.wire.codec import encode
+from cloaca.values.codec import encode
 from cloaca.wire.messages import Outcome, Slice, Version
 
 Known = dict[str, tuple[Version, ...]]

@@ -10,19 +10,19 @@ from tests import invariants
 from tests.reference import KEYS, Diff, Graph
 from tests.runs import CHAIN
 
+from cloaca.attempts.attempt import TaskFunction
+from cloaca.border.surroundings import here
 from cloaca.engine.events import Begin, Cancel
-from cloaca.engine.plan import plan
 from cloaca.engine.run import Run
 from cloaca.engine.state import ENDED, State
 from cloaca.engine.work import Work
 from cloaca.errors import INPUT, InternalError
-from cloaca.execution.attempt import TaskFunction
 from cloaca.execution.executor import Executor
 from cloaca.execution.serial import SerialExecutor
-from cloaca.execution.surroundings import here
+from cloaca.history.plan import plan
 from cloaca.running.coordinator import Coordinator, Job
 from cloaca.testing import Action, Choose, Move, ScriptedExecutor, running
-from cloaca.wire.codec import encode
+from cloaca.values.codec import encode
 from cloaca.wire.messages import (
     Assignment,
     Publish,

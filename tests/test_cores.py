@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from cloaca.execution import cores
+from cloaca.machine import cores
 
 PLENTY = 64
 

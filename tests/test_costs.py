@@ -19,8 +19,9 @@ from tests.support import PATIENCE, Desk, published, written
 
 import cloaca
 from cloaca import Context, DefaultRunner
-from cloaca.execution import batching, pool, spin
-from cloaca.execution.pool import Pool
+from cloaca.border import spin
+from cloaca.pool import batching, pool
+from cloaca.pool.pool import Pool
 
 TASKS = 1000
 

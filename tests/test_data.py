@@ -19,12 +19,12 @@ import pytest
 
 import cloaca
 from cloaca import Context, DefaultRunner, MergeConflict, StorageFullError, WorkerDied, WorkflowResult
-from cloaca.execution.peer import Peer
 from cloaca.merge.equality import equal
-from cloaca.running import storage
-from cloaca.running.folder import LOCK
-from cloaca.wire.blobs import LARGE
-from cloaca.wire.codec import encode
+from cloaca.pool.peer import Peer
+from cloaca.values import storage
+from cloaca.values.blobs import LARGE
+from cloaca.values.codec import encode
+from cloaca.values.folder import LOCK
 from cloaca.wire.frames import frame
 from cloaca.wire.messages import Down, Up
 

@@ -17,7 +17,7 @@ import cloaca
 from cloaca import Context, DataflowWarning, DefaultRunner, Finding, Workflow, WorkflowBuilder, WorkflowError
 from cloaca.dataflow.flow import Flow
 from cloaca.dataflow.touches import Touches
-from cloaca.engine.plan import plan
+from cloaca.history.plan import plan
 
 cloudpickle.register_pickle_by_value(sys.modules[__name__])  # as if all this stood in the user's script
 

@@ -14,9 +14,9 @@ from tests.runs import done
 
 import cloaca
 from cloaca.engine.events import Begin, Ended, Room
-from cloaca.engine.plan import plan
 from cloaca.engine.run import Run
 from cloaca.engine.work import Work
+from cloaca.history.plan import plan
 from cloaca.wire.messages import Assignment
 
 BRANCHES = 60

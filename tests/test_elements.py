@@ -10,9 +10,9 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from cloaca.wire.blobs import Blob, reference, write
-from cloaca.wire.codec import encode_unseen
-from cloaca.wire.elements import decode_list, encode_list
+from cloaca.values.blobs import Blob, reference, write
+from cloaca.values.codec import encode_unseen
+from cloaca.values.elements import decode_list, encode_list
 
 
 class Unsendable:

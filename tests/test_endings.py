@@ -16,8 +16,8 @@ from textwrap import dedent
 import pytest
 from tests.support import PATIENCE, Program, environment, pipe, run, watched
 
-from cloaca.running.folder import PREFIX
-from cloaca.running.storage import SHARED_MEMORY, sweep
+from cloaca.values.folder import PREFIX
+from cloaca.values.storage import SHARED_MEMORY, sweep
 
 EXECUTORS = ("processes", "serial")
 SMALL = """

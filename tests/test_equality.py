@@ -23,8 +23,8 @@ from hypothesis import strategies as st
 
 from cloaca.merge.encoded import are_equal
 from cloaca.merge.equality import equal
-from cloaca.wire.blobs import LARGE, Blob, Part, reference, write
-from cloaca.wire.codec import decode, encode
+from cloaca.values.blobs import LARGE, Blob, Part, reference, write
+from cloaca.values.codec import decode, encode
 
 NAN = math.nan
 

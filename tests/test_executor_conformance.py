@@ -16,13 +16,13 @@ import pytest
 from tests.support import Desk, killer_of, pipe, published, written
 
 from cloaca import Context
-from cloaca.execution.attempt import TaskFunction
+from cloaca.attempts.attempt import TaskFunction
 from cloaca.execution.executor import Executor
-from cloaca.execution.pool import Pool
 from cloaca.execution.serial import SerialExecutor
+from cloaca.pool.pool import Pool
 from cloaca.testing import ScriptedExecutor, running
 from cloaca.triggers.condition import Condition, all_of, context_value, task_skipped, task_success
-from cloaca.wire.codec import decode, encode
+from cloaca.values.codec import decode, encode
 from cloaca.wire.messages import Done, Failed, Item, Outcome, Publish, Said, Skipped, Started, Unstarted, Wants
 
 Functions = Mapping[int, TaskFunction]

@@ -10,13 +10,13 @@ from tests.runs import answered, assigned, done, failed, lost, states, tell
 
 from cloaca.engine.events import AttemptEvent, Begin, Cancel, Ended, Release, Room, Tick, Withdraw
 from cloaca.engine.pairing import paired
-from cloaca.engine.plan import plan
 from cloaca.engine.run import Run
 from cloaca.engine.work import GRACE_SECONDS, Merging, Work
 from cloaca.errors import INPUT, InternalError
+from cloaca.history.plan import plan
 from cloaca.retry import RetryPolicy
-from cloaca.wire.blobs import Blob, reference, references_in
-from cloaca.wire.codec import decode, encode
+from cloaca.values.blobs import Blob, reference, references_in
+from cloaca.values.codec import decode, encode
 from cloaca.wire.messages import Assignment, Item, Outcome, Started, Unstarted, Version, Wants
 
 EXPANSION = 100

@@ -19,8 +19,8 @@ from tests.support import pipe, without_places
 
 import cloaca
 from cloaca import Context, DefaultRunner, TaskTimeout, WorkerDied, WorkflowError, WorkflowResult
-from cloaca.execution.expansion import Expansion
-from cloaca.wire.blobs import LARGE
+from cloaca.attempts.expansion import Expansion
+from cloaca.values.blobs import LARGE
 
 cloudpickle.register_pickle_by_value(sys.modules[__name__])  # as if all this stood in the user's script
 

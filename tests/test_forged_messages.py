@@ -16,10 +16,10 @@ from msgspec.structs import replace
 
 import cloaca
 from cloaca import Context, DefaultRunner, WorkerDied
-from cloaca.execution.reports import checked
+from cloaca.pool.reports import checked
+from cloaca.values.blobs import MARK
+from cloaca.values.composite import MARK as COMPOSITE
 from cloaca.wire import messages
-from cloaca.wire.blobs import MARK
-from cloaca.wire.composite import MARK as COMPOSITE
 from cloaca.wire.frames import FrameReader, Garbled, HungUp, decode_up, frame, messages_in
 from cloaca.wire.messages import Done, Failed, Logged, Ready, Said, Skipped, Unfit, Up, Usage, Version, Wants, Worn
 
@@ -310,7 +310,8 @@ def test_a_worker_s_clock_that_stands_still_ends_nothing(of_two: DefaultRunner) 
     """As libraries for tests replace it. The time limit counts from the moment at which the program heard of it."""
 
     def replace_clocks(_: Context) -> None:
-        from cloaca.execution import meter, worker
+        from cloaca.attempts import meter
+        from cloaca.worker import worker
 
         for module in (meter, worker):
             module.monotonic = lambda: -1e9  # type: ignore[attr-defined]

@@ -81,7 +81,7 @@ def test_a_child_of_a_task_ends_as_a_program(function: Any, executor: Any, capfd
     assert told.count("the child said why\n") == 1
     traceback, _ = told.split("ValueError: the child failed\n")
     assert "in fail" in traceback
-    assert "cloaca/execution" not in traceback
+    assert "cloaca/attempts" not in traceback
 
 
 @pytest.mark.parametrize("executor", ["processes", "serial"])

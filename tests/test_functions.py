@@ -20,8 +20,8 @@ import pytest
 
 import cloaca
 from cloaca.errors import CaptureError
-from cloaca.wire.codec import decode, encode
-from cloaca.wire.functions import Captured, FunctionCache, capture, load, reads
+from cloaca.pickling.functions import Captured, FunctionCache, capture, load, reads
+from cloaca.values.codec import decode, encode
 
 LOCK = threading.Lock()
 SOURCE = str(Path(cloaca.__path__[0]).parent)
@@ -79,11 +79,11 @@ def test_numbers_are_never_used_twice():
 def test_a_function_of_the_program_runs_elsewhere():
     script = """
         import subprocess, sys
-        from cloaca.wire.functions import capture
+        from cloaca.pickling.functions import capture
         LIMIT = 3
         def helper(number): return number + LIMIT if number < 10 else helper(number - 1)
         def task(context): return helper(context["number"])
-        child = "import sys; from cloaca.wire.functions import load;"
+        child = "import sys; from cloaca.pickling.functions import load;"
         child += "print(load(sys.stdin.buffer.read())({'number': 12}))"
         print(subprocess.check_output([sys.executable, "-c", child], input=capture("t", task).blob))
     """
@@ -105,10 +105,10 @@ def run_script(script: str) -> str:
 WORKER = """
     import subprocess, sys
     from cloaca.errors import CaptureError
-    from cloaca.wire.functions import FunctionCache, capture
+    from cloaca.pickling.functions import FunctionCache, capture
 
     def elsewhere(function):
-        child = "import sys; from cloaca.wire.functions import load; print(load(sys.stdin.buffer.read())(None))"
+        child = "import sys; from cloaca.pickling.functions import load; print(load(sys.stdin.buffer.read())(None))"
         blob = capture("t", function).blob
         print(subprocess.check_output([sys.executable, "-c", child], input=blob, text=False).decode(), end="")
 """
@@ -215,8 +215,8 @@ def test_a_worker_takes_the_definitions_as_they_stand_when_captured():
     """One worker is sent: a function; a value; the function once more, after the program changed its class."""
     out = run_script("""
         import subprocess, sys
-        from cloaca.wire.codec import encode
-        from cloaca.wire.functions import capture, load
+        from cloaca.values.codec import encode
+        from cloaca.pickling.functions import capture, load
 
         class Rate:
             value = 1
@@ -234,8 +234,8 @@ def test_a_worker_takes_the_definitions_as_they_stand_when_captured():
 
         child = '''
         import pickle, sys
-        from cloaca.wire.codec import decode
-        from cloaca.wire.functions import load
+        from cloaca.values.codec import decode
+        from cloaca.pickling.functions import load
         first, one, two, second, change = pickle.load(sys.stdin.buffer)
         old = load(first)
         rate = decode(one)
@@ -516,8 +516,8 @@ def test_nothing_is_pickled_again_while_only_atoms_are_captured(monkeypatch):
     namespace = program(STABLE)
     cache = FunctionCache()
     first = cache.capture("t", namespace["task"])
-    monkeypatch.setattr("cloaca.wire.functions.Pickler.dump", None)
-    monkeypatch.setattr("cloaca.wire.functions.watch", None)
+    monkeypatch.setattr("cloaca.pickling.functions.Pickler.dump", None)
+    monkeypatch.setattr("cloaca.pickling.functions.watch", None)
     assert cache.capture("t", namespace["task"]) is first
 
 
@@ -538,7 +538,7 @@ def test_a_reloaded_module_is_seen(make_module):
 def test_a_class_inside_a_function_finds_the_globals_of_its_body() -> None:
     script = """
 from typing import NamedTuple
-from cloaca.wire import functions
+from cloaca.pickling import functions
 
 LIMIT = 3
 
@@ -553,6 +553,6 @@ import sys
 sys.stdout.buffer.write(functions.capture("t", task).blob)
 """
     blob = subprocess.run([sys.executable, "-c", script], check=True, capture_output=True).stdout
-    reader = "import sys; from cloaca.wire import functions; print(functions.load(sys.stdin.buffer.read())(None))"
+    reader = "import sys; from cloaca.pickling import functions; print(functions.load(sys.stdin.buffer.read())(None))"
     read = subprocess.run([sys.executable, "-c", reader], input=blob, check=True, capture_output=True)
     assert read.stdout.strip() == b"6"

@@ -18,18 +18,18 @@ import pytest
 
 from cloaca import Context, DefaultRunner, WorkflowBuilder, context_value, merge, nearest, task
 from cloaca.engine.events import Begin, Cancel, Room
-from cloaca.engine.history import History
 from cloaca.engine.pairing import paired
-from cloaca.engine.plan import Plan, plan
 from cloaca.engine.run import Run
 from cloaca.engine.state import State
 from cloaca.engine.work import Work
 from cloaca.errors import INPUT
+from cloaca.history.history import History
+from cloaca.history.plan import Plan, plan
 from cloaca.merge.rules import Rules
 from cloaca.merge.settle import Settled, settle
 from cloaca.tasks.context import diff_of, of_task, of_versions, settled_of
 from cloaca.testing import NO_USAGE
-from cloaca.wire.codec import decode, encode
+from cloaca.values.codec import decode, encode
 from cloaca.wire.messages import Answer, Assignment, Done, Failed, Outcome, Slice, Started, Usage, Version, Wants
 
 Tasks = list[tuple[str, list[str]]]

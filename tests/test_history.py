@@ -11,12 +11,12 @@ from hypothesis import strategies as st
 from tests.reference import KEYS, Diff, Graph, Inputs, Model, Visible, deterministic, diffs, graphs, inputs
 from tests.runs import candidates_of, places_seen
 
-from cloaca.engine.history import MANY, History
-from cloaca.engine.plan import Plan, plan
-from cloaca.engine.telling import Told
 from cloaca.engine.view import ContextView
-from cloaca.engine.write import Write
 from cloaca.errors import INPUT, MERGE
+from cloaca.history.history import MANY, History
+from cloaca.history.plan import Plan, plan
+from cloaca.history.telling import Told
+from cloaca.history.write import Write
 from cloaca.wire.messages import MILESTONE, Version
 
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from cloaca.execution.imports import when_imported
+from cloaca.border.imports import when_imported
 
 if TYPE_CHECKING:
     from types import ModuleType

@@ -21,8 +21,8 @@ from tests.support import Program, pipe, run
 
 import cloaca
 from cloaca import CaptureError, Context, DefaultRunner, InitializerError, WorkersUnavailableError, worker_state
+from cloaca.attempts.initializer import name_of
 from cloaca.errors import RemoteTraceback
-from cloaca.execution.initializer import name_of
 
 cloudpickle.register_pickle_by_value(sys.modules[__name__])  # as if all this stood in the user's script
 

@@ -22,11 +22,11 @@ from tests.support import PATIENCE
 
 import cloaca
 from cloaca import DefaultRunner, RunnerClosedError
-from cloaca.execution.waker import Waker
+from cloaca.border.waker import Waker
 from cloaca.running import coordinator, loop
 from cloaca.running.latch import Latch
 from cloaca.running.results import Results
-from cloaca.running.storage import Storage
+from cloaca.values.storage import Storage
 
 cloudpickle.register_pickle_by_value(sys.modules[__name__])  # as if all this stood in the user's script
 

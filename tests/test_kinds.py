@@ -20,9 +20,9 @@ from tests.test_functions import CHANGES, STABLE
 
 import cloaca
 from cloaca.errors import CaptureError
-from cloaca.wire.classes import Pickler
-from cloaca.wire.functions import Captured, FunctionCache, capture, load
-from cloaca.wire.templates import fill
+from cloaca.pickling.classes import Pickler
+from cloaca.pickling.functions import Captured, FunctionCache, capture, load
+from cloaca.pickling.templates import fill
 
 
 def program(source: str, **names: Any) -> dict[str, Any]:
@@ -258,7 +258,11 @@ def test_nothing_is_pickled_again_where_nothing_has_changed(monkeypatch):
     tasks = program(LOOP.replace("[1, 2]", "(1, 2)"), size=100)["tasks"]
     first = captured_all(cache := FunctionCache(), tasks)
     templates = cache.templates
-    for name in ("cloaca.wire.functions.Pickler.dump", "cloaca.wire.kinds.watch", "cloaca.wire.kinds.pickle"):
+    for name in (
+        "cloaca.pickling.functions.Pickler.dump",
+        "cloaca.pickling.kinds.watch",
+        "cloaca.pickling.kinds.pickle",
+    ):
         monkeypatch.setattr(name, None)
     assert all(one is before for one, before in zip(captured_all(cache, tasks), first, strict=True))
     assert cache.templates == templates
@@ -267,7 +271,7 @@ def test_nothing_is_pickled_again_where_nothing_has_changed(monkeypatch):
 def test_what_was_settled_once_is_asked_of_all_functions_at_once(monkeypatch):
     tasks = program(LOOP.replace("[1, 2]", "(1, 2)"), size=100)["tasks"]
     settled = captured_all(cache := FunctionCache(), tasks, times=2)
-    monkeypatch.setattr("cloaca.wire.functions.Kinds.begin", None)
+    monkeypatch.setattr("cloaca.pickling.functions.Kinds.begin", None)
     assert captured_all(cache, tasks) is settled
 
 

@@ -17,9 +17,9 @@ from hypothesis.extra import numpy as npst
 from tests.reference import deterministic
 
 from cloaca.merge.equality import equal
-from cloaca.wire import codec
-from cloaca.wire.blobs import LARGE, Blob, Part, blob_of, is_content, is_reference, reference, write
-from cloaca.wire.codec import STRUCTURES, decode, encode, inlined
+from cloaca.values import codec
+from cloaca.values.blobs import LARGE, Blob, Part, blob_of, is_content, is_reference, reference, write
+from cloaca.values.codec import STRUCTURES, decode, encode, inlined
 
 SHAPES = [1, 10, 40_000]  # of lengths: both sides of LARGE
 

@@ -15,9 +15,9 @@ import pytest
 from tests.support import run
 
 import cloaca
+from cloaca.border.inheritance import BEGUN_AS_WORKER
 from cloaca.errors import WorkersUnavailableError
-from cloaca.execution import workforce
-from cloaca.execution.inheritance import BEGUN_AS_WORKER
+from cloaca.pool import workforce
 
 
 def answer_of(function: Callable[[int], Any]) -> Any:

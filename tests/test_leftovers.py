@@ -17,10 +17,10 @@ from tests.support import Desk, published, written
 
 import cloaca
 from cloaca import Context
-from cloaca.execution import workforce
-from cloaca.execution.attempt import TaskFunction
-from cloaca.execution.pool import Pool
-from cloaca.execution.surroundings import here
+from cloaca.attempts.attempt import TaskFunction
+from cloaca.border.surroundings import here
+from cloaca.pool import workforce
+from cloaca.pool.pool import Pool
 from cloaca.wire.messages import Done, Failed, Lost, Said
 
 DeskOf = Callable[..., Desk]

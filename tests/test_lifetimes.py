@@ -16,21 +16,21 @@ from msgspec import structs
 from tests.reference import ABSENT, KEYS, Graph, Reference, Tale, deterministic, graphs, is_well_paired, meetings, tales
 from tests.runs import CHAIN, DIAMOND, candidates_of, done, failed, lost, tell
 
-from cloaca.engine.ancestry import Ancestry
-from cloaca.engine.demand import Demand
 from cloaca.engine.events import AttemptEvent, Begin, Cancel, Command, Ended, Release, Room, RunEvent
-from cloaca.engine.history import History
 from cloaca.engine.pairing import paired
-from cloaca.engine.plan import plan
 from cloaca.engine.run import Run
-from cloaca.engine.telling import NOTHING_TO_MERGE, Told
 from cloaca.engine.work import Merging, Work
 from cloaca.errors import INPUT
+from cloaca.history.ancestry import Ancestry
+from cloaca.history.demand import Demand
+from cloaca.history.history import History
+from cloaca.history.plan import plan
+from cloaca.history.telling import NOTHING_TO_MERGE, Told
 from cloaca.merge.conflict import Conflict
 from cloaca.merge.rules import Rules
 from cloaca.merge.settle import Settled, settle
-from cloaca.wire.blobs import Blob, blob_of, reference, references_in
-from cloaca.wire.codec import decode, encode
+from cloaca.values.blobs import Blob, blob_of, reference, references_in
+from cloaca.values.codec import decode, encode
 from cloaca.wire.messages import Answer, Assignment, Slice, Started, Unstarted, Version, Wants
 
 KEY = "k"

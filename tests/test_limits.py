@@ -15,7 +15,7 @@ from tests.support import PATIENCE, pipe, without_places
 
 import cloaca
 from cloaca import Context, DefaultRunner, DefaultRunnerConfig, MemoryLimitExceeded, TaskTimeout, WorkerDied
-from cloaca.execution.memory import Machine
+from cloaca.pool.memory import Machine
 
 cloudpickle.register_pickle_by_value(sys.modules[__name__])  # as if all this stood in the user's script
 

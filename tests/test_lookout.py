@@ -5,8 +5,8 @@ from itertools import count
 
 import pytest
 
-from cloaca.execution import spin
-from cloaca.execution.spin import OMITTED, SPIN_SECONDS, TOLERATED, TRIES_AGAIN, Lookout
+from cloaca.border import spin
+from cloaca.border.spin import OMITTED, SPIN_SECONDS, TOLERATED, TRIES_AGAIN, Lookout
 
 
 @pytest.fixture

@@ -21,14 +21,14 @@ from tests.support import pipe
 
 import cloaca
 from cloaca import CaptureError, DefaultRunner, EncodeError, NestedExecutionError, WorkerDied
+from cloaca.attempts.batch import BatchFunction
 from cloaca.engine.batches import BatchRun
 from cloaca.engine.events import Begin, Cancel, Command, Deliver, Ended, Room, Supply, Tick, Withdraw
 from cloaca.errors import RemoteTraceback
-from cloaca.execution.batch import BatchFunction
 from cloaca.running.batches import Sizes
 from cloaca.running.mapping import AHEAD_PER_WORKER
-from cloaca.wire.codec import encode_unseen
-from cloaca.wire.elements import decode_list, encode_list
+from cloaca.values.codec import encode_unseen
+from cloaca.values.elements import decode_list, encode_list
 from cloaca.wire.messages import Answer, Assignment, Started, Unstarted, Wants
 
 cloudpickle.register_pickle_by_value(sys.modules[__name__])  # as if all this stood in the user's script

@@ -18,16 +18,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cloaca import DecodeError, DefaultRunner, EncodeError, TaskError, WorkerDied
+from cloaca.attempts.batch import BatchFunction
+from cloaca.border.surroundings import here
 from cloaca.engine.batches import BatchRun
 from cloaca.engine.events import Deliver
-from cloaca.execution.batch import BatchFunction
 from cloaca.execution.serial import SerialExecutor
-from cloaca.execution.surroundings import here
 from cloaca.running.batches import Sizes
 from cloaca.running.coordinator import Job
 from cloaca.running.loop import Loop
 from cloaca.running.mapping import mapped
-from cloaca.running.storage import Storage
+from cloaca.values.storage import Storage
 from cloaca.wire.messages import Assignment
 from cloaca.wire.messages import Event as AnyEvent
 

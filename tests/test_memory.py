@@ -17,14 +17,14 @@ from tests.support import Desk, pipe, published, watched, written
 
 import cloaca
 from cloaca import Context, MemoryLimitExceeded
-from cloaca.execution import footprint, memory
-from cloaca.execution.attempt import TaskFunction
-from cloaca.execution.cgroup import fields
-from cloaca.execution.memory import Machine, private
-from cloaca.execution.pool import Pool
+from cloaca.attempts.attempt import TaskFunction
 from cloaca.failure import error_of
+from cloaca.machine.cgroup import fields
+from cloaca.pool import footprint, memory
+from cloaca.pool.memory import Machine, private
+from cloaca.pool.pool import Pool
+from cloaca.values.records import decode_record
 from cloaca.wire.messages import Logged, Lost
-from cloaca.wire.records import decode_record
 
 MB = 1_000_000
 PLENTY = 1 << 62

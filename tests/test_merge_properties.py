@@ -28,13 +28,13 @@ from tests.reference import (
 
 import cloaca
 from cloaca import Context, MergeConflict
-from cloaca.engine.history import History
-from cloaca.engine.plan import plan
 from cloaca.errors import INPUT
+from cloaca.history.history import History
+from cloaca.history.plan import plan
 from cloaca.merge.equality import equal
 from cloaca.merge.rules import Rules
 from cloaca.tasks.context import diff_of, of_task, of_versions, settled_of
-from cloaca.wire.codec import encode
+from cloaca.values.codec import encode
 from cloaca.wire.messages import Slice, Version
 
 KEY = "k"

@@ -21,7 +21,7 @@ from cloaca import merge
 from cloaca.merge.change import ABSENT, Change
 from cloaca.merge.equality import equal
 from cloaca.merge.named import combined
-from cloaca.wire.codec import decode, encode
+from cloaca.values.codec import decode, encode
 
 NAN = math.nan
 

@@ -20,11 +20,11 @@ from tests.support import pipe, run
 
 import cloaca
 from cloaca.errors import ModuleChangedError, StorageFullError
-from cloaca.running.modules import Modules
-from cloaca.running.storage import Lease, Storage
-from cloaca.wire.blobs import is_reference
-from cloaca.wire.functions import capture, load
-from cloaca.wire.modules import LoadedModules, by_reference
+from cloaca.pickling.functions import capture, load
+from cloaca.pickling.modules import LoadedModules, by_reference
+from cloaca.sending.modules import Modules
+from cloaca.values.blobs import is_reference
+from cloaca.values.storage import Lease, Storage
 
 MakeModule = Callable[[str, str], ModuleType]
 

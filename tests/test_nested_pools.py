@@ -10,7 +10,7 @@ import pytest
 
 import cloaca
 from cloaca import Context, DefaultRunner
-from cloaca.execution import cores
+from cloaca.machine import cores
 
 NUMBERS = [1, 4, 9]
 

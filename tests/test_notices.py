@@ -16,9 +16,9 @@ from tests.support import pipe, run
 
 import cloaca
 from cloaca import Context, DefaultRunner
-from cloaca.execution.notices import filters_here
-from cloaca.execution.pool import Pool
-from cloaca.execution.surroundings import here
+from cloaca.border.notices import filters_here
+from cloaca.border.surroundings import here
+from cloaca.pool.pool import Pool
 from cloaca.running.console import Console
 from cloaca.wire.frames import decode_down, frame
 from cloaca.wire.messages import Warned

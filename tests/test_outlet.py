@@ -7,9 +7,9 @@ from threading import Thread
 
 import pytest
 
-from cloaca.execution.outlet import Outlet
 from cloaca.wire.frames import FrameReader, decode_up, frame
 from cloaca.wire.messages import Said
+from cloaca.worker.outlet import Outlet
 
 
 def said(n: int, size: int = 0) -> Said:

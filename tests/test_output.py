@@ -12,8 +12,8 @@ import pytest
 
 import cloaca
 from cloaca import DefaultRunner
-from cloaca.execution import output
-from cloaca.execution.output import Output
+from cloaca.worker import output
+from cloaca.worker.output import Output
 
 
 @contextmanager

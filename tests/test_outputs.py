@@ -12,9 +12,9 @@ import pytest
 
 import cloaca
 from cloaca import Context, DataflowWarning, DefaultRunner, UndeclaredReadError, WorkflowBuilder, WorkflowError
-from cloaca.running import storage
-from cloaca.running.folder import LOCK
-from cloaca.wire.blobs import LARGE
+from cloaca.values import storage
+from cloaca.values.blobs import LARGE
+from cloaca.values.folder import LOCK
 
 LENGTH = LARGE // 8 + 10
 EXECUTORS = pytest.mark.parametrize("executor", ["processes", "serial"])

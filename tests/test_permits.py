@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cloaca.execution.permits import Permit, Permits
+from cloaca.border.permits import Permit, Permits
 
 
 @pytest.fixture

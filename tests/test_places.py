@@ -9,7 +9,7 @@ import pytest
 
 import cloaca
 from cloaca import Context, DecodeError, DefaultRunner, MergeConflict
-from cloaca.wire.blobs import LARGE
+from cloaca.values.blobs import LARGE
 
 VALUES: list[Any] = [
     [],

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cloaca.engine.plan import Plan, plan
 from cloaca.errors import WorkflowError
+from cloaca.history.plan import Plan, plan
 
 
 def findings(*tasks: tuple[str, list[str]]) -> tuple[str, ...]:

@@ -15,12 +15,12 @@ from tests.support import Desk, killer_of, pipe, published, watched, written
 
 import cloaca
 from cloaca import Context, WorkersUnavailableError
-from cloaca.execution import batching
-from cloaca.execution.attempt import TaskFunction
-from cloaca.execution.batching import LARGEST_BATCH, Batching
-from cloaca.execution.peer import Peer
-from cloaca.execution.pool import Pool
-from cloaca.wire.functions import FunctionCache
+from cloaca.attempts.attempt import TaskFunction
+from cloaca.pickling.functions import FunctionCache
+from cloaca.pool import batching
+from cloaca.pool.batching import LARGEST_BATCH, Batching
+from cloaca.pool.peer import Peer
+from cloaca.pool.pool import Pool
 from cloaca.wire.messages import Answer, Assignment, Done, Down, Lost, Publish, Recall, Retire, Started, Unstarted
 
 PoolDesk = Callable[..., Desk]
@@ -532,7 +532,7 @@ def test_native_thread_pools_share_the_cores(meeting_workflow: str, monkeypatch:
     monkeypatch.setenv("OMP_NUM_THREADS", "3")
     monkeypatch.delenv("OPENBLAS_NUM_THREADS", raising=False)
     monkeypatch.delenv("MKL_NUM_THREADS", raising=False)
-    monkeypatch.setattr("cloaca.execution.cores.usable", lambda: 8)
+    monkeypatch.setattr("cloaca.machine.cores.usable", lambda: 8)
     with cloaca.DefaultRunner(workers=2, executor="processes") as runner:
         *_, threads = runner.execute(meeting_workflow).final_context["left"]
     assert threads == {"OMP_NUM_THREADS": "3", "OPENBLAS_NUM_THREADS": "4", "MKL_NUM_THREADS": "4"}

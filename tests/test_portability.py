@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from tests.support import Program, environment, run, watched
 
-from cloaca.running.storage import sweep
+from cloaca.values.storage import sweep
 
 MACOS = """
 import os, signal, sys

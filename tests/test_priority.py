@@ -10,10 +10,10 @@ from tests.reference import Graph
 from tests.runs import done
 
 from cloaca.engine.events import Begin, Ended, Room
-from cloaca.engine.plan import Plan, plan
 from cloaca.engine.priority import Priority
 from cloaca.engine.run import Run
 from cloaca.engine.work import Work
+from cloaca.history.plan import Plan, plan
 from cloaca.wire.messages import Assignment, Started
 
 

@@ -17,10 +17,10 @@ from tests.support import published, run
 
 import cloaca
 from cloaca import DefaultRunner
-from cloaca.execution.pool import Pool
+from cloaca.pool.pool import Pool
 from cloaca.running.console import Console
+from cloaca.values.records import decode_record, encode_record
 from cloaca.wire.messages import Assignment, Done, Event, Logged, Said, Slice
-from cloaca.wire.records import decode_record, encode_record
 
 EXECUTORS = ("processes", "serial")
 log = logging.getLogger("cloaca.tests.records")

@@ -11,12 +11,12 @@ from tests.support import without_places
 
 from cloaca import MergeConflict, Task, TaskError, WorkerDied, Workflow, WorkflowFailedError, WorkflowResult
 from cloaca.engine.events import Begin, Cancel, Room
-from cloaca.engine.plan import plan
 from cloaca.engine.run import Run
 from cloaca.engine.work import Work
 from cloaca.errors import INPUT, RemoteTraceback
+from cloaca.history.plan import plan
 from cloaca.merge.rules import Rules
-from cloaca.wire.codec import encode
+from cloaca.values.codec import encode
 from cloaca.wire.messages import Assignment, Done, Failed, Lost, Started, Unstarted, Usage, Version
 
 DIAMOND = [("root", []), ("left", ["root"]), ("right", ["root"]), ("join", ["left", "right"])]

@@ -27,9 +27,9 @@ from cloaca import (
     WorkflowResult,
     task,
 )
-from cloaca.engine.history import History
+from cloaca.history.history import History
 from cloaca.merge.rules import Rules
-from cloaca.running.captures import Captures
+from cloaca.sending.captures import Captures
 from cloaca.tasks.context import diff_of, of_task, of_versions, within
 from cloaca.tasks.scope import Scope
 from cloaca.wire.messages import Slice

@@ -12,14 +12,14 @@ from tests.runs import assigned, done, failed, states, tell
 import cloaca
 from cloaca.engine.events import AttemptEvent, Begin, Cancel, Ended, Release, Room
 from cloaca.engine.pairing import paired
-from cloaca.engine.plan import plan
 from cloaca.engine.run import Run
 from cloaca.engine.work import Work
 from cloaca.errors import INPUT
+from cloaca.history.plan import plan
 from cloaca.retry import RetryPolicy
 from cloaca.testing import NO_USAGE
-from cloaca.wire.blobs import Blob, reference
-from cloaca.wire.codec import encode
+from cloaca.values.blobs import Blob, reference
+from cloaca.values.codec import encode
 from cloaca.wire.messages import Failed, Unstarted, Version
 
 LARGE = 1 << 20
@@ -212,7 +212,7 @@ def limited_to(size: int) -> Callable[[], None]:
     """An initializer: all that a worker stores has room in so many bytes."""
 
     def limit() -> None:
-        from cloaca.wire import blobs
+        from cloaca.values import blobs
 
         def room(folder: str) -> int:
             left = size

@@ -7,10 +7,10 @@ from msgspec.structs import replace
 from tests.runs import CHAIN, DIAMOND, a_run, answered, assigned, done, failed, lost, states, tell
 
 from cloaca.engine.events import AttemptEvent, Begin, Cancel, Ended, Room, Withdraw
-from cloaca.engine.history import LITTLE
 from cloaca.engine.sight import FIRST_PREFETCH
 from cloaca.engine.work import GRACE_SECONDS, Merging
 from cloaca.errors import INPUT, InternalError
+from cloaca.history.history import LITTLE
 from cloaca.testing import NO_USAGE
 from cloaca.wire.messages import (
     Answer,

@@ -37,13 +37,13 @@ from tests.runs import DIAMOND, a_run, answered, candidates_of, done, failed, lo
 
 from cloaca.engine.events import AttemptEvent, Begin, Cancel, Command, Ended, Room, RunEvent, Tell, Tick, Withdraw
 from cloaca.engine.pairing import paired
-from cloaca.engine.plan import plan
 from cloaca.engine.replica import Replica
 from cloaca.engine.run import Run
 from cloaca.engine.seats import Seats
 from cloaca.engine.state import State, Stop
 from cloaca.engine.timers import Timers
 from cloaca.engine.work import GRACE_SECONDS, Work
+from cloaca.history.plan import plan
 from cloaca.retry import BackoffStrategy, RetryPolicy
 from cloaca.testing import NO_USAGE
 from cloaca.triggers.condition import (
@@ -56,7 +56,7 @@ from cloaca.triggers.condition import (
     task_skipped,
     task_success,
 )
-from cloaca.wire.codec import decode, encode
+from cloaca.values.codec import decode, encode
 from cloaca.wire.messages import (
     Assignment,
     Done,

@@ -12,9 +12,9 @@ import cloudpickle
 import pytest
 
 import cloaca
-from cloaca.wire import markers
-from cloaca.wire.codec import decode, encode
-from cloaca.wire.functions import FunctionCache, capture, load
+from cloaca.pickling import markers
+from cloaca.pickling.functions import FunctionCache, capture, load
+from cloaca.values.codec import decode, encode
 
 SOURCE = str(Path(cloaca.__path__[0]).parent)
 
@@ -1056,7 +1056,7 @@ def test_a_function_that_uses_a_plain_object_is_not_pickled_again(monkeypatch: p
     exec("def task(context): return MARK", names)
     cache = FunctionCache()
     first = cache.capture("t", names["task"])
-    monkeypatch.setattr("cloaca.wire.classes.Pickler.dump", None)
+    monkeypatch.setattr("cloaca.pickling.classes.Pickler.dump", None)
     assert cache.capture("t", names["task"]) is first
 
 

@@ -9,17 +9,17 @@ from tests import invariants
 from tests.reference import Graph
 from tests.runs import done, failed, lost, states
 
+from cloaca.border.surroundings import here
 from cloaca.engine.events import AttemptEvent, Begin, Cancel, Release, Room, RunEvent, Tick
-from cloaca.engine.plan import plan
 from cloaca.engine.run import Run
 from cloaca.engine.seats import Seats
 from cloaca.engine.work import Work
 from cloaca.errors import WorkersUnavailableError
-from cloaca.execution.surroundings import here
+from cloaca.history.plan import plan
 from cloaca.retry import RetryPolicy
 from cloaca.running.coordinator import Coordinator, Job
 from cloaca.testing import Choose, Move, ScriptedExecutor
-from cloaca.wire.blobs import Blob, reference
+from cloaca.values.blobs import Blob, reference
 from cloaca.wire.messages import Assignment, Publish, Started, Unstarted
 
 # ---- who gets a seat -----------------------------------------------------------------------------------------------

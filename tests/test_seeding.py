@@ -18,13 +18,13 @@ from tests.support import Desk, published, run, written
 
 import cloaca
 from cloaca import Context, DefaultRunner
-from cloaca.execution.attempt import TaskFunction
-from cloaca.execution.pool import Pool
+from cloaca.attempts.attempt import TaskFunction
 from cloaca.execution.serial import SerialExecutor
+from cloaca.pickling.functions import FunctionCache, capture, load
+from cloaca.pool.pool import Pool
 from cloaca.seed import LIMIT, derived
 from cloaca.testing import ScriptedExecutor, running
-from cloaca.wire.codec import decode, encode
-from cloaca.wire.functions import FunctionCache, capture, load
+from cloaca.values.codec import decode, encode
 
 EXECUTORS: dict[str, dict[str, Any]] = {
     "serial": {"executor": "serial"},
@@ -322,7 +322,7 @@ def test_captured_functions_of_the_generator_are_not_pickled_again(
     cache = FunctionCache()
     first = cache.capture("t", script.draw)
     script.draw()
-    monkeypatch.setattr("cloaca.wire.functions.watch", None)
+    monkeypatch.setattr("cloaca.pickling.functions.watch", None)
     assert cache.capture("t", script.draw) is first
 
 

@@ -14,7 +14,7 @@ from cloaca.merge import union
 from cloaca.merge.conflict import Conflict, shown
 from cloaca.merge.rules import Rules
 from cloaca.merge.settle import Settled
-from cloaca.wire.codec import decode, encode
+from cloaca.values.codec import decode, encode
 from cloaca.wire.messages import Version
 
 

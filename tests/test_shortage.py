@@ -19,11 +19,12 @@ from tests.support import PATIENCE, Desk, no_descriptors, pipe, published, writt
 
 import cloaca
 from cloaca import Context, DecodeError, DefaultRunner, MergeConflict, WorkersUnavailableError
-from cloaca.execution import mark, memory, peer, workforce
-from cloaca.execution.pool import Pool
-from cloaca.running import storage
+from cloaca.border import mark
+from cloaca.pool import memory, peer, workforce
+from cloaca.pool.pool import Pool
 from cloaca.tasks.context import payload_of
-from cloaca.wire import blobs, shortage
+from cloaca.values import blobs, storage
+from cloaca.wire import shortage
 from cloaca.wire.shortage import patiently
 
 BIG = 300_000

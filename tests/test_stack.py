@@ -11,7 +11,7 @@ import pytest
 
 import cloaca
 from cloaca.errors import EncodeError
-from cloaca.wire.codec import decode, encode
+from cloaca.values.codec import decode, encode
 
 Wrap = Callable[[Any], Any]
 

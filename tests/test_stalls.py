@@ -23,8 +23,8 @@ from tests.support import PATIENCE, Desk, pipe, written
 
 import cloaca
 from cloaca import Context, DefaultRunner, RunnerClosedError, TaskTimeout, WorkerDied
-from cloaca.execution import stalls, workforce
-from cloaca.execution.peer import Peer
+from cloaca.pool import stalls, workforce
+from cloaca.pool.peer import Peer
 from cloaca.wire.messages import Done, Lost, Started
 
 cloudpickle.register_pickle_by_value(sys.modules[__name__])  # as if all this stood in the user's script

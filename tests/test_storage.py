@@ -16,13 +16,12 @@ from typing import Any
 import pytest
 from tests.support import Program, no_descriptors, run
 
-from cloaca.running import folder as folder_module
-from cloaca.running import storage
-from cloaca.running.folder import LOCK, PREFIX, _system
-from cloaca.running.storage import Lease, Storage, sweep
-from cloaca.wire import blobs
-from cloaca.wire.blobs import Blob, blob_of, opened, preserve, reference
-from cloaca.wire.codec import decode, encode
+from cloaca.values import blobs, storage
+from cloaca.values import folder as folder_module
+from cloaca.values.blobs import Blob, blob_of, opened, preserve, reference
+from cloaca.values.codec import decode, encode
+from cloaca.values.folder import LOCK, PREFIX, _system
+from cloaca.values.storage import Lease, Storage, sweep
 
 VALUE = bytes(100_000)
 
@@ -204,7 +203,7 @@ def test_a_forked_child_removes_nothing(opened_storage: Storage) -> None:
 OWNER = """
     import signal, sys, tempfile
     from pathlib import Path
-    from cloaca.running import storage
+    from cloaca.values import storage
     storage.SHARED_MEMORY = Path("shared")
     tempfile.tempdir = "temporary"
     here = storage.Storage()
@@ -385,7 +384,7 @@ def test_a_place_gives_its_folders_nothing_but_their_own_mode(places: tuple[Path
 CLOSING = """
     import os, sys, tempfile
     from pathlib import Path
-    from cloaca.running import storage
+    from cloaca.values import storage
     storage.SHARED_MEMORY = Path("shared")
     tempfile.tempdir = "temporary"
     here = storage.Storage()
@@ -519,7 +518,7 @@ ENDING = """
     import os, sys, tempfile
     from pathlib import Path
     import cloaca
-    from cloaca.running import storage
+    from cloaca.values import storage
     storage.SHARED_MEMORY = Path("shared").resolve()
     tempfile.tempdir = str(Path("temporary").resolve())
 

@@ -24,11 +24,11 @@ from tests.support import Desk, published, written
 
 import cloaca
 from cloaca import Context, MergeConflict
-from cloaca.execution.pool import Pool
-from cloaca.execution.worker import Worker
-from cloaca.wire.codec import decode, encode
+from cloaca.pool.pool import Pool
+from cloaca.values.codec import decode, encode
 from cloaca.wire.frames import HungUp, frame
 from cloaca.wire.messages import Done, Failed, Logged, Said, Usage, Warned
+from cloaca.worker.worker import Worker
 
 DeskOf = Callable[..., Desk]
 WORLD = {f"{name}{n}": (name, n) for n in range(1200) for name in "abc"}

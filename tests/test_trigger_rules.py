@@ -36,10 +36,10 @@ from cloaca import (
     task_success,
 )
 from cloaca.engine.events import Begin, Cancel, Ended, Room, Withdraw
-from cloaca.engine.plan import plan
 from cloaca.engine.run import Run
 from cloaca.engine.work import GRACE_SECONDS, Work
-from cloaca.execution.pool import Pool
+from cloaca.history.plan import plan
+from cloaca.pool.pool import Pool
 from cloaca.retry import RetryPolicy
 from cloaca.testing import NO_USAGE
 from cloaca.triggers.condition import Condition

@@ -13,7 +13,7 @@ import pytest
 from tests.support import pipe
 
 import cloaca
-from cloaca.running.variables import MANY, Variables
+from cloaca.sending.variables import MANY, Variables
 
 MakeModule = Callable[[str, str], Any]
 

@@ -5,7 +5,7 @@ from itertools import islice
 from perf.stopwatch import Figures, main, timed
 
 import cloaca
-from cloaca.wire.codec import decode, encode
+from cloaca.values.codec import decode, encode
 
 
 def with_cloaca(branches: int, workers: int) -> Figures:

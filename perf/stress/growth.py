@@ -15,9 +15,9 @@ from time import process_time
 import psutil
 
 from cloaca.engine.events import Begin, Room
-from cloaca.engine.plan import plan
 from cloaca.engine.run import Run
 from cloaca.engine.work import Work
+from cloaca.history.plan import plan
 from cloaca.wire.messages import Assignment, Done, Usage
 
 SIZES = (10_000, 1_000_000)

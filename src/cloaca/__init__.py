@@ -46,14 +46,14 @@ if TYPE_CHECKING:
     from cloaca.errors import WorkersUnavailableError as WorkersUnavailableError
     from cloaca.errors import WorkflowError as WorkflowError
     from cloaca.errors import WorkflowFailedError as WorkflowFailedError
+    from cloaca.results.result import TaskResult as TaskResult
+    from cloaca.results.result import WorkflowResult as WorkflowResult
     from cloaca.retry import BackoffStrategy as BackoffStrategy
     from cloaca.retry import RetryCondition as RetryCondition
     from cloaca.retry import RetryPolicy as RetryPolicy
     from cloaca.retry import RetryPolicyBuilder as RetryPolicyBuilder
     from cloaca.runner import DefaultRunner as DefaultRunner
     from cloaca.running.future import Execution as Execution
-    from cloaca.running.result import TaskResult as TaskResult
-    from cloaca.running.result import WorkflowResult as WorkflowResult
     from cloaca.tasks.context import Context as Context
     from cloaca.tasks.handle import TaskHandle as TaskHandle
     from cloaca.tasks.scratch import worker_state as worker_state
@@ -90,7 +90,7 @@ _NAMES = {
     "retry": "BackoffStrategy RetryCondition RetryPolicy RetryPolicyBuilder",
     "runner": "DefaultRunner",
     "running.future": "Execution",
-    "running.result": "TaskResult WorkflowResult",
+    "results.result": "TaskResult WorkflowResult",
     "tasks.context": "Context",
     "tasks.handle": "TaskHandle",
     "tasks.scratch": "worker_state",

@@ -10,8 +10,8 @@ from math import isfinite
 from typing import Any, TypeVar
 
 from cloaca.errors import a
+from cloaca.pickling.hints import signature
 from cloaca.wire.frames import is_encodable
-from cloaca.wire.hints import signature
 
 _T = TypeVar("_T")
 

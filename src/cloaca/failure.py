@@ -10,7 +10,7 @@ from cloaca.errors import (
     add_note,
     attach,
 )
-from cloaca.wire.codec import decode
+from cloaca.values.codec import decode
 from cloaca.wire.messages import Failed, Lost, Vitals
 
 _UNKNOWN = Vitals()

@@ -16,7 +16,12 @@ from typing import Any, NamedTuple, NoReturn, Self, TypeVar, overload
 from msgspec.structs import replace
 
 from cloaca import argument
+from cloaca.attempts.batch import Awaited, BatchFunction
+from cloaca.attempts.expansion import Expansion
+from cloaca.attempts.initializer import Equipment, equipment
+from cloaca.attempts.workroom import Workroom
 from cloaca.authoring.builder import WorkflowBuilder, workflow_of
+from cloaca.border.surroundings import here
 from cloaca.compat.config import DefaultRunnerConfig
 from cloaca.compat.database import check_url
 from cloaca.dataflow import check
@@ -28,24 +33,19 @@ from cloaca.engine.run import Run
 from cloaca.engine.seats import Seats
 from cloaca.engine.work import GRACE_SECONDS, Limits, Merging
 from cloaca.errors import NestedExecutionError, RunnerClosedError, StorageFullError, a
-from cloaca.execution import cores, serial, worker
-from cloaca.execution.batch import Awaited, BatchFunction
-from cloaca.execution.expansion import Expansion
-from cloaca.execution.initializer import Equipment, equipment
-from cloaca.execution.launch import check_interpreter
-from cloaca.execution.pool import Pool
-from cloaca.execution.surroundings import here
-from cloaca.execution.workroom import Workroom
+from cloaca.execution import serial
+from cloaca.machine import cores
 from cloaca.merge.rules import Rules
+from cloaca.pickling.functions import OfMap, capture, next_number
+from cloaca.pool.launch import check_interpreter
+from cloaca.pool.pool import Pool
+from cloaca.results.result import WorkflowResult
 from cloaca.running import interrupts
 from cloaca.running.batches import Sizes
-from cloaca.running.captures import Capture, Captures, by_rank, condition_number, mapped_over, work_of
 from cloaca.running.coordinator import Job
 from cloaca.running.future import Execution, OnEnd, Reporting, begun, executed, finish, outlast
 from cloaca.running.loop import Inline, Loop
 from cloaca.running.mapping import mapped, results_here
-from cloaca.running.modules import Modules
-from cloaca.running.result import WorkflowResult
 from cloaca.running.settings import (
     ExecutorName,
     Settings,
@@ -59,17 +59,19 @@ from cloaca.running.settings import (
     checked_workers,
     chosen_seed,
 )
-from cloaca.running.storage import Leases, Storage
-from cloaca.running.variables import Variables
+from cloaca.sending.captures import Capture, Captures, by_rank, condition_number, mapped_over, work_of
+from cloaca.sending.modules import Modules
+from cloaca.sending.variables import Variables
 from cloaca.tasks.binding import Binding, bound
 from cloaca.tasks.context import Context, inlined_version, leases_of, versions_of
 from cloaca.tasks.handle import with_handle
 from cloaca.tasks.place import place_of, working_directory
 from cloaca.tasks.watched import context_kind
-from cloaca.wire.blobs import LARGE, references_in, size_of
-from cloaca.wire.functions import OfMap, capture, next_number
+from cloaca.values.blobs import LARGE, references_in, size_of
+from cloaca.values.storage import Leases, Storage
 from cloaca.wire.messages import ITEMS, Publish, Surroundings, Version
 from cloaca.wire.shortage import patiently
+from cloaca.worker import worker
 from cloaca.workflows.copies import homes, passing
 from cloaca.workflows.trigger import asked_in_attempts
 from cloaca.workflows.workflow import Task, Workflow

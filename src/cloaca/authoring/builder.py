@@ -18,12 +18,12 @@ from cloaca.authoring.places import places_of
 from cloaca.compat.namespace import WorkflowContext
 from cloaca.dataflow.check import told
 from cloaca.engine.pairing import findings
-from cloaca.engine.plan import Plan, plan
 from cloaca.errors import INPUT, WorkflowError, a
+from cloaca.history.plan import Plan, plan
 from cloaca.merge.given import checked_on_conflict, checked_rules
 from cloaca.merge.named import by_structure
 from cloaca.merge.rules import OnConflict, Rule
-from cloaca.running.result import WorkflowResult
+from cloaca.results.result import WorkflowResult
 from cloaca.tasks.annotation import typed
 from cloaca.triggers.condition import renamed, stands_alone
 from cloaca.triggers.rules import TriggerRule, checked_rule

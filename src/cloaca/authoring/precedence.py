@@ -6,8 +6,8 @@ Otherwise they might or might not have ended when it is asked, and the answer wo
 from collections.abc import Iterator, Sequence
 from itertools import islice
 
-from cloaca.engine.ancestry import Ancestry
-from cloaca.engine.plan import Plan
+from cloaca.history.ancestry import Ancestry
+from cloaca.history.plan import Plan
 from cloaca.nearest import nearest
 from cloaca.triggers.condition import Condition
 

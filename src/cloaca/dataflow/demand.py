@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from cloaca.dataflow.check import touches
 from cloaca.dataflow.touches import Touches
-from cloaca.engine.demand import Demand
+from cloaca.history.demand import Demand
 from cloaca.workflows.workflow import Task, Workflow
 
 

@@ -1,7 +1,7 @@
 """Flow: which keys reach which task, worked out from what each task's code does. Pure, and linear in the workflow.
 
-Nearly all questions are answered by a task's dependencies, or by the labels of `engine/ancestry`. For the keys that are
-left, sets of keys go through the plan, as the bits of integers. What would take more than a fixed share of the
+Nearly all questions are answered by a task's dependencies, or by the labels of `history/ancestry`. For the keys that
+are left, sets of keys go through the plan, as the bits of integers. What would take more than a fixed share of the
 workflow's size isn't asked: nothing is said then.
 """
 
@@ -12,8 +12,8 @@ from functools import cached_property
 
 from cloaca.dataflow.symbols import ADDED, COLLECTED, DICT, KINDS, LIST, PARTS, REMOVED, UNKNOWN
 from cloaca.dataflow.touches import Touches
-from cloaca.engine.ancestry import FEW, Ancestry
-from cloaca.engine.plan import Plan
+from cloaca.history.ancestry import FEW, Ancestry
+from cloaca.history.plan import Plan
 
 AT_ONCE = 4096
 MOST_KEYS = 8 * AT_ONCE

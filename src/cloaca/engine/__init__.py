@@ -1,1 +1,1 @@
-"""Decides: pure code that turns a workflow and a stream of events into commands."""
+"""Decides: pure code that turns a plan and a stream of events into commands."""

@@ -3,13 +3,13 @@
 from msgspec.structs import replace
 
 from cloaca.engine.fan import Each
-from cloaca.engine.history import History
 from cloaca.engine.ledger import Ledger
-from cloaca.engine.plan import Plan
 from cloaca.engine.priority import Priority
 from cloaca.engine.sight import Sight
 from cloaca.engine.tries import Tries
 from cloaca.engine.work import Merging, Work
+from cloaca.history.history import History
+from cloaca.history.plan import Plan
 from cloaca.wire.messages import Assignment
 
 

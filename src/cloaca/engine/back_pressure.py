@@ -14,10 +14,10 @@ has all the room that there will be, as nobody could free more. So with each of 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from cloaca.engine.fan import Fan
-from cloaca.engine.history import History
 from cloaca.engine.ledger import Ledger
 from cloaca.errors import INPUT
-from cloaca.wire.blobs import references_in, size_of
+from cloaca.history.history import History
+from cloaca.values.blobs import references_in, size_of
 
 _LISTED = 5
 

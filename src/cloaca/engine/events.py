@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 
 from msgspec import Struct, field
 
-from cloaca.engine.telling import Told
+from cloaca.history.telling import Told
 from cloaca.wire.messages import Answer, Assignment, Done, Failed, Lost, Skipped, Started, Unstarted, Wants
 
 

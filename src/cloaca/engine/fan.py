@@ -18,8 +18,8 @@ from math import inf
 from msgspec import Struct
 
 from cloaca.engine.state import State
-from cloaca.wire.blobs import is_reference
-from cloaca.wire.composite import collected, keys_in
+from cloaca.values.blobs import is_reference
+from cloaca.values.composite import collected, keys_in
 from cloaca.wire.messages import Failed, Item, Lost, Skipped, Slice, Usage, Version
 
 MOST_PLACES = 1 << 24

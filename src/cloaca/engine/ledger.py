@@ -9,12 +9,12 @@ from itertools import islice
 from msgspec.structs import replace
 
 from cloaca.engine.fan import Fan
-from cloaca.engine.plan import Plan
 from cloaca.engine.state import State
 from cloaca.engine.statuses import Statuses
 from cloaca.engine.work import Work
 from cloaca.errors import InternalError, summary, summary_of
 from cloaca.failure import error_of, loss_told
+from cloaca.history.plan import Plan
 from cloaca.triggers import rules, verdict
 from cloaca.triggers.condition import Condition
 from cloaca.wire.messages import Failed, Lost, Outcome, Skipped, Usage

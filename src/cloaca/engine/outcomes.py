@@ -3,8 +3,8 @@
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import cached_property
 
-from cloaca.engine.history import History
 from cloaca.engine.ledger import Ledger
+from cloaca.history.history import History
 from cloaca.wire.messages import Outcome
 
 

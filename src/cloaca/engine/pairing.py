@@ -7,13 +7,13 @@ instances see is well defined, all its other dependencies must come before that 
 from collections.abc import Collection, Iterator, Mapping, Sequence
 
 from cloaca.engine.fan import Each
-from cloaca.engine.plan import Plan
+from cloaca.history.plan import Plan
 
 
 def leader(plan: Plan, keys: Sequence[str | None], rank: int) -> int | None:
     """The mapped task that the task of that rank follows, if any. `keys` tells over which key tasks are mapped.
 
-    >>> from cloaca.engine.plan import plan
+    >>> from cloaca.history.plan import plan
     >>> compiled = plan("demo", [("clean", []), ("score", ["clean"]), ("report", ["score"])])
     >>> leader(compiled, ["rows", "rows", None], 1)
     0

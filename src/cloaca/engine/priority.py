@@ -11,7 +11,7 @@ it. Results don't depend on it.
 
 from collections.abc import Mapping, Sequence
 
-from cloaca.engine.plan import Plan
+from cloaca.history.plan import Plan
 
 _NOTHING: Mapping[int, Sequence[int]] = {}
 
@@ -23,7 +23,7 @@ class Priority:
     `followers` are the mapped tasks that follow another one item by item, by its rank. They go before it: so an item
     goes all the way before the next one begins.
 
-    >>> from cloaca.engine.plan import plan
+    >>> from cloaca.history.plan import plan
     >>> pairs = plan("demo", [("load", []), ("load too", []), ("use", ["load"]), ("use too", ["load too"])])
     >>> [pairs.names[rank] for rank in Priority(pairs).ranks]
     ['load', 'use', 'load too', 'use too']

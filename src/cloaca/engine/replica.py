@@ -6,10 +6,10 @@ it doesn't know yet: each is taken over once.
 """
 
 from cloaca.engine.events import Tell
-from cloaca.engine.history import History
 from cloaca.engine.outcomes import Outcomes
 from cloaca.engine.run import Run
 from cloaca.engine.view import ContextView, DeferredMapping, Overlaid
+from cloaca.history.history import History
 from cloaca.wire.messages import Slice
 
 

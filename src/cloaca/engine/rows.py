@@ -10,10 +10,10 @@ in their stead: in the same places whichever instance ended first.
 from collections.abc import Sequence
 from collections.abc import Set as AbstractSet
 
-from cloaca.engine.ancestry import Ancestry
 from cloaca.engine.fan import Fan
-from cloaca.engine.plan import Plan
-from cloaca.wire.blobs import is_reference
+from cloaca.history.ancestry import Ancestry
+from cloaca.history.plan import Plan
+from cloaca.values.blobs import is_reference
 
 
 class Rows:

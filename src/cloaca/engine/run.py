@@ -32,7 +32,6 @@ from msgspec.structs import replace
 
 from cloaca.engine.assigning import Assigning
 from cloaca.engine.back_pressure import BackPressure
-from cloaca.engine.demand import Demand
 from cloaca.engine.events import (
     AttemptEvent,
     Begin,
@@ -47,10 +46,7 @@ from cloaca.engine.events import (
     Withdraw,
 )
 from cloaca.engine.fan import Fan
-from cloaca.engine.history import History
 from cloaca.engine.ledger import Ledger
-from cloaca.engine.lifetimes import Lifetimes
-from cloaca.engine.plan import Plan
 from cloaca.engine.priority import Priority
 from cloaca.engine.queue import Queue
 from cloaca.engine.rows import Rows
@@ -60,9 +56,13 @@ from cloaca.engine.state import ENDED, State, Stop
 from cloaca.engine.tries import Tries
 from cloaca.engine.work import Limits, Merging, Work, followers
 from cloaca.errors import InternalError, StorageFullError
+from cloaca.history.demand import Demand
+from cloaca.history.history import History
+from cloaca.history.lifetimes import Lifetimes
+from cloaca.history.plan import Plan
 from cloaca.triggers import rules
-from cloaca.wire.blobs import LARGE, is_reference, references_in, size_of
-from cloaca.wire.composite import is_composite
+from cloaca.values.blobs import LARGE, is_reference, references_in, size_of
+from cloaca.values.composite import is_composite
 from cloaca.wire.messages import (
     Answer,
     Assignment,

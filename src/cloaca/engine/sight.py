@@ -13,12 +13,12 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from cloaca.engine.fan import Fan
-from cloaca.engine.history import History
 from cloaca.engine.ledger import Ledger
 from cloaca.engine.outcomes import Outcomes
-from cloaca.engine.plan import Plan
-from cloaca.engine.telling import Told
 from cloaca.engine.view import ContextView, Overlaid
+from cloaca.history.history import History
+from cloaca.history.plan import Plan
+from cloaca.history.telling import Told
 from cloaca.wire.messages import Outcome, Slice, Usage
 
 FIRST_PREFETCH = 16

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Mapping
 from functools import cached_property
 from typing import TypeVar
 
-from cloaca.engine.history import History
+from cloaca.history.history import History
 from cloaca.wire.messages import Version
 
 Value = TypeVar("Value")

@@ -5,8 +5,8 @@ from collections.abc import Sequence
 from msgspec import Struct, field
 
 from cloaca.engine.fan import Each
-from cloaca.engine.passing import Passing
-from cloaca.engine.telling import PlaceOf
+from cloaca.history.passing import Passing
+from cloaca.history.telling import PlaceOf
 from cloaca.retry import RetryPolicy
 from cloaca.triggers.condition import Condition
 

@@ -1,1 +1,1 @@
-"""Does: runs assignments, in this process or in others. Knows messages, not workflows."""
+"""Executors: the contract that a run knows, and the one that runs tasks in the program itself."""

@@ -13,15 +13,15 @@ from functools import partial
 from time import sleep
 from typing import Any
 
-from cloaca.execution import attempt, child, termination
-from cloaca.execution.batch import BatchFunction, as_failed
-from cloaca.execution.meter import Meter
-from cloaca.execution.seeding import of_process
-from cloaca.execution.workroom import Workroom
+from cloaca.attempts import attempt, child, termination
+from cloaca.attempts.batch import BatchFunction, as_failed
+from cloaca.attempts.meter import Meter
+from cloaca.attempts.seeding import of_process
+from cloaca.attempts.workroom import Workroom
 from cloaca.failure import raised
 from cloaca.item import of_item, of_result, unreadable_item
 from cloaca.tasks.context import Context
-from cloaca.wire.elements import decode_list, encode_list
+from cloaca.values.elements import decode_list, encode_list
 from cloaca.wire.messages import (
     Answer,
     Assignment,

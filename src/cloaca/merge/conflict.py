@@ -13,7 +13,7 @@ from cloaca.errors import DecodeError, MergeConflict, summary_of
 from cloaca.merge.change import ABSENT
 from cloaca.merge.equality import same
 from cloaca.merge.strand import Clash
-from cloaca.wire.codec import decode
+from cloaca.values.codec import decode
 from cloaca.wire.messages import Version
 
 _SHORT = reprlib.Repr()

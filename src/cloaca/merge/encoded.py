@@ -10,9 +10,9 @@ from typing import Any
 from msgspec import Raw, msgpack
 
 from cloaca.merge.equality import equal
-from cloaca.wire.blobs import Part, blob_of, is_reference, opened, same_bytes
-from cloaca.wire.codec import LIST_HEADS, PICKLED, decode, decode_content, undisturbed
-from cloaca.wire.stack import with_room
+from cloaca.pickling.stack import with_room
+from cloaca.values.blobs import Part, blob_of, is_reference, opened, same_bytes
+from cloaca.values.codec import LIST_HEADS, PICKLED, decode, decode_content, undisturbed
 from cloaca.wire.strike import is_strike
 
 _split = msgpack.Decoder(list[Raw]).decode
@@ -21,7 +21,7 @@ _split = msgpack.Decoder(list[Raw]).decode
 def are_equal(one: bytes, other: bytes) -> bool:
     """Whether two payloads are of equal values. What can't be rebuilt here equals nothing but its own bytes.
 
-    >>> from cloaca.wire.codec import encode
+    >>> from cloaca.values.codec import encode
     >>> are_equal(encode({"a": 1, "b": 2}), encode({"b": 2, "a": 1})), are_equal(encode([1]), encode([True]))
     (True, False)
     """

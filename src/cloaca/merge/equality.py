@@ -22,8 +22,8 @@ from enum import Enum
 from typing import Any
 
 from cloaca.errors import EncodeError
-from cloaca.wire.codec import SCALARS, encode
-from cloaca.wire.stack import with_room
+from cloaca.pickling.stack import with_room
+from cloaca.values.codec import SCALARS, encode
 from cloaca.wire.strike import is_strike
 
 _FOUND = frozenset({str, int, bytes, bool, type(None)})

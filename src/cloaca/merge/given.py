@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from cloaca.merge.rules import OnConflict, Rule
-from cloaca.wire.hints import signature
+from cloaca.pickling.hints import signature
 
 _BUILTINS = {getattr(builtins, name): name for name in ("sum", "max", "min")}
 _ON_CONFLICT: dict[Any, OnConflict] = {"first": "first", "last": "last", "fail": "fail"}

@@ -27,12 +27,12 @@ from cloaca.merge.rules import Rules
 from cloaca.merge.strand import BY_NUMBER, Clash, Join, Order, Steps
 from cloaca.merge.structure import Structured
 from cloaca.merge.united import united
-from cloaca.wire.blobs import unreadable
-from cloaca.wire.codec import decode, encode
+from cloaca.pickling.stack import with_room
+from cloaca.values.blobs import unreadable
+from cloaca.values.codec import decode, encode
+from cloaca.values.suffix import added, extended
 from cloaca.wire.messages import Version
-from cloaca.wire.stack import with_room
 from cloaca.wire.strike import is_strike
-from cloaca.wire.suffix import added, extended
 
 _HELD = 8
 """How many values that aren't candidates are there at a time: a write mostly goes on from one of the latest."""

@@ -19,7 +19,7 @@ from cloaca.merge.equality import are_found_by_hash, equal, same
 from cloaca.merge.lineage import members, set_of
 from cloaca.merge.rules import OnConflict
 from cloaca.merge.strand import Clash, Join, Order, Steps, Strand
-from cloaca.wire.codec import SCALARS, encode
+from cloaca.values.codec import SCALARS, encode
 
 _DICTS = frozenset({dict, OrderedDict, defaultdict, Counter})
 _SCALARS = SCALARS | {Absent}

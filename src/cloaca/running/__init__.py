@@ -1,1 +1,1 @@
-"""A run in the program: its loop, what goes to workers and comes back, and what it leaves."""
+"""A run in the program: its loop, its coordinator, and what is told of it while it goes on."""

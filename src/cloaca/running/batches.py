@@ -17,10 +17,10 @@ from typing import Any, NamedTuple
 from cloaca.engine.events import Deliver, Supply
 from cloaca.failure import error_of, raised
 from cloaca.item import of_item, of_result, unreadable_item
-from cloaca.running.storage import Leases, Storage
-from cloaca.wire.blobs import LARGE, size_of
-from cloaca.wire.codec import decode, encode_unseen
-from cloaca.wire.elements import decode_list, encode_list
+from cloaca.values.blobs import LARGE, size_of
+from cloaca.values.codec import decode, encode_unseen
+from cloaca.values.elements import decode_list, encode_list
+from cloaca.values.storage import Leases, Storage
 from cloaca.wire.messages import FAILURE, REACHED, RESULTS, Done, Failed, Lost
 
 BATCH_SECONDS = 0.02

@@ -18,7 +18,7 @@ from cloaca.engine.events import Tell
 from cloaca.engine.replica import Replica
 from cloaca.engine.run import Run
 from cloaca.merge.rules import Rules
-from cloaca.running.result import WorkflowResult
+from cloaca.results.result import WorkflowResult
 from cloaca.tasks.context import Context, of_ended
 from cloaca.wire.messages import Slice
 from cloaca.workflows.workflow import Workflow

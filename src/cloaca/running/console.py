@@ -18,13 +18,13 @@ from threading import Thread, get_ident
 from time import monotonic
 from typing import Any, TextIO, TypeAlias
 
+from cloaca.border.mark import NONE
 from cloaca.errors import add_note, summary, summary_of
-from cloaca.execution.mark import NONE
 from cloaca.running.latch import Latch
 from cloaca.running.lines import Lines
-from cloaca.wire.codec import decode
+from cloaca.values.codec import decode
+from cloaca.values.records import decode_record
 from cloaca.wire.messages import Logged, Remark, Said, Warned
-from cloaca.wire.records import decode_record
 
 PATIENCE_SECONDS = 1.0
 

@@ -38,8 +38,8 @@ from cloaca.engine.run import Run
 from cloaca.engine.seats import Seats
 from cloaca.execution.executor import Executor
 from cloaca.running.console import Console, ConsoleThread
-from cloaca.running.storage import Lease, Leases, Storage
-from cloaca.wire.blobs import is_reference
+from cloaca.values.blobs import is_reference
+from cloaca.values.storage import Lease, Leases, Storage
 from cloaca.wire.messages import (
     Answer,
     Assignment,

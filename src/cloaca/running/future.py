@@ -14,12 +14,12 @@ from cloaca.engine.events import Tell
 from cloaca.engine.run import Run
 from cloaca.errors import InternalError, RunnerClosedError, attach, summary_of
 from cloaca.merge.rules import Rules
+from cloaca.results.result import WorkflowResult, shortened
 from cloaca.running import interrupts
 from cloaca.running.callbacks import Callbacks
 from cloaca.running.console import PATIENCE_SECONDS
 from cloaca.running.coordinator import Job
 from cloaca.running.loop import Inline, Loop
-from cloaca.running.result import WorkflowResult, shortened
 from cloaca.warning import warn
 from cloaca.workflows.workflow import Workflow
 

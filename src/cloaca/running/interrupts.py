@@ -17,7 +17,7 @@ from contextlib import contextmanager, suppress
 from threading import current_thread, main_thread
 from time import monotonic
 
-from cloaca.execution.termination import Terminated
+from cloaca.attempts.termination import Terminated
 
 SAME_SECONDS = 10.0
 """For how long a signal that comes again says nothing new."""

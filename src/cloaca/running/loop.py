@@ -14,7 +14,7 @@ from cloaca.execution.executor import Executor
 from cloaca.running.console import Console, ConsoleThread
 from cloaca.running.coordinator import AnyJob, Coordinator
 from cloaca.running.latch import Latch
-from cloaca.running.storage import Storage
+from cloaca.values.storage import Storage
 
 STOP_SECONDS = 10.0
 """How long to wait at most for a loop that was told to end: longer than its workers and its console may take."""

@@ -9,9 +9,9 @@ from typing import Literal
 from msgspec import Struct
 
 from cloaca import argument
-from cloaca.execution import cores
+from cloaca.machine import cores
+from cloaca.pickling.hints import signature
 from cloaca.seed import LIMIT
-from cloaca.wire.hints import signature
 from cloaca.workflows.workflow import Workflow
 
 ExecutorName = Literal["processes", "serial"]

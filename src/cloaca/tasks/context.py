@@ -22,9 +22,9 @@ from cloaca.tasks.ancestors import Ancestors
 from cloaca.tasks.declaration import Declared, asking_for
 from cloaca.tasks.scope import Ask, Scope
 from cloaca.tasks.shelf import Shelf, Traffic
-from cloaca.wire.blobs import LARGE, Part, blob_of, is_content, is_reference, unreadable
-from cloaca.wire.codec import decode, encode, encode_each, inlined, is_telling
-from cloaca.wire.composite import is_composite
+from cloaca.values.blobs import LARGE, Part, blob_of, is_content, is_reference, unreadable
+from cloaca.values.codec import decode, encode, encode_each, inlined, is_telling
+from cloaca.values.composite import is_composite
 from cloaca.wire.frames import is_encodable
 from cloaca.wire.messages import Item, Outcome, Slice, Version
 from cloaca.wire.strike import is_strike
@@ -149,7 +149,7 @@ class Context:
         (3, [3], [[1, 2], [3]])
         """
         from cloaca.tasks.places import LazyDict, LazyList
-        from cloaca.wire.elements import elements_of
+        from cloaca.values.elements import elements_of
 
         held = self._held(key)
         cut = self._read(key, held, elements_of) if isinstance(held, bytes) else None

@@ -6,8 +6,18 @@ from contextlib import suppress
 from itertools import count
 
 from cloaca.errors import StorageFullError
-from cloaca.wire.blobs import Blob, NoFolderError, Part, blob_of, is_reference, reference, references_in, size_of, write
-from cloaca.wire.composite import is_composite
+from cloaca.values.blobs import (
+    Blob,
+    NoFolderError,
+    Part,
+    blob_of,
+    is_reference,
+    reference,
+    references_in,
+    size_of,
+    write,
+)
+from cloaca.values.composite import is_composite
 
 _MISSED = 100  # absent keys that an attempt's failure tells of
 

@@ -15,8 +15,8 @@ from typing import Any, Final
 from msgspec import Struct
 
 from cloaca.errors import a
+from cloaca.pickling import hints
 from cloaca.tasks.place import innermost
-from cloaca.wire import hints
 
 _HANDLES: Final = frozenset({"handle", "task_handle"})
 _ALONE: Final = (

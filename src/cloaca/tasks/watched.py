@@ -13,8 +13,8 @@ from cloaca.errors import EncodeError
 from cloaca.merge.equality import equal
 from cloaca.tasks.context import Context, changes_of, payload_of, twin_of
 from cloaca.tasks.place import file_and_line_of
+from cloaca.values.codec import SCALARS, decode, encode, inlined
 from cloaca.warning import LostChangeWarning, users_line
-from cloaca.wire.codec import SCALARS, decode, encode, inlined
 
 _OFF = frozenset({"", "0"})
 

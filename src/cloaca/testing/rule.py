@@ -9,7 +9,7 @@ from cloaca.errors import summary_of
 from cloaca.merge import by_structure, by_task
 from cloaca.merge.equality import equal
 from cloaca.merge.rules import Rule
-from cloaca.wire.codec import decode, encode
+from cloaca.values.codec import decode, encode
 
 Samples = tuple[bytes, ...]
 

@@ -23,9 +23,9 @@ from types import MappingProxyType
 
 from msgspec.structs import replace
 
-from cloaca.execution import attempt
-from cloaca.execution.meter import Meter
-from cloaca.execution.seeding import of_process
+from cloaca.attempts import attempt
+from cloaca.attempts.meter import Meter
+from cloaca.attempts.seeding import of_process
 from cloaca.wire.messages import (
     Answer,
     Assignment,

@@ -12,7 +12,7 @@ from typing import Any, Final, Literal
 
 from cloaca import argument
 from cloaca.merge.conflict import shown
-from cloaca.wire.codec import decode, encode
+from cloaca.values.codec import decode, encode
 from cloaca.wire.frames import is_encodable
 
 Operator = Literal[

@@ -1,1 +1,1 @@
-"""The vocabulary that coordinator and workers share: messages, and how values become bytes."""
+"""The vocabulary that the program and its workers share: messages, and how they travel."""

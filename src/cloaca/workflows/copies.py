@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from msgspec.structs import replace
 
-from cloaca.engine.passing import Passing, Source
+from cloaca.history.passing import Passing, Source
 from cloaca.merge.named import by_task
 from cloaca.merge.rules import Home, OnConflict, Rule
 from cloaca.triggers.condition import Condition, Named, renamed

@@ -7,7 +7,7 @@ Beneath them stand the notes on tasks, if there are any. Mapped tasks have a dou
 
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 
-from cloaca.engine.plan import Plan
+from cloaca.history.plan import Plan
 
 _DOT_ESCAPES = str.maketrans(
     {"\\": "\\\\", '"': '\\"', "\n": "\\n", "\r": "\\r", "&": "&amp;", "\0": "\N{REPLACEMENT CHARACTER}"}

@@ -28,7 +28,7 @@ from itertools import pairwise
 from types import BuiltinFunctionType, CellType, CodeType, FunctionType, MethodType, ModuleType
 from typing import Any, TypeVar
 
-from cloaca.wire.lazy import settle
+from cloaca.pickling.lazy import settle
 
 _T = TypeVar("_T")
 

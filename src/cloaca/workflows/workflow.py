@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 from msgspec import Struct
 
-from cloaca.engine.plan import Plan, plan
+from cloaca.history.plan import Plan, plan
 from cloaca.merge.rules import OnConflict, Rule
 from cloaca.retry import RetryPolicy
 from cloaca.tasks.annotation import described as described_annotation

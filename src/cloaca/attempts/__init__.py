@@ -1,0 +1,1 @@
+"""What one attempt does, in whichever process it runs."""

@@ -1,0 +1,213 @@
+"""Runs one assignment: the same code in a worker process and in the serial executor."""
+
+import os
+import traceback
+from collections.abc import Callable, Mapping
+from contextvars import Context as Variables
+from contextvars import copy_context
+from decimal import getcontext, setcontext
+from inspect import isawaitable
+from types import FrameType, TracebackType
+from typing import Any
+
+from cloaca.attempts.meter import Meter
+from cloaca.attempts.seeding import of_process
+from cloaca.attempts.terminal import explain
+from cloaca.attempts.traces import users_traceback
+from cloaca.errors import kinds_of
+from cloaca.merge.rules import Rules
+from cloaca.tasks.context import (
+    Context,
+    adopt,
+    changes_of,
+    demand_agreement,
+    diff_of,
+    item_of,
+    of_task,
+    settled_of,
+    traffic_of,
+    within,
+)
+from cloaca.tasks.scope import Ask, Scope
+from cloaca.tasks.shelf import Shelf, Traffic
+from cloaca.tasks.watched import Watched
+from cloaca.values.codec import encode
+from cloaca.wire.frames import encodable
+from cloaca.wire.messages import Assignment, Done, Failed, Item, Skipped, Usage
+
+TaskFunction = Callable[..., Any]
+
+
+def _leave_it(_error: BaseException | None) -> None:
+    """Put nothing back."""
+
+
+def run(
+    assignment: Assignment,
+    load: Callable[[int], Any],
+    reads: frozenset[str],
+    ask: Ask,
+    meter: Meter,
+    folders: tuple[str, ...] = (),
+    left: Callable[[BaseException | None], None] = _leave_it,
+    kind: type[Context] = Context,
+) -> Done | Failed | Skipped:
+    """Run the assignment's function on its slice; whatever it raises becomes a `Failed`.
+
+    `load` gives what was published under a number: the function, its condition, or the workflow's rules. Large values
+    are written to files in `folders`, if there are any. `left` is told when the function has ended, and what it raised,
+    if anything: it puts back what was left changed, before anything else is done for the report, as alarms that a task
+    has set must not go off in what follows; and it ends a process that the function forked. `kind` is that of the
+    context which the function is given.
+    """
+    meter.start()
+    shelf = Shelf(folders, assignment.attempt) if folders else None
+    context = None
+    try:
+        rules = load(assignment.rules) if assignment.rules else Rules()
+        context = of_task(
+            assignment.slice, reads, ask, assignment.task, rules, shelf, (assignment.seed, assignment.ended), kind
+        )
+        if assignment.condition and (reason := _refusal(assignment, load, context)) is not None:
+            left(None)
+            return Skipped(assignment.attempt, reason, meter.stop(traffic_of(context)))
+        demand_agreement(context, assignment.agreed)
+        if assignment.prefix:
+            context = within(context, assignment.prefix)
+        function = load(assignment.function)
+        of_process().begin(assignment)
+        variables, item = _variables(), assignment.item
+        given = () if item is None else (_item(context, item),)
+        returned = variables.run(function, context, *given)
+        if returned is not None and returned is not context:
+            _take_over(context, returned, variables)
+        left(None)
+        diff = _left(context, assignment, function)
+        if shelf is not None:
+            shelf.keep(diff.values())
+        settled = None if assignment.item is not None else settled_of(context)
+        return Done(assignment.attempt, diff, meter.stop(traffic_of(context), diff.values()), settled)
+    except BaseException as error:  # noqa: BLE001 - sys.exit and Ctrl-C of a task end the task, not the worker
+        try:
+            left(error)
+        except BaseException:  # noqa: BLE001 - an alarm of the task went off on the way there: the last one
+            left(error)
+        if shelf is not None:
+            shelf.keep(())
+        traffic = Traffic() if context is None else traffic_of(context)
+        lacking = 0 if shelf is None else shelf.lacked
+        return failure(assignment.attempt, error, meter.stop(traffic), tuple(traffic.absent), lacking)
+
+
+def _item(context: Context, item: Item) -> Any:
+    value = item_of(context, item)
+    if isinstance(context, Watched):
+        context.call_with_item(value, item.payload)
+    return value
+
+
+def _left(context: Context, assignment: Assignment, function: TaskFunction) -> dict[str, bytes | None]:
+    """What the attempt has set and removed, as it is called outside."""
+    if isinstance(context, Watched):
+        context.tell_lost_changes(assignment.task, function)
+    diff = diff_of(context) if assignment.item is None else changes_of(context)
+    return Scope(assignment.prefix).left(diff) if assignment.prefix else diff
+
+
+def _refusal(assignment: Assignment, load: Callable[[int], Any], context: Context) -> str | None:
+    """Why the task's condition doesn't hold; `None`: it does. Values run their own code, seeded like a task's."""
+    from cloaca.attempts import gate
+
+    condition = load(assignment.condition)
+    of_process().begin(assignment)
+    reason = _variables().run(gate.refusal, assignment, condition, context)
+    return None if reason is None else encodable(reason)
+
+
+def _variables() -> Variables:
+    """Context variables for one attempt: what it sets in them, as the precision of `decimal`, ends with it."""
+    variables = copy_context()
+    if variables:
+        variables.run(_copy_decimal)
+    return variables
+
+
+def _copy_decimal() -> None:
+    """Make a context of `decimal` that may be changed in place."""
+    setcontext(getcontext().copy())
+
+
+def _take_over(context: Context, returned: Any, variables: Variables) -> None:
+    if isawaitable(returned):
+        from cloaca.attempts.coroutines import finish  # asyncio takes longer to load than a worker to start
+
+        returned = variables.run(finish, returned)
+    if returned is None or returned is context:
+        return
+    if isinstance(returned, Context):
+        adopt(context, returned)
+    elif isinstance(returned, Mapping):
+        for key, value in returned.items():
+            context.set(key, value)
+    else:
+        raise TypeError(
+            f"A task returns None, its context, or a mapping of updates, not {type(returned).__name__}. "
+            "To hand on a value, use context.set(key, value)."
+        )
+
+
+def failure(attempt: int, error: BaseException, usage: Usage, absent: tuple[str, ...] = (), lacking: int = 0) -> Failed:
+    """The report that the attempt has raised this."""
+    explain(error)
+    frames = users_traceback(error)
+    return Failed(
+        attempt,
+        type(error).__name__,
+        encodable(_text(error)),
+        encodable("".join(traceback.format_exception(error.with_traceback(frames)))),
+        _pickled(error),
+        usage,
+        kinds_of(type(error)),
+        _notes(error),
+        encodable(_place(frames)),
+        absent,
+        lacking,
+    )
+
+
+def _place(frames: TracebackType | None) -> str:
+    """The innermost line that is neither of an installed package, of Python's own library nor of cloaca."""
+    lines = [(frame.f_code.co_filename, line) for frame, line in traceback.walk_tb(frames) if not _is_cloacas(frame)]
+    file, line = next(((file, line) for file, line in reversed(lines) if not _is_installed(file)), ("", 0))
+    return f"{file}:{line}" if file else ""
+
+
+def _is_cloacas(frame: FrameType) -> bool:
+    return str(frame.f_globals.get("__name__", "")).startswith("cloaca.")
+
+
+def _is_installed(file: str) -> bool:
+    return file.startswith((_LIBRARY, "<frozen ")) or any(part in file for part in _INSTALLED)
+
+
+_LIBRARY = os.path.dirname(os.__file__) + os.sep
+_INSTALLED = (f"{os.sep}site-packages{os.sep}", f"{os.sep}dist-packages{os.sep}")
+
+
+def _text(error: BaseException) -> str:
+    try:
+        return str(error)
+    except BaseException as second:  # noqa: BLE001 - a broken __str__ must not hide the error itself, nor end the worker
+        return f"(its text can't be shown: {type(second).__name__})"
+
+
+def _notes(error: BaseException) -> tuple[str, ...]:
+    notes = getattr(error, "__notes__", ())
+    return tuple(encodable(note) for note in notes if isinstance(note, str)) if isinstance(notes, list) else ()
+
+
+def _pickled(error: BaseException) -> bytes | None:
+    try:
+        return encode(error)
+    except BaseException:  # noqa: BLE001 - its text and traceback travel all the same
+        return None

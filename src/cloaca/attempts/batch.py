@@ -1,0 +1,108 @@
+"""What runs for `map`: one function over the items of a batch, up to the first error, which names its item."""
+
+import os
+from collections.abc import Awaitable, Callable, Sequence
+from itertools import islice
+from time import monotonic
+from typing import Any, NamedTuple
+
+from cloaca.attempts.attempt import failure
+from cloaca.attempts.seeding import of_process
+from cloaca.attempts.termination import Terminated
+from cloaca.border.mark import NONE
+from cloaca.item import of_item, of_result, raisable, unreadable_item
+from cloaca.tasks.context import Context, payload_of, set_unseen
+from cloaca.values.codec import decode, encode_unseen
+from cloaca.values.elements import decode_list, encode_list
+from cloaca.wire.messages import FAILURE, ITEMS, PART, REACHED, RESULTS, Failed, Usage
+
+_LOOKS = 64
+"""How often the clock is looked at in a batch: at each item costs more than the shortest of them."""
+
+
+class Awaited:
+    """An `async def` function. Each call is awaited in an event loop of its own."""
+
+    def __init__(self, function: Callable[[Any], Awaitable[Any]]) -> None:
+        self._function = function
+
+    def __call__(self, item: Any) -> Any:
+        """Call it, and wait for what comes of it."""
+        from cloaca.attempts.coroutines import finish  # asyncio takes longer to load than a worker to start
+
+        return finish(self._function(item))
+
+
+class BatchOutcome(NamedTuple):
+    """The results up to the first error in the order of the items, as a payload; and that error, if there is one.
+
+    `reached` is the number of the first item that is still to be done: there may be some after a moment.
+    """
+
+    results: bytes
+    error: BaseException | None
+    reached: int | None = None
+
+
+class BatchFunction:
+    """A task function over a batch: the first item's number and the items come in, the list of results goes out.
+
+    What hasn't begun after so many `seconds` is given back.
+    """
+
+    def __init__(self, function: Callable[[Any], Any], seed: int, seconds: float) -> None:
+        self._function = function
+        self._seed = seed
+        self._seconds = seconds
+
+    def __call__(self, context: Context) -> None:
+        """Run as a task. It ends well where the function has raised, too: there are results before that."""
+        results, error, reached = self.outcome(payload_of(context, ITEMS) or b"", payload_of(context, PART))
+        set_unseen(context, RESULTS, results)
+        if error is not None:
+            set_unseen(context, FAILURE, encode_unseen(as_failed(error)))
+        elif reached is not None:
+            set_unseen(context, REACHED, encode_unseen(reached))
+
+    def outcome(self, payload: bytes, part: bytes | None = None) -> BatchOutcome:
+        """What comes of the items in a payload, or of those that `part` tells."""
+        (start, *items), unread = decode_list(payload)
+        end = start + len(items)
+        first, stop = (start, end + 1) if part is None else decode(part)
+        items = items[first - start : stop - start]
+        results, error = self._run(first, items)
+        reached = first + len(results)
+        if error is None and unread is not None and reached == end < stop:
+            error = of_item(unreadable_item(unread), end)
+        encoded = encode_list(results)
+        if encoded.error is not None:
+            error = of_result(encoded.error, first + encoded.length)
+        return BatchOutcome(encoded.payload, error, reached if reached < first + len(items) else None)
+
+    def _run(self, first: int, items: Sequence[Any]) -> tuple[list[Any], BaseException | None]:
+        seeding, function, process = of_process(), self._function, os.getpid()
+        count, until = max(1, len(items) // _LOOKS), monotonic() + self._seconds
+        results: list[Any] = []
+        try:
+            rest = seeding.each(items, first, self._seed)
+            for item in rest:
+                results.append(function(item))
+                for near in islice(rest, count - 1):
+                    results.append(function(near))  # noqa: PERF401 - what there is when it raises counts
+                if monotonic() > until:
+                    break
+        except Terminated:
+            raise
+        except BaseException as error:  # sys.exit and Ctrl-C end the call of map, where they come
+            if os.getpid() != process:
+                raise  # a process that the function forked: it ends with that
+            done = len(results)
+            return results, of_item(raisable(error), first + done, *items[done : done + 1])
+        finally:
+            seeding.done()
+        return results, None
+
+
+def as_failed(error: BaseException) -> Failed:
+    """The error as it is sent."""
+    return failure(NONE, error, Usage(0, 0, 0, 0))

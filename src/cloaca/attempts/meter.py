@@ -1,0 +1,66 @@
+"""Meter: what attempts cost, measured in the process that runs them.
+
+The peak is the kernel's high-water mark of this process's memory. `getrusage` can't be asked: what it says survives
+`exec`, so that a worker would report the memory of the program that started it. Reading the mark takes as long as a
+trivial task, and so is left out after attempts that are too short to have moved it much. The clock of CPU time takes a
+call of the system, up to a microsecond: within a millisecond, a worker is taken to have been busy.
+"""
+
+import re
+import sys
+from collections.abc import Iterable
+from resource import RUSAGE_SELF, getrusage
+from time import monotonic, process_time
+
+from cloaca.tasks.shelf import Traffic
+from cloaca.values.blobs import size_of
+from cloaca.wire.messages import Usage
+
+WORTH_A_READING = 0.001
+"""Seconds after which the high-water mark and the clock of CPU time are read again."""
+
+_STATUS = "/proc/self/status"
+_UNIT = 1 if sys.platform == "darwin" else 1024
+"""Of what `getrusage` says, in bytes."""
+
+_HIGH_WATER = re.compile(r"VmHWM:\s*(\d+) kB")
+
+
+class Meter:
+    """Measures one attempt at a time."""
+
+    def __init__(self) -> None:
+        self._peak = high_water()
+        self._started = self._looked = self._cpu = 0.0
+
+    def start(self) -> None:
+        """An attempt begins."""
+        self._started = monotonic()
+        if self._started - self._looked >= WORTH_A_READING:
+            self._look(self._started)
+
+    def stop(self, traffic: Traffic, written: Iterable[bytes | None] = ()) -> Usage:
+        """It has ended; returns what it cost. `written` are the payloads that it set."""
+        ended = monotonic()
+        cpu = ended - self._started
+        if cpu >= WORTH_A_READING:
+            busy = self._cpu + (self._started - self._looked)
+            self._look(ended)
+            cpu = max(0.0, self._cpu - busy)
+            self._peak = high_water()
+        size = sum([size_of(payload) for payload in written if payload is not None])
+        return Usage(self._started, ended, cpu, self._peak, tuple(traffic.keys), traffic.read, traffic.mapped, size)
+
+    def _look(self, now: float) -> None:
+        """Read the clock of CPU time."""
+        self._looked, self._cpu = now, process_time()
+
+
+def high_water() -> int:
+    """The most memory that this process has ever used, in bytes."""
+    try:
+        with open(_STATUS, encoding="utf-8") as status:
+            found = _HIGH_WATER.search(status.read())
+    except OSError:
+        found = None
+    return int(found[1]) * 1024 if found else getrusage(RUSAGE_SELF).ru_maxrss * _UNIT

@@ -1,0 +1,145 @@
+"""Seeding: `random` and `numpy.random` draw the same numbers in an attempt, whichever process runs it.
+
+What is loaded is seeded when an attempt begins, and what a task imports later right after its import: a process that
+never draws pays nothing. This is about the functions of those modules; generators that a task makes without a seed,
+`random.Random()` or `numpy.random.default_rng()`, draw theirs from the system.
+"""
+
+import os
+from collections import deque
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from functools import cache, partial
+from itertools import chain
+from operator import length_hint
+from threading import Lock
+from typing import Any, TypeVar
+
+from cloaca.border.imports import when_imported
+from cloaca.border.mark import NONE
+from cloaca.wire.messages import Assignment, Slice
+
+Item = TypeVar("Item")
+_EMPTY = Slice({})
+
+
+@cache
+def of_process() -> "Seeding":
+    """The one of this process: its watch of imports stays."""
+    return Seeding()
+
+
+class Seeding:
+    """Seeds the generators of a process for one attempt after another."""
+
+    def __init__(self) -> None:
+        self._lock = Lock()
+        self._users = 0
+        self._before: dict[str, Any] = {}
+        self._assignment: Assignment | None = None
+        self._modules: dict[str, Any] = {}
+        self._seed_of_items: int | None = None
+        self._rest: Iterator[Any] = iter(())
+        self._left: tuple[Any, ...] = ()
+        self._end = 0
+        for name in _SEED:
+            when_imported(name, partial(self._found, name))
+        os.register_at_fork(after_in_child=self._drop_rest)
+
+    def begin(self, assignment: Assignment) -> None:
+        """From here on, what is drawn follows from the attempt's seed."""
+        self._assignment = assignment
+        if self._modules:
+            self._seed(list(self._modules), assignment)
+
+    def each(self, items: Sequence[Item], first: int, seed: int) -> Iterator[Item]:
+        """The items, whose numbers count from `first` on; what is drawn for each follows from its number.
+
+        As long as nothing is loaded that could be seeded, nothing is done; when it is, in the middle of an item, that
+        one and the rest are seeded.
+        """
+        self._seed_of_items = seed
+        self._rest, self._end = iter(items), first + len(items)
+        return self._from_here(seed) if self._modules else chain(self._rest, self._seeded(seed))
+
+    def done(self) -> None:
+        """There are no more items."""
+        self._seed_of_items = None
+        self._rest, self._left = iter(()), ()
+
+    def _drop_rest(self) -> None:
+        """In a process that an item has forked: the items after it are the parent's."""
+        deque(self._rest, maxlen=0)
+        self._left = ()
+
+    def _from_here(self, seed: int) -> Iterator[Any]:
+        for item in self._rest:
+            self._begin_item(seed)
+            yield item
+
+    def _seeded(self, seed: int) -> Iterator[Any]:
+        """Those that were left when something was loaded."""
+        self._rest, self._left = iter(self._left), ()
+        yield from self._from_here(seed)
+
+    def _begin_item(self, seed: int) -> None:
+        number = self._end - length_hint(self._rest) - len(self._left) - 1
+        self.begin(Assignment(NONE, f"item {number}", 0, _EMPTY, seed=seed))
+
+    @contextmanager
+    def kept(self) -> Generator[None, None, None]:
+        """What is drawn inside changes nothing outside. With several threads inside, the first and the last count."""
+        with self._lock:
+            self._users += 1
+            if self._users == 1:
+                self._before = {name: getattr(module, _GET[name])() for name, module in self._modules.items()}
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._users -= 1
+                if not self._users:
+                    self._go_on()
+
+    def _go_on(self) -> None:
+        """Let what was loaded before go on from where it was, and the rest start from the system's chance."""
+        self._assignment = None
+        for name, module in self._modules.items():
+            if name in self._before:
+                getattr(module, _SET[name])(self._before[name])
+            else:
+                module.seed()
+
+    def _found(self, name: str, module: Any) -> None:
+        is_first = not self._modules
+        self._modules[name] = module
+        if self._seed_of_items is not None:
+            self._begin_item(self._seed_of_items)
+            if is_first:
+                self._left = tuple(self._rest)  # the quick iteration ends there
+        elif self._assignment is not None:
+            self._seed([name], self._assignment)
+
+    def _seed(self, names: list[str], assignment: Assignment) -> None:
+        from cloaca.seed import derived
+
+        seed = derived(assignment.seed, assignment.task, assignment.ended)
+        for name in names:
+            _SEED[name](self._modules[name], seed)
+
+
+# Both modules make the same numbers of the same words of 32 bits, and so does `random.Random(context.seed)`: a third
+# word keeps them apart.
+
+
+def _seed_random(module: Any, seed: int) -> None:
+    module.seed(1 << 64 | seed)
+
+
+def _seed_numpy(module: Any, seed: int) -> None:
+    module.seed([seed & 0xFFFF_FFFF, seed >> 32, 2])
+
+
+_SEED: Mapping[str, Callable[[Any, int], None]] = {"random": _seed_random, "numpy.random.mtrand": _seed_numpy}
+_GET = {"random": "getstate", "numpy.random.mtrand": "get_state"}
+_SET = {"random": "setstate", "numpy.random.mtrand": "set_state"}

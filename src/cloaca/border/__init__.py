@@ -1,0 +1,1 @@
+"""What the program and its workers share, or hand over to one another."""

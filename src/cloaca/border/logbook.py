@@ -1,0 +1,193 @@
+"""Logbook: what tasks log in a worker goes to the program, which hands it to its own handlers.
+
+At the program's levels: what it wouldn't log isn't sent, and `isEnabledFor` says in a task what it says in the program.
+One handler stands wherever the program has some, which are its own to call: a module that adds some when it is imported
+has added them there, too. And it is what `logging` turns to where there are none: so a task that configures logging, as
+by `basicConfig`, finds what it would find in the program.
+
+cloudpickle imports `logging` in every process. So it costs a worker nothing that this module does.
+"""
+
+import logging
+import sys
+from collections.abc import Callable, Iterator
+from functools import partial
+
+from cloaca.border.mark import NONE
+from cloaca.values.records import encode_record
+from cloaca.wire.frames import encodable
+from cloaca.wire.messages import Assignment, Logged, Loggers
+from cloaca.wire.strike import is_strike
+
+_BUILT_IN = frozenset({"CRITICAL", "FATAL", "ERROR", "WARNING", "WARN", "INFO", "DEBUG", "NOTSET"})
+_LARGEST = 2**63 - 1
+_SENT = "is_sent"
+
+
+def loggers_here() -> Loggers:
+    """What is set of this process's loggers now."""
+    chosen = {name: logger for name, logger in _loggers() if logger.level or logger.disabled or _handles(logger)}
+    named = [(name, level) for name, level in logging.getLevelNamesMapping().items() if name not in _BUILT_IN]
+    return Loggers(
+        {name: _bounded(logger.level) for name, logger in chosen.items() if logger.level},
+        tuple(name for name, logger in chosen.items() if logger.disabled),
+        tuple(name for name, logger in chosen.items() if _handles(logger)),
+        tuple(name for name, logger in chosen.items() if type(logger) is not logging.Logger),
+        {encodable(name): _bounded(level) for name, level in named},
+        root=_bounded(logging.root.level),
+        root_handles=_handles(logging.root),
+        threshold=_bounded(logging.root.manager.disable),
+        tells_errors=bool(logging.raiseExceptions),
+    )
+
+
+def _loggers() -> Iterator[tuple[str, logging.Logger]]:
+    """All but the root, by name."""
+    for name, logger in list(logging.root.manager.loggerDict.items()):
+        if isinstance(logger, logging.Logger):
+            yield encodable(name), logger
+
+
+def _handles(logger: logging.Logger) -> bool:
+    return any(type(handler) is not logging.NullHandler for handler in logger.handlers)
+
+
+def _bounded(level: int) -> int:
+    """The level as what a message can carry. An attribute may hold anything."""
+    return max(-_LARGEST, min(int(level), _LARGEST)) if isinstance(level, int) else logging.NOTSET
+
+
+class Logbook:
+    """A worker's logging. `send` takes what goes to the program."""
+
+    def __init__(self, send: Callable[[Logged], None]) -> None:
+        self._relay = _Relay(send)
+        self._handlers: list[logging.Handler] = [self._relay]
+        self._root_handlers: list[logging.Handler] = []
+        self._kept: tuple[int | None, list[logging.Handler] | None] = None, None
+        self._given = Loggers()
+        self._levels: list[tuple[logging.Logger, int]] = []
+        self._disabled: list[logging.Logger] = []
+        self._handled: list[logging.Logger] = []
+        self._is_complete = True
+
+    def begin(self, assignment: Assignment, given: Loggers) -> None:
+        """Log for that attempt, as the program would."""
+        self._relay.assignment = assignment
+        if given is not self._given:
+            self._take(given)
+        self.restore()
+
+    def restore(self) -> None:
+        """Make the loggers what the program's are, whatever a task or an import did. Cheap where they are."""
+        if not self._is_complete:
+            self._resolve(self._given)
+        if self._relay.was_closed:
+            self._enable()
+        self._take_place()
+        if logging.root.manager.disable != self._given.threshold:
+            logging.disable(self._given.threshold)
+        for logger, level in self._levels:
+            if logger.level != level:
+                logger.setLevel(level)
+        for logger in self._disabled:
+            logger.disabled = True
+
+    def _take_place(self) -> None:
+        """Stand where the program has handlers, and where there are none."""
+        if logging.root.handlers != self._root_handlers:
+            logging.root.handlers = list(self._root_handlers)
+        if logging.lastResort is not self._relay:
+            logging.lastResort = self._relay
+        for logger in self._handled:
+            if logger.handlers != self._handlers:
+                logger.handlers = list(self._handlers)
+
+    def keep(self) -> None:
+        """What the root is now, by the runner's initializer, it is for tasks."""
+        level, handlers = logging.root.level, logging.root.handlers
+        self._kept = (
+            None if level == self._given.root else level,
+            None if handlers == self._root_handlers else list(handlers),
+        )
+        self._resolve(self._given)
+
+    def lose_program(self) -> None:
+        """In a forked child: nothing can be sent any more."""
+        self._relay.is_fork = True
+
+    def _take(self, given: Loggers) -> None:
+        for logger, _ in self._levels:
+            logger.setLevel(logging.NOTSET)
+        for logger in self._disabled:
+            logger.disabled = False
+        for logger in self._handled:
+            logger.handlers = []
+        for name, level in given.names.items():
+            logging.addLevelName(level, name)
+        logging.raiseExceptions = given.tells_errors
+        self._resolve(given)
+        self._given = given  # last: by that it is seen that all this was done
+
+    def _resolve(self, given: Loggers) -> None:
+        """Find the loggers by their names. Those of a class of their own may come later."""
+        existing = dict(_loggers())
+        here = {
+            name: logging.getLogger(name)
+            for name in (*given.levels, *given.disabled, *given.handled)
+            if name not in given.custom or name in existing
+        }
+        level, handlers = self._kept
+        self._root_handlers = (self._handlers if given.root_handles else []) if handlers is None else handlers
+        self._levels = [(logging.root, given.root if level is None else level)]
+        self._levels += [(here[name], level) for name, level in given.levels.items() if name in here]
+        self._disabled = [here[name] for name in given.disabled if name in here]
+        self._handled = [here[name] for name in given.handled if name in here]
+        self._is_complete = existing.keys() | here.keys() >= set(given.custom)
+
+    def _enable(self) -> None:
+        """After `dictConfig` or the like, which disables every logger that it doesn't know."""
+        for _, logger in _loggers():
+            logger.disabled = False
+        self._relay.was_closed = False
+
+
+class _Relay(logging.Handler):
+    """The handler that sends. `was_closed`: a configuration was put in its place."""
+
+    def __init__(self, send: Callable[[Logged], None]) -> None:
+        super().__init__()
+        self.setFormatter(logging.Formatter(logging.BASIC_FORMAT))
+        self.assignment: Assignment | None = None
+        self.was_closed = False
+        self.is_fork = False
+        self._send = send
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Send the record, once, however many loggers it comes past."""
+        if hasattr(record, _SENT):
+            return
+        try:
+            self._tell(record)
+        finally:
+            setattr(record, _SENT, True)
+
+    def _tell(self, record: logging.LogRecord) -> None:
+        """Send the record. A message that can't be put together is told on standard error, as by any handler."""
+        if self.is_fork:
+            sys.stderr.write(self.format(record) + "\n")
+            return
+        assignment = self.assignment
+        try:
+            told = {"task": assignment.task, "attempt": assignment.nth} if assignment is not None else {}
+            payload = encode_record(record, **told)
+        except Exception as error:  # whatever the user's own objects raise
+            if is_strike(error, partial(encode_record, record)):
+                raise
+            self.handleError(record)
+            return
+        self._send(Logged(NONE if assignment is None else assignment.attempt, payload))
+
+    def close(self) -> None:
+        self.was_closed = True
+        super().close()

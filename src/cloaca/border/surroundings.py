@@ -1,0 +1,127 @@
+"""Where tasks run: the program's working directory, `sys.path`, environment and so on, as an execution finds them.
+
+Workers live longer than any of these, and a task may change them for itself: each attempt starts where the program was.
+What the program has set of logging and warnings travels along; `logbook` and `notices` see to that.
+"""
+
+import os
+import sys
+import time
+from collections.abc import Mapping
+from typing import NamedTuple
+
+from cloaca.border.authkey import authkey_here
+from cloaca.border.logbook import loggers_here
+from cloaca.border.notices import filters_here
+from cloaca.wire.frames import raw, text_of
+from cloaca.wire.messages import InterpreterLimits, Surroundings
+
+_OWN = os.path.dirname(os.__file__)
+_LIBRARY = frozenset({_OWN, f"{_OWN}{os.sep}lib-dynload"})
+
+_variables: dict[bytes, bytes] = os.environ._data  # type: ignore[attr-defined]  # as the system has them: compared by C
+
+
+class Bearings(NamedTuple):
+    """Surroundings as a worker compares them with its own: texts where it has texts, and the objects that it has."""
+
+    directory: bytes
+    path: list[str]
+    arguments: list[str]
+    environment: Mapping[bytes, bytes]
+    limits: InterpreterLimits
+
+
+def here() -> Surroundings:
+    """Those of this process as they are now."""
+    directory = _directory() or os.fsencode(os.sep)  # where the program's directory was removed under it
+    return Surroundings(
+        directory,
+        tuple(map(raw, _path(os.fsdecode(directory)))),
+        environment=dict(_variables),
+        limits=_limits(),
+        loggers=loggers_here(),
+        filters=filters_here(),
+        arguments=tuple([raw(one) for one in sys.argv if isinstance(one, str)]),
+        authkey=authkey_here(),
+    )
+
+
+def bearings(surroundings: Surroundings) -> Bearings:
+    """How to get there. Of the environment it has the very objects of this process: to compare these is quick."""
+    own = {variable: variable for variable in _variables.items()}
+    return Bearings(
+        surroundings.directory,
+        [text_of(entry) for entry in surroundings.path],
+        [text_of(one) for one in surroundings.arguments],
+        dict(own.get(item, item) for item in surroundings.environment.items()),
+        surroundings.limits,
+    )
+
+
+def enter(bearings: Bearings) -> None:
+    """Make them those of this process. Costs next to nothing where they are."""
+    if _directory() != bearings.directory:
+        try:
+            os.chdir(bearings.directory)
+        except OSError:
+            os.chdir(os.sep)
+    if sys.path != bearings.path:
+        sys.path[:] = bearings.path
+    if _variables != bearings.environment:
+        _set_variables(bearings.environment)
+    if _limits() != bearings.limits:
+        _limit(bearings.limits)
+    if sys.argv != bearings.arguments:
+        sys.argv[:] = bearings.arguments
+
+
+def _path(directory: str) -> list[str]:
+    """`sys.path`, with all that begins in the working directory (as "" does) behind Python's own library.
+
+    The program has imported that before it went there. A worker imports it now, and may not find `socket.py` of a
+    folder of data.
+    """
+    entries = [entry for entry in sys.path if isinstance(entry, str)]
+    own = max([place for place, entry in enumerate(entries, 1) if entry in _LIBRARY], default=0)
+    before = [entry for entry in entries[:own] if not _is_local(entry)]
+    moved = [entry for entry in entries[:own] if _is_local(entry)]
+    return [_joined(directory, entry) if _is_local(entry) else entry for entry in (*before, *moved, *entries[own:])]
+
+
+def _is_local(entry: str) -> bool:
+    return not entry or (not os.path.isabs(entry) and os.path.isdir(entry))
+
+
+def _joined(directory: str, entry: str) -> str:
+    return os.path.join(directory, entry) if entry else directory
+
+
+def _limits() -> InterpreterLimits:
+    return InterpreterLimits(
+        sys.getrecursionlimit(), sys.get_int_max_str_digits(), sys.getswitchinterval(), not sys.dont_write_bytecode
+    )
+
+
+def _limit(limits: InterpreterLimits) -> None:
+    sys.setrecursionlimit(limits.recursion)
+    sys.set_int_max_str_digits(limits.digits)
+    sys.setswitchinterval(limits.switch_interval + 1e-9)  # it would be cut off, to one microsecond less
+    sys.dont_write_bytecode = not limits.writes_bytecode
+
+
+def _set_variables(environment: Mapping[bytes, bytes]) -> None:
+    changed = dict(environment.items() - _variables.items())
+    surplus = _variables.keys() - environment.keys()
+    for name in surplus:
+        del os.environb[name]
+    os.environb.update(changed)
+    if b"TZ" in surplus or b"TZ" in changed:
+        time.tzset()
+
+
+def _directory() -> bytes | None:
+    try:
+        return os.getcwdb()
+    except OSError:
+        return None

@@ -1,0 +1,1 @@
+"""What this machine leaves to the program."""

@@ -1,0 +1,304 @@
+"""Classes that other processes can't import: those of `__main__`, of notebooks, of function bodies.
+
+Purpose: such a class travels as identity and definition, so that its instances work on both sides.
+
+Guarantees
+- A process that knows the identity keeps its own class. Decoding never changes a class of the user's program.
+- `isinstance` holds both ways: an instance that comes back is one of the program's own class.
+- A function's blob brings the definitions as they stand when it is captured: copies of classes that were loaded
+  earlier are refreshed from it, originals are not.
+- A definition that can't be loaded leaves no half-built class behind.
+
+How: a class is pickled as `known_class(identity, definition)`. The definition is a pickle of its own, opened only where
+the identity is unknown. It holds the class and every other such class that is reachable from it, so it needs nothing
+else, and cycles among classes are plain pickle cycles. It has two parts: first all code, which is classes, their
+functions and what is of Python's own types; then what leads to instances of these classes, as a class's own constants
+do. So whatever rebuilding an instance calls, and what that calls and reads, is there.
+
+The identity is the one that cloudpickle's own tracker gives: classes that arrive by a plain `cloudpickle.dumps` inside
+a task then are the same classes. A copy is always sent on with the definition it was loaded from, which costs nothing
+and keeps the bytes stable.
+
+Roads not taken: cloudpickle's own reduction, which sets the attributes of a known class again on each load; one
+definition per class, which for classes that all mention each other grows with the factorial of their number.
+"""
+
+import copyreg
+import gc
+import sys
+from collections import Counter, OrderedDict, defaultdict, deque
+from dataclasses import Field
+from enum import Enum
+from functools import partial
+from io import BytesIO, TextIOWrapper
+from operator import getitem
+from types import CellType, CodeType, FunctionType, MappingProxyType, MethodType, ModuleType
+from typing import TYPE_CHECKING, Any, ClassVar
+from weakref import WeakKeyDictionary, WeakSet, WeakValueDictionary
+
+from cloudpickle import cloudpickle
+
+from cloaca.pickling.bare import reduce_bare
+from cloaca.pickling.code import global_names, reduce_code
+from cloaca.pickling.definitions import Definition, Identity, Loader, copies, known_class
+from cloaca.pickling.enums import details
+from cloaca.pickling.generators import is_shared, reduce_shared
+from cloaca.pickling.hints import meant, readable, unresolved
+from cloaca.pickling.homes import at_home
+from cloaca.pickling.layouts import layout, subscripted
+from cloaca.pickling.lazy import settle
+from cloaca.pickling.markers import name_at_home, reduce_plain_object
+from cloaca.pickling.modules import by_reference, reduce_module
+from cloaca.pickling.reductions import (
+    BY_TYPE,
+    DESCRIPTORS,
+    importable,
+    is_dispatcher,
+    reduce_descriptor,
+    reduce_dispatcher,
+    reduce_exception,
+    reduce_member,
+)
+from cloaca.wire.strike import is_strike
+
+if TYPE_CHECKING:
+    import pickle
+    from collections.abc import Callable, Mapping
+
+    Base = pickle.Pickler
+    Annotations = Callable[[type], dict[str, Any]]
+else:
+    Base = cloudpickle.Pickler
+
+
+def travels_by_value(cls: type) -> bool:
+    """Whether a class can't be imported elsewhere, as far as can be told from here."""
+    return cls not in cloudpickle._BUILTIN_TYPE_NAMES and (subscripted(cls) is not None or not by_reference(cls))
+
+
+def _reduce_text_file(file: TextIOWrapper) -> Any:
+    if file is sys.stdout or file is sys.stderr:
+        return cloudpickle._file_reduce(file)
+    raise TypeError("an open file belongs to its process: open it where it is used")
+
+
+def _reduce_view(_: memoryview) -> Any:
+    raise TypeError("a memoryview is a window on another object: use bytes(view)")
+
+
+_REDUCERS = {
+    **cloudpickle.Pickler._dispatch_table,
+    TextIOWrapper: _reduce_text_file,
+    memoryview: _reduce_view,
+    CodeType: reduce_code,
+    ModuleType: reduce_module,
+}
+
+_DESCRIPTORS = tuple(DESCRIPTORS)
+_HOLDERS = frozenset(
+    {tuple, list, dict, set, frozenset, OrderedDict, defaultdict, deque, Counter}
+    | {CellType, Field, MappingProxyType, MethodType, partial}
+)
+"""What leads to other objects, and isn't rebuilt by code that is sent along."""
+
+_CODE = frozenset({type, FunctionType, property, staticmethod, classmethod})
+_ATOMS = frozenset({type(None), bool, int, float, str, bytes})
+_WEAK = frozenset({WeakKeyDictionary, WeakSet, WeakValueDictionary})
+
+_OF_CLOUDPICKLE = frozenset(value for value in vars(cloudpickle).values() if type(value) is FunctionType)
+"""Every function that is pickled names some of them: that they travel by reference needn't be found out each time."""
+
+
+class Pickler(Base):
+    """cloudpickle's pickler, with classes as identity and definition, and without its silent changes of type.
+
+    cloudpickle turns a memoryview into bytes and an open text file into a `StringIO`; here both are refused. Arrays
+    that are read-only come out writable, as what comes out is the reader's own.
+    """
+
+    resolve: "Callable[[Identity, Definition], type]" = staticmethod(known_class)
+    by_type: "ClassVar[Mapping[type, Callable[[Any], Any]]]" = BY_TYPE
+    is_for_code: ClassVar[bool] = False
+    """Whether it is for functions or definitions: there, a marker that an importable module keeps is that module's."""
+
+    def __init__(self, file: Any, buffer_callback: "Callable[[pickle.PickleBuffer], Any] | None" = None) -> None:
+        # A plain dict: cloudpickle's ChainMap costs every instance that is pickled a microsecond.
+        self.dispatch_table = {**copyreg.dispatch_table, **_REDUCERS, **self.by_type}
+        super().__init__(file, protocol=5, buffer_callback=buffer_callback)
+        self.defined: dict[type, list[_Call]] = {}
+        self._definitions: dict[type, Definition] = {}
+
+    def reducer_override(self, obj: Any) -> Any:
+        kind: Any = type(obj)
+        if issubclass(kind, type):
+            return self.reduce_class(obj) if travels_by_value(obj) else super().reducer_override(obj)
+        if kind is FunctionType:
+            return NotImplemented if obj in _OF_CLOUDPICKLE or by_reference(obj) else self._dynamic_function_reduce(obj)
+        if kind in self.defined and not issubclass(kind, Enum) and (bare := reduce_bare(obj)):
+            return bare
+        if kind.__reduce_ex__ is object.__reduce_ex__ and kind.__reduce__ is object.__reduce__:
+            if kind is object:
+                return reduce_plain_object(obj)
+            if issubclass(kind, _DESCRIPTORS):
+                return reduce_descriptor(obj)
+            may_be_marker = self.is_for_code and kind not in self.dispatch_table
+            return (name_at_home(obj) or NotImplemented) if may_be_marker else NotImplemented
+        return NotImplemented if kind in self.dispatch_table else self.reduce_its_own_way(obj, kind)
+
+    def reduce_its_own_way(self, obj: Any, kind: type) -> Any:
+        if issubclass(kind, Enum):
+            return reduce_member(obj)
+        if issubclass(kind, BaseException):
+            return reduce_exception(obj)
+        if kind.__name__ == "ndarray" and kind.__module__ == "numpy" and not obj.flags.writeable:
+            return obj.copy(order="K").__reduce_ex__(5)
+        if is_shared(obj):
+            return reduce_shared(obj)
+        reduced = obj.__reduce_ex__(5)
+        return importable(obj, reduced) if isinstance(reduced, str) else reduced
+
+    def _dynamic_function_reduce(self, func: FunctionType) -> Any:
+        if is_dispatcher(func):
+            return reduce_dispatcher(func)
+        settle(func.__globals__, global_names(func.__code__))
+        reduce: Any = cloudpickle.Pickler._dynamic_function_reduce
+        reduced = at_home(func, reduce(self, readable(func)))
+        parameters: Any = getattr(func, "__type_params__", None)
+        if parameters:
+            reduced[2][1]["__type_params__"] = parameters
+        return reduced
+
+    def reduce_class(self, cls: type) -> tuple[Any, ...]:
+        made_of = subscripted(cls)
+        if made_of is not None:
+            return getitem, made_of
+        return self.resolve, (cloudpickle._get_or_create_tracker_id(cls), self._definition(cls))
+
+    def _definition(self, cls: type) -> Definition:
+        copy = copies.get(cls)
+        if copy is not None:
+            return copy.definition
+        if cls not in self._definitions:
+            self._definitions.update(_define(cls))
+        return self._definitions[cls]
+
+
+def _define(cls: type) -> dict[type, Definition]:
+    try:
+        return _defined(cls, meant)
+    except Exception as error:  # what annotations mean may lead to what can't be pickled, and nobody may read them
+        if is_strike(error, partial(_defined, cls, meant)):
+            raise
+        return _defined(cls, unresolved)
+
+
+def _defined(cls: type, annotations: "Annotations") -> dict[type, Definition]:
+    pickler, definition = _written([cls], annotations)
+    if not pickler.is_complete():
+        pickler, definition = _written(list(pickler.defined), annotations)
+    return dict.fromkeys(pickler.defined, definition)
+
+
+def _written(classes: list[type], annotations: "Annotations") -> "tuple[DefinitionPickler, Definition]":
+    with BytesIO() as file:
+        pickler = DefinitionPickler(file, annotations)
+        pickler.dump((classes, _Rest(pickler)))
+        return pickler, file.getvalue()
+
+
+class DefinitionPickler(Pickler):
+    """Writes classes themselves where `Pickler` writes references. `defined`: the classes that it wrote.
+
+    What leads to their instances is left for the rest.
+    """
+
+    is_for_code = True
+
+    def __init__(self, file: Any, annotations: "Annotations") -> None:
+        super().__init__(file)
+        self._annotations = annotations
+        self._of_functions: list[_Call] = []
+        self._before_the_rest: int | None = None
+        self._harmless: set[type] = {*_HOLDERS, *_CODE, *_ATOMS}
+
+    def rest(self) -> "list[_Call]":
+        """What is still to be written. The classes that were met first stand on those that were met later."""
+        self._before_the_rest = len(self.defined)
+        return [call for calls in reversed(self.defined.values()) for call in calls] + self._of_functions
+
+    def is_complete(self) -> bool:
+        """Whether all classes were written before the rest."""
+        return len(self.defined) == self._before_the_rest
+
+    def reduce_class(self, cls: type) -> tuple[Any, ...]:
+        if cls in copies or subscripted(cls) is not None:
+            return super().reduce_class(cls)
+        calls = self.defined[cls] = []
+        maker, arguments, attributes = layout(cls, self._annotations)
+        attributes["__qualname__"] = cls.__qualname__  # made by its name alone, it would be at home nowhere
+        attributes, later = self._parted(attributes)
+        members, more = self._parted(details(cls) if issubclass(cls, Enum) else {})
+        if more:
+            calls.append(_Call(Loader.detail, cls, more))
+        in_order = dict.fromkeys((*vars(cls), *later))  # what annotations mean needn't stand in the class itself
+        calls += [_Call(Loader.assign, cls, {name: later[name]}) for name in in_order if name in later]
+        making = (cloudpickle._get_or_create_tracker_id(cls), maker, arguments)
+        return Loader.make, making, (attributes, members), None, None, Loader.complete
+
+    def _dynamic_function_reduce(self, func: FunctionType) -> Any:
+        reduced = super()._dynamic_function_reduce(func)
+        make, arguments, state, *others = reduced
+        if make is not cloudpickle._make_function or not self._must_wait(state):
+            return reduced
+        (attributes, more), (slots, late_slots) = map(self._parted, state)
+        names, late_names = self._parted(state[1]["__globals__"])
+        none: dict[str, Any] = {"__globals__": {}, "__closure__": None, "_cloudpickle_submodules": ()}
+        later = more, none | late_slots | {"__globals__": late_names}
+        self._of_functions.append(_Call(cloudpickle._function_setstate, func, later))
+        return make, arguments, (attributes, none | slots | {"__globals__": names}), *others
+
+    def _parted(self, attributes: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+        """What can be set at once, and what is for the rest."""
+        if not self._must_wait(attributes):
+            return attributes, {}
+        later = {name: one for name, one in attributes.items() if self._must_wait(one)}
+        return {name: one for name, one in attributes.items() if name not in later}, later
+
+    def _must_wait(self, value: object) -> bool:
+        """Whether a value holds what code makes that isn't there yet: instances of classes, or generic ones."""
+        level, seen = [] if self._before_the_rest is not None else [value], set[int]()
+        while level:
+            if any(self._is_made_by_code(kind, level) for kind in set(map(type, level)) - self._harmless):
+                return True
+            holders = [one for one in level if type(one) in _HOLDERS and id(one) not in seen]
+            seen.update(map(id, holders))
+            level = gc.get_referents(*holders)
+        return False
+
+    def _is_made_by_code(self, kind: type, level: list[Any]) -> bool:
+        if issubclass(kind, type):
+            return any(subscripted(one) is not None for one in level if type(one) is kind)
+        if kind in _WEAK or (not issubclass(kind, Enum) and travels_by_value(kind)):
+            return True
+        self._harmless.add(kind)
+        return False
+
+
+class _Rest:
+    """Pickles as the rest of a definition, as it is when all before it has been written."""
+
+    def __init__(self, pickler: DefinitionPickler) -> None:
+        self._pickler = pickler
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return tuple, (self._pickler.rest(),)
+
+
+class _Call:
+    """Pickles as a call, made where it stands in the stream."""
+
+    def __init__(self, function: "Callable[..., None]", *arguments: Any) -> None:
+        self._call = (function, arguments)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return self._call

@@ -1,0 +1,134 @@
+"""Reading the definitions of classes that this process can't import: see `pickling/classes`, which writes them.
+
+A process that knows a class keeps its own. A definition that can't be loaded leaves no half-built class behind.
+"""
+
+import pickle
+import threading
+import weakref
+from dataclasses import dataclass
+from io import BytesIO
+from types import MethodType
+from typing import TYPE_CHECKING, Any
+
+from cloudpickle import cloudpickle
+
+from cloaca.pickling.enums import tell
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+Identity = str
+Definition = bytes
+
+
+@dataclass(frozen=True, slots=True)
+class MadeFrom:
+    """What a class that was loaded here was made from. `names`: the attributes that the definition set."""
+
+    definition: Definition
+    names: frozenset[str]
+
+
+copies: "weakref.WeakKeyDictionary[type, MadeFrom]" = weakref.WeakKeyDictionary()
+"""The classes that were loaded here."""
+
+_classes: "weakref.WeakValueDictionary[Identity, type]" = cloudpickle._DYNAMIC_CLASS_TRACKER_BY_ID
+_loading = threading.RLock()
+
+
+def known_class(identity: Identity, definition: Definition) -> type:
+    """The class of that identity: this process's own, or else one made from the definition."""
+    with _loading:
+        known = _classes.get(identity)
+        return _load(Loader(definition), identity) if known is None else known
+
+
+def fresh_class(identity: Identity, definition: Definition) -> type:
+    """Like `known_class`, but a copy that was made from another definition is brought up to date."""
+    with _loading:
+        known = _classes.get(identity)
+        if known is None:
+            return _load(Loader(definition), identity)
+        copy = copies.get(known)
+        if copy is None or copy.definition == definition:
+            return known
+        return _load(_Refresher(definition), identity)
+
+
+def _load(loader: "Loader", identity: Identity) -> type:
+    loader.finish()
+    return _classes[identity]
+
+
+class Loader(pickle.Unpickler):
+    """Opens one definition: makes the classes in it that are unknown here, and leaves the others alone."""
+
+    def __init__(self, definition: Definition) -> None:
+        super().__init__(BytesIO(definition))
+        self._definition = definition
+        self._made: dict[Identity, type | None] = {}
+        self._names: dict[type, set[str]] = {}
+
+    def find_class(self, module: str, name: str, /) -> Any:
+        found = super().find_class(module, name)
+        ours = any(found is method for method in (Loader.make, Loader.assign, Loader.detail, Loader.complete))
+        return MethodType(found, self) if ours else found
+
+    def make(self, identity: Identity, maker: "Callable[..., type]", arguments: tuple[Any, ...]) -> type:
+        known = _classes.get(identity)
+        if known is not None:
+            return known
+        self._made[identity] = None  # known before it is made: what is half made is taken away again
+        made = self._made[identity] = maker(*arguments)
+        return made
+
+    def assign(self, cls: type, attributes: dict[str, Any]) -> None:
+        if self.may_define(cls):
+            cloudpickle._class_setstate(cls, (attributes, {}))
+            self._names.setdefault(cls, set()).update(attributes)
+
+    def detail(self, cls: Any, members: dict[str, dict[str, Any]]) -> None:
+        if self.may_define(cls):
+            tell(cls, members)
+
+    def complete(self, cls: type, state: tuple[dict[str, Any], dict[str, dict[str, Any]]]) -> None:
+        attributes, members = state
+        self.assign(cls, attributes)
+        if members:
+            self.detail(cls, members)
+
+    def may_define(self, cls: type) -> bool:
+        return any(cls is made for made in self._made.values())
+
+    def finish(self) -> None:
+        try:
+            self.load()
+            for cls, names in self._names.items():
+                self.record(cls, frozenset(names))
+        except BaseException:
+            try:
+                self._undo()
+            except BaseException:  # noqa: BLE001 - an alarm went off in the middle of it: what was raised before counts
+                self._undo()
+            raise
+
+    def _undo(self) -> None:
+        for identity in self._made:
+            _classes.pop(identity, None)
+
+    def record(self, cls: type, names: frozenset[str]) -> None:
+        copies[cls] = MadeFrom(self._definition, names)
+
+
+class _Refresher(Loader):
+    """Opens one definition and applies it to the copies that are known here too."""
+
+    def may_define(self, cls: type) -> bool:
+        return cls in copies or super().may_define(cls)
+
+    def record(self, cls: type, names: frozenset[str]) -> None:
+        before = copies[cls].names if cls in copies else frozenset()
+        for name in (before - names) & vars(cls).keys():
+            delattr(cls, name)
+        super().record(cls, names)

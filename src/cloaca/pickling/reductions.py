@@ -1,0 +1,276 @@
+"""What objects are pickled as where their own way fails elsewhere, or loses something.
+
+Caching wrappers, dispatchers and new types are pickled by name, which leads to the program's own `__main__`, or hold
+locks and weak references. Exceptions are rebuilt by a call of their class, whose `__init__` may take other arguments
+than `args`. Cycles end in the pickler's memo: a wrapper that its own function mentions is made on the way there, and
+the outer one is dropped when it loads.
+"""
+
+import builtins
+import dataclasses
+import functools
+import os
+import pickle
+import sys
+import typing
+import weakref
+from collections.abc import Callable
+from enum import Enum, Flag
+from types import FunctionType
+from typing import Any
+
+import msgspec
+from cloudpickle import cloudpickle
+
+from cloaca.pickling.aliases import reduce_alias
+from cloaca.pickling.bare import is_in_python
+from cloaca.pickling.lazy import LAZY, imported
+from cloaca.pickling.markers import reduce_sentinel
+from cloaca.pickling.modules import home_of
+
+OF_LRU_CACHE = frozenset({"cache_parameters"})
+OF_DISPATCHER = frozenset({"register", "dispatch", "registry", "_clear_cache", "__wrapped__"})
+OF_DESCRIPTOR = frozenset({*functools.WRAPPER_ASSIGNMENTS, "__wrapped__", "lock", "_method_cache"}) - {"__doc__"}
+"""Attributes that a descriptor takes from its function, and those that belong to its process."""
+OF_TYPE_PARAMETER: tuple[str, ...] = (
+    "__bound__",
+    "__constraints__",
+    "__covariant__",
+    "__contravariant__",
+    "__infer_variance__",
+)
+if sys.version_info >= (3, 13):
+    OF_TYPE_PARAMETER = (*OF_TYPE_PARAMETER, "__default__")
+NAMING = ("__module__", "__name__", "__qualname__", "__doc__")
+OWN_WAYS = ("__reduce__", "__reduce_ex__", "__getnewargs__", "__getnewargs_ex__", "__getstate__", "__setstate__")
+
+
+def importable(value: object, name: str) -> str:
+    """The name, for a value that is pickled by its name.
+
+    Raises:
+        PicklingError: no module that other processes can import has it.
+    """
+    if home_of(value, name) is not None:
+        return name
+    raise pickle.PicklingError(
+        f"it is pickled by its name {name!r}, which no module that workers can import has: define it in such a module"
+    )
+
+
+def _without(names: frozenset[str], value: object) -> dict[str, Any]:
+    return {name: attribute for name, attribute in vars(value).items() if name not in names}
+
+
+# ---- functools and descriptors --------------------------------------------------------------------------------------
+
+
+def _reduce_cached(wrapper: Any) -> Any:
+    if home_of(wrapper, wrapper.__qualname__) is not None:
+        return wrapper.__qualname__
+    parameters = wrapper.cache_parameters()
+    return _cached, (wrapper.__wrapped__, parameters["maxsize"], parameters["typed"]), _without(OF_LRU_CACHE, wrapper)
+
+
+def _cached(function: Callable[..., Any], maxsize: int | None, typed: bool) -> Any:  # noqa: FBT001 - as in the blob
+    return functools.lru_cache(maxsize, typed)(function)
+
+
+DESCRIPTORS: dict[type, tuple[str, ...]] = {
+    property: ("fget", "fset", "fdel", "__doc__"),
+    staticmethod: ("__func__",),
+    classmethod: ("__func__",),
+    functools.cached_property: ("func",),
+    functools.singledispatchmethod: ("func",),
+}
+"""Which attributes make a descriptor, by its type."""
+
+
+def reduce_descriptor(value: Any) -> Any:
+    """Also for classes that inherit from it: their own `__init__` may take other arguments, and isn't called."""
+    base, made_of = parts_of_descriptor(value)
+    return _descriptor, (type(value), base, *made_of.values()), _state_of_descriptor(value)
+
+
+def parts_of_descriptor(value: object) -> tuple[type, dict[str, Any]]:
+    """The type behind a descriptor, and what that makes it of."""
+    base = next(base for base in DESCRIPTORS if isinstance(value, base))
+    return base, {name: getattr(value, name) for name in DESCRIPTORS[base]}
+
+
+def _descriptor(kind: Any, base: Any, *arguments: Any) -> Any:
+    made = base.__new__(kind, *arguments)
+    base.__init__(made, *arguments)
+    return made
+
+
+def _state_of_descriptor(value: object) -> Any:
+    state: Any = value.__getstate__()
+    plain, slotted = state if isinstance(state, tuple) else (state, None)
+    kept = {name: one for name, one in (plain or {}).items() if name not in OF_DESCRIPTOR}
+    return (kept, slotted) if slotted else kept or None
+
+
+def _reduce_partial_method(value: "functools.partialmethod[Any]") -> Any:
+    return functools.partial(type(value), value.func, *value.args, **value.keywords), ()
+
+
+# ---- typing --------------------------------------------------------------------------------------------------------
+
+
+def _reduce_new_type(value: Any) -> Any:
+    if home_of(value, value.__qualname__) is not None:
+        return value.__qualname__
+    return typing.NewType, (value.__name__, value.__supertype__), vars(value)
+
+
+def _reduce_constraints(meta: msgspec.Meta) -> Any:
+    fields = {name: value for name, value in meta.__rich_repr__() if value is not None}
+    return functools.partial(msgspec.Meta, **fields), ()
+
+
+def _reduce_type_parameter(value: Any) -> Any:
+    """As cloudpickle does type variables: those of the program are told apart by an identity, too."""
+    if home_of(value, value.__name__) is not None:
+        return value.__name__
+    given = {name: getattr(value, name) for name in OF_TYPE_PARAMETER if hasattr(value, name)}
+    return _type_parameter, (type(value), value.__name__, given, cloudpickle._get_or_create_tracker_id(value))
+
+
+def _type_parameter(kind: Any, name: str, given: dict[str, Any], identity: str) -> Any:
+    known = cloudpickle._DYNAMIC_CLASS_TRACKER_BY_ID.get(identity)
+    if known is not None:
+        return known
+    options = {option.strip("_"): value for option, value in given.items() if value}
+    constraints = options.pop("constraints", ())
+    return cloudpickle._lookup_class_or_track(identity, kind(name, *constraints, **options))
+
+
+def _reduce_weak(mapping: Any) -> Any:
+    return type(mapping), (dict(mapping),)
+
+
+def _reduce_forward_reference(value: Any) -> Any:
+    """Without what it was found to mean, which may lead to itself."""
+    how = {name: getattr(value, f"__forward_{name}__") for name in ("is_argument", "module", "is_class")}
+    return functools.partial(typing.ForwardRef, value.__forward_arg__, **how), ()
+
+
+def _reduce_type_alias(value: Any) -> Any:
+    if home_of(value, value.__name__) is not None:
+        return value.__name__
+    return reduce_alias(value)
+
+
+def _reduce_sentinel(value: Any) -> Any:
+    return value.__name__ if home_of(value, value.__name__) is not None else reduce_sentinel(value)
+
+
+def _reduce_lazy_import(value: Any) -> Any:
+    return _itself, (imported(value),)
+
+
+def _itself(value: Any) -> Any:
+    return value
+
+
+def _by_name(name: str) -> Callable[[object], str]:
+    return lambda _: name
+
+
+BY_TYPE: dict[type, Callable[[Any], Any]] = {
+    **{type(getattr(dataclasses, name)): _by_name(name) for name in ("MISSING", "KW_ONLY", "_HAS_DEFAULT_FACTORY")},
+    msgspec.Meta: _reduce_constraints,
+    typing.TypeVar: _reduce_type_parameter,
+    typing.ForwardRef: _reduce_forward_reference,
+    typing.ParamSpec: _reduce_type_parameter,
+    typing.TypeVarTuple: _reduce_type_parameter,
+    functools._lru_cache_wrapper: _reduce_cached,
+    **dict.fromkeys(DESCRIPTORS, reduce_descriptor),
+    functools.partialmethod: _reduce_partial_method,
+    typing.NewType: _reduce_new_type,
+    weakref.WeakKeyDictionary: _reduce_weak,
+    weakref.WeakValueDictionary: _reduce_weak,
+}
+
+
+def _reduce_environment(variables: Any) -> Any:
+    """A function that captured `os.environ` means that of the process that it runs in; as a value it is a snapshot."""
+    return (getattr, (os, "environ")) if variables is os.environ else variables.__reduce_ex__(5)
+
+
+if sys.version_info >= (3, 12):
+    BY_TYPE[typing.TypeAliasType] = _reduce_type_alias
+if "sentinel" in vars(builtins):  # since Python 3.15
+    BY_TYPE[vars(builtins)["sentinel"]] = _reduce_sentinel
+if LAZY is not None:
+    BY_TYPE[LAZY] = _reduce_lazy_import
+
+FOR_FUNCTIONS = {**BY_TYPE, type(os.environ): _reduce_environment}
+
+_dispatching = typing.cast("FunctionType", functools.singledispatch(len)).__code__
+
+
+def is_dispatcher(function: FunctionType) -> bool:
+    """Whether `functools.singledispatch` made the function."""
+    return function.__code__ is _dispatching
+
+
+def reduce_dispatcher(function: Any) -> Any:
+    naming = {name: getattr(function, name) for name in NAMING}
+    state = {"registry": dict(function.registry), **_without(OF_DISPATCHER, function), **naming}
+    return functools.singledispatch, (function.__wrapped__,), state, None, None, _register
+
+
+def _register(dispatcher: Any, state: dict[str, Any]) -> None:
+    for cls, implementation in state.pop("registry").items():
+        dispatcher.register(cls, implementation)
+    for name, value in state.items():
+        setattr(dispatcher, name, value)
+
+
+# ---- enums ---------------------------------------------------------------------------------------------------------
+
+_BY_VALUE: tuple[Any, ...] = (Enum.__reduce_ex__, Flag.__reduce_ex__)
+
+
+def reduce_member(member: Any) -> Any:
+    """By its name: whether a value is found again is up to its `__eq__`. What has no name is made of its value."""
+    kind = type(member)
+    is_found = kind.__reduce_ex__ in _BY_VALUE and kind.__members__.get(member._name_) is member
+    return (_member, (kind, member._name_)) if is_found else member.__reduce_ex__(5)
+
+
+def _member(kind: Any, name: str) -> Any:
+    return kind.__members__[name]
+
+
+# ---- exceptions ----------------------------------------------------------------------------------------------------
+
+
+def reduce_exception(error: BaseException) -> Any:
+    """Rebuilds without a call of an `__init__` or `__new__` that is written in Python."""
+    kind = type(error)
+    reduced: Any = error.__reduce_ex__(5)
+    if any(is_in_python(kind, name) for name in OWN_WAYS) or reduced[0] is not kind:
+        return reduced
+    _, arguments, *rest = reduced
+    named: dict[str, Any] = {"name": error.name} if isinstance(error, AttributeError | NameError) and error.name else {}
+    state = (rest[0] if rest else None) or {}
+    if isinstance(error, BaseExceptionGroup) and is_in_python(kind, "__new__"):  # given its `args`
+        arguments, named = (error.message, list(error.exceptions)), {"args": error.args}
+    return _exception, (kind, *arguments), state | named or None, None, None, _set_attributes
+
+
+def _exception(kind: type[BaseException], *arguments: Any) -> BaseException:
+    base: Any = kind
+    while is_in_python(base, "__init__") or is_in_python(base, "__new__"):
+        base = base.__base__
+    error: BaseException = base.__new__(kind, *arguments)
+    base.__init__(error, *arguments)
+    return error
+
+
+def _set_attributes(error: BaseException, state: dict[str, Any]) -> None:
+    for name, value in state.items():
+        BaseException.__setattr__(error, name, value)  # past the `__setattr__` of a frozen dataclass

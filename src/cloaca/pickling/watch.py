@@ -1,0 +1,141 @@
+"""Whether anything that a function captures may have changed since it was pickled.
+
+Remembered are the identities of everything that a by-value function takes along, by-value functions that it calls
+included, provided that each is something that can't change inside: an immutable atom, a module, or what travels by
+reference. With anything else among them there is nothing to watch: the function has to be pickled to know.
+The watch keeps what it has seen alive, so an identity can't come to mean another object.
+"""
+
+import gc
+import os
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from itertools import filterfalse, repeat
+from operator import is_
+from types import BuiltinFunctionType, FunctionType, GenericAlias, MethodType, ModuleType, UnionType
+from typing import Any, get_args, get_origin
+
+from cloaca.pickling.code import global_names
+from cloaca.pickling.generators import is_shared
+from cloaca.pickling.hints import are_readable
+from cloaca.pickling.homes import home
+from cloaca.pickling.modules import by_reference
+
+ATOMS = frozenset({type(None), bool, int, float, complex, str, bytes, type(Ellipsis)})
+ABSENT = object()
+
+
+@dataclass(slots=True)
+class Watch:
+    """What a function captured: attributes of objects, and entries of dicts, as they were."""
+
+    owners: list[object] = field(default_factory=list)
+    names: list[str] = field(default_factory=list)
+    attributes: list[object] = field(default_factory=list)
+    mappings: list[dict[str, Any]] = field(default_factory=list)
+    keys: list[str] = field(default_factory=list)
+    entries: list[object] = field(default_factory=list)
+    empty: list[dict[str, Any]] = field(default_factory=list)
+    modules: int = field(default_factory=lambda: len(sys.modules))  # submodules in use are captured too
+
+    def unchanged(self) -> bool:
+        """Whether all of it still is the same."""
+        try:
+            return (
+                all(map(is_, map(dict.get, self.mappings, self.keys, repeat(ABSENT)), self.entries))
+                and all(map(is_, map(getattr, self.owners, self.names), self.attributes))
+                and not any(self.empty)
+                and self.modules == len(sys.modules)
+            )
+        except ValueError:  # a closure cell that has been emptied
+            return False
+
+    def attribute(self, owner: object, name: str) -> Any:
+        value = getattr(owner, name)
+        self.owners.append(owner)
+        self.names.append(name)
+        self.attributes.append(value)
+        return value
+
+    def entry(self, mapping: dict[str, Any], key: str) -> Any:
+        value = mapping.get(key, ABSENT)
+        self.mappings.append(mapping)
+        self.keys.append(key)
+        self.entries.append(value)
+        return value
+
+
+def watch(function: object, is_apart: Callable[[object], bool] = lambda _: False) -> Watch | None:
+    """A watch over what a function captures; `None` if something among it may change unseen.
+
+    What the function itself holds and `is_apart` is the caller's to compare.
+    """
+    survey = _Survey(function, is_apart)
+    return survey.watch if survey.stable(function) else None
+
+
+class _Survey:
+    """Walks through what a function captures, and puts it under watch."""
+
+    def __init__(self, top: object, is_apart: Callable[[object], bool]) -> None:
+        self.watch = Watch()
+        self._top = top
+        self._is_apart = is_apart
+        self._seen: set[int] = set()
+
+    def stable(self, value: object) -> bool:
+        kind = type(value)
+        if kind in ATOMS or kind is object or value is os.environ:
+            return True
+        match value:
+            case FunctionType():
+                return self.stable_function(value)
+            case type():
+                return self.by_reference(value)
+            case BuiltinFunctionType():
+                return type(value.__self__) is ModuleType or is_shared(value.__self__)
+            case MethodType():
+                return is_shared(value.__self__)
+            case ModuleType():
+                return by_reference(value)
+            case GenericAlias() | UnionType():
+                return all(map(self.stable, (get_origin(value), *get_args(value))))
+            case tuple() if kind is tuple:
+                return all(map(self.stable, value))
+            case _:
+                return False
+
+    def by_reference(self, value: "FunctionType | type") -> bool:
+        module = sys.modules.get(value.__module__)
+        if module is None or not by_reference(value):
+            return False
+        return self.watch.entry(vars(module), value.__qualname__) is value
+
+    def stable_function(self, function: FunctionType) -> bool:
+        if id(function) in self._seen:
+            return True
+        self._seen.add(id(function))
+        return self.by_reference(function) or all(map(self.stable, self.taken_along(function)))
+
+    def taken_along(self, function: FunctionType) -> list[object]:
+        cells = function.__closure__ or ()
+        own = self.watch.attribute(function, "__dict__")
+        self.watch.empty.append(own)
+        if own or not all(map(gc.get_referents, cells)) or not are_readable(function):
+            return [own]  # a dict: not stable
+        names = global_names(self.watch.attribute(function, "__code__"))
+        held = [
+            *(self.watch.attribute(function, "__defaults__") or ()),
+            *(self.watch.attribute(cell, "cell_contents") for cell in cells),
+            *self.entries(self.watch.attribute(function, "__kwdefaults__") or {}),
+        ]
+        variables = [self.watch.entry(function.__globals__, name) for name in names]
+        return [
+            *(held if function is not self._top else filterfalse(self._is_apart, held)),
+            *(variables if home(function) is None else ()),
+            *self.entries(self.watch.attribute(function, "__annotations__")),
+        ]
+
+    def entries(self, mapping: dict[str, Any]) -> list[object]:
+        return [self.watch.entry(mapping, key) for key in mapping]

@@ -1,0 +1,1 @@
+"""The program's side of workers: which there are, and what they are given to do."""

@@ -1,0 +1,51 @@
+"""How many assignments a worker may hold: pure arithmetic on the durations measured so far.
+
+Tiny tasks travel many to a message, long ones one at a time. A batch is never more than half of an even share of what
+is pending (guided self-scheduling, Polychronopoulos and Kuck, 1987): batches shrink towards the end, so that no worker
+sits on a queue while another one is idle.
+"""
+
+from cloaca.values.blobs import LARGE
+
+BATCH_SECONDS = 0.001
+"""At most this much work may wait at a busy worker."""
+
+LARGEST_BATCH = 64
+WINDOW_BATCHES = 4
+NEWEST_WEIGHT = 0.2
+
+
+class Batching:
+    """Learns durations. The mean follows a long task at once and forgets it slowly: the safe side is a small batch."""
+
+    def __init__(self) -> None:
+        self._mean = BATCH_SECONDS
+        self._fitting = 1
+
+    def measured(self, seconds: float, written: int = 0) -> None:
+        """Take note of one attempt. One that wrote much counts as long: what is to use that shall come next."""
+        if written >= LARGE:
+            seconds += BATCH_SECONDS * written / LARGE
+        self._mean += NEWEST_WEIGHT * (seconds - self._mean)
+        self._fitting = max(1, int(BATCH_SECONDS / max(self._mean, BATCH_SECONDS / LARGEST_BATCH)))
+
+    @property
+    def window(self) -> int:
+        """How many assignments there should be for each worker: what it may hold, and what fills it up again.
+
+        Where tasks aren't tiny, that is the one that it runs. Which one comes next is decided when that has ended.
+        """
+        return 1 if self._fitting == 1 else WINDOW_BATCHES * self._fitting
+
+    def size(self, share: int) -> int:
+        """How many assignments a worker may hold when half of an even share is `share`; at least one.
+
+        >>> batching = Batching()
+        >>> batching.size(1000), batching.window
+        (1, 1)
+        >>> for _ in range(50):
+        ...     batching.measured(0.000_01)
+        >>> batching.size(1000), batching.size(10), batching.window
+        (64, 10, 256)
+        """
+        return max(1, min(self._fitting, share))

@@ -1,0 +1,703 @@
+"""Pool: assignments on worker processes: what is given to whom, and what comes back. The executor of ordinary runs.
+
+Data flow, the line in the middle being the border of the process:
+
+    coordinator's thread                       |  worker processes (fresh interpreters, each its own process group)
+                                               |
+    submit --> pending --feed--> peer.queue  ===== socket ====> run, one by one
+    wait   <-- events  <-------- reports     <==== socket ===== each report at once
+                  ^------------- pidfd       <---- the kernel   when the process is gone
+                                 life-line   ----> the kernel   when we are gone
+
+- One socket per worker, and no lock shared with it: a dying worker takes nothing with it, and what each worker
+  holds is known here.
+- Writes never block: what a socket doesn't take waits in `Peer.outgoing`. (Two blocking writers facing each other
+  with full buffers never end.)
+- That a worker died is learnt from the process, never from the end of its socket, which a forked child may hold
+  open. It costs the attempt that was running; what was queued behind it goes to others.
+
+Which workers there are, and how they end, is `Workforce`'s business; their memory is read by `MemoryWatch`.
+"""
+
+import os
+import signal
+import weakref
+from bisect import insort
+from collections import deque
+from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
+from math import ceil, inf
+from operator import attrgetter
+from selectors import EVENT_READ, EVENT_WRITE, DefaultSelector, SelectorKey
+from time import monotonic
+
+from msgspec.structs import replace
+
+from cloaca.attempts.initializer import Equipment, rejection
+from cloaca.border.mark import INITIALIZING, NONE
+from cloaca.border.spin import Lookout
+from cloaca.border.surroundings import here
+from cloaca.border.waker import Waker
+from cloaca.errors import InitializerError
+from cloaca.pool.backlog import Backlog
+from cloaca.pool.batching import Batching
+from cloaca.pool.memory import MemoryWatch
+from cloaca.pool.peer import Peer
+from cloaca.pool.reports import WorkerReport, checked
+from cloaca.pool.stalls import TOLERATED, StallWatch, given_up, has_begun, interrupted, unstarted
+from cloaca.pool.workforce import Workforce, signal_name
+from cloaca.values.records import encode_notice
+from cloaca.wire.frames import Garbled
+from cloaca.wire.messages import (
+    SOCKET_LOST,
+    Answer,
+    Assignment,
+    Done,
+    Down,
+    Event,
+    Failed,
+    Free,
+    Logged,
+    Lost,
+    Publish,
+    Ready,
+    Recall,
+    Retire,
+    Skipped,
+    Started,
+    Surroundings,
+    Unfit,
+    Unstarted,
+    Up,
+    Vitals,
+    Wants,
+    Worn,
+)
+from cloaca.wire.shortage import passes
+
+TOLERATED_IDLE_DEATHS = 3
+START_SECONDS = 0.005
+"""How long to wait at most where a worker is to begin a task, to see that it has."""
+
+STILL_SECONDS = 0.001
+"""How long to wait at most where a worker was told to stand still, to see whether it does."""
+
+HELD_SECONDS = 0.005
+"""How long to wait at most where a worker is held back, to see whether what it told has been shown."""
+
+RECALL_SECONDS = 0.002
+"""How long a task may run, while others wait behind it and a worker has nothing to do."""
+
+HUNG_UP = "the worker's connection to the program was closed, and so it was stopped"
+NONSENSE = "what came on the worker's connection to the program makes no sense ({}), and so it was stopped"
+UNTOLD = "how isn't known, as the program ignores SIGCHLD, or waits for all its child processes"
+
+_RELOADED = encode_notice(
+    "Modules were reloaded while tasks are under way: what hasn't begun of these runs the new version. Wait for "
+    "executions to end before you reload a module."
+)
+
+_BLIND = encode_notice(
+    "The memory of processes can't be read here (is /proc there, and a descriptor left?): as long as that is so, "
+    "memory_limit stops no task."
+)
+
+_pools: "weakref.WeakSet[Pool]" = weakref.WeakSet()
+
+
+class Pool:
+    """Runs assignments on up to `size` worker processes, started when there is work for them.
+
+    `environment` is what the workers' environment has beyond the program's own; `cores` how many there are;
+    `memory_limit` how many bytes a worker may have for itself; `equipment` what each runs before its first task.
+    """
+
+    answers = True
+
+    def __init__(
+        self,
+        size: int,
+        environment: Mapping[str, str],
+        cores: int = 1,
+        memory_limit: int | None = None,
+        equipment: Equipment | None = None,
+    ) -> None:
+        self._size = size
+        self._cores = cores
+        self._environment = {os.fsencode(name): os.fsencode(value) for name, value in environment.items()}
+        self._equipment = equipment
+        self._fault: InitializerError | None = None
+        self._functions: dict[int, Publish] = {}
+        self._pending: deque[Assignment] = deque()
+        self._withdrawn: dict[int, float] = {}  # with the seconds of grace
+        self._idle_deaths: dict[int, int] = {}  # how often an attempt was first at a worker that died without it
+        self._events: list[Event] = []
+        self._backlog = Backlog()
+        self._batching = Batching()
+        self._lookout = Lookout()
+        self._memory = MemoryWatch(size, memory_limit)
+        self._stalls = StallWatch()
+        self._waker = Waker()
+        self._selector = DefaultSelector()
+        self._workforce = Workforce(size, self._selector)
+        self._peers = self._workforce.peers
+        self.surround(here())
+        self._selector.register(self._waker.descriptor, EVENT_READ)
+        self._closed = False
+        _pools.add(self)
+
+    @property
+    def window(self) -> int:
+        """As many as the workers have use for now. What was taken on early goes before what comes up meanwhile."""
+        return self._size * self._batching.window
+
+    @property
+    def pids(self) -> list[int]:
+        """The process ids of the workers."""
+        return [peer.pid for peer in self._peers]
+
+    # ---- the coordinator's calls -----------------------------------------------------------------------------------
+
+    def surround(self, surroundings: Surroundings) -> None:
+        """Tell each worker with the next assignments that it is given, where that is news."""
+        environment = {**surroundings.environment, **self._environment}
+        self._surroundings = replace(surroundings, environment=environment)
+        outdated = [peer for peer in self._peers if not peer.is_outdated and _was_told_otherwise(peer, surroundings)]
+        for peer in outdated:
+            peer.is_outdated = True
+        self._dismiss_outdated()
+        if outdated and (self._pending or self._busy()):
+            self._notice(_RELOADED)
+
+    def publish(self, functions: Sequence[Publish]) -> None:
+        """Keep the functions; each goes to a worker with the first assignment there that names it."""
+        self._functions.update((function.function, function) for function in functions)
+
+    def retire(self, functions: Sequence[int]) -> None:
+        """Forget functions, here and in the workers."""
+        for number in functions:
+            self._functions.pop(number, None)
+        for peer in self._peers:
+            known = [number for number in functions if number in peer.known]
+            if known:
+                peer.known.difference_update(known)
+                self._send(peer, [Retire(known)])
+
+    def submit(self, assignments: Sequence[Assignment]) -> None:
+        """Take on attempts; they go to workers in `wait`, the most urgent first."""
+        pending = self._pending
+        for assignment in assignments:
+            if pending and assignment.place < pending[-1].place:
+                insort(pending, assignment, key=_place)
+            else:
+                pending.append(assignment)
+
+    def answer(self, answer: Answer) -> None:
+        """Pass the answer on to the worker that asked, if it is still there."""
+        for peer in self._peers:
+            if peer.queue and peer.queue[0].attempt == answer.attempt:
+                self._send(peer, [answer])
+
+    def cancel(self, attempts: Sequence[int], grace: float) -> None:
+        """Give back what is pending; in `wait`, stop what runs. What a worker has queued is stopped when it starts."""
+        withdrawn = set(attempts)
+        self._events += [self._given_back(waiting.attempt) for waiting in self._pending if waiting.attempt in withdrawn]
+        self._pending = deque(waiting for waiting in self._pending if waiting.attempt not in withdrawn)
+        queued = (assignment.attempt for peer in self._peers for assignment in peer.queue)
+        self._withdrawn.update(dict.fromkeys(withdrawn.intersection(queued), grace))
+
+    def wait(self, timeout: float | None) -> Sequence[Event]:
+        """Feed the workers, and collect what they report; may return early, with nothing."""
+        if self._closed:
+            return self._taken()
+        if self._fault is not None:
+            fault, self._fault = self._fault, None
+            raise fault
+        if self._withdrawn:
+            self._stop_withdrawn()
+        self._feed()
+        ended: list[Peer] = []
+        for key, mask in self._look_out(0 if self._events else self._time_left(timeout)):
+            peer: Peer | None = key.data
+            if peer is None:
+                self._waker.hear()
+            elif key.fd == peer.exit_descriptor:
+                ended.append(peer)
+            else:
+                self._serve(peer, mask)
+        for peer in filter(self._workforce.has_gone, ended):
+            self._bury(peer)
+        self._look_after_workers()
+        self._recall()
+        self._feed()
+        self._tell_starts()
+        return self._taken()
+
+    def _look_after_workers(self) -> None:
+        now = monotonic()
+        if self._memory.due <= now:
+            self._read_memory()
+        if self._stalls.due <= now:
+            self._look_for_stalls()
+        if attended := self._attended():
+            for peer in self._workforce.kill_overdue(attended):
+                self._bury(peer)
+            self._judge()
+            self._dismiss_outdated()
+
+    def _attended(self) -> list[Peer]:
+        """The workers of which something is expected, or to be done, beside their tasks: mostly none."""
+        return [peer for peer in self._peers if peer.is_attended]
+
+    def _notice(self, record: bytes) -> None:
+        """Have something told that is about the workers."""
+        notice = Logged(NONE, record)
+        self._backlog.add(notice)
+        self._events.append(notice)
+
+    def _taken(self) -> list[Event]:
+        events, self._events = self._events, []
+        return events
+
+    def wake(self) -> None:
+        """Make `wait` return."""
+        self._waker.ring()
+
+    def shown(self, count: int) -> None:
+        """Let workers go on of which enough was shown."""
+        self._backlog.shown(count)
+
+    def close(self) -> None:
+        """Let idle workers leave, stop the others, and wait until all are gone, a few seconds at most."""
+        if self._closed:
+            return
+        self._closed = True
+        _pools.discard(self)
+        for peer in self._workforce.close():
+            self._notice(given_up(peer))
+        self._waker.close()
+        self._selector.close()
+
+    def abandon(self) -> None:
+        """In a forked child of the program: give up every descriptor."""
+        self._closed = True
+        self._workforce.abandon()
+        self._waker.close()
+        self._selector.close()
+
+    # ---- waiting ---------------------------------------------------------------------------------------------------
+
+    def _time_left(self, timeout: float | None) -> float | None:
+        """How long to wait at most: until a worker is to be killed, memory to be read, or a look at workers is due."""
+        now, busy = monotonic(), self._busy()
+        left = inf if timeout is None else timeout
+        for peer in self._attended():
+            left = min(left, self._patience(peer, now))
+        if busy:
+            left = min(left, self._memory.due - now)
+            if any(peer.queue[0].attempt != peer.told for peer in busy):
+                left = min(left, START_SECONDS)
+            if len(busy) < len(self._peers) and any(len(peer.queue) > 1 for peer in busy) and self._has_idle_worker():
+                left = min(left, RECALL_SECONDS)
+        if (again_at := self._workforce.again_at) is not None and self._pending and not self._holds_back():
+            left = min(left, again_at - now)
+        return None if left == inf else max(0.0, left)
+
+    def _patience(self, peer: Peer, now: float) -> float:
+        """How long a worker may be left alone of which something is expected beside its tasks."""
+        left = inf if peer.kill_at is None else peer.kill_at - now
+        if peer.is_held:
+            left = min(left, HELD_SECONDS)
+        if peer.judged_at is not None:
+            left = min(left, STILL_SECONDS)
+        return left if has_begun(peer) else min(left, self._stalls.due - now)
+
+    def _busy(self) -> list[Peer]:
+        return [peer for peer in self._peers if peer.queue]
+
+    def _has_idle_worker(self) -> bool:
+        return any(not peer.queue and _takes_more(peer) for peer in self._peers)
+
+    def _look_out(self, timeout: float | None) -> list[tuple[SelectorKey, int]]:
+        if timeout != 0 and 0 < len(self._busy()) < self._cores:
+            found = self._lookout.look(partial(self._selector.select, 0))
+            if found:
+                return found
+        return self._selector.select(timeout)
+
+    # ---- feeding ---------------------------------------------------------------------------------------------------
+
+    def _feed(self) -> None:
+        if not self._pending or self._holds_back() or self._fault is not None:
+            return
+        if len(self._peers) < self._size:
+            self._start_workers(len(self._pending) - len(self._peers) + len(self._busy()))
+        batch = self._batching.size(ceil(len(self._pending) / (2 * self._size)))
+        hungry = [peer for peer in self._peers if len(peer.queue) <= batch // 2 and _takes_more(peer)]
+        for peer in sorted(hungry, key=_queued):
+            if not self._pending or self._holds_back():
+                return
+            if not peer.is_swollen:
+                self._hand_over(peer, batch - len(peer.queue))
+
+    def _start_workers(self, count: int) -> None:
+        """Start up to `count` more. The first that they hear of is the runner's initializer."""
+        if self._equipment is None:
+            for _ in self._workforce.start(count, self._surroundings):
+                pass
+            return
+        function = self._equipment.function
+        for peer in self._workforce.start(count, self._surroundings, function.function):
+            peer.surroundings = self._surroundings
+            self._send(peer, [self._surroundings, function])
+
+    def _holds_back(self) -> bool:
+        """Whether the machine is so short of memory that no task is to begin beside those that run."""
+        return self._memory.is_short and bool(self._busy())
+
+    def _recall(self) -> None:
+        """Take back what waits behind a task that turned out long, where another worker has nothing to do."""
+        if self._pending or not self._has_idle_worker() or self._holds_back():
+            return
+        for peer in self._peers:
+            if len(peer.queue) > 1 and self._is_long(peer):
+                count = peer.permits.recall(len(peer.queue) - 1)
+                recalled = self._take_back(peer, count)
+                if count:
+                    peer.recalls += 1
+                    self._send(peer, [Recall(peer.recalls, recalled)])
+
+    def _is_long(self, peer: Peer) -> bool:
+        begun, moment = peer.begun
+        return begun == peer.queue[0].attempt and monotonic() - moment >= RECALL_SECONDS
+
+    def _take_back(self, peer: Peer, count: int) -> list[int]:
+        """The last `count` assignments that a worker has queued are for others; returns their attempts."""
+        taken = [peer.queue.pop() for _ in range(count)]
+        for assignment in taken:
+            self._requeue(assignment)
+        return [assignment.attempt for assignment in taken]
+
+    def _hand_over(self, peer: Peer, count: int) -> None:
+        is_idle = not peer.queue
+        messages: list[Down] = [Free(self._pending[0].attempt)] if is_idle else []
+        if peer.surroundings != self._surroundings:
+            peer.surroundings = self._surroundings
+            messages.append(self._surroundings)
+        handed = 0
+        while handed < count and self._pending:
+            assignment = self._pending.popleft()
+            if assignment.rules and assignment.rules not in peer.known:
+                messages += self._made_known(peer, assignment.rules)
+            if assignment.variables and assignment.variables not in peer.known:
+                messages += self._made_known(peer, assignment.variables)
+            if assignment.function not in peer.known:
+                messages += self._made_known(peer, assignment.function)
+            if assignment.condition and assignment.condition not in peer.known:
+                messages += self._made_known(peer, assignment.condition)
+            messages.append(assignment)
+            peer.queue.append(assignment)
+            handed += 1
+        peer.permits.issue(handed - is_idle)
+        self._send(peer, messages)
+
+    def _made_known(self, peer: Peer, number: int) -> list[Publish]:
+        """What tells the worker of a function: first its template and its binding, if it has any that are news too."""
+        peer.known.add(number)
+        function = self._functions[number]
+        if not function.template and not function.binding:
+            return [function]
+        news = [other for other in (function.template, function.binding) if other and other not in peer.known]
+        peer.known.update(news)
+        return [*map(self._functions.__getitem__, news), function]
+
+    def _send(self, peer: Peer, messages: Sequence[Down]) -> None:
+        had_to_wait = bool(peer.outgoing)
+        peer.send(messages)
+        if peer.outgoing and not had_to_wait:
+            self._selector.modify(peer.socket, EVENT_READ | EVENT_WRITE, peer)
+
+    # ---- collecting ------------------------------------------------------------------------------------------------
+
+    def _serve(self, peer: Peer, mask: int) -> None:
+        if mask & EVENT_WRITE:
+            peer.flush()
+            if not peer.outgoing:
+                self._selector.modify(peer.socket, EVENT_READ, peer)
+        if mask & EVENT_READ:
+            try:
+                self._collect(peer, peer.receive())
+            except EOFError:
+                self._workforce.lost_contact(peer)
+            except OSError as error:
+                if not passes(error):
+                    self._workforce.lost_contact(peer)
+
+    def _collect(self, peer: Peer, messages: Iterator[Up]) -> None:
+        """Take what a worker has sent. Where it makes no sense, that costs what the worker runs, and it is replaced."""
+        if peer.nonsense is not None:
+            return
+        try:
+            for message in messages:
+                self._take(peer, message)
+        except Garbled as nonsense:
+            peer.nonsense = str(nonsense)
+            self._workforce.cut_off(peer)
+
+    def _take(self, peer: Peer, message: Up) -> None:
+        match message:
+            case Done() | Failed() | Skipped():
+                self._take_report(peer, message)
+            case Ready():
+                if not peer.heard <= message.recall <= peer.recalls:
+                    raise Garbled(f"word of recall {message.recall}, where there were {peer.recalls}")
+                if self._equipment is not None and not peer.is_ready:
+                    self._take_stock(peer, self._equipment.name)
+                self._workforce.is_ready(peer)
+                peer.heard = message.recall
+            case Worn():
+                if peer.queue and peer.begun[0] == peer.queue[0].attempt:
+                    raise Garbled(f"word that it ends, while it runs attempt {peer.queue[0].attempt}")
+                self._take_back(peer, len(peer.queue))
+                self._workforce.dismiss(peer)
+            case Unfit():
+                self._take_refusal(peer, message)
+            case Wants():
+                self._tell_start(peer)
+                if not _runs(peer, message.attempt) or peer.told != message.attempt:
+                    raise Garbled(f"a question of attempt {message.attempt}, which it doesn't run")
+                self._events.append(message)
+            case _:
+                self._tell_start(peer)
+                self._backlog.add(message, peer)
+                self._events.append(message)
+
+    def _take_report(self, peer: Peer, report: WorkerReport) -> None:
+        if not _runs(peer, report.attempt):
+            if report.attempt == peer.reported:
+                return  # an exception struck the worker in the middle of telling: it tells once more
+            raise Garbled(f"a report of attempt {report.attempt}, which it doesn't run")
+        report = checked(report)
+        peer.reported = peer.queue.popleft().attempt
+        if self._withdrawn or self._idle_deaths:
+            self._let_go(peer.reported)
+        usage = report.usage
+        self._batching.measured(usage.ended - usage.started, usage.bytes_written)
+        self._events.append(report)
+        if peer.is_swollen and not peer.queue:
+            self._look_again(peer)
+
+    def _take_refusal(self, peer: Peer, refusal: Unfit) -> None:
+        if self._equipment is None or peer.is_ready:
+            raise Garbled("word that the runner's initializer has raised, which it doesn't run")
+        if not peer.is_unfit:
+            self._give_up(rejection(self._equipment.name, refusal))
+
+    def _take_stock(self, peer: Peer, initializer: str) -> None:
+        """The initializer has returned: what the worker has for itself now is what it begins with."""
+        self._memory.read_baseline(peer)
+        if self._memory.is_over(peer) and not peer.is_unfit:
+            limit = f"{self._memory.limit or 0:,}"
+            self._give_up(
+                InitializerError(
+                    initializer,
+                    f"left a worker with {peer.baseline:,} bytes for itself, over the memory_limit of {limit}",
+                )
+            )
+
+    def _give_up(self, fault: InitializerError) -> None:
+        """No worker can be made ready. It is raised once all that was told before has been passed on."""
+        if self._workforce.reject_unready():
+            self._fault = fault
+
+    def _let_go(self, attempt: int) -> None:
+        """Forget an attempt that has ended at its worker."""
+        self._withdrawn.pop(attempt, None)
+        self._idle_deaths.pop(attempt, None)
+
+    def _tell_starts(self) -> None:
+        """Tell what workers run now. What has begun and ended meanwhile needs no telling."""
+        for peer in self._peers:
+            self._tell_start(peer)
+
+    def _tell_start(self, peer: Peer) -> None:
+        if not peer.queue or peer.queue[0].attempt == peer.told:
+            return
+        begun, moment = peer.begun
+        if begun == peer.queue[0].attempt:
+            peer.told = begun
+            self._events.append(Started(begun, moment))
+
+    # ---- stopping --------------------------------------------------------------------------------------------------
+
+    def _stop_withdrawn(self) -> None:
+        """Stop the workers that run a withdrawn attempt."""
+        for peer in self._peers:
+            if not peer.queue or peer.queue[0].attempt not in self._withdrawn:
+                continue
+            if peer.is_doomed:
+                self._workforce.stop(peer, self._withdrawn[peer.queue[0].attempt])
+            else:
+                peer.halt()
+
+    def _judge(self) -> None:
+        """Stop those that were halted for a reason that holds, and let the others go on.
+
+        One may have reported one attempt by now, and run the next one: it was made to stand still, so that what it has
+        reported can be read before it is judged.
+        """
+        for peer in self._peers:
+            if not peer.stands_still:
+                continue
+            self._collect(peer, peer.drain())
+            if peer.is_doomed:
+                continue
+            if peer.queue and peer.queue[0].attempt in self._withdrawn:
+                self._workforce.stop(peer, self._withdrawn[peer.queue[0].attempt])
+            elif peer.queue and self._has_too_much(peer):
+                peer.limit = self._memory.limit
+                self._workforce.stop(peer, 0)  # no grace: it would go on growing
+            else:
+                peer.go_on()
+
+    def _look_for_stalls(self) -> None:
+        """Kill workers that stand still where they are to begin something: nothing of it has run, so it costs nothing.
+
+        One that stands still in the middle of a task may be looked at with a debugger: that is only told.
+        """
+        for peer in self._stalls.look(self._peers):
+            is_interrupted = has_begun(peer)
+            if peer.stalls == TOLERATED:
+                self._notice(interrupted(peer) if is_interrupted else unstarted(peer))
+            if not is_interrupted:
+                self._workforce.stop(peer, 0)
+
+    # ---- memory ----------------------------------------------------------------------------------------------------
+
+    def _read_memory(self) -> None:
+        """Read what the workers that are busy have for themselves, from time to time; stop those over the limit."""
+        busy = self._busy()
+        if not busy:
+            return
+        if self._memory.read_machine():
+            self._notice(self._memory.notice())
+        for peer in [peer for peer in busy if not peer.is_doomed]:
+            self._memory.read(peer)
+            if self._memory.is_over(peer):
+                peer.halt()
+        if self._memory.has_gone_blind():
+            self._notice(_BLIND)
+
+    def _has_too_much(self, peer: Peer) -> bool:
+        if self._memory.limit is not None:
+            self._memory.read(peer)
+        return self._memory.is_over(peer)
+
+    def _look_again(self, peer: Peer) -> None:
+        """A worker that had much memory has nothing to do now: what it still has, it won't give back."""
+        self._memory.read(peer)
+        if peer.is_swollen and not peer.is_doomed:
+            self._workforce.dismiss(peer)
+
+    # ---- endings ---------------------------------------------------------------------------------------------------
+
+    def _dismiss_outdated(self) -> None:
+        """Let idle workers go that may have run another version of a module."""
+        for peer in self._peers:
+            if peer.is_outdated and peer.is_ready and not peer.queue and not peer.is_doomed:
+                self._workforce.dismiss(peer)
+
+    def _bury(self, peer: Peer) -> None:
+        """Take leave of a worker that has ended: its last reports count, the attempt it was running is lost.
+
+        One that doesn't end although it was killed is given up, and counts as ended.
+        """
+        self._collect(peer, peer.drain())
+        begun, moment = peer.begun
+        code = self._workforce.bury(peer)
+        if peer.is_given_up:
+            self._notice(given_up(peer))
+            code = -signal.SIGKILL
+        self._lose_first(peer, code, begun, moment)
+        self._take_back(peer, len(peer.queue))
+        if not peer.is_ready and not peer.is_unfit:
+            was_at = self._equipment if begun == INITIALIZING else None
+            self._workforce.count_failed_start(code, None if was_at is None else was_at.name)
+
+    def _lose_first(self, peer: Peer, code: int | None, begun: int, moment: float) -> None:
+        """The attempt that was running is lost. One that was about to run is not: it stays first in line."""
+        if not peer.queue:
+            return
+        first = peer.queue[0].attempt
+        times = self._idle_deaths.get(first, 0)
+        if first != begun and (first in self._withdrawn or times < TOLERATED_IDLE_DEATHS):
+            self._idle_deaths[first] = times + 1
+            return
+        self._let_go(peer.queue.popleft().attempt)
+        if first != peer.told:
+            self._events.append(Started(first, moment if first == begun else None))
+        self._events.append(
+            Lost(
+                first,
+                None if code is None or code < 0 else code,
+                None if code is None or code >= 0 else signal_name(-code),
+                _reason(peer, code),
+                Vitals(
+                    monotonic() - moment if first == begun else None,
+                    peer.memory,
+                    self._memory.available,
+                    is_oom=code in (None, -signal.SIGKILL) and not peer.is_stopped and self._memory.has_kernel_killed(),
+                ),
+                peer.limit,
+            )
+        )
+
+    def _requeue(self, assignment: Assignment) -> None:
+        """Put it first in line, unless it was withdrawn."""
+        if self._withdrawn.pop(assignment.attempt, None) is not None:
+            self._events.append(self._given_back(assignment.attempt))
+        else:
+            self._pending.appendleft(assignment)
+
+    def _given_back(self, attempt: int) -> Unstarted:
+        self._idle_deaths.pop(attempt, None)
+        return Unstarted(attempt)
+
+
+_place = attrgetter("place")
+
+
+def _reason(peer: Peer, code: int | None) -> str | None:
+    """Why a worker was stopped, beyond how it ended."""
+    if peer.nonsense is not None:
+        return NONSENSE.format(peer.nonsense)
+    if (peer.has_hung_up and peer.is_killed) or code == SOCKET_LOST:
+        return HUNG_UP
+    return UNTOLD if code is None else None
+
+
+def _runs(peer: Peer, attempt: int) -> bool:
+    """Whether the attempt is the one that a worker runs, or is about to."""
+    return bool(peer.queue) and peer.queue[0].attempt == attempt
+
+
+def _queued(peer: Peer) -> int:
+    return len(peer.queue)
+
+
+def _takes_more(peer: Peer) -> bool:
+    is_told_to_stand = peer.is_doomed or peer.judged_at is not None
+    return peer.is_ready and peer.heard == peer.recalls and not is_told_to_stand and not peer.is_outdated
+
+
+def _was_told_otherwise(peer: Peer, surroundings: Surroundings) -> bool:
+    """Whether the program has loaded modules anew since a worker was told of them."""
+    return peer.surroundings is not None and peer.surroundings.generation < surroundings.generation
+
+
+def _abandon_all() -> None:
+    for pool in list(_pools):
+        pool.abandon()
+
+
+os.register_at_fork(after_in_child=_abandon_all)

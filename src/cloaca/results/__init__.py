@@ -1,0 +1,1 @@
+"""What a run leaves to who asked for it."""

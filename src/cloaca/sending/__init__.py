@@ -1,0 +1,1 @@
+"""What goes to workers of the program: functions, variables and modules."""

@@ -1,0 +1,58 @@
+"""Modules: the code of the user's own ones, as it goes to the workers of one runner."""
+
+import pickle
+from collections.abc import Mapping
+from contextlib import suppress
+from threading import Lock
+
+from msgspec import Struct
+
+from cloaca.errors import StorageFullError
+from cloaca.pickling.modules import LoadedModule, LoadedModules
+from cloaca.values.blobs import LARGE, is_reference
+from cloaca.values.storage import Lease, Storage
+
+
+class Sent(Struct, frozen=True):
+    """What workers are sent: a payload, and how many times before it modules were loaded anew.
+
+    A worker that was given an earlier `generation` may have imported another version.
+    """
+
+    payload: bytes = b""
+    generation: int = 0
+
+
+class Modules:
+    """What the workers of one runner are sent, from time to time."""
+
+    def __init__(self) -> None:
+        self._loaded = LoadedModules()
+        self._loaded.now()  # what their files say from here on makes no difference
+        self._given: Mapping[str, LoadedModule] = {}
+        self._sent = Sent()
+        self._leases: list[Lease] = []  # a worker may read what it was sent late
+        self._lock = Lock()
+
+    def now(self, storage: Storage) -> Sent:
+        """The modules as they are loaded now, in `storage` where they take much."""
+        with self._lock:
+            given = self._loaded.now()
+            if given is not self._given or self._is_lost(storage):
+                self._sent = self._of(given, storage)
+                self._given = given
+            return self._sent
+
+    def _is_lost(self, storage: Storage) -> bool:
+        """Whether somebody has removed the file."""
+        return is_reference(self._sent.payload) and not storage.has(self._sent.payload)
+
+    def _of(self, given: Mapping[str, LoadedModule], storage: Storage) -> Sent:
+        before = self._given
+        is_reloaded = any(before[name] != given[name] for name in before.keys() & given.keys())
+        payload = pickle.dumps(given)  # names of files needn't be text that msgpack can carry
+        if len(payload) >= LARGE:
+            with suppress(StorageFullError):  # then it is sent
+                payload, lease = storage.put(payload, "modules")
+                self._leases += [] if lease is None else [lease]
+        return Sent(payload, self._sent.generation + is_reloaded)

@@ -1,0 +1,1 @@
+"""Values to bytes, and back; where large ones lie, and for how long."""

@@ -1,0 +1,259 @@
+"""Values as bytes, and back: equal, and of the same type.
+
+msgpack where a value is exactly plain data, a pickle for the rest. `encode` checks which it is, as msgspec would turn a
+tuple or a set into a list without a word, write a shared list once per mention, and follow a cycle for ever.
+
+Format: a payload whose first byte is `PICKLED` (a byte that msgpack never uses) holds, after it, the number n of parts,
+their n lengths, and the parts: the pickle, and its out-of-band buffers, each at a multiple of `ALIGNMENT`. With no
+parts it is a reference to a file that holds the payload; with 2**32 - 1 it is a composite, which holds the payloads of
+its elements (see `values/composite`). Any other payload is msgpack.
+"""
+
+import gc
+import struct
+from collections import Counter, OrderedDict, defaultdict
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from gc import disable, enable, isenabled  # as they are: a worker notes who looks them up, and puts settings back
+from io import BytesIO
+from pickle import PickleBuffer, loads
+from typing import Any
+
+from msgspec import msgpack
+
+from cloaca.errors import EncodeError
+from cloaca.pickling import culprit
+from cloaca.pickling.classes import Pickler
+from cloaca.pickling.stack import on_its_own, with_room
+from cloaca.values.blobs import LARGE, Part, blob_of, is_reference, opened
+from cloaca.values.canonical import canonical
+from cloaca.values.composite import collected, composite_of, is_composite
+from cloaca.wire.strike import is_strike
+
+PICKLED = 0xC1
+MAX_DEPTH = 500
+
+ALIGNMENT = 64
+"""Where buffers begin in a payload, in bytes: what the widest machine instructions like."""
+
+Put = Callable[[Sequence[Part], bool, str | None], bytes]
+"""Stores a large payload, given in parts; returns its reference. It is told if merging may look in, and the key."""
+
+SCALARS = frozenset({type(None), bool, int, float, str, bytes})
+CONTAINERS = frozenset({list, dict})
+PLAIN = SCALARS | CONTAINERS
+
+STRUCTURES = frozenset({list, dict, OrderedDict, defaultdict, Counter})
+"""What merging looks into."""
+
+LIST_HEADS = frozenset({*range(0x90, 0xA0), 0xDC, 0xDD})
+"""How a list begins in msgpack."""
+
+DICT_HEADS = frozenset({*range(0x80, 0x90), 0xDE, 0xDF})
+"""How a dict begins there."""
+
+_FLOAT = 0xCB
+
+_head = struct.Struct("<BI")
+_pack = msgpack.Encoder().encode
+_unpack = msgpack.Decoder().decode
+
+
+def encode(value: object, key: str | None = None, put: Put | None = None) -> bytes:
+    """The bytes of a value. `key` is the context key that the value is for, if any: errors name it.
+
+    With `put`, a large value is stored: its bytes then are a reference.
+
+    Raises:
+        EncodeError: the value holds something that can't be pickled, and the error's `path` leads to it.
+
+    >>> decode(encode({"ids": (1, 2)}))
+    {'ids': (1, 2)}
+    """
+    try:
+        packed = _pack(value) if type(value) in SCALARS or is_plain(value) else None
+    except (ValueError, OverflowError, RecursionError):  # a lone surrogate, an int beyond 64 bits, no stack left
+        packed = None
+    if packed is not None and (put is None or len(packed) < LARGE):
+        payload = packed
+    else:
+        with _Parts([packed] if packed is not None else _pickle(value, key)) as parts:
+            is_large = put is not None and sum(map(len, parts)) >= LARGE
+            payload = put(parts, type(value) in STRUCTURES, key) if put is not None and is_large else b"".join(parts)
+    return payload
+
+
+def is_telling(payload: bytes) -> bool:
+    """Whether no other bytes stand for an equal value: a text, a number that isn't 0.0 nor NaN, and the like."""
+    if payload[0] == _FLOAT:
+        value = decode(payload)
+        return bool(value and value == value)  # noqa: PLR0124 - NaN
+    return payload[0] != PICKLED and payload[0] not in LIST_HEADS and payload[0] not in DICT_HEADS
+
+
+def encode_each(values: list[Any], key: str | None = None, put: Put | None = None) -> list[bytes]:
+    """What `encode` gives for each of the values. That all are plain is found out at once, where they are."""
+    with undisturbed():
+        if not is_plain(values):
+            return [encode(value, key, put) for value in values]
+        return [_packed(value) or encode(value, key, put) for value in values]
+
+
+def _packed(plain: object) -> bytes | None:
+    """A plain value in msgpack, unless it is large or msgpack can't take it after all."""
+    try:
+        packed = _pack(plain)
+    except (ValueError, OverflowError, RecursionError):
+        return None
+    return packed if len(packed) < LARGE else None
+
+
+def encode_unseen(value: object) -> bytes:
+    """The bytes of a value that nobody compares with another's: always a pickle, without looking through it first."""
+    return b"".join(_pickle(value, None, lambda given, _: given))
+
+
+def decode(payload: Part) -> Any:
+    """A value from its bytes. It is the caller's own, and shares no memory with the payload.
+
+    Raises whatever importing or rebuilding the value's classes raises; `FileNotFoundError` where the payload refers to
+    a file that has been removed.
+    """
+    try:
+        return _decoded(payload)
+    except RecursionError:
+        return on_its_own(_decoded, payload)
+
+
+def _decoded(payload: Part) -> Any:
+    if payload[0] != PICKLED:
+        return _unpack(payload)
+    if is_reference(payload):
+        return decode_content(opened(blob_of(payload)))
+    return _composed(payload) if is_composite(payload) else _unpickle(memoryview(payload), bytearray)
+
+
+def inlined(payload: bytes) -> bytes:
+    """The payload with all its bytes: those of the files, where it is a reference or holds some."""
+    if is_reference(payload):
+        return bytes(opened(blob_of(payload)))
+    if not is_composite(payload):
+        return payload
+    held = composite_of(payload)
+    return collected([None if element is None else inlined(element) for element in held.elements], held.keys)
+
+
+def decode_content(content: memoryview) -> Any:
+    """A value from a mapped payload, which is the caller's own: arrays share its memory."""
+    with undisturbed():
+        if content[0] != PICKLED:
+            return _unpack(content)
+        return _composed(content) if is_composite(content) else _unpickle(content, _as_it_is)
+
+
+def _composed(payload: Part) -> Any:
+    """The list or dict of a composite's elements."""
+    held = composite_of(payload)
+    if held.keys is None:
+        return [None if element is None else decode(element) for element in held.elements]
+    return {decode(key): decode(element) for key, element in held.entries()}
+
+
+@contextmanager
+def undisturbed() -> Generator[None, None, None]:
+    """Without the garbage collector, which would look through all that a large value is made of, again and again."""
+    if not isenabled():
+        yield
+        return
+    try:
+        disable()
+        yield
+    finally:
+        enable()
+
+
+def is_plain(value: object) -> bool:
+    """Whether msgpack carries the value exactly: plain types only, a tree, and no deeper than `MAX_DEPTH`."""
+    level, containers = [value], 0
+    seen: set[int] = set()
+    for _ in range(MAX_DEPTH + 1):
+        kinds = set(map(type, level))
+        if not kinds <= PLAIN:
+            return False
+        if kinds.isdisjoint(CONTAINERS):
+            return True
+        inner = level if kinds <= CONTAINERS else [item for item in level if type(item) in CONTAINERS]
+        containers += len(inner)
+        seen.update(map(id, inner))
+        if len(seen) != containers:
+            return False
+        level = gc.get_referents(*inner)
+    return False
+
+
+class _Parts:
+    """The parts of a payload. They are views of the value's own memory, and are let go in the end."""
+
+    def __init__(self, parts: list[Part]) -> None:
+        self._parts = parts
+
+    def __enter__(self) -> list[Part]:
+        return self._parts
+
+    def __exit__(self, *_: object) -> None:
+        for part in self._parts:
+            if isinstance(part, memoryview):
+                part.release()
+
+
+def _pickle(
+    value: object, key: str | None, ordered: Callable[[object, Callable[[object], bytes]], object] = canonical
+) -> list[Part]:
+    try:
+        return with_room(_pickled, value, ordered)
+    except Exception as error:
+        if is_strike(error, lambda: with_room(_pickled, value, ordered)):
+            raise
+        found = culprit.find(value, "value" if key is None else key, error)
+        raise EncodeError(key, found.path, found.type_name, found.reason) from error
+
+
+def _pickled(value: object, ordered: Callable[[object, Callable[[object], bytes]], object]) -> list[Part]:
+    buffers: list[PickleBuffer] = []
+    with BytesIO() as file:
+        Pickler(file, buffers.append).dump(ordered(value, encode))
+        return _framed([file.getvalue(), *(buffer.raw() for buffer in buffers)])
+
+
+def _framed(parts: Sequence[Part]) -> list[Part]:
+    """The parts with what stands before and between them."""
+    lengths = struct.pack(f"<{len(parts)}Q", *map(len, parts))
+    head, *others = parts
+    framed: list[Part] = [_head.pack(PICKLED, len(parts)) + lengths, head]
+    end = len(framed[0]) + len(head)
+    for part in others:
+        framed += [bytes(-end % ALIGNMENT), part]
+        end += -end % ALIGNMENT + len(part)
+    return framed
+
+
+def _unpickle(payload: memoryview, buffer: Callable[[memoryview], Any]) -> Any:
+    pickled, *buffers = parts_of(payload)
+    return loads(pickled, buffers=map(buffer, buffers))
+
+
+def parts_of(payload: memoryview) -> Iterator[memoryview]:
+    """The parts of a pickled payload: the pickle, and its buffers."""
+    _, count = _head.unpack_from(payload)
+    lengths = struct.unpack_from(f"<{count}Q", payload, _head.size)
+    return _cut(payload, _head.size + 8 * count, lengths)
+
+
+def _cut(payload: memoryview, start: int, lengths: Iterable[int]) -> Iterator[memoryview]:
+    for length in lengths:
+        yield payload[start : start + length]
+        start += length + -(start + length) % ALIGNMENT
+
+
+def _as_it_is(part: memoryview) -> memoryview:
+    return part

@@ -1,0 +1,405 @@
+"""The worker process: reads assignments from its socket, runs them one by one, and reports each at once.
+
+Everything happens on the main thread: a second thread that reads the socket would double the time of a round trip.
+While a task waits for an answer, what comes in between is left for later.
+
+A process that a task forks from here has no socket; when it returns from the task, it exits.
+"""
+
+import atexit
+import os
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from functools import lru_cache, partial
+from itertools import count
+from socket import socket
+from threading import RLock
+from time import monotonic, sleep
+from typing import Any, NoReturn
+
+from cloaca.attempts import attempt, child, terminal, termination, variables
+from cloaca.attempts.initializer import Initializer, initializing
+from cloaca.attempts.meter import Meter
+from cloaca.border import inheritance, lifeline, naming
+from cloaca.border.authkey import Authkey
+from cloaca.border.logbook import Logbook
+from cloaca.border.mark import INITIALIZING, NONE, Mark
+from cloaca.border.notices import Notices
+from cloaca.border.permits import Permit
+from cloaca.border.surroundings import bearings, enter, here
+from cloaca.pickling.functions import load
+from cloaca.pickling.templates import fill
+from cloaca.tasks.handle import with_handle
+from cloaca.tasks.shelf import Traffic
+from cloaca.tasks.watched import context_kind
+from cloaca.wire.frames import Garbled, HungUp
+from cloaca.wire.messages import (
+    SOCKET_LOST,
+    Answer,
+    Assignment,
+    Done,
+    Failed,
+    Free,
+    Publish,
+    Ready,
+    Recall,
+    Remark,
+    Retire,
+    Said,
+    Skipped,
+    Slice,
+    Surroundings,
+    Unfit,
+    Wants,
+    Worn,
+)
+from cloaca.worker.inlet import Inlet
+from cloaca.worker.leftovers import Leftovers
+from cloaca.worker.modules import ProgramFinder
+from cloaca.worker.outlet import Outlet
+from cloaca.worker.output import Output
+
+PIECE, LONGEST_PIECE = 1 << 16, 1 << 20
+"""How many characters are told at once: so many, if lines end there, and never more than so many."""
+
+HELD_SECONDS = 0.002
+"""How often to look whether what was told has been shown, where it wasn't for long."""
+
+_PATIENCE = 100  # how often exceptions may strike outside of tasks, and between two rounds of that
+
+_is_serving = False
+_as_set = lru_cache(maxsize=1024)(frozenset[str])  # the functions of a template mostly read the same
+
+
+def is_serving() -> bool:
+    """Whether this process is a worker."""
+    return _is_serving
+
+
+def main(
+    connection: socket,
+    lifeline_descriptor: int,
+    mark_descriptor: int,
+    permits_descriptor: int,
+    initializer: int,
+    name: str,
+) -> None:
+    """Serve on an inherited socket until it is closed. `initializer` is the number of the runner's, or 0."""
+    global _is_serving  # noqa: PLW0603 - a process is a worker or not, once and for all
+    _is_serving = True
+    lifeline.follow(lifeline_descriptor)
+    inheritance.renounce()
+    naming.bear(name)
+    termination.follow()
+    connection.set_inheritable(False)
+    mark = Mark(mark_descriptor)
+    os.close(mark_descriptor)
+    os.set_inheritable(permits_descriptor, False)  # noqa: FBT003 - the argument's only form
+    Worker(connection, mark, permits_descriptor, initializer).serve()
+
+
+def _pieces(text: str) -> Iterator[str]:
+    """The text, in pieces of whole lines where these aren't too long: each waits for what was told before."""
+    start = 0
+    while len(text) - start > PIECE:
+        end = text.rfind("\n", start, start + PIECE) + 1 or text.find("\n", start, start + LONGEST_PIECE) + 1
+        end = end or min(start + LONGEST_PIECE, len(text))
+        yield text[start:end]
+        start = end
+    if start < len(text) or not text:
+        yield text[start:]
+
+
+class Worker:
+    """The state of a worker: its socket, the functions it knows, and the assignments that wait.
+
+    An exception may strike anywhere: of an alarm that a task has set, or of a thread that it has left behind. So each
+    step is taken either in one go, or such that taking it again changes nothing; and what was on the way is done first.
+    """
+
+    def __init__(self, connection: socket, mark: Mark, permits_descriptor: int, initializer: int) -> None:
+        self._socket = connection
+        connection.setblocking(False)  # noqa: FBT003 - the argument's only form
+        self._inlet = Inlet(connection)
+        self._mail = self._inlet.mail
+        self._send = Outlet(connection).send
+        self._asking = RLock()  # a signal handler may ask in the middle of asking
+        self._questions = count(1)
+        self._blobs: dict[int, bytes] = {}
+        self._reads: dict[int, frozenset[str]] = {}
+        self._templates: dict[int, int] = {}
+        self._handled: dict[int, bool] = {}
+        self._bound: dict[int, Publish] = {}
+        self._functions: dict[int, Any] = {}
+        self._queue: dict[int, Assignment] = {}
+        self._begun: Assignment | None = None
+        self._report: Done | Failed | Skipped | None = None
+        self._current = NONE
+        self._mark = mark
+        self._permit = Permit(permits_descriptor)
+        self._heard = 0
+        self._initializer = initializer
+        self._surroundings = here()
+        self._bearings = bearings(self._surroundings)
+        self._authkey = Authkey()
+        self._output = Output(self.say)
+        terminal.give_up()
+        self._logbook = Logbook(self._tell)
+        self._notices = Notices(self._tell)
+        self._meter = Meter()
+        self._kind = context_kind()
+        self._leftovers = Leftovers()
+        self._is_worn = False
+        self._wanted = NONE
+        self._modules = ProgramFinder(variables.of_process().complete)
+        self._is_cut_off = False
+        os.register_at_fork(after_in_child=self._lose_socket)
+
+    def serve(self) -> NoReturn:
+        """Run assignments until the coordinator closes the socket, or this worker is told to end; then end.
+
+        Python raises what others set also where a loop goes round: what strikes the inner one there strikes this one.
+        """
+        struck: BaseException | None = None
+        for _ in range(_PATIENCE):
+            try:
+                struck = self._serve_on(struck)
+            except BaseException as error:  # noqa: BLE001 - a thread that a task left behind may raise anything here
+                struck = error
+        raise RuntimeError("Exceptions strike this worker wherever it is.") from struck
+
+    def _serve_on(self, struck: BaseException | None) -> BaseException | None:
+        """Serve on after what has struck. Returns what struck last, where that were too many."""
+        for _ in range(_PATIENCE):
+            try:
+                if struck is not None:
+                    self._bear(struck)
+                self._go_on()
+            except (HungUp, termination.Terminated):
+                self._leave(0)
+            except Garbled:  # a task has read from what isn't its own
+                self._leave(SOCKET_LOST)
+            except OSError as error:
+                if error.errno is not None:  # a task closed what isn't its own, or the coordinator has gone
+                    self._leave(SOCKET_LOST)
+                struck = error
+            except BaseException as error:  # noqa: BLE001 - as above
+                struck = error
+        return struck
+
+    def _go_on(self) -> NoReturn:
+        """Do what is to be done, from wherever it was interrupted."""
+        if self._begun is not None:
+            self._hand_in(self._begun)
+        if self._initializer:
+            self._initialize(self._initializer)
+        self._send(Ready(self._heard))
+        while True:
+            if self._mail:
+                self._heed()
+            if not self._run_queued():
+                self._inlet.await_more()
+
+    def _run_queued(self) -> bool:
+        """Run what is queued; returns whether that was interrupted by mail."""
+        for assignment in tuple(self._queue.values()):
+            if not self._permit.is_for(assignment.attempt):
+                return False  # the word that it was recalled is on its way
+            self._run(assignment)
+            if self._mail:
+                return True
+        return False
+
+    def _bear(self, error: BaseException) -> None:
+        """What has struck while an attempt was on its way is the end of that."""
+        if termination.was_told():
+            raise termination.Terminated
+        self._leftovers.clear()
+        if self._begun is not None and self._report is None:
+            self._report = attempt.failure(self._begun.attempt, error, self._meter.stop(Traffic()))
+
+    def say(self, stream: str, text: str) -> None:
+        """Send what a task printed. Where there is no socket, in a forked child or at the end, it is written here."""
+        if self._is_cut_off:
+            os.write(1 if stream == "stdout" else 2, (text or "\n").encode(errors="replace"))
+            return
+        for piece in _pieces(text):
+            self._tell(Said(self._current, stream, piece))
+
+    def _tell(self, told: Remark) -> None:
+        """Send what is to be shown, once the program can take it. Who was told to end doesn't wait for that."""
+        while self._mark.is_held and not termination.was_told():
+            sleep(HELD_SECONDS)
+        self._send(told)
+
+    def _run(self, assignment: Assignment) -> None:
+        self._report = None
+        self._begun = assignment
+        self._current = assignment.attempt
+        self._mark.write(assignment.attempt, monotonic())
+        reads = self._reads.get(assignment.function, frozenset())
+        load = self._load if assignment.variables == self._wanted else partial(self._load_with, assignment.variables)
+        self._report = self._attempted(assignment, load, reads, self._surroundings.folders)
+        self._hand_in(assignment)
+
+    def _hand_in(self, assignment: Assignment) -> None:
+        """Report, once or twice: the coordinator takes the first one."""
+        self._output.renew()
+        with self._asking:  # a thread that the task leaves may wait for an answer: it comes before the report goes
+            self._current = NONE
+        if self._report is not None:
+            self._send(self._report)
+        self._queue.pop(assignment.attempt, None)
+        self._begun = None
+        if self._is_worn:
+            self._send(Worn())
+            self._leave(0)
+
+    def _initialize(self, number: int) -> None:
+        """Run the runner's initializer. Where it raises, this worker is of no use."""
+        while number not in self._reads:
+            self._inlet.await_more()
+            self._heed()
+        self._mark.write(INITIALIZING, monotonic())
+
+        def load_it(_: int) -> Initializer:
+            return Initializer(self._load(number))
+
+        report = self._attempted(initializing(number), load_it)
+        if isinstance(report, Failed):
+            self._send(Unfit(report.type_name, report.text, report.traceback))
+            self._leave(0)
+        self._output.renew()
+        self._logbook.keep()
+        self._initializer = 0
+        self._forget([number])
+
+    def _attempted(
+        self,
+        assignment: Assignment,
+        load: Callable[[int], Any],
+        reads: frozenset[str] = frozenset(),
+        folders: tuple[str, ...] = (),
+    ) -> Done | Failed | Skipped:
+        """Run it in the program's surroundings. Who was told to end does so."""
+        enter(self._bearings)
+        self._logbook.begin(assignment, self._surroundings.loggers)
+        self._notices.begin(assignment, self._surroundings.filters)
+        ask = partial(self._ask, assignment.attempt)
+        report = attempt.run(assignment, load, reads, ask, self._meter, folders, self._has_left, self._kind)
+        if termination.was_told():
+            raise termination.Terminated
+        return report
+
+    def _has_left(self, error: BaseException | None) -> None:
+        """A task's function has ended: put back what it has changed. A process that it forked ends with it."""
+        if self._is_cut_off:
+            child.end(error, self._output.renew)
+        self._leftovers.clear()
+        if self._initializer:
+            self._leftovers.keep()  # what it sets is meant to stay
+        elif not self._leftovers.put_back():
+            self._is_worn = True
+
+    def _load(self, number: int) -> Any:
+        function = self._functions.get(number)
+        if function is None:
+            function = self._functions[number] = self._made(number)
+            self._blobs.pop(number, None)
+            self._logbook.restore()  # modules that were imported for it may have configured logging
+        return function
+
+    def _load_with(self, wanted: int, number: int) -> Any:
+        """Load it once modules have the variables of that number."""
+        if wanted != self._wanted:
+            variables.of_process().want(self._load(wanted) if wanted else {})
+            self._wanted = wanted
+        return self._load(number)
+
+    def _made(self, number: int) -> Any:
+        template, blob = self._templates.get(number), self._blobs[number]
+        made = load(blob) if template is None else fill(self._load(template), blob)
+        made = with_handle(made) if number in self._handled else made
+        return made if number not in self._bound else self._with_keys(made, self._bound[number])
+
+    def _with_keys(self, function: Any, declared: Publish) -> Any:
+        from cloaca.tasks.binding import bound  # most tasks declare nothing
+
+        binding = self._load(declared.binding) if declared.binding else None
+        return bound(function, binding, declared.writes, declared.looks)
+
+    def _ask(self, number: int, keys: tuple[str, ...], rest: bool, outcomes: bool) -> Slice:  # noqa: FBT001 - as in Ask
+        if self._is_cut_off:
+            raise RuntimeError("A process that a task forked can't read more of the context: read it before the fork.")
+        with self._asking:
+            if number != self._current:
+                raise RuntimeError("The task has ended: a thread that it left behind can't read more of its context.")
+            question = next(self._questions)
+            self._send(Wants(number, keys, rest, outcomes, question))
+            return self._inlet.answer(question)
+
+    def _heed(self) -> None:
+        """Take in the mail. Where that is interrupted, all of it is taken in again."""
+        messages = self._inlet.messages()
+        for message in messages:
+            match message:
+                case Assignment():
+                    self._queue[message.attempt] = message
+                case Surroundings():
+                    self._surroundings = message
+                    self._bearings = bearings(message)
+                    self._authkey.take(message.authkey)
+                    self._modules.take(message.modules)
+                case Publish():
+                    self._learn(message)
+                case Answer():
+                    """Nobody waits for it any more."""
+                case Free():
+                    self._permit.give(message.attempt)
+                case Recall():
+                    self._drop(message)
+                case Retire():
+                    self._forget(message.functions)
+        del self._mail[: len(messages)]
+
+    def _drop(self, recalled: Recall) -> None:
+        for number in recalled.attempts:
+            self._queue.pop(number, None)
+        self._heard = recalled.number
+        self._send(Ready(self._heard))
+
+    def _learn(self, function: Publish) -> None:
+        number = function.function
+        self._blobs[number] = function.blob
+        self._reads[number] = _as_set(function.reads)
+        if function.template:
+            self._templates[number] = function.template
+        if function.takes_handle:
+            self._handled[number] = True
+        if function.binding or function.writes is not None or function.looks is not None:
+            self._bound[number] = function
+
+    def _forget(self, functions: list[int]) -> None:
+        for table in (self._blobs, self._reads, self._templates, self._handled, self._bound, self._functions):
+            for number in functions:
+                table.pop(number, None)
+
+    def _leave(self, code: int) -> NoReturn:
+        """Run the exit handlers and go. An interpreter's own end would wait for the threads that tasks have left."""
+        if termination.was_told():
+            termination.end()
+        if code == 0:
+            self._lose_socket()  # what the handlers print is written here
+        try:
+            atexit._run_exitfuncs()
+            with suppress(OSError):
+                self._output.renew()
+        finally:
+            os._exit(code)
+
+    def _lose_socket(self) -> None:
+        self._is_cut_off = True
+        self._socket.close()
+        self._output = Output(self.say)  # another thread may have held a lock of the old one, for ever now
+        self._logbook.lose_program()
+        self._notices.lose_program()
