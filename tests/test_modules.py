@@ -140,6 +140,20 @@ def test_a_namespace_package(runner: cloaca.DefaultRunner, tmp_path: Path, monke
     assert [outcome(runner, module.task) for module in modules] == ["one", "two"]
 
 
+def test_a_namespace_package_that_is_found_in_more_places_is_no_reload(
+    runner: cloaca.DefaultRunner, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for part in ("three", "four"):
+        (tmp_path / part / "cloaca_growing").mkdir(parents=True)
+    (tmp_path / "three" / "cloaca_growing" / "part.py").write_text("import os\ndef pid(_): return os.getpid()")
+    monkeypatch.syspath_prepend(tmp_path / "three")
+    module: Any = importlib.import_module("cloaca_growing.part")
+    (before,) = runner.map(module.pid, [0])
+    monkeypatch.syspath_prepend(tmp_path / "four")
+    (after,) = runner.map(module.pid, [0])
+    assert after == before
+
+
 def test_a_module_in_packages_that_were_made_by_hand(runner: cloaca.DefaultRunner, tmp_path: Path) -> None:
     """pytest's `--import-mode=importlib` makes such."""
     for name in ("cloaca_tests", "cloaca_tests.unit"):

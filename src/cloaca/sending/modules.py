@@ -49,10 +49,15 @@ class Modules:
 
     def _of(self, given: Mapping[str, LoadedModule], storage: Storage) -> Sent:
         before = self._given
-        is_reloaded = any(before[name] != given[name] for name in before.keys() & given.keys())
+        is_reloaded = any(_is_another(before[name], given[name]) for name in before.keys() & given.keys())
         payload = pickle.dumps(given)  # names of files needn't be text that msgpack can carry
         if len(payload) >= LARGE:
             with suppress(StorageFullError):  # then it is sent
                 payload, lease = storage.put(payload, "modules")
                 self._leases += [] if lease is None else [lease]
         return Sent(payload, self._sent.generation + is_reloaded)
+
+
+def _is_another(before: LoadedModule, given: LoadedModule) -> bool:
+    """Whether it was loaded anew. Where a package is looked for may follow from `sys.path`, which changes."""
+    return (before.file, before.code) != (given.file, given.code)
