@@ -7,6 +7,7 @@ it out, and a test that kills workers uses a pool of its own. There is no way to
 
 import gc
 import importlib
+import os
 import signal
 import sys
 import tempfile
@@ -23,7 +24,7 @@ from typing import Any
 import psutil
 import pytest
 from hypothesis import settings
-from tests.support import Desk, published
+from tests.support import Desk, published, ready
 
 from cloaca import Context, DefaultRunner
 from cloaca.authoring import registry
@@ -53,7 +54,7 @@ class Belongings:
     @classmethod
     def now(cls) -> "Belongings":
         return cls(
-            frozenset(psutil.Process().children(recursive=True)),
+            frozenset(_descendants()),
             frozenset(threading.enumerate()),
             Counter(_targets()),
             frozenset(path for folder in SHARED for path in folder.glob("cloaca*")),
@@ -78,6 +79,14 @@ class Belongings:
 NOTHING = Belongings(frozenset(), frozenset(), Counter(), frozenset())
 
 
+def _descendants() -> list[psutil.Process]:
+    """All processes of the machine are looked through only if this one has a child, running or not yet waited for."""
+    with suppress(ChildProcessError):
+        os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+        return psutil.Process().children(recursive=True)
+    return []
+
+
 def _targets() -> Iterator[str]:
     """Where each open descriptor leads. Importing a module may keep one of its files open: those don't count."""
     if not DESCRIPTORS.exists():
@@ -91,7 +100,7 @@ def _targets() -> Iterator[str]:
 
 def _of_another_program(path: Path) -> bool:
     """Whether the name (`cloaca-<process id>-...`) says that a living process made it which is none of ours."""
-    ours = {process.pid for process in (psutil.Process(), *psutil.Process().children(recursive=True))}
+    ours = {os.getpid(), *(process.pid for process in _descendants())}
     pids = {int(part) for part in path.name.split("-") if part.isdecimal()}
     return any(psutil.pid_exists(pid) for pid in pids - ours)
 
@@ -143,9 +152,19 @@ def _workflows_of_others_are_forgotten(request: pytest.FixtureRequest, monkeypat
     monkeypatch.setattr(registry, "_entries", own)
 
 
-@pytest.fixture(params=["processes", "serial"])
+@pytest.fixture(scope="module", params=["processes", "serial"])
 def runner(request: pytest.FixtureRequest) -> Iterator[DefaultRunner]:
-    """One that takes two tasks at a time, where it can. Modules that need another one define their own."""
+    """One that takes two tasks at a time, where it can. Its workers are there, and no test ends one.
+
+    Modules that need another one define their own.
+    """
+    with ready(workers=2, executor=request.param) as runner:
+        yield runner
+
+
+@pytest.fixture(params=["processes", "serial"])
+def own_runner(request: pytest.FixtureRequest) -> Iterator[DefaultRunner]:
+    """The same for one test alone, which may end its workers."""
     with DefaultRunner(workers=2, executor=request.param) as runner:
         yield runner
 

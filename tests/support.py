@@ -14,11 +14,13 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from itertools import count
 from pathlib import Path
-from typing import Any, Self, TypeVar
+from tempfile import TemporaryDirectory
+from typing import Any, Literal, Self, TypeVar
 
 import psutil
 
 import cloaca
+from cloaca import Context, DefaultRunner
 from cloaca.attempts.attempt import TaskFunction
 from cloaca.border.mark import NONE
 from cloaca.errors import INPUT
@@ -251,6 +253,36 @@ def no_descriptors() -> Iterator[Callable[[], None]]:
             while True:
                 held.append(os.open(os.devnull, os.O_RDONLY))
         yield undo.close
+
+
+# ---- runners that tests share ----------------------------------------------------------------------------------------
+
+
+@contextmanager
+def ready(
+    *, workers: int = 1, executor: Literal["processes", "serial"] = "processes", **options: Any
+) -> Iterator[DefaultRunner]:
+    """A runner all of whose workers are there, for tests that share it: none of them may end one."""
+    with DefaultRunner(workers=workers, executor=executor, **options) as runner:
+        if executor == "processes":
+            with TemporaryDirectory() as folder:
+                runner.execute(_meeting([pipe(Path(folder) / f"{number}") for number in range(1, workers)]))
+        yield runner
+
+
+def _meeting(pipes: Sequence[Path]) -> cloaca.Workflow:
+    """Tasks that all run at once, one more than there are pipes: one holds them all open, each other one reads one."""
+
+    def hold(_: Context) -> None:
+        with ExitStack() as held:
+            for path in pipes:
+                held.enter_context(path.open("w"))
+
+    with cloaca.WorkflowBuilder("meeting") as builder:
+        cloaca.task(id="hold")(hold)
+        for number, path in enumerate(pipes):
+            cloaca.task(id=f"read {number}")(lambda _, path=path: path.read_text())
+    return builder.build()
 
 
 # ---- programs ------------------------------------------------------------------------------------------------------

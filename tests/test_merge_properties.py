@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from itertools import count
 from random import Random
 from typing import Any
 
@@ -39,7 +38,7 @@ from cloaca.wire.messages import Slice, Version
 
 KEY = "k"
 
-chances = st.randoms(use_true_random=False)
+chances = st.integers(0, 1 << 32).map(Random)
 graphs_that_meet = meetings() | graphs()
 
 
@@ -420,19 +419,6 @@ def test_the_order_of_listing_and_of_definition_does_not_matter_where_nothing_de
 # ---- the whole way, as users go it ---------------------------------------------------------------------------------
 
 
-def drawn(count: int, on_conflict: str) -> list[Tale]:
-    """That many tales, always the same."""
-    found: list[Tale] = []
-
-    @given(tales(on_conflict=[on_conflict]))
-    @settings(parent=deterministic, max_examples=count)
-    def draw(tale: Tale) -> None:
-        found.append(tale)
-
-    draw()
-    return found
-
-
 def as_part(tale: Tale, number: int) -> Tale:
     """The tale, told of tasks that are among those of other tales.
 
@@ -509,9 +495,23 @@ def ended(runner: cloaca.DefaultRunner, told: Sequence[Tale]) -> Ended:
     )
 
 
+@pytest.fixture(scope="module", params=ENDINGS)
+def told(request: pytest.FixtureRequest) -> Sequence[Tale]:
+    """A hundred tales, always the same, told as parts of one workflow."""
+    found: list[Tale] = []
+
+    @given(tales(on_conflict=[request.param]))
+    @settings(parent=deterministic, max_examples=100)
+    def draw(tale: Tale) -> None:
+        found.append(as_part(tale, len(found)))
+
+    draw()
+    return found
+
+
 @pytest.fixture(scope="module")
-def serial() -> cloaca.DefaultRunner:
-    return cloaca.DefaultRunner(executor="serial")
+def in_series(told: Sequence[Tale]) -> Ended:
+    return ended(cloaca.DefaultRunner(executor="serial"), told)
 
 
 @pytest.fixture(scope="module", params=[1, 2])
@@ -521,19 +521,15 @@ def processes(request: pytest.FixtureRequest) -> Iterator[cloaca.DefaultRunner]:
         yield runner
 
 
-@pytest.mark.parametrize("on_conflict", ENDINGS)
 def test_a_run_ends_the_same_however_many_work_on_it(
-    serial: cloaca.DefaultRunner, processes: cloaca.DefaultRunner, on_conflict: str
+    processes: cloaca.DefaultRunner, told: Sequence[Tale], in_series: Ended
 ) -> None:
     """To the byte, and with the same messages."""
-    told = list(map(as_part, drawn(100, on_conflict), count()))
-    assert ended(processes, told).in_bytes() == ended(serial, told).in_bytes()
+    assert ended(processes, told).in_bytes() == in_series.in_bytes()
 
 
-@pytest.mark.parametrize("on_conflict", ENDINGS)
-def test_a_run_ends_as_the_reference_says(serial: cloaca.DefaultRunner, on_conflict: str) -> None:
-    told = list(map(as_part, drawn(100, on_conflict), count()))
-    found, references = ended(serial, told), list(map(Reference, told))
+def test_a_run_ends_as_the_reference_says(told: Sequence[Tale], in_series: Ended) -> None:
+    references = list(map(Reference, told))
     seen = {
         f"saw {task}": reference.at(task)
         for reference in references
@@ -541,7 +537,7 @@ def test_a_run_ends_as_the_reference_says(serial: cloaca.DefaultRunner, on_confl
         if action
     }
     final = {key_of(number): reference.final() for number, reference in enumerate(references)}
-    assert set(found.seen) == set(seen)
-    assert_alike(found.seen, seen)
-    assert_alike(found.final, final)
-    assert set(found.conflicts) == {key for key, value in final.items() if value is CONFLICT}
+    assert set(in_series.seen) == set(seen)
+    assert_alike(in_series.seen, seen)
+    assert_alike(in_series.final, final)
+    assert set(in_series.conflicts) == {key for key, value in final.items() if value is CONFLICT}

@@ -160,13 +160,13 @@ def test_a_builder_that_is_added_to_in_several_blocks_is_one_place() -> None:
     assert builder.build().topological_sort() == ["tell", "more"]
 
 
-def test_a_module_that_is_reloaded_is_one_place(module: ModuleType, runner: DefaultRunner) -> None:
+def test_a_module_that_is_reloaded_is_one_place(module: ModuleType, own_runner: DefaultRunner) -> None:
     importlib.reload(module)
     source = Path(module.__file__ or "")
     source.write_text("# a line more\n\n" + STEP.format(value="'second'"))
     os.utime(source, (1, 1))  # whatever the clock's resolution, it isn't the file that was compiled
     importlib.reload(module)
-    assert runner.execute("daily").final_context["by"] == "second"
+    assert own_runner.execute("daily").final_context["by"] == "second"
 
 
 @pytest.mark.parametrize("names", [("<stdin>", "<stdin>"), ("/nowhere/cell-1.py", "/nowhere/cell-2.py")])
