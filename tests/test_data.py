@@ -9,6 +9,7 @@ import signal
 import sys
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from threading import Lock
 from typing import Any, NoReturn
@@ -16,6 +17,7 @@ from typing import Any, NoReturn
 import numpy as np
 import pandas as pd
 import pytest
+from tests.support import ready
 
 import cloaca
 from cloaca import Context, DefaultRunner, MergeConflict, StorageFullError, WorkerDied, WorkflowResult
@@ -36,19 +38,18 @@ SMALL = 10
 SIZES = pytest.mark.parametrize("length", [SMALL, LENGTH], ids=["small", "large"])
 
 
-@pytest.fixture(autouse=True)
-def places(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[Path, Path]]:
-    """Shared memory and temporary folder of each test's own. In the end there is nothing in them."""
-    shared, temporary = tmp_path / "shared", tmp_path / "temporary"
-    shared.mkdir()
-    temporary.mkdir()
-    monkeypatch.setattr(storage, "SHARED_MEMORY", shared)
-    monkeypatch.setattr(tempfile, "tempdir", str(temporary))
-    yield shared, temporary
-    assert [*shared.iterdir(), *temporary.iterdir()] == []
+@pytest.fixture(scope="module")
+def places(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, Path]]:
+    """Shared memory and temporary folder of these tests' own. In the end there is nothing in them."""
+    shared, temporary = tmp_path_factory.mktemp("shared"), tmp_path_factory.mktemp("temporary")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(storage, "SHARED_MEMORY", shared)
+        patch.setattr(tempfile, "tempdir", str(temporary))
+        yield shared, temporary
+        assert [*shared.iterdir(), *temporary.iterdir()] == []
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def files(places: tuple[Path, Path]) -> Callable[[], int]:
     """How many values are in files now. For tests and tasks alike."""
     folders, others = [str(place) for place in places], (LOCK, "modules.")
@@ -60,36 +61,33 @@ def files(places: tuple[Path, Path]) -> Callable[[], int]:
     return count
 
 
+@pytest.fixture(scope="module")
+def runners(places: tuple[Path, Path]) -> Iterator[dict[str, DefaultRunner]]:
+    """For all tests that neither end a worker nor close a runner."""
+    with ready(workers=2) as processes, ready(workers=1) as other, DefaultRunner(executor="serial") as serial:
+        yield {"processes": processes, "serial": serial, "other": other}
+
+
+@pytest.fixture(autouse=True)
+def _no_value_is_left(runners: dict[str, DefaultRunner], files: Callable[[], int]) -> Iterator[None]:
+    yield
+    for runner in runners.values():
+        executed(runner, ("idle", [], nothing))
+    if files():
+        gc.collect()
+    assert files() == 0
+
+
 @pytest.fixture
-def runner(places: tuple[Path, Path]) -> Iterator[DefaultRunner]:
+def own(places: tuple[Path, Path]) -> Iterator[DefaultRunner]:
+    """A runner for one test alone."""
     with DefaultRunner(workers=2) as runner:
         yield runner
 
 
-@pytest.fixture(scope="module")
-def runners(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, DefaultRunner]]:
-    """For cases by the dozen. Their workers run before the first test counts processes."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(storage, "SHARED_MEMORY", tmp_path_factory.mktemp("shared"))
-        patch.setattr(tempfile, "tempdir", str(tmp_path_factory.mktemp("temporary")))
-        found = {
-            "processes": DefaultRunner(workers=2),
-            "serial": DefaultRunner(executor="serial"),
-            "other": DefaultRunner(workers=1),
-        }
-        for runner in found.values():
-            executed(runner, *((f"t{number}", [], nothing) for number in range(4)))
-    yield found
-    for runner in found.values():
-        runner.shutdown()
-
-
 @pytest.fixture
-def execute(runner: DefaultRunner) -> Execute:
-    def execute(*tasks: Task, given: Context | dict[str, Any] | None = None, **options: Any) -> WorkflowResult:
-        return executed(runner, *tasks, given=given, **options)
-
-    return execute
+def execute(runners: dict[str, DefaultRunner]) -> Execute:
+    return partial(executed, runners["processes"])
 
 
 def executed(
@@ -330,13 +328,15 @@ def test_a_value_that_is_passed_on_unchanged_takes_one_file(execute: Execute, fi
 
 
 def test_a_result_outlives_the_runner_and_its_files(
-    runner: DefaultRunner, execute: Execute, places: tuple[Path, Path], files: Callable[[], int]
+    own: DefaultRunner, places: tuple[Path, Path], files: Callable[[], int]
 ) -> None:
-    result = execute(("make", [], making("made")), given={"given": array(5)})
+    before = {*places[0].iterdir()}
+    result = executed(own, ("make", [], making("made")), given={"given": array(5)})
     assert files() == 2
-    shutil.rmtree(next(places[0].iterdir()))
+    (folder,) = {*places[0].iterdir()} - before
+    shutil.rmtree(folder)
     assert np.array_equal(result.final_context["made"], array())
-    runner.shutdown()
+    own.shutdown()
     assert files() == 0
     mine = result.final_context["made"]
     mine[:] = 0
@@ -466,7 +466,7 @@ BREAKING: dict[str, Callable[[Context], Any]] = {
 
 
 @pytest.mark.parametrize("how", BREAKING)
-def test_a_task_that_fails_leaves_no_file(execute: Execute, files: Callable[[], int], how: str) -> None:
+def test_a_task_that_fails_leaves_no_file(own: DefaultRunner, files: Callable[[], int], how: str) -> None:
     end = BREAKING[how]
 
     def break_off(context: Context) -> Any:
@@ -474,7 +474,8 @@ def test_a_task_that_fails_leaves_no_file(execute: Execute, files: Callable[[], 
             context.set(key, array())
         return end(context)
 
-    result = execute(
+    result = executed(
+        own,
         ("break off", [], break_off),
         ("sibling", [], making("made")),
         ("count", ["break off", "sibling"], lambda context: context.set("files", files())),
@@ -496,7 +497,7 @@ def full(*folders: str) -> None:
 
 
 def test_without_room_in_shared_memory_there_is_the_temporary_folder(
-    execute: Execute, places: tuple[Path, Path], files: Callable[[], int]
+    own: DefaultRunner, places: tuple[Path, Path], files: Callable[[], int]
 ) -> None:
     shared, temporary = map(str, places)
 
@@ -504,7 +505,9 @@ def test_without_room_in_shared_memory_there_is_the_temporary_folder(
         full(shared)
         context.set("made", array())
 
-    result = execute(("make", [], make), ("read", ["make"], lambda context: context.set("sum", context["made"].sum())))
+    result = executed(
+        own, ("make", [], make), ("read", ["make"], lambda context: context.set("sum", context["made"].sum()))
+    )
     result.raise_for_status()
     assert len(list(Path(temporary).glob("cloaca-*/[0-9]*"))) == files() == 1
     assert result.final_context["sum"] == array().sum()
@@ -512,7 +515,7 @@ def test_without_room_in_shared_memory_there_is_the_temporary_folder(
 
 
 def test_without_any_room_the_task_fails_and_the_error_tells_why(
-    execute: Execute, places: tuple[Path, Path], files: Callable[[], int]
+    own: DefaultRunner, places: tuple[Path, Path], files: Callable[[], int]
 ) -> None:
     folders = tuple(map(str, places))
 
@@ -521,7 +524,7 @@ def test_without_any_room_the_task_fails_and_the_error_tells_why(
         full(*folders)
         context.set("made", array())
 
-    result = execute(("make", [], make), ("sibling", [], setting("fine", 1)))
+    result = executed(own, ("make", [], make), ("sibling", [], setting("fine", 1)))
     error = result.tasks["make"].error
     assert isinstance(error, StorageFullError)
     assert (error.task, error.key, error.size) == ("make", "made", len(encode(array())))
@@ -589,14 +592,14 @@ def test_a_final_context_is_the_next_input_without_being_stored_again(
 
 @pytest.mark.parametrize("closed", [True, False])
 @pytest.mark.parametrize("executor", ["processes", "serial"])
-def test_a_final_context_is_an_input_for_another_runner(runner: DefaultRunner, executor: Any, *, closed: bool) -> None:
-    first = executed(runner, ("make", [], making("made")))
+def test_a_final_context_is_an_input_for_another_runner(own: DefaultRunner, executor: Any, *, closed: bool) -> None:
+    first = executed(own, ("make", [], making("made")))
     if closed:
-        runner.shutdown()
+        own.shutdown()
     with DefaultRunner(workers=2, executor=executor) as other:
         second = executed(other, ("pass on", [], pass_on), given=first.final_context)
         del first
-        runner.shutdown()
+        own.shutdown()
         gc.collect()
         third = executed(other, ("pass on", [], pass_on), given=second.final_context)
         check_passed_on(second)
@@ -604,10 +607,10 @@ def test_a_final_context_is_an_input_for_another_runner(runner: DefaultRunner, e
     check_passed_on(third)
 
 
-def test_dropping_the_second_result_leaves_the_first_one_readable(runner: DefaultRunner) -> None:
-    first = executed(runner, ("make", [], making("made")))
-    second = executed(runner, ("pass on", [], pass_on), given=first.final_context)
-    runner.shutdown()
+def test_dropping_the_second_result_leaves_the_first_one_readable(own: DefaultRunner) -> None:
+    first = executed(own, ("make", [], making("made")))
+    second = executed(own, ("pass on", [], pass_on), given=first.final_context)
+    own.shutdown()
     check_passed_on(second)
     del second
     gc.collect()
@@ -617,26 +620,26 @@ def test_dropping_the_second_result_leaves_the_first_one_readable(runner: Defaul
 @SIZES
 @pytest.mark.parametrize("executor", ["processes", "serial"])
 @pytest.mark.parametrize("closed", [True, False])
-def test_a_conflict_brings_its_values_along(runner: DefaultRunner, executor: Any, length: int, *, closed: bool) -> None:
+def test_a_conflict_brings_its_values_along(own: DefaultRunner, executor: Any, length: int, *, closed: bool) -> None:
     def look(context: Context) -> None:
         context.set("saw", shown(context.conflicts()["made"]))
 
-    first = executed(runner, *disagreeing(length))
+    first = executed(own, *disagreeing(length))
     if closed:
-        runner.shutdown()
+        own.shutdown()
     with DefaultRunner(workers=2, executor=executor) as other:
         second = executed(other, ("look", [], look), given=first.final_context)
         second.raise_for_status()
         del first
         gc.collect()
-        runner.shutdown()
+        own.shutdown()
     assert second.final_context["saw"] == shown(second.conflicts["made"]) == "12"
 
 
-def test_a_pickled_result_takes_its_values_along(runner: DefaultRunner) -> None:
-    result = executed(runner, *disagreeing(LENGTH), ("make", [], making("other")))
+def test_a_pickled_result_takes_its_values_along(own: DefaultRunner) -> None:
+    result = executed(own, *disagreeing(LENGTH), ("make", [], making("other")))
     pickled = pickle.dumps(result)
-    runner.shutdown()
+    own.shutdown()
     del result
     gc.collect()
     twin = pickle.loads(pickled)
@@ -692,10 +695,9 @@ def returning_a_copy_from_before(context: Context, one: Any, other: Any) -> Cont
     ],
 )
 def test_what_a_task_returns_and_copies_may_be_large(
-    runner: DefaultRunner, files: Callable[[], int], way: Any, length: int
+    execute: Execute, files: Callable[[], int], way: Any, length: int
 ) -> None:
-    result = executed(
-        runner,
+    result = execute(
         ("make", [], lambda context: way(context, array(1, length), array(2, length))),
         ("read", ["make"], lambda context: context.set("saw", float(context["made"][0]))),
     )
@@ -706,7 +708,7 @@ def test_what_a_task_returns_and_copies_may_be_large(
 
 
 @SIZES
-def test_a_process_that_a_task_forks_may_set_keys_in_vain(runner: DefaultRunner, length: int) -> None:
+def test_a_process_that_a_task_forks_may_set_keys_in_vain(own: DefaultRunner, length: int) -> None:
     def make(context: Context) -> None:
         child = os.fork()
         if child == 0:
@@ -715,7 +717,7 @@ def test_a_process_that_a_task_forks_may_set_keys_in_vain(runner: DefaultRunner,
         os.waitpid(child, 0)
         context.set("made", np.arange(length) + 1)
 
-    result = executed(runner, ("make", [], make))
+    result = executed(own, ("make", [], make))
     result.raise_for_status()
     assert result.final_context["made"][0] == 1
 
