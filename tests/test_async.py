@@ -12,7 +12,7 @@ from typing import Any
 
 import cloudpickle
 import pytest
-from tests.support import PATIENCE, pipe
+from tests.support import PATIENCE, pipe, ready
 
 import cloaca
 from cloaca import Context, DefaultRunner, TaskTimeout, WorkflowResult
@@ -21,9 +21,9 @@ from cloaca.attempts.coroutines import _Beside, finish
 cloudpickle.register_pickle_by_value(sys.modules[__name__])  # as if all this stood in the user's script
 
 
-@pytest.fixture(params=["processes", "serial"])
+@pytest.fixture(scope="module", params=["processes", "serial"])
 def runner(request: pytest.FixtureRequest) -> Iterator[DefaultRunner]:
-    with DefaultRunner(workers=1, executor=request.param) as runner:
+    with ready(workers=1, executor=request.param) as runner:
         yield runner
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import cloudpickle
 import pytest
-from tests.support import defined
+from tests.support import defined, ready
 from tests.test_growth import lines
 
 import cloaca
@@ -24,9 +24,9 @@ cloudpickle.register_pickle_by_value(sys.modules[__name__])  # as if all this st
 Given = tuple[Callable[..., Any], list[str]]
 
 
-@pytest.fixture(params=["processes", "serial"])
+@pytest.fixture(scope="module", params=["processes", "serial"])
 def runner(request: pytest.FixtureRequest) -> Iterator[DefaultRunner]:
-    with DefaultRunner(workers=1, executor=request.param) as runner:
+    with ready(workers=1, executor=request.param) as runner:
         yield runner
 
 

@@ -8,15 +8,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.support import pipe
+from tests.support import pipe, ready
 
 import cloaca
 from cloaca import Context, DefaultRunner, RunnerClosedError, WorkflowBuilder, WorkflowFailedError
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def runner() -> Iterator[DefaultRunner]:
-    with DefaultRunner(workers=1, executor="processes") as runner:
+    with ready(workers=1, executor="processes") as runner:
         yield runner
 
 

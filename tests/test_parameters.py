@@ -17,6 +17,7 @@ import cloudpickle
 import msgspec
 import numpy as np
 import pytest
+from tests.support import ready
 
 import cloaca
 from cloaca import Context, DefaultRunner, MissingKeyError, ParameterError, UndeclaredWriteError, WorkflowResult
@@ -54,9 +55,9 @@ class Plain(Protocol):
     size: int
 
 
-@pytest.fixture(params=["processes", "serial"])
+@pytest.fixture(scope="module", params=["processes", "serial"])
 def runner(request: pytest.FixtureRequest) -> Iterator[DefaultRunner]:
-    with DefaultRunner(workers=1, executor=request.param) as runner:
+    with ready(workers=1, executor=request.param) as runner:
         yield runner
 
 

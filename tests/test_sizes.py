@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from tests.support import ready
 
 import cloaca
 from cloaca import Context, DefaultRunner
@@ -12,9 +13,9 @@ from cloaca import Context, DefaultRunner
 BIG = b"x" * 100_000
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def runner() -> Iterator[DefaultRunner]:
-    with DefaultRunner(workers=1, warn_above=50_000) as runner:
+    with ready(workers=1, warn_above=50_000) as runner:
         yield runner
 
 
