@@ -30,7 +30,7 @@ NOTHING_TO_MERGE = b"\xc0"
 REMEMBERED = 1 << 24
 """How many bytes a run keeps of what keys came to."""
 
-MANY = 256
+MANY = 1 << 12
 """Of how many sites it is kept what is told there."""
 
 PlaceOf = Callable[[int], str]

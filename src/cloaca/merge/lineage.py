@@ -15,35 +15,49 @@ Versions = int
 
 
 class Lineage:
-    """The history of one key, from what each version's writer saw: `saw[i]` are places in the same sequence.
+    """The history of one key, from what each version's writer saw: `told[i]` are places in the same sequence.
 
-    `(-n,)` stands for the first n places.
+    `-n` at the beginning stands for the first n places.
     """
 
     def __init__(self, told: Sequence[Sequence[int]]) -> None:
-        self.saw = saw = [range(-seen[0]) if seen and seen[0] < 0 else seen for seen in told]
-        self.places = _topological(saw)
-        self.numbers = [0] * len(saw)
+        self._told = told
+        self.places = _topological(told)
+        self.numbers = [0] * len(told)
         for number, place in enumerate(self.places):
             self.numbers[place] = number
-        self.everything: Versions = (1 << len(saw)) - 1
+        self.everything: Versions = (1 << len(told)) - 1
         self._below: list[Versions] = []
         superseded: set[int] = set()
         for place in self.places:
-            self._below.append(self.with_all_below(saw[place]))
-            superseded.update(saw[place])
-        self._latest = [number for number, place in enumerate(self.places) if place not in superseded]
+            self._below.append(self._with_all_below(told[place]))
+            superseded.update(told[place])
+        first = -min(superseded, default=0)
+        self._latest = [
+            number for number, place in enumerate(self.places) if place >= first and place not in superseded
+        ]
+
+    def saw(self, number: int) -> Sequence[int]:
+        """The places of what that version's writer saw, in its order."""
+        told = self._told[self.places[number]]
+        first = range(_first(told))
+        return (*first, *told[1:]) if first and len(told) > 1 else first or told
+
+    def saw_several(self, number: int) -> bool:
+        """Whether they are more than one."""
+        told = self._told[self.places[number]]
+        return len(told) > 1 or _first(told) > 1
 
     def below(self, number: int) -> Versions:
         """All that came before that version."""
         return self._below[number]
 
-    def with_all_below(self, places: Iterable[int]) -> Versions:
+    def _with_all_below(self, told: Sequence[int]) -> Versions:
         """The versions at these places, and all that came before them."""
-        if isinstance(places, range) and isinstance(self.places, range):
-            return (1 << len(places)) - 1
-        versions = 0
-        for place in places:
+        first = _first(told)
+        in_order = isinstance(self.places, range)
+        versions = (1 << first) - 1 if in_order else 0
+        for place in (*(() if in_order else range(first)), *told[bool(first) :]):
             number = self.numbers[place]
             versions |= self._below[number] | 1 << number
         return versions
@@ -87,12 +101,14 @@ def set_of(numbers: Iterable[int]) -> Versions:
     return versions
 
 
-def _topological(saw: Sequence[Sequence[int]]) -> Sequence[int]:
+def _topological(told: Sequence[Sequence[int]]) -> Sequence[int]:
     """The places, so that what came before stands first. Mostly they are in such an order already."""
-    if all(not seen or _highest(seen) < place for place, seen in enumerate(saw)):
-        return range(len(saw))
-    return list(TopologicalSorter(dict(enumerate(saw))).static_order())
+    if all(not seen or (max(seen) < place and _first(seen) <= place) for place, seen in enumerate(told)):
+        return range(len(told))
+    graph = {place: (*range(_first(seen)), *seen[bool(_first(seen)) :]) for place, seen in enumerate(told)}
+    return list(TopologicalSorter(graph).static_order())
 
 
-def _highest(places: Sequence[int]) -> int:
-    return places[-1] if isinstance(places, range) else max(places)
+def _first(told: Sequence[int]) -> int:
+    """How many of the first places are among these."""
+    return -told[0] if told and told[0] < 0 else 0

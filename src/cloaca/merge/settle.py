@@ -21,7 +21,7 @@ from cloaca.errors import INPUT, MERGE
 from cloaca.merge.change import ABSENT, Change
 from cloaca.merge.conflict import Conflict, conflict, rivals_of
 from cloaca.merge.equality import are_found_by_hash
-from cloaca.merge.lineage import Lineage, set_of
+from cloaca.merge.lineage import Lineage, Versions, set_of
 from cloaca.merge.named import combined, first, last, union
 from cloaca.merge.rules import Rules
 from cloaca.merge.strand import BY_NUMBER, Clash, Join, Order, Steps
@@ -81,10 +81,14 @@ def settle(key: str, versions: tuple[Version, ...], rules: Rules) -> Settled | C
 
 @dataclass(frozen=True, slots=True)
 class _Found:
-    """What a key comes to with the last part of what is told; where that is a conflict, of which versions."""
+    """What a key comes to with the last part of what is told; where that is a conflict, of which versions.
+
+    `known`: what all of them come to inside the merge, so that those that come after go on from there.
+    """
 
     settled: Settled | Conflict
-    versions: tuple[Version, ...]
+    versions: tuple[Version, ...] = ()
+    known: Mapping[Versions, Any] = field(default_factory=dict)
 
 
 def _parts_from_the_last(versions: tuple[Version, ...]) -> Iterator[tuple[Version, ...]]:
@@ -108,8 +112,18 @@ def _go_on(key: str, before: _Found | None, part: tuple[Version, ...], rules: Ru
         versions = (Version(before.settled.writer, before.settled.payload), *part[1:])
     else:
         versions = _continued(before.versions, part)
-    settled = _for_good(partial(_settle, key, versions, rules))
-    return _Found(settled, versions if isinstance(settled, Conflict) else ())
+    known: dict[Versions, Any] = {}
+
+    def settled_anew() -> Settled | Conflict:
+        known.clear()
+        known.update(before.known if before is not None else {})
+        return _settle(key, versions, rules, known)
+
+    settled = _for_good(settled_anew)
+    if isinstance(settled, Settled):
+        return _Found(settled)
+    everything = (1 << len(versions)) - 1
+    return _Found(settled, versions, {everything: known[everything]} if everything in known else {})
 
 
 def _continued(earlier: tuple[Version, ...], part: tuple[Version, ...]) -> tuple[Version, ...]:
@@ -117,10 +131,9 @@ def _continued(earlier: tuple[Version, ...], part: tuple[Version, ...]) -> tuple
     more = len(earlier) - 1
 
     def moved(saw: tuple[int, ...]) -> tuple[int, ...]:
-        if saw[:1] and saw[0] < 0:
-            return (saw[0] - more,)
-        before = range(len(earlier)) if saw[:1] == (0,) else ()
-        return (*before, *(place + more for place in saw if place))
+        if saw[:1] == (0,):
+            saw = (-1, *saw[1:])
+        return tuple([place - more if place < 0 else place + more for place in saw if place])
 
     return (*earlier, *(replace(version, saw=moved(version.saw)) for version in part[1:]))
 
@@ -144,12 +157,12 @@ def _cause(settled: Settled | Conflict) -> Exception | None:
     return settled.cause if isinstance(settled, Conflict) else None
 
 
-def _settle(key: str, versions: tuple[Version, ...], rules: Rules) -> Settled | Conflict:
+def _settle(key: str, versions: tuple[Version, ...], rules: Rules, known: dict[Versions, Any]) -> Settled | Conflict:
     if key in rules.collected:
         return _collected(key, _found(versions, rules), rules)
     if len(versions) == 1:
         return _standing(key, versions[0], rules)
-    history = _KeyHistory(key, _found(versions, rules), rules)
+    history = _KeyHistory(key, _found(versions, rules), rules, known)
     extended = history.extended_unopened()
     if extended is not None:
         return extended
@@ -212,10 +225,10 @@ def _decoded(key: str, version: Version) -> Any:
 
 
 class _KeyHistory(Structured):
-    """The history of a key: the strand that has rules, and payloads."""
+    """The history of a key: the strand that has rules, and payloads. `known`: what sets of versions come to."""
 
-    def __init__(self, key: str, versions: tuple[Version, ...], rules: Rules) -> None:
-        super().__init__(Lineage([version.saw for version in versions]))
+    def __init__(self, key: str, versions: tuple[Version, ...], rules: Rules, known: dict[Versions, Any]) -> None:
+        super().__init__(Lineage([version.saw for version in versions]), known)
         self.on_conflict = rules.on_conflict
         self._key = key
         self._rules = rules
@@ -223,8 +236,7 @@ class _KeyHistory(Structured):
         self._latest = _held(key, self._versions)
         self._wrote: dict[int, Any] = {}  # of candidates
         self._saw: dict[int, Any] = {}
-        saw = self.lineage.saw
-        self._joins = [number for number, place in enumerate(self.lineage.places) if len(saw[place]) > 1]
+        self._joins = [*filter(self.lineage.saw_several, range(len(versions)))]
         self._resolved = 0
         in_order = isinstance(self.lineage.places, range)
         self._order: Order = BY_NUMBER if in_order else self.lineage.places.__getitem__
@@ -242,7 +254,7 @@ class _KeyHistory(Structured):
         """What the additions of all make of a first list or dict that each of them only added to."""
         first, *later = self._versions
         payloads = [version.payload for version in later if version.payload]
-        is_apart = any(tuple(saw) != (0,) for saw in self.lineage.saw[1:]) or len(payloads) < len(later)
+        is_apart = any(version.saw != (0,) for version in later) or len(payloads) < len(later)
         if is_apart or self._order is not BY_NUMBER or first.payload is None or self._rules.has(self._key):
             return None
         found = extended(first.payload, payloads)
@@ -289,7 +301,9 @@ class _KeyHistory(Structured):
 
     def saw(self, number: int) -> Any:
         """What its writer saw. Joins are resolved from the earliest on, so that none has to wait for another."""
-        seen = self.lineage.saw[self.lineage.places[number]]
+        if number in self._saw:
+            return self._saw[number]
+        seen = self.lineage.saw(number)
         if not seen:
             return ABSENT
         if len(seen) == 1:
@@ -297,7 +311,7 @@ class _KeyHistory(Structured):
         while number not in self._saw:
             earliest = self._joins[self._resolved]
             self._resolved += 1
-            self._saw[earliest] = self._view(self.lineage.saw[self.lineage.places[earliest]])
+            self._saw[earliest] = self._view(self.lineage.saw(earliest))
         return self._saw[number]
 
     def _view(self, seen: Sequence[int]) -> Any:
@@ -321,7 +335,7 @@ class _KeyHistory(Structured):
 
     def _added(self, number: int) -> Any:
         version = self._versions[number]
-        seen = self.lineage.saw[self.lineage.places[number]]
+        seen = self.lineage.saw(number)
         if len(seen) != 1 or version.payload is None:
             return None
         before = self._versions[self.lineage.numbers[seen[0]]].payload

@@ -59,11 +59,14 @@ class Join(Struct, frozen=True):
 
 
 class Strand(ABC):
-    """The writes of one value. `wrote` and `saw` give what a version holds, and what its writer saw."""
+    """The writes of one value. `wrote` and `saw` give what a version holds, and what its writer saw.
 
-    def __init__(self, lineage: Lineage) -> None:
+    `known`: what sets of versions came to so far, where their order is that of the numbers.
+    """
+
+    def __init__(self, lineage: Lineage, known: dict[Versions, Any] | None = None) -> None:
         self.lineage = lineage
-        self._known: dict[Versions, Any] = {}
+        self._known: dict[Versions, Any] = {} if known is None else known
 
     @abstractmethod
     def wrote(self, number: int) -> Any:
