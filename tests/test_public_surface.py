@@ -66,6 +66,22 @@ def test_importing_cloaca_imports_nothing_costly() -> None:
     assert [name for name in imported if name.startswith("cloaca.")] == []
 
 
+def test_what_existing_scripts_bring_along_is_loaded_where_it_is_used() -> None:
+    program = """
+import sys
+from cloaca import DefaultRunner, WorkflowBuilder, task
+
+with WorkflowBuilder("w") as builder:
+    task()(print)
+builder.build()
+DefaultRunner().shutdown()
+print([name for name in sys.modules if name.startswith("cloaca.compat")])
+builder.namespace
+print("cloaca.compat.namespace" in sys.modules)
+"""
+    assert _run(program).splitlines() == ["[]", "True"]
+
+
 def _run(program: str) -> str:
     environment = os.environ | {"PYTHONPATH": str(SOURCE)}
     run = subprocess.run(

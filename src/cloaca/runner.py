@@ -11,7 +11,7 @@ from functools import partial
 from itertools import count
 from threading import BoundedSemaphore, Lock
 from types import TracebackType
-from typing import Any, NamedTuple, NoReturn, Self, TypeVar, overload
+from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn, Self, TypeVar, overload
 
 from msgspec.structs import replace
 
@@ -22,8 +22,6 @@ from cloaca.attempts.initializer import Equipment, equipment
 from cloaca.attempts.workroom import Workroom
 from cloaca.authoring.builder import WorkflowBuilder, workflow_of
 from cloaca.border.surroundings import here
-from cloaca.compat.config import DefaultRunnerConfig
-from cloaca.compat.database import check_url
 from cloaca.dataflow import check
 from cloaca.dataflow.demand import demand_of, limited_reads
 from cloaca.dataflow.finding import Finding
@@ -76,8 +74,13 @@ from cloaca.workflows.copies import homes, passing
 from cloaca.workflows.trigger import asked_in_attempts
 from cloaca.workflows.workflow import Task, Workflow
 
+if TYPE_CHECKING:
+    from cloaca.compat.config import DefaultRunnerConfig
+
 Item = TypeVar("Item")
 Value = TypeVar("Value")
+
+_IN_MEMORY = "sqlite://:memory:"
 
 HASH_SEED = "0"
 """All workers hash alike, so that the order of a set of strings can't depend on which of them ran a task."""
@@ -133,7 +136,7 @@ class DefaultRunner:
 
     def __init__(
         self,
-        database_url: str = "sqlite://:memory:",
+        database_url: str = _IN_MEMORY,
         *,
         workers: int | None = None,
         executor: ExecutorName | None = None,
@@ -147,7 +150,10 @@ class DefaultRunner:
         raise_on_failure: bool = False,
     ) -> None:
         check_platform()
-        check_url(database_url)
+        if database_url != _IN_MEMORY:
+            from cloaca.compat.database import check_url  # only where a script names a database
+
+            check_url(database_url)
         self._settings = Settings(
             workers=checked_workers(workers),
             executor=checked_executor(executor or os.environ.get("CLOACA_EXECUTOR") or "processes"),
@@ -177,7 +183,7 @@ class DefaultRunner:
         self._known: weakref.WeakKeyDictionary[Workflow, _KnownWorkflow] = weakref.WeakKeyDictionary()
 
     @classmethod
-    def with_config(cls, database_url: str, config: DefaultRunnerConfig) -> Self:
+    def with_config(cls, database_url: str, config: "DefaultRunnerConfig") -> Self:
         """A runner with what was set in `config`: its time limits, and `max_concurrent_tasks` workers."""
         return cls(
             database_url,

@@ -6,8 +6,9 @@ several threads at once and inside one another.
 
 from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from contextvars import ContextVar
+from functools import cached_property
 from types import MappingProxyType, MethodType, TracebackType
-from typing import Any, Final, Literal, Self, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, Literal, Self, TypeAlias
 
 from msgspec.structs import replace
 
@@ -15,7 +16,6 @@ from cloaca import argument
 from cloaca.authoring import precedence, registry
 from cloaca.authoring.origin import Origin
 from cloaca.authoring.places import places_of
-from cloaca.compat.namespace import WorkflowContext
 from cloaca.dataflow.check import told
 from cloaca.engine.pairing import findings
 from cloaca.errors import INPUT, WorkflowError, a
@@ -30,6 +30,9 @@ from cloaca.triggers.rules import TriggerRule, checked_rule
 from cloaca.wire.frames import is_encodable
 from cloaca.workflows.copies import Added, checked_inputs, checked_prefix, copied_tasks, copy_of
 from cloaca.workflows.workflow import Copy, Task, Workflow
+
+if TYPE_CHECKING:
+    from cloaca.compat.namespace import WorkflowContext
 
 Dependency: TypeAlias = str | Callable[..., Any]
 _CHECKS: Final[dict[str, Literal["error", "warn", "off"]]] = {"error": "error", "warn": "warn", "off": "off"}
@@ -126,7 +129,7 @@ class WorkflowBuilder:
         )
         self._check: Literal["error", "warn", "off"] = argument.choice("WorkflowBuilder(check=...)", check, _CHECKS)
         self.name = name
-        self.namespace = WorkflowContext(tenant or "public", package or "embedded", workflow or name)
+        self._namespace = (tenant or "public", package or "embedded", workflow or name)
         self._description = ""
         self._tags: dict[str, str] = {}
         self._defined: list[tuple[Task, Sequence[Dependency]]] = []  # tasks, each with what it lists to depend on
@@ -135,6 +138,13 @@ class WorkflowBuilder:
         self._built: Workflow | None = None
         self._has_ended = False
         self._origin: Origin | None = None  # where its first block begins: others add to it
+
+    @cached_property
+    def namespace(self) -> "WorkflowContext":
+        """What completes the ids of its tasks to full names."""
+        from cloaca.compat.namespace import WorkflowContext  # only where a script asks for it
+
+        return WorkflowContext(*self._namespace)
 
     def description(self, text: str) -> Self:
         """Set the workflow's description; returns the builder."""
