@@ -3,7 +3,7 @@
 import copy
 import pickle
 from collections.abc import Callable, Mapping
-from dataclasses import FrozenInstanceError, dataclass
+from dataclasses import dataclass
 from decimal import Decimal
 from threading import Lock
 from typing import Any
@@ -89,7 +89,7 @@ def test_a_condition_is_fixed_when_it_is_made() -> None:
     assert condition.value == ["north"]
     condition.value.append("east")
     assert condition.value == ["north"]
-    with pytest.raises(FrozenInstanceError):
+    with pytest.raises(AttributeError):
         condition.key = "other"  # type: ignore[misc]
 
 

@@ -9,17 +9,18 @@ What makes no sense raises `ValueError` where it is given: in the method of the 
 
 import builtins
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
 from math import inf
-from typing import Final, Literal, TypeGuard
+from typing import Any, Final, Literal, TypeGuard
+
+from msgspec import Struct, field
+from msgspec.structs import force_setattr, replace
 
 from cloaca import argument, errors
 
 # ---- how long to wait ----------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True, repr=False)
-class BackoffStrategy:
+class BackoffStrategy(Struct, frozen=True):
     """How the wait grows from one failed try to the next; made by `fixed`, `linear` or `exponential`.
 
     >>> BackoffStrategy.exponential(2)
@@ -81,8 +82,7 @@ _TRANSIENT_KINDS: Final = frozenset(
 _TRANSIENT_WORDS: Final = ("timeout", "connection", "network", "temporary", "unavailable")
 
 
-@dataclass(frozen=True, slots=True, repr=False)
-class RetryCondition:
+class RetryCondition(Struct, frozen=True):
     """Which errors are worth another try; made by `never`, `transient_only`, `all_errors` and so on.
 
     Some never are, whatever the condition, as the same values would meet again: `MergeConflict`, `ConditionError`,
@@ -193,8 +193,7 @@ _DOUBLING: Final = BackoffStrategy.exponential(2)
 _ALL_ERRORS: Final = RetryCondition.all_errors()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RetryPolicy:
+class RetryPolicy(Struct, frozen=True, kw_only=True):
     """How often a task is tried, which errors are worth another try, and how long to wait before it.
 
     `max_attempts` counts all tries, the first one included; 0 and 1 both mean one. Delays are in seconds, and none is
@@ -218,7 +217,7 @@ class RetryPolicy:
 
     def __post_init__(self) -> None:
         for name, checked in _CHECKED.items():
-            object.__setattr__(self, name, checked(name, getattr(self, name)))
+            force_setattr(self, name, checked(name, getattr(self, name)))
 
     @classmethod
     def default(cls) -> "RetryPolicy":
@@ -259,8 +258,7 @@ class RetryPolicy:
         return min(wait * (0.75 + 0.5 * jitter), self.max_delay) if self.with_jitter else wait
 
 
-@dataclass(frozen=True, slots=True)
-class RetryPolicyBuilder:
+class RetryPolicyBuilder(Struct, frozen=True):
     """A retry policy being written: each method returns a new builder, and leaves this one as it is.
 
     >>> patient = RetryPolicy.builder().max_attempts(10)
@@ -272,31 +270,34 @@ class RetryPolicyBuilder:
 
     def max_attempts(self, attempts: int) -> "RetryPolicyBuilder":
         """Set how often the task is tried, the first try included."""
-        return RetryPolicyBuilder(replace(self._policy, max_attempts=attempts))
+        return self._with(max_attempts=attempts)
 
     def initial_delay(self, seconds: float) -> "RetryPolicyBuilder":
         """Set the delay from which the backoff grows."""
-        return RetryPolicyBuilder(replace(self._policy, initial_delay=seconds))
+        return self._with(initial_delay=seconds)
 
     def max_delay(self, seconds: float) -> "RetryPolicyBuilder":
         """Set the longest delay."""
-        return RetryPolicyBuilder(replace(self._policy, max_delay=seconds))
+        return self._with(max_delay=seconds)
 
     def backoff_strategy(self, strategy: BackoffStrategy) -> "RetryPolicyBuilder":
         """Set how the delay grows."""
-        return RetryPolicyBuilder(replace(self._policy, backoff_strategy=strategy))
+        return self._with(backoff_strategy=strategy)
 
     def retry_condition(self, condition: RetryCondition) -> "RetryPolicyBuilder":
         """Set which errors are worth another try."""
-        return RetryPolicyBuilder(replace(self._policy, retry_condition=condition))
+        return self._with(retry_condition=condition)
 
     def with_jitter(self, jitter: bool) -> "RetryPolicyBuilder":  # noqa: FBT001 - as existing scripts call it
         """Set whether delays vary by up to a quarter."""
-        return RetryPolicyBuilder(replace(self._policy, with_jitter=jitter))
+        return self._with(with_jitter=jitter)
 
     def build(self) -> RetryPolicy:
         """Return the policy."""
         return self._policy
+
+    def _with(self, **changed: Any) -> "RetryPolicyBuilder":
+        return RetryPolicyBuilder(replace(self._policy, **changed))
 
 
 def _facts(error: object) -> tuple[Sequence[str], str]:

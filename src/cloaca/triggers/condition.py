@@ -7,8 +7,9 @@ Whether a condition holds, `triggers/verdict` finds out; comparing is the busine
 """
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
 from typing import Any, Final, Literal
+
+from msgspec import Struct
 
 from cloaca import argument
 from cloaca.merge.conflict import shown
@@ -46,7 +47,7 @@ _DEEPEST: Final = 100
 _MISSING: Final = object()
 
 
-class Condition:
+class Condition(Struct, frozen=True):
     """Whether a task starts: asked once, when all that it names has ended, and skipped where the answer is no.
 
     Made by `context_value`, `task_success`, `task_failed`, `task_skipped`, `all_of`, `any_of`, `none_of` and `always`.
@@ -59,10 +60,9 @@ class Condition:
     (('load',), ('rows',))
     """
 
-    __slots__ = ()
-
-    def __init__(self) -> None:
-        raise TypeError("A condition is made by a function, as in cloaca.task_success('load') or cloaca.always().")
+    def __post_init__(self) -> None:
+        if type(self) is Condition:
+            raise TypeError("A condition is made by a function, as in cloaca.task_success('load') or cloaca.always().")
 
     @property
     def keys(self) -> tuple[str, ...]:
@@ -75,8 +75,7 @@ class Condition:
         return tuple(dict.fromkeys(leaf.task for leaf in leaves(self) if isinstance(leaf, TaskEnded)))
 
 
-@dataclass(frozen=True, slots=True, repr=False)
-class ContextValue(Condition):
+class ContextValue(Condition, frozen=True):
     """Asks about the value of a key; `payload` is what it is compared with, encoded."""
 
     key: str
@@ -93,8 +92,7 @@ class ContextValue(Condition):
         return f"context_value({self.key!r}, {self.operator!r}{compared})"
 
 
-@dataclass(frozen=True, slots=True, repr=False)
-class TaskEnded(Condition):
+class TaskEnded(Condition, frozen=True):
     """Asks whether a task ended in a certain way."""
 
     task: Named
@@ -105,20 +103,18 @@ class TaskEnded(Condition):
         return f"{_MAKERS[self.status]}({named})"
 
 
-@dataclass(frozen=True, slots=True, repr=False)
-class Combined(Condition):
+class Combined(Condition, frozen=True):
     """Asks several conditions, from left to right and no further than necessary."""
 
     how: Literal["all_of", "any_of", "none_of"]
     parts: tuple[Condition, ...]
-    depth: int = field(compare=False)
+    depth: int
 
     def __repr__(self) -> str:
         return f"{self.how}({', '.join(map(repr, self.parts))})"
 
 
-@dataclass(frozen=True, slots=True, repr=False)
-class Always(Condition):
+class Always(Condition, frozen=True):
     """Holds whatever has happened."""
 
     def __repr__(self) -> str:
