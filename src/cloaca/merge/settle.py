@@ -10,7 +10,6 @@ each write changed all follow from what the writers saw.
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from dataclasses import replace as changed
 from functools import lru_cache, partial
 from itertools import chain, pairwise
 from typing import Any
@@ -191,7 +190,7 @@ def _standing(key: str, version: Version, rules: Rules) -> Settled | Conflict:
     if version.source:
         settled = settle(version.source, version.rivals, rules.whole)
         if isinstance(settled, Conflict):
-            return changed(settled, key=key, source=version.source)
+            return replace(settled, key=key, source=version.source)
         return Settled(settled.payload, version.writer)
     version = _by_order(version, rules)
     rivals = version.rivals
