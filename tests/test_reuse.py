@@ -2,7 +2,6 @@
 
 import pickle
 from collections.abc import Callable, Mapping
-from dataclasses import FrozenInstanceError
 from itertools import count
 from random import Random
 from typing import Any
@@ -124,7 +123,7 @@ def test_a_copy_is_named_in_three_ways() -> None:
 
 def test_what_is_returned_never_changes() -> None:
     copy = builder().add_workflow(region(), prefix="north")
-    with pytest.raises(FrozenInstanceError):
+    with pytest.raises(AttributeError):
         copy.ids = ()  # type: ignore[misc]
     assert {copy: 1}[copy] == 1
 

@@ -1,7 +1,8 @@
 """A finding: what the data-flow check has to say of one key."""
 
-from dataclasses import dataclass
 from typing import Literal
+
+from msgspec import Struct
 
 FindingKind = Literal["unordered", "late", "missing", "ambiguous", "undeclared", "unmade", "unclear", "unread"]
 
@@ -9,8 +10,7 @@ _READING = ("KeyError: ", "MissingKeyError: ", "MergeConflict: ")
 _USING = ("TypeError: ", "AttributeError: ")
 
 
-@dataclass(frozen=True, slots=True)
-class Finding:
+class Finding(Struct, frozen=True):
     """Something in a workflow that looks like a mistake.
 
     `kind` is "unordered" (the key is set by a task that doesn't come before), "late" (by one that comes after),

@@ -9,11 +9,11 @@ each write changed all follow from what the writers saw.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
 from functools import lru_cache, partial
 from itertools import chain, pairwise
 from typing import Any
 
+from msgspec import Struct, field
 from msgspec.structs import replace
 
 from cloaca.errors import INPUT, MERGE
@@ -41,8 +41,7 @@ class _RuleExited(Exception):  # noqa: N818 - stands for the SystemExit that a r
     """A rule called `sys.exit`."""
 
 
-@dataclass(slots=True)
-class Settled:
+class Settled(Struct):
     """The value that a key's versions come to: encoded, or `None` where the key is absent.
 
     `how` names what made it of several values; it is `None` where one of them stands, as it was written.
@@ -52,7 +51,7 @@ class Settled:
     payload: bytes | None
     writer: str
     how: str | None = None
-    is_handed_back: bool = field(default=False, compare=False)
+    is_handed_back: bool = False
 
 
 def settle(key: str, versions: tuple[Version, ...], rules: Rules) -> Settled | Conflict:
@@ -78,8 +77,7 @@ def settle(key: str, versions: tuple[Version, ...], rules: Rules) -> Settled | C
     return found.settled
 
 
-@dataclass(frozen=True, slots=True)
-class _Found:
+class _Found(Struct, frozen=True):
     """What a key comes to with the last part of what is told; where that is a conflict, of which versions.
 
     `known`: what all of them come to inside the merge, so that those that come after go on from there.

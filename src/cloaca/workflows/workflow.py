@@ -1,12 +1,11 @@
 """A workflow: tasks, what each depends on, and the plan compiled from that. Nothing of it ever changes."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
 from functools import cached_property
 from operator import itemgetter
 from typing import Any, Literal
 
-from msgspec import Struct
+from msgspec import Struct, field
 
 from cloaca.history.plan import Plan, plan
 from cloaca.merge.rules import OnConflict, Rule
@@ -59,8 +58,7 @@ class Task(Struct, frozen=True):
         return self.rule != DEFAULT or self.trigger_rules is not None
 
 
-@dataclass(frozen=True, slots=True)
-class Copy:
+class Copy(Struct, frozen=True):
     """A workflow as part of another one: what `WorkflowBuilder.add_workflow` returns. Its names begin with the prefix.
 
     `ids` are its tasks, in order of definition; `roots` and `leaves` those of them on which it begins and ends;
@@ -72,11 +70,13 @@ class Copy:
     ids: tuple[str, ...]
     roots: tuple[str, ...]
     leaves: tuple[str, ...]
-    inputs: Mapping[str, str] = field(default_factory=dict, hash=False)
+    inputs: Mapping[str, str] = field(default_factory=dict)
+
+    def __hash__(self) -> int:
+        return hash((self.prefix, self.ids))
 
 
-@dataclass(frozen=True, eq=False, repr=False)
-class Workflow:
+class Workflow(Struct, frozen=True, eq=False, dict=True, weakref=True):
     """What `WorkflowBuilder.build()` returns: a validated graph of tasks.
 
     `tasks` is in order of definition; `plan` is the same graph in the engine's terms. `merge` holds the merge rules by
