@@ -23,7 +23,7 @@ from typing import Any
 
 import psutil
 import pytest
-from hypothesis import settings
+from hypothesis import is_hypothesis_test, settings
 from tests.support import Desk, published, ready
 
 from cloaca import Context, DefaultRunner
@@ -34,12 +34,32 @@ PATIENCE = 5.0  # seconds that processes and threads get to end by themselves
 DESCRIPTORS = Path("/proc/self/fd")
 SHARED = (Path("/dev/shm"), Path(tempfile.gettempdir()))
 
+SLOW = """
+    test_backlog test_callbacks test_coordinator test_costs test_crash_matrix test_crashes test_data test_depth_first
+    test_docs test_endings test_examples test_executor_conformance test_failures test_for_each test_forged_messages
+    test_forked_children test_functions test_growth test_handle test_initializer test_interruptions test_kinds
+    test_large_values test_launch test_leak_check test_leftovers test_lifetimes test_limits test_map test_map_errors
+    test_memory test_merge_properties test_merging test_modules test_nested_pools test_notices test_outputs
+    test_parameters test_pool test_portability test_records test_registry test_reuse test_room test_run_model
+    test_runner test_script_classes test_seeding test_shortage test_stalls test_storage test_stress test_strikes
+    test_variables test_watched
+"""
+"""Files with a program, a pool or much work for each test. `-m "not slow"` leaves them out, all tests that draw their
+examples, and those that are marked where they stand."""
+
 settings.register_profile("cloaca", deadline=None, derandomize=True)  # neither timing nor luck decides a test
 settings.load_profile("cloaca")
 
 for number in (signal.SIGINT, signal.SIGQUIT):  # ignored in what a shell starts in the background, as by nohup
     if signal.getsignal(number) is signal.SIG_IGN:
         signal.signal(number, signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    slow = set(SLOW.split())
+    for item in items:
+        if item.path.stem in slow or is_hypothesis_test(getattr(item, "obj", None)):
+            item.add_marker(pytest.mark.slow)
 
 
 @dataclass(frozen=True, slots=True)

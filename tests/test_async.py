@@ -307,6 +307,7 @@ def test_a_time_limit_lets_them_clean_up(pool: DefaultRunner, tmp_path: Path) ->
     assert (tmp_path / "clean").exists()
 
 
+@pytest.mark.slow
 def test_those_that_do_not_want_to_end_are_killed(tmp_path: Path) -> None:
     async def stubborn(context: Context) -> None:
         while True:
@@ -321,6 +322,7 @@ def test_those_that_do_not_want_to_end_are_killed(tmp_path: Path) -> None:
     assert (tmp_path / "asked").exists()
 
 
+@pytest.mark.slow
 def test_a_cancel_ends_them(pool: DefaultRunner, tmp_path: Path) -> None:
     started = pipe(tmp_path / "started")
 

@@ -211,6 +211,7 @@ print(sum(int(array[0]) for array in kept))
 """
 
 
+@pytest.mark.slow
 def test_a_mapping_holds_no_descriptor(tmp_path: Path) -> None:
     ended = run("-c", MANY, str(tmp_path), cwd=tmp_path)
     assert (ended.returncode, ended.stdout) == (0, f"{sum(range(2_000))}\n"), ended.stderr

@@ -815,6 +815,7 @@ class AgainstDict(RuleBasedStateMachine):
         assert len(self.world.questions) == len(set(self.world.questions))
 
 
+@pytest.mark.slow
 def test_a_context_behaves_as_a_dict() -> None:
     run_state_machine_as_test(AgainstDict)
 

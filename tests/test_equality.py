@@ -302,6 +302,7 @@ def nested(depth: int, innermost: Any, wrap: Callable[[Any], Any]) -> Any:
     return value
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("wrap", [lambda x: [x], lambda x: {"a": x}, lambda x: (x,), lambda x: Rows([x])])
 def test_depth_does_not_matter(wrap: Callable[[Any], Any]) -> None:
     assert equal(nested(100_000, NAN, wrap), nested(100_000, NAN, wrap))

@@ -1,10 +1,12 @@
-"""The leak check around every test finds what it is there to find."""
+"""The leak check around every test finds what it is there to find, and the slow files are there."""
 
 import os
 import re
 import subprocess
 import sys
 from pathlib import Path
+
+from tests.conftest import SLOW
 
 CONFTEST = Path(__file__).with_name("conftest.py")
 
@@ -95,3 +97,7 @@ def test_each_kind_of_leak_fails_its_test_and_nothing_else_does(tmp_path: Path) 
     for test, pattern in EXPECTED.items():
         assert re.search(pattern, told[test]), told[test]
     assert "10 passed, 6 errors" in run.stdout
+
+
+def test_every_file_that_is_slow_is_there() -> None:
+    assert [name for name in SLOW.split() if not CONFTEST.with_name(f"{name}.py").exists()] == []

@@ -96,6 +96,7 @@ def test_a_limited_task_keeps_nobody_waiting(tmp_path: Path) -> None:
         assert runner.execute("line").status == "Completed"
 
 
+@pytest.mark.slow
 def test_a_failed_lost_or_timed_out_attempt_frees_its_place(tmp_path: Path) -> None:
     def die(_: Context) -> None:
         os.abort()

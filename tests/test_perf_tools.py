@@ -268,6 +268,7 @@ def test_the_peak_counts_what_was_given_back() -> None:
     assert peak_memory() >= size
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("contender", ["with_cloaca", "with_processpool", "with_pool"])
 @pytest.mark.parametrize(
     ("module", "sizes"),

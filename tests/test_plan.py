@@ -82,6 +82,7 @@ def test_rank_is_the_order_of_definition_where_that_is_possible() -> None:
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("step", [-1, 1])
 def test_a_chain_of_100_000_tasks_in_either_direction(step: int) -> None:
     names = [f"t{i}" for i in range(100_000)]
@@ -91,6 +92,7 @@ def test_a_chain_of_100_000_tasks_in_either_direction(step: int) -> None:
     assert len(compiled.levels()) == 100_000
 
 
+@pytest.mark.slow
 def test_a_fan_in_of_100_000_tasks() -> None:
     names = [f"t{i}" for i in range(100_000)]
     compiled = plan("w", [*((name, []) for name in names), ("join", names)])
@@ -136,6 +138,7 @@ def test_of_a_tangle_a_shortest_cycle_is_shown() -> None:
     assert finding.endswith("c -> d -> c")
 
 
+@pytest.mark.slow
 def test_a_cycle_of_100_000_tasks_is_found_and_shortened() -> None:
     (finding,) = findings(*[(f"t{i}", [f"t{(i + 1) % 100_000}"]) for i in range(100_000)])
     assert "t0 -> t1 -> " in finding

@@ -703,6 +703,7 @@ class Endless:
     __hash__ = None  # type: ignore[assignment]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("value", "options", "error"), [(Deadly(), {}, WorkerDied), (Endless(), {"timeout": 0.1}, TaskTimeout)]
 )
