@@ -79,7 +79,7 @@ def _within(module: str, *packages: str) -> bool:
 # ---- the rules -----------------------------------------------------------------------------------------------------
 
 
-GROUND = frozenset({"errors", "warning", "nearest", "seed", "item", "retry", "argument", "failure"})
+GROUND = frozenset({"errors", "warning", "nearest", "seed", "item", "retry", "argument", "failure", "terms"})
 """Modules that stand in no room, and that all may import."""
 
 ROOMS = {
@@ -120,6 +120,7 @@ ON_THE_GROUND = {
     "failure": "errors values wire",
     "retry": "argument errors",
     "item": "errors",
+    "terms": "errors failure retry seed wire",
 }
 """Those of the modules on the ground that import anything of cloaca's, and what."""
 

@@ -10,6 +10,8 @@ from functools import partial
 from itertools import count
 from operator import length_hint
 from pathlib import Path
+from tempfile import TemporaryDirectory
+from threading import RLock
 from typing import Any
 
 import cloudpickle
@@ -399,6 +401,210 @@ def test_a_batch_that_ends_where_a_module_was_imported_leaves_nothing_to_the_nex
     assert drawn[0] == drawn[1]
 
 
+# ---- items that fail -----------------------------------------------------------------------------------------------
+
+AT_ONCE = cloaca.RetryPolicy.builder().max_attempts(3).initial_delay(0).build()
+MOST = 200
+
+
+class Unbuildable:
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _refuse, ()
+
+
+def _refuse() -> None:
+    raise ZeroDivisionError("not here")
+
+
+def picky(number: int) -> Any:
+    if number % 7 == 3:
+        raise LookupError(number)
+    if number % 7 == 5:
+        return RLock()  # can't be sent
+    return Unbuildable() if number % 7 == 6 else (number,)
+
+
+@pytest.mark.parametrize("chunksize", [None, 1, 50])
+def test_errors_come_in_the_places_of_results(on: DefaultRunner, chunksize: int | None) -> None:
+    kinds = {3: LookupError, 5: EncodeError, 6: cloaca.DecodeError}
+    found = list(on.map(picky, range(MOST), chunksize=chunksize, on_error="return"))
+    assert [type(one) for one in found] == [kinds.get(number % 7, tuple) for number in range(MOST)]
+    assert [one for one in found if isinstance(one, tuple)] == [(n,) for n in range(MOST) if n % 7 not in kinds]
+    third = found[3]
+    assert isinstance(third, LookupError)
+    assert third.__notes__ == ["This was item 3 of map: 3"]
+
+
+@pytest.mark.parametrize("chunksize", [None, 50])
+def test_items_that_cannot_be_sent_have_errors_in_their_places(on: DefaultRunner, chunksize: int | None) -> None:
+    items: list[Any] = [1, Unbuildable(), 2, RLock(), RLock(), (3,), Unbuildable(), 4]
+    found = on.map(lambda item: item, items, chunksize=chunksize, on_error="return")
+    assert [one if isinstance(one, int | tuple) else "error" for one in found] == [
+        1, "error", 2, "error", "error", (3,), "error", 4,
+    ]  # fmt: skip
+
+
+def test_what_the_input_raises_ends_the_call_all_the_same(on: DefaultRunner) -> None:
+    def numbers() -> Iterator[int]:
+        yield 3
+        yield 1
+        raise OSError("no more")
+
+    results = on.map(picky, numbers(), on_error="return")
+    assert isinstance(next(results), LookupError)
+    assert next(results) == (1,)
+    with pytest.raises(OSError, match="no more"):
+        next(results)
+
+
+def first_tries_fail(place: Path, number: int) -> tuple[int, float]:
+    tries = place / str(number)
+    with tries.open("a") as file:
+        file.write("x")
+    if number % 10 == 4 and tries.stat().st_size < 3:
+        raise LookupError(number)
+    return number, random.random()
+
+
+@pytest.mark.parametrize("chunksize", [None, 1, 25])
+def test_an_item_that_fails_is_tried_again_with_a_seed_of_its_own(
+    on: DefaultRunner, tmp_path: Path, chunksize: int | None
+) -> None:
+    found = []
+    for name in ("one", "two"):
+        (tmp_path / name).mkdir()
+        tried = partial(first_tries_fail, tmp_path / name)
+        found.append(list(on.map(tried, range(60), chunksize=chunksize, seed=3, retry=AT_ONCE)))
+        sizes = [(tmp_path / name / str(number)).stat().st_size for number in range(60)]
+        assert sizes == [3 if number % 10 == 4 else 1 for number in range(60)]
+    assert found[0] == found[1]
+    assert [number for number, _ in found[0]] == list(range(60))
+    with DefaultRunner(executor="serial") as serial:
+        (tmp_path / "three").mkdir()
+        assert (
+            list(serial.map(partial(first_tries_fail, tmp_path / "three"), range(60), seed=3, retry=AT_ONCE))
+            == (found[0])
+        )
+
+
+def test_the_last_try_s_error_is_raised_in_its_place(on: DefaultRunner) -> None:
+    results = on.map(picky, range(10), retry=AT_ONCE, chunksize=10)
+    assert [next(results) for _ in range(3)] == [(0,), (1,), (2,)]
+    with pytest.raises(LookupError) as info:
+        next(results)
+    assert info.value.__notes__ == ["This was item 3 of map: 3"]
+    assert list(results) == []
+
+
+def test_tries_wait_and_others_go_on_meanwhile(processes: DefaultRunner, tmp_path: Path) -> None:
+    slow = cloaca.RetryPolicy.builder().max_attempts(3).initial_delay(0.05).with_jitter(False).build()
+    found = processes.map(partial(first_tries_fail, tmp_path), range(300), retry=slow)
+    assert [number for number, _ in found] == list(range(300))
+
+
+def dies_once(place: Path, number: int) -> int:
+    if number == 17:
+        try:
+            (place / "died").touch(exist_ok=False)
+        except FileExistsError:
+            return number
+        os.kill(os.getpid(), signal.SIGKILL)
+    return number
+
+
+def test_a_death_costs_the_item_that_ran(processes: DefaultRunner, tmp_path: Path) -> None:
+    found = list(processes.map(partial(dies_once, tmp_path), range(60), chunksize=30, on_error="return"))
+    assert isinstance(found[17], WorkerDied)
+    assert "map, item 17" in str(found[17])
+    assert found[:17] + found[18:] == [*range(17), *range(18, 60)]
+
+
+def test_after_a_death_the_item_is_tried_again(processes: DefaultRunner, tmp_path: Path) -> None:
+    assert list(processes.map(partial(dies_once, tmp_path), range(60), chunksize=30, retry=AT_ONCE)) == [*range(60)]
+
+
+def hangs_at_three(number: int) -> int:
+    while number == 3:
+        pass
+    return number
+
+
+def test_a_time_limit_is_that_of_one_item() -> None:
+    with DefaultRunner(workers=2, executor="processes", grace_seconds=0) as runner:
+        *found, late = sorted(runner.map(hangs_at_three, range(30), timeout=0.5, on_error="return"), key=type_name)
+    assert found == [number for number in range(30) if number != 3]
+    assert isinstance(late, cloaca.TaskTimeout)
+    with (
+        DefaultRunner(workers=2, executor="processes", grace_seconds=0) as runner,
+        pytest.raises(cloaca.TaskTimeout, match="item"),
+    ):
+        list(runner.map(hangs_at_three, range(30), timeout=0.5))
+
+
+def type_name(value: object) -> tuple[bool, int]:
+    return (False, value) if isinstance(value, int) else (True, 0)
+
+
+def test_without_an_order_results_come_as_they_are_there(processes: DefaultRunner, tmp_path: Path) -> None:
+    def waits_for_the_others(number: int) -> int:
+        if number:
+            (tmp_path / str(number)).touch()
+        while not number and not all((tmp_path / str(other)).exists() for other in range(1, 20)):
+            pass
+        return number
+
+    found = list(processes.map(waits_for_the_others, range(20), chunksize=1, ordered=False))
+    assert sorted(found) == list(range(20))
+    assert found[0] != 0
+
+
+def test_a_limit_holds_for_batches() -> None:
+    def together(folder: Path, number: int) -> int:
+        with (folder / "log").open("a") as log:
+            log.write("(")
+            log.flush()
+            os.sched_yield()
+            log.write(")")
+        return number
+
+    with TemporaryDirectory() as folder, DefaultRunner(workers=2, executor="processes", limits={"one": 1}) as runner:
+        found = list(runner.map(partial(together, Path(folder)), range(100), chunksize=1, limit="one"))
+        assert found == list(range(100))
+        assert (Path(folder) / "log").read_text() == "()" * 100
+        assert list(runner.map(square, range(3), limit="one")) == [0, 1, 4], "the seats are free again"
+
+
+def test_the_function_is_called_with_an_item_of_each_iterable(on: DefaultRunner) -> None:
+    async def added(one: int, other: int) -> int:
+        return one + other
+
+    assert list(on.map(pow, count(), [2, 3, 2])) == [0, 1, 4]
+    assert list(on.map(added, range(3), range(3))) == [0, 2, 4]
+    with pytest.raises(ZeroDivisionError) as info:
+        list(on.map(divmod, [1, 2], [1, 0]))
+    assert info.value.__notes__ == ["This was item 1 of map: (2, 0)"]
+    with pytest.raises(ValueError, match="map passes 2 items, one of each iterable"):
+        on.map(square, [1], [2])
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"retry": AT_ONCE, "retry_attempts": 3}, "either retry= or retry_attempts="),
+        ({"retry": 3}, "retry is a RetryPolicy"),
+        ({"retry_attempts": -1}, "retry_attempts is a whole number"),
+        ({"timeout": 0}, "timeout, in seconds, is a finite number above 0"),
+        ({"timeout": 1, "chunksize": 2}, "items travel one by one: leave out chunksize=2"),
+        ({"ordered": 1}, "ordered is True or False"),
+        ({"on_error": "ignore"}, "on_error is one of 'raise', 'return'"),
+        ({"limit": "db"}, r"limit is the name of one of the runner's limits, not 'db'. It has none"),
+    ],
+)
+def test_options_that_make_no_sense(on: DefaultRunner, options: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        on.map(square, [1], **options)
+
+
 # ---- sizes of batches ----------------------------------------------------------------------------------------------
 
 
@@ -417,7 +623,7 @@ def test_what_a_batch_has_not_begun_in_time_it_gives_back() -> None:
     payload = encode_list([100, *range(8)]).payload
     outcome = BatchFunction(square, 0, seconds=0.0).outcome(payload)
     assert (decode_list(outcome.results).elements, outcome.reached) == ([0], 101)
-    outcome = BatchFunction(square, 0, seconds=1e9).outcome(payload, encode_unseen((103, 106)))
+    outcome = BatchFunction(square, 0, seconds=1e9).outcome(payload, encode_unseen((103, 106, 0)))
     assert (decode_list(outcome.results).elements, outcome.reached) == ([9, 16, 25], None)
 
 

@@ -257,6 +257,8 @@ def runners(context: cloaca.Context, builder: cloaca.WorkflowBuilder) -> None:
         assert_type(runner.execute("w", context, fail_fast=True), cloaca.WorkflowResult)
         assert_type(runner.map(len, ["a", "b"], chunksize=2, seed=5), Iterator[int])
         assert_type(runner.map(wait_for, ["a"]), Iterator[float])
+        assert_type(runner.map(isinstance, [2], [int], retry_attempts=2), Iterator[bool])
+        assert_type(runner.map(len, ["a"], on_error="return", timeout=2.5), Iterator[int | BaseException])
         runner.map(len, [1, 2])  # type: ignore[arg-type]
         assert_type(runner.execute(builder, {"a": 1}), cloaca.WorkflowResult)
         assert_type(runner.execute(builder.build(), context), cloaca.WorkflowResult)

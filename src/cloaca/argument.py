@@ -107,8 +107,8 @@ def callback(what: str, value: object, *given: str) -> Callable[..., object]:
     return called
 
 
-def of_items(value: Any) -> Any:
-    """A function that is called with one item, and of which a call does what there is to do."""
+def of_items(value: Any, count: int = 1) -> Any:
+    """A function that is called with an item of each of `count` iterables, and of which a call does what is to do."""
     if not callable(value):
         raise ValueError(f"map calls a function with each item; {value!r} can't be called.")
     if any(inspect.isgeneratorfunction(one) or inspect.isasyncgenfunction(one) for one in _codes(value)):
@@ -121,11 +121,12 @@ def of_items(value: Any) -> Any:
     except (ValueError, TypeError):  # some builtins don't tell
         return value
     try:
-        parameters.bind(object())
+        parameters.bind(*[object()] * count)
     except TypeError as error:
+        passed = "one item, as the only argument" if count == 1 else f"{count} items, one of each iterable"
         raise ValueError(
-            f"map passes one item, as the only argument, and {value!r} takes {parameters}. Take the item apart in the "
-            "function: map(lambda pair: f(*pair), zip(a, b)); what stays the same goes into a functools.partial."
+            f"map passes {passed}, and {value!r} takes {parameters}. Take the item apart in the function, or give "
+            "an iterable for each argument, as in map(f, a, b); what stays the same goes into a functools.partial."
         ) from error
     return value
 

@@ -6,17 +6,17 @@ import sys
 import weakref
 from array import array
 from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping, MutableMapping, MutableSequence
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack, nullcontext, suppress
 from functools import partial
 from itertools import count
 from threading import BoundedSemaphore, Lock
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn, Self, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, NoReturn, Self, TypedDict, TypeVar, Unpack, overload
 
 from msgspec.structs import replace
 
 from cloaca import argument
-from cloaca.attempts.batch import Awaited, BatchFunction
+from cloaca.attempts.batch import Awaited, BatchFunction, Spread, UnbrokenBatch
 from cloaca.attempts.expansion import Expansion
 from cloaca.attempts.initializer import Equipment, equipment
 from cloaca.attempts.workroom import Workroom
@@ -38,6 +38,7 @@ from cloaca.pickling.functions import OfMap, capture, next_number
 from cloaca.pool.launch import check_interpreter
 from cloaca.pool.pool import Pool
 from cloaca.results.result import WorkflowResult
+from cloaca.retry import RetryPolicy
 from cloaca.running import interrupts
 from cloaca.running.batches import Sizes
 from cloaca.running.coordinator import Job
@@ -47,13 +48,17 @@ from cloaca.running.mapping import mapped, results_here
 from cloaca.running.settings import (
     ExecutorName,
     Settings,
+    check_limit,
     check_limits_of,
     check_platform,
     checked_executor,
     checked_initializer,
     checked_limits,
     checked_memory,
+    checked_order,
+    checked_retry,
     checked_seconds,
+    checked_size,
     checked_workers,
     chosen_seed,
 )
@@ -65,6 +70,7 @@ from cloaca.tasks.context import Context, inlined_version, leases_of, versions_o
 from cloaca.tasks.handle import with_handle
 from cloaca.tasks.place import place_of, working_directory
 from cloaca.tasks.watched import context_kind
+from cloaca.terms import Terms
 from cloaca.values.blobs import LARGE, references_in, size_of
 from cloaca.values.storage import Leases, Storage
 from cloaca.wire.messages import ITEMS, Publish, Surroundings, Version
@@ -87,6 +93,18 @@ HASH_SEED = "0"
 
 STARTUP_SECONDS = 60.0
 """How long workers may take to start before the time of an execution counts all the same."""
+
+
+class MapOptions(TypedDict, total=False):
+    """The keyword arguments of `map`, but for `on_error`."""
+
+    chunksize: int | None
+    seed: int | None
+    retry: RetryPolicy | None
+    retry_attempts: int | None
+    timeout: float | None
+    ordered: bool
+    limit: str | None
 
 
 class DefaultRunner:
@@ -312,8 +330,8 @@ class DefaultRunner:
         function: Callable[[Item], Coroutine[Any, Any, Value]],
         items: Iterable[Item],
         *,
-        chunksize: int | None = None,
-        seed: int | None = None,
+        on_error: Literal["raise"] = "raise",
+        **options: Unpack[MapOptions],
     ) -> Iterator[Value]: ...
 
     @overload
@@ -322,17 +340,91 @@ class DefaultRunner:
         function: Callable[[Item], Value],
         items: Iterable[Item],
         *,
-        chunksize: int | None = None,
-        seed: int | None = None,
+        on_error: Literal["raise"] = "raise",
+        **options: Unpack[MapOptions],
     ) -> Iterator[Value]: ...
+
+    @overload
+    def map(
+        self,
+        function: Callable[..., Coroutine[Any, Any, Value]],
+        items: Iterable[Any],
+        second: Iterable[Any],
+        /,
+        *more_iterables: Iterable[Any],
+        on_error: Literal["raise"] = "raise",
+        **options: Unpack[MapOptions],
+    ) -> Iterator[Value]: ...
+
+    @overload
+    def map(
+        self,
+        function: Callable[..., Value],
+        items: Iterable[Any],
+        second: Iterable[Any],
+        /,
+        *more_iterables: Iterable[Any],
+        on_error: Literal["raise"] = "raise",
+        **options: Unpack[MapOptions],
+    ) -> Iterator[Value]: ...
+
+    @overload
+    def map(
+        self,
+        function: Callable[[Item], Coroutine[Any, Any, Value]],
+        items: Iterable[Item],
+        *,
+        on_error: Literal["return"],
+        **options: Unpack[MapOptions],
+    ) -> Iterator[Value | BaseException]: ...
+
+    @overload
+    def map(
+        self,
+        function: Callable[[Item], Value],
+        items: Iterable[Item],
+        *,
+        on_error: Literal["return"],
+        **options: Unpack[MapOptions],
+    ) -> Iterator[Value | BaseException]: ...
+
+    @overload
+    def map(
+        self,
+        function: Callable[..., Coroutine[Any, Any, Value]],
+        items: Iterable[Any],
+        second: Iterable[Any],
+        /,
+        *more_iterables: Iterable[Any],
+        on_error: Literal["return"],
+        **options: Unpack[MapOptions],
+    ) -> Iterator[Value | BaseException]: ...
+
+    @overload
+    def map(
+        self,
+        function: Callable[..., Value],
+        items: Iterable[Any],
+        second: Iterable[Any],
+        /,
+        *more_iterables: Iterable[Any],
+        on_error: Literal["return"],
+        **options: Unpack[MapOptions],
+    ) -> Iterator[Value | BaseException]: ...
 
     def map(
         self,
-        function: Callable[[Item], Any],
-        items: Iterable[Item],
-        *,
+        function: Callable[..., Any],
+        items: Iterable[Any],
+        *more_iterables: Iterable[Any],
         chunksize: int | None = None,
         seed: int | None = None,
+        retry: RetryPolicy | None = None,
+        retry_attempts: int | None = None,
+        timeout: float | None = None,
+        ordered: bool = True,
+        on_error: Literal["raise", "return"] = "raise",
+        limit: str | None = None,
     ) -> Iterator[Any]:
         """Call the function with each of the items, on the workers; yield what it returns, in the order of the items.
 
@@ -342,7 +434,8 @@ class DefaultRunner:
         is how many items make up a batch, which is encoded, sent and run as one; by default that follows from how long
         they take, and a batch that takes too long gives back what it hasn't begun. Random numbers that the function
         draws follow from `seed` and the item's number, wherever it runs. Calls of an `async def` are awaited in the
-        worker, one after the other.
+        worker, one after the other. With `more_iterables` the function is called with an item of each, until the
+        shortest one ends.
 
         What the function raises is raised where its result would come, with a note that names the item: all results of
         items before it have come then, and nothing more comes, whatever the number of workers and the batches' sizes.
@@ -350,12 +443,17 @@ class DefaultRunner:
         may have been called with items after that one by then; in its own batch not, if it was the function that
         raised. What a worker's death costs is its batch: the error names the batch's items, and comes after the results
         of all items before the first of them, while those of the batch itself are lost. Who stops iterating ends the
-        call: what runs is stopped. There are no retries and no time limits. Threads may share the results: each goes to
-        one of them.
+        call: what runs is stopped. Threads may share the results: each goes to one of them.
+
+        With `retry_attempts`, or a policy for `retry`, an item that fails is tried again, as a task is, while others go
+        on. `timeout` is how many seconds a call may take; items travel one by one then. With `on_error="return"` an
+        exception comes in the place of the result, and others after it. With either, a worker's death is the end of the
+        item that ran; the others of its batch begin once more. With `ordered=False` results come as they are there.
+        `limit` is the name of one of the runner's limits: no more batches run at once than that says, nor tasks.
 
         Raises:
-            ValueError: `chunksize` or `seed` makes no sense, the function can't be called with an item, or the runner
-                was shut down.
+            ValueError: an option makes no sense, the function can't be called with an item, or the runner was shut
+                down.
             CaptureError: the function, or the initializer, can't be sent to a worker.
             InitializerError: the initializer raised; raised while iterating.
             NestedExecutionError: this was called in a worker.
@@ -363,6 +461,7 @@ class DefaultRunner:
             DecodeError: an item can't be rebuilt in the worker, or a result in the program.
             TaskError: stands for what the function raised, if that can't be sent.
             WorkerDied: a worker died.
+            TaskTimeout: a call took longer than `timeout`.
             MemoryLimitExceeded: a worker had more memory for itself than the runner's `memory_limit`.
 
         >>> import cloaca
@@ -371,13 +470,19 @@ class DefaultRunner:
         [0, 1, 4, 9, 16]
         """
         self._check_usable()
-        sizes = Sizes(None if chunksize is None else argument.whole("chunksize", chunksize, least=1))
-        called = argument.of_items(function)
-        batch = BatchFunction(
-            Awaited(called) if argument.is_awaited(called) else called, chosen_seed(seed), sizes.longest
-        )
+        terms = Terms(checked_retry(retry, retry_attempts), chosen_seed(seed), *checked_order(on_error, ordered))
+        timeout = checked_seconds("timeout", timeout)
+        sizes = Sizes(checked_size(chunksize, timeout))
+        check_limit(limit, self._settings.limits)
+        called = argument.of_items(function, 1 + len(more_iterables))
+        given = Spread(called) if more_iterables else called
+        given = Awaited(given) if argument.is_awaited(called) else given
+        items = zip(items, *more_iterables, strict=False) if more_iterables else items
+        batch = (UnbrokenBatch if terms.goes_on else BatchFunction)(given, terms.seed, sizes.longest)
         if self._settings.executor == "serial":
-            return results_here(serial.each(batch, items, self._workroom))
+            gate = self._gates[limit] if limit else nullcontext()
+            single = BatchFunction(given, terms.seed, sizes.longest)
+            return results_here(serial.each(single, items, self._workroom, terms, gate))
         captured = capture(OfMap("map"), batch, called)
         sent = Publish(captured.number, captured.blob, (ITEMS,))
         loop = self._running_loop()
@@ -389,12 +494,15 @@ class DefaultRunner:
             numbers=self._numbers,
             grace=self._settings.grace,
             variables=0 if wanted is None else wanted.function,
+            timeout=timeout,
+            limit=limit,
+            seats=self._seats,
         )
 
         def job(on_delivery: Callable[[Deliver], None], on_end: OnEnd) -> Job[BatchRun]:
             return Job("", run, own, on_end, surroundings, sent, on_delivery=on_delivery)
 
-        return mapped(self, loop, job, items, sizes, self._settings.workers)
+        return mapped(self, loop, job, items, sizes, self._settings.workers, terms)
 
     def shutdown(self) -> None:
         """End the workers, and wait for that: a few seconds at most. Idempotent.

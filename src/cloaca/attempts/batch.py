@@ -9,15 +9,26 @@ from typing import Any, NamedTuple
 from cloaca.attempts.attempt import failure
 from cloaca.attempts.seeding import of_process
 from cloaca.attempts.termination import Terminated
-from cloaca.border.mark import NONE
+from cloaca.border.mark import NONE, come_to
 from cloaca.item import of_item, of_result, raisable, unreadable_item
 from cloaca.tasks.context import Context, payload_of, set_unseen
 from cloaca.values.codec import decode, encode_unseen
-from cloaca.values.elements import decode_list, encode_list
-from cloaca.wire.messages import FAILURE, ITEMS, PART, REACHED, RESULTS, Failed, Usage
+from cloaca.values.elements import decode_apart, decode_list, encode_apart, encode_list
+from cloaca.wire.messages import FAILURE, FAILURES, ITEMS, PART, REACHED, RESULTS, Failed, Usage
 
 _LOOKS = 64
 """How often the clock is looked at in a batch: at each item costs more than the shortest of them."""
+
+
+class Spread:
+    """A function of several arguments, which come as one item."""
+
+    def __init__(self, function: Callable[..., Any]) -> None:
+        self._function = function
+
+    def __call__(self, item: tuple[Any, ...]) -> Any:
+        """Call it with what the item holds."""
+        return self._function(*item)
 
 
 class Awaited:
@@ -68,9 +79,9 @@ class BatchFunction:
         """What comes of the items in a payload, or of those that `part` tells."""
         (start, *items), unread = decode_list(payload)
         end = start + len(items)
-        first, stop = (start, end + 1) if part is None else decode(part)
+        first, stop, ended = (start, end + 1, 0) if part is None else decode(part)
         items = items[first - start : stop - start]
-        results, error = self._run(first, items)
+        results, error = self._run(first, items, ended)
         reached = first + len(results)
         if error is None and unread is not None and reached == end < stop:
             error = of_item(unreadable_item(unread), end)
@@ -79,12 +90,12 @@ class BatchFunction:
             error = of_result(encoded.error, first + encoded.length)
         return BatchOutcome(encoded.payload, error, reached if reached < first + len(items) else None)
 
-    def _run(self, first: int, items: Sequence[Any]) -> tuple[list[Any], BaseException | None]:
+    def _run(self, first: int, items: Sequence[Any], ended: int) -> tuple[list[Any], BaseException | None]:
         seeding, function, process = of_process(), self._function, os.getpid()
         count, until = max(1, len(items) // _LOOKS), monotonic() + self._seconds
         results: list[Any] = []
         try:
-            rest = seeding.each(items, first, self._seed)
+            rest = seeding.each(items, first, self._seed, ended)
             for item in rest:
                 results.append(function(item))
                 for near in islice(rest, count - 1):
@@ -101,6 +112,55 @@ class BatchFunction:
         finally:
             seeding.done()
         return results, None
+
+
+class UnbrokenBatch(BatchFunction):
+    """The same, but what an item fails with ends that item only: it is left by the item's number.
+
+    The process's mark tells which item runs, so the death of a worker is that item's end.
+    """
+
+    def __call__(self, context: Context) -> None:
+        (start, *items), unread = decode_apart(payload_of(context, ITEMS) or b"")
+        part = payload_of(context, PART)
+        first, stop, ended = (start, start + len(items), 0) if part is None else decode(part)
+        failures = {
+            start + place - 1: as_failed(of_item(unreadable_item(error), start + place - 1))
+            for place, error in unread.items()
+        }
+        results = self._results(items[first - start : stop - start], first, ended, failures)
+        payload, unsent = encode_apart(results)
+        for place, error in unsent.items():
+            failures[first + place] = as_failed(of_result(error, first + place))
+        reached = first + len(results)
+        failures = {number: failed for number, failed in failures.items() if first <= number < reached}
+        set_unseen(context, RESULTS, payload)
+        if failures:
+            set_unseen(context, FAILURES, encode_unseen(failures))
+        if reached < stop:
+            set_unseen(context, REACHED, encode_unseen(reached))
+
+    def _results(self, items: Sequence[Any], first: int, ended: int, failures: dict[int, Failed]) -> list[Any]:
+        """What comes of the items that there is time for: `None` in the places of those that fail."""
+        seeding, until, process = of_process(), monotonic() + self._seconds, os.getpid()
+        results: list[Any] = []
+        try:
+            for number, item in enumerate(seeding.each(items, first, self._seed, ended), first):
+                come_to(number)
+                try:
+                    results.append(None if number in failures else self._function(item))
+                except Terminated:
+                    raise
+                except BaseException as error:  # sys.exit ends the item, not the worker
+                    if os.getpid() != process:
+                        raise  # a process that the function forked: it ends with that
+                    failures[number] = as_failed(of_item(raisable(error), number, item))
+                    results.append(None)
+                if monotonic() > until:
+                    break
+        finally:
+            seeding.done()
+        return results
 
 
 def as_failed(error: BaseException) -> Failed:

@@ -41,7 +41,7 @@ class Seeding:
         self._seed_of_items: int | None = None
         self._rest: Iterator[Any] = iter(())
         self._left: tuple[Any, ...] = ()
-        self._end = 0
+        self._end = self._ended = 0
         for name in _SEED:
             when_imported(name, partial(self._found, name))
         os.register_at_fork(after_in_child=self._drop_rest)
@@ -52,13 +52,15 @@ class Seeding:
         if self._modules:
             self._seed(list(self._modules), assignment)
 
-    def each(self, items: Sequence[Item], first: int, seed: int) -> Iterator[Item]:
+    def each(self, items: Sequence[Item], first: int, seed: int, ended: int = 0) -> Iterator[Item]:
         """The items, whose numbers count from `first` on; what is drawn for each follows from its number.
+
+        `ended`: how many tries of them have ended before.
 
         As long as nothing is loaded that could be seeded, nothing is done; when it is, in the middle of an item, that
         one and the rest are seeded.
         """
-        self._seed_of_items = seed
+        self._seed_of_items, self._ended = seed, ended
         self._rest, self._end = iter(items), first + len(items)
         return self._from_here(seed) if self._modules else chain(self._rest, self._seeded(seed))
 
@@ -84,7 +86,7 @@ class Seeding:
 
     def _begin_item(self, seed: int) -> None:
         number = self._end - length_hint(self._rest) - len(self._left) - 1
-        self.begin(Assignment(NONE, f"item {number}", 0, _EMPTY, seed=seed))
+        self.begin(Assignment(NONE, f"item {number}", 0, _EMPTY, ended=self._ended, seed=seed))
 
     @contextmanager
     def kept(self) -> Generator[None, None, None]:

@@ -14,12 +14,22 @@ from mmap import mmap
 
 _NUMBER = struct.Struct("<q")
 _MOMENT = struct.Struct("<d")
-_HOLD = _NUMBER.size + _MOMENT.size
+_ITEM = _NUMBER.size + _MOMENT.size
+_HOLD = _ITEM + _NUMBER.size
 _SIZE = _HOLD + 1
 _SHARED_MEMORY = "/dev/shm"  # noqa: S108 - a file there has no name
 NONE = -1
 INITIALIZING = -2
 """In the place of an attempt: what the worker has begun is the runner's initializer."""
+
+
+_of_items: "list[Mark]" = []
+
+
+def come_to(item: int) -> None:
+    """What this process runs comes to that item. Nobody is told where the process is no worker."""
+    for mark in _of_items:
+        mark.write_item(item)
 
 
 class Mark:
@@ -30,6 +40,7 @@ class Mark:
 
     def write(self, attempt: int, moment: float) -> None:
         """The attempt begins, at that moment of the monotonic clock. The number comes last: it is what counts."""
+        _NUMBER.pack_into(self._memory, _ITEM, NONE)
         _MOMENT.pack_into(self._memory, _NUMBER.size, moment)
         _NUMBER.pack_into(self._memory, 0, attempt)
 
@@ -38,6 +49,16 @@ class Mark:
         number: int = _NUMBER.unpack_from(self._memory)[0]
         moment: float = _MOMENT.unpack_from(self._memory, _NUMBER.size)[0]
         return number, moment
+
+    def write_item(self, number: int) -> None:
+        """The attempt comes to that item of its batch."""
+        _NUMBER.pack_into(self._memory, _ITEM, number)
+
+    @property
+    def item(self) -> int | None:
+        """The item to which the attempt came last, if it told."""
+        number: int = _NUMBER.unpack_from(self._memory, _ITEM)[0]
+        return None if number == NONE else number
 
     @property
     def is_held(self) -> bool:
@@ -48,6 +69,10 @@ class Mark:
         """Have the worker hold it back, or no more."""
         self._memory[_HOLD] = back
 
+    def take_items(self) -> None:
+        """From here on, this mark is told of the items to which the process comes."""
+        _of_items[:] = [self]
+
     def close(self) -> None:
         self._memory.close()
 
@@ -56,7 +81,7 @@ def create() -> int:
     """A descriptor of fresh shared memory that says `NONE`."""
     descriptor = _nameless()
     try:
-        os.write(descriptor, _NUMBER.pack(NONE) + _MOMENT.pack(0.0) + b"\0")
+        os.write(descriptor, _NUMBER.pack(NONE) + _MOMENT.pack(0.0) + _NUMBER.pack(NONE) + b"\0")
     except OSError:
         os.close(descriptor)
         raise

@@ -39,13 +39,14 @@ class Tick(Struct, frozen=True):
 class Supply(Struct, frozen=True):
     """A batch of items for a call of `map`: the number of the first, a name for messages, and the items as a payload.
 
-    `part` tells which of them are to be done, encoded; `None`: all.
+    `part` tells which of them are to be done, encoded; `None`: all. They are to wait for `delay` seconds first.
     """
 
     first: int
     name: str
     payload: bytes
     part: bytes | None = None
+    delay: float = 0.0
 
 
 class Deliver(Struct, frozen=True):

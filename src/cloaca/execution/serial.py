@@ -21,6 +21,8 @@ from cloaca.attempts.workroom import Workroom
 from cloaca.failure import raised
 from cloaca.item import of_item, of_result, unreadable_item
 from cloaca.tasks.context import Context
+from cloaca.terms import Terms
+from cloaca.values.codec import encode_unseen
 from cloaca.values.elements import decode_list, encode_list
 from cloaca.wire.messages import (
     Answer,
@@ -131,31 +133,68 @@ class SerialExecutor:
         """Nothing was started."""
 
 
-def each(batch: BatchFunction, items: Iterable[Any], workroom: Workroom) -> Iterator[Any]:
+def each(
+    batch: BatchFunction,
+    items: Iterable[Any],
+    workroom: Workroom,
+    terms: Terms,
+    gate: AbstractContextManager[object] = _OPEN,
+) -> Iterator[Any]:
     """What a batch's function makes of each item, here. Items, results and errors are what workers would make them."""
     for number, item in enumerate(items):
-        encoded = encode_list([number, item])
-        if encoded.error is not None:
-            raise of_item(encoded.error, number, item)
-        before, process = _runs_task.set(True), os.getpid()
-        try:
-            with workroom.entered(), of_process().kept():
-                results, error, _ = batch.outcome(encoded.payload)
-            child.end_unless_in(process, None)
-        except BaseException as failed:
-            child.end_unless_in(process, failed)
-            raise
-        finally:
-            _runs_task.reset(before)
-        if error is not None:
+        result, error = _outcome(batch, item, number, workroom, terms, gate)
+        if error is None:
+            yield result
+        elif terms.yields_errors:
+            yield error
+        else:
             try:
-                raise _as_sent(error)
+                raise error
             finally:
                 del error  # its traceback leads here: nothing would go before the garbage collector came
-        decoded = decode_list(results)
-        if decoded.error is not None:
-            raise of_result(unreadable_item(decoded.error), number)
-        yield from decoded.elements
+
+
+def _outcome(
+    batch: BatchFunction,
+    item: Any,
+    number: int,
+    workroom: Workroom,
+    terms: Terms,
+    gate: AbstractContextManager[object],
+) -> tuple[Any, BaseException | None]:
+    """What comes of an item in as many tries as it has: its result, or an error."""
+    encoded = encode_list([number, item])
+    if encoded.error is not None:
+        return None, of_item(encoded.error, number, item)
+    tries = 0
+    while True:
+        with gate:
+            results, error = _called(batch, encoded.payload, (number, number + 1, tries), workroom)
+        if error is None:
+            break
+        delay = terms.delay(number, tries + 1, as_failed(error))
+        if delay is None:
+            return None, _as_sent(error)
+        sleep(delay)
+        tries += 1
+    elements, unread = decode_list(results)
+    return (elements[0], None) if unread is None else (None, of_result(unreadable_item(unread), number))
+
+
+def _called(
+    batch: BatchFunction, payload: bytes, part: tuple[int, int, int], workroom: Workroom
+) -> tuple[bytes, BaseException | None]:
+    before, process = _runs_task.set(True), os.getpid()
+    try:
+        with workroom.entered(), of_process().kept():
+            results, error, _ = batch.outcome(payload, encode_unseen(part))
+        child.end_unless_in(process, None)
+    except BaseException as failed:
+        child.end_unless_in(process, failed)
+        raise
+    finally:
+        _runs_task.reset(before)
+    return results, error
 
 
 def _as_sent(error: BaseException) -> BaseException:

@@ -122,6 +122,11 @@ class Peer:
         (begun, moment), now = self._mark.read(), monotonic()
         return begun, moment if 0 <= moment <= now else now
 
+    @property
+    def item(self) -> int | None:
+        """The item of a batch to which the worker came last, where it told."""
+        return self._mark.item
+
     def send(self, messages: Sequence[Down]) -> None:
         """Write as much as the socket takes now; the rest waits in `outgoing`."""
         self.outgoing += frame(list(messages))

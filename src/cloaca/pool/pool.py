@@ -613,18 +613,18 @@ class Pool:
         One that doesn't end although it was killed is given up, and counts as ended.
         """
         self._collect(peer, peer.drain())
-        begun, moment = peer.begun
+        (begun, moment), item = peer.begun, peer.item
         code = self._workforce.bury(peer)
         if peer.is_given_up:
             self._notice(given_up(peer))
             code = -signal.SIGKILL
-        self._lose_first(peer, code, begun, moment)
+        self._lose_first(peer, code, begun, moment, item)
         self._take_back(peer, len(peer.queue))
         if not peer.is_ready and not peer.is_unfit:
             was_at = self._equipment if begun == INITIALIZING else None
             self._workforce.count_failed_start(code, None if was_at is None else was_at.name)
 
-    def _lose_first(self, peer: Peer, code: int | None, begun: int, moment: float) -> None:
+    def _lose_first(self, peer: Peer, code: int | None, begun: int, moment: float, item: int | None) -> None:
         """The attempt that was running is lost. One that was about to run is not: it stays first in line."""
         if not peer.queue:
             return
@@ -649,6 +649,7 @@ class Pool:
                     is_oom=code in (None, -signal.SIGKILL) and not peer.is_stopped and self._memory.has_kernel_killed(),
                 ),
                 peer.limit,
+                item=item if first == begun else None,
             )
         )
 

@@ -17,6 +17,7 @@ from cloaca.running.batches import Batches, Sizes
 from cloaca.running.coordinator import Job
 from cloaca.running.loop import Loop
 from cloaca.running.results import Results
+from cloaca.terms import Terms
 
 Arrival = Deliver | Exception | None
 MakeJob = Callable[[Callable[[Deliver], None], Callable[[Exception | None], None]], Job[BatchRun]]
@@ -25,12 +26,21 @@ AHEAD_PER_WORKER = 3
 """How many batches each worker has under way: one that it runs, one that waits, one that is being read."""
 
 
-def mapped(owner: object, loop: Loop, make_job: MakeJob, items: Iterable[Any], sizes: Sizes, workers: int) -> Results:
+def mapped(
+    owner: object,
+    loop: Loop,
+    make_job: MakeJob,
+    items: Iterable[Any],
+    sizes: Sizes,
+    workers: int,
+    terms: Terms | None = None,
+) -> Results:
     """The results of a call of `map`. Whoever lets go of them ends the call.
 
     `owner` is kept until then: a runner that nobody holds ends.
     """
-    return Results(_lists(owner, loop, make_job, items, sizes, workers))
+    most = AHEAD_PER_WORKER * workers
+    return Results(_lists(owner, loop, make_job, lambda: Batches(iter(items), sizes, loop.storage, most, terms)))
 
 
 def results_here(results: Iterable[Any]) -> Results:
@@ -39,11 +49,11 @@ def results_here(results: Iterable[Any]) -> Results:
 
 
 def _lists(
-    _owner: object, loop: Loop, make_job: MakeJob, items: Iterable[Any], sizes: Sizes, workers: int
+    _owner: object, loop: Loop, make_job: MakeJob, begun: Callable[[], Batches]
 ) -> Generator[list[Any], None, None]:
     arrivals: SimpleQueue[Arrival] = SimpleQueue()
     job = make_job(arrivals.put, arrivals.put)
-    batches = Batches(iter(items), sizes, loop.storage, AHEAD_PER_WORKER * workers)
+    batches = begun()
     loop.begin(job)
     try:
         while True:

@@ -11,6 +11,7 @@ from msgspec import Struct
 from cloaca import argument
 from cloaca.machine import cores
 from cloaca.pickling.hints import signature
+from cloaca.retry import RetryPolicy
 from cloaca.seed import LIMIT
 from cloaca.workflows.workflow import Workflow
 
@@ -79,6 +80,45 @@ def check_limits_of(workflow: Workflow, limits: Mapping[str, int]) -> None:
         f"Workflow {workflow.name!r} can't run on this runner: it lacks the limits of {shown}{more}. It has "
         f"{', '.join(map(repr, limits)) or 'none'}. Say how many may run at once: DefaultRunner(limits={{{missing}}})."
     )
+
+
+def check_limit(name: str | None, limits: Mapping[str, int]) -> None:
+    """Raise `ValueError` where a call of `map` names a limit that the runner has not."""
+    if name is None or (isinstance(name, str) and name in limits):
+        return
+    known = ", ".join(map(repr, limits)) or "none"
+    raise ValueError(
+        f"limit is the name of one of the runner's limits, not {name!r}. It has {known}. Say how many may run at once: "
+        f"DefaultRunner(limits={{{name!r}: 2}})."
+    )
+
+
+# ---- calls of map --------------------------------------------------------------------------------------------------
+
+
+def checked_retry(policy: RetryPolicy | None, attempts: int | None) -> RetryPolicy | None:
+    """How an item is tried again, if it is at all."""
+    if policy is None:
+        return None if attempts is None else RetryPolicy(max_attempts=argument.whole("retry_attempts", attempts))
+    if attempts is not None:
+        raise ValueError("map takes either retry= or retry_attempts=, not both: put it into the policy.")
+    return argument.instance("retry", policy, RetryPolicy, "RetryPolicy.builder().max_attempts(5).build()")
+
+
+def checked_order(on_error: str, ordered: object) -> tuple[bool, bool]:
+    """Whether errors come in the places of results, and whether these come in the order of the items."""
+    yields_errors = argument.choice("on_error", on_error, {"raise": False, "return": True})
+    return yields_errors, argument.switch("ordered", ordered)
+
+
+def checked_size(chunksize: int | None, timeout: float | None) -> int | None:
+    """How many items make up a batch; `None`: that is measured. A time limit is that of an item, so there is one."""
+    if chunksize is not None and argument.whole("chunksize", chunksize, least=1) > 1 and timeout is not None:
+        raise ValueError(f"timeout is that of one item, so items travel one by one: leave out chunksize={chunksize}.")
+    return chunksize if timeout is None else 1
+
+
+# ---- the rest ------------------------------------------------------------------------------------------------------
 
 
 def checked_initializer(function: Callable[[], object] | None) -> Callable[[], object] | None:

@@ -14,7 +14,7 @@ from msgspec import Raw, msgpack
 
 from cloaca.errors import EncodeError
 from cloaca.values.blobs import Part, blob_of, is_reference, opened
-from cloaca.values.codec import DICT_HEADS, LIST_HEADS, decode, encode_unseen, parts_of
+from cloaca.values.codec import DICT_HEADS, LIST_HEADS, decode, encode, encode_unseen, parts_of
 from cloaca.values.composite import collected, composite_of, is_composite
 from cloaca.wire.strike import is_strike
 
@@ -72,6 +72,51 @@ def decode_list(payload: bytes) -> Decoded:
         except Exception as error:  # noqa: BLE001 - as above
             return Decoded(elements, error)
     return Decoded(elements, None)
+
+
+def encode_apart(elements: list[Any]) -> tuple[bytes, dict[int, EncodeError]]:
+    """The bytes of a list, and by place what could not be sent: it is `None` there.
+
+    Other than those of `encode_list`, each element can be rebuilt whatever happens to those before it.
+
+    >>> payload, errors = encode_apart([1, (2,)])
+    >>> decode_apart(payload), errors
+    (([1, (2,)], {}), {})
+    """
+    payloads: list[bytes | None] = []
+    errors: dict[int, EncodeError] = {}
+    try:
+        payload = encode(elements)
+        if payload[0] in LIST_HEADS:
+            return payload, errors
+    except EncodeError:
+        pass  # which ones they are shows below
+    for place, element in enumerate(elements):
+        try:
+            payloads.append(encode_unseen(element))
+        except EncodeError as error:
+            errors[place] = error
+            payloads.append(None)
+    return collected(payloads), errors
+
+
+def decode_apart(payload: bytes) -> tuple[list[Any], dict[int, Exception]]:
+    """A list from the bytes that `encode_apart` gave, and by place what rebuilding an element raised."""
+    content = opened(blob_of(payload)) if is_reference(payload) else memoryview(payload)
+    if not is_composite(content):
+        return decode(payload), {}
+    elements: list[Any] = []
+    errors: dict[int, Exception] = {}
+    for place, element in enumerate(composite_of(content).elements):
+        load = partial(decode, b"\xc0" if element is None else element)
+        try:
+            elements.append(load())
+        except Exception as error:  # unpickling runs user code
+            if is_strike(error, load):
+                raise
+            errors[place] = error
+            elements.append(None)
+    return elements, errors
 
 
 def elements_of(payload: Part) -> list[Part] | dict[Any, Part] | None:

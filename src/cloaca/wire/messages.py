@@ -28,6 +28,9 @@ RESULTS = "results"
 REACHED = "reached"
 """The key under which it leaves the number of its first item that is still to be done, if it took too long for all."""
 
+FAILURES = "failures"
+"""The key under which it leaves what items have failed with, by number, where it goes on after those."""
+
 FAILURE = "failure"
 """The key under which it leaves that error, if there is one, as a `Failed`."""
 
@@ -395,7 +398,8 @@ class Lost(Message, frozen=True, tag="lost"):
     """The attempt was cut off: its worker died, by `signal` or with `exit_code`; `reason`, where one is known.
 
     `memory_limit`: the worker was stopped as it had more memory than that. `timeout`: it was stopped as the attempt had
-    taken longer than so many seconds (which the run knows, not the executor).
+    taken longer than so many seconds (which the run knows, not the executor). `item` is that of a batch which ran, if
+    the worker has told.
     """
 
     attempt: int
@@ -405,6 +409,7 @@ class Lost(Message, frozen=True, tag="lost"):
     vitals: Vitals | None = None
     memory_limit: int | None = None
     timeout: float | None = None
+    item: int | None = None
 
 
 class Unstarted(Message, frozen=True, tag="unstarted"):

@@ -136,6 +136,7 @@ class Worker:
         self._report: Done | Failed | Skipped | None = None
         self._current = NONE
         self._mark = mark
+        mark.take_items()
         self._permit = Permit(permits_descriptor)
         self._heard = 0
         self._initializer = initializer
