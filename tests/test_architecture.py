@@ -79,7 +79,7 @@ def _within(module: str, *packages: str) -> bool:
 # ---- the rules -----------------------------------------------------------------------------------------------------
 
 
-GROUND = frozenset({"errors", "warning", "nearest", "seed", "item", "retry", "argument", "failure", "terms"})
+GROUND = frozenset({"errors", "warning", "nearest", "seed", "item", "retry", "argument", "failure", "terms", "wording"})
 """Modules that stand in no room, and that all may import."""
 
 ROOMS = {
@@ -116,11 +116,12 @@ DOING = frozenset({"border", "attempts", "worker", "machine", "pool", "execution
 """What a run is done by. What it is decided by doesn't reach these, on no way."""
 
 ON_THE_GROUND = {
-    "argument": "errors pickling wire",
-    "failure": "errors values wire",
-    "retry": "argument errors",
-    "item": "errors",
-    "terms": "errors failure retry seed wire",
+    "argument": "wording pickling wire",
+    "errors": "wording",
+    "failure": "errors values wire wording",
+    "retry": "argument errors wording",
+    "item": "errors wording",
+    "terms": "failure retry seed wire wording",
 }
 """Those of the modules on the ground that import anything of cloaca's, and what."""
 

@@ -11,6 +11,7 @@ from typing import Any, get_args, get_type_hints
 import pytest
 
 from cloaca import errors
+from cloaca.wording import add_note, attach, summary, summary_of
 
 SAMPLES: dict[Any, Any] = {
     str: "some text",
@@ -44,11 +45,11 @@ class FixedError(Exception):
 
 
 def test_exceptions_of_others_are_added_to_whatever_they_are() -> None:
-    errors.add_note(frozen := FrozenError(3), "first")
-    errors.add_note(frozen, "second")
-    errors.attach(frozen, "__cause__", cause := ValueError())
+    add_note(frozen := FrozenError(3), "first")
+    add_note(frozen, "second")
+    attach(frozen, "__cause__", cause := ValueError())
     assert (vars(frozen)["__notes__"], frozen.__cause__, frozen.number) == (["first", "second"], cause, 3)
-    errors.add_note(fixed := FixedError(), "that is let be")
+    add_note(fixed := FixedError(), "that is let be")
     assert fixed.__notes__ == "none can be added"
 
 
@@ -219,5 +220,5 @@ def _descendants(kind: type[Exception]) -> Iterator[type[Exception]]:
     ("error", "line"), [(ValueError("no"), "ValueError: no"), (KeyboardInterrupt(), "KeyboardInterrupt")]
 )
 def test_an_error_on_one_line(error: BaseException, line: str) -> None:
-    assert errors.summary_of(error) == errors.summary(type(error).__name__, str(error)) == line
+    assert summary_of(error) == summary(type(error).__name__, str(error)) == line
     assert str(errors.TaskError(type(error).__name__, str(error))) == line

@@ -17,9 +17,9 @@ from cloaca.errors import (
     ParameterError,
     UndeclaredWriteError,
     WorkerDied,
-    kinds_of,
 )
 from cloaca.retry import BackoffStrategy, RetryCondition, RetryPolicy, RetryPolicyBuilder
+from cloaca.wording import kinds_of
 
 
 class RateLimitError(Exception):

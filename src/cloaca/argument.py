@@ -9,9 +9,9 @@ from collections.abc import Callable, Mapping
 from math import isfinite
 from typing import Any, TypeVar
 
-from cloaca.errors import a
 from cloaca.pickling.hints import signature
 from cloaca.wire.frames import is_encodable
+from cloaca.wording import a
 
 _T = TypeVar("_T")
 

@@ -1,4 +1,4 @@
-"""Every exception that cloaca raises on purpose.
+"""What users catch: every exception that cloaca raises on purpose.
 
 All survive pickling, whatever arguments their constructors take: `CloacaError.__reduce__` restores the message and the
 attributes without calling `__init__` again. All derive from `CloacaError`, and from the built-in exception that a
@@ -6,9 +6,10 @@ caller would reach for first (`ValueError` for a wrong argument, and so on).
 """
 
 from collections.abc import Sequence
-from contextlib import suppress
 from itertools import zip_longest
 from typing import Any
+
+from cloaca.wording import a, summary
 
 INPUT = "the input"
 """Stands for the writer of what a run was given."""
@@ -28,56 +29,6 @@ def _rebuild(cls: type["CloacaError"], args: tuple[Any, ...], state: dict[str, A
     error.args = args
     error.__dict__.update(state)
     return error
-
-
-def kinds_of(error_type: type[BaseException]) -> tuple[str, ...]:
-    """The names of an exception's class and of those that it derives from: built-in ones plain, others in full.
-
-    >>> kinds_of(ConnectionResetError)
-    ('ConnectionResetError', 'ConnectionError', 'OSError', 'Exception', 'BaseException')
-    """
-    return tuple(map(kind_of, error_type.__mro__[:-1]))
-
-
-def kind_of(kind: type) -> str:
-    """The name of one class: plain where it is built in, else in full."""
-    return kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"
-
-
-def summary(type_name: str, text: str) -> str:
-    """An error on one line: "TypeName: text", or the name alone where there is no text."""
-    return f"{type_name}: {text}" if text else type_name
-
-
-def summary_of(error: BaseException) -> str:
-    """The same of an error at hand."""
-    return summary(type(error).__name__, str(error))
-
-
-def a(kind: str) -> str:
-    """A type's name with its article.
-
-    >>> a("int"), a("str"), a("_io.TextIOWrapper"), a("UUID"), a("UnboundError"), a("Unit")
-    ('an int', 'a str', 'an _io.TextIOWrapper', 'a UUID', 'an UnboundError', 'a Unit')
-    """
-    sound = kind.lstrip("_").lower()
-    is_vowel = sound[:1] in set("aeio") or (sound.startswith("un") and not sound.startswith("uni"))
-    return f"{'an' if is_vowel else 'a'} {kind}"
-
-
-def attach(error: BaseException, name: str, value: object) -> None:
-    """Set an attribute of an exception that isn't ours, past a `__setattr__` of its own, as frozen dataclasses have.
-
-    One that can't be changed all the same does without: what it tells must not be hidden by what there is to add.
-    """
-    with suppress(Exception):
-        BaseException.__setattr__(error, name, value)
-
-
-def add_note(error: BaseException, note: str) -> None:
-    """The same for a note, whatever the exception has for its notes."""
-    notes = getattr(error, "__notes__", None)
-    attach(error, "__notes__", [*(notes if isinstance(notes, list | tuple) else ()), note])
 
 
 class CloacaError(Exception):

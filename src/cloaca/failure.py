@@ -1,17 +1,9 @@
 """What a failed attempt is told as: what its task raised, rebuilt from the report, or why it was cut off."""
 
-from cloaca.errors import (
-    CloacaError,
-    MemoryLimitExceeded,
-    RemoteTraceback,
-    TaskError,
-    TaskTimeout,
-    WorkerDied,
-    add_note,
-    attach,
-)
+from cloaca.errors import CloacaError, MemoryLimitExceeded, RemoteTraceback, TaskError, TaskTimeout, WorkerDied
 from cloaca.values.codec import decode
 from cloaca.wire.messages import Failed, Lost, Vitals
+from cloaca.wording import add_note, attach
 
 _UNKNOWN = Vitals()
 

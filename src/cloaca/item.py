@@ -3,7 +3,8 @@
 from reprlib import repr as shortened
 from typing import TypeVar
 
-from cloaca.errors import DecodeError, add_note
+from cloaca.errors import DecodeError
+from cloaca.wording import add_note
 
 Error = TypeVar("Error", bound=BaseException)
 

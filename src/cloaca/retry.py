@@ -1,7 +1,7 @@
 """Retry policies: whether a task is tried again after a failed try, and how long to wait before that.
 
 Pure values: no clock, no chance. Whoever runs a task brings the facts: which try has failed (`nth`, from 1), the names
-of the exception's classes (`kinds`, see `cloaca.errors.kinds_of`), its text ("TypeName: message"), and a random number.
+of the exception's classes (`kinds`, see `wording.kinds_of`), its text ("TypeName: message"), and a random number.
 So the decision needs no exception at hand, which the coordinator never opens.
 
 What makes no sense raises `ValueError` where it is given: in the method of the builder, not in `build`.
@@ -16,6 +16,7 @@ from msgspec import Struct, field
 from msgspec.structs import force_setattr, replace
 
 from cloaca import argument, errors
+from cloaca.wording import kind_of, kinds_of, summary
 
 # ---- how long to wait ----------------------------------------------------------------------------------------------
 
@@ -133,7 +134,7 @@ class RetryCondition(Struct, frozen=True):
         if not types or not all(map(_is_error_type, types)):
             given = ", ".join(map(repr, types)) or "nothing"
             raise ValueError(f"error_types takes classes of exceptions, as in ConnectionError, not {given}.")
-        return cls("error_types", tuple(map(errors.kind_of, types)))
+        return cls("error_types", tuple(map(kind_of, types)))
 
     def holds(self, kinds: Sequence[str], text: str) -> bool:
         """Tell whether the condition names an error with these kinds and this text."""
@@ -178,7 +179,7 @@ def _is_error_type(value: object) -> TypeGuard[type[BaseException]]:
 
 _NEVER_RETRIED: Final = frozenset(
     map(
-        errors.kind_of,
+        kind_of,
         (
             errors.MergeConflict,
             errors.ConditionError,
@@ -303,14 +304,14 @@ class RetryPolicyBuilder(Struct, frozen=True):
 def _facts(error: object) -> tuple[Sequence[str], str]:
     """The kinds and the text of an error that is given as itself, as its class, or by name."""
     if isinstance(error, BaseException):
-        return errors.kinds_of(type(error)), errors.summary(type(error).__qualname__, str(error))
+        return kinds_of(type(error)), summary(type(error).__qualname__, str(error))
     if _is_error_type(error):
-        return errors.kinds_of(error), error.__qualname__
+        return kinds_of(error), error.__qualname__
     if not isinstance(error, str):
         raise ValueError(f"error_type is an exception, its class or the name of that, not {error!r}.")
     name = error.partition(": ")[0]
     known = getattr(builtins, name, None) or getattr(errors, name.removeprefix("cloaca.errors."), None)
-    return (errors.kinds_of(known) if _is_error_type(known) else (name,)), error
+    return (kinds_of(known) if _is_error_type(known) else (name,)), error
 
 
 def _seconds(name: str, value: object) -> float:

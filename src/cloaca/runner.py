@@ -30,7 +30,7 @@ from cloaca.engine.events import Deliver
 from cloaca.engine.run import Run
 from cloaca.engine.seats import Seats
 from cloaca.engine.work import GRACE_SECONDS, Limits, Merging
-from cloaca.errors import NestedExecutionError, RunnerClosedError, StorageFullError, a
+from cloaca.errors import NestedExecutionError, RunnerClosedError, StorageFullError
 from cloaca.execution import serial
 from cloaca.machine import cores
 from cloaca.merge.rules import Rules
@@ -75,6 +75,7 @@ from cloaca.values.blobs import LARGE, references_in, size_of
 from cloaca.values.storage import Leases, Storage
 from cloaca.wire.messages import ITEMS, Publish, Surroundings, Version
 from cloaca.wire.shortage import patiently
+from cloaca.wording import a
 from cloaca.worker import worker
 from cloaca.workflows.copies import homes, passing
 from cloaca.workflows.trigger import asked_in_attempts

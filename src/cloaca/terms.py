@@ -2,11 +2,11 @@
 
 from typing import NamedTuple
 
-from cloaca.errors import kinds_of, summary, summary_of
 from cloaca.failure import error_of
 from cloaca.retry import RetryPolicy
 from cloaca.seed import fraction
 from cloaca.wire.messages import Failed, Lost
+from cloaca.wording import kinds_of, summary, summary_of
 
 
 class Terms(NamedTuple):

@@ -14,7 +14,6 @@ from cloaca.attempts.meter import Meter
 from cloaca.attempts.seeding import of_process
 from cloaca.attempts.terminal import explain
 from cloaca.attempts.traces import users_traceback
-from cloaca.errors import kinds_of
 from cloaca.merge.rules import Rules
 from cloaca.tasks.context import (
     Context,
@@ -34,6 +33,7 @@ from cloaca.tasks.watched import Watched
 from cloaca.values.codec import encode
 from cloaca.wire.frames import encodable
 from cloaca.wire.messages import Assignment, Done, Failed, Item, Skipped, Usage
+from cloaca.wording import kinds_of
 
 TaskFunction = Callable[..., Any]
 

@@ -11,11 +11,11 @@ from collections.abc import Set as AbstractSet
 from types import FunctionType, ModuleType
 from typing import Any
 
-from cloaca.errors import a
 from cloaca.tasks.context import Context, set_items
 from cloaca.values.canonical import LEAVES
 from cloaca.values.codec import encode, encode_each
 from cloaca.wire.frames import encodable
+from cloaca.wording import a
 
 _LONGEST = 80
 _NO_PARTS = (type, ModuleType, FunctionType)

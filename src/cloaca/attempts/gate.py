@@ -6,13 +6,14 @@ process, costs this attempt and nothing else.
 
 from collections.abc import Mapping
 
-from cloaca.errors import ConditionError, summary_of
+from cloaca.errors import ConditionError
 from cloaca.merge.conflict import short
 from cloaca.tasks.context import Context, cover, is_in_conflict
 from cloaca.triggers import verdict
 from cloaca.triggers.comparison import compares, of_absent
 from cloaca.triggers.condition import Condition, ContextValue
 from cloaca.wire.messages import Assignment, Outcome
+from cloaca.wording import summary_of
 
 
 def refusal(assignment: Assignment, condition: Condition, context: Context) -> str | None:

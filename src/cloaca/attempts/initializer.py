@@ -12,9 +12,10 @@ from msgspec import Struct
 
 from cloaca.attempts.variables import Wanted, of_process
 from cloaca.border.mark import NONE
-from cloaca.errors import InitializerError, RemoteTraceback, summary
+from cloaca.errors import InitializerError, RemoteTraceback
 from cloaca.pickling.functions import InitializerOf, capture, load
 from cloaca.wire.messages import Assignment, Failed, Publish, Slice, Unfit
+from cloaca.wording import summary
 
 
 class Initializer:

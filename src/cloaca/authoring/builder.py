@@ -18,7 +18,7 @@ from cloaca.authoring.origin import Origin
 from cloaca.authoring.places import places_of
 from cloaca.dataflow.check import told
 from cloaca.engine.pairing import findings
-from cloaca.errors import INPUT, WorkflowError, a
+from cloaca.errors import INPUT, WorkflowError
 from cloaca.history.plan import Plan, plan
 from cloaca.merge.given import checked_on_conflict, checked_rules
 from cloaca.merge.named import by_structure
@@ -28,6 +28,7 @@ from cloaca.tasks.annotation import typed
 from cloaca.triggers.condition import renamed, stands_alone
 from cloaca.triggers.rules import TriggerRule, checked_rule
 from cloaca.wire.frames import is_encodable
+from cloaca.wording import a
 from cloaca.workflows.copies import Added, checked_inputs, checked_prefix, copied_tasks, copy_of
 from cloaca.workflows.workflow import Copy, Task, Workflow
 

@@ -12,12 +12,13 @@ from cloaca.engine.fan import Fan
 from cloaca.engine.state import State
 from cloaca.engine.statuses import Statuses
 from cloaca.engine.work import Work
-from cloaca.errors import InternalError, summary, summary_of
+from cloaca.errors import InternalError
 from cloaca.failure import error_of, loss_told
 from cloaca.history.plan import Plan
 from cloaca.triggers import rules, verdict
 from cloaca.triggers.condition import Condition
 from cloaca.wire.messages import Failed, Lost, Outcome, Skipped, Usage
+from cloaca.wording import summary, summary_of
 
 End = Usage | Failed | Lost | Skipped | None
 

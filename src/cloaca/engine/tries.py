@@ -3,10 +3,10 @@
 from cloaca.engine.ledger import Ledger
 from cloaca.engine.timers import Timers
 from cloaca.engine.work import Work
-from cloaca.errors import kinds_of
 from cloaca.failure import error_of
 from cloaca.seed import fraction
 from cloaca.wire.messages import Failed, Lost
+from cloaca.wording import kinds_of
 
 
 class Tries:

@@ -9,12 +9,13 @@ from typing import Any
 
 from msgspec import Struct
 
-from cloaca.errors import DecodeError, MergeConflict, summary_of
+from cloaca.errors import DecodeError, MergeConflict
 from cloaca.merge.change import ABSENT
 from cloaca.merge.equality import same
 from cloaca.merge.strand import Clash
 from cloaca.values.codec import decode
 from cloaca.wire.messages import Version
+from cloaca.wording import summary_of
 
 _SHORT = reprlib.Repr()
 _SHORT.maxother = _SHORT.maxstring = 60

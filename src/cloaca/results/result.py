@@ -14,7 +14,7 @@ from cloaca.dataflow.finding import Finding
 from cloaca.engine.ledger import End, Ledger
 from cloaca.engine.run import Run
 from cloaca.engine.state import State, Stop
-from cloaca.errors import MergeConflict, WorkflowFailedError, add_note
+from cloaca.errors import MergeConflict, WorkflowFailedError
 from cloaca.failure import error_of, raised
 from cloaca.history.plan import Plan
 from cloaca.merge.rules import Rules
@@ -25,6 +25,7 @@ from cloaca.tasks.place import working_directory
 from cloaca.values.blobs import blob_of, preserve, references_in
 from cloaca.values.storage import Leases
 from cloaca.wire.messages import Failed, Lost, Outcome, Skipped, Usage, Version
+from cloaca.wording import add_note
 from cloaca.workflows.workflow import Workflow
 
 Status = Literal["Completed", "Failed", "Cancelled"]

@@ -19,12 +19,12 @@ from time import monotonic
 from typing import Any, TextIO, TypeAlias
 
 from cloaca.border.mark import NONE
-from cloaca.errors import add_note, summary, summary_of
 from cloaca.running.latch import Latch
 from cloaca.running.lines import Lines
 from cloaca.values.codec import decode
 from cloaca.values.records import decode_record
 from cloaca.wire.messages import Logged, Remark, Said, Warned
+from cloaca.wording import add_note, summary, summary_of
 
 PATIENCE_SECONDS = 1.0
 

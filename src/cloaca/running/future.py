@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
 from cloaca.dataflow.finding import Finding
 from cloaca.engine.events import Tell
 from cloaca.engine.run import Run
-from cloaca.errors import InternalError, RunnerClosedError, attach, summary_of
+from cloaca.errors import InternalError, RunnerClosedError
 from cloaca.merge.rules import Rules
 from cloaca.results.result import WorkflowResult, shortened
 from cloaca.running import interrupts
@@ -21,6 +21,7 @@ from cloaca.running.console import PATIENCE_SECONDS
 from cloaca.running.coordinator import Job
 from cloaca.running.loop import Inline, Loop
 from cloaca.warning import warn
+from cloaca.wording import attach, summary_of
 from cloaca.workflows.workflow import Workflow
 
 if TYPE_CHECKING:

@@ -25,7 +25,7 @@ from itertools import pairwise
 from types import FunctionType, SimpleNamespace
 from typing import Any
 
-from cloaca.errors import EncodeError, a
+from cloaca.errors import EncodeError
 from cloaca.pickling.functions import next_number
 from cloaca.pickling.mentions import held
 from cloaca.pickling.modules import code_given, home_of, is_given
@@ -34,6 +34,7 @@ from cloaca.sending.reach import Reach, is_mock, is_of_the_program, is_of_the_sc
 from cloaca.values.codec import encode
 from cloaca.warning import warn
 from cloaca.wire.messages import Place, Publish
+from cloaca.wording import a
 
 MANY = 10_000
 """How much a collection that its module computes may hold. With more, it is taken that importing gives the same."""

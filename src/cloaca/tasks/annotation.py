@@ -10,9 +10,9 @@ from typing import Any, Final, ForwardRef, Union, get_args, get_origin, get_type
 import msgspec
 from msgspec.structs import replace
 
-from cloaca.errors import summary_of
 from cloaca.tasks.place import innermost
 from cloaca.tasks.signature import UNSAID, Form, Parameter
+from cloaca.wording import summary_of
 
 _UNIONS: Final = (Union, UnionType)
 

@@ -12,7 +12,7 @@ from itertools import chain, islice
 from operator import getitem
 from typing import TYPE_CHECKING, Any, Literal, NoReturn, Self
 
-from cloaca.errors import INPUT, DecodeError, MergeConflict, StorageFullError, a
+from cloaca.errors import INPUT, DecodeError, MergeConflict, StorageFullError
 from cloaca.merge.conflict import Conflict, rivals_of, shown
 from cloaca.merge.encoded import are_equal
 from cloaca.merge.rules import Rules
@@ -28,6 +28,7 @@ from cloaca.values.composite import is_composite
 from cloaca.wire.frames import is_encodable
 from cloaca.wire.messages import Item, Outcome, Slice, Version
 from cloaca.wire.strike import is_strike
+from cloaca.wording import a
 
 _NOTHING = Slice({}, complete=True, outcomes={})
 _MISSING = object()

@@ -14,9 +14,9 @@ from typing import Any, Final
 
 from msgspec import Struct
 
-from cloaca.errors import a
 from cloaca.pickling import hints
 from cloaca.tasks.place import innermost
+from cloaca.wording import a
 
 _HANDLES: Final = frozenset({"handle", "task_handle"})
 _ALONE: Final = (

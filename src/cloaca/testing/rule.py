@@ -5,11 +5,11 @@ from collections.abc import Iterator, Sequence
 from itertools import pairwise
 from typing import Any
 
-from cloaca.errors import summary_of
 from cloaca.merge import by_structure, by_task
 from cloaca.merge.equality import equal
 from cloaca.merge.rules import Rule
 from cloaca.values.codec import decode, encode
+from cloaca.wording import summary_of
 
 Samples = tuple[bytes, ...]
 

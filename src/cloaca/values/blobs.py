@@ -24,9 +24,10 @@ from typing import Any
 
 from msgspec import MsgspecError, Struct, msgpack
 
-from cloaca.errors import DecodeError, StorageFullError, summary_of
+from cloaca.errors import DecodeError, StorageFullError
 from cloaca.values.composite import composite_of, is_composite
 from cloaca.wire.shortage import passes, patiently
+from cloaca.wording import summary_of
 
 LARGE = 1 << 16
 """How many bytes a value takes to be worth a file: below, it is quicker to send it."""

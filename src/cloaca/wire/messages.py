@@ -354,7 +354,7 @@ class Done(Message, frozen=True, tag="done"):
 class Failed(Message, frozen=True, tag="failed"):
     """The task raised. `error` is the pickled exception, where it could be pickled.
 
-    `kinds`: the names of its class and of those that it derives from (see `cloaca.errors.kinds_of`). `notes` are those
+    `kinds`: the names of its class and of those that it derives from (see `cloaca.wording.kinds_of`). `notes` are those
     that were added to it: not every exception takes them along when it is pickled. `place`: the line of the user's code
     that raised it, if any did. `absent`: the keys that the attempt looked up, and that weren't there. `lacking`: how
     many bytes a value takes for which it found no room.

@@ -1,0 +1,53 @@
+"""How an error is told: the names of its classes, its text on one line; and what is added to one that isn't ours."""
+
+from contextlib import suppress
+
+
+def kinds_of(error_type: type[BaseException]) -> tuple[str, ...]:
+    """The names of an exception's class and of those that it derives from: built-in ones plain, others in full.
+
+    >>> kinds_of(ConnectionResetError)
+    ('ConnectionResetError', 'ConnectionError', 'OSError', 'Exception', 'BaseException')
+    """
+    return tuple(map(kind_of, error_type.__mro__[:-1]))
+
+
+def kind_of(kind: type) -> str:
+    """The name of one class: plain where it is built in, else in full."""
+    return kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"
+
+
+def summary(type_name: str, text: str) -> str:
+    """An error on one line: "TypeName: text", or the name alone where there is no text."""
+    return f"{type_name}: {text}" if text else type_name
+
+
+def summary_of(error: BaseException) -> str:
+    """The same of an error at hand."""
+    return summary(type(error).__name__, str(error))
+
+
+def a(kind: str) -> str:
+    """A type's name with its article.
+
+    >>> a("int"), a("str"), a("_io.TextIOWrapper"), a("UUID"), a("UnboundError"), a("Unit")
+    ('an int', 'a str', 'an _io.TextIOWrapper', 'a UUID', 'an UnboundError', 'a Unit')
+    """
+    sound = kind.lstrip("_").lower()
+    is_vowel = sound[:1] in set("aeio") or (sound.startswith("un") and not sound.startswith("uni"))
+    return f"{'an' if is_vowel else 'a'} {kind}"
+
+
+def attach(error: BaseException, name: str, value: object) -> None:
+    """Set an attribute of an exception that isn't ours, past a `__setattr__` of its own, as frozen dataclasses have.
+
+    One that can't be changed all the same does without: what it tells must not be hidden by what there is to add.
+    """
+    with suppress(Exception):
+        BaseException.__setattr__(error, name, value)
+
+
+def add_note(error: BaseException, note: str) -> None:
+    """The same for a note, whatever the exception has for its notes."""
+    notes = getattr(error, "__notes__", None)
+    attach(error, "__notes__", [*(notes if isinstance(notes, list | tuple) else ()), note])
