@@ -16,6 +16,7 @@ from tests.test_growth import lines
 import cloaca
 from cloaca import Context, DataflowWarning, DefaultRunner, Finding, Workflow, WorkflowBuilder, WorkflowError
 from cloaca.dataflow.flow import Flow
+from cloaca.dataflow.symbols import symbol_of
 from cloaca.dataflow.touches import Touches
 from cloaca.history.plan import plan
 
@@ -303,6 +304,7 @@ def collects(context: Context) -> None:
         (sets("k"), constant("k", 1), "or .by_structure"),
         (constant("k", (1,)), constant("k", (2,)), ".last"),
         (constant("k", 1), removes, ".last"),
+        (constant("k", None), constant("k", [1]), "or .by_structure"),
         (counts, counts, "merge={'k': cloaca.merge.sum}),"),
         (constant("k", [1]), constant("k", [1]), "merge={'k': cloaca.merge.concat}, which keeps the items of both),"),
         (collects, constant("k", [2]), "merge={'k': cloaca.merge.concat}, which keeps the items of both),"),
@@ -572,7 +574,7 @@ def ladder_that_reads_what_is_far_above(size: int) -> None:
 
 def fan_in_of_plain_writes(size: int) -> None:
     branches = [f"t{n}" for n in range(size)]
-    touched = [Touches(sets=frozenset({"k"}), values={"k": str(n)}, makes=frozenset({"k"})) for n in range(size)]
+    touched = [Touches(sets=frozenset({"k"}), values={"k": symbol_of(n)}, makes=frozenset({"k"})) for n in range(size)]
     compiled = plan("w", [*((branch, []) for branch in branches), ("join", branches)])
     flow = Flow(compiled, [*touched, Touches(frozenset({"k"}))], frozenset())
     assert [key for key, *_ in flow.clashes(frozenset())] == ["k"]

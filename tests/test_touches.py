@@ -3,13 +3,12 @@
 import functools
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import replace
 from typing import Any
 
 import pytest
 from tests.support import defined
 
-from cloaca.dataflow.symbols import ADDED, DICT, LIST, NUMBER, REMOVED, SET, TEXT, UNKNOWN
+from cloaca.dataflow.symbols import Symbol, symbol_of
 from cloaca.dataflow.touches import OPEN, Touches, touches_of
 
 other: Any = None
@@ -154,7 +153,7 @@ def touches(needs: str = "", looks: str = "", asks: str = "", sets: str = "") ->
     ],
 )
 def test_constant_keys_are_told(function: Callable[..., Any], expected: Touches) -> None:
-    assert replace(touches_of(function), surely=frozenset(), makes=frozenset(), values={}) == expected
+    assert touches_of(function)._replace(surely=frozenset(), makes=frozenset(), values={}) == expected
 
 
 def named(key: str) -> Callable[..., Any]:
@@ -169,8 +168,9 @@ def named(key: str) -> Callable[..., Any]:
 def test_keys_that_stand_in_variables_of_the_module_or_around() -> None:
     for key in ("a", "b", "k"):
         found = touches_of(named(key))
-        assert replace(found, surely=frozenset(), makes=frozenset(), values={}) == touches("", "k", "k", f"{key} k")
-        assert (found.values[key], found.values["k"]) == ((UNKNOWN, REMOVED) if key != "k" else (UNKNOWN, UNKNOWN))
+        assert found._replace(surely=frozenset(), makes=frozenset(), values={}) == touches("", "k", "k", f"{key} k")
+        kinds = (found.values[key].kind, found.values["k"].kind)
+        assert kinds == (("unknown", "removed") if key != "k" else ("unknown", "unknown"))
 
 
 def put_together(number: Any, region: Any) -> Callable[..., Any]:
@@ -189,7 +189,8 @@ def test_keys_that_are_texts_with_variables_in_them() -> None:
         assert found.sets == {f"big{number}", f"sum {region}", region + region}
         assert found.reads == {f"in 00{number}", f"{{{region}}} k"}
         assert (found.reads_more, found.leaves_more) == (False, False)
-        assert (found.values[f"big{number}"], found.values[region + region]) == (TEXT, "2")
+        assert found.values[f"big{number}"] == Symbol("text")
+        assert found.values[region + region] == symbol_of(2)
 
 
 @pytest.mark.parametrize(("number", "region"), [(1.5, "north"), (True, "north"), ("x", "north"), (7, None), (7, [1])])
@@ -333,14 +334,26 @@ class Values:
 
 @pytest.mark.parametrize("name", [name for name in vars(Values) if not name.startswith("_")])
 def test_what_a_key_is_set_to(name: str) -> None:
-    expected = next(kind for kind in (NUMBER, TEXT, LIST, DICT, SET, ADDED, UNKNOWN, REMOVED) if name.startswith(kind))
-    assert touches_of(getattr(Values(), name)).values["k"] == expected
+    assert touches_of(getattr(Values(), name)).values["k"]._asdict() == {
+        "kind": name.partition("_")[0],
+        "role": "",
+        "of": None,
+    }
 
 
-@pytest.mark.parametrize("value", [1, "a", None, True, (1, "b")])
+@pytest.mark.parametrize("value", [1, "a", None, True, -1])
 def test_a_constant_that_a_key_is_set_to(value: Any) -> None:
-    task = defined(f"def task(context):\n    kept = {value!r}\n    context.set('k', kept)")["task"]
-    assert touches_of(task).values == {"k": repr(value)}
+    one, same, other = [
+        touches_of(defined(f"def task(context):\n    kept = {one!r}\n    context.set('k', kept)")["task"]).values["k"]
+        for one in (value, value, f"not {value}")
+    ]
+    assert one == same != other
+    assert one.is_constant
+
+
+def test_a_tuple_of_constants_that_a_key_is_set_to() -> None:
+    values = touches_of(lambda context: {"k": (1, "b"), "other": (other, 1)}).values
+    assert (values["k"].is_constant, values["other"]) == (True, Symbol("text"))
 
 
 def chosen(context: Any) -> None:
@@ -353,9 +366,9 @@ def test_keys_of_which_one_is_chosen() -> None:
             context[name] = context[name] if name in context else context["c" if other else "d"]
             context["e" if other else "f"] = 1
 
-    assert replace(touches_of(chosen), values={}, makes=frozenset()) == touches("", "a b", "", "z")
+    assert touches_of(chosen)._replace(values={}, makes=frozenset()) == touches("", "a b", "", "z")
     found = touches_of(writing)
-    assert replace(found, values={}, makes=frozenset()) == touches("", "a b c d", "a b", "a b e f")
+    assert found._replace(values={}, makes=frozenset()) == touches("", "a b c d", "a b", "a b e f")
     assert found.makes == set()
 
 
@@ -572,7 +585,7 @@ def test_what_is_done_on_which_ways(name: str) -> None:
 
 
 def test_what_is_set_last_counts() -> None:
-    assert touches_of(Ways().one_after_the_other).values == {"status": "'done'"}
+    assert touches_of(Ways().one_after_the_other).values == {"status": symbol_of("done")}
 
 
 def test_what_is_set_last_counts_in_variables_too() -> None:
@@ -583,7 +596,8 @@ def test_what_is_set_last_counts_in_variables_too() -> None:
 
         return task
 
-    assert [touches_of(made(1, last)).values for last in (2, [3], other)] == [{"k": "2"}, {"k": LIST}, {"k": "None"}]
+    for last in (2, [3], other):
+        assert touches_of(made(1, last)).values == {"k": symbol_of(last)}
 
 
 def test_a_context_that_is_bound_anew_under_a_function_inside() -> None:

@@ -7,7 +7,6 @@ depends on that is told when an execution starts.
 
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from collections.abc import Set as AbstractSet
-from dataclasses import replace
 from difflib import get_close_matches
 from functools import cached_property
 from itertools import chain, islice
@@ -15,7 +14,7 @@ from weakref import WeakKeyDictionary
 
 from cloaca.dataflow.finding import Finding, FindingKind
 from cloaca.dataflow.flow import Flow
-from cloaca.dataflow.symbols import ADDED, COLLECTED, DICT, LIST, NUMBER, SET, TEXT, kind_of
+from cloaca.dataflow.symbols import Symbol
 from cloaca.dataflow.touches import OPEN, Touches, touches_of
 from cloaca.errors import DataflowWarning, WorkflowError
 from cloaca.tasks.place import innermost, place_of, working_directory
@@ -219,12 +218,12 @@ class _Analysis:
 
     def _close(self, key: str, given: frozenset[str]) -> list[str]:
         """The names most like the key, of those that there are; in a copy, of the copy's. Few keys are looked up."""
-        if key not in self._alike:
-            prefix = max((one for one in self._prefixes if key.startswith(one)), key=len, default="")
-            names = [*given, *(name for name in {**self._flow.setters, **self._passed} if name not in given)]
-            inner = [name.removeprefix(prefix) for name in names if name.startswith(prefix)][:_COMPARED]
-            close = get_close_matches(key.removeprefix(prefix), inner, 2) if len(self._alike) < _MOST else []
-            self._alike[key] = [prefix + name for name in close]
+        if key in self._alike or len(self._alike) >= _MOST:
+            return self._alike.get(key, [])
+        prefix = max((one for one in self._prefixes if key.startswith(one)), key=len, default="")
+        names = [*given, *(name for name in {**self._flow.setters, **self._passed} if name not in given)]
+        inner = [name.removeprefix(prefix) for name in names if name.startswith(prefix)][:_COMPARED]
+        self._alike[key] = [prefix + name for name in get_close_matches(key.removeprefix(prefix), inner, 2)]
         return self._alike[key]
 
     @cached_property
@@ -249,17 +248,17 @@ class _Analysis:
 
     def _fitting(self, key: str, *ranks: int) -> str:
         """The rule that fits what these tasks set the key to, as far as their code tells."""
-        kinds = {kind_of(self._flow.value(rank, key)) for rank in ranks}
+        kinds = {self._flow.value(rank, key).kind for rank in ranks}
         is_read = all(key in self._flow.touches[rank].reads for rank in ranks)
-        if SET in kinds:
+        if "set" in kinds:
             return "cloaca.merge.union}"
-        if kinds == {LIST}:
+        if kinds == {"list"}:
             return "cloaca.merge.concat}, which keeps the items of both"
-        if is_read and kinds <= {NUMBER, ADDED}:
-            return "cloaca.merge.sum}" if ADDED not in kinds else "cloaca.merge.sum}, .concat or .union"
-        if is_read and TEXT in kinds:
+        if is_read and kinds <= {"number", "added"}:
+            return "cloaca.merge.sum}" if "added" not in kinds else "cloaca.merge.sum}, .concat or .union"
+        if is_read and "text" in kinds:
             return "cloaca.merge.concat}"
-        if kinds <= {NUMBER, TEXT} or {LIST, DICT} <= kinds:
+        if kinds <= {"number", "text"} or {"list", "dict"} <= kinds:
             return "cloaca.merge.last}"
         return "cloaca.merge.last}, or .by_structure for lists and dicts"
 
@@ -341,13 +340,12 @@ def _declared(task: Task) -> Touches:
     certain = required | inner(compared) | inner([task.for_each] if task.for_each else ())
     sets = touched.sets if task.writes is None else frozenset(task.writes)
     guarded = inner(asked)
-    return replace(
-        touched,
+    return touched._replace(
         needs=(touched.needs | certain | said) - guarded,
         looks=touched.looks | optional | guarded,
         asks=touched.asks | guarded,
         sets=sets,
-        values=dict.fromkeys(sets, COLLECTED) if task.for_each else touched.values,
+        values=dict.fromkeys(sets, Symbol("collected")) if task.for_each else touched.values,
         sets_more=touched.sets_more and task.writes is None,
         surely=touched.surely | certain | said,
         returns_more=touched.returns_more and task.writes is None,

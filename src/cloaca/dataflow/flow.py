@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from functools import cached_property
 
-from cloaca.dataflow.symbols import ADDED, COLLECTED, DICT, KINDS, LIST, PARTS, REMOVED, UNKNOWN
+from cloaca.dataflow.symbols import ANY, Symbol
 from cloaca.dataflow.touches import Touches
 from cloaca.history.ancestry import FEW, Ancestry
 from cloaca.history.plan import Plan
@@ -20,8 +20,8 @@ MOST_KEYS = 8 * AT_ONCE
 MOST_STEPS = 8
 """How many tasks are walked over and standing writes looked at, for each task of the workflow."""
 FEW_TASKS = 100
-_UNCLEAR = frozenset({UNKNOWN, ADDED})
-_VAGUE = _UNCLEAR | {COLLECTED}
+_UNCLEAR = frozenset({"unknown", "added"})
+_VAGUE = _UNCLEAR | {"collected"}
 
 _Standing = Mapping[str, tuple[int, ...]]
 
@@ -150,9 +150,9 @@ class Flow:
                 return None
         return False
 
-    def value(self, rank: int, key: str) -> str:
+    def value(self, rank: int, key: str) -> Symbol:
         """What the task sets the key to."""
-        return self.touches[rank].values.get(key, UNKNOWN)
+        return self.touches[rank].values.get(key, ANY)
 
     # ---- keys that two set -----------------------------------------------------------------------------------------
 
@@ -232,9 +232,12 @@ class Flow:
         if key not in self.touches[one].makes and key not in self.touches[other].makes:
             return True
         values = {self.value(rank, key) for rank in (one, other)}
-        if values == {LIST}:  # each keeps its items: those who mean that look at the key before
+        kinds = {value.kind for value in values}
+        if kinds == {"list"}:  # each keeps its items: those who mean that look at the key before
             return any(key in self.touches[rank].reads | self.touches[rank].asks for rank in (one, other))
         if len(values) == 1:
             (value,) = values
-            return value not in KINDS or value in PARTS or value in (COLLECTED, REMOVED)
-        return not values <= _UNCLEAR and (values <= {LIST, *_VAGUE} or values <= {DICT, *_VAGUE})
+            return value.is_constant or value.kind in ("dict", "collected", "removed")
+        if any(value.is_constant for value in values):
+            return False
+        return not kinds <= _UNCLEAR and (kinds <= {"list", *_VAGUE} or kinds <= {"dict", *_VAGUE})

@@ -1,147 +1,85 @@
-"""Symbols: what stands for a value while code is read instead of run, and what a key is said to be set to."""
+"""Symbols: what stands for a value while code is read instead of run."""
 
-from collections.abc import Mapping, Sequence
-from typing import Any, Final, NamedTuple
+from collections.abc import Mapping
+from typing import Any, Final, Literal, NamedTuple
 
-# ---- what a key is set to: the repr of a constant, a variable's name behind VARIABLE, or one of these ---------------
+ValueKind = Literal["number", "text", "list", "dict", "collected", "set", "added", "removed", "unknown"]
+"""A tuple counts as a text: what is added to either is appended. "collected" is what a mapped task leaves, a list or a
+dict; "added" is what something was added to that a key held."""
 
-NUMBER: Final = "number"
-TEXT: Final = "text"
-"""A text or a tuple: what is added to it is appended."""
-LIST: Final = "list"
-DICT: Final = "dict"
-COLLECTED: Final = "collected"
-"""A list or a dict: it depends on the items of a mapped task."""
-SET: Final = "set"
-ADDED: Final = "added"
-"""Something was added to what the key held."""
-REMOVED: Final = "removed"
-UNKNOWN: Final = "unknown"
+Role = Literal["", "constant", "each", "one of", "name", "tuple", "pairs", "read", "got", "method", "context", "maybe"]
 
-PARTS: Final = frozenset({LIST, DICT})
-"""What is merged part by part."""
-KINDS: Final = frozenset({NUMBER, TEXT, LIST, DICT, COLLECTED, SET, ADDED, REMOVED, UNKNOWN})
 VARIABLE: Final = "\0"
-"""A key, or what one is set to, begins with it where it is known by the variable that holds it, or by a template."""
-
-
-def kind_of(value: str) -> str:
-    """What kind of value it is that a key is set to, also where it is a constant."""
-    if value in KINDS:
-        return value
-    if value[:1] in "'\"(" or value[:2] in ("b'", 'b"'):
-        return TEXT
-    return NUMBER if value[:1].isdigit() or value[:1] == "-" or value in ("True", "False") else UNKNOWN
-
-
-def together(one: str, other: str) -> str:
-    """What a value is that is this or that."""
-    if one == other:
-        return one
-    kinds = {kind_of(one), kind_of(other)}
-    return kinds.pop() if len(kinds) == 1 else next((kind for kind in (LIST, DICT) if kind in kinds), UNKNOWN)
-
-
-# ---- what expressions and variables stand for ----------------------------------------------------------------------
-
-
-_MADE: Final[Mapping[str, str]] = {
-    **dict.fromkeys(("len", "int", "float", "bool", "round", "sum", "abs"), NUMBER),
-    **dict.fromkeys(("str", "repr", "tuple", "join", "format"), TEXT),
-    **dict.fromkeys(("list", "sorted", "tolist", "split", "splitlines"), LIST),
-    **dict.fromkeys(("dict", "defaultdict", "Counter", "OrderedDict", "to_dict", "fromkeys"), DICT),
-    **dict.fromkeys(("set", "frozenset"), SET),
-}
-"""What functions and methods of that name return."""
+"""A key begins with it that is known by the variable which holds it, or by a template of such."""
+ANY_KEY: Final = f"{VARIABLE}?"
+"""What stands for the keys that nobody knows, as no variable has that name."""
 
 
 class Symbol(NamedTuple):
-    """`of` tells more: the text or repr of a constant, the name of a variable, the key of a value, members."""
+    """A value of that `kind`. `of` tells more of it, by its `role`.
 
-    kind: str
+    The repr of a "constant"; "each" text that it is, one after the other, or those of which it is "one of"; the "name"
+    of a variable around the function, perhaps with attributes ("keys.TOTAL"); the members of a "tuple"; the "pairs" of
+    which a dict was made; the key whose value was "read", or "got" if it is there; that of a "method" of the context.
+    """
+
+    kind: ValueKind
+    role: Role = ""
     of: Any = None
 
+    @property
+    def keys(self) -> tuple[str, ...]:
+        """The keys that it is, or of which it is one."""
+        if self.role == "name":
+            return (f"{VARIABLE}{self.of}",)
+        return self.of if self.role in ("each", "one of") else (ANY_KEY,)
 
-CONTEXT: Final = Symbol("context")
-MAYBE: Final = Symbol("maybe the context")
-ANY: Final = Symbol(UNKNOWN)
-NOTHING: Final = Symbol("constant", "None")
+    @property
+    def leads_to_context(self) -> bool:
+        """Whether a task's context can be had from it."""
+        return self.role in ("context", "maybe", "method") or (
+            self.role == "tuple" and any(member.leads_to_context for member in self.of)
+        )
 
-LITERAL: Final = "literal"  # a text that stands in the code
-CONSTANT: Final = "constant"
-NAME: Final = "name"  # of a variable around the function, perhaps with attributes, as in "keys.TOTAL"
-TEMPLATE: Final = "template"  # a text with such variables in it, as in "total {region}"
-READ: Final = "read"  # the value of a key
-GOT: Final = "got"  # the same, or None
-MEMBER: Final = "member"  # something in the value of a key
-METHOD: Final = "method"  # of the context
-ATTRIBUTE: Final = "attribute"
-TUPLE: Final = "tuple"
-ONE_OF: Final = "one of"  # these texts
-EACH_OF: Final = "each of"  # these texts, in turn
-MAPPING: Final = "mapping"  # a dict that was made of these pairs
-
-
-def constant(value: Any) -> Symbol:
-    """What stands for a constant."""
-    return Symbol(LITERAL, value) if type(value) is str else Symbol(CONSTANT, repr(value))
-
-
-def value_of(symbol: Symbol) -> str:
-    """What a key is set to that is set to this."""
-    match symbol.kind:
-        case "literal":
-            return repr(symbol.of)
-        case "constant":
-            return str(symbol.of)
-        case "name":
-            return f"{VARIABLE}{symbol.of}"
-        case "mapping":
-            return DICT
-        case "one of" | "each of":
-            return TEXT
-        case "template":
-            return TEXT
-        case "tuple":
-            return repr_of(symbol) or TEXT
-        case kind:
-            return kind if kind in KINDS else UNKNOWN
+    @property
+    def is_constant(self) -> bool:
+        """Whether the very value is known."""
+        match self.role:
+            case "tuple":
+                return all(member.is_constant for member in self.of)
+            case "each":
+                return not any(text.startswith(VARIABLE) for text in self.of)
+            case role:
+                return role == "constant"
 
 
-def repr_of(symbol: Symbol) -> str:
-    """The repr of a constant, or of a tuple of such; "" of anything else."""
-    if symbol.kind != TUPLE:
-        return value_of(symbol) if symbol.kind in (LITERAL, CONSTANT) else ""
-    members = [repr_of(member) for member in symbol.of]
-    return f"({', '.join(members)}{',' * (len(members) == 1)})" if all(members) else ""
+ANY: Final = Symbol("unknown")
+CONTEXT: Final = Symbol("unknown", "context")
+MAYBE: Final = Symbol("unknown", "maybe")
+
+_CONSTANTS: Final[Mapping[type, ValueKind]] = {bool: "number", int: "number", float: "number", bytes: "text"}
+_COLLECTIONS: Final[Mapping[type, ValueKind]] = {list: "list", dict: "dict", set: "set"}
 
 
-def keys_of(symbol: Symbol) -> Sequence[str]:
-    """The keys of which it is one, where those are constants, or stand in variables around the function."""
-    if symbol.kind in (NAME, TEMPLATE):
-        return (f"{VARIABLE}{symbol.of}",)
-    if symbol.kind == LITERAL:
-        return (symbol.of,)
-    return symbol.of if symbol.kind in (ONE_OF, EACH_OF) else ()
-
-
-def result_of(callee: Symbol) -> Symbol:
-    """What stands for what a function or method of that name returns."""
-    if callee.kind not in (NAME, ATTRIBUTE):
-        return ANY
-    if callee.of == "print":
-        return NOTHING
-    name = callee.of.rpartition(".")[2]
-    kind = _MADE.get(name, UNKNOWN)
-    return Symbol(kind) if name == callee.of or kind in PARTS or callee.of[:1] in ("'", '"') else ANY
+def symbol_of(value: Any) -> Symbol:
+    """What stands for a value that is known."""
+    if type(value) is str:
+        return Symbol("text", "each", (value,))
+    if type(value) in _CONSTANTS or value is None:
+        return Symbol(_CONSTANTS.get(type(value), "unknown"), "constant", repr(value))
+    return Symbol(_COLLECTIONS.get(type(value), "unknown"))
 
 
 def either(one: Symbol, other: Symbol) -> Symbol:
     """What stands for a value that is this or that."""
     if one == other:
         return one
-    if CONTEXT in (one, other) or MAYBE in (one, other):
+    if one.leads_to_context or other.leads_to_context:
         return MAYBE
-    if {one.kind, other.kind} <= {LITERAL, ONE_OF, EACH_OF}:
-        return Symbol(ONE_OF, tuple(sorted({*keys_of(one), *keys_of(other)})))
-    return Symbol(together(value_of(one), value_of(other)))
+    kinds = {one.kind, other.kind}
+    kind = one.kind if len(kinds) == 1 else "list" if "list" in kinds else "dict" if "dict" in kinds else "unknown"
+    if one[1:] == other[1:]:
+        return one._replace(kind=kind)
+    if {one.role, other.role} <= {"each", "one of"}:
+        return Symbol("text", "one of", tuple(sorted({*one.of, *other.of})))
+    return Symbol(kind)

@@ -10,29 +10,22 @@ functions of a loop share their code: until then such a key is known by the name
 
 import inspect
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
 from functools import lru_cache, partial
 from linecache import lazycache
 from string import Formatter
 from types import CodeType, FunctionType, MethodType, ModuleType
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from cloaca.dataflow.reader import uses_of
 from cloaca.dataflow.source import node_of
-from cloaca.dataflow.symbols import DICT, LIST, REMOVED, SET, TEXT, UNKNOWN, VARIABLE, together
-from cloaca.dataflow.uses import Way, joined
+from cloaca.dataflow.symbols import ANY, ANY_KEY, VARIABLE, Symbol, either, symbol_of
+from cloaca.dataflow.uses import joined
 
 _DEEPEST: Final = 100
 """How many callables around a function are looked through."""
-_ATOMS: Final = (str, int, float, bool, bytes, type(None))
-_COLLECTIONS: Final[Mapping[type, str]] = {list: LIST, dict: DICT, set: SET}
-
-Held = tuple[str | None, str]
-"""Of a variable: the text that it holds, if it does, and what a key is set to that is set to it."""
 
 
-@dataclass(frozen=True, slots=True)
-class Touches:
+class Touches(NamedTuple):
     """`needs`: keys that it counts on; `looks`: keys that it reads otherwise; `sets`: those that it may set.
 
     `asks`: keys of which it only wants to know whether they are there. `surely`: of the keys needed, those that it
@@ -47,7 +40,7 @@ class Touches:
     sets: frozenset[str] = frozenset()
     reads_more: bool = False
     sets_more: bool = False
-    values: Mapping[str, str] = field(default_factory=dict)
+    values: Mapping[str, Symbol] = {}
     asks: frozenset[str] = frozenset()
     surely: frozenset[str] = frozenset()
     returns_more: bool = False
@@ -55,29 +48,24 @@ class Touches:
 
     def renamed(self, name: Callable[[str], str | None]) -> "Touches":
         """The same with other names for keys, without those that get none."""
-        done: dict[frozenset[str], frozenset[str]] = {}  # the same keys are needed and read, or set and made
+        names = {key: name(key) for key in (*self.needs, *self.looks, *self.asks, *self.values, *self.sets)}
 
         def named(keys: frozenset[str]) -> frozenset[str]:
-            if keys not in done:
-                done[keys] = frozenset([text for text in map(name, keys) if text is not None])
-            return done[keys]
+            return frozenset([text for key in keys if (text := names[key]) is not None])
 
-        values: dict[str, str] = {}
+        values: dict[str, Symbol] = {}
         for key, value in self.values.items():
-            text = name(key)
+            text = names[key]
             if text is not None:
-                values[text] = together(values[text], value) if text in values else value
-        return Touches(
-            named(self.needs),
-            named(self.looks),
-            named(self.sets),
-            self.reads_more,
-            self.sets_more,
-            values,
-            named(self.asks),
-            named(self.surely),
-            self.returns_more,
-            named(self.makes),
+                values[text] = either(values.get(text, value), value)
+        return self._replace(
+            needs=named(self.needs),
+            looks=named(self.looks),
+            sets=named(self.sets),
+            values=values,
+            asks=named(self.asks),
+            surely=named(self.surely),
+            makes=named(self.makes),
         )
 
     def under(self, prefix: str) -> "Touches":
@@ -140,7 +128,7 @@ def keys_set(function: Callable[..., Any]) -> tuple[str, ...] | None:
     touched = touches_of(function)
     if touched.leaves_more:
         return None
-    return tuple([key for key, value in touched.values.items() if value != REMOVED])
+    return tuple([key for key, value in touched.values.items() if value.kind != "removed"])
 
 
 def _called_by(function: Any) -> tuple[Any, int]:
@@ -164,76 +152,55 @@ def _called_by(function: Any) -> tuple[Any, int]:
 
 
 def _of_function(function: FunctionType, context: str) -> Touches:
+    """The answer where the variables around the function hold what they hold at present."""
     code = function.__code__
     lazycache(code.co_filename, function.__globals__)  # its module may know how to load its source
     variables, _ = _unnamed(code, code.co_filename, context)
     return _answer(code, code.co_filename, context, tuple([_held_by(function, variable) for variable in variables]))
 
 
-def _held_by(function: FunctionType, variable: str) -> Held:
-    """What a variable around the function holds at present, or what a text is that has such variables in it."""
-    if "{" in variable:
-        return _formatted(function, variable), TEXT
-    value = _value_of(function, variable)
-    if type(value) is str:
-        return value, repr(value)
-    return None, repr(value) if type(value) in _ATOMS else _COLLECTIONS.get(type(value), UNKNOWN)
-
-
-def _formatted(function: FunctionType, template: str) -> str | None:
-    """The text, where what it takes is text and whole numbers."""
-    text = ""
-    for literal, name, spec, _ in Formatter().parse(template):
-        value = "" if name is None else _value_of(function, name)
-        if type(value) not in (str, int):
-            return None
-        text += literal + format(value, spec or "")
-    return text
+def _held_by(function: FunctionType, variable: str) -> Symbol:
+    """What a variable holds, or what a text is that has such variables in it, if they hold texts and whole numbers."""
+    if "{" not in variable:
+        return symbol_of(_value_of(function, variable))
+    names = {name for _, name, _, _ in Formatter().parse(variable) if name}
+    values = {name: _value_of(function, name) for name in names}
+    is_known = all(type(value) in (str, int) for value in values.values())
+    return symbol_of(variable.format_map(values)) if is_known else ANY
 
 
 def _value_of(function: FunctionType, variable: str) -> Any:
     """What a variable around the function holds, or an attribute of a class or module that it holds."""
     code = function.__code__
     name, *attributes = variable.split(".")
+    value = function.__globals__.get(name, ...)
     if name in code.co_freevars:
-        value = _contents((function.__closure__ or ())[code.co_freevars.index(name)])
-    else:
-        value = function.__globals__.get(name, ...)
+        try:
+            value = (function.__closure__ or ())[code.co_freevars.index(name)].cell_contents
+        except ValueError:  # it is empty
+            return ...
     for attribute in attributes:
         value = inspect.getattr_static(value, attribute, ...) if isinstance(value, type | ModuleType) else ...
     return value
 
 
-def _contents(cell: Any) -> Any:
-    try:
-        return cell.cell_contents
-    except ValueError:  # it is empty
-        return ...
-
-
 @lru_cache(maxsize=4096)
-def _answer(code: CodeType, file: str, context: str, held: tuple[Held, ...]) -> Touches:
-    """The answer where the variables around the function hold this."""
-    variables, touches = _unnamed(code, file, context)
-    if variables:
-        marked = {VARIABLE + variable: one for variable, one in zip(variables, held, strict=True)}
-        touches = _with_keys(touches, marked)
+def _answer(code: CodeType, file: str, context: str, held: tuple[Symbol, ...]) -> Touches:
+    """The answer where the variables around the function hold this. One that holds no text may be any key."""
+    variables, unnamed = _unnamed(code, file, context)
+    symbols = dict(zip(variables, held, strict=True))
+    keys = {VARIABLE + name: symbol.of[0] if symbol.role == "each" else None for name, symbol in symbols.items()}
+    keys[ANY_KEY] = None
+    unknown = {key for key, text in keys.items() if text is None}
+    touches = unnamed.renamed(lambda key: keys.get(key, key))
     guarded = touches.needs & (touches.looks | touches.asks)  # it looks for them elsewhere, so it can do without
-    if not guarded:
-        return touches
-    needs, looks, surely = touches.needs - guarded, touches.looks | guarded, touches.surely - guarded
-    return replace(touches, needs=needs, looks=looks, surely=surely)
-
-
-def _with_keys(touches: Touches, held: Mapping[str, Held]) -> Touches:
-    """The same with the keys that variables hold. One that holds none may be any key."""
-    named = touches.renamed(lambda key: held[key][0] if key in held else key)
-    unknown = [key for key, (text, _) in held.items() if text is None]
-    values = {key: held[value][1] if value in held else value for key, value in named.values.items()}
-    reads_more = any(key in keys for key in unknown for keys in (touches.needs, touches.looks, touches.asks))
-    sets_more = any(key in touches.sets for key in unknown)
-    return replace(
-        named, values=values, reads_more=named.reads_more or reads_more, sets_more=named.sets_more or sets_more
+    return touches._replace(
+        needs=touches.needs - guarded,
+        looks=touches.looks | guarded,
+        surely=touches.surely - guarded,
+        values={key: symbols[one.of] if one.role == "name" else one for key, one in touches.values.items()},
+        reads_more=not unknown.isdisjoint(unnamed.reads | unnamed.asks),
+        sets_more=not unknown.isdisjoint(unnamed.sets),
     )
 
 
@@ -245,22 +212,22 @@ def _unnamed(code: CodeType, _file: str, context: str) -> tuple[tuple[str, ...],
     """
     node = node_of(code)
     if node is None:
-        return (), OPEN
+        return (), Touches(looks=frozenset([ANY_KEY]), sets=frozenset([ANY_KEY]))
     uses = uses_of(node, context)
-    end = joined(uses.ends) if uses.ends else Way()
-    needs = frozenset(uses.needs | (uses.missed - uses.tested))
-    values = {**uses.values, **end.written}
+    found, end = uses.found, joined(uses.ends)
+    needs = frozenset(found["needs"] | (found["missed"] - found["tested"]))
+    values = {**uses.values, **{key: value for event, key, value in end if event == "is"}}
     touches = Touches(
         needs,
-        frozenset(uses.looks | (uses.got - needs) | (needs if uses.lists else set())),
+        frozenset(found["looks"] | (found["got"] - needs) | (needs if uses.lists else set())),
         frozenset(values),
-        uses.reads_more,
-        uses.sets_more,
-        values,
-        frozenset(uses.asks),
-        end.read & needs,
-        uses.returns_more,
-        frozenset(end.written),
+        values=values,
+        asks=frozenset(found["asks"]),
+        surely=frozenset([key for event, key, _ in end if event == "read" and key in needs]),
+        returns_more=uses.returns_more,
+        makes=frozenset([key for event, key, _ in end if event == "set"]),
     )
-    keys = {*touches.reads, *touches.asks, *values, *values.values()}
-    return tuple(sorted([key.removeprefix(VARIABLE) for key in keys if key.startswith(VARIABLE)])), touches
+    names = {value.of for value in values.values() if value.role == "name"}
+    keys = {*touches.reads, *touches.asks, *values} - {ANY_KEY}
+    names |= {key.removeprefix(VARIABLE) for key in keys if key.startswith(VARIABLE)}
+    return tuple(sorted(names)), touches
