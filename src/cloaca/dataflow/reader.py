@@ -12,7 +12,7 @@ from functools import reduce
 from typing import Any, Final
 
 from cloaca.dataflow.source import FunctionNode
-from cloaca.dataflow.symbols import ANY, ANY_KEY, CONTEXT, VARIABLE, ValueKind, Symbol, either, symbol_of
+from cloaca.dataflow.symbols import ANY, ANY_KEY, CONTEXT, VARIABLE, Symbol, ValueKind, either, symbol_of
 from cloaca.dataflow.uses import END, Uses, Way, joined
 
 _INTOLERANT: Final = frozenset(

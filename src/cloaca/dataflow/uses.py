@@ -4,7 +4,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable
 from typing import Final, TypeVar
 
-from cloaca.dataflow.symbols import ANY, ANY_KEY, CONTEXT, ValueKind, Symbol, either
+from cloaca.dataflow.symbols import ANY, ANY_KEY, CONTEXT, Symbol, ValueKind, either
 
 Happening = tuple[str, str, Symbol]
 Way = frozenset[Happening]
