@@ -6,12 +6,12 @@ A process that knows a class keeps its own. A definition that can't be loaded le
 import pickle
 import threading
 import weakref
-from dataclasses import dataclass
 from io import BytesIO
 from types import MethodType
 from typing import TYPE_CHECKING, Any
 
 from cloudpickle import cloudpickle
+from msgspec import Struct
 
 from cloaca.pickling.enums import tell
 
@@ -22,8 +22,7 @@ Identity = str
 Definition = bytes
 
 
-@dataclass(frozen=True, slots=True)
-class MadeFrom:
+class MadeFrom(Struct, frozen=True):
     """What a class that was loaded here was made from. `names`: the attributes that the definition set."""
 
     definition: Definition

@@ -19,11 +19,12 @@ one task leaves in them another one would find, depending on which worker it run
 import gc
 import pickle
 from collections.abc import Collection, Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from itertools import chain, count
 from operator import attrgetter, is_
 from sys import getsizeof
 from types import FunctionType, GenericAlias, UnionType
+
+from msgspec import Struct
 
 from cloaca.pickling.hints import are_readable
 from cloaca.pickling.mentions import held, strings_in
@@ -46,8 +47,7 @@ VARIES = object()
 _attributes = attrgetter("__code__", "__name__", "__qualname__", "__module__", "__doc__")
 
 
-@dataclass(frozen=True, slots=True)
-class Kind:
+class Kind(Struct, frozen=True):
     """The functions of one template, which is published as `number`.
 
     `held` is what they hold, place by place, and `strings` are those of the code, and of each place; `reads`: the
@@ -100,8 +100,7 @@ class Kind:
         return tuple([part for part, common in zip(mine, self.held, strict=True) if common is VARIES])
 
 
-@dataclass(slots=True)
-class Kin:
+class Kin(Struct):
     """Functions of one code that hold the same objects, but for small atoms. `kind` is what they were of in `round`."""
 
     kind: Kind | None = None

@@ -18,7 +18,6 @@ import os
 import sys
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, replace
 from functools import _lru_cache_wrapper, lru_cache, partial
 from importlib import import_module
 from importlib.machinery import SourceFileLoader
@@ -27,6 +26,7 @@ from typing import Any
 
 from cloudpickle import cloudpickle
 from msgspec import Struct
+from msgspec.structs import replace
 
 from cloaca.wire.shortage import patiently
 
@@ -50,8 +50,7 @@ class LoadedModule(Struct, frozen=True, array_like=True, gc=False):
     code: bytes | None
 
 
-@dataclass(frozen=True, slots=True)
-class _Known:
+class _Known(Struct, frozen=True):
     """What was found out about a module. `given`: what workers are given of it; installed ones they find themselves."""
 
     identity: int

@@ -10,11 +10,12 @@ import gc
 import os
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from itertools import filterfalse, repeat
 from operator import is_
 from types import BuiltinFunctionType, FunctionType, GenericAlias, MethodType, ModuleType, UnionType
 from typing import Any, get_args, get_origin
+
+from msgspec import Struct, field
 
 from cloaca.pickling.code import global_names
 from cloaca.pickling.generators import is_shared
@@ -26,8 +27,7 @@ ATOMS = frozenset({type(None), bool, int, float, complex, str, bytes, type(Ellip
 ABSENT = object()
 
 
-@dataclass(slots=True)
-class Watch:
+class Watch(Struct):
     """What a function captured: attributes of objects, and entries of dicts, as they were."""
 
     owners: list[object] = field(default_factory=list)
