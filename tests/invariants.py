@@ -167,9 +167,9 @@ def _lets_start(run: Run, work: Work, rank: int) -> bool:
 def _statuses(run: Run, rank: int) -> list[str]:
     """How a dependency ended; where it has instances, how each of them did."""
     fan, state = run.ledger.fans.get(rank), run.states[rank]
-    if fan is None or fan.is_too_wide or not fan.labels:
+    if fan is None or fan.is_too_wide or not fan.size:
         return [state.name.capitalize()]
-    return [run.states[unit].name.capitalize() for unit in range(fan.first, fan.first + len(fan.labels))]
+    return [run.states[unit].name.capitalize() for unit in range(fan.first, fan.first + fan.size)]
 
 
 def _counts_as_completed(run: Run, rank: int) -> bool:
@@ -182,7 +182,7 @@ def _counts_as_completed(run: Run, rank: int) -> bool:
 def _instances(run: Run, rank: int) -> list[State]:
     """How the instances of a task stand; none where it has none."""
     fan = run.ledger.fans.get(rank)
-    return [] if fan is None else run.states[fan.first : fan.first + len(fan.labels)]
+    return [] if fan is None else run.states[fan.first : fan.first + fan.size]
 
 
 def _fans(run: Run) -> Iterator[str]:

@@ -11,21 +11,27 @@ A mapped task that goes through the same items as one of its dependencies *follo
 starts when its leader's has ended well, and sees what that one set on top of what the leader sees.
 """
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from heapq import heappop, heappush
+from itertools import count
 from math import inf
+from operator import eq
 
 from msgspec import Struct
 
+from cloaca.engine.ends import End
 from cloaca.engine.state import State
 from cloaca.values.blobs import is_reference
 from cloaca.values.composite import collected, keys_in
-from cloaca.wire.messages import Failed, Item, Lost, Skipped, Slice, Usage, Version
+from cloaca.wire.messages import Failed, Item, Slice, Usage, Version
 
 MOST_PLACES = 1 << 24
 """How many places the lists and dicts may have that are collected of a task: a key for each item would be too much."""
 
-_NOTHING: Mapping[str, bytes | None] = {}
+_Written = tuple[tuple[str, ...], tuple[bytes | None, ...]]
+"""What an instance has set and removed: the keys, mostly the very ones that others have, and the payloads."""
+
+_NOTHING: _Written = (), ()
 
 
 class Each(Struct, frozen=True):
@@ -64,21 +70,25 @@ class Fan:
         if leader is None:
             keys = items.get("")
             self.keys: Sequence[bytes] | None = None if keys is None else keys_in(keys)
-            self.labels: Sequence[str] = [label for label in items if label]
+            labels = [label for label in items if label]
+            self.size = len(labels)
+            are_numbers = all(map(eq, labels, map(str, count())))  # as those of a list's items are
+            self._labels: Sequence[str] | None = None if are_numbers else labels
             self._items = [payload for label, payload in items.items() if label]
-            self._needed = [1] * len(self.labels)  # by how many that haven't ended
+            self._needed = [1] * self.size  # by how many that haven't ended
         else:
-            self.keys, self.labels, self._items = leader.keys, leader.labels, []
+            self.keys, self.size, self._labels, self._items = leader.keys, leader.size, leader._labels, []
             leader.followers.append(self)
             self.head._needed = [count + 1 for count in self.head._needed]
-        self.unended = len(self.labels)
-        self._next = 0 if leader is None else len(self.labels)  # from here on none was ever taken
+        self.unended = self.size
+        self._next = 0 if leader is None else self.size  # from here on none was ever taken
         self._again: list[int] = []  # those that are ready beside these: a heap
         self._counts = dict.fromkeys(State, 0)
         self._first: dict[State, int] = {}  # that ended so, in the order of the items
         self.is_too_wide = False
         """Whether its instances set too many keys to be collected: most likely one for each item."""
-        self._diffs: list[Mapping[str, bytes | None]] = [_NOTHING] * len(self.labels)
+        self._left: list[_Written] = [_NOTHING] * self.size
+        self._names: dict[tuple[str, ...], tuple[str, ...]] = {}
         self._started, self._ended, self._busy, self._cpu = inf, 0.0, 0.0, 0.0
         self._peak = self._read = self._mapped = self._written = 0
         self._open = 0  # of the head: how many of those that are seen from it haven't ended
@@ -86,7 +96,11 @@ class Fan:
 
     def name(self, index: int) -> str:
         """What an instance is called: `process[3]`, `process['north']`."""
-        return f"{self.task}[{self.labels[index]}]"
+        return f"{self.task}[{self.label(index)}]"
+
+    def label(self, index: int) -> str:
+        """What an item is called."""
+        return str(index) if self._labels is None else self._labels[index]
 
     def above(self) -> "list[Fan]":
         """The fans that it follows, the nearest first."""
@@ -110,7 +124,7 @@ class Fan:
     @property
     def ready(self) -> int:
         """How many instances could be submitted now."""
-        return len(self._again) + len(self.labels) - self._next
+        return len(self._again) + self.size - self._next
 
     @property
     def has_returned(self) -> bool:
@@ -120,7 +134,7 @@ class Fan:
     @property
     def ready_units(self) -> list[int]:
         """Which ones."""
-        return [self.first + index for index in (*sorted(self._again), *range(self._next, len(self.labels)))]
+        return [self.first + index for index in (*sorted(self._again), *range(self._next, self.size))]
 
     def take(self) -> int:
         """Take out the first one that is ready; returns its unit."""
@@ -136,7 +150,7 @@ class Fan:
     def withdraw(self) -> None:
         """None is ready any more."""
         self._again.clear()
-        self._next = len(self.labels)
+        self._next = self.size
 
     # ---- what an instance is given ---------------------------------------------------------------------------------
 
@@ -159,7 +173,7 @@ class Fan:
 
     def wrote(self, index: int) -> Mapping[str, bytes | None]:
         """What an instance has set and removed."""
-        return self._diffs[index]
+        return dict(zip(*self._left[index], strict=True))
 
     def before(self, index: int, key: str) -> "tuple[Fan | None, bytes | None]":
         """What the instance would have found under a key that was set before it for the same item; and where."""
@@ -179,19 +193,23 @@ class Fan:
     def values(self) -> Iterator[tuple[str, int | None, bytes]]:
         """All that is held here: the key, which instance set it (`None`: it is an item), and the payload."""
         yield from ((self._each.key, None, payload) for payload in self._items if payload is not None)
-        for index, diff in enumerate(self._diffs):
-            yield from ((key, index, payload) for key, payload in diff.items() if payload is not None)
+        for index, written in enumerate(self._left):
+            yield from ((key, index, payload) for key, payload in zip(*written, strict=True) if payload is not None)
 
     def keep(self, index: int, diff: Mapping[str, bytes | None]) -> None:
         """An instance has set and removed this."""
         if diff:
-            self._diffs[index] = diff
+            keys = tuple(diff)
+            self._left[index] = self._names.setdefault(keys, keys), tuple(diff.values())
 
-    def count(self, index: int, state: State, end: Usage | Failed | Lost | Skipped | None) -> None:
+    def count(self, index: int, state: State) -> None:
         """An instance has ended so."""
         self.unended -= 1
         self._counts[state] += 1
         self._first[state] = min(index, self._first.get(state, index))
+
+    def cost(self, end: End) -> None:
+        """What the last attempt of an instance has cost that ended so."""
         if isinstance(end, Usage):
             self.add(end)
         elif isinstance(end, Failed):
@@ -217,7 +235,7 @@ class Fan:
     @property
     def seconds(self) -> float:
         """How long an attempt of an instance took, all in all."""
-        return self._busy / max(1, len(self.labels))
+        return self._busy / max(1, self.size)
 
     def counted(self, state: State) -> int:
         """How many instances have ended so."""
@@ -234,12 +252,12 @@ class Fan:
             return State.FAILED
         if self._counts[State.CANCELLED]:
             return State.CANCELLED
-        return State.SKIPPED if self.labels and self._counts[State.SKIPPED] == len(self.labels) else State.COMPLETED
+        return State.SKIPPED if self.size and self._counts[State.SKIPPED] == self.size else State.COMPLETED
 
     @property
     def has_succeeded(self) -> bool:
         """Whether the task counts as ended well at its dependents: an instance did, or there were none to fail."""
-        return not self.is_too_wide and bool(self._counts[State.COMPLETED] or not self.labels)
+        return not self.is_too_wide and bool(self._counts[State.COMPLETED] or not self.size)
 
     def collect(self) -> dict[str, bytes | None]:
         """What the task writes: for each key that an instance set, the values of all, as a list or a dict.
@@ -249,13 +267,14 @@ class Fan:
         take too many places.
         """
         has_completed = self._counts[State.COMPLETED]
-        keys = dict.fromkeys((key for diff in self._diffs for key in diff) if has_completed else self._each.writes)
-        self.is_too_wide = len(keys) > 1 and len(keys) * len(self._diffs) > MOST_PLACES
+        keys = self.keys_set if has_completed else dict.fromkeys(self._each.writes)
+        self.is_too_wide = len(keys) > 1 and len(keys) * self.size > MOST_PLACES
         return {} if self.is_too_wide else {key: self.collected(key) for key in keys}
 
     def collected(self, key: str, *, without_large: bool = False) -> bytes | None:
         """The values of all instances under that key. Those in files may be left out: their places are empty then."""
-        column = [diff.get(key) for diff in self._diffs]
+        place = {keys: keys.index(key) for keys in self._names if key in keys}
+        column = [values[place[keys]] if keys in place else None for keys, values in self._left]
         if self._counts[State.COMPLETED] and all(payload is None for payload in column):
             return None
         if without_large:
@@ -263,10 +282,11 @@ class Fan:
         return collected(column, self.keys)
 
     @property
-    def keys_set(self) -> Iterable[str]:
-        """The keys that instances have set or removed."""
-        return dict.fromkeys(key for diff in self._diffs for key in diff)
+    def keys_set(self) -> Mapping[str, None]:
+        """The keys that instances have set or removed, in the order in which items did so first."""
+        sets = dict.fromkeys(keys for keys, _ in self._left)
+        return dict.fromkeys(key for keys in sets for key in keys)
 
     def let_go(self) -> None:
         """Nobody will ask any more for what instances were given and have set."""
-        self._items, self._diffs, self.slice = [], [], None
+        self._items, self._left, self.slice = [], [], None

@@ -8,6 +8,7 @@ from itertools import islice
 
 from msgspec.structs import replace
 
+from cloaca.engine.ends import End, Ends
 from cloaca.engine.fan import Fan
 from cloaca.engine.state import State
 from cloaca.engine.statuses import Statuses
@@ -17,10 +18,8 @@ from cloaca.failure import error_of, loss_told
 from cloaca.history.plan import Plan
 from cloaca.triggers import rules, verdict
 from cloaca.triggers.condition import Condition
-from cloaca.wire.messages import Failed, Lost, Outcome, Skipped, Usage
+from cloaca.wire.messages import Failed, Lost, Outcome, Skipped
 from cloaca.wording import summary, summary_of
-
-End = Usage | Failed | Lost | Skipped | None
 
 _TOO_WIDE = (
     "Its {size:,} instances set too many keys: each is collected as a list or dict of {size:,} places, and their names "
@@ -40,7 +39,7 @@ class Ledger:
         self.names = names
         self.states = [State.WAITING] * len(names)
         self.attempts = [0] * len(names)
-        self.ends: list[End] = [None] * len(names)
+        self.ends = Ends(len(names))
         self.fans: dict[int, Fan] = {}
         self._ranks = plan.rank
         self._predecessors = plan.predecessors
@@ -53,13 +52,13 @@ class Ledger:
 
     def add(self, fan: Fan, state: State) -> None:
         """Enter a fan, and its instances in that state."""
-        size = len(fan.labels)
+        size = fan.size
         self.fans[fan.rank] = fan
         self._by_unit += [fan] * size
         self.states[fan.rank] = State.EXPANDED
         self.states += [state] * size
         self.attempts += [0] * size
-        self.ends += [None] * size
+        self.ends.grow(size)
 
     def fan_of(self, unit: int) -> Fan:
         """The fan to which an instance belongs."""
@@ -114,7 +113,7 @@ class Ledger:
     def end_of(self, fan: Fan, state: State) -> End:
         """How the task of a fan ended, whose instances have."""
         if fan.is_too_wide:
-            return Failed(-1, "ValueError", _TOO_WIDE.format(size=len(fan.labels)), "", None, fan.usage)
+            return Failed(-1, "ValueError", _TOO_WIDE.format(size=fan.size), "", None, fan.usage)
         failed = fan.first_that(State.FAILED)
         if state is not State.FAILED or failed is None:
             return fan.usage if state is State.COMPLETED else None
@@ -131,7 +130,7 @@ class Ledger:
         fan = self.fans.get(rank)
         if fan is None or fan.is_too_wide:
             return [rank]
-        units = range(fan.first, fan.first + len(fan.labels))
+        units = range(fan.first, fan.first + fan.size)
         return list(islice((unit for unit in units if self.states[unit] is State.FAILED), most))
 
     def first_failed(self, unit: int) -> int:
@@ -148,7 +147,7 @@ class Ledger:
         text = text_of(failed, end)
         if fan is None or fan.is_too_wide:
             return text
-        return f"{fan.counted(State.FAILED)} of {len(fan.labels)} instances failed, the first of them {name}: {text}"
+        return f"{fan.counted(State.FAILED)} of {fan.size} instances failed, the first of them {name}: {text}"
 
     def text_of(self, unit: int, end: Failed | Lost) -> str:
         """What an attempt failed with, in words."""
@@ -194,7 +193,7 @@ class Ledger:
     def _ends(self, rank: int) -> list[tuple[str, str]]:
         """Who ended how, of a dependency. A mapped task whose instances ended differently counts once for each way."""
         fan, state = self.fans.get(rank), self.states[rank]
-        if fan is None or fan.is_too_wide or fan.counted(state) == len(fan.labels):
+        if fan is None or fan.is_too_wide or fan.counted(state) == fan.size:
             return [(self.names[rank], _OUTCOMES[state].status)]
         firsts = [(one, fan.first_that(one)) for one in _COUNTED]
         return [(fan.name(index), _OUTCOMES[one].status) for one, index in firsts if index is not None]
@@ -225,7 +224,7 @@ class Ledger:
             yield name
             fan = self.fans.get(rank)
             if fan is not None:
-                yield from map(fan.name, range(len(fan.labels)))
+                yield from map(fan.name, range(fan.size))
 
     def find(self, id: object) -> int | None:
         """The rank or unit of what has that name, if anything has."""
@@ -246,5 +245,5 @@ class Ledger:
     def _places_in(self, fan: Fan) -> Mapping[str, int]:
         places = self._places.get(fan.head.rank)
         if places is None:
-            places = self._places[fan.head.rank] = {label: index for index, label in enumerate(fan.labels)}
+            places = self._places[fan.head.rank] = {fan.label(index): index for index in range(fan.size)}
         return places

@@ -77,5 +77,5 @@ class Outcomes(Mapping[str, Outcome]):
         fan = self._ledger.fan_of(unit)
         told = self._unit(fan.task)
         if told == fan.rank:
-            return range(fan.first, fan.first + len(fan.labels))
+            return range(fan.first, fan.first + fan.size)
         return range(0) if told is None else range(told, told + 1)

@@ -557,6 +557,8 @@ class Run:
     def _end(self, attempt: Attempt, state: State, end: Usage | Failed | Lost | Skipped | None) -> Commands:
         self._forget(attempt)
         self.ends[attempt.rank] = end
+        if attempt.rank >= self._tasks:
+            self.ledger.fan_of(attempt.rank).cost(end)
         self._close(attempt.rank, state)
         if attempt.rank < self._tasks:
             self._release(attempt.rank)
@@ -644,7 +646,7 @@ class Run:
             ahead += self._followers.get(mapped, ())
         fan = self._fans[rank]
         fan.add(event.usage)
-        if fan.labels:
+        if fan.size:
             self._queue.add(rank)
         else:
             self._end_mapped(fan)
@@ -668,7 +670,7 @@ class Run:
             unit = ahead.pop()
             fan, state = self.ledger.fan_of(unit), self.states[unit]
             index = unit - fan.first
-            fan.count(index, state, self.ends[unit])
+            fan.count(index, state)
             spent = fan.spend(index)
             if spent is not None and is_reference(spent):
                 self._spent.append(spent)

@@ -117,7 +117,7 @@ class Absences:
     def findings(self, run: Run, known: Sequence[Finding]) -> Iterator[Finding]:
         """Of each failed task that looked up absent keys: why they were. What is `known` before isn't said again."""
         said = {(finding.task, finding.key) for finding in known}
-        for unit, end in enumerate(self._ledger.ends):
+        for unit, end in self._ledger.ends.of_tasks_and_failed():
             rank = self._rank_of(unit)
             for key in end.absent if isinstance(end, Failed) else ():
                 if (self._tasks[rank].id, key) in said or len(said) > _MOST:

@@ -11,7 +11,8 @@ from itertools import islice
 from typing import Any, Literal
 
 from cloaca.dataflow.finding import Finding
-from cloaca.engine.ledger import End, Ledger
+from cloaca.engine.ends import End
+from cloaca.engine.ledger import Ledger
 from cloaca.engine.run import Run
 from cloaca.engine.state import State, Stop
 from cloaca.errors import MergeConflict, WorkflowFailedError
