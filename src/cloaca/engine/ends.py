@@ -14,10 +14,10 @@ End = Usage | Failed | Lost | Skipped | None
 _FIGURES = struct.Struct("<dddqqqqI")
 
 
-class Ends:
+class AllEnds:
     """The ends of one run, by rank and unit.
 
-    >>> ends = Ends(1)
+    >>> ends = AllEnds(1)
     >>> ends.grow(2)
     >>> ends[2] = Usage(1.5, 2.5, 0.25, 1000, ("key",), 7)
     >>> ends[2] == Usage(1.5, 2.5, 0.25, 1000, ("key",), 7), list(ends)[:2]

@@ -8,7 +8,7 @@ from itertools import islice
 
 from msgspec.structs import replace
 
-from cloaca.engine.ends import End, Ends
+from cloaca.engine.ends import AllEnds, End
 from cloaca.engine.fan import Fan
 from cloaca.engine.state import State
 from cloaca.engine.statuses import Statuses
@@ -39,7 +39,7 @@ class Ledger:
         self.names = names
         self.states = [State.WAITING] * len(names)
         self.attempts = [0] * len(names)
-        self.ends = Ends(len(names))
+        self.ends = AllEnds(len(names))
         self.fans: dict[int, Fan] = {}
         self._ranks = plan.rank
         self._predecessors = plan.predecessors

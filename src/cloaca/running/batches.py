@@ -35,6 +35,9 @@ LONGEST_SECONDS = 5 * BATCH_SECONDS
 
 LARGEST_BATCH = 50_000
 MOST_GROWTH = 8
+NEWEST_WEIGHT = 0.3
+"""How far a batch of shorter items counts. One of longer items counts at once: the safe side is a small batch."""
+
 MOST_EARLY_ITEMS = 100_000
 MOST_EARLY_BYTES = 1 << 26
 
@@ -52,6 +55,7 @@ class Sizes:
     def __init__(self, fixed: int | None) -> None:
         self.next = fixed or 1
         self._is_fixed = fixed is not None
+        self._each = 0.0
 
     @property
     def longest(self) -> float:
@@ -61,7 +65,9 @@ class Sizes:
     def measured(self, items: int, seconds: float) -> None:
         """So many items of a batch took so long."""
         if not self._is_fixed:
-            fitting = int(items * BATCH_SECONDS / max(seconds, 1e-9))
+            each = max(seconds / items, 1e-12)
+            self._each = max(each, self._each + NEWEST_WEIGHT * (each - self._each))
+            fitting = int(BATCH_SECONDS / self._each)
             self.next = max(1, min(fitting, MOST_GROWTH * items, LARGEST_BATCH))
 
 
