@@ -594,6 +594,28 @@ def test_what_is_added_on_the_way_is_all_there(shape: Callable[[int], Tasks]) ->
     assert sorted(accumulated(tasks, append)) == sorted(added)
 
 
+@pytest.mark.parametrize("change", [put, add])
+def test_layers_without_a_common_point_cost_a_process_what_was_added_to_all_that_there_was(change: Change) -> None:
+    """Each task goes on from three tasks of the layer before, at random: each reader is told all that was written."""
+
+    def of_all(depth: int) -> int:
+        compiled = plan("w", layered(10, depth, roots=10))
+        rules = Rules({"k": merge.sum} if change is add else {})
+        past = History(compiled, {}, ruled=frozenset({"k"} if change is add else ()))
+
+        def run() -> None:
+            for rank, name in enumerate(compiled.names):
+                given = Slice({"k": past.versions(rank, "k")}, complete=True)
+                context = of_task(given, frozenset(), unasked, name, rules)
+                change(context, name)
+                past.record(rank, diff_of(context))
+
+        return lines(run)
+
+    of_all(2)
+    assert of_all(8) < 9 * of_all(4)
+
+
 def test_reading_in_the_end_what_nobody_has_read_is_linear() -> None:
     """Each task sets a member of its own, without a look at the others."""
 

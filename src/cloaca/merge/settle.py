@@ -27,7 +27,7 @@ from cloaca.merge.strand import BY_NUMBER, Clash, Join, Order, Steps
 from cloaca.merge.structure import Structured
 from cloaca.merge.united import united
 from cloaca.pickling.stack import with_room
-from cloaca.values.blobs import unreadable
+from cloaca.values.blobs import is_reference, unreadable
 from cloaca.values.codec import decode, encode
 from cloaca.values.suffix import added, extended
 from cloaca.wire.messages import Version
@@ -35,6 +35,10 @@ from cloaca.wire.strike import is_strike
 
 _HELD = 8
 """How many values that aren't candidates are there at a time: a write mostly goes on from one of the latest."""
+
+
+_TIMES_DECODED = 8
+"""How many times more a value takes than its bytes do."""
 
 
 class _RuleExited(Exception):  # noqa: N818 - stands for the SystemExit that a rule raised
@@ -308,8 +312,20 @@ class _KeyHistory(Structured):
         while number not in self._saw:
             earliest = self._joins[self._resolved]
             self._resolved += 1
-            self._saw[earliest] = self._view(self.lineage.saw(earliest))
+            self._saw[earliest] = self._view_of(earliest)
         return self._saw[number]
+
+    def _view_of(self, number: int) -> Any:
+        """What its writer saw, of several: the same for whoever asks, and so it is remembered, where it is small."""
+        version = self._versions[number]
+        name = "seen", self._key, version.writer
+        remembered = self._rules.remembered(name)
+        if remembered is not None:
+            return remembered[0]
+        view = self._view(self.lineage.saw(number))
+        if version.payload is not None and not is_reference(version.payload) and not isinstance(view, Clash):
+            self._rules.remember(name, (view,), _TIMES_DECODED * len(version.payload))
+        return view
 
     def _view(self, seen: Sequence[int]) -> Any:
         """What the versions at these places come to, in their order."""

@@ -8,7 +8,7 @@ saw. So an untouched member never beats a changed one, and what was replaced nev
 """
 
 from collections import Counter, OrderedDict, defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from itertools import chain, pairwise
 from typing import Any
 
@@ -16,7 +16,7 @@ from msgspec.structs import replace
 
 from cloaca.merge.change import ABSENT, Absent, Change
 from cloaca.merge.equality import are_found_by_hash, equal, same
-from cloaca.merge.lineage import members, set_of
+from cloaca.merge.lineage import Lineage, Versions, members, set_of
 from cloaca.merge.rules import OnConflict
 from cloaca.merge.strand import Clash, Join, Order, Steps, Strand
 from cloaca.values.codec import SCALARS, encode
@@ -33,6 +33,10 @@ class Structured(Strand):
     """A strand without a rule. `on_conflict`: "first" or "last" settles clashes by order."""
 
     on_conflict: OnConflict | None = None
+
+    def __init__(self, lineage: Lineage, known: dict[Versions, Any] | None = None) -> None:
+        super().__init__(lineage, known)
+        self._of_members: dict[int, dict[Any, Change]] = {}  # what versions changed, where each member is found by hash
 
     def start_of(self, value: Any) -> list[Any] | None:
         """The list that is extended where this is the value; no list counts as an empty one. `None` for a clash."""
@@ -112,17 +116,29 @@ class Structured(Strand):
         if not are_found_by_hash(_members(join.base)):
             return None
         for number in join.later:
-            if not are_found_by_hash(_members(self.wrote(number))):
-                return None
-            for member, change in self.changes(number).items():
+            changes = self._of_members.get(number)
+            if changes is None:
+                if not are_found_by_hash(_members(self.wrote(number))):
+                    return None
+                changes = self.changes(number)
+                if not isinstance(self.wrote(number), Clash):
+                    self._of_members[number] = changes
+            for member, change in changes.items():
                 touched.setdefault(member, {})[number] = change
         for number in members(join.before) if touched else ():
-            saw, wrote = self.saw(number), self.wrote(number)
-            for member, changes in touched.items():
-                change = Change(_member(saw, member), _member(wrote, member))
-                if self._is_write(number, member, change):
-                    changes[number] = change
+            for member, change in self._changes_among(touched, number):
+                touched[member][number] = change
         return touched
+
+    def _changes_among(self, touched: Collection[Any], number: int) -> Iterable[tuple[Any, Change]]:
+        """What the version's writer did to those of these members that it changed."""
+        known = self._of_members.get(number)
+        if known is not None:
+            fewer, more = (known, touched) if len(known) < len(touched) else (touched, known)
+            return [(member, known[member]) for member in fewer if member in more]
+        saw, wrote = self.saw(number), self.wrote(number)
+        changes = [(member, Change(_member(saw, member), _member(wrote, member))) for member in touched]
+        return [(member, change) for member, change in changes if self._is_write(number, member, change)]
 
     def _is_put_in_order(self, merged: OrderedDict[Any, Any], join: Join, order: Order) -> bool:
         """Give the members the order that a write gave them, if one did; not where two gave them different ones."""
