@@ -7,7 +7,6 @@ depends on that is told when an execution starts.
 
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from collections.abc import Set as AbstractSet
-from difflib import get_close_matches
 from functools import cached_property
 from itertools import chain, islice
 from weakref import WeakKeyDictionary
@@ -17,6 +16,7 @@ from cloaca.dataflow.flow import Flow
 from cloaca.dataflow.symbols import Symbol
 from cloaca.dataflow.touches import OPEN, Touches, touches_of
 from cloaca.errors import DataflowWarning, WorkflowError
+from cloaca.nearest import nearest
 from cloaca.tasks.place import innermost, place_of, working_directory
 from cloaca.triggers.condition import Condition, ContextValue, leaves
 from cloaca.warning import warn
@@ -223,7 +223,7 @@ class _Analysis:
         prefix = max((one for one in self._prefixes if key.startswith(one)), key=len, default="")
         names = [*given, *(name for name in {**self._flow.setters, **self._passed} if name not in given)]
         inner = [name.removeprefix(prefix) for name in names if name.startswith(prefix)][:_COMPARED]
-        self._alike[key] = [prefix + name for name in get_close_matches(key.removeprefix(prefix), inner, 2)]
+        self._alike[key] = [prefix + name for name in nearest(key.removeprefix(prefix), inner, 2)]
         return self._alike[key]
 
     @cached_property
@@ -280,7 +280,7 @@ class _Analysis:
             declared = set(task.writes or ())
             unmade = set() if known.leaves_more else declared - known.sets
             for key in sorted(known.sets - declared):
-                close = get_close_matches(key, unmade, 1)
+                close = nearest(key, unmade, 1)
                 unmade.difference_update(close)
                 meant = f": did it mean {close[0]!r}?" if close else f": add {key!r} there, or leave the key as it is"
                 text = f"Task {task.id!r} sets key {key!r}, which its writes= doesn't name{meant}"
