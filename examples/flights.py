@@ -11,18 +11,18 @@ is pure Python that keeps one core busy, so two workers should need half the tim
     Departure delays in minutes, the share of late flights (over 15), correlation with the hour of the day
 
     month        flights  cancelled   mean  median      90% up to   late  worst day  with hour
-    January       26,483        521   10.0      -2       40 ± 1.7    19%         31       0.13
-    February      23,690      1,261   10.8      -2       43 ± 1.9    20%         11       0.14
-    March         27,973        861   13.2      -1       52 ± 2.0    22%          8       0.17
-    April         27,662        668   13.9      -2       56 ± 2.5    23%         19       0.22
-    May           28,233        563   13.0      -1       51 ± 1.3    23%         23       0.23
-    June          27,234      1,009   20.8       0       77 ± 2.2    29%         28       0.29
+    January       26,483        521   10.0      -2       40 ± 1.5    19%         31       0.13
+    February      23,690      1,261   10.8      -2       43 ± 2.3    20%         11       0.14
+    March         27,973        861   13.2      -1       52 ± 1.8    22%          8       0.17
+    April         27,662        668   13.9      -2       56 ± 0.8    23%         19       0.22
+    May           28,233        563   13.0      -1       51 ± 1.2    23%         23       0.23
+    June          27,234      1,009   20.8       0       77 ± 2.0    29%         28       0.29
     July          28,485        940   21.7       0       79 ± 2.2    30%          1       0.28
-    August        28,841        486   12.6      -1       49 ± 2.0    22%          8       0.21
-    September     27,122        452    6.7      -3       26 ± 1.1    14%          2       0.15
-    October       28,653        236    6.2      -3       28 ± 1.6    15%          7       0.17
-    November      27,035        233    5.4      -3       26 ± 1.2    15%         17       0.15
-    December      27,110      1,025   16.6       0       57 ± 1.6    28%          5       0.18
+    August        28,841        486   12.6      -1       49 ± 1.8    22%          8       0.21
+    September     27,122        452    6.7      -3       26 ± 1.3    14%          2       0.15
+    October       28,653        236    6.2      -3       28 ± 0.9    15%          7       0.17
+    November      27,035        233    5.4      -3       26 ± 1.0    15%         17       0.15
+    December      27,110      1,025   16.6       0       57 ± 1.3    28%          5       0.18
     2013         328,521      8,255   12.6                           22%
 
     carrier      flights   late   worst month
@@ -52,7 +52,7 @@ import cloaca
 
 MONTHS = calendar.month_name[1:]
 LATE_MINUTES = 15
-RESAMPLES = 30
+RESAMPLES = 10
 FLIGHT_A_DAY = 365
 SHOWN = 5
 

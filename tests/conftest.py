@@ -23,7 +23,7 @@ from typing import Any
 
 import psutil
 import pytest
-from hypothesis import is_hypothesis_test, settings
+from hypothesis import settings
 from tests.support import Desk, published, ready
 
 from cloaca import Context, DefaultRunner
@@ -58,7 +58,7 @@ for number in (signal.SIGINT, signal.SIGQUIT):  # ignored in what a shell starts
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     slow = set(SLOW.split())
     for item in items:
-        if item.path.stem in slow or is_hypothesis_test(getattr(item, "obj", None)):
+        if item.path.stem in slow or hasattr(getattr(item, "obj", None), "hypothesis"):
             item.add_marker(pytest.mark.slow)
 
 

@@ -581,7 +581,7 @@ def test_a_worker_that_dies_while_it_has_nothing_to_do_costs_nothing(desk_of: Po
     """Whoever is given the next assignment first: it was not begun, so it goes to another worker."""
     desk = desk_of(1, nothing)
     desk.run([0])
-    for _ in range(20):
+    for _ in range(8):
         os.kill(pids(desk)[0], signal.SIGKILL)
         assert [type(end) for end in desk.run([0, 0])] == [Done, Done]
 
