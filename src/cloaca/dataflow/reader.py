@@ -392,9 +392,11 @@ class _Reader(ast.NodeVisitor):
 
     def _go_through(self, parts: Sequence[ast.AST], targets: Sequence[ast.expr]) -> None:
         """Read what is done with each item, unless it may end before the last one."""
-        ends = any(isinstance(one, ast.Break | ast.Return) for part in parts for one in ast.walk(part))
-        before = self._items
-        self._items = [*before, *[target.id for target in targets if isinstance(target, ast.Name) and not ends]]
+        names = [target.id for target in targets if isinstance(target, ast.Name)]
+        several = [name for name in names if self._variables[name].role == "each"]
+        if any(isinstance(one, ast.Break | ast.Return) for part in parts if several for one in ast.walk(part)):
+            several = []
+        before, self._items = self._items, [*self._items, *several]
         self._go(parts)
         self._items = before
 
