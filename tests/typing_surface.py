@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable, ItemsView, Iterator, KeysView, 
 from typing import Any, Literal, assert_type
 
 import cloaca
+from cloaca.history.plan import Plan
 
 Status = Literal["Completed", "Failed", "Cancelled"]
 
@@ -172,6 +173,7 @@ def workflows(builder: cloaca.WorkflowBuilder) -> None:
     assert_type(workflow.tasks[0].for_each, str | None)
     assert_type(workflow.tasks[0].limit, str | None)
     assert_type(workflow.tasks[0].prefix, str)
+    assert_type(workflow.plan, Plan)
     assert_type(workflow.version, str)
     assert_type(workflow.merge, Mapping[str, Callable[[Any, list[Any]], Any]])
     assert_type(workflow.on_conflict, Literal["first", "last", "fail"] | None)
