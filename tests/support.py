@@ -278,7 +278,7 @@ def _meeting(pipes: Sequence[Path]) -> cloaca.Workflow:
             for path in pipes:
                 held.enter_context(path.open("w"))
 
-    with cloaca.WorkflowBuilder("meeting") as builder:
+    with cloaca.WorkflowBuilder("all workers meet") as builder:
         cloaca.task(id="hold")(hold)
         for number, path in enumerate(pipes):
             cloaca.task(id=f"read {number}")(lambda _, path=path: path.read_text())

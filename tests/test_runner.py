@@ -17,7 +17,7 @@ from threading import Lock
 from typing import Any
 
 import pytest
-from tests.support import PATIENCE, pipe, watched, without_places
+from tests.support import PATIENCE, pipe, ready, watched, without_places
 
 import cloaca
 from cloaca import (
@@ -62,18 +62,9 @@ def processes(workers: int = 2) -> DefaultRunner:
 
 
 @pytest.fixture(scope="module")
-def runner(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DefaultRunner]:
+def runner() -> Iterator[DefaultRunner]:
     """A runner whose two workers are there. No test that uses it kills one of them."""
-    meeting = pipe(tmp_path_factory.mktemp("runner") / "meeting")
-
-    def left(context):
-        meeting.write_text("")
-
-    def right(context):
-        meeting.read_text()
-
-    with processes() as runner:
-        runner.execute(define("meeting", left, right)).raise_for_status()
+    with ready(workers=2) as runner:
         yield runner
 
 
