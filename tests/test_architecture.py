@@ -98,15 +98,15 @@ ROOMS = {
     "worker": "attempts border tasks values pickling wire",
     "machine": "",
     "pool": "machine attempts border values wire",
-    "execution": "attempts tasks values wire",
-    "sending": "dataflow workflows engine history tasks triggers values pickling wire",
+    "execution": "machine pool attempts tasks values wire",
+    "sending": "dataflow workflows engine history tasks triggers merge values pickling wire",
     "results": "dataflow workflows engine history tasks merge values wire",
     "compat": "",
     "authoring": "compat results dataflow workflows engine history tasks triggers merge wire",
-    "running": "machine results execution attempts border dataflow workflows engine tasks merge values pickling wire",
+    "running": "results execution attempts border dataflow workflows engine tasks merge values pickling wire",
     "runner": (
-        "running authoring compat results sending execution pool machine worker attempts border dataflow workflows "
-        "engine tasks merge values pickling wire"
+        "running authoring compat results sending execution pool worker attempts border dataflow workflows "
+        "engine tasks merge pickling wire"
     ),
     "testing": "attempts merge values wire",
 }

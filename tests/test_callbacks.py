@@ -450,7 +450,7 @@ def test_large_values_are_kept_for_callbacks_and_no_longer() -> None:
 def stored(runner: DefaultRunner) -> set[Path]:
     loop = runner._loop
     assert loop is not None
-    return {path for folder in loop.storage.folders for path in Path(folder).iterdir()}
+    return {path for folder in loop.holder.folders for path in Path(folder).iterdir()}
 
 
 def test_a_task_that_failed_saw_a_large_value_that_is_gone_since() -> None:

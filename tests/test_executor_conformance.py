@@ -7,6 +7,7 @@
 import os
 import pickle
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from pathlib import Path
 from threading import Thread
@@ -18,6 +19,7 @@ from tests.support import Desk, killer_of, pipe, published, written
 from cloaca import Context
 from cloaca.attempts.attempt import TaskFunction
 from cloaca.execution.executor import Executor
+from cloaca.execution.futures import QUEUED, FuturesExecutor
 from cloaca.execution.serial import SerialExecutor
 from cloaca.pool.pool import Pool
 from cloaca.testing import ScriptedExecutor, running
@@ -26,13 +28,25 @@ from cloaca.values.codec import decode, encode
 from cloaca.wire.messages import Done, Failed, Item, Outcome, Publish, Said, Skipped, Started, Unstarted, Wants
 
 Functions = Mapping[int, TaskFunction]
+
+
+def on_threads(workers: int, functions: Functions) -> Executor:
+    """An executor on so many threads."""
+    pool = ThreadPoolExecutor(workers)
+    return FuturesExecutor(pool, workers, functions, close_pool=pool.shutdown)
+
+
 DeskOf = Callable[..., Desk]
 
 POOLS: dict[str, Callable[[Functions], Executor]] = {
     "pool of 1": lambda _: Pool(1, {}),
     "pool of 2": lambda _: Pool(2, {}),
 }
-REAL = {"serial": SerialExecutor, **POOLS}
+THREADS: dict[str, Callable[[Functions], Executor]] = {
+    "a thread": lambda functions: on_threads(1, functions),
+    "threads": lambda functions: on_threads(2, functions),
+}
+REAL = {"serial": SerialExecutor, **POOLS, **THREADS}
 EXECUTORS = {**REAL, "scripted": lambda functions: ScriptedExecutor(running(functions), lambda moves: moves[0])}
 
 LARGE = 5_000_000
@@ -53,6 +67,9 @@ def desk_of(request: pytest.FixtureRequest) -> Iterator[DeskOf]:
 
 
 on_real_executors = pytest.mark.parametrize("desk_of", REAL.values(), ids=REAL.keys(), indirect=True)
+on_those_that_start_later = pytest.mark.parametrize(
+    "desk_of", [SerialExecutor, *POOLS.values()], ids=["serial", *POOLS], indirect=True
+)
 on_pools = pytest.mark.parametrize("desk_of", POOLS.values(), ids=POOLS.keys(), indirect=True)
 
 
@@ -268,7 +285,7 @@ def test_an_answer_for_an_attempt_that_has_ended_is_dropped(desk_of: DeskOf) -> 
 # ---- cancelling ----------------------------------------------------------------------------------------------------
 
 
-@on_real_executors
+@on_those_that_start_later
 def test_cancelling_what_has_not_started_gives_it_back(desk_of: DeskOf, tmp_path: Path) -> None:
     trace = tmp_path / "trace"
     desk = desk_of(lambda _: trace.touch(), lambda context: context.set("n", 1))
@@ -390,5 +407,16 @@ def test_attempts_run_in_the_order_of_submission_where_one_runs_at_a_time(desk_o
     desk.collect()
     order = [int(line) for line in Path(trace).read_text().split()]
     assert sorted(order) == list(range(100))
-    if not isinstance(desk.executor, Pool) or len(desk.executor.pids) == 1:
+    if is_one_at_a_time(desk.executor):
         assert order == list(range(100))
+
+
+def is_one_at_a_time(executor: Executor) -> bool:
+    """Whether it runs one attempt after the other."""
+    match executor:
+        case Pool():
+            return len(executor.pids) == 1
+        case FuturesExecutor():
+            return executor.window == 1 + QUEUED
+        case _:
+            return True

@@ -261,7 +261,7 @@ def test_what_is_too_large_for_a_message_comes_before_the_error_too(desk: Desk, 
         assert found.results == blobs[:4]
         assert list(runner.map(abs, [-1])) == [1]  # the loop holds what it was given last
         loop = vars(runner)["_loop"]
-        assert [path for folder in loop.storage.folders for path in Path(folder).glob("[0-9p]*.*")] == []
+        assert [path for folder in loop.holder.folders for path in Path(folder).glob("[0-9p]*.*")] == []
 
 
 # ---- with processes ------------------------------------------------------------------------------------------------

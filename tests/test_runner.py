@@ -540,8 +540,8 @@ def test_a_database_in_a_file_is_accepted_with_a_warning(url: str) -> None:
 
 
 def test_an_executor_that_does_not_exist_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    with pytest.raises(ValueError, match="'threads'"):
-        DefaultRunner(executor="threads")  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="'fibres'"):
+        DefaultRunner(executor="fibres")  # type: ignore[arg-type]
     monkeypatch.setenv("CLOACA_EXECUTOR", "ray")
     with pytest.raises(ValueError, match=r"CLOACA_EXECUTOR.*'ray'"):
         DefaultRunner()

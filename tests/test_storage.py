@@ -136,18 +136,19 @@ def test_what_a_dead_attempt_wrote_is_removed_and_nothing_else(opened_storage: S
 @pytest.mark.parametrize(("name", "expected"), [("1.1", True), ("1.20", True), ("11.1", False), ("program.1", False)])
 def test_the_name_tells_which_attempt_wrote_it(opened_storage: Storage, name: str, *, expected: bool) -> None:
     for folder in opened_storage.folders:
-        assert opened_storage.wrote(1, reference(Blob(f"{folder}/{name}", 5, is_structure=False))) is expected
+        found = opened_storage.take_over(1, reference(Blob(f"{folder}/{name}", 5, is_structure=False)))
+        assert (found is not None) is expected
 
 
 @pytest.mark.parametrize("path", ["/etc/1.1", "{}/../1.1", "{}/below/1.1", "1.1"])
 def test_no_file_elsewhere_was_written_here(opened_storage: Storage, path: str) -> None:
     """Whatever a report says: a lease on it would remove it."""
     folder = opened_storage.folders[0]
-    assert not opened_storage.wrote(1, reference(Blob(path.format(folder), 5, is_structure=False)))
+    assert opened_storage.take_over(1, reference(Blob(path.format(folder), 5, is_structure=False))) is None
 
 
 def test_what_was_sent_was_not_stored(opened_storage: Storage) -> None:
-    assert not opened_storage.wrote(1, encode("1.1"))
+    assert opened_storage.take_over(1, encode("1.1")) is None
 
 
 # ---- the end of a storage ------------------------------------------------------------------------------------------

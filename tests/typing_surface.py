@@ -4,6 +4,7 @@ Each `type: ignore` marks what a checker has to refuse: one that isn't needed is
 """
 
 from collections.abc import Awaitable, Callable, ItemsView, Iterator, KeysView, Mapping, Sequence, ValuesView
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Literal, assert_type
 
 import cloaca
@@ -249,7 +250,9 @@ def runners(context: cloaca.Context, builder: cloaca.WorkflowBuilder) -> None:
     cloaca.DefaultRunner(limits={"db": "2"})  # type: ignore[dict-item]
     assert_type(cloaca.worker_state.model, Any)
     cloaca.worker_state.model = 1
-    cloaca.DefaultRunner(executor="threads")  # type: ignore[arg-type]
+    cloaca.DefaultRunner(executor="fibres")  # type: ignore[arg-type]
+    cloaca.DefaultRunner(executor="threads")
+    cloaca.DefaultRunner(executor=ThreadPoolExecutor(2))
     cloaca.DefaultRunner("sqlite://:memory:", 2)  # type: ignore[call-arg]
     cloaca.DefaultRunner.with_config("sqlite://:memory:", cloaca.DefaultRunnerConfig())
     with cloaca.DefaultRunner() as runner:

@@ -19,24 +19,25 @@ from cloaca import argument
 from cloaca.attempts.batch import Awaited, BatchFunction, Spread, UnbrokenBatch
 from cloaca.attempts.expansion import Expansion
 from cloaca.attempts.initializer import Equipment, equipment
+from cloaca.attempts.nesting import runs_task
+from cloaca.attempts.seeding import unseeded
 from cloaca.attempts.workroom import Workroom
 from cloaca.authoring.builder import WorkflowBuilder, workflow_of
 from cloaca.border.surroundings import here
 from cloaca.dataflow import check
-from cloaca.dataflow.demand import demand_of, limited_reads
+from cloaca.dataflow.demand import demand_of
 from cloaca.dataflow.finding import Finding
 from cloaca.engine.batches import BatchRun
 from cloaca.engine.events import Deliver
 from cloaca.engine.run import Run
 from cloaca.engine.seats import Seats
 from cloaca.engine.work import GRACE_SECONDS, Limits, Merging
-from cloaca.errors import NestedExecutionError, RunnerClosedError, StorageFullError
-from cloaca.execution import serial
-from cloaca.machine import cores
+from cloaca.errors import NestedExecutionError, RunnerClosedError
+from cloaca.execution import choice, serial
+from cloaca.execution.choice import Chosen
 from cloaca.merge.rules import Rules
 from cloaca.pickling.functions import OfMap, capture, next_number
 from cloaca.pool.launch import check_interpreter
-from cloaca.pool.pool import Pool
 from cloaca.results.result import WorkflowResult
 from cloaca.retry import RetryPolicy
 from cloaca.running import interrupts
@@ -46,12 +47,10 @@ from cloaca.running.future import Execution, OnEnd, Reporting, begun, executed, 
 from cloaca.running.loop import Inline, Loop
 from cloaca.running.mapping import mapped, results_here
 from cloaca.running.settings import (
-    ExecutorName,
     Settings,
     check_limit,
     check_limits_of,
     check_platform,
-    checked_executor,
     checked_initializer,
     checked_limits,
     checked_memory,
@@ -62,23 +61,20 @@ from cloaca.running.settings import (
     checked_workers,
     chosen_seed,
 )
-from cloaca.sending.captures import Capture, Captures, by_rank, condition_number, mapped_over, work_of
+from cloaca.sending.captures import Capture, Captures, by_rank
 from cloaca.sending.modules import Modules
+from cloaca.sending.objects import objects_of
+from cloaca.sending.values import kept, stored
 from cloaca.sending.variables import Variables
-from cloaca.tasks.binding import Binding, bound
 from cloaca.tasks.context import Context, inlined_version, leases_of, versions_of
-from cloaca.tasks.handle import with_handle
 from cloaca.tasks.place import place_of, working_directory
 from cloaca.tasks.watched import context_kind
 from cloaca.terms import Terms
-from cloaca.values.blobs import LARGE, references_in, size_of
-from cloaca.values.storage import Leases, Storage
 from cloaca.wire.messages import ITEMS, Publish, Surroundings, Version
 from cloaca.wire.shortage import patiently
 from cloaca.wording import a
 from cloaca.worker import worker
 from cloaca.workflows.copies import homes, passing
-from cloaca.workflows.trigger import asked_in_attempts
 from cloaca.workflows.workflow import Task, Workflow
 
 if TYPE_CHECKING:
@@ -88,9 +84,6 @@ Item = TypeVar("Item")
 Value = TypeVar("Value")
 
 _IN_MEMORY = "sqlite://:memory:"
-
-HASH_SEED = "0"
-"""All workers hash alike, so that the order of a set of strings can't depend on which of them ran a task."""
 
 STARTUP_SECONDS = 60.0
 """How long workers may take to start before the time of an execution counts all the same."""
@@ -117,9 +110,12 @@ class DefaultRunner:
 
     Args:
         database_url: where runs would be recorded; nothing is recorded yet. A URL of a file is accepted with a warning.
-        workers: how many worker processes; by default as many as the cores that this process may use.
-        executor: "processes", or "serial" to run every task in the calling thread, for debuggers, profilers and
-            coverage. By default what the environment variable `CLOACA_EXECUTOR` says, or else "processes".
+        workers: how many worker processes or threads; by default as many as the executor that is given has, or as the
+            cores that this process may use.
+        executor: "processes"; "threads", for tasks that wait for others rather than compute; or "serial" to run every
+            task in the calling thread, for debuggers, profilers and coverage. Or an executor of `concurrent.futures`
+            whose threads are to run the tasks: it stays the caller's to shut down. By default what the environment
+            variable `CLOACA_EXECUTOR` says, or else "processes".
         warn_above: how many bytes a value may take, encoded, before there is a warning, once for each key.
         memory_limit: how many bytes of memory a worker may have for itself, at least 64 MiB. A task that makes it
             exceed that is stopped with `MemoryLimitExceeded`. What workers share doesn't count; on Linux, processes
@@ -158,7 +154,7 @@ class DefaultRunner:
         database_url: str = _IN_MEMORY,
         *,
         workers: int | None = None,
-        executor: ExecutorName | None = None,
+        executor: Chosen | None = None,
         warn_above: int = 1 << 30,
         memory_limit: int | None = None,
         task_timeout_seconds: float | None = None,
@@ -173,11 +169,12 @@ class DefaultRunner:
             from cloaca.compat.database import check_url  # only where a script names a database
 
             check_url(database_url)
+        chosen = choice.checked(executor or os.environ.get("CLOACA_EXECUTOR") or "processes")
         self._settings = Settings(
-            workers=checked_workers(workers),
-            executor=checked_executor(executor or os.environ.get("CLOACA_EXECUTOR") or "processes"),
+            workers=checked_workers(choice.workers_of(chosen) if workers is None else workers),
+            executor=chosen,
             warn_above=argument.whole("warn_above, a number of bytes,", warn_above, least=1),
-            memory_limit=checked_memory(memory_limit),
+            memory_limit=checked_memory(memory_limit, chosen),
             task_timeout=checked_seconds("task_timeout_seconds", task_timeout_seconds),
             workflow_timeout=checked_seconds("workflow_timeout_seconds", workflow_timeout_seconds),
             grace=argument.not_negative("grace_seconds", grace_seconds),
@@ -198,6 +195,8 @@ class DefaultRunner:
         self._process = os.getpid()
         self._under_way: set[Execution] = set()
         self._numbers = count()
+        self._blocks = count(1 << 32, 1 << 32)  # of numbers for the objects that threads call
+        self._objects: dict[int, object] = {}
         self._modules = Modules()
         self._known: weakref.WeakKeyDictionary[Workflow, _KnownWorkflow] = weakref.WeakKeyDictionary()
 
@@ -294,12 +293,12 @@ class DefaultRunner:
         settings = self._settings
         startup = STARTUP_SECONDS if self._initializer is None else 0.0
         limits = Limits(settings.workflow_timeout, fail_fast, settings.grace, settings.warn_above, startup)
-        if self._settings.executor == "serial":
+        if self._settings.executor != "processes":
             return self._made_here(workflow, rules, inputs, limits, seed, found, told)
         known, captured = self._capture(workflow, rules.collected)
         rules = rules.packed(captured.rules)  # what they use is read now, also for what is merged here later
         loop = self._running_loop()
-        leases = _stored(inputs, loop.storage)
+        leases = stored(inputs, loop.holder)
         surroundings = self._surroundings(loop)
         sent = Publish(next_number(), pickle.dumps(rules), ())
         run = Run(
@@ -315,7 +314,7 @@ class DefaultRunner:
             variables=captured.variables,
             durations=known.durations,
             habits=known.habits,
-            store=partial(_kept, loop.storage, leases),
+            store=partial(kept, loop.holder, leases),
             seats=self._seats,
         )
 
@@ -479,19 +478,26 @@ class DefaultRunner:
         given = Spread(called) if more_iterables else called
         given = Awaited(given) if argument.is_awaited(called) else given
         items = zip(items, *more_iterables, strict=False) if more_iterables else items
-        batch = (UnbrokenBatch if terms.goes_on else BatchFunction)(given, terms.seed, sizes.longest)
         if self._settings.executor == "serial":
             gate = self._gates[limit] if limit else nullcontext()
             single = BatchFunction(given, terms.seed, sizes.longest)
             return results_here(serial.each(single, items, self._workroom, terms, gate))
-        captured = capture(OfMap("map"), batch, called)
-        sent = Publish(captured.number, captured.blob, (ITEMS,))
-        loop = self._running_loop()
-        surroundings = self._surroundings(loop)
-        wanted = Variables([("The function of map", function)]).now()
+        kind = UnbrokenBatch if terms.goes_on else BatchFunction
+        sent, wanted, objects = None, None, {}
+        if self._settings.executor == "processes":
+            captured = capture(OfMap("map"), kind(given, terms.seed, sizes.longest), called)
+            number, sent = captured.number, Publish(captured.number, captured.blob, (ITEMS,))
+            loop = self._running_loop()
+            surroundings = self._surroundings(loop)
+            wanted = Variables([("The function of map", function)]).now()
+        else:
+            number = next(self._blocks)
+            objects = {number: kind(given, terms.seed, sizes.longest, unseeded)}
+            loop, surroundings = self._running_loop(), here()
+            self._objects |= objects
         own = [] if wanted is None else [wanted]
         run = BatchRun(
-            captured.number,
+            number,
             numbers=self._numbers,
             grace=self._settings.grace,
             variables=0 if wanted is None else wanted.function,
@@ -501,7 +507,8 @@ class DefaultRunner:
         )
 
         def job(on_delivery: Callable[[Deliver], None], on_end: OnEnd) -> Job[BatchRun]:
-            return Job("", run, own, on_end, surroundings, sent, on_delivery=on_delivery)
+            ending = partial(self._forgetting, objects, on_end)
+            return Job("", run, own, ending, surroundings, sent, on_delivery=on_delivery)
 
         return mapped(self, loop, job, items, sizes, self._settings.workers, terms)
 
@@ -550,35 +557,46 @@ class DefaultRunner:
         told: Reporting,
     ) -> Execution:
         inputs = {key: inlined_version(key, version) for key, version in inputs.items()}
-        tasks = by_rank(workflow)
-        number, looks = len(tasks), limited_reads(workflow)
-        functions: dict[int, object] = {rank: _called_here(task, looks.get(rank)) for rank, task in enumerate(tasks)}
-        expansions = {rank: number + 1 + rank for rank, task in enumerate(tasks) if task.for_each}
-        each = mapped_over(workflow.plan, tasks, expansions)
-        conditions = {condition: 2 * number + n for n, condition in enumerate(asked_in_attempts(tasks), 1)}
-        functions |= {number: rules, **{expansions[rank]: _expansion(tasks[rank]) for rank in expansions}}
-        functions |= {number: condition for condition, number in conditions.items()}
+        is_serial = self._settings.executor == "serial"
+        first = 0 if is_serial else next(self._blocks)
+        objects = objects_of(workflow, rules, _expansion, self._never if is_serial else self._time_limit, first)
         run = Run(
             workflow.plan,
-            [
-                work_of(task, rank, condition=condition_number(task, conditions), each=each.get(rank))
-                for rank, task in enumerate(tasks)
-            ],
+            objects.work,
             inputs,
-            numbers=count(),
-            answers=False,
+            numbers=count() if is_serial else self._numbers,
+            answers=not is_serial,
             limits=limits,
-            merging=_merging(workflow, rules, number),
+            merging=_merging(workflow, rules, objects.rules),
             seed=seed,
-            seats=Seats(self._settings.limits),
+            seats=Seats(self._settings.limits) if is_serial else self._seats,
         )
-        gates = {rank: self._gates[task.limit] for rank, task in enumerate(tasks) if task.limit is not None}
-        host = Inline(serial.SerialExecutor(functions, self._workroom, gates, self._kind))
+        host: Inline | Loop
+        if is_serial:
+            tasks = by_rank(workflow)
+            gates = {rank: self._gates[task.limit] for rank, task in enumerate(tasks) if task.limit is not None}
+            host = Inline(choice.in_place(objects.functions, self._workroom, gates, self._kind))
+        else:
+            host = self._running_loop()
+            self._objects |= objects.functions
 
         def job(on_end: OnEnd) -> Job[Run]:
-            return Job(workflow.name, run, (), on_end, here())
+            return Job(workflow.name, run, (), partial(self._forgetting, objects.functions, on_end), here())
 
         return Execution(self, self._warned, workflow, rules, job, host, self._under_way, told, findings=found)
+
+    def _forgetting(self, functions: Iterable[int], on_end: OnEnd, error: Exception | None) -> None:
+        """A run has ended that called these: they go."""
+        for number in functions:
+            self._objects.pop(number, None)
+        on_end(error)
+
+    def _time_limit(self, task: Task) -> float | None:
+        return task.timeout or self._settings.task_timeout
+
+    @staticmethod
+    def _never(_: Task) -> None:
+        """What runs on the thread that calls can't be ended there."""
 
     def _capture(self, workflow: Workflow, collected: frozenset[str]) -> "tuple[_KnownWorkflow, Capture]":
         """What is known of the workflow, and what it runs now; `collected` are the keys that its rules keep by task."""
@@ -601,24 +619,26 @@ class DefaultRunner:
         return loop
 
     def _made_loop(self) -> Loop:
-        """What runs on processes. Where something lacks for it, nothing is left."""
+        """What runs tasks. Where something lacks for it, nothing is left."""
         settings = self._settings
-        environment = {"PYTHONHASHSEED": HASH_SEED, **cores.thread_bounds(settings.workers)}
-        equipment = self._equipment()
         with ExitStack() as undo:
-            pool = Pool(settings.workers, environment, cores.usable(), settings.memory_limit, equipment)
-            undo.callback(pool.close)
-            storage = Storage()
-            undo.callback(storage.close)
-            loop = Loop(pool, storage, self._seats)
+            if settings.executor == "processes":
+                executor, holder = choice.on_processes(settings.workers, settings.memory_limit, self._equipment())
+            else:
+                executor, holder = choice.on_threads(
+                    settings.executor, settings.workers, self._objects, self._workroom, self._kind
+                )
+            undo.callback(executor.close)
+            undo.callback(holder.close)
+            loop = Loop(executor, holder, self._seats)
             undo.pop_all()
         weakref.finalize(self, _end, weakref.ref(self), self._under_way, loop)
         return loop
 
     def _surroundings(self, loop: Loop) -> Surroundings:
         """Where tasks run that are started now."""
-        folders = loop.storage.renew()
-        modules = self._modules.now(loop.storage)
+        folders = loop.holder.renew()
+        modules = self._modules.now(loop.holder)
         return replace(here(), folders=folders, modules=modules.payload, generation=modules.generation)
 
     def _equipment(self) -> Equipment | None:
@@ -628,7 +648,7 @@ class DefaultRunner:
         return equipment(self._initializer, Variables([("The runner's initializer", self._initializer)]).contents())
 
     def _check_usable(self) -> None:
-        if worker.is_serving() or serial.runs_task():
+        if worker.is_serving() or runs_task():
             raise NestedExecutionError(
                 "execute was called inside a task or its worker. Where a module starts a run when it is imported, put "
                 "the call under `if __name__ == '__main__':`. A task can't run a workflow of its own."
@@ -668,14 +688,6 @@ def _expansion(task: Task) -> Expansion:
     return Expansion(task.id, task.for_each or "")
 
 
-def _called_here(task: Task, looks: tuple[str, ...] | None) -> Callable[..., object]:
-    """What runs where the functions themselves are called. `looks`: the keys that it may look at; `None`: any."""
-    function = with_handle(task.function) if task.form.takes_handle else task.function
-    if not task.form.parameters and task.writes is None and looks is None:
-        return function
-    return bound(function, Binding(task.form.parameters) if task.form.parameters else None, task.writes, looks)
-
-
 def _merging(workflow: Workflow, rules: Rules, number: int) -> Merging:
     directory = working_directory()
 
@@ -685,40 +697,6 @@ def _merging(workflow: Workflow, rules: Rules, number: int) -> Merging:
     return Merging(
         number, frozenset(workflow.merge), rules.collected, rules.on_conflict == "fail", place, passing(workflow)
     )
-
-
-def _stored(inputs: dict[str, Version], storage: Storage) -> Leases:
-    """Put what is large among the inputs into the storage, in their place; returns the leases."""
-    leases: Leases = {}
-    for key, version in inputs.items():
-        inputs[key] = _stored_version(key, version, storage, leases)
-    return leases
-
-
-def _stored_version(key: str, version: Version, storage: Storage, leases: Leases) -> Version:
-    if version.rivals:
-        rivals = [_stored_version(key, rival, storage, leases) for rival in version.rivals]
-        return Version(version.writer, None, rivals=tuple(rivals))
-    payload = version.payload
-    if payload is None or size_of(payload) < LARGE or storage.has(payload):
-        return version
-    stored, lease = storage.put(inlined_version(key, version).payload or b"")
-    if lease is not None:
-        leases[stored] = lease
-    return Version(version.writer, stored)
-
-
-def _kept(storage: Storage, leases: Leases, payload: bytes) -> bytes:
-    """Put what was collected into the storage, in its place. What refers to files itself is sent as it is."""
-    if any(references_in(payload)):
-        return payload
-    try:
-        stored, lease = storage.put(payload)
-    except StorageFullError:
-        return payload
-    if lease is not None:
-        leases[stored] = lease
-    return stored
 
 
 def _checked_context(given: Context | dict[str, Any] | None) -> Context:

@@ -11,7 +11,7 @@ from types import FrameType, TracebackType
 from typing import Any
 
 from cloaca.attempts.meter import Meter
-from cloaca.attempts.seeding import of_process
+from cloaca.attempts.seeding import Seeding, Unseeded, of_process
 from cloaca.attempts.terminal import explain
 from cloaca.attempts.traces import users_traceback
 from cloaca.merge.rules import Rules
@@ -51,6 +51,7 @@ def run(
     folders: tuple[str, ...] = (),
     left: Callable[[BaseException | None], None] = _leave_it,
     kind: type[Context] = Context,
+    seeding: Callable[[], Seeding | Unseeded] = of_process,
 ) -> Done | Failed | Skipped:
     """Run the assignment's function on its slice; whatever it raises becomes a `Failed`.
 
@@ -58,7 +59,7 @@ def run(
     are written to files in `folders`, if there are any. `left` is told when the function has ended, and what it raised,
     if anything: it puts back what was left changed, before anything else is done for the report, as alarms that a task
     has set must not go off in what follows; and it ends a process that the function forked. `kind` is that of the
-    context which the function is given.
+    context which the function is given; `seeding` gives what seeds the process.
     """
     meter.start()
     shelf = Shelf(folders, assignment.attempt) if folders else None
@@ -68,14 +69,14 @@ def run(
         context = of_task(
             assignment.slice, reads, ask, assignment.task, rules, shelf, (assignment.seed, assignment.ended), kind
         )
-        if assignment.condition and (reason := _refusal(assignment, load, context)) is not None:
+        if assignment.condition and (reason := _refusal(assignment, load, context, seeding)) is not None:
             left(None)
             return Skipped(assignment.attempt, reason, meter.stop(traffic_of(context)))
         demand_agreement(context, assignment.agreed)
         if assignment.prefix:
             context = within(context, assignment.prefix)
         function = load(assignment.function)
-        of_process().begin(assignment)
+        seeding().begin(assignment)
         variables, item = _variables(), assignment.item
         given = () if item is None else (_item(context, item),)
         returned = variables.run(function, context, *given)
@@ -114,12 +115,14 @@ def _left(context: Context, assignment: Assignment, function: TaskFunction) -> d
     return Scope(assignment.prefix).left(diff) if assignment.prefix else diff
 
 
-def _refusal(assignment: Assignment, load: Callable[[int], Any], context: Context) -> str | None:
+def _refusal(
+    assignment: Assignment, load: Callable[[int], Any], context: Context, seeding: Callable[[], Seeding | Unseeded]
+) -> str | None:
     """Why the task's condition doesn't hold; `None`: it does. Values run their own code, seeded like a task's."""
     from cloaca.attempts import gate
 
     condition = load(assignment.condition)
-    of_process().begin(assignment)
+    seeding().begin(assignment)
     reason = _variables().run(gate.refusal, assignment, condition, context)
     return None if reason is None else encodable(reason)
 

@@ -7,7 +7,7 @@ from time import monotonic
 from typing import Any, NamedTuple
 
 from cloaca.attempts.attempt import failure
-from cloaca.attempts.seeding import of_process
+from cloaca.attempts.seeding import Seeding, Unseeded, of_process
 from cloaca.attempts.termination import Terminated
 from cloaca.border.mark import NONE, come_to
 from cloaca.item import of_item, of_result, raisable, unreadable_item
@@ -58,13 +58,20 @@ class BatchOutcome(NamedTuple):
 class BatchFunction:
     """A task function over a batch: the first item's number and the items come in, the list of results goes out.
 
-    What hasn't begun after so many `seconds` is given back.
+    What hasn't begun after so many `seconds` is given back. `seeding` gives what seeds the process.
     """
 
-    def __init__(self, function: Callable[[Any], Any], seed: int, seconds: float) -> None:
+    def __init__(
+        self,
+        function: Callable[[Any], Any],
+        seed: int,
+        seconds: float,
+        seeding: Callable[[], Seeding | Unseeded] = of_process,
+    ) -> None:
         self._function = function
         self._seed = seed
         self._seconds = seconds
+        self._seeding = seeding
 
     def __call__(self, context: Context) -> None:
         """Run as a task. It ends well where the function has raised, too: there are results before that."""
@@ -91,7 +98,7 @@ class BatchFunction:
         return BatchOutcome(encoded.payload, error, reached if reached < first + len(items) else None)
 
     def _run(self, first: int, items: Sequence[Any], ended: int) -> tuple[list[Any], BaseException | None]:
-        seeding, function, process = of_process(), self._function, os.getpid()
+        seeding, function, process = self._seeding(), self._function, os.getpid()
         count, until = max(1, len(items) // _LOOKS), monotonic() + self._seconds
         results: list[Any] = []
         try:
@@ -142,7 +149,7 @@ class UnbrokenBatch(BatchFunction):
 
     def _results(self, items: Sequence[Any], first: int, ended: int, failures: dict[int, Failed]) -> list[Any]:
         """What comes of the items that there is time for: `None` in the places of those that fail."""
-        seeding, until, process = of_process(), monotonic() + self._seconds, os.getpid()
+        seeding, until, process = self._seeding(), monotonic() + self._seconds, os.getpid()
         results: list[Any] = []
         try:
             for number, item in enumerate(seeding.each(items, first, self._seed, ended), first):

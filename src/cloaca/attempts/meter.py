@@ -8,7 +8,7 @@ call of the system, up to a microsecond: within a millisecond, a worker is taken
 
 import re
 import sys
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from resource import RUSAGE_SELF, getrusage
 from time import monotonic, process_time
 
@@ -27,9 +27,10 @@ _HIGH_WATER = re.compile(r"VmHWM:\s*(\d+) kB")
 
 
 class Meter:
-    """Measures one attempt at a time."""
+    """Measures one attempt at a time. `clock` is that of CPU time: of the process, or of the thread."""
 
-    def __init__(self) -> None:
+    def __init__(self, clock: Callable[[], float] = process_time) -> None:
+        self._clock = clock
         self._peak = high_water()
         self._started = self._looked = self._cpu = 0.0
 
@@ -53,7 +54,7 @@ class Meter:
 
     def _look(self, now: float) -> None:
         """Read the clock of CPU time."""
-        self._looked, self._cpu = now, process_time()
+        self._looked, self._cpu = now, self._clock()
 
 
 def high_water() -> int:

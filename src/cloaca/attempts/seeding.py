@@ -29,6 +29,26 @@ def of_process() -> "Seeding":
     return Seeding()
 
 
+class Unseeded:
+    """Leaves the generators alone: where attempts share a process, seeding one would disturb the others."""
+
+    def begin(self, assignment: Assignment) -> None:
+        """Nothing to do."""
+
+    def each(self, items: Sequence[Item], first: int, seed: int, ended: int = 0) -> Iterator[Item]:  # noqa: ARG002
+        """The items."""
+        return iter(items)
+
+    def done(self) -> None:
+        """Nothing to do."""
+
+
+@cache
+def unseeded() -> Unseeded:
+    """What seeds nothing."""
+    return Unseeded()
+
+
 class Seeding:
     """Seeds the generators of a process for one attempt after another."""
 

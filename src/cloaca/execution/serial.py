@@ -8,7 +8,6 @@ import os
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from contextvars import ContextVar
 from functools import partial
 from time import sleep
 from typing import Any
@@ -16,6 +15,7 @@ from typing import Any
 from cloaca.attempts import attempt, child, termination
 from cloaca.attempts.batch import BatchFunction, as_failed
 from cloaca.attempts.meter import Meter
+from cloaca.attempts.nesting import inside_task
 from cloaca.attempts.seeding import of_process
 from cloaca.attempts.workroom import Workroom
 from cloaca.failure import raised
@@ -41,12 +41,6 @@ from cloaca.wire.messages import (
 
 _EVERYTHING: frozenset[str] = frozenset()
 _OPEN: AbstractContextManager[object] = nullcontext()
-_runs_task = ContextVar("cloaca.runs_task", default=False)
-
-
-def runs_task() -> bool:
-    """Whether this thread is inside a task, or runs the coroutines of one."""
-    return _runs_task.get()
 
 
 class SerialExecutor:
@@ -103,13 +97,10 @@ class SerialExecutor:
         if timeout and not events and not self._queue:
             sleep(timeout)
         if not events and self._queue:
-            before = _runs_task.set(True)
-            try:
-                with self._workroom.entered(), self._gates.get(self._queue[0].function, _OPEN):
-                    assignment = self._queue.popleft()
-                    report = self._run(assignment)
-            finally:
-                _runs_task.reset(before)
+            gate = self._gates.get(self._queue[0].function, _OPEN)
+            with inside_task(), self._workroom.entered(), gate:
+                assignment = self._queue.popleft()
+                report = self._run(assignment)
             meant = termination.meant_for_program(report)
             if meant is not None:
                 self._events = [Started(assignment.attempt), Lost(assignment.attempt, None, "SIGINT")]
@@ -184,16 +175,14 @@ def _outcome(
 def _called(
     batch: BatchFunction, payload: bytes, part: tuple[int, int, int], workroom: Workroom
 ) -> tuple[bytes, BaseException | None]:
-    before, process = _runs_task.set(True), os.getpid()
+    process = os.getpid()
     try:
-        with workroom.entered(), of_process().kept():
+        with inside_task(), workroom.entered(), of_process().kept():
             results, error, _ = batch.outcome(payload, encode_unseen(part))
         child.end_unless_in(process, None)
     except BaseException as failed:
         child.end_unless_in(process, failed)
         raise
-    finally:
-        _runs_task.reset(before)
     return results, error
 
 

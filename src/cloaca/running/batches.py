@@ -24,7 +24,8 @@ from cloaca.terms import Terms
 from cloaca.values.blobs import LARGE, size_of
 from cloaca.values.codec import decode, encode_unseen
 from cloaca.values.elements import decode_apart, decode_list, encode_apart, encode_list
-from cloaca.values.storage import Leases, Storage
+from cloaca.values.holder import Holder
+from cloaca.values.storage import Leases
 from cloaca.wire.messages import FAILURE, FAILURES, REACHED, RESULTS, Done, Failed, Lost
 
 BATCH_SECONDS = 0.02
@@ -123,11 +124,11 @@ class Batches:
     """Those of one call; `most` may be under way, or have come and not been handed out."""
 
     def __init__(
-        self, items: Iterator[Any], sizes: Sizes, storage: Storage, most: int, terms: Terms | None = None
+        self, items: Iterator[Any], sizes: Sizes, holder: Holder, most: int, terms: Terms | None = None
     ) -> None:
         self._items = items
         self._sizes = sizes
-        self._storage = storage
+        self._holder = holder
         self._most = most
         self._terms = terms or Terms()
         self._under_way: dict[int, _Batch] = {}
@@ -225,7 +226,7 @@ class Batches:
 
     def _taking(self, numbers: range, payload: bytes) -> _Batch:
         self._taken = numbers.stop
-        return _Batch(numbers, *self._storage.put(payload)) if len(payload) >= LARGE else _Batch(numbers, payload)
+        return _Batch(numbers, *self._holder.put(payload)) if len(payload) >= LARGE else _Batch(numbers, payload)
 
     def _stop(self, error: BaseException) -> None:
         """No more items are taken: an error comes after those that were."""

@@ -39,7 +39,8 @@ from cloaca.engine.seats import Seats
 from cloaca.execution.executor import Executor
 from cloaca.running.console import Console, ConsoleThread
 from cloaca.values.blobs import is_reference
-from cloaca.values.storage import Lease, Leases, Storage
+from cloaca.values.holder import Holder, Nowhere
+from cloaca.values.storage import Lease, Leases
 from cloaca.wire.messages import (
     Answer,
     Assignment,
@@ -91,11 +92,11 @@ class Coordinator:
         self,
         executor: Executor,
         console: Console | ConsoleThread | None = None,
-        storage: Storage | None = None,
+        holder: Holder | None = None,
         seats: Seats | None = None,
     ) -> None:
         self._executor = executor
-        self._storage = storage
+        self._holder = Nowhere() if holder is None else holder
         self._seats = Seats() if seats is None else seats
         self._mailbox: deque[tuple[AnyJob, BatchEvent]] = deque()
         self._jobs: deque[AnyJob] = deque()
@@ -241,15 +242,13 @@ class Coordinator:
     def _bury(self, attempt: int) -> None:
         """What a lost attempt has left."""
         self._console.end(attempt)
-        if self._storage is not None:
-            self._storage.discard(attempt)
+        self._holder.discard(attempt)
 
     def _take_over(self, attempt: int, payload: bytes, job: AnyJob | None) -> None:
         """Take out a lease on what the attempt stored. Where nobody keeps it, the file goes at once."""
-        if self._storage is not None and self._storage.wrote(attempt, payload):
-            lease = Lease(payload)
-            if job is not None:
-                job.leases[payload] = lease
+        lease = self._holder.take_over(attempt, payload)
+        if job is not None and lease is not None:
+            job.leases[payload] = lease
 
     def _feed(self, job: AnyJob, event: BatchEvent | AttemptEvent, now: float) -> None:
         try:

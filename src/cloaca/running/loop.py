@@ -14,7 +14,7 @@ from cloaca.execution.executor import Executor
 from cloaca.running.console import Console, ConsoleThread
 from cloaca.running.coordinator import AnyJob, Coordinator
 from cloaca.running.latch import Latch
-from cloaca.values.storage import Storage
+from cloaca.values.holder import Holder
 
 STOP_SECONDS = 10.0
 """How long to wait at most for a loop that was told to end: longer than its workers and its console may take."""
@@ -68,17 +68,17 @@ class Inline:
 
 
 class Loop:
-    """Owns the coordinator's thread, the executor and its storage.
+    """Owns the coordinator's thread, the executor and its holder of large values.
 
     It knows nothing of the runner, so a runner can be collected. `begin`, `cancel`, `supply`, `let_go` and `stop` are
     for every thread and for signal handlers, all but `begin` and `stop` for finalizers, too: they lock nothing.
     """
 
-    def __init__(self, executor: Executor, storage: Storage, seats: Seats | None = None) -> None:
+    def __init__(self, executor: Executor, holder: Holder, seats: Seats | None = None) -> None:
         self._executor = executor
-        self.storage = storage
+        self.holder = holder
         self._console = ConsoleThread()
-        self._coordinator = Coordinator(executor, self._console, storage, seats)
+        self._coordinator = Coordinator(executor, self._console, holder, seats)
         self._end: Exception | None = None
         self._is_stopping = False
         self._is_over = Latch()
@@ -157,7 +157,7 @@ class Loop:
         try:
             self._coordinator.close()
             self._coordinator.fail(end)
-            self.storage.close()
+            self.holder.close()
             self._console.close()
         finally:
             self._is_over.open()

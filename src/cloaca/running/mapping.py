@@ -40,7 +40,7 @@ def mapped(
     `owner` is kept until then: a runner that nobody holds ends.
     """
     most = AHEAD_PER_WORKER * workers
-    return Results(_lists(owner, loop, make_job, lambda: Batches(iter(items), sizes, loop.storage, most, terms)))
+    return Results(_lists(owner, loop, make_job, lambda: Batches(iter(items), sizes, loop.holder, most, terms)))
 
 
 def results_here(results: Iterable[Any]) -> Results:

@@ -4,18 +4,15 @@ import inspect
 import os
 import sys
 from collections.abc import Callable, Mapping
-from typing import Literal
 
 from msgspec import Struct
 
 from cloaca import argument
-from cloaca.machine import cores
+from cloaca.execution.choice import Chosen
 from cloaca.pickling.hints import signature
 from cloaca.retry import RetryPolicy
 from cloaca.seed import LIMIT
 from cloaca.workflows.workflow import Workflow
-
-ExecutorName = Literal["processes", "serial"]
 
 _SHOWN = 5
 _NOT_RUN_BY_A_CALL = (inspect.iscoroutinefunction, inspect.isgeneratorfunction, inspect.isasyncgenfunction)
@@ -28,7 +25,7 @@ class Settings(Struct, frozen=True):
     """The arguments of a runner. Sizes in bytes, times in seconds; `None`: no limit. `limits` are those with names."""
 
     workers: int
-    executor: ExecutorName
+    executor: Chosen
     warn_above: int
     memory_limit: int | None
     task_timeout: float | None
@@ -44,13 +41,18 @@ def check_platform() -> None:
         raise RuntimeError("cloaca runs on Linux and macOS. On Windows, run it in WSL 2.")
 
 
-def checked_workers(workers: int | None) -> int:
-    """The number of workers; by default that of the cores."""
-    return cores.usable() if workers is None else argument.whole("workers", workers, least=1)
+def checked_workers(workers: int) -> int:
+    """The number of workers."""
+    return argument.whole("workers", workers, least=1)
 
 
-def checked_memory(size: int | None) -> int | None:
+def checked_memory(size: int | None, executor: Chosen) -> int | None:
     """The limit of a worker's memory, if there is one."""
+    if size is not None and executor not in ("processes", "serial"):
+        raise ValueError(
+            "memory_limit is that of a worker process: threads share the program's memory. Leave it out, or use "
+            'executor="processes".'
+        )
     return None if size is None else argument.whole("memory_limit, a number of bytes,", size, least=LEAST_MEMORY)
 
 
@@ -147,12 +149,3 @@ def chosen_seed(seed: int | None) -> int:
     if not isinstance(seed, int) or isinstance(seed, bool) or not 0 <= seed < LIMIT:
         raise ValueError(f"seed is a whole number from 0 to below 2**63, or None for one by chance; not {seed!r}")
     return seed
-
-
-def checked_executor(name: str) -> ExecutorName:
-    """The name of an executor."""
-    if name == "processes":
-        return "processes"
-    if name == "serial":
-        return "serial"
-    raise ValueError(f'executor (or CLOACA_EXECUTOR) is "processes" or "serial", not {name!r}')

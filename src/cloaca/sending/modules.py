@@ -4,13 +4,17 @@ import pickle
 from collections.abc import Mapping
 from contextlib import suppress
 from threading import Lock
+from typing import TYPE_CHECKING
 
 from msgspec import Struct
 
 from cloaca.errors import StorageFullError
 from cloaca.pickling.modules import LoadedModule, LoadedModules
 from cloaca.values.blobs import LARGE, is_reference
-from cloaca.values.storage import Lease, Storage
+from cloaca.values.holder import Holder
+
+if TYPE_CHECKING:
+    from cloaca.values.storage import Lease
 
 
 class Sent(Struct, frozen=True):
@@ -34,26 +38,26 @@ class Modules:
         self._leases: list[Lease] = []  # a worker may read what it was sent late
         self._lock = Lock()
 
-    def now(self, storage: Storage) -> Sent:
-        """The modules as they are loaded now, in `storage` where they take much."""
+    def now(self, holder: Holder) -> Sent:
+        """The modules as they are loaded now, in `holder` where they take much."""
         with self._lock:
             given = self._loaded.now()
-            if given is not self._given or self._is_lost(storage):
-                self._sent = self._of(given, storage)
+            if given is not self._given or self._is_lost(holder):
+                self._sent = self._of(given, holder)
                 self._given = given
             return self._sent
 
-    def _is_lost(self, storage: Storage) -> bool:
+    def _is_lost(self, holder: Holder) -> bool:
         """Whether somebody has removed the file."""
-        return is_reference(self._sent.payload) and not storage.has(self._sent.payload)
+        return is_reference(self._sent.payload) and not holder.has(self._sent.payload)
 
-    def _of(self, given: Mapping[str, LoadedModule], storage: Storage) -> Sent:
+    def _of(self, given: Mapping[str, LoadedModule], holder: Holder) -> Sent:
         before = self._given
         is_reloaded = any(_is_another(before[name], given[name]) for name in before.keys() & given.keys())
         payload = pickle.dumps(given)  # names of files needn't be text that msgpack can carry
         if len(payload) >= LARGE:
             with suppress(StorageFullError):  # then it is sent
-                payload, lease = storage.put(payload, "modules")
+                payload, lease = holder.put(payload, "modules")
                 self._leases += [] if lease is None else [lease]
         return Sent(payload, self._sent.generation + is_reloaded)
 

@@ -106,12 +106,13 @@ class Storage:
         stored = reference(Blob(path, size, is_structure=True))
         return stored, Lease(stored)
 
-    def wrote(self, attempt: int, payload: bytes) -> bool:
-        """Whether it is a reference to what that attempt stored here, rather than to what was there before."""
+    def take_over(self, attempt: int, payload: bytes) -> Lease | None:
+        """The lease on what that attempt stored here; `None` where it was there before, or is no reference."""
         if not is_reference(payload):
-            return False
+            return None
         path = blob_of(payload).path
-        return self._is_here(path) and os.path.basename(path).startswith(f"{attempt}.")
+        is_its_own = self._is_here(path) and os.path.basename(path).startswith(f"{attempt}.")
+        return Lease(payload) if is_its_own else None
 
     def discard(self, attempt: int) -> None:
         """Remove what an attempt wrote that can't tell any more: its worker died."""

@@ -1,0 +1,70 @@
+"""What a run needs where tasks run in the program itself: the functions as they are, under numbers of its own."""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+from cloaca.dataflow.demand import limited_reads
+from cloaca.engine.work import Work
+from cloaca.merge.rules import Rules
+from cloaca.pickling.mentions import strings_in
+from cloaca.sending.captures import condition_number, mapped_over, work_of
+from cloaca.tasks.binding import Binding, bound
+from cloaca.tasks.handle import with_handle
+from cloaca.workflows.trigger import asked_in_attempts
+from cloaca.workflows.workflow import Task, Workflow
+
+
+class Objects(NamedTuple):
+    """Objects by number; the work of each task, which names them; and the number of the workflow's merge rules."""
+
+    functions: dict[int, object]
+    work: list[Work]
+    rules: int
+
+
+def objects_of(
+    workflow: Workflow,
+    rules: Rules,
+    expand: Callable[[Task], object],
+    time_limit: Callable[[Task], float | None],
+    first: int = 0,
+) -> Objects:
+    """What runs in the program. `expand` makes what expands a mapped task; numbers count from `first`, by rank."""
+    tasks = [workflow.tasks[place] for place in workflow.plan.defined]
+    number, looks = len(tasks), limited_reads(workflow)
+    own = first + number
+    functions: dict[int, object] = {first + rank: _called(task, looks.get(rank)) for rank, task in enumerate(tasks)}
+    expansions = {rank: own + 1 + rank for rank, task in enumerate(tasks) if task.for_each}
+    each = mapped_over(workflow.plan, tasks, expansions)
+    conditions = {condition: own + number + n for n, condition in enumerate(asked_in_attempts(tasks), 1)}
+    functions |= {own: rules, **{expansions[rank]: expand(tasks[rank]) for rank in expansions}}
+    functions |= {number: condition for condition, number in conditions.items()}
+    work = [
+        work_of(
+            task,
+            first + rank,
+            _reads(task),
+            condition=condition_number(task, conditions),
+            each=each.get(rank),
+            timeout=time_limit(task),
+        )
+        for rank, task in enumerate(tasks)
+    ]
+    return Objects(functions, work, own)
+
+
+def _called(task: Task, looks: tuple[str, ...] | None) -> Callable[..., object]:
+    """What is called for a task. `looks`: the keys that it may look at; `None`: any."""
+    function = with_handle(task.function) if task.form.takes_handle else task.function
+    if not task.form.parameters and task.writes is None and looks is None:
+        return function
+    return bound(function, Binding(task.form.parameters) if task.form.parameters else None, task.writes, looks)
+
+
+def _reads(task: Task) -> tuple[str, ...]:
+    """The keys that it will probably read: what is declared, or what its code and its condition mention."""
+    asked = () if task.trigger_rules is None else task.trigger_rules.keys
+    if task.reads is not None:
+        return tuple(dict.fromkeys((*task.reads, *asked)))
+    own = [*(parameter.name for parameter in task.form.parameters), *strings_in(task.function)]
+    return tuple(dict.fromkeys([*(task.prefix + key for key in own if task.prefix + key != task.for_each), *asked]))
