@@ -506,8 +506,10 @@ class DefaultRunner:
             seats=self._seats,
         )
 
+        called_here = self._objects  # not the runner itself: whoever lets go of it ends it
+
         def job(on_delivery: Callable[[Deliver], None], on_end: OnEnd) -> Job[BatchRun]:
-            ending = partial(self._forgetting, objects, on_end)
+            ending = partial(_forgotten, called_here, objects, on_end)
             return Job("", run, own, ending, surroundings, sent, on_delivery=on_delivery)
 
         return mapped(self, loop, job, items, sizes, self._settings.workers, terms)
@@ -580,16 +582,12 @@ class DefaultRunner:
             host = self._running_loop()
             self._objects |= objects.functions
 
+        called = self._objects  # not the runner itself: whoever lets go of it ends it
+
         def job(on_end: OnEnd) -> Job[Run]:
-            return Job(workflow.name, run, (), partial(self._forgetting, objects.functions, on_end), here())
+            return Job(workflow.name, run, (), partial(_forgotten, called, objects.functions, on_end), here())
 
         return Execution(self, self._warned, workflow, rules, job, host, self._under_way, told, findings=found)
-
-    def _forgetting(self, functions: Iterable[int], on_end: OnEnd, error: Exception | None) -> None:
-        """A run has ended that called these: they go."""
-        for number in functions:
-            self._objects.pop(number, None)
-        on_end(error)
 
     def _time_limit(self, task: Task) -> float | None:
         return task.timeout or self._settings.task_timeout
@@ -681,6 +679,13 @@ def _end(runner: "weakref.ref[DefaultRunner]", under_way: set[Execution], loop: 
                 outlast(under_way)
     finally:
         loop.stop()
+
+
+def _forgotten(objects: dict[int, object], functions: Iterable[int], on_end: OnEnd, error: Exception | None) -> None:
+    """A run has ended that called these: they go."""
+    for number in functions:
+        objects.pop(number, None)
+    on_end(error)
 
 
 def _expansion(task: Task) -> Expansion:
