@@ -3,13 +3,22 @@
 import random
 import threading
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from threading import Barrier, Event
 from typing import Any
 
 import pytest
 
-from cloaca import Context, DefaultRunner, InitializerError, NestedExecutionError, WorkflowBuilder, merge, task
+from cloaca import (
+    Context,
+    DefaultRunner,
+    InitializerError,
+    NestedExecutionError,
+    WorkersUnavailableError,
+    WorkflowBuilder,
+    merge,
+    task,
+)
 from cloaca import worker_state as state
 
 PATIENCE = 30.0
@@ -218,3 +227,10 @@ def test_large_values_need_no_files(runner: DefaultRunner) -> None:
         one_task(lambda context: context.set("back", context["big"] + b"x")), {"big": b"y" * 300_000}
     )
     assert result.final_context["back"] == b"y" * 300_000 + b"x"
+
+
+def test_an_executor_of_other_processes_is_refused() -> None:
+    with ProcessPoolExecutor(1) as pool, DefaultRunner(executor=pool) as other:
+        for run in (lambda: other.execute(one_task(lambda _: None)), lambda: list(other.map(abs, [-1]))):
+            with pytest.raises(WorkersUnavailableError, match=r"a ProcessPoolExecutor, doesn't run .* on threads"):
+                run()

@@ -6,10 +6,12 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from cloaca.attempts.initializer import Equipment
 from cloaca.attempts.workroom import Workroom
+from cloaca.errors import WorkersUnavailableError
 from cloaca.execution.executor import Executor
 from cloaca.machine import cores
 from cloaca.tasks.context import Context
 from cloaca.values.holder import Holder, Nowhere
+from cloaca.wording import a
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -70,7 +72,24 @@ def on_threads(
 
         chosen = ThreadPoolExecutor(workers, "cloaca worker")
         close = partial(chosen.shutdown, wait=False, cancel_futures=True)
+    elif not _has_threads_here(chosen):
+        raise WorkersUnavailableError(
+            f"The executor that the runner was given, {a(type(chosen).__name__)}, doesn't run what it is given on "
+            'threads of this process. Give it a ThreadPoolExecutor, or use executor="processes": then cloaca has '
+            "workers of its own."
+        )
     return FuturesExecutor(chosen, workers, objects, workroom, kind, close), Nowhere()
+
+
+def _has_threads_here(executor: Futures) -> bool:
+    """Whether it hands objects over as they are. Others can't take this function, or bring back a copy."""
+    token = object()
+    try:
+        return executor.submit(lambda: token).result() is token
+    except RuntimeError:
+        return True  # it was shut down, as will be said when it is to run something
+    except Exception:  # noqa: BLE001 - whatever it raises where it can't
+        return False
 
 
 def in_place(
