@@ -2,8 +2,8 @@
 
 import random
 import threading
-from collections.abc import Iterator
-from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+from collections.abc import Callable, Iterator
+from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
 from threading import Barrier, Event
 from typing import Any
 
@@ -20,6 +20,8 @@ from cloaca import (
     task,
 )
 from cloaca import worker_state as state
+from cloaca.execution.futures import FuturesExecutor
+from cloaca.wire.messages import Assignment, Lost, Slice, Started
 
 PATIENCE = 30.0
 
@@ -234,3 +236,33 @@ def test_an_executor_of_other_processes_is_refused() -> None:
         for run in (lambda: other.execute(one_task(lambda _: None)), lambda: list(other.map(abs, [-1]))):
             with pytest.raises(WorkersUnavailableError, match=r"a ProcessPoolExecutor, doesn't run .* on threads"):
                 run()
+
+
+class Hesitant(Executor):
+    """Says that a call is under way before it is."""
+
+    def __init__(self) -> None:
+        self.calls: list[Callable[[], None]] = []
+
+    def submit(self, function: Callable[..., Any], /, *args: Any, **more: Any) -> Future[Any]:
+        future = Future[Any]()
+        future.set_running_or_notify_cancel()
+
+        def call() -> None:
+            future.set_result(function(*args, **more))
+
+        self.calls.append(call)
+        return future
+
+
+def test_what_is_cancelled_as_its_thread_comes_to_it_keeps_no_thread() -> None:
+    pool = Hesitant()
+    executor = FuturesExecutor(pool, 1, {0: lambda _: None})
+    window = executor.window
+    executor.submit([Assignment(7, "late", 0, Slice({}, complete=True, outcomes={}))])
+    executor.cancel([7], 0)
+    for call in pool.calls:
+        call()
+    assert [type(event) for event in executor.wait(0)] == [Started, Lost]
+    assert executor.window == window
+    executor.close()  # warns of threads that still run

@@ -182,7 +182,9 @@ class FuturesExecutor:
 
     def _run(self, assignment: Assignment) -> None:
         number = assignment.attempt
-        if not self._start(number):
+        if not self._start(number):  # it was cancelled as its thread came to it
+            with self._lock:
+                self._stuck.pop(number, None)
             return
         try:
             with inside_task(), self._workroom.entered():
