@@ -13,7 +13,7 @@ from math import inf
 from typing import Any, Final, Literal, TypeGuard
 
 from msgspec import Struct, field
-from msgspec.structs import force_setattr, replace
+from msgspec.structs import asdict, force_setattr
 
 from cloaca import argument, errors
 from cloaca.wording import kind_of, kinds_of, summary
@@ -298,7 +298,7 @@ class RetryPolicyBuilder(Struct, frozen=True):
         return self._policy
 
     def _with(self, **changed: Any) -> "RetryPolicyBuilder":
-        return RetryPolicyBuilder(replace(self._policy, **changed))
+        return RetryPolicyBuilder(RetryPolicy(**{**asdict(self._policy), **changed}))  # `replace` may leave out checks
 
 
 def _facts(error: object) -> tuple[Sequence[str], str]:
