@@ -105,7 +105,7 @@ ROOMS = {
     "authoring": "compat results dataflow workflows engine history tasks triggers merge wire",
     "running": "results execution attempts border dataflow workflows engine tasks merge values pickling wire",
     "runner": (
-        "running authoring compat results sending execution pool worker attempts border dataflow workflows "
+        "running authoring compat results sending execution pool attempts border dataflow workflows "
         "engine tasks merge pickling wire"
     ),
     "testing": "attempts merge values wire",

@@ -82,6 +82,18 @@ print("cloaca.compat.namespace" in sys.modules)
     assert _run(program).splitlines() == ["[]", "True"]
 
 
+def test_the_program_loads_nothing_of_what_workers_run() -> None:
+    program = """
+import sys
+import cloaca
+
+with cloaca.DefaultRunner(workers=1) as runner:
+    print(list(runner.map(abs, [-1])))
+print([name for name in sys.modules if name.startswith("cloaca.worker")])
+"""
+    assert _run(program).splitlines() == ["[1]", "[]"]
+
+
 def _run(program: str) -> str:
     environment = os.environ | {"PYTHONPATH": str(SOURCE)}
     run = subprocess.run(

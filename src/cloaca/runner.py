@@ -73,7 +73,6 @@ from cloaca.terms import Terms
 from cloaca.wire.messages import ITEMS, Publish, Surroundings, Version
 from cloaca.wire.shortage import patiently
 from cloaca.wording import a
-from cloaca.worker import worker
 from cloaca.workflows.copies import homes, passing
 from cloaca.workflows.workflow import Task, Workflow
 
@@ -646,7 +645,7 @@ class DefaultRunner:
         return equipment(self._initializer, Variables([("The runner's initializer", self._initializer)]).contents())
 
     def _check_usable(self) -> None:
-        if worker.is_serving() or runs_task():
+        if runs_task():
             raise NestedExecutionError(
                 "execute was called inside a task or its worker. Where a module starts a run when it is imported, put "
                 "the call under `if __name__ == '__main__':`. A task can't run a workflow of its own."

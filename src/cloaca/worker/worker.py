@@ -20,6 +20,7 @@ from typing import Any, NoReturn
 from cloaca.attempts import attempt, child, terminal, termination, variables
 from cloaca.attempts.initializer import Initializer, initializing
 from cloaca.attempts.meter import Meter
+from cloaca.attempts.nesting import become_worker
 from cloaca.border import inheritance, lifeline, naming
 from cloaca.border.authkey import Authkey
 from cloaca.border.logbook import Logbook
@@ -67,13 +68,7 @@ HELD_SECONDS = 0.002
 
 _PATIENCE = 100  # how often exceptions may strike outside of tasks, and between two rounds of that
 
-_is_serving = False
 _as_set = lru_cache(maxsize=1024)(frozenset[str])  # the functions of a template mostly read the same
-
-
-def is_serving() -> bool:
-    """Whether this process is a worker."""
-    return _is_serving
 
 
 def main(
@@ -85,8 +80,7 @@ def main(
     name: str,
 ) -> None:
     """Serve on an inherited socket until it is closed. `initializer` is the number of the runner's, or 0."""
-    global _is_serving  # noqa: PLW0603 - a process is a worker or not, once and for all
-    _is_serving = True
+    become_worker()
     lifeline.follow(lifeline_descriptor)
     inheritance.renounce()
     naming.bear(name)
