@@ -133,6 +133,18 @@ def test_what_a_dead_attempt_wrote_is_removed_and_nothing_else(opened_storage: S
         assert sorted(path.name for path in Path(folder).iterdir()) == ["11.1", "21.1", LOCK, "program.1"]
 
 
+def test_a_file_that_goes_while_an_attempt_is_discarded_keeps_no_other(
+    opened_storage: Storage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = Path(opened_storage.folders[0])
+    for name in ("1.2", "1.3"):
+        (folder / name).touch()
+    monkeypatch.setattr(os, "listdir", lambda _: ["1.1", "1.2", "1.3"])
+    opened_storage.discard(1)
+    monkeypatch.undo()
+    assert [path.name for path in folder.iterdir()] == [LOCK]
+
+
 @pytest.mark.parametrize(("name", "expected"), [("1.1", True), ("1.20", True), ("11.1", False), ("program.1", False)])
 def test_the_name_tells_which_attempt_wrote_it(opened_storage: Storage, name: str, *, expected: bool) -> None:
     for folder in opened_storage.folders:

@@ -66,17 +66,20 @@ def remove(folder: str) -> None:
         for name in os.listdir(folder):
             if name != LOCK:
                 _remove(join(folder, name))
-        with suppress(FileNotFoundError):
-            os.unlink(join(folder, LOCK))
+        remove_file(join(folder, LOCK))
     with suppress(OSError):
         os.rmdir(folder)
 
 
+def remove_file(path: str) -> None:
+    """Remove a file. Somebody else may have done so."""
+    with suppress(FileNotFoundError):
+        os.unlink(path)
+
+
 def _remove(path: str) -> None:
     try:
-        os.unlink(path)
-    except FileNotFoundError:
-        return
+        remove_file(path)
     except IsADirectoryError:
         shutil.rmtree(path, ignore_errors=True)
 

@@ -120,7 +120,7 @@ class Storage:
             with suppress(OSError):  # it goes with its folder then
                 for name in os.listdir(place):
                     if name.startswith(f"{attempt}."):
-                        os.unlink(os.path.join(place, name))
+                        folder.remove_file(os.path.join(place, name))
 
     def close(self) -> None:
         """Remove the folders, with all that is in them. What was preserved stays readable. Idempotent."""
