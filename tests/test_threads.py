@@ -1,9 +1,12 @@
 """Workflows and calls of map whose tasks run on threads of the program."""
 
+import gc
 import random
 import threading
+import weakref
 from collections.abc import Callable, Iterator
 from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
+from functools import partial
 from threading import Barrier, Event
 from typing import Any
 
@@ -266,3 +269,14 @@ def test_what_is_cancelled_as_its_thread_comes_to_it_keeps_no_thread() -> None:
     assert [type(event) for event in executor.wait(0)] == [Started, Lost]
     assert executor.window == window
     executor.close()  # warns of threads that still run
+
+
+def test_a_call_of_map_that_nobody_asks_keeps_no_function(runner: DefaultRunner) -> None:
+    function = Hesitant()  # anything that can be referred to weakly
+    assert list(runner.map(abs, [-1])) == [1]
+    with pytest.warns(RuntimeWarning, match="Nobody has asked"):
+        runner.map(partial(lambda kept, item: item, function), [0])
+    gone = weakref.ref(function)
+    del function
+    gc.collect()
+    assert gone() is None

@@ -482,24 +482,23 @@ class DefaultRunner:
             single = BatchFunction(given, terms.seed, sizes.longest)
             return results_here(serial.each(single, items, self._workroom, terms, gate))
         kind = UnbrokenBatch if terms.goes_on else BatchFunction
-        sent, wanted, objects = None, None, {}
+        sent, own, variables, objects = None, list[Publish](), 0, dict[int, object]()
         if self._settings.executor == "processes":
             captured = capture(OfMap("map"), kind(given, terms.seed, sizes.longest), called)
             number, sent = captured.number, Publish(captured.number, captured.blob, (ITEMS,))
             loop = self._running_loop()
             surroundings = self._surroundings(loop)
             wanted = Variables([("The function of map", function)]).now()
+            own, variables = ([], 0) if wanted is None else ([wanted], wanted.function)
         else:
             number = next(self._blocks)
             objects = {number: kind(given, terms.seed, sizes.longest, unseeded)}
             loop, surroundings = self._running_loop(), here()
-            self._objects |= objects
-        own = [] if wanted is None else [wanted]
         run = BatchRun(
             number,
             numbers=self._numbers,
             grace=self._settings.grace,
-            variables=0 if wanted is None else wanted.function,
+            variables=variables,
             timeout=timeout,
             limit=limit,
             seats=self._seats,
@@ -508,7 +507,7 @@ class DefaultRunner:
         called_here = self._objects  # not the runner itself: whoever lets go of it ends it
 
         def job(on_delivery: Callable[[Deliver], None], on_end: OnEnd) -> Job[BatchRun]:
-            ending = partial(_forgotten, called_here, objects, on_end)
+            ending = _at_hand(called_here, objects, on_end)
             return Job("", run, own, ending, surroundings, sent, on_delivery=on_delivery)
 
         return mapped(self, loop, job, items, sizes, self._settings.workers, terms)
@@ -579,12 +578,10 @@ class DefaultRunner:
             host = Inline(choice.in_place(objects.functions, self._workroom, gates, self._kind))
         else:
             host = self._running_loop()
-            self._objects |= objects.functions
-
-        called = self._objects  # not the runner itself: whoever lets go of it ends it
+        called = {} if is_serial else self._objects  # not the runner itself: whoever lets go of it ends it
 
         def job(on_end: OnEnd) -> Job[Run]:
-            return Job(workflow.name, run, (), partial(_forgotten, called, objects.functions, on_end), here())
+            return Job(workflow.name, run, (), _at_hand(called, objects.functions, on_end), here())
 
         return Execution(self, self._warned, workflow, rules, job, host, self._under_way, told, findings=found)
 
@@ -680,11 +677,16 @@ def _end(runner: "weakref.ref[DefaultRunner]", under_way: set[Execution], loop: 
         loop.stop()
 
 
-def _forgotten(objects: dict[int, object], functions: Iterable[int], on_end: OnEnd, error: Exception | None) -> None:
-    """A run has ended that called these: they go."""
-    for number in functions:
-        objects.pop(number, None)
-    on_end(error)
+def _at_hand(objects: dict[int, object], called: Mapping[int, object], on_end: OnEnd) -> OnEnd:
+    """A run begins that calls these: they are there until it has ended. Returns what is to be told of that."""
+    objects.update(called)
+
+    def ending(error: Exception | None) -> None:
+        for number in called:
+            objects.pop(number, None)
+        on_end(error)
+
+    return ending
 
 
 def _expansion(task: Task) -> Expansion:
