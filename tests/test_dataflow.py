@@ -586,6 +586,12 @@ def branches_that_meet_at_the_end(size: int) -> None:
     assert [key for key, *_ in flow.clashes(frozenset())] == ["k"]
 
 
+def keys_that_nobody_sets(size: int) -> None:
+    """More of them than are told. No names are like theirs, and for most of them nobody looks for any."""
+    tasks = {f"t{n}": (reads(f"lost {n}", f"context.set('z{n}', 1)"), list[str]()) for n in range(size)}
+    assert cloaca.check(workflow(**tasks), ["given"]) == ()
+
+
 @pytest.mark.parametrize(
     "case",
     [
@@ -593,6 +599,7 @@ def branches_that_meet_at_the_end(size: int) -> None:
         ladder_that_reads_what_is_far_above,
         fan_in_of_plain_writes,
         branches_that_meet_at_the_end,
+        keys_that_nobody_sets,
     ],
 )
 def test_twice_the_size_is_twice_the_cost(case: Callable[[int], None]) -> None:

@@ -43,7 +43,7 @@ def lines(action: Callable[[], object]) -> int:
 
     def trace(frame: FrameType, event: str, _argument: Any) -> Any:
         nonlocal executed
-        if not frame.f_globals["__name__"].startswith("cloaca."):
+        if not frame.f_globals.get("__name__", "").startswith("cloaca."):
             return None
         executed += event == "line"
         return trace

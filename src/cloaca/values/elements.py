@@ -5,6 +5,7 @@ are looked at one by one.
 """
 
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from functools import partial
 from io import BytesIO
 from pickle import Unpickler
@@ -85,12 +86,10 @@ def encode_apart(elements: list[Any]) -> tuple[bytes, dict[int, EncodeError]]:
     """
     payloads: list[bytes | None] = []
     errors: dict[int, EncodeError] = {}
-    try:
+    with suppress(EncodeError):  # which ones they are shows below
         payload = encode(elements)
         if payload[0] in LIST_HEADS:
             return payload, errors
-    except EncodeError:
-        pass  # which ones they are shows below
     for place, element in enumerate(elements):
         try:
             payloads.append(encode_unseen(element))
