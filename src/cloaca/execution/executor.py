@@ -74,3 +74,19 @@ class Executor(Protocol):
     def close(self) -> None:
         """End everything, and leave nothing behind. Idempotent. `wait` then returns at once what is left to be told."""
         ...
+
+
+class InProgram:
+    """What nobody needs to be told of who calls the program's own objects, where the program runs."""
+
+    def surround(self, surroundings: Surroundings) -> None:
+        """Tasks run where the program runs."""
+
+    def publish(self, functions: Sequence[Publish]) -> None:
+        """The objects are here."""
+
+    def retire(self, functions: Sequence[int]) -> None:
+        """The objects belong to the program."""
+
+    def shown(self, count: int) -> None:
+        """Nothing waits for that: tasks print by themselves."""

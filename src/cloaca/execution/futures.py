@@ -31,6 +31,7 @@ from cloaca.attempts.nesting import inside_task
 from cloaca.attempts.seeding import unseeded
 from cloaca.attempts.workroom import Workroom
 from cloaca.errors import WorkersUnavailableError
+from cloaca.execution.executor import InProgram
 from cloaca.tasks.context import Context
 from cloaca.warning import warn
 from cloaca.wire.messages import (
@@ -38,10 +39,8 @@ from cloaca.wire.messages import (
     Assignment,
     Event,
     Lost,
-    Publish,
     Slice,
     Started,
-    Surroundings,
     Unstarted,
     Wants,
 )
@@ -66,7 +65,7 @@ class _Submitted(Struct, eq=False):
     has_started: bool = False
 
 
-class FuturesExecutor:
+class FuturesExecutor(InProgram):
     """Runs assignments as `pool` does, so many `workers` at a time.
 
     `functions` maps the number of a function to the object: they needn't be published. `workroom` is where they run.
@@ -102,15 +101,6 @@ class FuturesExecutor:
     def window(self) -> int:
         """As many as there are threads that can run one, and a few that wait."""
         return max(1, self._workers - len(self._stuck)) + QUEUED
-
-    def surround(self, surroundings: Surroundings) -> None:
-        """Nothing to do: tasks run where the program runs."""
-
-    def publish(self, functions: Sequence[Publish]) -> None:
-        """Nothing to do: the objects are here."""
-
-    def retire(self, functions: Sequence[int]) -> None:
-        """Nothing to do: the objects belong to the program."""
 
     def submit(self, assignments: Sequence[Assignment]) -> None:
         """Hand them to the pool, in that order."""
@@ -158,9 +148,6 @@ class FuturesExecutor:
                 event = self._events.get_nowait()
         except Empty:
             return events
-
-    def shown(self, count: int) -> None:
-        """Nothing waits for that: threads print by themselves."""
 
     def wake(self) -> None:
         """Make `wait` return."""

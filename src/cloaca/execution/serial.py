@@ -18,6 +18,7 @@ from cloaca.attempts.meter import Meter
 from cloaca.attempts.nesting import inside_task
 from cloaca.attempts.seeding import of_process
 from cloaca.attempts.workroom import Workroom
+from cloaca.execution.executor import InProgram
 from cloaca.failure import raised
 from cloaca.item import of_item, of_result, unreadable_item
 from cloaca.tasks.context import Context
@@ -31,11 +32,9 @@ from cloaca.wire.messages import (
     Event,
     Failed,
     Lost,
-    Publish,
     Skipped,
     Slice,
     Started,
-    Surroundings,
     Unstarted,
 )
 
@@ -43,7 +42,7 @@ _EVERYTHING: frozenset[str] = frozenset()
 _OPEN: AbstractContextManager[object] = nullcontext()
 
 
-class SerialExecutor:
+class SerialExecutor(InProgram):
     """Runs assignments in the order of their submission, with the function objects themselves.
 
     `functions` maps the number of a function to the object, so nothing needs to be published. `workroom` is where they
@@ -67,15 +66,6 @@ class SerialExecutor:
         self._queue: deque[Assignment] = deque()
         self._events: list[Event] = []
         self._meter = Meter()
-
-    def surround(self, surroundings: Surroundings) -> None:
-        """Nothing to do: tasks run where the program runs."""
-
-    def publish(self, functions: Sequence[Publish]) -> None:
-        """Nothing to do: the objects are here."""
-
-    def retire(self, functions: Sequence[int]) -> None:
-        """Nothing to do: the objects belong to the program."""
 
     def submit(self, assignments: Sequence[Assignment]) -> None:
         """Queue them; they run in `wait`."""
@@ -113,9 +103,6 @@ class SerialExecutor:
         load, left = self._functions.__getitem__, partial(child.end_unless_in, os.getpid())
         with of_process().kept():
             return attempt.run(assignment, load, _EVERYTHING, _never, self._meter, left=left, kind=self._kind)
-
-    def shown(self, count: int) -> None:
-        """Nothing waits for that."""
 
     def wake(self) -> None:
         """Nothing to do: `wait` never blocks."""

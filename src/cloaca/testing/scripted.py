@@ -26,6 +26,7 @@ from msgspec.structs import replace
 from cloaca.attempts import attempt
 from cloaca.attempts.meter import Meter
 from cloaca.attempts.seeding import of_process
+from cloaca.execution.executor import InProgram
 from cloaca.wire.messages import (
     Answer,
     Assignment,
@@ -37,7 +38,6 @@ from cloaca.wire.messages import (
     Skipped,
     Slice,
     Started,
-    Surroundings,
     Unstarted,
     Usage,
     Wants,
@@ -118,7 +118,7 @@ class _Open:
     is_cancelled: bool = False
 
 
-class ScriptedExecutor:
+class ScriptedExecutor(InProgram):
     """An executor in memory whose every step a test decides.
 
     Args:
@@ -237,9 +237,6 @@ class ScriptedExecutor:
 
     # ---- the coordinator's side ------------------------------------------------------------------------------------
 
-    def surround(self, surroundings: Surroundings) -> None:
-        """Nothing to do: tasks run where the test runs."""
-
     def publish(self, functions: Sequence[Publish]) -> None:
         """Make functions known."""
         self._functions.update(function.function for function in functions)
@@ -283,9 +280,6 @@ class ScriptedExecutor:
             self.perform(self._choose(moves))
         events, self._events = self._events, []
         return events
-
-    def shown(self, count: int) -> None:
-        """Nothing waits for that."""
 
     def wake(self) -> None:
         """Nothing to do: `wait` never blocks."""

@@ -10,7 +10,7 @@ import atexit
 import os
 from collections.abc import Callable, Iterator
 from contextlib import suppress
-from functools import lru_cache, partial
+from functools import partial
 from itertools import count
 from socket import socket
 from threading import RLock
@@ -21,6 +21,7 @@ from cloaca.attempts import attempt, child, terminal, termination, variables
 from cloaca.attempts.initializer import Initializer, initializing
 from cloaca.attempts.meter import Meter
 from cloaca.attempts.nesting import become_worker
+from cloaca.attempts.repertoire import Repertoire
 from cloaca.border import inheritance, lifeline, naming
 from cloaca.border.authkey import Authkey
 from cloaca.border.logbook import Logbook
@@ -28,9 +29,6 @@ from cloaca.border.mark import INITIALIZING, NONE, Mark
 from cloaca.border.notices import Notices
 from cloaca.border.permits import Permit
 from cloaca.border.surroundings import bearings, enter, here
-from cloaca.pickling.functions import load
-from cloaca.pickling.templates import fill
-from cloaca.tasks.handle import with_handle
 from cloaca.tasks.shelf import Traffic
 from cloaca.tasks.watched import context_kind
 from cloaca.wire.frames import Garbled, HungUp
@@ -67,8 +65,6 @@ HELD_SECONDS = 0.002
 """How often to look whether what was told has been shown, where it wasn't for long."""
 
 _PATIENCE = 100  # how often exceptions may strike outside of tasks, and between two rounds of that
-
-_as_set = lru_cache(maxsize=1024)(frozenset[str])  # the functions of a template mostly read the same
 
 
 def main(
@@ -119,12 +115,6 @@ class Worker:
         self._send = Outlet(connection).send
         self._asking = RLock()  # a signal handler may ask in the middle of asking
         self._questions = count(1)
-        self._blobs: dict[int, bytes] = {}
-        self._reads: dict[int, frozenset[str]] = {}
-        self._templates: dict[int, int] = {}
-        self._handled: dict[int, bool] = {}
-        self._bound: dict[int, Publish] = {}
-        self._functions: dict[int, Any] = {}
         self._queue: dict[int, Assignment] = {}
         self._begun: Assignment | None = None
         self._report: Done | Failed | Skipped | None = None
@@ -141,11 +131,11 @@ class Worker:
         terminal.give_up()
         self._logbook = Logbook(self._tell)
         self._notices = Notices(self._tell)
+        self._repertoire = Repertoire(self._logbook.restore)  # modules that are imported may configure logging
         self._meter = Meter()
         self._kind = context_kind()
         self._leftovers = Leftovers()
         self._is_worn = False
-        self._wanted = NONE
         self._modules = ProgramFinder(variables.of_process().complete)
         self._is_cut_off = False
         os.register_at_fork(after_in_child=self._lose_socket)
@@ -232,8 +222,7 @@ class Worker:
         self._begun = assignment
         self._current = assignment.attempt
         self._mark.write(assignment.attempt, monotonic())
-        reads = self._reads.get(assignment.function, frozenset())
-        load = self._load if assignment.variables == self._wanted else partial(self._load_with, assignment.variables)
+        load, reads = self._repertoire.under(assignment.variables), self._repertoire.reads(assignment.function)
         self._report = self._attempted(assignment, load, reads, self._surroundings.folders)
         self._hand_in(assignment)
 
@@ -252,13 +241,13 @@ class Worker:
 
     def _initialize(self, number: int) -> None:
         """Run the runner's initializer. Where it raises, this worker is of no use."""
-        while number not in self._reads:
+        while number not in self._repertoire:
             self._inlet.await_more()
             self._heed()
         self._mark.write(INITIALIZING, monotonic())
 
         def load_it(_: int) -> Initializer:
-            return Initializer(self._load(number))
+            return Initializer(self._repertoire.load(number))
 
         report = self._attempted(initializing(number), load_it)
         if isinstance(report, Failed):
@@ -267,7 +256,7 @@ class Worker:
         self._output.renew()
         self._logbook.keep()
         self._initializer = 0
-        self._forget([number])
+        self._repertoire.forget([number])
 
     def _attempted(
         self,
@@ -296,33 +285,6 @@ class Worker:
         elif not self._leftovers.put_back():
             self._is_worn = True
 
-    def _load(self, number: int) -> Any:
-        function = self._functions.get(number)
-        if function is None:
-            function = self._functions[number] = self._made(number)
-            self._blobs.pop(number, None)
-            self._logbook.restore()  # modules that were imported for it may have configured logging
-        return function
-
-    def _load_with(self, wanted: int, number: int) -> Any:
-        """Load it once modules have the variables of that number."""
-        if wanted != self._wanted:
-            variables.of_process().want(self._load(wanted) if wanted else {})
-            self._wanted = wanted
-        return self._load(number)
-
-    def _made(self, number: int) -> Any:
-        template, blob = self._templates.get(number), self._blobs[number]
-        made = load(blob) if template is None else fill(self._load(template), blob)
-        made = with_handle(made) if number in self._handled else made
-        return made if number not in self._bound else self._with_keys(made, self._bound[number])
-
-    def _with_keys(self, function: Any, declared: Publish) -> Any:
-        from cloaca.tasks.binding import bound  # most tasks declare nothing
-
-        binding = self._load(declared.binding) if declared.binding else None
-        return bound(function, binding, declared.writes, declared.looks)
-
     def _ask(self, number: int, keys: tuple[str, ...], rest: bool, outcomes: bool) -> Slice:  # noqa: FBT001 - as in Ask
         if self._is_cut_off:
             raise RuntimeError("A process that a task forked can't read more of the context: read it before the fork.")
@@ -346,7 +308,7 @@ class Worker:
                     self._authkey.take(message.authkey)
                     self._modules.take(message.modules)
                 case Publish():
-                    self._learn(message)
+                    self._repertoire.learn(message)
                 case Answer():
                     """Nobody waits for it any more."""
                 case Free():
@@ -354,7 +316,7 @@ class Worker:
                 case Recall():
                     self._drop(message)
                 case Retire():
-                    self._forget(message.functions)
+                    self._repertoire.forget(message.functions)
         del self._mail[: len(messages)]
 
     def _drop(self, recalled: Recall) -> None:
@@ -362,22 +324,6 @@ class Worker:
             self._queue.pop(number, None)
         self._heard = recalled.number
         self._send(Ready(self._heard))
-
-    def _learn(self, function: Publish) -> None:
-        number = function.function
-        self._blobs[number] = function.blob
-        self._reads[number] = _as_set(function.reads)
-        if function.template:
-            self._templates[number] = function.template
-        if function.takes_handle:
-            self._handled[number] = True
-        if function.binding or function.writes is not None or function.looks is not None:
-            self._bound[number] = function
-
-    def _forget(self, functions: list[int]) -> None:
-        for table in (self._blobs, self._reads, self._templates, self._handled, self._bound, self._functions):
-            for number in functions:
-                table.pop(number, None)
 
     def _leave(self, code: int) -> NoReturn:
         """Run the exit handlers and go. An interpreter's own end would wait for the threads that tasks have left."""

@@ -1,0 +1,74 @@
+"""Repertoire: what a process was sent to call, by number. Each is loaded when it is first asked for, and then kept."""
+
+from collections.abc import Callable, Iterable
+from functools import lru_cache, partial
+from typing import Any
+
+from cloaca.attempts import variables
+from cloaca.pickling.functions import load
+from cloaca.pickling.templates import fill
+from cloaca.tasks.handle import with_handle
+from cloaca.wire.messages import Publish
+
+_as_set = lru_cache(maxsize=1024)(frozenset[str])  # the functions of a template mostly read the same
+
+
+class Repertoire:
+    """What was published, merge rules and conditions too. `on_load` is told whenever one was loaded.
+
+    What is interrupted can be done again.
+    """
+
+    def __init__(self, on_load: Callable[[], object] = lambda: None) -> None:
+        self._on_load = on_load
+        self._sent: dict[int, Publish] = {}
+        self._reads: dict[int, frozenset[str]] = {}
+        self._loaded: dict[int, Any] = {}
+        self._wanted = 0
+
+    def __contains__(self, number: int) -> bool:
+        """Whether it was published."""
+        return number in self._reads
+
+    def learn(self, function: Publish) -> None:
+        """Take in what was published."""
+        self._sent[function.function] = function
+        self._reads[function.function] = _as_set(function.reads)
+
+    def forget(self, numbers: Iterable[int]) -> None:
+        """Let go of what nobody will ask for again."""
+        for number in numbers:
+            for table in (self._sent, self._reads, self._loaded):
+                table.pop(number, None)
+
+    def reads(self, number: int) -> frozenset[str]:
+        """The keys that a slice for the function always covers."""
+        return self._reads.get(number, frozenset())
+
+    def under(self, variables: int) -> Callable[[int], Any]:
+        """What loads them, once modules have the variables of that number."""
+        return self.load if variables == self._wanted else partial(self._load_under, variables)
+
+    def load(self, number: int) -> Any:
+        """The function itself. Raises whatever importing what it refers to raises."""
+        function = self._loaded.get(number)
+        if function is None:
+            function = self._loaded[number] = self._made(self._sent[number])
+            self._sent.pop(number, None)
+            self._on_load()
+        return function
+
+    def _load_under(self, wanted: int, number: int) -> Any:
+        if wanted != self._wanted:
+            variables.of_process().want(self.load(wanted) if wanted else {})
+            self._wanted = wanted
+        return self.load(number)
+
+    def _made(self, sent: Publish) -> Any:
+        made = fill(self.load(sent.template), sent.blob) if sent.template else load(sent.blob)
+        made = with_handle(made) if sent.takes_handle else made
+        if not sent.binding and sent.writes is None and sent.looks is None:
+            return made
+        from cloaca.tasks.binding import bound  # most tasks declare nothing
+
+        return bound(made, self.load(sent.binding) if sent.binding else None, sent.writes, sent.looks)
