@@ -9,6 +9,7 @@ import os
 import signal
 import sys
 import threading
+import weakref
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from itertools import count
@@ -25,7 +26,7 @@ from cloaca import DefaultRunner, RunnerClosedError
 from cloaca.border.waker import Waker
 from cloaca.running import coordinator, loop
 from cloaca.running.latch import Latch
-from cloaca.running.results import Results
+from cloaca.running.results import results_of
 from cloaca.values.storage import Storage
 
 cloudpickle.register_pickle_by_value(sys.modules[__name__])  # as if all this stood in the user's script
@@ -246,7 +247,7 @@ def lists(number: int, size: int) -> Iterator[list[int]]:
 
 
 def test_threads_that_share_results_get_each_once_and_in_order() -> None:
-    results = Results(lists(3000, 3))  # type: ignore[arg-type]  # a generator
+    results = results_of(lists(3000, 3))  # type: ignore[arg-type]  # a generator
     got: list[list[int]] = [[] for _ in range(4)]
     threads = [threading.Thread(target=own.extend, args=(results,)) for own in got]
     interval = sys.getswitchinterval()
@@ -261,6 +262,24 @@ def test_threads_that_share_results_get_each_once_and_in_order() -> None:
     assert sorted(number for own in got for number in own) == list(range(3000))
     assert all(own == sorted(own) for own in got)
     assert next(results, None) is None
+
+
+def test_a_few_results_are_let_go_of_one_by_one() -> None:
+    class Large:
+        pass
+
+    with DefaultRunner(executor="threads", workers=1) as threads:
+        results = threads.map(lambda _: Large(), range(6), chunksize=3)
+        kept = []
+        for result in results:
+            kept.append(weakref.ref(result))
+            del result
+        assert [large() for large in kept[:-1]] == [None] * 5
+        results = threads.map(lambda _: Large(), range(3), chunksize=3)
+        first, second = weakref.ref(next(results)), weakref.ref(next(results))
+        assert first() is None
+        assert next(results) is not None
+        assert second() is None
 
 
 def test_threads_share_the_results_of_a_runner(runner: DefaultRunner) -> None:
@@ -279,7 +298,7 @@ def test_an_error_reaches_one_thread_and_ends_the_others() -> None:
         yield [1, 2]
         raise KeyError("broken")
 
-    results, seen = Results(failing()), list[object]()  # type: ignore[arg-type]  # a generator
+    results, seen = results_of(failing()), list[object]()  # type: ignore[arg-type]  # a generator
 
     def pull() -> None:
         try:

@@ -5,7 +5,7 @@ may be endless, and what is under way is bounded. What an error comes after is t
 brings its results up to the error, and an item that can't be had or sent ends the last batch before it.
 """
 
-from collections.abc import Callable, Generator, Iterable
+from collections.abc import Callable, Generator, Iterable, Iterator
 from queue import SimpleQueue
 from typing import Any
 
@@ -16,7 +16,7 @@ from cloaca.running import interrupts
 from cloaca.running.batches import Batches, Sizes
 from cloaca.running.coordinator import Job
 from cloaca.running.loop import Loop
-from cloaca.running.results import Results
+from cloaca.running.results import results_of
 from cloaca.terms import Terms
 
 Arrival = Deliver | Exception | None
@@ -24,6 +24,9 @@ MakeJob = Callable[[Callable[[Deliver], None], Callable[[Exception | None], None
 
 AHEAD_PER_WORKER = 3
 """How many batches each worker has under way: one that it runs, one that waits, one that is being read."""
+
+FEW = 64
+"""So many results at most are handed out one by one."""
 
 
 def mapped(
@@ -34,18 +37,18 @@ def mapped(
     sizes: Sizes,
     workers: int,
     terms: Terms | None = None,
-) -> Results:
+) -> Iterator[Any]:
     """The results of a call of `map`. Whoever lets go of them ends the call.
 
     `owner` is kept until then: a runner that nobody holds ends.
     """
     most = AHEAD_PER_WORKER * workers
-    return Results(_lists(owner, loop, make_job, lambda: Batches(iter(items), sizes, loop.holder, most, terms)))
+    return results_of(_lists(owner, loop, make_job, lambda: Batches(iter(items), sizes, loop.holder, most, terms)))
 
 
-def results_here(results: Iterable[Any]) -> Results:
+def results_here(results: Iterable[Any]) -> Iterator[Any]:
     """The results of a call of `map` that are made as they are asked for."""
-    return Results([result] for result in results)
+    return results_of([result] for result in results)
 
 
 def _lists(
@@ -64,7 +67,7 @@ def _lists(
                     arrived = arrivals.get()
                 batches.arrived(_delivered(arrived))
             elif not batches.have_ended:
-                yield batches.results(job.leases)
+                yield from _apart(batches.results(job.leases))
             else:
                 batches.end()
                 _show(loop)
@@ -74,6 +77,16 @@ def _lists(
         raise
     finally:
         loop.cancel(job)  # and nothing more: who lets go of the results may be the garbage collector, anywhere
+
+
+def _apart(results: list[Any]) -> Iterator[list[Any]]:
+    """Those of a batch, one by one where they are few: these may be large, and each goes when nobody holds it."""
+    if len(results) > FEW:
+        yield results
+        return
+    results.reverse()
+    while results:
+        yield [results.pop()]
 
 
 def _show(loop: Loop) -> None:

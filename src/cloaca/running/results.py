@@ -1,8 +1,14 @@
 """Results: what `map` returns, an iterator whose results are handed out once each, in the order of the items.
 
-Several threads may share it: who asks while another one gets the next results waits for its turn. Who asks in the
-middle of getting them, in a signal handler or where an item is made, would wait for itself, and is told so. It is
+It is `itertools.chain` over what has come, and then over one step that waits for more: nothing of ours is called for a
+result that is here. Several threads may share it: who asks while another one gets the next results waits for its turn.
+Who asks in the middle of getting them, in a signal handler or where an item is made, would wait for itself, and is told
+so. An exception that strikes while results are waited for leaves them where they are: asking goes on from there. It is
 collected on any thread, at any moment: then nothing is waited for. In a forked child there is nothing to be had.
+
+What makes a chain safe here, where it isn't by itself: threads that meet in it may put its current iterator in place of
+another one, or drop it. Both are the same one, which is held here until it is empty, so nothing is lost by it. And
+raising is left to the step, never to what gives the iterators: a chain forgets who raised there, and has ended.
 """
 
 import os
@@ -11,23 +17,31 @@ import weakref
 from collections import deque
 from collections.abc import Callable, Generator, Iterator
 from inspect import GEN_RUNNING, getgeneratorstate
+from itertools import chain
+from operator import length_hint
 from threading import RLock
-from typing import Any, NoReturn, Self
+from typing import Any, NoReturn
 
 from cloaca.errors import RunnerClosedError
 from cloaca.warning import users_line
 
 
-class Results(Iterator[Any]):
-    """The results of `lists`, which come as they are asked for. Whoever lets go of it ends the call."""
+def results_of(lists: Generator[list[Any], None, None]) -> Iterator[Any]:
+    """The results in some lists, which come as they are asked for. Whoever lets go of it ends the call."""
+    return chain.from_iterable(_Results(lists))
+
+
+class _Results(Iterator[Iterator[Any]]):
+    """Gives what has come, if there is any of it left, else the step that gets more."""
 
     _is_asked = True
 
     def __init__(self, lists: Generator[list[Any], None, None]) -> None:
-        self._ready: deque[Any] = deque()
+        self._ready: deque[Iterator[Any]] = deque(maxlen=1)
         self._lists = lists
-        self._get_more = map(self._ready.extend, lists).__next__  # in one go: what has come is never on the way here
+        self._get_more = map(self._ready.append, map(iter, lists)).__next__  # in one go: none is ever on the way here
         self._turn = RLock()
+        self._have_ended = False
         self._process = os.getpid()
         self._line = users_line()
         self._is_asked = False
@@ -36,22 +50,17 @@ class Results(Iterator[Any]):
     def __reduce__(self) -> NoReturn:
         raise TypeError("The results of map stay in the program, where they are asked for: send a list(...) of them.")
 
-    def __iter__(self) -> Self:
-        return self
-
-    def __next__(self) -> Any:
-        while True:
-            ready = self._ready
-            try:
-                if ready:
-                    return ready.popleft()
-            except IndexError:
-                continue  # another thread was quicker
-            self._fetch()
-
-    def _fetch(self) -> None:
-        """Wait for more, or for another thread that does."""
+    def __next__(self) -> Iterator[Any]:
         self._is_asked = True
+        for results in tuple(self._ready):
+            if length_hint(results):
+                return results
+        if self._have_ended:
+            raise StopIteration
+        return _Step(self)
+
+    def fetch(self) -> None:
+        """Wait for more, or for another thread that does."""
         if self._process != os.getpid():
             raise RunnerClosedError("These results of map belong to the process that forked this one: read them there.")
         with self._turn:
@@ -60,8 +69,17 @@ class Results(Iterator[Any]):
                     "A result of map was asked for in the middle of getting it: by a signal handler, or to make an "
                     "item of the same call. That would wait for itself."
                 )
-            if not self._ready:
+            if any(map(length_hint, self._ready)):
+                return
+            try:
                 self._get_more()
+            except StopIteration:
+                self._have_ended = True
+
+    def drop(self) -> None:
+        """Hand out none of those that have come."""
+        for results in self._ready:
+            deque(results, maxlen=0)
 
     def __del__(self, warn: Callable[..., None] = warnings.warn_explicit) -> None:
         if not self._is_asked:
@@ -72,13 +90,24 @@ class Results(Iterator[Any]):
             warn(text, RuntimeWarning, *self._line)  # at the interpreter's end, the names of this module may be gone
 
 
-_handles: "weakref.WeakSet[Results]" = weakref.WeakSet()
+class _Step(Iterator[Any]):
+    """No results of its own: whoever comes to it waits for more."""
+
+    def __init__(self, results: _Results) -> None:
+        self._results = results
+
+    def __next__(self) -> NoReturn:
+        self._results.fetch()
+        raise StopIteration
+
+
+_handles: "weakref.WeakSet[_Results]" = weakref.WeakSet()
 
 
 def _abandon_all() -> None:
     """In a forked child: the results that are there are the program's."""
     for results in list(_handles):
-        results._ready.clear()
+        results.drop()
 
 
 os.register_at_fork(after_in_child=_abandon_all)
