@@ -24,7 +24,6 @@ from cloaca.attempts.seeding import unseeded
 from cloaca.attempts.workroom import Workroom
 from cloaca.authoring.builder import WorkflowBuilder, workflow_of
 from cloaca.border.surroundings import here
-from cloaca.dataflow import check
 from cloaca.dataflow.demand import demand_of
 from cloaca.dataflow.finding import Finding
 from cloaca.engine.batches import BatchRun
@@ -281,6 +280,8 @@ class DefaultRunner:
         fail_fast: bool,
         seed: int | None,
     ) -> Execution:
+        from cloaca.dataflow import check
+
         self._check_usable()
         workflow = workflow_of(workflow_name)
         check_limits_of(workflow, self._settings.limits)

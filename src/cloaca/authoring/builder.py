@@ -16,7 +16,6 @@ from cloaca import argument
 from cloaca.authoring import precedence, registry
 from cloaca.authoring.origin import Origin
 from cloaca.authoring.places import places_of
-from cloaca.dataflow.check import told
 from cloaca.engine.pairing import findings
 from cloaca.errors import INPUT, WorkflowError
 from cloaca.history.plan import Plan, plan
@@ -375,6 +374,8 @@ class WorkflowBuilder:
     ) -> None:
         _open_builders.set(tuple([builder for builder in _open_builders.get() if builder is not self]))
         if error_type is None:
+            from cloaca.dataflow.check import told
+
             workflow = self.build()
             told(workflow)
             registry.register(workflow, self._origin or Origin.of_caller())

@@ -1,11 +1,13 @@
 """What a workflow with outputs asks for of its values, as far as declarations and code tell for certain."""
 
 from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING
 
-from cloaca.dataflow.check import touches
-from cloaca.dataflow.touches import Touches
 from cloaca.history.demand import Demand
 from cloaca.workflows.workflow import Task, Workflow
+
+if TYPE_CHECKING:
+    from cloaca.dataflow.touches import Touches
 
 
 def demand_of(workflow: Workflow) -> Demand | None:
@@ -35,12 +37,14 @@ def limited_reads(workflow: Workflow) -> dict[int, tuple[str, ...]]:
     return found
 
 
-def _known(workflow: Workflow) -> Sequence[tuple[Task, Touches]]:
+def _known(workflow: Workflow) -> "Sequence[tuple[Task, Touches]]":
+    from cloaca.dataflow.check import touches
+
     tasks = [workflow.tasks[place] for place in workflow.plan.defined]
     return list(zip(tasks, touches(workflow), strict=True))
 
 
-def _reads(task: Task, touched: Touches) -> frozenset[str] | None:
+def _reads(task: Task, touched: "Touches") -> frozenset[str] | None:
     """The keys whose values a task may look at; `None`: any.
 
     What it sets is compared with what was there. A callback may look at all that its task saw.

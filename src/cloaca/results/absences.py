@@ -9,7 +9,6 @@ from functools import cached_property
 from typing import Any, Final
 
 from cloaca.dataflow.finding import Finding, FindingKind
-from cloaca.dataflow.touches import keys_set, touches_of
 from cloaca.engine.run import Run
 from cloaca.engine.state import State
 from cloaca.nearest import nearest
@@ -159,7 +158,7 @@ class Absences:
         for rank in ranks:
             fan, task = self._ledger.fans.get(rank), self._tasks[rank]
             is_silent = fan is not None and not fan.counted(State.COMPLETED)
-            if is_silent and task.writes is None and keys_set(task.function) is None:
+            if is_silent and task.writes is None and _sets_who_knows_what(task):
                 return (
                     f"No instance of task {task.id!r} completed, and its code doesn't tell for certain which keys it "
                     "sets: declare writes=[...] with all of them."
@@ -194,10 +193,18 @@ class Absences:
         return Finding(kind, tasks[0].id, key, message, tuple(task.id for task in tasks[1:]), places)
 
 
+def _sets_who_knows_what(task: Task) -> bool:
+    from cloaca.dataflow.touches import keys_set
+
+    return keys_set(task.function) is None
+
+
 def _set_by(task: Task) -> list[str | None]:
     """The keys that a task sets, by their full names; also `_ANY` where it may set others."""
     if task.writes is not None:
         return [task.prefix + key for key in task.writes]
+    from cloaca.dataflow.touches import touches_of
+
     touched = touches_of(task.function)
     return [*(task.prefix + key for key in touched.sets), *([_ANY] if touched.leaves_more else ())]
 

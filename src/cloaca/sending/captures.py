@@ -10,7 +10,6 @@ from collections.abc import Callable, Mapping, Sequence
 from msgspec import Struct
 
 from cloaca.dataflow.demand import limited_reads
-from cloaca.dataflow.touches import keys_set
 from cloaca.engine.fan import Each
 from cloaca.engine.pairing import paired
 from cloaca.engine.work import Work
@@ -184,7 +183,11 @@ def mapped_over(plan: Plan, tasks: Sequence[Task], expansions: Mapping[int, int]
 
 def _written_by(task: Task) -> tuple[str, ...]:
     """The keys that a task sets: what it declares, or else what its code tells for certain."""
-    return keys_set(task.function) or () if task.writes is None else task.writes
+    if task.writes is not None:
+        return task.writes
+    from cloaca.dataflow.touches import keys_set
+
+    return keys_set(task.function) or ()
 
 
 def condition_number(task: Task, numbers: Mapping[Condition, int]) -> int:

@@ -13,9 +13,7 @@ container. Only what was surely made here is ever removed: a folder of this user
 import fcntl
 import os
 import re
-import shutil
 import stat
-import tempfile
 from contextlib import suppress
 from os.path import basename, isdir, join
 from zlib import crc32
@@ -34,7 +32,9 @@ class Folder:
     """One that was just made, in `place`. Raises `OSError` where that can't be done; nothing is left then."""
 
     def __init__(self, place: str) -> None:
-        self.path = tempfile.mkdtemp(prefix=f"{PREFIX}{os.getpid()}-{_system()}-", dir=place)
+        from tempfile import mkdtemp  # loads much that a program which runs nothing does without
+
+        self.path = mkdtemp(prefix=f"{PREFIX}{os.getpid()}-{_system()}-", dir=place)
         self._lock: int | None = None
         try:
             os.chmod(self.path, PRIVATE)  # the place may have given it more than it was made with
@@ -81,7 +81,9 @@ def _remove(path: str) -> None:
     try:
         remove_file(path)
     except IsADirectoryError:
-        shutil.rmtree(path, ignore_errors=True)
+        from shutil import rmtree
+
+        rmtree(path, ignore_errors=True)
 
 
 def sweep(place: str) -> None:

@@ -9,7 +9,6 @@ removed is made anew, and a place that couldn't be used before may do now.
 """
 
 import os
-import tempfile
 import weakref
 from collections.abc import Callable
 from contextlib import suppress
@@ -147,9 +146,11 @@ def sweep() -> None:
 
 def _places() -> list[str]:
     """Where there may be folders, the best place first."""
+    from tempfile import gettempdir
+
     places = [os.fspath(SHARED_MEMORY)]
     with suppress(OSError):  # there is no temporary folder that can be used
-        places.append(tempfile.gettempdir())
+        places.append(gettempdir())
     return list(dict.fromkeys(places))
 
 

@@ -23,7 +23,6 @@ from datetime import date, datetime, time, timedelta
 from decimal import Decimal
 from enum import Enum
 from functools import cache, partial
-from hashlib import blake2b
 from itertools import pairwise
 from types import BuiltinFunctionType, CellType, CodeType, FunctionType, MethodType, ModuleType
 from typing import Any, TypeVar
@@ -47,6 +46,8 @@ def version(
     run, as (id, text), and `triggers` when they start, as (id, rule); `copies` which workflows are part of it, as
     (prefix, inputs), and what its outputs are. Where there is none of it, it doesn't count.
     """
+    from hashlib import blake2b  # loads OpenSSL's library
+
     rows = tuple([(task, tuple(dependencies), function) for task, dependencies, function in tasks])
     functions = [*(function for _, _, function in rows), *(function for _, function in rules)]
     own = {"__main__", *map(_home, functions)} - {"builtins"}
