@@ -4,8 +4,6 @@ All follow from the run's seed, the task's id and the number of its tries that e
 or a clock. Pure.
 """
 
-from hashlib import blake2b
-
 LIMIT = 1 << 63
 """Seeds are below this, and at least 0: a signed integer of 64 bits holds them."""
 
@@ -25,5 +23,7 @@ def fraction(seed: int, task: str, ended: int) -> float:
 
 def _drawn(purpose: bytes, seed: int, task: str, ended: int) -> int:
     """64 bits. The numbers take eight bytes each, so that no two cases are written alike."""
+    from hashlib import blake2b  # loads OpenSSL's library
+
     told = ended.to_bytes(8) + task.encode(errors="surrogatepass")
     return int.from_bytes(blake2b(told, digest_size=8, key=seed.to_bytes(8), person=purpose).digest())

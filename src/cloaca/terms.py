@@ -4,6 +4,7 @@ from typing import NamedTuple
 
 from cloaca.failure import error_of
 from cloaca.retry import RetryPolicy
+from cloaca.seed import fraction
 from cloaca.wire.messages import Failed, Lost
 from cloaca.wording import kinds_of, summary, summary_of
 
@@ -36,8 +37,4 @@ class Terms(NamedTuple):
             error = error_of(end, name, nth)
             kinds, text = kinds_of(type(error)), summary_of(error)
         is_retried = self.retry.retries(nth, kinds, text)
-        if not is_retried:
-            return None
-        from cloaca.seed import fraction
-
-        return self.retry.delay(nth, fraction(self.seed, name, nth))
+        return self.retry.delay(nth, fraction(self.seed, name, nth)) if is_retried else None

@@ -4,6 +4,7 @@ from cloaca.engine.ledger import Ledger
 from cloaca.engine.timers import Timers
 from cloaca.engine.work import Work
 from cloaca.failure import error_of
+from cloaca.seed import fraction
 from cloaca.wire.messages import Failed, Lost
 from cloaca.wording import kinds_of
 
@@ -39,8 +40,4 @@ class Tries:
         nth, name = self._ledger.attempts[unit], self._ledger.name(unit)
         kinds = event.kinds if isinstance(event, Failed) else kinds_of(type(error_of(event, name, nth)))
         is_retried = work.retry.retries(nth, kinds, self._ledger.text_of(unit, event))
-        if not is_retried:
-            return None
-        from cloaca.seed import fraction
-
-        return work.retry.delay(nth, fraction(self._seed, name, nth))
+        return work.retry.delay(nth, fraction(self._seed, name, nth)) if is_retried else None
