@@ -24,11 +24,12 @@ from typing import Any
 import psutil
 import pytest
 from hypothesis import settings
-from tests.support import Desk, published, ready
+from tests.support import ready
 
 from cloaca import Context, DefaultRunner
 from cloaca.authoring import registry
 from cloaca.pool.pool import Pool
+from cloaca.testing.desk import Desk, published
 
 PATIENCE = 5.0  # seconds that processes and threads get to end by themselves
 DESCRIPTORS = Path("/proc/self/fd")

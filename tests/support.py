@@ -1,4 +1,4 @@
-"""What the tests of processes share: a coordinator's desk without a run, programs as users start them, named pipes."""
+"""What the tests of processes share: programs as users start them, named pipes, runners."""
 
 import linecache
 import os
@@ -10,46 +10,21 @@ import subprocess
 import sys
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from itertools import count
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any, Literal, Self, TypeVar
+from typing import Any, Literal, Self
 
 import psutil
 
 import cloaca
 from cloaca import Context, DefaultRunner
-from cloaca.attempts.attempt import TaskFunction
-from cloaca.border.mark import NONE
-from cloaca.errors import INPUT
-from cloaca.execution.executor import Executor
-from cloaca.pickling.functions import capture
-from cloaca.values.codec import decode, encode
-from cloaca.wire.messages import (
-    Answer,
-    Assignment,
-    Done,
-    Event,
-    Failed,
-    Item,
-    Logged,
-    Lost,
-    Outcome,
-    Publish,
-    Skipped,
-    Slice,
-    Started,
-    Unstarted,
-    Version,
-    Wants,
-)
+from cloaca.testing.desk import EndOfAttempt
+from cloaca.wire.messages import Lost
 
 PATIENCE = 20.0  # seconds after which something that should come is given up: never what a test measures
-
-End = Done | Failed | Skipped | Lost | Unstarted
-Kind = TypeVar("Kind", bound=Event)
 
 
 # ---- code that has a source ---------------------------------------------------------------------------------------
@@ -65,146 +40,13 @@ def defined(source: str, **scope: Any) -> dict[str, Any]:
     return scope
 
 
-# ---- an executor without a run -------------------------------------------------------------------------------------
+# ---- executors without a run ----------------------------------------------------------------------------------------
 
 
-class Desk:
-    """The coordinator's side of an executor: submits, answers, collects, and holds it to the order of its events.
-
-    `world` is the context that every attempt sees; `answered` tells what was asked for.
-    """
-
-    def __init__(
-        self, executor: Executor, world: Mapping[str, Any] | None = None, outcomes: Mapping[str, Outcome] | None = None
-    ) -> None:
-        self.executor = executor
-        self.ends: dict[int, End] = {}
-        self.events: list[Event] = []
-        self.answered: list[Wants] = []
-        self._world = versions(world or {})
-        self._outcomes = outcomes or {}
-        self._started: dict[int, bool] = {}
-        self._given: dict[int, Mapping[str, tuple[Version, ...]]] = {}
-        self._numbers = count()
-
-    def submit(
-        self,
-        functions: Iterable[int],
-        origin: tuple[int, int] = (0, 0),
-        place: int = 0,
-        condition: int = 0,
-        sent: Item | None = None,
-        prefix: str = "",
-        **given: Any,
-    ) -> list[int]:
-        """Submit one attempt for each function at once, all with the values `given`; returns their numbers.
-
-        `origin`: the run's seed, and how many tries of the task have ended; `place`: how urgent they are; `condition`:
-        the number of the one that is asked first; `sent`: the item that they are for; `prefix`: of the keys of a copy,
-        whose tasks they are.
-        """
-        at_hand = versions(given)
-        part = self._slice(at_hand)
-        seed, ended = origin
-        assignments = [
-            Assignment(
-                next(self._numbers),
-                f"task {n}",
-                n,
-                part,
-                seed=seed,
-                ended=ended,
-                place=place,
-                condition=condition,
-                item=sent,
-                prefix=prefix,
-            )
-            for n in functions
-        ]
-        attempts = [assignment.attempt for assignment in assignments]
-        self._started.update(dict.fromkeys(attempts, False))
-        self._given.update(dict.fromkeys(attempts, at_hand))
-        self.executor.submit(assignments)
-        return attempts
-
-    def run(self, functions: Iterable[int], origin: tuple[int, int] = (0, 0), **given: Any) -> list[End]:
-        """Submit, and wait for the ends, in the order of submission."""
-        attempts = self.submit(functions, origin, **given)
-        self.collect()
-        return [self.ends[attempt] for attempt in attempts]
-
-    def collect(self) -> None:
-        """Wait until every open attempt has ended, answering what is asked."""
-        while self._started:
-            self.step()
-
-    def until(self, kind: type[Kind]) -> Kind:
-        """Wait for the next event of a kind; questions are answered, unless it is one that is waited for."""
-        while True:
-            found = [event for event in self.step(answering=kind is not Wants) if isinstance(event, kind)]
-            if found:
-                return found[0]
-
-    def step(self, timeout: float | None = None, *, answering: bool = True) -> Sequence[Event]:
-        """Wait once."""
-        events = self.executor.wait(timeout)
-        for event in events:
-            self._note(event)
-            if answering and isinstance(event, Wants):
-                self.answer(event)
-        return events
-
-    def answer(self, wants: Wants) -> None:
-        """Answer from the world."""
-        self.answered.append(wants)
-        world = {**self._world, **self._given[wants.attempt]}
-        found = world if wants.rest else {key: world.get(key, ()) for key in wants.keys}
-        outcomes = self._outcomes if wants.outcomes else None
-        self.executor.answer(Answer(wants.attempt, Slice(found, wants.rest, outcomes), wants.question))
-
-    def _slice(self, given: Mapping[str, tuple[Version, ...]]) -> Slice:
-        if self.executor.answers:
-            return Slice(given, outcomes=self._outcomes or None)
-        return Slice({**self._world, **given}, complete=True, outcomes=self._outcomes)
-
-    def _note(self, event: Event) -> None:
-        self.events.append(event)
-        if isinstance(event, Logged) and event.attempt == NONE:
-            return  # the executor itself said it
-        assert event.attempt in self._started, f"{event} is about an attempt that isn't open"
-        match event:
-            case Started():
-                assert not self._started[event.attempt], f"{event} came twice"
-                self._started[event.attempt] = True
-            case Done() | Failed() | Skipped() | Lost() | Unstarted():
-                has_started = self._started.pop(event.attempt)
-                may_be = {Unstarted: (False,), Lost: (True,)}.get(type(event), (True, False))
-                assert has_started in may_be, f"{event}, and Started: {has_started}"
-                self.ends[event.attempt] = event
-            case _:
-                assert self._started[event.attempt], f"{event} came before Started"
-
-
-def killer_of(end: End) -> str | None:
+def killer_of(end: EndOfAttempt) -> str | None:
     """The signal that ended the worker of an attempt that was lost."""
     assert isinstance(end, Lost), end
     return end.signal
-
-
-def published(*functions: TaskFunction) -> list[Publish]:
-    """Functions ready to be sent, numbered by their place."""
-    return [Publish(number, capture(f"task {number}", function).blob, ()) for number, function in enumerate(functions)]
-
-
-def versions(values: Mapping[str, Any]) -> dict[str, tuple[Version, ...]]:
-    """Values as an input that nothing has changed."""
-    return {key: (Version(INPUT, encode(value)),) for key, value in values.items()}
-
-
-def written(end: End) -> dict[str, Any]:
-    """What an attempt that ended well has set; `None` for what it removed."""
-    assert isinstance(end, Done), end
-    return {key: None if payload is None else decode(payload) for key, payload in end.diff.items()}
 
 
 # ---- meeting points ------------------------------------------------------------------------------------------------

@@ -108,7 +108,7 @@ ROOMS = {
         "running authoring compat results sending execution pool attempts border dataflow workflows "
         "engine tasks merge pickling wire"
     ),
-    "testing": "execution attempts merge values wire",
+    "testing": "execution attempts border tasks triggers merge values pickling wire",
 }
 """From the ground up: what the modules of each room may import, beside its own and the ground."""
 

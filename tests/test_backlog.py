@@ -14,7 +14,7 @@ from typing import Any
 
 import cloudpickle
 import pytest
-from tests.support import PATIENCE, Desk, pipe
+from tests.support import PATIENCE, pipe
 
 import cloaca
 from cloaca import Context, DefaultRunner, TaskTimeout, WorkflowResult
@@ -22,6 +22,7 @@ from cloaca.pool.backlog import ITSELF, Backlog
 from cloaca.pool.peer import LEAST_UNSHOWN, MOST_UNSHOWN
 from cloaca.running import interrupts
 from cloaca.running.future import Execution
+from cloaca.testing.desk import Desk
 from cloaca.wire.messages import Logged, Said, Started, Warned
 from cloaca.worker import worker
 

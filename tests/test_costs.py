@@ -15,13 +15,14 @@ from typing import Any
 
 import psutil
 import pytest
-from tests.support import PATIENCE, Desk, published, written
+from tests.support import PATIENCE
 
 import cloaca
 from cloaca import Context, DefaultRunner
 from cloaca.border import spin
 from cloaca.pool import batching, pool
 from cloaca.pool.pool import Pool
+from cloaca.testing.desk import Desk, published, written
 
 TASKS = 1000
 

@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.support import Desk, published, written
 
 import cloaca
 from cloaca import Context
@@ -21,6 +20,7 @@ from cloaca.attempts.attempt import TaskFunction
 from cloaca.border.surroundings import here
 from cloaca.pool import workforce
 from cloaca.pool.pool import Pool
+from cloaca.testing.desk import Desk, published, written
 from cloaca.wire.messages import Done, Failed, Lost, Said
 
 DeskOf = Callable[..., Desk]

@@ -13,7 +13,7 @@ from typing import Any
 
 import psutil
 import pytest
-from tests.support import Desk, pipe, published, watched, written
+from tests.support import pipe, watched
 
 import cloaca
 from cloaca import Context, MemoryLimitExceeded
@@ -23,6 +23,7 @@ from cloaca.machine.cgroup import fields
 from cloaca.pool import footprint, memory
 from cloaca.pool.memory import Machine, private
 from cloaca.pool.pool import Pool
+from cloaca.testing.desk import Desk, published, written
 from cloaca.values.records import decode_record
 from cloaca.wire.messages import Logged, Lost
 

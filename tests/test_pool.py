@@ -11,7 +11,7 @@ from typing import Any
 
 import psutil
 import pytest
-from tests.support import Desk, killer_of, pipe, published, watched, written
+from tests.support import killer_of, pipe, watched
 
 import cloaca
 from cloaca import Context, WorkersUnavailableError
@@ -21,6 +21,7 @@ from cloaca.pool import batching
 from cloaca.pool.batching import LARGEST_BATCH, Batching
 from cloaca.pool.peer import Peer
 from cloaca.pool.pool import Pool
+from cloaca.testing.desk import Desk, published, written
 from cloaca.wire.messages import Answer, Assignment, Done, Down, Lost, Publish, Recall, Retire, Started, Unstarted
 
 PoolDesk = Callable[..., Desk]

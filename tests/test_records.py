@@ -13,12 +13,13 @@ from threading import Thread
 from typing import Any
 
 import pytest
-from tests.support import published, run
+from tests.support import run
 
 import cloaca
 from cloaca import DefaultRunner
 from cloaca.pool.pool import Pool
 from cloaca.running.console import Console
+from cloaca.testing.desk import published
 from cloaca.values.records import decode_record, encode_record
 from cloaca.wire.messages import Assignment, Done, Event, Logged, Said, Slice
 

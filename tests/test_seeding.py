@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from tests.support import Desk, published, run, written
+from tests.support import run
 
 import cloaca
 from cloaca import Context, DefaultRunner
@@ -24,6 +24,7 @@ from cloaca.pickling.functions import FunctionCache, capture, load
 from cloaca.pool.pool import Pool
 from cloaca.seed import LIMIT, derived
 from cloaca.testing import ScriptedExecutor, running
+from cloaca.testing.desk import Desk, published, written
 from cloaca.values.codec import decode, encode
 
 EXECUTORS: dict[str, dict[str, Any]] = {

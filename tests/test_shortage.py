@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.support import PATIENCE, Desk, no_descriptors, pipe, published, written
+from tests.support import PATIENCE, no_descriptors, pipe
 
 import cloaca
 from cloaca import Context, DecodeError, DefaultRunner, MergeConflict, WorkersUnavailableError
@@ -23,6 +23,7 @@ from cloaca.border import mark
 from cloaca.pool import memory, peer, workforce
 from cloaca.pool.pool import Pool
 from cloaca.tasks.context import payload_of
+from cloaca.testing.desk import Desk, published, written
 from cloaca.values import blobs, storage
 from cloaca.wire import shortage
 from cloaca.wire.shortage import patiently

@@ -19,12 +19,13 @@ from typing import Any
 import cloudpickle
 import psutil
 import pytest
-from tests.support import PATIENCE, Desk, pipe, written
+from tests.support import PATIENCE, pipe
 
 import cloaca
 from cloaca import Context, DefaultRunner, RunnerClosedError, TaskTimeout, WorkerDied
 from cloaca.pool import stalls, workforce
 from cloaca.pool.peer import Peer
+from cloaca.testing.desk import Desk, written
 from cloaca.wire.messages import Done, Lost, Started
 
 cloudpickle.register_pickle_by_value(sys.modules[__name__])  # as if all this stood in the user's script

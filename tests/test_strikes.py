@@ -20,11 +20,11 @@ from types import CodeType, FrameType
 from typing import Any
 
 import pytest
-from tests.support import Desk, published, written
 
 import cloaca
 from cloaca import Context, MergeConflict
 from cloaca.pool.pool import Pool
+from cloaca.testing.desk import Desk, published, written
 from cloaca.values.codec import decode, encode
 from cloaca.wire.frames import HungUp, frame
 from cloaca.wire.messages import Done, Failed, Logged, Said, Usage, Warned

@@ -27,6 +27,7 @@ from cloaca.attempts import attempt
 from cloaca.attempts.meter import Meter
 from cloaca.attempts.seeding import of_process
 from cloaca.execution.executor import InProgram
+from cloaca.testing.demand import demand
 from cloaca.wire.messages import (
     Answer,
     Assignment,
@@ -214,7 +215,7 @@ class ScriptedExecutor(InProgram):
 
     def ask(self, wants: Wants) -> None:
         """Let a running attempt ask for something. It goes on when it was answered."""
-        _demand(self.answers, f"Attempt {wants.attempt} asks, and this executor's attempts never do.")
+        demand(self.answers, f"Attempt {wants.attempt} asks, and this executor's attempts never do.")
         running = self._running(wants.attempt)
         running.is_asking = True
         self._events.append(wants)
@@ -231,7 +232,7 @@ class ScriptedExecutor(InProgram):
 
     def lose(self, number: int) -> None:
         """End a running attempt as if its worker had been killed."""
-        _demand(number in self.running, f"Attempt {number} is not running: it can't be lost.")
+        demand(number in self.running, f"Attempt {number} is not running: it can't be lost.")
         self._leave(number)
         self._events.append(Lost(number, None, "SIGKILL"))
 
@@ -247,11 +248,11 @@ class ScriptedExecutor(InProgram):
 
     def submit(self, assignments: Sequence[Assignment]) -> None:
         """Hold attempts until a move starts them."""
-        _demand(not self._is_closed, "Attempts were submitted to an executor that is closed.")
+        demand(not self._is_closed, "Attempts were submitted to an executor that is closed.")
         for assignment in assignments:
-            _demand(assignment.attempt > self._last, f"Attempt {assignment.attempt} was submitted before.")
-            _demand(assignment.function in self._functions, f"Function {assignment.function} was never published.")
-            _demand(self.answers or assignment.slice.complete, f"The slice of {assignment.task!r} is incomplete.")
+            demand(assignment.attempt > self._last, f"Attempt {assignment.attempt} was submitted before.")
+            demand(assignment.function in self._functions, f"Function {assignment.function} was never published.")
+            demand(self.answers or assignment.slice.complete, f"The slice of {assignment.task!r} is incomplete.")
             self._last = assignment.attempt
             self._open[assignment.attempt] = _Open(assignment, self._play(assignment))
 
@@ -260,7 +261,7 @@ class ScriptedExecutor(InProgram):
         asking = self._open.get(answer.attempt)
         if asking is None:
             return
-        _demand(asking.is_asking, f"Attempt {answer.attempt} was answered without having asked.")
+        demand(asking.is_asking, f"Attempt {answer.attempt} was answered without having asked.")
         asking.is_asking = False
         asking.answer = answer.slice
 
@@ -293,13 +294,13 @@ class ScriptedExecutor(InProgram):
     # ---- beneath ---------------------------------------------------------------------------------------------------
 
     def _held(self, number: int) -> _Open:
-        _demand(number in self.held, f"Attempt {number} is not held: it can't start, nor be given back.")
+        demand(number in self.held, f"Attempt {number} is not held: it can't start, nor be given back.")
         return self._open[number]
 
     def _running(self, number: int) -> _Open:
-        _demand(number in self.running, f"Attempt {number} is not running.")
+        demand(number in self.running, f"Attempt {number} is not running.")
         running = self._open[number]
-        _demand(not running.is_asking, f"Attempt {number} waits for an answer.")
+        demand(not running.is_asking, f"Attempt {number} waits for an answer.")
         return running
 
     def _leave(self, number: int) -> None:
@@ -315,8 +316,3 @@ def _next(held: _Open) -> Sequence[Action]:
 
 def _report(number: int, end: Diff | Report) -> Report:
     return Done(number, dict(end), NO_USAGE) if isinstance(end, Mapping) else end
-
-
-def _demand(condition: bool, otherwise: str) -> None:  # noqa: FBT001 - as `assert`, and also under `python -O`
-    if not condition:
-        raise AssertionError(otherwise)

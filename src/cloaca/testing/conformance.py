@@ -1,0 +1,266 @@
+"""The contract of `cloaca.execution.executor` as tests, for whoever runs cloaca's tasks on an executor of their own.
+
+pytest finds what a class inherits, so this is all that a file of tests needs:
+
+    from concurrent.futures import ThreadPoolExecutor
+    from cloaca.testing.conformance import Conformance
+
+    class TestMyExecutor(Conformance):
+        def executor(self, functions):
+            return MyExecutor(functions)
+
+`desk` holds each of these tests to the order of events, too: see `cloaca.testing.desk`.
+"""
+
+from collections.abc import Generator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from threading import Thread
+from typing import Any
+
+from cloaca.attempts.attempt import TaskFunction
+from cloaca.execution.executor import Executor
+from cloaca.tasks.context import Context
+from cloaca.testing.demand import demand, same
+from cloaca.testing.desk import Desk, EndOfAttempt, published, written
+from cloaca.triggers.condition import Condition, all_of, context_value, task_skipped, task_success
+from cloaca.values.codec import decode, encode
+from cloaca.wire.messages import Done, Failed, Item, Outcome, Skipped, Started, Wants
+
+_LARGE = 5_000_000
+
+
+class Conformance:
+    """What every executor promises. Inherit from it, and say how yours is made."""
+
+    def executor(self, functions: Mapping[int, Any]) -> Executor:
+        """A new executor. `functions` are what it will be told to run, by number; they are published to it as well."""
+        raise NotImplementedError
+
+    @contextmanager
+    def desk(self, *functions: TaskFunction | Condition, late: int = 0, **facts: Any) -> Generator[Desk, None, None]:
+        """A desk at an executor that knows these, by their place, but for so many of the last ones."""
+        with Desk(self.executor(dict(enumerate(functions))), **facts) as desk:
+            desk.executor.publish(published(*functions[: len(functions) - late]))
+            yield desk
+
+    # ---- one end for each attempt ----------------------------------------------------------------------------------
+
+    def test_an_attempt_starts_and_then_is_done(self) -> None:
+        with self.desk(lambda context: context.set("answer", 42)) as desk:
+            same([written(end) for end in desk.run([0])], [{"answer": 42}])
+            told = [type(event) for event in desk.events if not isinstance(event, Wants)]
+            demand(told in ([Started, Done], [Done]), f"a start and an end should be told, not {told}")
+
+    def test_many_small_assignments_in_one_submit_each_end_once(self) -> None:
+        with self.desk(lambda context: context.set("twice", 2 * context["n"])) as desk:
+            attempts = [desk.submit([0], n=n)[0] for n in range(50)] + desk.submit([0] * 500, n=50)
+            desk.collect()
+            found = [written(desk.ends[attempt])["twice"] for attempt in attempts]
+            same(found, [2 * min(n, 50) for n in range(550)])
+
+    def test_a_function_is_called_with_the_item_that_its_attempt_is_for(self) -> None:
+        with self.desk(lambda context, *items: context.set("got", (items, context.item_key))) as desk:
+            sent = [Item(encode({"x": (1, 2)}), encode("north"), "rows", "split"), Item(encode(None)), None]
+            attempts = [desk.submit([0], sent=item)[0] for item in sent]
+            desk.collect()
+            got = [written(desk.ends[attempt])["got"] for attempt in attempts]
+            same(got, [(({"x": (1, 2)},), "north"), ((None,), None), ((), None)])
+
+    def test_functions_are_published_once_and_used_by_many(self) -> None:
+        with self.desk(*map(_setting, range(5))) as desk:
+            same([written(end)["n"] for end in desk.run([0, 1, 2, 3, 4] * 10)], [0, 1, 2, 3, 4] * 10)
+
+    def test_functions_may_be_published_later(self) -> None:
+        functions = [*map(_setting, range(4))]
+        with self.desk(*functions, late=3) as desk:
+            desk.run([0])
+            desk.executor.publish(published(*functions)[1:])
+            same([written(end)["n"] for end in desk.run([3, 0, 1])], [3, 0, 1])
+
+    def test_functions_that_were_retired_leave_the_others_alone(self) -> None:
+        with self.desk(*map(_setting, range(4))) as desk:
+            desk.run([0, 1])
+            desk.executor.retire([0, 2])
+            same([written(end)["n"] for end in desk.run([1, 3, 1])], [1, 3, 1])
+
+    def test_what_is_reported_stays_as_it_was_reported(self) -> None:
+        """Reports don't look into a buffer that is used again."""
+        with self.desk(lambda context: context.set("copy", context["text"])) as desk:
+            texts = [letter * 10_000 for letter in "abcdefgh"]
+            attempts = [desk.submit([0], text=text)[0] for text in texts]
+            desk.collect()
+            same([written(desk.ends[attempt])["copy"] for attempt in attempts], texts)
+
+    def test_large_values_pass_in_both_directions_at_once(self) -> None:
+        """Two sides that each wait for the other to read would never end."""
+
+        def answer(context: Context) -> None:
+            context.set("back", context["asked"] + context["given"])
+
+        with self.desk(answer, world={"asked": b"x" * _LARGE}) as desk:
+            attempts = [desk.submit([0], given=bytes([n]) * _LARGE)[0] for n in range(6)]
+            desk.collect()
+            for n, attempt in enumerate(attempts):
+                back = written(desk.ends[attempt])["back"]
+                same((len(back), back[:1], back[-1]), (2 * _LARGE, b"x", n))
+
+    def test_an_attempt_that_fails_tells_how(self) -> None:
+        def fail(context: Context) -> None:
+            context.set("unseen", 1)
+            raise LookupError("not here")
+
+        with self.desk(fail) as desk:
+            failed = _failed(*desk.run([0]))
+            same((failed.type_name, failed.text), ("LookupError", "not here"))
+            demand('raise LookupError("not here")' in failed.traceback, f"the traceback is {failed.traceback}")
+            same(failed.error and repr(decode(failed.error)), "LookupError('not here')")
+
+    def test_a_failure_costs_one_attempt(self) -> None:
+        with self.desk(lambda context: context.set("n", 1), lambda context: context["nothing"]) as desk:
+            same([type(end) for end in desk.run([0, 1, 0, 1, 0])], [Done, Failed, Done, Failed, Done])
+
+    def test_a_diff_holds_what_was_set_and_removed_and_nothing_else(self) -> None:
+        def change(context: Context) -> None:
+            context["read"].append(2)
+            context.set("new", (1, 2))
+            context.remove("old")
+            context.remove("never there")
+
+        with self.desk(change, world={"read": [1], "old": 1, "untouched": 0}) as desk:
+            same([written(end) for end in desk.run([0])], [{"new": (1, 2), "old": None}])
+
+    # ---- conditions ------------------------------------------------------------------------------------------------
+
+    def test_an_attempt_begins_only_if_its_condition_holds(self) -> None:
+        with TemporaryDirectory() as folder:
+            trace = Path(folder) / "trace"
+
+            def leave_a_trace(context: Context) -> None:
+                with trace.open("a") as file:
+                    file.write(f"{context['n']} ")
+
+            with self.desk(leave_a_trace, context_value("n", ">", 1)) as desk:
+                attempts = [desk.submit([0], condition=1, n=n)[0] for n in (0, 2, 1)]
+                desk.collect()
+                same([type(desk.ends[attempt]) for attempt in attempts], [Skipped, Done, Skipped])
+            same(trace.read_text(), "2 ")
+
+    def test_an_attempt_that_is_skipped_tells_why(self) -> None:
+        condition = all_of(task_success("before"), context_value("n", "equals", 1))
+        with self.desk(lambda _: None, condition, outcomes={"before": Outcome("Completed")}) as desk:
+            (end,) = desk.run([0], condition=1, n=2)
+            told = (end.reason, end.usage.read) if isinstance(end, Skipped) else end
+            same(told, (f"its rule {condition} doesn't hold: 'n' is 2", ("n",)))
+
+    def test_a_condition_is_told_how_tasks_ended(self) -> None:
+        with self.desk(_setting(1), task_skipped("before"), outcomes={"before": Outcome("Skipped")}) as desk:
+            same([written(end) for end in desk.run([0], condition=1)], [{"n": 1}])
+
+    def test_a_key_that_a_condition_names_and_that_was_not_sent_is_absent(self) -> None:
+        with self.desk(_setting(1), context_value("n", "not_exists")) as desk:
+            same([written(end) for end in desk.run([0], condition=1)], [{"n": 1}])
+            demand(all(wants.rest for wants in desk.answered), f"there was nothing to ask for: {desk.answered}")
+
+    def test_a_condition_that_can_not_be_evaluated_fails_its_attempt(self) -> None:
+        with self.desk(_setting(1), context_value("n", "less_than", 3)) as desk:
+            wrong, right = desk.submit([0], condition=1, n="two"), desk.submit([0], condition=1, n=2)
+            desk.collect()
+            same(_failed(desk.ends[wrong[0]]).type_name, "ConditionError")
+            same(written(desk.ends[right[0]]), {"n": 1})
+
+    # ---- reading ---------------------------------------------------------------------------------------------------
+
+    def test_a_task_of_a_copy_calls_keys_and_tasks_by_the_rest_of_their_names(self) -> None:
+        def read(context: Context) -> None:
+            found = context["a"], context.get("b"), "c" in context, context.get("n")
+            context.set("seen", (found, context.to_dict(), context.outcome("before").status))
+            context.remove("a")
+
+        outcomes = {"before": Outcome("Failed", "boom"), "x.before": Outcome("Completed")}
+        with self.desk(read, world={"a": 0, "x.a": 1, "c": 3, "x.b": 2}, outcomes=outcomes) as desk:
+            (end,) = desk.run([0], prefix="x.", n=4)
+            expected = {"x.seen": ((1, 2, False, None), {"a": 1, "b": 2}, "Completed"), "x.a": None}
+            same(written(end), expected)
+            same(isinstance(end, Done) and end.usage.read, ("x.a", "x.b"))
+
+    def test_a_task_reads_single_keys_all_keys_and_outcomes(self) -> None:
+        def read(context: Context) -> None:
+            found = context["a"], context.get("b"), context.get("absent"), "c" in context
+            context.set("seen", (found, context.to_dict(), context.outcome("before").status))
+
+        world: dict[str, Any] = {"a": 1, "b": [2], "c": {"d": 3}}
+        with self.desk(read, world=world, outcomes={"before": Outcome("Failed", "boom")}) as desk:
+            same([written(end)["seen"] for end in desk.run([0])], [((1, [2], None, True), world, "Failed")])
+
+    def test_each_attempt_gets_the_answers_to_its_own_questions(self) -> None:
+        def read(context: Context) -> None:
+            context.set("seen", [context[f"key {context['n'] + i}"] for i in range(3)])
+
+        with self.desk(read, world={f"key {n}": n for n in range(300)}) as desk:
+            attempts = [desk.submit([0], n=n)[0] for n in range(200)]
+            desk.collect()
+            same([written(desk.ends[one])["seen"] for one in attempts], [[n, n + 1, n + 2] for n in range(200)])
+
+    def test_an_executor_that_does_not_answer_never_asks(self) -> None:
+        read = lambda context: context.set("seen", (context["a"], len(context)))  # noqa: E731 - as users write them
+        with self.desk(read, world={"a": 1, "b": 2}) as desk:
+            same([written(end) for end in desk.run([0])], [{"seen": (1, 2)}])
+            same(bool(desk.answered), desk.executor.answers, "whether it asked")
+
+    # ---- the rest of the calls -------------------------------------------------------------------------------------
+
+    def test_every_cancelled_attempt_ends_once_however_far_it_was(self) -> None:
+        with self.desk(_setting(1)) as desk:
+            attempts = desk.submit([0] * 100)
+            desk.until(Done)
+            desk.executor.cancel(attempts, 0)
+            desk.collect()
+            same(sorted(desk.ends), attempts)
+
+    def test_waiting_ends_without_events_when_nothing_happens(self) -> None:
+        with self.desk(_setting(1)) as desk:
+            same(list(desk.executor.wait(0)), [])
+            desk.run([0])
+            same(list(desk.executor.wait(0.01)), [])
+
+    def test_waking_from_another_thread_ends_the_wait(self) -> None:
+        with self.desk(_setting(1)) as desk:
+            thread = Thread(target=desk.executor.wake)
+            thread.start()
+            same(list(desk.executor.wait(None)), [])
+            thread.join()
+
+    def test_waking_beforehand_ends_the_next_wait_however_often(self) -> None:
+        with self.desk(_setting(1)) as desk:
+            for _ in range(100_000):  # more than a pipe holds
+                desk.executor.wake()
+            same(list(desk.executor.wait(None)), [])
+            same([type(end) for end in desk.run([0])], [Done])
+
+    def test_closing_with_work_under_way_leaves_nothing_and_may_be_repeated(self) -> None:
+        with self.desk(_setting(1)) as desk:
+            desk.submit([0] * 1000)
+            desk.step()
+            for _ in range(2):
+                desk.executor.close()
+
+    def test_an_executor_that_was_never_used_closes(self) -> None:
+        with self.desk(_setting(1)):
+            pass
+
+    def test_a_window_is_a_positive_number_of_attempts(self) -> None:
+        with self.desk(_setting(1)) as desk:
+            demand(desk.executor.window >= 1, f"the window is {desk.executor.window}")
+
+
+def _setting(n: int) -> TaskFunction:
+    """A function of its own that sets `n`."""
+    return lambda context: context.set("n", n)
+
+
+def _failed(end: EndOfAttempt) -> Failed:
+    if not isinstance(end, Failed):
+        raise AssertionError(f"it should have failed: {end}")
+    return end
