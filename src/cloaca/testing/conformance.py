@@ -12,14 +12,13 @@ pytest finds what a class inherits, so this is all that a file of tests needs:
 `desk` holds each of these tests to the order of events, too: see `cloaca.testing.desk`.
 """
 
-from collections.abc import Generator, Mapping
+from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from threading import Thread
 from typing import Any
 
-from cloaca.attempts.attempt import TaskFunction
 from cloaca.execution.executor import Executor
 from cloaca.tasks.context import Context
 from cloaca.testing.demand import demand, same
@@ -27,6 +26,8 @@ from cloaca.testing.desk import Desk, EndOfAttempt, published, written
 from cloaca.triggers.condition import Condition, all_of, context_value, task_skipped, task_success
 from cloaca.values.codec import decode, encode
 from cloaca.wire.messages import Done, Failed, Item, Outcome, Skipped, Started, Wants
+
+TaskOfContext = Callable[[Context], object]
 
 _LARGE = 5_000_000
 
@@ -39,10 +40,16 @@ class Conformance:
         raise NotImplementedError
 
     @contextmanager
-    def desk(self, *functions: TaskFunction | Condition, late: int = 0, **facts: Any) -> Generator[Desk, None, None]:
-        """A desk at an executor that knows these, by their place, but for so many of the last ones."""
-        with Desk(self.executor(dict(enumerate(functions))), **facts) as desk:
-            desk.executor.publish(published(*functions[: len(functions) - late]))
+    def desk(
+        self, *functions: TaskOfContext, condition: Condition | None = None, late: int = 0, **facts: Any
+    ) -> Generator[Desk, None, None]:
+        """A desk at an executor that knows these, by their place, and the condition after them.
+
+        So many of the last ones aren't published: they come `late`.
+        """
+        known: list[Any] = [*functions] if condition is None else [*functions, condition]
+        with Desk(self.executor(dict(enumerate(known))), **facts) as desk:
+            desk.executor.publish(published(*known[: len(known) - late]))
             yield desk
 
     # ---- one end for each attempt ----------------------------------------------------------------------------------
@@ -61,7 +68,10 @@ class Conformance:
             same(found, [2 * min(n, 50) for n in range(550)])
 
     def test_a_function_is_called_with_the_item_that_its_attempt_is_for(self) -> None:
-        with self.desk(lambda context, *items: context.set("got", (items, context.item_key))) as desk:
+        def tell(context: Context, *items: object) -> None:
+            context.set("got", (items, context.item_key))
+
+        with self.desk(tell) as desk:
             sent = [Item(encode({"x": (1, 2)}), encode("north"), "rows", "split"), Item(encode(None)), None]
             attempts = [desk.submit([0], sent=item)[0] for item in sent]
             desk.collect()
@@ -141,7 +151,7 @@ class Conformance:
                 with trace.open("a") as file:
                     file.write(f"{context['n']} ")
 
-            with self.desk(leave_a_trace, context_value("n", ">", 1)) as desk:
+            with self.desk(leave_a_trace, condition=context_value("n", ">", 1)) as desk:
                 attempts = [desk.submit([0], condition=1, n=n)[0] for n in (0, 2, 1)]
                 desk.collect()
                 same([type(desk.ends[attempt]) for attempt in attempts], [Skipped, Done, Skipped])
@@ -149,22 +159,22 @@ class Conformance:
 
     def test_an_attempt_that_is_skipped_tells_why(self) -> None:
         condition = all_of(task_success("before"), context_value("n", "equals", 1))
-        with self.desk(lambda _: None, condition, outcomes={"before": Outcome("Completed")}) as desk:
+        with self.desk(lambda _: None, condition=condition, outcomes={"before": Outcome("Completed")}) as desk:
             (end,) = desk.run([0], condition=1, n=2)
             told = (end.reason, end.usage.read) if isinstance(end, Skipped) else end
             same(told, (f"its rule {condition} doesn't hold: 'n' is 2", ("n",)))
 
     def test_a_condition_is_told_how_tasks_ended(self) -> None:
-        with self.desk(_setting(1), task_skipped("before"), outcomes={"before": Outcome("Skipped")}) as desk:
+        with self.desk(_setting(1), condition=task_skipped("before"), outcomes={"before": Outcome("Skipped")}) as desk:
             same([written(end) for end in desk.run([0], condition=1)], [{"n": 1}])
 
     def test_a_key_that_a_condition_names_and_that_was_not_sent_is_absent(self) -> None:
-        with self.desk(_setting(1), context_value("n", "not_exists")) as desk:
+        with self.desk(_setting(1), condition=context_value("n", "not_exists")) as desk:
             same([written(end) for end in desk.run([0], condition=1)], [{"n": 1}])
             demand(all(wants.rest for wants in desk.answered), f"there was nothing to ask for: {desk.answered}")
 
     def test_a_condition_that_can_not_be_evaluated_fails_its_attempt(self) -> None:
-        with self.desk(_setting(1), context_value("n", "less_than", 3)) as desk:
+        with self.desk(_setting(1), condition=context_value("n", "less_than", 3)) as desk:
             wrong, right = desk.submit([0], condition=1, n="two"), desk.submit([0], condition=1, n=2)
             desk.collect()
             same(_failed(desk.ends[wrong[0]]).type_name, "ConditionError")
@@ -204,7 +214,9 @@ class Conformance:
             same([written(desk.ends[one])["seen"] for one in attempts], [[n, n + 1, n + 2] for n in range(200)])
 
     def test_an_executor_that_does_not_answer_never_asks(self) -> None:
-        read = lambda context: context.set("seen", (context["a"], len(context)))  # noqa: E731 - as users write them
+        def read(context: Context) -> None:
+            context.set("seen", (context["a"], len(context)))
+
         with self.desk(read, world={"a": 1, "b": 2}) as desk:
             same([written(end) for end in desk.run([0])], [{"seen": (1, 2)}])
             same(bool(desk.answered), desk.executor.answers, "whether it asked")
@@ -255,7 +267,7 @@ class Conformance:
             demand(desk.executor.window >= 1, f"the window is {desk.executor.window}")
 
 
-def _setting(n: int) -> TaskFunction:
+def _setting(n: int) -> TaskOfContext:
     """A function of its own that sets `n`."""
     return lambda context: context.set("n", n)
 

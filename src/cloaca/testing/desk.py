@@ -157,8 +157,10 @@ class Desk:
                 self._started[event.attempt] = True
             case Done() | Failed() | Skipped() | Lost() | Unstarted():
                 has_started = self._started.pop(event.attempt)
-                may_be = {Unstarted: (False,), Lost: (True,)}.get(type(event), (True, False))
-                demand(has_started in may_be, f"{event}, and Started: {has_started}")
+                is_in_order = (
+                    not has_started if isinstance(event, Unstarted) else has_started or type(event) is not Lost
+                )
+                demand(is_in_order, f"{event}, and Started: {has_started}")
                 self.ends[event.attempt] = event
             case _:
                 demand(self._started[event.attempt], f"{event} came before Started")
