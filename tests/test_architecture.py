@@ -106,7 +106,7 @@ ROOMS = {
     "running": "results execution attempts border dataflow workflows engine tasks merge values pickling wire",
     "runner": (
         "running authoring compat results sending execution pool attempts border dataflow workflows "
-        "engine tasks merge pickling wire"
+        "engine tasks merge values pickling wire"
     ),
     "testing": "execution attempts border tasks triggers merge values pickling wire",
 }

@@ -11,8 +11,9 @@ from functools import partial
 from itertools import count
 from threading import BoundedSemaphore, Lock
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple, NoReturn, Self, TypedDict, TypeVar, Unpack, overload
+from typing import TYPE_CHECKING, Any, Literal, NoReturn, Self, TypedDict, TypeVar, Unpack, overload
 
+from msgspec import Struct
 from msgspec.structs import replace
 
 from cloaca import argument
@@ -25,7 +26,6 @@ from cloaca.attempts.workroom import Workroom
 from cloaca.authoring.builder import WorkflowBuilder, workflow_of
 from cloaca.border.surroundings import here
 from cloaca.dataflow.demand import demand_of
-from cloaca.dataflow.finding import Finding
 from cloaca.engine.batches import BatchRun
 from cloaca.engine.events import Deliver
 from cloaca.engine.run import Run
@@ -60,16 +60,18 @@ from cloaca.running.settings import (
     checked_workers,
     chosen_seed,
 )
-from cloaca.sending.captures import Capture, Captures, by_rank
+from cloaca.sending.captures import Captures
+from cloaca.sending.makings import Makings
 from cloaca.sending.modules import Modules
 from cloaca.sending.objects import objects_of
 from cloaca.sending.values import kept, stored
 from cloaca.sending.variables import Variables
-from cloaca.tasks.context import Context, inlined_version, leases_of, versions_of
+from cloaca.tasks.context import Context, leases_of, versions_of
 from cloaca.tasks.place import place_of, working_directory
 from cloaca.tasks.watched import context_kind
 from cloaca.terms import Terms
-from cloaca.wire.messages import ITEMS, Publish, Surroundings, Version
+from cloaca.values.holder import Holder
+from cloaca.wire.messages import ITEMS, Publish, Surroundings
 from cloaca.wire.shortage import patiently
 from cloaca.wording import a
 from cloaca.workflows.copies import homes, passing
@@ -293,36 +295,37 @@ class DefaultRunner:
         settings = self._settings
         startup = STARTUP_SECONDS if self._initializer is None else 0.0
         limits = Limits(settings.workflow_timeout, fail_fast, settings.grace, settings.warn_above, startup)
-        if self._settings.executor != "processes":
-            return self._made_here(workflow, rules, inputs, limits, seed, found, told)
-        known, captured = self._capture(workflow, rules.collected)
-        rules = rules.packed(captured.rules)  # what they use is read now, also for what is merged here later
-        loop = self._running_loop()
-        leases = stored(inputs, loop.holder)
-        surroundings = self._surroundings(loop)
-        sent = Publish(next_number(), pickle.dumps(rules), ())
+        known = self._known_of(workflow)
+        makings = self._makings(workflow, known, rules)
+        host = self._inline(makings) if settings.executor == "serial" else self._running_loop()
+        leases = stored(inputs, host.holder)
+        surroundings = self._surroundings(host.holder)
         run = Run(
             workflow.plan,
-            captured.work,
+            makings.work,
             inputs,
             numbers=self._numbers,
-            answers=True,
+            answers=host.answers,
             limits=limits,
-            merging=_merging(workflow, rules, sent.function),
+            merging=_merging(workflow, makings.rules, makings.number),
             demand=demand_of(workflow),
             seed=seed,
-            variables=captured.variables,
+            variables=makings.variables,
             durations=known.durations,
             habits=known.habits,
-            store=partial(kept, loop.holder, leases),
-            seats=self._seats,
+            store=partial(kept, host.holder, leases),
+            seats=host.seats,
         )
+        called = self._objects  # not the runner itself: whoever lets go of it ends it
 
         def job(on_end: OnEnd) -> Job[Run]:
-            return Job(workflow.name, run, captured.functions, on_end, surroundings, sent, leases)
+            ending = _at_hand(called, makings.objects, on_end)
+            return Job(workflow.name, run, makings.functions, ending, surroundings, makings.sent, leases)
 
         under_way = self._under_way
-        return Execution(self, self._warned, workflow, rules, job, loop, under_way, told, leases_of(given), found)
+        return Execution(
+            self, self._warned, workflow, makings.rules, job, host, under_way, told, leases_of(given), found
+        )
 
     @overload
     def map(
@@ -488,7 +491,7 @@ class DefaultRunner:
             captured = capture(OfMap("map"), kind(given, terms.seed, sizes.longest), called)
             number, sent = captured.number, Publish(captured.number, captured.blob, (ITEMS,))
             loop = self._running_loop()
-            surroundings = self._surroundings(loop)
+            surroundings = self._surroundings(loop.holder)
             wanted = Variables([("The function of map", function)]).now()
             own, variables = ([], 0) if wanted is None else ([wanted], wanted.function)
         else:
@@ -547,60 +550,37 @@ class DefaultRunner:
         state = "closed" if self._closed else "open"
         return f"DefaultRunner(workers={self._settings.workers}, executor={self._settings.executor!r}, {state})"
 
-    def _made_here(
-        self,
-        workflow: Workflow,
-        rules: Rules,
-        inputs: dict[str, Version],
-        limits: Limits,
-        seed: int,
-        found: tuple[Finding, ...],
-        told: Reporting,
-    ) -> Execution:
-        inputs = {key: inlined_version(key, version) for key, version in inputs.items()}
-        is_serial = self._settings.executor == "serial"
-        first = 0 if is_serial else next(self._blocks)
-        objects = objects_of(workflow, rules, _expansion, self._never if is_serial else self._time_limit, first)
-        run = Run(
-            workflow.plan,
-            objects.work,
-            inputs,
-            numbers=count() if is_serial else self._numbers,
-            answers=not is_serial,
-            limits=limits,
-            merging=_merging(workflow, rules, objects.rules),
-            seed=seed,
-            seats=Seats(self._settings.limits) if is_serial else self._seats,
-        )
-        host: Inline | Loop
-        if is_serial:
-            tasks = by_rank(workflow)
-            gates = {rank: self._gates[task.limit] for rank, task in enumerate(tasks) if task.limit is not None}
-            host = Inline(choice.in_place(objects.functions, self._workroom, gates, self._kind))
-        else:
-            host = self._running_loop()
-        called = {} if is_serial else self._objects  # not the runner itself: whoever lets go of it ends it
-
-        def job(on_end: OnEnd) -> Job[Run]:
-            return Job(workflow.name, run, (), _at_hand(called, objects.functions, on_end), here())
-
-        return Execution(self, self._warned, workflow, rules, job, host, self._under_way, told, findings=found)
-
-    def _time_limit(self, task: Task) -> float | None:
-        return task.timeout or self._settings.task_timeout
-
-    @staticmethod
-    def _never(_: Task) -> None:
-        """What runs on the thread that calls can't be ended there."""
-
-    def _capture(self, workflow: Workflow, collected: frozenset[str]) -> "tuple[_KnownWorkflow, Capture]":
-        """What is known of the workflow, and what it runs now; `collected` are the keys that its rules keep by task."""
+    def _known_of(self, workflow: Workflow) -> "_KnownWorkflow":
+        """What is known of the workflow. Where tasks run one after the other, nothing is learnt: their order stays."""
         with self._lock:
             known = self._known.get(workflow)
             if known is None:
-                captures = Captures(workflow, collected, self._settings.task_timeout, _expansion)
-                known = self._known[workflow] = _KnownWorkflow(captures, array("d", bytes(8 * len(workflow.tasks))), {})
-            return known, known.captures.now()
+                known = _KnownWorkflow(array("d", bytes(8 * len(workflow.tasks))), {})
+                if self._settings.executor != "serial":
+                    self._known[workflow] = known
+            return known
+
+    def _makings(self, workflow: Workflow, known: "_KnownWorkflow", rules: Rules) -> Makings:
+        """What is called here, or what workers are sent, as it stands now."""
+        if self._settings.calls_objects:
+            return objects_of(workflow, rules, _expansion, self._time_limit, next(self._blocks))
+        with self._lock:
+            if known.captures is None:
+                known.captures = Captures(workflow, rules.collected, self._settings.task_timeout, _expansion)
+            captured = known.captures.now()
+        rules = rules.packed(captured.rules)  # what they use is read now, also for what is merged here later
+        sent = Publish(next_number(), pickle.dumps(rules), ())
+        return Makings(captured.work, rules, sent.function, captured.functions, sent, captured.variables)
+
+    def _time_limit(self, task: Task) -> float | None:
+        """How long a try may take. On the thread that calls, nothing can be ended before its time."""
+        return None if self._settings.executor == "serial" else task.timeout or self._settings.task_timeout
+
+    def _inline(self, makings: Makings) -> Inline:
+        """What runs one execution on the thread that calls."""
+        gates = {work.function: self._gates[work.limit] for work in makings.work if work.limit is not None}
+        executor = choice.in_place(makings.objects, self._workroom, gates, self._kind)
+        return Inline(executor, Seats(self._settings.limits))
 
     def _running_loop(self) -> Loop:
         with self._lock:
@@ -630,10 +610,12 @@ class DefaultRunner:
         weakref.finalize(self, _end, weakref.ref(self), self._under_way, loop)
         return loop
 
-    def _surroundings(self, loop: Loop) -> Surroundings:
+    def _surroundings(self, holder: Holder) -> Surroundings:
         """Where tasks run that are started now."""
-        folders = loop.holder.renew()
-        modules = self._modules.now(loop.holder)
+        if self._settings.calls_objects:
+            return here()
+        folders = holder.renew()
+        modules = self._modules.now(holder)
         return replace(here(), folders=folders, modules=modules.payload, generation=modules.generation)
 
     def _equipment(self) -> Equipment | None:
@@ -654,12 +636,12 @@ class DefaultRunner:
             raise RunnerClosedError("This runner belongs to the process that forked this one. Create a new one here.")
 
 
-class _KnownWorkflow(NamedTuple):
-    """What a runner knows of a workflow that it has run: its captures, and what runs are given and bring up to date."""
+class _KnownWorkflow(Struct):
+    """What a runner knows of a workflow that it has run: what runs are given and bring up to date, and its captures."""
 
-    captures: Captures
     durations: MutableSequence[float]
     habits: MutableMapping[int, tuple[str, ...]]
+    captures: Captures | None = None
 
 
 def _end(runner: "weakref.ref[DefaultRunner]", under_way: set[Execution], loop: Loop) -> None:

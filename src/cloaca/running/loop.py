@@ -14,7 +14,7 @@ from cloaca.execution.executor import Executor
 from cloaca.running.console import Console, ConsoleThread
 from cloaca.running.coordinator import AnyJob, Coordinator
 from cloaca.running.latch import Latch
-from cloaca.values.holder import Holder
+from cloaca.values.holder import Holder, Nowhere
 
 STOP_SECONDS = 10.0
 """How long to wait at most for a loop that was told to end: longer than its workers and its console may take."""
@@ -25,10 +25,13 @@ _loops: "weakref.WeakSet[Loop]" = weakref.WeakSet()
 class Inline:
     """Runs a job to its end on the calling thread, with an executor that lives as long."""
 
-    def __init__(self, executor: Executor) -> None:
+    def __init__(self, executor: Executor, seats: Seats) -> None:
+        self.holder: Holder = Nowhere()
+        self.answers = executor.answers
+        self.seats = seats
         self._executor = executor
         self._console = Console()
-        self._coordinator = Coordinator(executor, self._console)
+        self._coordinator = Coordinator(executor, self._console, self.holder, seats)
 
     def begin(self, job: AnyJob) -> None:
         """Run the job; it has ended on return. Whatever interrupts it, it has, too: as cancelled."""
@@ -75,10 +78,12 @@ class Loop:
     """
 
     def __init__(self, executor: Executor, holder: Holder, seats: Seats | None = None) -> None:
-        self._executor = executor
         self.holder = holder
+        self.answers = executor.answers
+        self.seats = Seats() if seats is None else seats
+        self._executor = executor
         self._console = ConsoleThread()
-        self._coordinator = Coordinator(executor, self._console, holder, seats)
+        self._coordinator = Coordinator(executor, self._console, holder, self.seats)
         self._end: Exception | None = None
         self._is_stopping = False
         self._is_over = Latch()

@@ -34,6 +34,11 @@ class Settings(Struct, frozen=True):
     limits: Mapping[str, int]
     raise_on_failure: bool
 
+    @property
+    def calls_objects(self) -> bool:
+        """Whether tasks run in the program, which has what they call."""
+        return self.executor != "processes"
+
 
 def check_platform() -> None:
     """Raise `RuntimeError` on a system that has no such processes."""

@@ -1,25 +1,16 @@
 """What a run needs where tasks run in the program itself: the functions as they are, under numbers of its own."""
 
 from collections.abc import Callable
-from typing import NamedTuple
 
 from cloaca.dataflow.demand import limited_reads
-from cloaca.engine.work import Work
 from cloaca.merge.rules import Rules
 from cloaca.pickling.mentions import strings_in
 from cloaca.sending.captures import condition_number, mapped_over, work_of
+from cloaca.sending.makings import Makings
 from cloaca.tasks.binding import Binding, bound
 from cloaca.tasks.handle import with_handle
 from cloaca.workflows.trigger import asked_in_attempts
 from cloaca.workflows.workflow import Task, Workflow
-
-
-class Objects(NamedTuple):
-    """Objects by number; the work of each task, which names them; and the number of the workflow's merge rules."""
-
-    functions: dict[int, object]
-    work: list[Work]
-    rules: int
 
 
 def objects_of(
@@ -27,8 +18,8 @@ def objects_of(
     rules: Rules,
     expand: Callable[[Task], object],
     time_limit: Callable[[Task], float | None],
-    first: int = 0,
-) -> Objects:
+    first: int,
+) -> Makings:
     """What runs in the program. `expand` makes what expands a mapped task; numbers count from `first`, by rank."""
     tasks = [workflow.tasks[place] for place in workflow.plan.defined]
     number, looks = len(tasks), limited_reads(workflow)
@@ -50,7 +41,7 @@ def objects_of(
         )
         for rank, task in enumerate(tasks)
     ]
-    return Objects(functions, work, own)
+    return Makings(work, rules, own, objects=functions)
 
 
 def _called(task: Task, looks: tuple[str, ...] | None) -> Callable[..., object]:

@@ -1,0 +1,25 @@
+"""Makings: what a run is made of, beside its plan and its input, in the form that its executor takes."""
+
+from collections.abc import Mapping, Sequence
+
+from msgspec import Struct
+
+from cloaca.engine.work import Work
+from cloaca.merge.rules import Rules
+from cloaca.wire.messages import Publish
+
+
+class Makings(Struct, frozen=True):
+    """The `work` by rank, which names by number what tasks run; and the workflow's merge `rules`, under `number`.
+
+    Workers are sent what stands under these numbers: `functions` and `sent`, the rules. What runs in the program calls
+    `objects`. `variables`: the number of what modules are to have; 0 where that is what importing them gives.
+    """
+
+    work: Sequence[Work]
+    rules: Rules
+    number: int
+    functions: Sequence[Publish] = ()
+    sent: Publish | None = None
+    variables: int = 0
+    objects: Mapping[int, object] = {}
