@@ -24,7 +24,7 @@ from cloaca.engine.events import Begin, Room
 from cloaca.engine.run import Run
 from cloaca.engine.work import Limits, Work
 from cloaca.history.plan import plan
-from cloaca.pickling.functions import FunctionCache
+from cloaca.pickling.kin import FunctionCache
 from cloaca.pool.batching import LARGEST_BATCH
 from cloaca.wire.frames import decode_down, decode_up, frame
 from cloaca.wire.messages import Assignment, Done, Slice, Up, Usage

@@ -20,7 +20,8 @@ import pytest
 
 import cloaca
 from cloaca.errors import CaptureError
-from cloaca.pickling.functions import Captured, FunctionCache, capture, load, reads
+from cloaca.pickling.functions import Captured, capture, load, reads
+from cloaca.pickling.kin import FunctionCache
 from cloaca.values.codec import decode, encode
 
 LOCK = threading.Lock()
@@ -105,7 +106,8 @@ def run_script(script: str) -> str:
 WORKER = """
     import subprocess, sys
     from cloaca.errors import CaptureError
-    from cloaca.pickling.functions import FunctionCache, capture
+    from cloaca.pickling.functions import capture
+    from cloaca.pickling.kin import FunctionCache
 
     def elsewhere(function):
         child = "import sys; from cloaca.pickling.functions import load; print(load(sys.stdin.buffer.read())(None))"
@@ -277,10 +279,10 @@ def test_what_a_function_refers_to_must_be_importable(make_module):
 def test_a_captured_environment_is_that_of_the_process_where_the_function_runs(monkeypatch):
     task = program("from os import environ\ndef task(): return environ")["task"]
     cache = FunctionCache()
-    first = cache.capture("t", task)
+    first = cache.capture_all(["t"], [task])[0]
     monkeypatch.setenv("NEWS", "today")
     assert load(first.blob)() is os.environ
-    assert cache.capture("t", task) is first
+    assert cache.capture_all(["t"], [task])[0] is first
     snapshot = decode(encode(os.environ))
     assert snapshot == os.environ
     assert snapshot is not os.environ
@@ -344,7 +346,7 @@ def test_closure_cells_and_objects_at_fault_are_named():
     functions = {with_cell(LOCK): "lock", Multiply(LOCK): "Multiply.factor", partial_of_lock: "partial.args[0]"}
     for function, variable in functions.items():
         with pytest.raises(CaptureError) as caught:
-            FunctionCache().capture("load", function)
+            FunctionCache().capture_all(["load"], [function])[0]
         assert caught.value.variable == variable
 
 
@@ -357,12 +359,12 @@ def test_a_large_variable_is_warned_about_once():
     with pytest.warns(
         UserWarning, match=r"task 'load' captures table, \d\.\d MB.*[Pp]ut it into the context"
     ) as caught:
-        cache.capture("load", task)
+        cache.capture_all(["load"], [task])[0]
     assert len(caught) == 1
     task.__globals__["table"].append(1)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        cache.capture("load", task)
+        cache.capture_all(["load"], [task])[0]
 
 
 def test_many_small_variables_are_not_warned_about():
@@ -424,7 +426,11 @@ def test_reads_of_a_function_that_mentions_itself_end():
 def twice(function: Callable[..., Any], change: Callable[[], object]) -> tuple[Captured, Captured, Captured]:
     """Captured by one cache: at first, again at once, and after the change."""
     cache = FunctionCache()
-    return cache.capture("t", function), cache.capture("t", function), (change(), cache.capture("t", function))[1]
+    return (
+        cache.capture_all(["t"], [function])[0],
+        cache.capture_all(["t"], [function])[0],
+        (change(), cache.capture_all(["t"], [function])[0])[1],
+    )
 
 
 STABLE = """
@@ -480,12 +486,12 @@ def test_a_cell_that_is_empty_or_gets_emptied_is_no_trouble():
     def task(context):
         return number  # noqa: F821 - the cell is empty at first, and in the end
 
-    empty = FunctionCache().capture("t", task)
+    empty = FunctionCache().capture_all(["t"], [task])[0]
     number = 1
     cache = FunctionCache()
-    full = cache.capture("t", task)
+    full = cache.capture_all(["t"], [task])[0]
     del number
-    assert cache.capture("t", task).blob == empty.blob != full.blob
+    assert cache.capture_all(["t"], [task])[0].blob == empty.blob != full.blob
 
 
 MUTABLE = """
@@ -515,16 +521,16 @@ def test_a_class_that_only_an_annotation_names_is_captured_too():
 def test_nothing_is_pickled_again_while_only_atoms_are_captured(monkeypatch):
     namespace = program(STABLE)
     cache = FunctionCache()
-    first = cache.capture("t", namespace["task"])
+    first = cache.capture_all(["t"], [namespace["task"]])[0]
     monkeypatch.setattr("cloaca.pickling.functions.Pickler.dump", None)
-    monkeypatch.setattr("cloaca.pickling.functions.watch", None)
-    assert cache.capture("t", namespace["task"]) is first
+    monkeypatch.setattr("cloaca.pickling.kin.is_watched", None)
+    assert cache.capture_all(["t"], [namespace["task"]])[0] is first
 
 
 def test_another_function_under_the_same_id_is_captured_anew():
     cache = FunctionCache()
-    one = cache.capture("t", lambda context: 1)
-    other = cache.capture("t", lambda context: 2)
+    one = cache.capture_all(["t"], [lambda context: 1])[0]
+    other = cache.capture_all(["t"], [lambda context: 2])[0]
     assert (load(one.blob)({}), load(other.blob)({})) == (1, 2)
 
 

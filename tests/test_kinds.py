@@ -1,4 +1,4 @@
-"""Functions that share their code: a template, and what each has of its own, make what a function sent whole does."""
+"""Functions that a program makes of one piece of code: each arrives as it is, and what changes in one is seen."""
 
 import gc
 import json
@@ -9,8 +9,8 @@ import re
 import textwrap
 import threading
 import types
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+import warnings
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import pytest
@@ -20,9 +20,10 @@ from tests.test_functions import CHANGES, STABLE
 
 import cloaca
 from cloaca.errors import CaptureError
-from cloaca.pickling.classes import Pickler
-from cloaca.pickling.functions import Captured, FunctionCache, capture, load
-from cloaca.pickling.templates import fill
+from cloaca.pickling import classes
+from cloaca.pickling.code import reduce_code
+from cloaca.pickling.functions import Captured, capture, load
+from cloaca.pickling.kin import FunctionCache
 
 
 def program(source: str, **names: Any) -> dict[str, Any]:
@@ -41,13 +42,8 @@ def captured_all(cache: FunctionCache, functions: Sequence[Callable[..., Any]], 
 
 def loaded(cache: FunctionCache, captured: Captured) -> Any:
     """The function as a worker makes it."""
-    templates = dict(cache.templates)
-    return filled(templates[captured.template], captured) if captured.template else load(captured.blob)
-
-
-def filled(template: bytes, captured: Captured) -> Any:
-    parts: Any = load(template)
-    return fill(parts, captured.blob)
+    heads = {head.number: head.blob for head in cache.heads}
+    return load(captured.blob, heads[captured.head] if captured.head else b"")
 
 
 def described(function: Any) -> dict[str, Any]:
@@ -65,6 +61,11 @@ def described(function: Any) -> dict[str, Any]:
     }
 
 
+def own(function: Any) -> dict[str, Any]:
+    """What is the same on both sides."""
+    return {name: one for name, one in described(function).items() if name != "globals"}
+
+
 def shown(value: Any) -> Any:
     """By-value functions and instances are other objects on the other side: they are told by their names."""
     if callable(value) or type(value).__name__ in ("Rate", "module"):
@@ -74,7 +75,7 @@ def shown(value: Any) -> Any:
 
 # ---- kinds of functions, each as what makes three of them: in a program that can't be imported ---------------------
 
-SHARED = {
+KINDS = {
     "a cell": "def make(n):\n return lambda: n * 2",
     "a default": "def make(n):\n return lambda n=n: n + 1",
     "a default of a function": "def make(n):\n def task(n=n, other='x'): 'Doc.'; return n, other\n return task",
@@ -107,9 +108,6 @@ SHARED = {
     "the name of its module": "def make(n):\n return lambda: (n, __name__)",
     "of the process": "def make(n):\n return lambda: (n, randint.__self__ is _inst, environ is os.environ)",
     "global scratch": "count = 0\ndef make(n):\n def t():\n  global count; count += 1; return n, count\n return t",
-}
-
-WHOLE = {
     "attributes": "def make(n):\n def task(): return n\n task.note = n\n return task",
     "wrapped": "from functools import *\ndef f(): return 1\ndef make(n):\n @wraps(f)\n def t(): return n\n return t",
     "a name of its own": "def make(n):\n def task(): return n\n task.__name__ = f'task{n}'\n return task",
@@ -129,8 +127,6 @@ WHOLE = {
     "a caching wrapper": "from functools import cache\ndef make(n):\n return cache(lambda: n)",
     "another code each": "def make(n):\n return eval(f'lambda: {n}')",
 }
-
-KINDS = {**SHARED, **WHOLE}
 
 
 def three(source: str) -> list[Any]:
@@ -158,32 +154,19 @@ def outcome(function: Any) -> Any:
     return stop.value.value
 
 
-@pytest.mark.parametrize("source", SHARED.values(), ids=SHARED)
-def test_functions_of_a_kind_have_a_template(source):
-    captured = captured_all(cache := FunctionCache(), three(source))
-    assert [bool(one.template) for one in captured] == [False, True, True]
-    assert len(cache.templates) == 1
-
-
-@pytest.mark.parametrize("source", WHOLE.values(), ids=WHOLE)
-def test_any_other_functions_travel_whole(source):
-    captured = captured_all(FunctionCache(), three(source))
-    assert sum(bool(one.template) for one in captured) == (source == WHOLE["a name of its own"])
-
-
 @pytest.mark.parametrize("source", KINDS.values(), ids=KINDS)
-def test_a_function_is_the_same_whichever_way_it_travels(source):
+def test_a_function_arrives_as_it_is(source):
     functions = three(source)
     captured = captured_all(cache := FunctionCache(), functions)
     for function, one in zip(functions, captured, strict=True):
-        whole, made = load(capture("t", function).blob), loaded(cache, one)
+        made, again = loaded(cache, one), load(capture("t", function).blob)
         assert one.reads == capture("t", function).reads
         if isinstance(made, types.FunctionType):
-            assert described(made) == described(whole)
-            assert outcome(made) == outcome(whole)
-            assert described(made) == described(whole), "what they leave behind is the same too"
+            assert own(made) == own(function)
+            assert outcome(again) == outcome(made)
+            assert described(made) == described(again)
         else:
-            assert made() == whole()
+            assert made() == again()
 
 
 ATOMS = st.none() | st.booleans() | st.integers() | st.floats() | st.text() | st.binary() | st.complex_numbers()
@@ -218,67 +201,74 @@ LOOP = """
 """
 
 
-@contextmanager
-def pickles() -> Iterator[list[object]]:
-    """What is pickled meanwhile with more than the standard library's pickler."""
-    dumped: list[object] = []
-    dump = Pickler.dump
+TABLES = {
+    "a global": "def make(number):\n return lambda: (number, len(table))",
+    "a cell": "def make(number, table=table):\n return lambda: (number, len(table))",
+    "a default": "def make(number):\n return lambda table=table: (number, len(table))",
+    "part of an instance": "rate.table = table\ndef make(number):\n return lambda: (number, len(rate.table))",
+    "an argument": "from functools import partial\ndef work(*given): pass\ndef make(n): return partial(work, n, table)",
+    "of a method": "rate.table = table\ndef make(number): return rate.times",
+}
 
-    def counted(self: Any, obj: object) -> None:
-        dumped.append(obj)
-        dump(self, obj)
+
+@pytest.mark.parametrize("source", TABLES.values(), ids=TABLES)
+def test_a_table_that_many_functions_capture_is_pickled_and_sent_once(source):
+    names = {"table": {str(number): number for number in range(100_000)}, "rate": program(RATE)["Rate"]()}
+    make = program(source, **names)["make"]
+    with warnings.catch_warnings(record=True, action="always") as caught:
+        captured = captured_all(cache := FunctionCache(), [make(number) for number in range(200)])
+    (head,) = cache.heads
+    assert len(caught) == 1
+    assert len(head.blob) > 1_000_000
+    assert sum(len(one.blob) for one in captured) < 50_000
+    assert {one.head for one in captured} == {head.number}
+    table = loaded(cache, captured[7])
+    assert table is not loaded(cache, captured[7])
+
+
+def test_what_leads_to_what_stays_so_between_what_is_shared_and_what_is_not():
+    rows = [[number] for number in range(3)]
+
+    def make(row):
+        return lambda: (row in rows, row.append(7), rows)
+
+    captured = captured_all(cache := FunctionCache(), [make(row) for row in rows])
+    assert cache.heads
+    assert loaded(cache, captured[2])() == (True, None, [[0], [1], [2, 7]])
+    assert loaded(cache, captured[1])() == (True, None, [[0], [1, 7], [2]])
+
+
+def test_code_is_pickled_once_for_all_functions_that_share_it():
+    codes = []
+
+    def counted(code: types.CodeType) -> Any:
+        codes.append(code)
+        return reduce_code(code)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Pickler, "dump", counted)
-        yield dumped
-
-
-def test_code_is_pickled_as_often_for_many_functions_as_for_few():
-    def dumped(size: int) -> int:
-        tasks = program(LOOP, size=size)["tasks"]
-        cache = FunctionCache()
-        with pickles() as first:
-            captured_all(cache, tasks)
-        with pickles() as again:
-            captured_all(cache, tasks)
-        assert len(again) <= len(first)  # the table may have changed: the template is written again, once
-        return len(first)
-
-    assert dumped(10) == dumped(1000) <= 4
+        patch.setitem(classes._REDUCERS, types.CodeType, counted)
+        captured_all(FunctionCache(), program(LOOP, size=1000)["tasks"])
+    assert [code.co_name for code in codes] == ["task", "helper"]
 
 
 def test_each_function_more_takes_a_few_bytes():
     captured = captured_all(cache := FunctionCache(), program(LOOP, size=1000)["tasks"])
-    each = [len(one.blob) for one in captured[1:]]
-    assert max(each) < 40
-    assert sum(len(blob) for _, blob in cache.templates) < 2 * len(captured[0].blob)
+    assert max(len(one.blob) for one in captured) < 100
+    (head,) = cache.heads
+    assert len(head.blob) < 1000
 
 
 def test_nothing_is_pickled_again_where_nothing_has_changed(monkeypatch):
     tasks = program(LOOP.replace("[1, 2]", "(1, 2)"), size=100)["tasks"]
     first = captured_all(cache := FunctionCache(), tasks)
-    templates = cache.templates
-    for name in (
-        "cloaca.pickling.functions.Pickler.dump",
-        "cloaca.pickling.kinds.watch",
-        "cloaca.pickling.kinds.pickle",
-    ):
-        monkeypatch.setattr(name, None)
-    assert all(one is before for one, before in zip(captured_all(cache, tasks), first, strict=True))
-    assert cache.templates == templates
+    monkeypatch.setattr("cloaca.pickling.functions.Pickler.dump", None)
+    monkeypatch.setattr("cloaca.pickling.kin.is_watched", None)
+    assert captured_all(cache, tasks) is first
 
 
-def test_what_was_settled_once_is_asked_of_all_functions_at_once(monkeypatch):
-    tasks = program(LOOP.replace("[1, 2]", "(1, 2)"), size=100)["tasks"]
-    settled = captured_all(cache := FunctionCache(), tasks, times=2)
-    monkeypatch.setattr("cloaca.pickling.functions.Kinds.begin", None)
-    assert captured_all(cache, tasks) is settled
-
-
-def test_constants_are_made_once_in_a_process_and_globals_for_each_function():
+def test_code_is_made_once_in_a_process_and_globals_for_each_function():
     captured = captured_all(cache := FunctionCache(), program(LOOP, size=3)["tasks"])
-    template: Any = load(cache.templates[0][1])
-    one, other = (fill(template, each.blob) for each in captured[1:])
+    one, other = (loaded(cache, each) for each in captured[1:])
     assert one.__code__ is other.__code__
     assert one.__globals__ is not other.__globals__
     assert one.__globals__["helper"].__globals__ is one.__globals__
@@ -291,7 +281,7 @@ def test_constants_are_made_once_in_a_process_and_globals_for_each_function():
 
 @pytest.mark.parametrize("change", CHANGES.values(), ids=CHANGES)
 @pytest.mark.parametrize("times", [1, 3])
-def test_a_change_that_concerns_all_makes_another_template(change, times):
+def test_a_change_that_concerns_all_is_seen_in_all(change, times):
     """As for single functions, in `tests/test_functions.py`: each is captured again, and as it would be anew."""
     source = (
         STABLE.replace("task", "loop") + "\n    def make(n):\n        def task(context): return loop(n), helper(n)\n"
@@ -301,7 +291,6 @@ def test_a_change_that_concerns_all_makes_another_template(change, times):
     exec(change.replace("task", "loop"), namespace)
     after = captured_all(cache, namespace["tasks"])
     assert {one.number for one in first}.isdisjoint(one.number for one in after)
-    assert len({one.template for one in after}) == 2
     anew = captured_all(other := FunctionCache(), namespace["tasks"])
     assert [described(loaded(cache, one)) for one in after] == [described(loaded(other, one)) for one in anew]
 
@@ -373,7 +362,7 @@ OWN_CHANGES: dict[str, Callable[[Any], Any]] = {
 @pytest.mark.parametrize("keyword", [True, False])
 @pytest.mark.parametrize("place", [1, 2, 3])
 @pytest.mark.parametrize("change", OWN_CHANGES.values(), ids=OWN_CHANGES)
-def test_a_function_that_leaves_its_kind_travels_as_it_is_now(change, place, keyword, times):
+def test_a_function_travels_as_it_is_now(change, place, keyword, times):
     def make(number):
         def with_keyword(n=number, *, k=number):
             return n, k
@@ -414,6 +403,18 @@ def test_a_cell_that_is_emptied_is_no_trouble(times):
         loaded(cache, captured_all(cache, tasks)[2])()
 
 
+def test_what_two_have_in_common_is_seen_to_change_by_those_of_their_code_that_do_not_have_it():
+    table = [1]
+
+    def make(rows):
+        return lambda: rows
+
+    tasks = [make(table), make(table), make(None)]
+    captured_all(cache := FunctionCache(), tasks, 2)
+    table.append(2)
+    assert [loaded(cache, one)() for one in captured_all(cache, tasks)] == [[1, 2], [1, 2], None]
+
+
 def test_functions_that_are_replaced_are_captured_anew():
     cache = FunctionCache()
     for offset in (0, 10):
@@ -422,16 +423,6 @@ def test_functions_that_are_replaced_are_captured_anew():
         for one in captured_all(cache, tasks):
             loaded(cache, one)(types.SimpleNamespace(set=context.__setitem__))
         assert context == {f"key {number}": offset + number + 5 for number in range(4)}
-
-
-def test_groups_that_hold_different_objects_have_a_template_each():
-    def make(table, number):
-        return lambda: table[number][0]
-
-    tasks = [make(table, number) for table in ([[1], [2], [3]], [[4], [5], [6]]) for number in range(3)]
-    captured = captured_all(cache := FunctionCache(), tasks)
-    assert [loaded(cache, one)() for one in captured] == [1, 2, 3, 4, 5, 6]
-    assert len({one.template for one in captured}) == 3  # two, and none for the first of each
 
 
 def test_an_importable_function_of_the_same_code_travels_by_reference(make_module):

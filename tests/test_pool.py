@@ -16,7 +16,7 @@ from tests.support import killer_of, pipe, watched
 import cloaca
 from cloaca import Context, WorkersUnavailableError
 from cloaca.attempts.attempt import TaskFunction
-from cloaca.pickling.functions import FunctionCache
+from cloaca.pickling.kin import FunctionCache
 from cloaca.pool import batching
 from cloaca.pool.batching import LARGEST_BATCH, Batching
 from cloaca.pool.peer import Peer
@@ -144,20 +144,20 @@ def test_a_function_goes_out_again_to_the_worker_that_replaces_a_dead_one(
     assert sent_functions(frames) == [0, 1, 0]
 
 
-def test_a_template_is_sent_once_before_the_first_function_that_needs_it(
+def test_a_head_is_sent_once_before_the_first_function_that_goes_on_from_it(
     desk_of: PoolDesk, frames: list[Sequence[Down]]
 ) -> None:
     desk = desk_of(1)
     cache = FunctionCache()
     captured = cache.capture_all(list(map(str, range(4))), list(map(writes, range(4))))
-    (template,) = [Publish(9, blob, ()) for _, blob in cache.templates]
-    functions = [Publish(place, one.blob, (), 9 if one.template else 0) for place, one in enumerate(captured)]
-    desk.executor.publish([template, *functions])
+    (head,) = [Publish(9, one.blob, ()) for one in cache.heads]
+    functions = [Publish(place, one.blob, (), 9) for place, one in enumerate(captured)]
+    desk.executor.publish([head, *functions])
     assert [written(end) for end in desk.run([1, 0, 2, 1])] == [{"n": 1}, {"n": 0}, {"n": 2}, {"n": 1}]
     assert sent_functions(frames) == [9, 1, 0, 2]
     desk.executor.retire([9, 1, 2, 3])
     assert frames[-1] == [Retire([9, 1, 2])]
-    desk.executor.publish([template, *functions])
+    desk.executor.publish([head, *functions])
     assert written(desk.run([3])[0]) == {"n": 3}
     assert sent_functions(frames)[4:] == [9, 3]
 

@@ -13,7 +13,8 @@ import pytest
 
 import cloaca
 from cloaca.pickling import markers
-from cloaca.pickling.functions import FunctionCache, capture, load
+from cloaca.pickling.functions import capture, load
+from cloaca.pickling.kin import FunctionCache
 from cloaca.values.codec import decode, encode
 
 SOURCE = str(Path(cloaca.__path__[0]).parent)
@@ -1055,9 +1056,9 @@ def test_a_function_that_uses_a_plain_object_is_not_pickled_again(monkeypatch: p
     names: dict[str, Any] = {"__name__": "__main__", "MARK": object()}
     exec("def task(context): return MARK", names)
     cache = FunctionCache()
-    first = cache.capture("t", names["task"])
+    first = cache.capture_all(["t"], [names["task"]])[0]
     monkeypatch.setattr("cloaca.pickling.classes.Pickler.dump", None)
-    assert cache.capture("t", names["task"]) is first
+    assert cache.capture_all(["t"], [names["task"]])[0] is first
 
 
 @pytest.mark.skipif(sys.version_info < (3, 15), reason="since Python 3.15")

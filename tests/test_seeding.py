@@ -20,7 +20,8 @@ import cloaca
 from cloaca import Context, DefaultRunner
 from cloaca.attempts.attempt import TaskFunction
 from cloaca.execution.serial import SerialExecutor
-from cloaca.pickling.functions import FunctionCache, capture, load
+from cloaca.pickling.functions import capture, load
+from cloaca.pickling.kin import FunctionCache
 from cloaca.pool.pool import Pool
 from cloaca.seed import LIMIT, derived
 from cloaca.testing import ScriptedExecutor, running
@@ -321,10 +322,10 @@ def test_captured_functions_of_the_generator_are_not_pickled_again(
     script: SimpleNamespace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     cache = FunctionCache()
-    first = cache.capture("t", script.draw)
+    first = cache.capture_all(["t"], [script.draw])[0]
     script.draw()
-    monkeypatch.setattr("cloaca.pickling.functions.watch", None)
-    assert cache.capture("t", script.draw) is first
+    monkeypatch.setattr("cloaca.pickling.kin.is_watched", None)
+    assert cache.capture_all(["t"], [script.draw])[0] is first
 
 
 # ---- what an importable module does --------------------------------------------------------------------------------

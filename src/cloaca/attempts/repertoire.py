@@ -6,11 +6,10 @@ from typing import Any
 
 from cloaca.attempts import variables
 from cloaca.pickling.functions import load
-from cloaca.pickling.templates import fill
 from cloaca.tasks.handle import with_handle
 from cloaca.wire.messages import Publish
 
-_as_set = lru_cache(maxsize=1024)(frozenset[str])  # the functions of a template mostly read the same
+_as_set = lru_cache(maxsize=1024)(frozenset[str])  # functions of one code mostly read the same
 
 
 class Repertoire:
@@ -65,7 +64,7 @@ class Repertoire:
         return self.load(number)
 
     def _made(self, sent: Publish) -> Any:
-        made = fill(self.load(sent.template), sent.blob) if sent.template else load(sent.blob)
+        made = load(sent.blob, self._sent[sent.head].blob if sent.head else b"")
         made = with_handle(made) if sent.takes_handle else made
         if not sent.binding and sent.writes is None and sent.looks is None:
             return made

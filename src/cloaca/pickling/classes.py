@@ -39,14 +39,13 @@ from weakref import WeakKeyDictionary, WeakSet, WeakValueDictionary
 from cloudpickle import cloudpickle
 
 from cloaca.pickling.bare import reduce_bare
-from cloaca.pickling.code import global_names, reduce_code
+from cloaca.pickling.code import load_code, reduce_code
 from cloaca.pickling.definitions import Definition, Identity, Loader, copies, known_class
 from cloaca.pickling.enums import details
 from cloaca.pickling.generators import is_shared, reduce_shared
-from cloaca.pickling.hints import meant, readable, unresolved
-from cloaca.pickling.homes import at_home
+from cloaca.pickling.hints import meant, unresolved
+from cloaca.pickling.homes import MAKERS, Empty, Namespaces, reduce_function, tell
 from cloaca.pickling.layouts import layout, subscripted
-from cloaca.pickling.lazy import settle
 from cloaca.pickling.markers import name_at_home, reduce_plain_object
 from cloaca.pickling.modules import by_reference, reduce_module
 from cloaca.pickling.reductions import (
@@ -105,8 +104,8 @@ _CODE = frozenset({type, FunctionType, property, staticmethod, classmethod})
 _ATOMS = frozenset({type(None), bool, int, float, str, bytes})
 _WEAK = frozenset({WeakKeyDictionary, WeakSet, WeakValueDictionary})
 
-_OF_CLOUDPICKLE = frozenset(value for value in vars(cloudpickle).values() if type(value) is FunctionType)
-"""Every function that is pickled names some of them: that they travel by reference needn't be found out each time."""
+_MAKING = frozenset({*MAKERS, load_code})
+"""Every function that is pickled names them: that they travel by reference needn't be found out each time."""
 
 
 class Pickler(Base):
@@ -127,13 +126,14 @@ class Pickler(Base):
         super().__init__(file, protocol=5, buffer_callback=buffer_callback)
         self.defined: dict[type, list[_Call]] = {}
         self._definitions: dict[type, Definition] = {}
+        self.namespaces: Namespaces = {}
 
     def reducer_override(self, obj: Any) -> Any:
         kind: Any = type(obj)
         if issubclass(kind, type):
             return self.reduce_class(obj) if travels_by_value(obj) else super().reducer_override(obj)
         if kind is FunctionType:
-            return NotImplemented if obj in _OF_CLOUDPICKLE or by_reference(obj) else self._dynamic_function_reduce(obj)
+            return NotImplemented if obj in _MAKING or by_reference(obj) else self._dynamic_function_reduce(obj)
         if kind in self.defined and not issubclass(kind, Enum) and (bare := reduce_bare(obj)):
             return bare
         if kind.__reduce_ex__ is object.__reduce_ex__ and kind.__reduce__ is object.__reduce__:
@@ -160,13 +160,7 @@ class Pickler(Base):
     def _dynamic_function_reduce(self, func: FunctionType) -> Any:
         if is_dispatcher(func):
             return reduce_dispatcher(func)
-        settle(func.__globals__, global_names(func.__code__))
-        reduce: Any = cloudpickle.Pickler._dynamic_function_reduce
-        reduced = at_home(func, reduce(self, readable(func)))
-        parameters: Any = getattr(func, "__type_params__", None)
-        if parameters:
-            reduced[2][1]["__type_params__"] = parameters
-        return reduced
+        return reduce_function(func, self.namespaces)
 
     def reduce_class(self, cls: type) -> tuple[Any, ...]:
         made_of = subscripted(cls)
@@ -247,15 +241,14 @@ class DefinitionPickler(Pickler):
 
     def _dynamic_function_reduce(self, func: FunctionType) -> Any:
         reduced = super()._dynamic_function_reduce(func)
-        make, arguments, state, *others = reduced
-        if make is not cloudpickle._make_function or not self._must_wait(state):
+        if reduced[-1] is not tell or not self._must_wait(reduced[2]):
             return reduced
-        (attributes, more), (slots, late_slots) = map(self._parted, state)
-        names, late_names = self._parted(state[1]["__globals__"])
-        none: dict[str, Any] = {"__globals__": {}, "__closure__": None, "_cloudpickle_submodules": ()}
-        later = more, none | late_slots | {"__globals__": late_names}
-        self._of_functions.append(_Call(cloudpickle._function_setstate, func, later))
-        return make, arguments, (attributes, none | slots | {"__globals__": names}), *others
+        made, arguments, (used, contents, own, attributes, loaded), *others = reduced
+        (used, late_used), (own, late_own), (attributes, late) = map(self._parted, (used, own, attributes))
+        later = tuple([one if self._must_wait(one) else Empty for one in contents])
+        now = tuple([Empty if is_late is not Empty else one for one, is_late in zip(contents, later, strict=True)])
+        self._of_functions.append(_Call(tell, func, (late_used, later, late_own, late, ())))
+        return made, arguments, (used, now, own, attributes, loaded), *others
 
     def _parted(self, attributes: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
         """What can be set at once, and what is for the rest."""

@@ -1,57 +1,58 @@
-"""What cloudpickle leaves out of a function's code: some globals that it uses, and the file where it stands.
-
-cloudpickle looks for `LOAD_GLOBAL`; the body of a class loads its globals by other instructions, so a class defined
-inside a task would arrive without them (its annotations, for a start). And from 3.1.3 on it hides the name of the file,
-so that a traceback of a worker couldn't show the user's lines.
-"""
+"""Code of functions: which names it uses, and how it travels: marshalled, once for all functions that have it."""
 
 import dis
+import marshal
 from collections.abc import Iterator
-from inspect import CO_OPTIMIZED
+from functools import lru_cache
 from types import CodeType
 from typing import Any
 
-from cloudpickle import cloudpickle
+_PLAIN = 2
+"""The newest version of the format whose bytes don't depend on who else refers to a constant. It lacks slices."""
 
-_HIDDEN = "<dynamic-code>"
-_IN_CLASSES = frozenset({"LOAD_NAME", "LOAD_FROM_DICT_OR_GLOBALS"})
-"""What loads globals in the body of a class, and in the code of its annotations (since Python 3.12)."""
+_OF_GLOBALS = frozenset({"LOAD_GLOBAL", "STORE_GLOBAL", "DELETE_GLOBAL", "LOAD_NAME", "LOAD_FROM_DICT_OR_GLOBALS"})
+"""The last two stand in the body of a class, and in the code of its annotations (since Python 3.12)."""
 
 
+@lru_cache
 def global_names(code: CodeType) -> tuple[str, ...]:
-    """The names, in a fixed order. The dict that cloudpickle keeps for this code is completed, so it finds them too."""
-    names: dict[str, None] = cloudpickle._extract_code_globals(code)
-    names.update(dict.fromkeys(_names_in_class_bodies(code)))
-    return tuple(names)
+    """The names of the globals that code may use, that of inner functions and classes included, in a fixed order."""
+    return tuple(dict.fromkeys(_names_in(code)))
+
+
+@lru_cache
+def attribute_names(code: CodeType) -> frozenset[str]:
+    """All names that code mentions, of attributes as well as of globals."""
+    return frozenset(code.co_names).union(*map(attribute_names, _inside(code)))
 
 
 def reduce_code(code: CodeType) -> tuple[Any, ...]:
-    """Code as cloudpickle reduces it, with the name of its file."""
-    kind, arguments = cloudpickle._code_reduce(code)
-    if _FILE is None:
-        return kind, arguments
-    shown = "".join(code.co_filename)  # a string of its own, as interned ones make for other bytes
-    return kind, (*arguments[:_FILE], shown, *arguments[_FILE + 1 :])
+    """Code as its bytes. cloudpickle would hide where it stands: a traceback couldn't show the user's lines."""
+    return load_code, (_marshalled(code, code.co_filename, code.co_qualname),)
 
 
-def _place_of_file() -> int | None:
-    """Where among the arguments that make code the name of its file is hidden, if it is."""
-    arguments: tuple[Any, ...] = cloudpickle._code_reduce(_place_of_file.__code__)[1]
-    return next((place for place, part in enumerate(arguments) if isinstance(part, str) and part == _HIDDEN), None)
+@lru_cache
+def load_code(marshalled: bytes) -> CodeType:
+    """The code of these bytes: functions that share it do so here, too."""
+    code: CodeType = marshal.loads(marshalled)  # noqa: S302 - in a pickle, which could run anything as well
+    return code
 
 
-_FILE = _place_of_file()
+@lru_cache
+def _marshalled(code: CodeType, *_: str) -> bytes:
+    """Equal code may stand in different files."""
+    try:
+        return marshal.dumps(code, _PLAIN)
+    except ValueError:
+        return marshal.dumps(code)
 
 
-def _names_in_class_bodies(code: CodeType) -> Iterator[str]:
+def _names_in(code: CodeType) -> Iterator[str]:
+    for step in dis.get_instructions(code):
+        if step.opname in _OF_GLOBALS:
+            yield step.argval
     for inner in _inside(code):
-        yield from _names_in_class_bodies(inner) if inner.co_flags & CO_OPTIMIZED else _names_in_class(inner)
-
-
-def _names_in_class(code: CodeType) -> Iterator[str]:
-    yield from (step.argval for step in dis.get_instructions(code) if step.opname in _IN_CLASSES)
-    for inner in _inside(code):
-        yield from _names_in_class(inner)
+        yield from _names_in(inner)
 
 
 def _inside(code: CodeType) -> Iterator[CodeType]:

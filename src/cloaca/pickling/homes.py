@@ -1,17 +1,99 @@
-"""Functions that code of an importable module has made: closures, lambdas, what a decorator returns.
+"""Functions by value: made of their code and globals, and then told what they hold, which may lead to themselves.
 
-They have no name by which they could be imported, but their globals have: they are the variables of that module. So in
-a worker such a function sees and changes them, as the module's other functions do. Where it uses nothing that could
-differ (modules, and what other modules define), it gets names of its own, and the module needn't be imported for it.
+Those that code of an importable module has made (closures, lambdas, what a decorator returns) have no name by which
+they could be imported, but their globals have: they are the variables of that module. So in a worker such a function
+sees and changes them, as the module's other functions do. Where it uses nothing that could differ (modules, and what
+other modules define), it gets names of its own, and the module needn't be imported for it.
 """
 
 import builtins
 import sys
-from types import BuiltinFunctionType, FunctionType, ModuleType
+from collections.abc import Iterator
+from types import BuiltinFunctionType, CellType, CodeType, FunctionType, ModuleType
 from typing import Any
 
-from cloaca.pickling.code import global_names
+from cloaca.pickling.code import attribute_names, global_names
+from cloaca.pickling.hints import readable
+from cloaca.pickling.lazy import settle
 from cloaca.pickling.modules import by_reference, is_importable
+
+Held = tuple[dict[str, Any], tuple[Any, ...], dict[str, Any], dict[str, Any], tuple[ModuleType, ...]]
+"""What a function is told: globals, contents of its cells, what it has by itself, attributes, modules to be loaded."""
+
+Namespaces = dict[int, dict[str, Any]]
+"""The globals that functions of one pickle are made with, by the `id` of those that they stand for."""
+
+_OF_MODULE = ("__package__", "__name__", "__path__", "__file__")
+_OWN = ("__name__", "__qualname__", "__module__", "__doc__", "__defaults__", "__kwdefaults__", "__annotations__")
+
+
+class Empty:
+    """Stands for what is in a cell that is empty, or will be told later."""
+
+
+def reduce_function(function: FunctionType, namespaces: Namespaces) -> Any:
+    """As what makes it."""
+    code, variables = function.__code__, function.__globals__
+    names, namespace = global_names(code), namespace_of(function, namespaces)
+    settle(variables, names)
+    taken = () if isinstance(namespace, _ModuleVariables) else names
+    used = {name: variables[name] for name in taken if name in variables}
+    told = readable(function)
+    contents = tuple(map(_content, function.__closure__ or ()))
+    bare = make(code, namespace, len(contents))
+    own = {name: value for name in _own(told) if (value := getattr(told, name)) != getattr(bare, name)}
+    loaded = tuple(_submodules(code, (*used.values(), *contents)))
+    return make, (code, namespace, len(contents)), (used, contents, own, told.__dict__, loaded), None, None, tell
+
+
+def namespace_of(function: FunctionType, namespaces: Namespaces) -> dict[str, Any]:
+    """The globals that it is made with. Functions of one pickle share them, as they do here."""
+    module, variables = home(function), function.__globals__
+    if module is not None:
+        return namespaces.setdefault(id(module), _ModuleVariables(module))
+    return namespaces.setdefault(id(variables), {name: variables[name] for name in _OF_MODULE if name in variables})
+
+
+def make(code: CodeType, variables: dict[str, Any], cells: int) -> FunctionType:
+    """A function that is still to be told what it holds."""
+    return FunctionType(code, variables, None, None, tuple([CellType() for _ in range(cells)]) or None)
+
+
+def tell(function: FunctionType, told: Held) -> None:
+    """Tell a function what it holds, or a part of it."""
+    used, contents, own, attributes, _ = told
+    function.__globals__.update(used)
+    function.__globals__.setdefault("__builtins__", vars(builtins))
+    for cell, content in zip(function.__closure__ or (), contents, strict=True):
+        if content is not Empty:
+            cell.cell_contents = content
+    for name, value in own.items():
+        setattr(function, name, value)
+    function.__dict__.update(attributes)
+
+
+MAKERS = (make, tell)
+
+
+def _content(cell: CellType) -> Any:
+    try:
+        return cell.cell_contents
+    except ValueError:
+        return Empty
+
+
+def _own(function: FunctionType) -> tuple[str, ...]:
+    return (*_OWN, "__type_params__") if getattr(function, "__type_params__", ()) else _OWN
+
+
+def _submodules(code: CodeType, values: tuple[Any, ...]) -> Iterator[ModuleType]:
+    """The modules that the code reaches through a package, as `concurrent.futures`: they have to be loaded, too."""
+    for package in values:
+        if isinstance(package, ModuleType) and hasattr(package, "__path__"):
+            start = package.__name__ + "."
+            for name in [name for name in sys.modules.copy() if name.startswith(start)]:
+                if attribute_names(code).issuperset(name.removeprefix(start).split(".")):
+                    yield sys.modules[name]
 
 
 def home(function: FunctionType) -> ModuleType | None:
@@ -21,16 +103,6 @@ def home(function: FunctionType) -> ModuleType | None:
     if not isinstance(module, ModuleType) or vars(module) is not variables or not is_importable(module):
         return None
     return None if all(_is_fixed(name, variables) for name in global_names(function.__code__)) else module
-
-
-def at_home(function: FunctionType, reduced: Any) -> Any:
-    """What cloudpickle makes of a function, with the variables of its home in the place of copies."""
-    module = home(function)
-    if module is None:
-        return reduced
-    make, (code, _, *rest), (attributes, slots), *others = reduced
-    bare = slots | {"__globals__": {}, "_cloudpickle_submodules": []}
-    return make, (code, _ModuleVariables(module), *rest), (attributes, bare), *others
 
 
 class _ModuleVariables(dict[str, Any]):

@@ -3,14 +3,16 @@
 import gc
 import inspect
 import sys
-from collections.abc import Iterable, Iterator
-from functools import _lru_cache_wrapper, partial
-from types import CodeType, FunctionType, MethodType
+from collections.abc import Iterator, Sequence
+from functools import _lru_cache_wrapper, lru_cache, partial
+from types import CodeType, FunctionType, MethodType, ModuleType
 
 from cloaca.wire.frames import is_encodable
 
 MANY = 1000
 """How many strings of a list are taken for keys at most."""
+
+_WITHOUT = (int, float, dict, ModuleType, type(None))
 
 
 def strings_in(value: object) -> Iterator[str]:
@@ -18,19 +20,20 @@ def strings_in(value: object) -> Iterator[str]:
     waiting, seen = [value], set[int]()
     while waiting:
         one = waiting.pop()
-        if isinstance(one, str) and is_encodable(one):
-            yield one
-        elif id(one) not in seen:
+        if isinstance(one, str):
+            if is_encodable(one):
+                yield one
+        elif not isinstance(one, _WITHOUT) and id(one) not in seen:
             seen.add(id(one))
-            waiting.extend(reversed(tuple(_parts(one))))
+            waiting += reversed(_parts(one))
 
 
-def _parts(value: object) -> Iterable[object]:
+def _parts(value: object) -> Sequence[object]:
     match value:
         case FunctionType():
-            return value.__code__, *held(value)
+            return *_constants(value.__code__), *held(value)
         case CodeType():
-            return value.co_consts[_documented(value) :]
+            return _constants(value)
         case partial():
             return value.func, value.args, *value.keywords.values()
         case MethodType():
@@ -56,6 +59,12 @@ def held(function: FunctionType) -> tuple[object, ...]:
         *(keywords.values() if keywords else ()),
         *gc.get_referents(*(function.__closure__ or ())),
     )
+
+
+@lru_cache
+def _constants(code: CodeType) -> tuple[object, ...]:
+    """Those that are or hold strings, without the docstring."""
+    return tuple([one for one in code.co_consts[_documented(code) :] if isinstance(one, str | tuple | CodeType)])
 
 
 def _documented(code: CodeType) -> bool:

@@ -79,6 +79,8 @@ def home_of(value: object, name: str | None = None) -> tuple[ModuleType, str] | 
     A submodule that its package loads when it is first asked for is loaded, as pickle would.
     """
     module: object = getattr(value, "__module__", None)
+    if module in SCRIPTS:
+        return None
     if isinstance(module, str) and module not in sys.modules and module.partition(".")[0] in sys.modules:
         with suppress(Exception):  # whatever its code raises, it can't be imported
             import_module(module)

@@ -9,9 +9,9 @@ The watch keeps what it has seen alive, so an identity can't come to mean anothe
 import gc
 import os
 import sys
-from collections.abc import Callable
-from itertools import filterfalse, repeat
-from operator import is_
+from collections.abc import Collection, Sequence
+from itertools import repeat
+from operator import eq, is_
 from types import BuiltinFunctionType, FunctionType, GenericAlias, MethodType, ModuleType, UnionType
 from typing import Any, get_args, get_origin
 
@@ -25,10 +25,15 @@ from cloaca.pickling.modules import by_reference
 
 ATOMS = frozenset({type(None), bool, int, float, complex, str, bytes, type(Ellipsis)})
 ABSENT = object()
+_OF_FUNCTION = (
+    *("__code__", "__defaults__", "__kwdefaults__", "__annotations__"),
+    *("__name__", "__qualname__", "__module__", "__doc__", "__dict__"),
+)
+_OF_CELL = ("cell_contents",)
 
 
 class Watch(Struct):
-    """What a function captured: attributes of objects, and entries of dicts, as they were."""
+    """What functions captured: attributes of objects, and entries of dicts, as they were."""
 
     owners: list[object] = field(default_factory=list)
     names: list[str] = field(default_factory=list)
@@ -36,7 +41,8 @@ class Watch(Struct):
     mappings: list[dict[str, Any]] = field(default_factory=list)
     keys: list[str] = field(default_factory=list)
     entries: list[object] = field(default_factory=list)
-    empty: list[dict[str, Any]] = field(default_factory=list)
+    sized: list[dict[str, Any]] = field(default_factory=list)
+    sizes: list[int] = field(default_factory=list)
     modules: int = field(default_factory=lambda: len(sys.modules))  # submodules in use are captured too
 
     def unchanged(self) -> bool:
@@ -45,18 +51,22 @@ class Watch(Struct):
             return (
                 all(map(is_, map(dict.get, self.mappings, self.keys, repeat(ABSENT)), self.entries))
                 and all(map(is_, map(getattr, self.owners, self.names), self.attributes))
-                and not any(self.empty)
+                and all(map(eq, map(len, self.sized), self.sizes))
                 and self.modules == len(sys.modules)
             )
         except ValueError:  # a closure cell that has been emptied
             return False
 
-    def attribute(self, owner: object, name: str) -> Any:
-        value = getattr(owner, name)
-        self.owners.append(owner)
-        self.names.append(name)
-        self.attributes.append(value)
-        return value
+    def attributes_of(self, owner: object, names: Sequence[str]) -> list[Any]:
+        values = [getattr(owner, name) for name in names]
+        self.owners += repeat(owner, len(names))
+        self.names += names
+        self.attributes += values
+        return values
+
+    def size(self, mapping: dict[str, Any]) -> None:
+        self.sized.append(mapping)
+        self.sizes.append(len(mapping))
 
     def entry(self, mapping: dict[str, Any], key: str) -> Any:
         value = mapping.get(key, ABSENT)
@@ -66,27 +76,25 @@ class Watch(Struct):
         return value
 
 
-def watch(function: object, is_apart: Callable[[object], bool] = lambda _: False) -> Watch | None:
-    """A watch over what a function captures; `None` if something among it may change unseen.
+def is_watched(function: object, watch: Watch, asked: Collection[int] = ()) -> bool:
+    """Put what a function captures under watch. `False` if something among it may change unseen.
 
-    What the function itself holds and `is_apart` is the caller's to compare.
+    `asked`: the `id` of values that were asked for by themselves.
     """
-    survey = _Survey(function, is_apart)
-    return survey.watch if survey.stable(function) else None
+    return _Survey(watch, asked).stable(function)
 
 
 class _Survey:
     """Walks through what a function captures, and puts it under watch."""
 
-    def __init__(self, top: object, is_apart: Callable[[object], bool]) -> None:
-        self.watch = Watch()
-        self._top = top
-        self._is_apart = is_apart
+    def __init__(self, watch: Watch, asked: Collection[int]) -> None:
+        self.watch = watch
+        self._asked = asked
         self._seen: set[int] = set()
 
     def stable(self, value: object) -> bool:
         kind = type(value)
-        if kind in ATOMS or kind is object or value is os.environ:
+        if kind in ATOMS or id(value) in self._asked or kind is object or value is os.environ:
             return True
         match value:
             case FunctionType():
@@ -120,22 +128,20 @@ class _Survey:
 
     def taken_along(self, function: FunctionType) -> list[object]:
         cells = function.__closure__ or ()
-        own = self.watch.attribute(function, "__dict__")
-        self.watch.empty.append(own)
+        own = function.__dict__
         if own or not all(map(gc.get_referents, cells)) or not are_readable(function):
             return [own]  # a dict: not stable
-        names = global_names(self.watch.attribute(function, "__code__"))
-        held = [
-            *(self.watch.attribute(function, "__defaults__") or ()),
-            *(self.watch.attribute(cell, "cell_contents") for cell in cells),
-            *self.entries(self.watch.attribute(function, "__kwdefaults__") or {}),
-        ]
-        variables = [self.watch.entry(function.__globals__, name) for name in names]
+        code, defaults, keywords, annotations, *_ = self.watch.attributes_of(function, _OF_FUNCTION)
+        variables = [self.watch.entry(function.__globals__, name) for name in global_names(code)]
+        self.watch.size(own)
         return [
-            *(held if function is not self._top else filterfalse(self._is_apart, held)),
+            *(defaults or ()),
+            *[self.watch.attributes_of(cell, _OF_CELL)[0] for cell in cells],
+            *self.entries(keywords or {}),
             *(variables if home(function) is None else ()),
-            *self.entries(self.watch.attribute(function, "__annotations__")),
+            *self.entries(annotations),
         ]
 
     def entries(self, mapping: dict[str, Any]) -> list[object]:
+        self.watch.size(mapping)
         return [self.watch.entry(mapping, key) for key in mapping]

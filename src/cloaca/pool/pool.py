@@ -402,12 +402,12 @@ class Pool:
         self._send(peer, messages)
 
     def _made_known(self, peer: Peer, number: int) -> list[Publish]:
-        """What tells the worker of a function: first its template and its binding, if it has any that are news too."""
+        """What tells the worker of a function: first its head and its binding, if it has any that are news too."""
         peer.known.add(number)
         function = self._functions[number]
-        if not function.template and not function.binding:
+        if not function.head and not function.binding:
             return [function]
-        news = [other for other in (function.template, function.binding) if other and other not in peer.known]
+        news = [other for other in (function.head, function.binding) if other and other not in peer.known]
         peer.known.update(news)
         return [*map(self._functions.__getitem__, news), function]
 

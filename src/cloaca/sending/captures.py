@@ -14,7 +14,8 @@ from cloaca.engine.fan import Each
 from cloaca.engine.pairing import paired
 from cloaca.engine.work import Work
 from cloaca.history.plan import Plan
-from cloaca.pickling.functions import Captured, FunctionCache, RuleOf, next_number
+from cloaca.pickling.functions import Captured, RuleOf, next_number
+from cloaca.pickling.kin import FunctionCache
 from cloaca.sending.bindings import Bindings
 from cloaca.sending.variables import Variables
 from cloaca.triggers.condition import Condition
@@ -27,7 +28,7 @@ from cloaca.workflows.workflow import Task, Workflow
 class Capture(Struct, frozen=True):
     """A workflow as workers are to know it.
 
-    `functions` with their templates, conditions, and what expands mapped tasks; the `work` by rank; the merge `rules`
+    `functions` with their heads, conditions, and what expands mapped tasks; the `work` by rank; the merge `rules`
     by key. `variables`: the number of what modules are to have; 0 where that is what importing them gives.
     """
 
@@ -61,7 +62,7 @@ class Captures:
         self._collected = collected
         self._timeout = timeout
         self._functions = FunctionCache()
-        self._rules = FunctionCache()
+        self._rules = {key: FunctionCache() for key in workflow.merge}
         self._conditions = {
             condition: Publish(next_number(), pickle.dumps(condition), ()) for condition in asked_in_attempts(tasks)
         }
@@ -84,7 +85,7 @@ class Captures:
     def now(self) -> Capture:
         """The functions and rules as they stand now. Raises `CaptureError` where one can't be sent."""
         captured = self._functions.capture_all(self._ids, self._called)
-        rules = {key: self._rules.capture(RuleOf(key), rule).blob for key, rule in self._merge.items()}
+        rules = {key: self._rules[key].capture_all([RuleOf(key)], [rule])[0].blob for key, rule in self._merge.items()}
         if captured is not self._captured:
             self._variables.look_again()
         wanted = self._variables.now()
@@ -99,7 +100,7 @@ class Captures:
                 function.number,
                 function.blob,
                 self._sent_along(task, function),
-                function.template,
+                function.head,
                 task.form.takes_handle,
                 self._bindings.number(rank),
                 task.writes,
@@ -120,9 +121,8 @@ class Captures:
             )
             for rank, (task, function) in enumerate(zip(self._tasks, functions, strict=True))
         ]
-        templates = [Publish(number, blob, ()) for number, blob in self._functions.templates]
         published = [
-            *templates,
+            *[Publish(head.number, head.blob, ()) for head in self._functions.heads],
             *self._bindings.published,
             *functions,
             *self._conditions.values(),

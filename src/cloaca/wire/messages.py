@@ -94,19 +94,18 @@ class Slice(Message, frozen=True):
 
 
 class Publish(Message, frozen=True, tag="publish"):
-    """A function, merge rules or a condition, that assignments will name by number; or a template of functions.
+    """A function, merge rules or a condition, that assignments will name by number; or the head of functions.
 
-    `reads`: the keys that a slice for the function always covers. `template`: the number of the template that the blob
-    fills in (see `pickling/templates`), 0 where it says everything itself. `takes_handle`: it is called with a handle
-    too. `binding`: the number of what tells the keys that it is called with, by name; 0 where there are none. `writes`:
-    the keys that it may set and remove, where it has declared them; `looks`: those that it may look at, where that is
-    limited.
+    `reads`: the keys that a slice for the function always covers. `head`: the number of what the blob goes on from (see
+    `pickling/functions`), 0 where it says everything itself. `takes_handle`: it is called with a handle too. `binding`:
+    the number of what tells the keys that it is called with, by name; 0 where there are none. `writes`: the keys that
+    it may set and remove, where it has declared them; `looks`: those that it may look at, where that is limited.
     """
 
     function: int
     blob: bytes
     reads: tuple[str, ...]
-    template: int = 0
+    head: int = 0
     takes_handle: bool = False
     binding: int = 0
     writes: tuple[str, ...] | None = None
