@@ -48,7 +48,7 @@ class _Books(Struct, frozen=True):
 
 
 def check(run: Run) -> None:
-    """Raise `AssertionError` with every invariant that the run breaks, and the story of each task concerned.
+    """Raise `AssertionError` with every invariant that the run breaks.
 
     Costs time in proportion to the tasks, the dependencies and the writes of the run.
     """
@@ -257,4 +257,4 @@ def _ranks(run: Run, states: frozenset[State]) -> list[int]:
 
 
 def _about(run: Run, rank: int, fault: str) -> str:
-    return f"Task {run.ledger.name(rank)!r} is {run.states[rank].name}, and {fault}. Its story:\n{run.story(rank)}"
+    return f"Task {run.ledger.name(rank)!r} is {run.states[rank].name}, and {fault}."

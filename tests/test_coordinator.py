@@ -223,5 +223,5 @@ def test_a_fault_of_one_run_does_not_take_the_others_along() -> None:
 
 
 class Broken(Run):
-    def handle(self, event, now):
+    def handle(self, event, now, time=0.0):
         raise InternalError("broken")

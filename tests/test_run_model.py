@@ -19,6 +19,7 @@ from hypothesis.stateful import (
 )
 from msgspec.structs import replace
 from tests import invariants
+from tests.follower import Follower
 from tests.reference import (
     KEYS,
     Diff,
@@ -35,7 +36,8 @@ from tests.reference import (
 )
 from tests.runs import DIAMOND, a_run, answered, candidates_of, done, failed, lost, states, tell
 
-from cloaca.engine.events import AttemptEvent, Begin, Cancel, Command, Ended, Room, RunEvent, Tell, Tick, Withdraw
+from cloaca.engine.events import AttemptEvent, Begin, Cancel, Command, Ended, Room, RunEvent, Tick, Withdraw
+from cloaca.engine.facts import Fact, RunFinished, TaskRetried, TryFact
 from cloaca.engine.pairing import paired
 from cloaca.engine.replica import Replica
 from cloaca.engine.run import Run
@@ -479,7 +481,6 @@ class RunAgainstModel(RuleBasedStateMachine):
         timeouts = {name: 8.0 for name in compiled.names if data.draw(st.booleans())}
         above = Model(graph, given).orders
         rules = {name: data.draw(triggers(above[name])) for name in compiled.names}
-        self.told = {name: (data.draw(st.booleans()), data.draw(st.booleans())) for name in compiled.names}
         limits = {name: data.draw(st.sampled_from([None, None, *SEATS])) for name in compiled.names}
         mapped: dict[str, str] = {}
         for name in compiled.names:
@@ -492,10 +493,7 @@ class RunAgainstModel(RuleBasedStateMachine):
         each = paired(compiled, keys, dict.fromkeys(range(len(keys)), EXPANSION), writes)
         work = [
             replace(
-                work_of(rules[name], above[name], tries[name], timeouts.get(name), limits[name]),
-                tells_success=self.told[name][0],
-                tells_failure=self.told[name][1],
-                each=each.get(rank),
+                work_of(rules[name], above[name], tries[name], timeouts.get(name), limits[name]), each=each.get(rank)
             )
             for rank, name in enumerate(compiled.names)
         ]
@@ -511,10 +509,15 @@ class RunAgainstModel(RuleBasedStateMachine):
         self.last = -1
         self.late = 0
         self.ends_told = 0
+        self.run.listen()
+        self.follower = Follower()
+        self.facts: Sequence[Fact] = ()
         assert self.tell(Begin()) == []
 
     def tell(self, event: RunEvent | AttemptEvent) -> list[Command]:
-        commands = list(self.run.handle(event, self.model.now))
+        commands = list(self.run.handle(event, self.model.now, self.model.now + 100))
+        self.facts = self.run.facts()
+        self.follower.follow(self.facts)
         self.ends_told += commands.count(Ended())
         return [command for command in commands if command != Ended()]
 
@@ -628,8 +631,8 @@ class RunAgainstModel(RuleBasedStateMachine):
         if self.model.expands(name):
             self.expand(attempt, data)
             return
-        tell = self.telling(name, diff, None)
-        assert self.tell(Done(attempt, dict(diff), NO_USAGE)) == self.expected(name, tell)
+        assert self.tell(Done(attempt, dict(diff), NO_USAGE)) == []
+        self.check_told(name, diff, None)
         if "[" in name:
             self.model.wrote[name] = diff
         else:
@@ -649,25 +652,19 @@ class RunAgainstModel(RuleBasedStateMachine):
         else:
             self.model.expand(attempt, items, keys)
 
-    def telling(self, name: str, diff: Diff, error: str | None) -> Tell:
-        """What the program is told of the end of an attempt, if it wants to be."""
+    def check_told(self, name: str, diff: Diff, error: str | None) -> None:
+        """Those who follow the run are told how a try has ended. What the task saw is looked at, now or later."""
         task, label = split(name)
-        rank, ended = self.run.plan.rank[task], self.model.failures.get(name, 0)
-        if not label:
-            return Tell(rank, diff, error, ended)
-        above = self.model.above(task)
-        overlay = {
+        (fact,) = [fact for fact in self.facts if isinstance(fact, TryFact) and self.replica.name(fact) == name]
+        told, wrote = (fact.error, {}) if isinstance(fact, TaskRetried) else (fact.outcome.error, fact.diff)
+        assert ((told or "").partition(": ")[0] or None, wrote) == (error, diff)
+        assert (fact.nth, fact.ended) == (self.model.attempts[name], self.model.failures.get(name, 0))
+        assert fact.overlay == {
             key: () if payload is None else (Version(f"{leader}{label}", payload),)
-            for leader in reversed(above)
+            for leader in (reversed(self.model.above(task)) if label else ())
             for key, payload in self.model.wrote.get(f"{leader}{label}", {}).items()
         }
-        followed = {leader: self.run.ledger.find(f"{leader}{label}") or 0 for leader in above}
-        return Tell(rank, diff, error, ended, name, self.run.plan.rank[[task, *above][-1]], overlay, followed)
-
-    def expected(self, name: str, tell: Tell) -> list[Tell]:
-        """What the program is told of an end. What the task saw is looked at, now or later."""
-        self.looks.append((name, self.replica.slice(tell)))
-        return [tell] if self.told[split(name)[0]][tell.error is not None] else []
+        self.looks.append((name, self.replica.slice(fact)))
 
     @precondition(lambda self: self.looks)
     @rule(data=st.data())
@@ -688,7 +685,8 @@ class RunAgainstModel(RuleBasedStateMachine):
     def fail(self, data: st.DataObject) -> None:
         attempt = self.pick_ending(data)
         name = self.model.open[attempt]
-        assert self.tell(failed(attempt)) == self.expected(name, self.telling(name, {}, "ValueError: no"))
+        assert self.tell(failed(attempt)) == []
+        self.check_told(name, {}, "ValueError")
         self.model.failures[name] = self.model.failures.get(name, 0) + 1
         if self.model.expands(name):
             self.model.end(attempt, "FAILED")
@@ -710,14 +708,10 @@ class RunAgainstModel(RuleBasedStateMachine):
     def lose(self, data: st.DataObject) -> None:
         attempt = self.pick(data, self.running)
         name = self.model.open[attempt]
-        commands = self.tell(lost(attempt))
-        if self.model.is_cancelled and attempt not in self.model.expired:
-            assert commands == [], "what was cancelled has not failed"
-        else:
-            error = "TaskTimeout: " if attempt in self.model.expired else "WorkerDied: "
-            texts = [command.error or "" for command in commands if isinstance(command, Tell)]
-            assert [text.startswith(error) for text in texts] == [True] * self.told[split(name)[0]][1]
-            assert len(commands) == len(texts)
+        assert self.tell(lost(attempt)) == []
+        is_cancelled = self.model.is_cancelled and attempt not in self.model.expired
+        dead = "TaskTimeout" if attempt in self.model.expired else "WorkerDied"
+        self.check_told(name, {}, None if is_cancelled else dead)  # what was cancelled has not failed
         self.model.lose(attempt)
 
     @precondition(lambda self: self.running)
@@ -815,6 +809,9 @@ class RunAgainstModel(RuleBasedStateMachine):
         seated = {attempt: limit for attempt, limit in limits.items() if limit}
         assert {number: limit for number, limit in self.seats.taken.items() if number < 1000} == seated
         assert self.ends_told == self.run_is_over
+        ends = {self.replica.name(fact): fact.outcome.status.upper() for fact in self.follower.ended.values()}
+        assert ends == self.model.ended
+        assert isinstance(self.follower.facts[-1], RunFinished) == self.run_is_over
         if State.EXPANDED not in self.run.states:  # what a mapped task leaves is told with what follows it by item
             assert seen(self.run.history.final()) == self.model.context.final()
 

@@ -542,4 +542,4 @@ class WorkflowFailedError(CloacaError):
 
 
 class InternalError(CloacaError):
-    """cloaca broke a rule of its own: please report it, with the story that the message tells."""
+    """cloaca broke a rule of its own: please report it, with all that the message tells."""

@@ -27,9 +27,13 @@ _HIGH_WATER = re.compile(r"VmHWM:\s*(\d+) kB")
 
 
 class Meter:
-    """Measures one attempt at a time. `clock` is that of CPU time: of the process, or of the thread."""
+    """Measures one attempt at a time. `clock` is that of CPU time: of the process, or of the thread.
 
-    def __init__(self, clock: Callable[[], float] = process_time) -> None:
+    `worker` is the number of the worker that runs it; 0: it runs in the program's own thread.
+    """
+
+    def __init__(self, clock: Callable[[], float] = process_time, worker: int = 0) -> None:
+        self._worker = worker
         self._clock = clock
         self._peak = high_water()
         self._started = self._looked = self._cpu = 0.0
@@ -50,7 +54,8 @@ class Meter:
             cpu = max(0.0, self._cpu - busy)
             self._peak = high_water()
         size = sum([size_of(payload) for payload in written if payload is not None])
-        return Usage(self._started, ended, cpu, self._peak, tuple(traffic.keys), traffic.read, traffic.mapped, size)
+        keys, worker = tuple(traffic.keys), self._worker
+        return Usage(self._started, ended, cpu, self._peak, keys, traffic.read, traffic.mapped, size, worker)
 
     def _look(self, now: float) -> None:
         """Read the clock of CPU time."""

@@ -11,9 +11,14 @@ _SHOWN = 15  # characters, of a name in the kernel's list
 _numbers = count(1)
 
 
-def next_name() -> str:
-    """The name of the next worker that this program starts."""
-    return f"cloaca-worker-{next(_numbers)}"
+def next_number() -> int:
+    """The number of the next worker that this program starts, from 1."""
+    return next(_numbers)
+
+
+def name_of(number: int) -> str:
+    """What the worker of that number is called."""
+    return f"cloaca-worker-{number}"
 
 
 def bear(name: str) -> None:

@@ -4,11 +4,10 @@ What executors report about attempts (`AttemptEvent`) and what they are told (`A
 the wire; here are the rest.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
-from msgspec import Struct, field
+from msgspec import Struct
 
-from cloaca.history.telling import Told
 from cloaca.wire.messages import Answer, Assignment, Done, Failed, Lost, Skipped, Started, Unstarted, Wants
 
 
@@ -73,24 +72,6 @@ class Release(Struct, frozen=True):
     payloads: Sequence[bytes]
 
 
-class Tell(Struct, frozen=True):
-    """An attempt has ended whose end the program wants to be told of.
-
-    `diff` is what it set and removed, and `error` why it failed; `None`: it ended well. `ended`: how many tries of the
-    task had ended before. Of an instance of a mapped task, `name` is what it is called; it saw what the task of rank
-    `seen_from` sees, and `overlay`; `followed` are the instances that it follows, by the ids of their tasks.
-    """
-
-    rank: int
-    diff: Mapping[str, bytes | None]
-    error: str | None
-    ended: int
-    name: str | None = None
-    seen_from: int | None = None
-    overlay: Mapping[str, Told] = field(default_factory=dict)
-    followed: Mapping[str, int] = field(default_factory=dict)
-
-
 class Ended(Struct, frozen=True):
     """Every task has ended; the run is over."""
 
@@ -98,5 +79,5 @@ class Ended(Struct, frozen=True):
 RunEvent = Begin | Room | Cancel | Tick
 BatchEvent = RunEvent | Supply
 AttemptEvent = Started | Wants | Done | Failed | Skipped | Lost | Unstarted
-Command = Assignment | Answer | Withdraw | Release | Deliver | Tell | Ended
+Command = Assignment | Answer | Withdraw | Release | Deliver | Ended
 Commands = Sequence[Command]

@@ -71,6 +71,18 @@ class Ledger:
         fan = self.fan_of(unit)
         return fan.name(unit - fan.first)
 
+    def place(self, unit: int) -> tuple[str, int | None]:
+        """The id of a task; of an instance with the number of its item."""
+        if unit < len(self.names):
+            return self.names[unit], None
+        fan = self.fan_of(unit)
+        return fan.task, unit - fan.first
+
+    def unit(self, task: str, item: int | None) -> int:
+        """The rank or unit of what has that place."""
+        rank = self._ranks[task]
+        return rank if item is None else self.fans[rank].first + item
+
     def followed(self, unit: int) -> dict[str, int]:
         """The instances that an instance goes after, by the ids of their tasks."""
         if unit < len(self.names):

@@ -5,7 +5,7 @@ over, without a lock, and answer from there, with caches of its own. It does so 
 it doesn't know yet: each is taken over once.
 """
 
-from cloaca.engine.events import Tell
+from cloaca.engine.facts import TryFact
 from cloaca.engine.outcomes import Outcomes
 from cloaca.engine.run import Run
 from cloaca.engine.view import ContextView, DeferredMapping, Overlaid
@@ -21,13 +21,19 @@ class Replica:
         self._history: History | None = None
         self._known: set[int] = set()
 
-    def slice(self, tell: Tell) -> Slice:
+    def name(self, fact: TryFact) -> str:
+        """What the task is called, or the instance."""
+        return self._run.ledger.name(self._run.ledger.unit(fact.task, fact.item))
+
+    def slice(self, fact: TryFact) -> Slice:
         """Everything that was seen there; it costs nothing until it is looked into."""
-        rank = tell.rank if tell.seen_from is None else tell.seen_from
+        ledger = self._run.ledger
+        unit = ledger.unit(fact.task, fact.item)
+        rank, followed = ledger.seen_from(unit), ledger.followed(unit)
         return Slice(
-            DeferredMapping(lambda: Overlaid(ContextView(self._up_to(rank), rank), tell.overlay)),
+            DeferredMapping(lambda: Overlaid(ContextView(self._up_to(rank), rank), fact.overlay)),
             complete=True,
-            outcomes=Outcomes(self._run.ledger, lambda: self._up_to(rank), rank, tell.followed),
+            outcomes=Outcomes(ledger, lambda: self._up_to(rank), rank, followed),
         )
 
     def _up_to(self, rank: int) -> History:

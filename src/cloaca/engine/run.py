@@ -3,7 +3,7 @@
 Rules of this file
     - No clock, process, socket, random or log call, no user code, no payload opened. The time is an argument.
     - What may happen to a task stands in `_TRANSITIONS`, and only there. Anything else is an `InternalError` that
-      prints the task's story.
+      tells how the task stands.
     - An attempt has a number that is never reused. A report about an attempt that is no longer open is late: dropped.
     - Commands come out in an order that depends on the events alone.
 
@@ -24,7 +24,6 @@ Rules of this file
 """
 
 from array import array
-from collections import deque
 from collections.abc import Callable, Iterator, Mapping, MutableMapping, MutableSequence, Sequence
 from typing import Any
 
@@ -32,6 +31,8 @@ from msgspec.structs import replace
 
 from cloaca.engine.assigning import Assigning
 from cloaca.engine.back_pressure import BackPressure
+from cloaca.engine.chronicle import Chronicle
+from cloaca.engine.ends import End
 from cloaca.engine.events import (
     AttemptEvent,
     Begin,
@@ -41,10 +42,10 @@ from cloaca.engine.events import (
     Release,
     Room,
     RunEvent,
-    Tell,
     Tick,
     Withdraw,
 )
+from cloaca.engine.facts import Fact
 from cloaca.engine.fan import Fan
 from cloaca.engine.ledger import Ledger
 from cloaca.engine.priority import Priority
@@ -73,12 +74,9 @@ from cloaca.wire.messages import (
     Slice,
     Started,
     Unstarted,
-    Usage,
     Version,
     Wants,
 )
-
-STORY_LENGTH = 10_000
 
 _IDLE = frozenset({State.WAITING, State.READY, State.BACKING_OFF, State.HELD_UP})
 
@@ -99,6 +97,7 @@ class Run:
         "__weakref__",
         "_assigning",
         "_awaits_first",
+        "_chronicle",
         "_deadline",
         "_durations",
         "_fans",
@@ -106,7 +105,6 @@ class Run:
         "_following",
         "_lifetimes",
         "_limits",
-        "_log",
         "_merging",
         "_now",
         "_numbers",
@@ -222,7 +220,7 @@ class Run:
         self._unended = len(plan.names)
         self._waiting = [len(dependencies) for dependencies in plan.predecessors]
         self._well = [0] * len(plan.names)
-        self._log: deque[float | int | str] = deque(maxlen=3 * STORY_LENGTH)  # flat: less for the garbage collector
+        self._chronicle: Chronicle | None = None
 
     @property
     def ready(self) -> int:
@@ -245,9 +243,19 @@ class Run:
         due, deadline = self._tries.due, self._deadline
         return deadline if due is None else due if deadline is None else min(due, deadline)
 
-    def handle(self, event: RunEvent | AttemptEvent, now: float) -> Commands:
-        """Take in one event; returns what is to be done, in order."""
+    def listen(self) -> None:
+        """Somebody is going to follow the run: from here on, its facts are there to be taken."""
+        self._chronicle = Chronicle(self.ledger, self._tries)
+
+    def facts(self) -> Sequence[Fact]:
+        """Those that came of the events since this was asked last: each is handed out once."""
+        return () if self._chronicle is None else self._chronicle.take()
+
+    def handle(self, event: RunEvent | AttemptEvent, now: float, time: float = 0.0) -> Commands:
+        """Take in one event; returns what is to be done, in order. `time` is that of the wall clock, for facts."""
         self._now = now
+        if self._chronicle is not None:
+            self._chronicle.at, self._chronicle.time = now, time
         match event:
             case Done():  # first, as there is one for each task
                 return self._report(event)
@@ -267,17 +275,10 @@ class Run:
         if attempt is None:
             self.late += 1
             return ()
-        kind = type(event)
-        self._log.extend((self._now, attempt.rank, kind.__name__))
-        transition = _TRANSITIONS.get((self.states[attempt.rank], kind))
+        transition = _TRANSITIONS.get((self.states[attempt.rank], type(event)))
         if transition is None:
             raise self._impossible(attempt, event)
         return transition(self, attempt, event)
-
-    def story(self, rank: int) -> str:
-        """The ordered events of one task, one a line."""
-        entries = iter(self._log)
-        return "\n".join(f"  {now:.6f} {what}" for now, task, what in zip(*[entries] * 3, strict=True) if task == rank)
 
     def abandon(self) -> None:
         """The run was ended from outside, by a fault: it waits for no seat any more. Its attempts keep theirs."""
@@ -286,6 +287,8 @@ class Run:
     # ---- the run ---------------------------------------------------------------------------------------------------
 
     def _begin(self) -> Commands:
+        if self._chronicle is not None:
+            self._chronicle.begun()
         if self.stopped:
             return ()
         if self._limits.timeout is not None:
@@ -318,7 +321,8 @@ class Run:
             self._queue.seat(limit, attempt.number)
         self._open[attempt.number] = attempt
         self.states[unit] = State.SUBMITTED
-        self._note(unit, "submitted")
+        if self._chronicle is not None:
+            self._chronicle.submitted(unit)
         return self._assigning.assignment(attempt.number, unit)
 
     def _tick(self) -> Commands:
@@ -330,7 +334,6 @@ class Run:
 
     def _expire(self, attempt: Attempt) -> Withdraw:
         attempt.is_expired = True
-        self._note(attempt.rank, "out of time")
         return Withdraw(attempt.number, self._limits.grace)
 
     def _stop(self, why: Stop, grace: float | None = None) -> Commands:
@@ -350,7 +353,6 @@ class Run:
         self._deadline = None
         for rank, state in enumerate(self.states):
             if state in _IDLE:
-                self._note(rank, "cancelled")
                 self._close(rank, State.CANCELLED)
 
     def _make_ready(self, rank: int) -> None:
@@ -367,6 +369,8 @@ class Run:
         unit = attempt.rank
         self._forget(attempt)
         self.attempts[unit] -= 1
+        if self._chronicle is not None:
+            self._chronicle.put_back(unit, lacking)
         self.states[unit] = State.HELD_UP
         self._queue.expect(unit, 1)
         self._pressure.hold_up(unit, lacking)
@@ -402,9 +406,6 @@ class Run:
         is_named = event.type_name == StorageFullError.__name__
         return replace(event, text=f"{event.text} {held}" if is_named else event.text, notes=(*event.notes, held))
 
-    def _note(self, rank: int, what: str) -> None:
-        self._log.extend((self._now, rank, what))
-
     def _current(self) -> Iterator[int]:
         """Where all is seen from that runs, or could run without any other: all else that hasn't ended comes after."""
         seen_from = self.ledger.seen_from
@@ -415,11 +416,17 @@ class Run:
             yield seen_from(attempt.rank)
 
     def _ended(self) -> Commands:
-        return () if self._unended else (Ended(),)
+        if self._unended:
+            return ()
+        if self._chronicle is not None:
+            self._chronicle.over(self.stopped)
+        return (Ended(),)
 
-    def _close(self, rank: int, state: State) -> None:
+    def _close(self, rank: int, state: State, done: Done | None = None) -> None:
         self.states[rank] = state
         self._unended -= 1
+        if self._chronicle is not None:
+            self._chronicle.ended(rank, done)
         if rank < self._tasks:
             self._lifetimes.ended(rank)
         else:
@@ -435,10 +442,12 @@ class Run:
         return [Release(payloads)] if payloads else ()
 
     def _impossible(self, attempt: Attempt, event: AttemptEvent) -> InternalError:
-        name = self.ledger.name(attempt.rank)
+        unit = attempt.rank
+        expired, stopped = ", its time is up" * attempt.is_expired, ", the run was stopped" * (self.stopped is not None)
         return InternalError(
-            f"Task {name!r} is {self.states[attempt.rank].name}, and attempt {attempt.number} reported "
-            f"{type(event).__name__}, which can't happen there. Its story:\n{self.story(attempt.rank)}"
+            f"Task {self.ledger.name(unit)!r} is {self.states[unit].name}, and attempt {attempt.number} reported "
+            f"{type(event).__name__}, which can't happen there: {self.attempts[unit]} of its tries have begun, "
+            f"{self._tries.failures[unit]} have failed{expired}{stopped}."
         )
 
     # ---- transitions -----------------------------------------------------------------------------------------------
@@ -446,6 +455,8 @@ class Run:
     def _start(self, attempt: Attempt, event: AttemptEvent) -> Commands:
         self.states[attempt.rank] = State.RUNNING
         self.attempts[attempt.rank] += 1
+        if self._chronicle is not None:
+            self._chronicle.started(attempt.rank, event)
         timeout = self._work[attempt.rank].timeout
         if timeout is not None:
             self._tries.deadlines.set(attempt.number, self._moment(event) + timeout)
@@ -464,6 +475,8 @@ class Run:
         if self.stopped:
             self._close(attempt.rank, State.CANCELLED)
             return self._ended()
+        if self._chronicle is not None:
+            self._chronicle.put_back(attempt.rank)
         self._queue.expect(attempt.rank, 1)
         self._make_ready(attempt.rank)
         return ()
@@ -495,8 +508,7 @@ class Run:
             self.history.settle(rank, event.settled)
         if attempt.nearby is not None:
             self._sight.learn(rank, attempt, event.usage)
-        ended = self._end(attempt, State.COMPLETED, event.usage)
-        return [Tell(rank, event.diff, None, self._tries.failures[rank]), *ended] if work.tells_success else ended
+        return self._end(attempt, State.COMPLETED, event.usage, event)
 
     def _record(self, rank: int, diff: Mapping[str, bytes | None], seconds: float) -> None:
         for key, write in self.history.record(rank, diff).items():
@@ -517,7 +529,7 @@ class Run:
             self.oversized.setdefault(key, (version.writer, size))
 
     def _fail(self, attempt: Attempt, event: Failed | Lost) -> Commands:
-        rank, ended = attempt.rank, self._tries.failures[attempt.rank]
+        rank = attempt.rank
         if isinstance(event, Failed) and event.lacking > 0 and not self.stopped:
             if self._pressure.alone != rank:
                 return self._hold_up(attempt, event.lacking)
@@ -527,17 +539,17 @@ class Run:
                 event = replace(event, timeout=self._work[rank].timeout)
             elif self.stopped:
                 return self._end(attempt, State.CANCELLED, event)
-        else:
-            self._tries.failures[rank] += 1
-        told = [self._told(rank, {}, self.ledger.text_of(rank, event), ended)] if self._work[rank].tells_failure else []
         delay = None if self.stopped else self._tries.delay(rank, event)
         if delay is None:
-            return [*told, *self._end(attempt, State.FAILED, event)]
+            return self._end(attempt, State.FAILED, event)
+        if self._chronicle is not None:
+            self._chronicle.retried(rank, event, delay)
+        self._tries.failures[rank] += isinstance(event, Failed)
         self._forget(attempt)
         self._queue.expect(rank, 1)
         self.states[rank] = State.BACKING_OFF
         self._tries.backoffs.set(rank, self._now + delay)
-        return told
+        return ()
 
     def _skip(self, attempt: Attempt, event: Skipped) -> Commands:
         return self._end(attempt, State.SKIPPED, event)
@@ -554,12 +566,12 @@ class Run:
         self._start(attempt, event)
         return self._fail(attempt, event)
 
-    def _end(self, attempt: Attempt, state: State, end: Usage | Failed | Lost | Skipped | None) -> Commands:
+    def _end(self, attempt: Attempt, state: State, end: End, done: Done | None = None) -> Commands:
         self._forget(attempt)
         self.ends[attempt.rank] = end
         if attempt.rank >= self._tasks:
             self.ledger.fan_of(attempt.rank).cost(end)
-        self._close(attempt.rank, state)
+        self._close(attempt.rank, state, done)
         if attempt.rank < self._tasks:
             self._release(attempt.rank)
         released = () if self._lifetimes.is_idle and not self._spent else self._released()
@@ -626,23 +638,13 @@ class Run:
         fan.keep(unit - fan.first, event.diff)
         if attempt.nearby is not None:
             self._sight.learn_of_item(fan, attempt, event.usage)
-        tells = self._work[unit].tells_success
-        told = [self._told(unit, event.diff, None, self._tries.failures[unit])] if tells else []
-        return [*told, *self._end(attempt, State.COMPLETED, event.usage)]
-
-    def _told(self, unit: int, diff: Mapping[str, bytes | None], error: str | None, ended: int) -> Tell:
-        """What the program is told of an end: of an instance, with what it saw of those before it."""
-        if unit < self._tasks:
-            return Tell(unit, diff, error, ended)
-        fan = self.ledger.fan_of(unit)
-        name, overlay, followed = self.ledger.name(unit), fan.overlay(unit - fan.first), self.ledger.followed(unit)
-        return Tell(fan.rank, diff, error, ended, name, fan.head.rank, overlay, followed)
+        return self._end(attempt, State.COMPLETED, event.usage, event)
 
     def _expand(self, rank: int, event: Done) -> None:
         """From here on there are instances: of the task, and of those that follow it item by item."""
         ahead = [rank]
         for mapped in ahead:  # grows meanwhile
-            self._fan_out(mapped, event.diff)
+            self._fan_out(mapped, event)
             ahead += self._followers.get(mapped, ())
         fan = self._fans[rank]
         fan.add(event.usage)
@@ -651,17 +653,19 @@ class Run:
         else:
             self._end_mapped(fan)
 
-    def _fan_out(self, rank: int, items: Mapping[str, bytes | None]) -> None:
+    def _fan_out(self, rank: int, event: Done) -> None:
         work = self._work[rank]
         if work.each is None:
             raise InternalError(f"Task {self.plan.names[rank]!r} was expanded, and is no mapped task")
         leader = None if work.each.follows is None else self._fans[work.each.follows]
-        fan = Fan(self.plan.names[rank], rank, len(self.states), work.each, items, leader)
+        fan = Fan(self.plan.names[rank], rank, len(self.states), work.each, event.diff, leader)
         self.ledger.add(fan, State.READY if leader is None else State.WAITING)
         self._queue.expect(rank, fan.unended - (leader is not None))
         self._tries.failures += [0] * fan.unended
         self._work += [work] * fan.unended
         self._unended += fan.unended
+        if self._chronicle is not None:
+            self._chronicle.expanded(fan, event)
 
     def _instance_ended(self, unit: int) -> None:
         """Count its end, and let those begin that follow it item by item; or skip them, where it didn't end well."""
@@ -687,6 +691,8 @@ class Run:
                     self._queue.expect(after, -1)
                     self.states[after] = State.CANCELLED if self.stopped else State.SKIPPED
                     self._unended -= 1
+                    if self._chronicle is not None:
+                        self._chronicle.ended(after)
                     ahead.append(after)
 
     def _end_mapped(self, fan: Fan) -> None:
@@ -708,6 +714,8 @@ class Run:
         self.ends[rank] = self.ledger.end_of(fan, state)
         self.states[rank] = state
         self._unended -= 1
+        if self._chronicle is not None:
+            self._chronicle.ended(rank)
         for member in fan.head.close():  # as long as one of them sees what the head does, none counts as ended there
             self._lifetimes.ended(member.rank)
             member.let_go()

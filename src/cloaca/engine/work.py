@@ -18,10 +18,9 @@ class Work(Struct, frozen=True, gc=False):
 
     `timeout`: how many seconds one attempt may take. Without a `retry` policy there is one. It starts if its
     `rule` holds, given by name (`None`: the default one), and so does its `trigger`, if there is one. `condition`: the
-    number under which that was published, where it is asked in the attempt; 0 where the run decides. `tells_success`
-    and `tells_failure`: whether the program wants to be told of attempts that end so. `each`: it is a mapped task, and
-    runs this for each item. `limit`: the name of the seats of which each attempt takes one. `prefix`: of the task's
-    keys, in a copy.
+    number under which that was published, where it is asked in the attempt; 0 where the run decides. `each`: it is a
+    mapped task, and runs this for each item. `limit`: the name of the seats of which each attempt takes one. `prefix`:
+    of the task's keys, in a copy.
     """
 
     function: int
@@ -31,8 +30,6 @@ class Work(Struct, frozen=True, gc=False):
     rule: str | None = None
     trigger: Condition | None = None
     condition: int = 0
-    tells_success: bool = False
-    tells_failure: bool = False
     each: Each | None = None
     limit: str | None = None
     prefix: str = ""

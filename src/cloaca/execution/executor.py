@@ -6,6 +6,7 @@ The contract, which one conformance suite checks on every executor:
       as soon; never with `Unstarted`.
     - `Said`, `Logged` and `Warned` come in the order in which a worker told them, before the report of their attempt;
       those of a thread that a task has left behind may come later.
+    - What began, and how it ended, tells the number of the worker: 0 where that is the calling thread.
     - An attempt runs at most once. An executor never retries.
     - No payload, blob or error is opened on the coordinator's side.
     - All calls come from one thread, except `wake`. None blocks, except `wait`.

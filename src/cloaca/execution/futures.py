@@ -19,7 +19,7 @@ from concurrent.futures import Future, wait
 from functools import partial
 from itertools import count
 from queue import Empty, SimpleQueue
-from threading import Lock
+from threading import Lock, get_ident
 from time import monotonic, thread_time
 from typing import Any
 
@@ -93,6 +93,7 @@ class FuturesExecutor(InProgram):
         self._events: SimpleQueue[Event | None] = SimpleQueue()
         self._open: dict[int, _Submitted] = {}
         self._stuck: dict[int, _Submitted] = {}
+        self._threads: dict[int, int] = {}
         self._questions = count(1)
         self._asking: dict[int, tuple[int, SimpleQueue[Slice | None]]] = {}
         self._broken: Exception | None = None
@@ -168,8 +169,8 @@ class FuturesExecutor(InProgram):
     # ---- on the pool's threads -------------------------------------------------------------------------------------
 
     def _run(self, assignment: Assignment) -> None:
-        number = assignment.attempt
-        if not self._start(number):  # it was cancelled as its thread came to it
+        number, worker = assignment.attempt, self._worker()
+        if not self._start(number, worker):  # it was cancelled as its thread came to it
             with self._lock:
                 self._stuck.pop(number, None)
             return
@@ -180,7 +181,7 @@ class FuturesExecutor(InProgram):
                     self._functions.__getitem__,
                     _MENTIONED,
                     partial(self._ask, number),
-                    Meter(thread_time),
+                    Meter(thread_time, worker),
                     left=partial(child.end_unless_in, os.getpid()),
                     kind=self._kind,
                     seeding=unseeded,
@@ -194,14 +195,19 @@ class FuturesExecutor(InProgram):
         else:
             self._report(report)
 
-    def _start(self, number: int) -> bool:
+    def _start(self, number: int, worker: int = 0) -> bool:
         """Report that it has begun, once; returns whether it is still wanted."""
         with self._lock:
             opened = self._open.get(number)
             if opened is not None and not opened.has_started:
                 opened.has_started = True
-                self._events.put(Started(number, monotonic()))
+                self._events.put(Started(number, monotonic(), worker))
             return opened is not None
+
+    def _worker(self) -> int:
+        """The number of this thread among those that have run attempts."""
+        with self._lock:
+            return self._threads.setdefault(get_ident(), len(self._threads) + 1)
 
     def _report(self, report: Any, *, goes_on: bool = False) -> None:
         """Report its end, if nobody has yet. `goes_on`: its thread does."""

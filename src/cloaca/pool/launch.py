@@ -11,7 +11,7 @@ import sys
 from collections.abc import Mapping
 
 from cloaca.border.inheritance import BEGUN_AS_WORKER
-from cloaca.border.naming import next_name
+from cloaca.border.naming import name_of
 from cloaca.errors import WorkersUnavailableError
 from cloaca.wire.messages import Surroundings
 
@@ -22,7 +22,7 @@ _BOOT = (
     "size = int.from_bytes(program.recv(8, socket.MSG_WAITALL), 'little'); "
     "path = program.recv(size, socket.MSG_WAITALL).decode('utf-8', 'surrogatepass'); "
     "sys.path[:] = path.split('\\0'); "
-    "from cloaca.worker.worker import main; main(program, *numbers[1:], sys.argv[2])"
+    "from cloaca.worker.worker import main; main(program, *numbers[1:])"
 )
 """Run with `-c`: `-m` costs more at every start, and would make a second module of `cloaca.worker.worker`."""
 
@@ -67,12 +67,12 @@ class WorkerProcess(subprocess.Popen[bytes]):
             return self.pid, 0
 
 
-def launch(descriptors: tuple[int, ...], initializer: int, surroundings: Surroundings) -> WorkerProcess:
-    """Start a worker that has these descriptors: its socket, life-line, mark and permits."""
-    name = next_name()
+def launch(number: int, descriptors: tuple[int, ...], initializer: int, surroundings: Surroundings) -> WorkerProcess:
+    """Start the worker of that number, with these descriptors: its socket, life-line, mark and permits."""
+    name = name_of(number)
     code = f"'{name} of process {os.getpid()}'; {_BOOT}"  # what it is stands first where command lines are listed
     return WorkerProcess(
-        [sys.executable, *_flags(), "-c", code, " ".join(map(str, (*descriptors, initializer))), name],
+        [sys.executable, *_flags(), "-c", code, " ".join(map(str, (*descriptors, initializer, number)))],
         env=_seen(surroundings.environment),
         stdin=subprocess.DEVNULL,
         pass_fds=descriptors,

@@ -11,6 +11,7 @@ from threading import Thread
 from time import monotonic
 
 from cloaca.border.mark import NONE, Mark, create
+from cloaca.border.naming import next_number
 from cloaca.border.permits import Permits
 from cloaca.pool.ending import ending_of
 from cloaca.pool.launch import launch, letter
@@ -26,7 +27,7 @@ STILL_SECONDS = 0.2
 
 
 class Peer:
-    """One worker process.
+    """One worker process. `number` tells it from all others that the program has started.
 
     `queue` holds the assignments that were sent and not yet reported, the running one first; `told`: the one of which
     its start was told last. `permits` are the right to start what is queued, `known` the functions that the worker has,
@@ -50,6 +51,7 @@ class Peer:
     """
 
     def __init__(self, surroundings: Surroundings, initializer: int = 0) -> None:
+        self.number = next_number()
         self.queue: deque[Assignment] = deque()
         self.known: set[int] = set()
         self.surroundings: Surroundings | None = None
@@ -90,7 +92,7 @@ class Peer:
             self._mark = Mark(mark)
             undo.callback(self._mark.close)
             descriptors = socket.fileno(), lifeline, mark, self.permits.reader
-            self._process = launch(descriptors, initializer, surroundings)
+            self._process = launch(self.number, descriptors, initializer, surroundings)
             undo.callback(_discard, self._process)
             self._ending = ending_of(self._process)
             undo.pop_all()

@@ -526,7 +526,7 @@ class Pool:
         begun, moment = peer.begun
         if begun == peer.queue[0].attempt:
             peer.told = begun
-            self._events.append(Started(begun, moment))
+            self._events.append(Started(begun, moment, peer.number))
 
     # ---- stopping --------------------------------------------------------------------------------------------------
 
@@ -635,7 +635,7 @@ class Pool:
             return
         self._let_go(peer.queue.popleft().attempt)
         if first != peer.told:
-            self._events.append(Started(first, moment if first == begun else None))
+            self._events.append(Started(first, moment if first == begun else None, peer.number))
         self._events.append(
             Lost(
                 first,
@@ -650,6 +650,7 @@ class Pool:
                 ),
                 peer.limit,
                 item=item if first == begun else None,
+                worker=peer.number,
             )
         )
 

@@ -1,6 +1,6 @@
 """Callbacks: what the program asked to be told of a run, called one at a time on the thread that waits for its result.
 
-    coordinator's thread: tell, release, end --> due --> call: whoever waits
+    coordinator's thread: follow, release, end --> due --> call: whoever waits
 
 A callback is given what the task saw as a context that looks keys up when it is read, in a replica of the history. The
 large values that it may still read are kept for it, also those that the run has let go of meanwhile.
@@ -9,19 +9,19 @@ large values that it may still read are kept for it, also those that the run has
 import logging
 import weakref
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from threading import Lock, RLock, get_ident
 from typing import Any, TypeVar
 
-from cloaca.engine.events import Tell
+from cloaca.engine.facts import Fact, TaskFinished, TaskRetried, TryFact
 from cloaca.engine.replica import Replica
 from cloaca.engine.run import Run
 from cloaca.merge.rules import Rules
 from cloaca.results.result import WorkflowResult
 from cloaca.tasks.context import Context, of_ended
-from cloaca.wire.messages import Slice
-from cloaca.workflows.workflow import Workflow
+from cloaca.wire.messages import Outcome, Slice
+from cloaca.workflows.workflow import Task, Workflow
 
 _logger = logging.getLogger("cloaca")
 _Value = TypeVar("_Value")
@@ -32,6 +32,8 @@ class Callbacks:
 
     def __init__(self, workflow: Workflow, rules: Rules, run: Run) -> None:
         self._workflow = workflow
+        wanted = [task for task in workflow.tasks if task.on_success is not None or task.on_failure is not None]
+        self._tasks = {task.id: task for task in wanted}
         self._rules = rules
         self._seed = run.seed
         self._replica: Replica | None = Replica(run)
@@ -43,19 +45,42 @@ class Callbacks:
         self._is_over = False
 
     @property
+    def is_wanted(self) -> bool:
+        """Whether any task has one: then the facts of the run are to be followed."""
+        return bool(self._tasks)
+
+    @property
     def is_due(self) -> bool:
         """Whether one is to be called."""
         return bool(self._due)
 
-    def tell(self, tell: Tell) -> None:
-        """An attempt has ended of a task that has a callback for that."""
-        task = self._workflow.tasks[self._workflow.plan.defined[tell.rank]]
-        name = tell.name or task.id
-        context = self._context(name, task.prefix, tell)
-        if tell.error is None:
-            self._add(f"on_success of task {name!r}", partial(_given(task.on_success), name, context))
-        else:
-            self._add(f"on_failure of task {name!r}", partial(_given(task.on_failure), name, tell.error, context))
+    def follow(self, facts: Sequence[Fact]) -> None:
+        """Each try that has ended well or failed, of a task that has a callback for that, is one to call it.
+
+        A mapped task that was expanded isn't told of: its instances were.
+        """
+        for fact in facts:
+            match fact:
+                case TaskRetried():
+                    self._failed(fact, fact.error)
+                case TaskFinished(outcome=Outcome("Failed", error), size=None):
+                    self._failed(fact, error or "")
+                case TaskFinished(outcome=Outcome("Completed"), size=None):
+                    self._succeeded(fact)
+                case _:
+                    """Nobody is called."""
+
+    def _succeeded(self, fact: TaskFinished) -> None:
+        task = self._tasks.get(fact.task)
+        if task is not None and task.on_success is not None:
+            name, context = self._seen(fact, task, fact.diff)
+            self._add(f"on_success of task {name!r}", partial(task.on_success, name, context))
+
+    def _failed(self, fact: TryFact, error: str) -> None:
+        task = self._tasks.get(fact.task)
+        if task is not None and task.on_failure is not None:
+            name, context = self._seen(fact, task, {})
+            self._add(f"on_failure of task {name!r}", partial(task.on_failure, name, error, context))
 
     def release(self, leases: list[Any]) -> None:
         """The run doesn't need these any more; contexts of callbacks may."""
@@ -94,17 +119,19 @@ class Callbacks:
         if not self._is_over:
             self._due.append((what, call))
 
-    def _context(self, name: str, prefix: str, tell: Tell) -> Context:
+    def _seen(self, fact: TryFact, task: Task, diff: Mapping[str, bytes | None]) -> tuple[str, Context]:
+        """What the task or instance is called, and its context."""
         if self._replica is None:
             raise AssertionError("an attempt ended after its run")
         kept, before = _KeptLeases(), self._newest()
         if before is not None:
             before.next = kept
         self._newest = weakref.ref(kept)
-        given = self._replica.slice(tell)
+        given = self._replica.slice(fact)
         outcomes = given.outcomes if given.outcomes is None else _OneByOne(given.outcomes, self._lock)
         slice_ = Slice(_OneByOne(given.versions, self._lock), given.complete, outcomes)
-        return of_ended(slice_, name, tell.diff, self._rules, kept, (self._seed, tell.ended), prefix)
+        name = self._replica.name(fact)
+        return name, of_ended(slice_, name, diff, self._rules, kept, (self._seed, fact.ended), task.prefix)
 
 
 class _KeptLeases:
@@ -135,12 +162,6 @@ class _OneByOne(Mapping[str, _Value]):
     def __len__(self) -> int:
         with self._lock:
             return len(self._mapping)
-
-
-def _given(callback: Callable[..., object] | None) -> Callable[..., object]:
-    if callback is None:
-        raise AssertionError("an end was told that nobody wants to be told of")
-    return callback
 
 
 def _call(what: str, call: Callable[[], object]) -> None:

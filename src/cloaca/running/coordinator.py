@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from itertools import groupby
 from operator import attrgetter
-from time import monotonic
+from time import monotonic, time
 from typing import Any, Generic, TypeAlias, TypeVar
 
 from msgspec import Struct, field
@@ -30,10 +30,10 @@ from cloaca.engine.events import (
     Release,
     Room,
     Supply,
-    Tell,
     Tick,
     Withdraw,
 )
+from cloaca.engine.facts import Fact
 from cloaca.engine.run import Run
 from cloaca.engine.seats import Seats
 from cloaca.execution.executor import Executor
@@ -64,9 +64,9 @@ class Job(Struct, Generic[AnyRun], eq=False):
 
     `rules` are the workflow's merge rules for this run, or the function of the call: what goes with the job. `leases`
     keep the large values that the run may still need. `on_end` is called once, with the error that ended it, if one
-    did; `on_delivery` with each batch of results; `on_tell` with each end of which the program wants to be told, and
-    `on_release` with leases that the run doesn't need any more. All on the coordinator's thread. Where that is the
-    caller's own, `catch_up` is called between two steps.
+    did; `on_delivery` with each batch of results; `on_facts` with the facts of a run that somebody follows, before what
+    the run says is done; and `on_release` with leases that the run doesn't need any more. All on the coordinator's
+    thread. Where that is the caller's own, `catch_up` is called between two steps.
     """
 
     workflow: str
@@ -77,7 +77,7 @@ class Job(Struct, Generic[AnyRun], eq=False):
     rules: Publish | None = None
     leases: Leases = field(default_factory=dict)
     on_delivery: Callable[[Deliver], None] = lambda _: None
-    on_tell: Callable[[Tell], None] = lambda _: None
+    on_facts: Callable[[Sequence[Fact]], None] | None = None
     on_release: Callable[[list[Lease]], None] = lambda _: None
     catch_up: Callable[[], None] = lambda: None
 
@@ -252,7 +252,11 @@ class Coordinator:
 
     def _feed(self, job: AnyJob, event: BatchEvent | AttemptEvent, now: float) -> None:
         try:
-            commands = job.run.handle(event, now)
+            if job.on_facts is None:
+                commands = job.run.handle(event, now)
+            else:
+                commands = job.run.handle(event, now, time())
+                job.on_facts(job.run.facts())
         except Exception as error:  # noqa: BLE001 - a fault in one run must not take the others along
             self._close(job, error)
             return
@@ -276,7 +280,7 @@ class Coordinator:
         for grace, those in groupby(withdrawn, attrgetter("grace")):
             self._executor.cancel([withdraw.attempt for withdraw in those], grace)
 
-    def _carry_out_one(self, job: AnyJob, command: Answer | Release | Deliver | Tell | Ended) -> None:
+    def _carry_out_one(self, job: AnyJob, command: Answer | Release | Deliver | Ended) -> None:
         match command:
             case Answer():
                 self._executor.answer(command)
@@ -285,8 +289,6 @@ class Coordinator:
                 job.on_release([lease for lease in leases if lease is not None])
             case Deliver():
                 job.on_delivery(command)
-            case Tell():
-                job.on_tell(command)
             case Ended():
                 self._close(job, None)
 

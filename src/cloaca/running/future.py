@@ -3,14 +3,14 @@
 import logging
 import os
 import time
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Sequence
 from contextvars import copy_context
 from functools import partial
 from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
 
 from cloaca.dataflow.finding import Finding
-from cloaca.engine.events import Tell
+from cloaca.engine.facts import Fact
 from cloaca.engine.run import Run
 from cloaca.errors import InternalError, RunnerClosedError
 from cloaca.merge.rules import Rules
@@ -67,7 +67,10 @@ class Execution:
         self._findings = findings
         job = make_job(self._end)
         self._callbacks = Callbacks(workflow, rules, job.run)
-        job.on_tell, job.on_release, job.catch_up = self._tell, self._callbacks.release, self._catch_up
+        job.on_release, job.catch_up = self._callbacks.release, self._catch_up
+        if self._callbacks.is_wanted:
+            job.on_facts = self._follow
+            job.run.listen()
         self._job: Job[Run] | None = job
         self._input_leases = input_leases
         self._oversized: list[str] = []
@@ -211,9 +214,10 @@ class Execution:
             self._host.settle(shown_by)
         self._callbacks.call()
 
-    def _tell(self, tell: Tell) -> None:
-        self._callbacks.tell(tell)
-        self._ring()
+    def _follow(self, facts: Sequence[Fact]) -> None:
+        self._callbacks.follow(facts)
+        if self._callbacks.is_due:
+            self._ring()
 
     def _ring(self) -> None:
         for bell in list(self._bells):

@@ -165,8 +165,6 @@ def work_of(
         None if task.rule == DEFAULT else task.rule,
         task.trigger_rules,
         condition,
-        tells_success=task.on_success is not None,
-        tells_failure=task.on_failure is not None,
         each=each,
         limit=task.limit,
         prefix=task.prefix,

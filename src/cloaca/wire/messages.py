@@ -251,7 +251,8 @@ class Usage(Message, frozen=True):
     """What an attempt cost: `started` and `ended` on the machine's monotonic clock, CPU seconds, peak bytes.
 
     `read`: the keys whose values it looked at, and how many bytes those take, of which `mapped` were mapped rather than
-    sent; `written`: how many bytes the values take that it set.
+    sent; `written`: how many bytes the values take that it set. `worker`: the number of the worker that ran it, from 1;
+    0: it ran in the program's own thread.
     """
 
     started: float
@@ -262,6 +263,7 @@ class Usage(Message, frozen=True):
     bytes_read: int = 0
     bytes_mapped: int = 0
     bytes_written: int = 0
+    worker: int = 0
 
 
 class Ready(Message, frozen=True, tag="ready"):
@@ -286,10 +288,11 @@ class Worn(Message, frozen=True, tag="worn"):
 
 
 class Started(Message, frozen=True, tag="started"):
-    """The attempt has begun, at that moment of the machine's monotonic clock; `None`: just now."""
+    """The attempt has begun, at that moment of the machine's monotonic clock; `None`: just now. `worker` as above."""
 
     attempt: int
     moment: float | None = None
+    worker: int = 0
 
 
 class Wants(Message, frozen=True, tag="wants"):
@@ -398,7 +401,7 @@ class Lost(Message, frozen=True, tag="lost"):
 
     `memory_limit`: the worker was stopped as it had more memory than that. `timeout`: it was stopped as the attempt had
     taken longer than so many seconds (which the run knows, not the executor). `item` is that of a batch which ran, if
-    the worker has told.
+    the worker has told. `worker` as above.
     """
 
     attempt: int
@@ -409,6 +412,7 @@ class Lost(Message, frozen=True, tag="lost"):
     memory_limit: int | None = None
     timeout: float | None = None
     item: int | None = None
+    worker: int = 0
 
 
 class Unstarted(Message, frozen=True, tag="unstarted"):

@@ -73,19 +73,22 @@ def main(
     mark_descriptor: int,
     permits_descriptor: int,
     initializer: int,
-    name: str,
+    number: int,
 ) -> None:
-    """Serve on an inherited socket until it is closed. `initializer` is the number of the runner's, or 0."""
+    """Serve on an inherited socket until it is closed. `initializer` is the number of the runner's, or 0.
+
+    `number` is that of this worker.
+    """
     become_worker()
     lifeline.follow(lifeline_descriptor)
     inheritance.renounce()
-    naming.bear(name)
+    naming.bear(naming.name_of(number))
     termination.follow()
     connection.set_inheritable(False)
     mark = Mark(mark_descriptor)
     os.close(mark_descriptor)
     os.set_inheritable(permits_descriptor, False)  # noqa: FBT003 - the argument's only form
-    Worker(connection, mark, permits_descriptor, initializer).serve()
+    Worker(connection, mark, permits_descriptor, initializer, number).serve()
 
 
 def _pieces(text: str) -> Iterator[str]:
@@ -107,7 +110,7 @@ class Worker:
     step is taken either in one go, or such that taking it again changes nothing; and what was on the way is done first.
     """
 
-    def __init__(self, connection: socket, mark: Mark, permits_descriptor: int, initializer: int) -> None:
+    def __init__(self, connection: socket, mark: Mark, permits_descriptor: int, initializer: int, number: int) -> None:
         self._socket = connection
         connection.setblocking(False)  # noqa: FBT003 - the argument's only form
         self._inlet = Inlet(connection)
@@ -132,7 +135,7 @@ class Worker:
         self._logbook = Logbook(self._tell)
         self._notices = Notices(self._tell)
         self._repertoire = Repertoire(self._logbook.restore)  # modules that are imported may configure logging
-        self._meter = Meter()
+        self._meter = Meter(worker=number)
         self._kind = context_kind()
         self._leftovers = Leftovers()
         self._is_worn = False

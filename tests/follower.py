@@ -1,0 +1,77 @@
+"""One who follows a run, and holds what it is told to what the facts promise."""
+
+from collections.abc import Iterable
+
+from cloaca.engine.facts import (
+    Fact,
+    RunBegan,
+    RunFinished,
+    TaskExpanded,
+    TaskFact,
+    TaskFinished,
+    TaskPutBack,
+    TaskRetried,
+    TaskStarted,
+    TaskSubmitted,
+)
+
+Place = tuple[str, int | None]
+
+
+class Follower:
+    """Keeps all `facts`, and knows of each task and instance how it stands by them."""
+
+    def __init__(self) -> None:
+        self.facts: list[Fact] = []
+        self.ended: dict[Place, TaskFinished] = {}
+        self.expanded: dict[str, TaskExpanded] = {}
+        self._open: dict[Place, bool] = {}  # whether it has started
+        self._nth: dict[Place, int] = {}
+
+    def follow(self, facts: Iterable[Fact]) -> None:
+        for fact in facts:
+            last = self.facts[-1] if self.facts else fact
+            assert isinstance(fact, RunBegan) == (not self.facts), f"{fact} after {last}"
+            assert not isinstance(last, RunFinished), f"{fact} after the end"
+            assert last.at <= fact.at
+            assert last.time <= fact.time
+            self.facts.append(fact)
+            if isinstance(fact, TaskFact):
+                self._follow(fact, (fact.task, fact.item))
+            elif isinstance(fact, RunFinished):
+                assert not self._open
+                assert all((task, None) in self.ended for task in self.expanded)
+
+    def _follow(self, fact: TaskFact, place: Place) -> None:
+        assert place not in self.ended, f"{fact} of what has ended"
+        if fact.item is not None:
+            assert fact.item < self.expanded[fact.task].size
+            assert (fact.task, None) not in self.ended, f"{fact} after its task has ended"
+        match fact:
+            case TaskSubmitted():
+                assert place not in self._open
+                assert fact.nth == self._nth.get(place, 0) + 1
+                self._open[place] = False
+            case TaskStarted():
+                assert not self._open[place]
+                self._open[place] = True
+                self._nth[place] = fact.nth
+            case TaskPutBack():
+                assert self._open.pop(place) == (fact.lacking > 0)
+                self._nth[place] = fact.nth - 1
+            case TaskRetried():
+                assert self._open.pop(place)
+            case TaskExpanded():
+                assert self._open.pop(place, not fact.items)
+                self.expanded[fact.task] = fact
+            case TaskFinished():
+                assert self._open.pop(place, None) in (None, True) or fact.outcome.status == "Cancelled"
+                assert (fact.size is not None) == (fact.item is None and fact.task in self.expanded)
+                if fact.size is not None:
+                    ends = [self.ended[fact.task, item] for item in range(fact.size)]
+                    assert all(end.at <= fact.at for end in ends)
+                self.ended[place] = fact
+            case _:
+                raise AssertionError(f"{fact} is of a kind that nobody knows")
+        if not isinstance(fact, TaskSubmitted | TaskPutBack):
+            assert fact.nth == self._nth.get(place, 0), fact
