@@ -47,11 +47,15 @@ def handled(handler: Callable[[], object]) -> Iterator[None]:
 
 
 def interrupting(function: Callable[..., Any], times: Iterable[int] = (0,)) -> Callable[..., Any]:
-    """The function, in the middle of which SIGUSR1 comes, at those of its calls on the main thread."""
+    """The function, in the middle of which SIGUSR1 comes, at those of its calls on the main thread.
+
+    It comes as long as it is handled: unhandled, it would be the end of the tests.
+    """
     calls, chosen = count(), frozenset(times)
 
     def interrupted(*arguments: Any, **named: Any) -> Any:
-        if threading.current_thread() is threading.main_thread() and next(calls) in chosen:
+        is_handled = signal.getsignal(signal.SIGUSR1) is not signal.SIG_DFL
+        if is_handled and threading.current_thread() is threading.main_thread() and next(calls) in chosen:
             signal.raise_signal(signal.SIGUSR1)
         return function(*arguments, **named)
 
