@@ -6,6 +6,7 @@ import sys
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from threading import get_ident
 from typing import Any
@@ -17,6 +18,7 @@ from cloaca import Context
 from cloaca.attempts.attempt import TaskFunction
 from cloaca.execution.executor import Executor
 from cloaca.execution.futures import QUEUED, FuturesExecutor
+from cloaca.execution.provider import Provider
 from cloaca.execution.serial import SerialExecutor
 from cloaca.pool.pool import Pool
 from cloaca.testing import ScriptedExecutor, running
@@ -29,8 +31,7 @@ Functions = Mapping[int, Any]
 
 def on_threads(workers: int, functions: Functions) -> Executor:
     """An executor on so many threads."""
-    pool = ThreadPoolExecutor(workers)
-    return FuturesExecutor(pool, workers, functions, close_pool=pool.shutdown)
+    return FuturesExecutor(Provider(partial(ThreadPoolExecutor, workers)), workers, functions)
 
 
 POOLS: dict[str, Callable[[Functions], Executor]] = {

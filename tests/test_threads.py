@@ -5,7 +5,7 @@ import random
 import threading
 import weakref
 from collections.abc import Callable, Iterator
-from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from functools import partial
 from threading import Barrier, Event
 from typing import Any
@@ -17,13 +17,13 @@ from cloaca import (
     DefaultRunner,
     InitializerError,
     NestedExecutionError,
-    WorkersUnavailableError,
     WorkflowBuilder,
     merge,
     task,
 )
 from cloaca import worker_state as state
 from cloaca.execution.futures import FuturesExecutor
+from cloaca.execution.provider import Provider
 from cloaca.wire.messages import Assignment, Lost, Slice, Started
 
 PATIENCE = 30.0
@@ -234,13 +234,6 @@ def test_large_values_need_no_files(runner: DefaultRunner) -> None:
     assert result.final_context["back"] == b"y" * 300_000 + b"x"
 
 
-def test_an_executor_of_other_processes_is_refused() -> None:
-    with ProcessPoolExecutor(1) as pool, DefaultRunner(executor=pool) as other:
-        for run in (lambda: other.execute(one_task(lambda _: None)), lambda: list(other.map(abs, [-1]))):
-            with pytest.raises(WorkersUnavailableError, match=r"a ProcessPoolExecutor, doesn't run .* on threads"):
-                run()
-
-
 class Hesitant(Executor):
     """Says that a call is under way before it is."""
 
@@ -260,7 +253,7 @@ class Hesitant(Executor):
 
 def test_what_is_cancelled_as_its_thread_comes_to_it_keeps_no_thread() -> None:
     pool = Hesitant()
-    executor = FuturesExecutor(pool, 1, {0: lambda _: None})
+    executor = FuturesExecutor(Provider(pool), 1, {0: lambda _: None})
     window = executor.window
     executor.submit([Assignment(7, "late", 0, Slice({}, complete=True, outcomes={}))])
     executor.cancel([7], 0)

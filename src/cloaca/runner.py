@@ -114,8 +114,9 @@ class DefaultRunner:
             cores that this process may use.
         executor: "processes"; "threads", for tasks that wait for others rather than compute; or "serial" to run every
             task in the calling thread, for debuggers, profilers and coverage. Or an executor of `concurrent.futures`
-            whose threads are to run the tasks: it stays the caller's to shut down. By default what the environment
-            variable `CLOACA_EXECUTOR` says, or else "processes".
+            whose threads or processes are to run the tasks, which stays the caller's to shut down; or a function that
+            makes one, and makes it anew when a process has died. By default what the environment variable
+            `CLOACA_EXECUTOR` says, or else "processes".
         warn_above: how many bytes a value may take, encoded, before there is a warning, once for each key.
         memory_limit: how many bytes of memory a worker may have for itself, at least 64 MiB. A task that makes it
             exceed that is stopped with `MemoryLimitExceeded`. What workers share doesn't count; on Linux, processes
@@ -296,8 +297,9 @@ class DefaultRunner:
         startup = STARTUP_SECONDS if self._initializer is None else 0.0
         limits = Limits(settings.workflow_timeout, fail_fast, settings.grace, settings.warn_above, startup)
         known = self._known_of(workflow)
-        makings = self._makings(workflow, known, rules)
-        host = self._inline(makings) if settings.executor == "serial" else self._running_loop()
+        loop = None if settings.executor == "serial" else self._running_loop()
+        makings = self._makings(workflow, known, rules, is_here=loop is None or loop.calls_objects)
+        host = self._inline(makings) if loop is None else loop
         leases = stored(inputs, host.holder)
         surroundings = self._surroundings(host.holder)
         run = Run(
@@ -487,17 +489,16 @@ class DefaultRunner:
             return results_here(serial.each(single, items, self._workroom, terms, gate))
         kind = UnbrokenBatch if terms.goes_on else BatchFunction
         sent, own, variables, objects = None, list[Publish](), 0, dict[int, object]()
-        if self._settings.executor == "processes":
-            captured = capture(OfMap("map"), kind(given, terms.seed, sizes.longest), called)
-            number, sent = captured.number, Publish(captured.number, captured.blob, (ITEMS,))
-            loop = self._running_loop()
-            surroundings = self._surroundings(loop.holder)
-            wanted = Variables([("The function of map", function)]).now()
-            own, variables = ([], 0) if wanted is None else ([wanted], wanted.function)
-        else:
+        loop = self._running_loop()
+        if loop.calls_objects:
             number = next(self._blocks)
             objects = {number: kind(given, terms.seed, sizes.longest, unseeded)}
-            loop, surroundings = self._running_loop(), here()
+        else:
+            captured = capture(OfMap("map"), kind(given, terms.seed, sizes.longest), called)
+            number, sent = captured.number, Publish(captured.number, captured.blob, (ITEMS,))
+            wanted = Variables([("The function of map", function)]).now()
+            own, variables = ([], 0) if wanted is None else ([wanted], wanted.function)
+        surroundings = self._surroundings(loop.holder)
         run = BatchRun(
             number,
             numbers=self._numbers,
@@ -560,9 +561,9 @@ class DefaultRunner:
                     self._known[workflow] = known
             return known
 
-    def _makings(self, workflow: Workflow, known: "_KnownWorkflow", rules: Rules) -> Makings:
+    def _makings(self, workflow: Workflow, known: "_KnownWorkflow", rules: Rules, *, is_here: bool) -> Makings:
         """What is called here, or what workers are sent, as it stands now."""
-        if self._settings.calls_objects:
+        if is_here:
             return objects_of(workflow, rules, _expansion, self._time_limit, next(self._blocks))
         with self._lock:
             if known.captures is None:
@@ -600,8 +601,8 @@ class DefaultRunner:
             if settings.executor == "processes":
                 executor, holder = choice.on_processes(settings.workers, settings.memory_limit, self._equipment())
             else:
-                executor, holder = choice.on_threads(
-                    settings.executor, settings.workers, self._objects, self._workroom, self._kind
+                executor, holder = choice.on_provider(
+                    settings.executor, settings.workers, self._objects, self._workroom, self._kind, self._equipment
                 )
             undo.callback(executor.close)
             undo.callback(holder.close)
@@ -612,7 +613,7 @@ class DefaultRunner:
 
     def _surroundings(self, holder: Holder) -> Surroundings:
         """Where tasks run that are started now."""
-        if self._settings.calls_objects:
+        if self._settings.executor != "processes":
             return here()
         folders = holder.renew()
         modules = self._modules.now(holder)

@@ -32,7 +32,7 @@ from cloaca.tasks.shelf import Shelf, Traffic
 from cloaca.tasks.watched import Watched
 from cloaca.values.codec import encode
 from cloaca.wire.frames import encodable
-from cloaca.wire.messages import Assignment, Done, Failed, Item, Skipped, Usage
+from cloaca.wire.messages import Assignment, Done, Failed, Item, Skipped, Slice, Usage
 from cloaca.wording import kinds_of
 
 TaskFunction = Callable[..., Any]
@@ -40,6 +40,11 @@ TaskFunction = Callable[..., Any]
 
 def _leave_it(_error: BaseException | None) -> None:
     """Put nothing back."""
+
+
+def never_asked(_keys: tuple[str, ...], _rest: bool, _outcomes: bool) -> Slice:  # noqa: FBT001 - the shape of Ask
+    """Asks for nothing: the slice is complete."""
+    raise AssertionError("a complete slice is never asked about")
 
 
 def run(

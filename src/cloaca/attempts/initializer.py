@@ -32,7 +32,8 @@ class Initializer:
 class Prepared:
     """A captured initializer, which is loaded and called once modules have what the program has set in them."""
 
-    def __init__(self, blob: bytes, wanted: Wanted) -> None:
+    def __init__(self, name: str, blob: bytes, wanted: Wanted) -> None:
+        self.__qualname__ = name
         self._blob = blob
         self._wanted = wanted
 
@@ -53,7 +54,7 @@ def equipment(function: Callable[[], object], wanted: Wanted) -> Equipment:
     """The initializer as it stands now. Raises `CaptureError` where it can't be sent."""
     name = name_of(function)
     captured = capture(InitializerOf(name), function)
-    return Equipment(name, Publish(captured.number, pickle.dumps(Prepared(captured.blob, wanted)), ()))
+    return Equipment(name, Publish(captured.number, pickle.dumps(Prepared(name, captured.blob, wanted)), ()))
 
 
 def name_of(function: object) -> str:

@@ -5,6 +5,7 @@ from functools import lru_cache, partial
 from typing import Any
 
 from cloaca.attempts import variables
+from cloaca.border.mark import NONE
 from cloaca.pickling.functions import load
 from cloaca.tasks.handle import with_handle
 from cloaca.wire.messages import Publish
@@ -23,16 +24,24 @@ class Repertoire:
         self._sent: dict[int, Publish] = {}
         self._reads: dict[int, frozenset[str]] = {}
         self._loaded: dict[int, Any] = {}
-        self._wanted = 0
+        self._wanted = NONE  # an initializer may have wanted some
 
     def __contains__(self, number: int) -> bool:
         """Whether it was published."""
         return number in self._reads
 
+    def __len__(self) -> int:
+        """How many were published."""
+        return len(self._reads)
+
     def learn(self, function: Publish) -> None:
         """Take in what was published."""
         self._sent[function.function] = function
         self._reads[function.function] = _as_set(function.reads)
+
+    def clear(self) -> None:
+        """Let go of all."""
+        self.forget([*self._reads])
 
     def forget(self, numbers: Iterable[int]) -> None:
         """Let go of what nobody will ask for again."""

@@ -11,7 +11,7 @@ from cloaca.attempts.initializer import Initializer, initializing, name_of, reje
 from cloaca.attempts.meter import Meter
 from cloaca.attempts.seeding import of_process
 from cloaca.tasks.scratch import Space, inside
-from cloaca.wire.messages import Failed, Slice
+from cloaca.wire.messages import Failed
 
 
 class Workroom:
@@ -44,13 +44,9 @@ class Workroom:
 def _call(initializer: Callable[[], object]) -> None:
     function = Initializer(initializer)
     left = partial(child.end_unless_in, os.getpid())
-    report = attempt.run(initializing(1), lambda _: function, frozenset(), _never, Meter(), left=left)
+    report = attempt.run(initializing(1), lambda _: function, frozenset(), attempt.never_asked, Meter(), left=left)
     meant = termination.meant_for_program(report)
     if meant is not None:
         raise meant
     if isinstance(report, Failed):
         raise rejection(name_of(initializer), report)
-
-
-def _never(_keys: tuple[str, ...], _rest: bool, _outcomes: bool) -> Slice:  # noqa: FBT001 - the shape of Ask
-    raise AssertionError("an initializer has no context")

@@ -1,26 +1,25 @@
-"""Which executor a runner has: by name, or one of `concurrent.futures` that it is given. What is made is made here."""
+"""Which executor a runner has: by name, one that it is given, or makes by a function. What is made is made here."""
 
+from collections.abc import Callable
 from concurrent.futures import Executor as Futures
 from functools import partial
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 from cloaca.attempts.initializer import Equipment
 from cloaca.attempts.workroom import Workroom
-from cloaca.errors import WorkersUnavailableError
 from cloaca.execution.executor import Executor
 from cloaca.machine import cores
 from cloaca.tasks.context import Context
 from cloaca.values.holder import Holder, Nowhere
-from cloaca.wording import a
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Mapping
     from contextlib import AbstractContextManager
 
     from cloaca.execution.serial import SerialExecutor
 
 ExecutorName = Literal["processes", "threads", "serial"]
-Chosen = ExecutorName | Futures
+Chosen = ExecutorName | Futures | Callable[[], Futures]
 
 HASH_SEED = "0"
 """All workers hash alike, so that the order of a set of strings can't depend on which of them ran a task."""
@@ -32,11 +31,12 @@ def checked(executor: object) -> Chosen:
     """What a runner may run on. `ValueError` where it is nothing that runs tasks."""
     if isinstance(executor, str) and executor in _NAMES:
         return _NAMES[executor]
-    if isinstance(executor, Futures):
-        return executor
+    if callable(getattr(executor, "submit", None)) or callable(executor):
+        supplied: Any = executor
+        return cast("Chosen", supplied)
     raise ValueError(
-        'executor (or CLOACA_EXECUTOR) is "processes", "threads" or "serial", or an executor of concurrent.futures '
-        f"that runs what it is given on threads of this process, not {executor!r}"
+        'executor (or CLOACA_EXECUTOR) is "processes", "threads" or "serial", an executor of concurrent.futures (or '
+        f"whatever has `submit` as these do), or a function that makes one, not {executor!r}"
     )
 
 
@@ -60,36 +60,32 @@ def on_processes(workers: int, memory_limit: int | None, equipment: Equipment | 
         raise
 
 
-def on_threads(
-    chosen: Chosen, workers: int, objects: "Mapping[int, Any]", workroom: Workroom, kind: type[Context]
+def on_provider(
+    chosen: Chosen,
+    workers: int,
+    objects: "Mapping[int, Any]",
+    workroom: Workroom,
+    kind: type[Context],
+    equip: "Callable[[], Equipment | None]",
 ) -> tuple[Executor, Holder]:
-    """Threads of the program: those of the executor that was given, or new ones. Values stay where they are."""
-    from cloaca.execution.futures import FuturesExecutor
+    """What others make of calls: threads of the program, or other processes. Values are sent along, or stay."""
+    from concurrent.futures import ThreadPoolExecutor
 
-    close: Callable[[], None] = lambda: None  # noqa: E731 - what was given isn't ours to end
-    if isinstance(chosen, str):
-        from concurrent.futures import ThreadPoolExecutor
+    from cloaca.execution.provider import Provider
 
-        chosen = ThreadPoolExecutor(workers, "cloaca worker")
-        close = partial(chosen.shutdown, wait=False, cancel_futures=True)
-    elif not _has_threads_here(chosen):
-        raise WorkersUnavailableError(
-            f"The executor that the runner was given, {a(type(chosen).__name__)}, doesn't run what it is given on "
-            'threads of this process. Give it a ThreadPoolExecutor, or use executor="processes": then cloaca has '
-            "workers of its own."
-        )
-    return FuturesExecutor(chosen, workers, objects, workroom, kind, close), Nowhere()
-
-
-def _has_threads_here(executor: Futures) -> bool:
-    """Whether it hands objects over as they are. Others can't take this function, or bring back a copy."""
-    token = object()
+    own = partial(ThreadPoolExecutor, workers, "cloaca worker")
+    provider = Provider(own if isinstance(chosen, str) else chosen)
     try:
-        return executor.submit(lambda: token).result() is token
-    except RuntimeError:
-        return True  # it was shut down, as will be said when it is to run something
-    except Exception:  # noqa: BLE001 - whatever it raises where it can't
-        return False
+        if provider.is_here():
+            from cloaca.execution.futures import FuturesExecutor
+
+            return FuturesExecutor(provider, workers, objects, workroom, kind), Nowhere()
+        from cloaca.execution.elsewhere import ElsewhereExecutor
+
+        return ElsewhereExecutor(provider, workers, equip()), Nowhere()
+    except BaseException:
+        provider.close()
+        raise
 
 
 def in_place(

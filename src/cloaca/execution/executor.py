@@ -27,6 +27,9 @@ class Executor(Protocol):
         """How many open attempts keep it busy: submitting more gains nothing. It may change with what they are like."""
         ...
 
+    calls_objects: bool
+    """Whether it calls the program's own objects. Otherwise they are published."""
+
     answers: bool
     """Whether it asks (`Wants`) for what a slice lacks in the middle of a task. Otherwise it needs complete slices."""
 
@@ -79,6 +82,8 @@ class Executor(Protocol):
 
 class InProgram:
     """What nobody needs to be told of who calls the program's own objects, where the program runs."""
+
+    calls_objects = True
 
     def surround(self, surroundings: Surroundings) -> None:
         """Tasks run where the program runs."""

@@ -13,8 +13,7 @@ Guarantee: what is reported of an attempt is decided under one lock, so there is
 """
 
 import os
-from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import Executor as Futures
+from collections.abc import Mapping, Sequence
 from concurrent.futures import Future, wait
 from functools import partial
 from itertools import count
@@ -32,6 +31,7 @@ from cloaca.attempts.seeding import unseeded
 from cloaca.attempts.workroom import Workroom
 from cloaca.errors import WorkersUnavailableError
 from cloaca.execution.executor import InProgram
+from cloaca.execution.provider import Provider
 from cloaca.tasks.context import Context
 from cloaca.warning import warn
 from cloaca.wire.messages import (
@@ -66,29 +66,26 @@ class _Submitted(Struct, eq=False):
 
 
 class FuturesExecutor(InProgram):
-    """Runs assignments as `pool` does, so many `workers` at a time.
+    """Runs assignments as `provider` does, so many `workers` at a time.
 
     `functions` maps the number of a function to the object: they needn't be published. `workroom` is where they run.
-    `close_pool` is called at the end, where the pool is cloaca's own.
     """
 
     answers = True
 
     def __init__(
         self,
-        pool: Futures,
+        provider: Provider,
         workers: int,
         functions: Mapping[int, Any],
         workroom: Workroom | None = None,
         kind: type[Context] = Context,
-        close_pool: Callable[[], None] = lambda: None,
     ) -> None:
-        self._pool = pool
+        self._provider = provider
         self._workers = workers
         self._functions = functions
         self._workroom = workroom or Workroom()
         self._kind = kind
-        self._close_pool = close_pool
         self._lock = Lock()
         self._events: SimpleQueue[Event | None] = SimpleQueue()
         self._open: dict[int, _Submitted] = {}
@@ -108,10 +105,9 @@ class FuturesExecutor(InProgram):
         for assignment in assignments:
             opened = self._open[assignment.attempt] = _Submitted(assignment.task)
             try:
-                opened.future = self._pool.submit(self._run, assignment)
-            except RuntimeError as error:  # it was shut down, or is broken
-                self._broken = WorkersUnavailableError(f"The executor of the runner takes no more tasks: {error}")
-                self._broken.__cause__ = error
+                opened.future = self._provider.submit(self._run, assignment)
+            except WorkersUnavailableError as error:
+                self._broken = error
                 return
 
     def answer(self, answer: Answer) -> None:
@@ -161,10 +157,8 @@ class FuturesExecutor(InProgram):
         wait([opened.future for opened in list(self._stuck.values()) if opened.future is not None], CLOSING_SECONDS)
         stuck = [opened.task for opened in list(self._stuck.values())]
         self._stuck.clear()
-        if stuck:
-            shown = ", ".join(map(repr, stuck[:_SHOWN])) + ("" if len(stuck) <= _SHOWN else f" and {len(stuck)} in all")
-            warn(f"The runner has ended, and threads still run {shown}. The program can't end before they do.")
-        self._close_pool()
+        warn_of_stuck("threads", stuck)
+        self._provider.close()
 
     # ---- on the pool's threads -------------------------------------------------------------------------------------
 
@@ -233,3 +227,10 @@ class FuturesExecutor(InProgram):
         if told is None:
             raise RuntimeError("The task was ended by its run: it can't read more of its context.")
         return told
+
+
+def warn_of_stuck(what: str, tasks: Sequence[str]) -> None:
+    """Say that threads, or processes, still run these tasks at the end of a runner, if any do."""
+    if tasks:
+        shown = ", ".join(map(repr, tasks[:_SHOWN])) + ("" if len(tasks) <= _SHOWN else f" and {len(tasks)} in all")
+        warn(f"The runner has ended, and {what} still run {shown}. The program can't end before they do.")

@@ -33,7 +33,6 @@ from cloaca.wire.messages import (
     Failed,
     Lost,
     Skipped,
-    Slice,
     Started,
     Unstarted,
 )
@@ -102,7 +101,8 @@ class SerialExecutor(InProgram):
         """Run it; the program's own random numbers go on afterwards as if it hadn't."""
         load, left = self._functions.__getitem__, partial(child.end_unless_in, os.getpid())
         with of_process().kept():
-            return attempt.run(assignment, load, _EVERYTHING, _never, self._meter, left=left, kind=self._kind)
+            ask = attempt.never_asked
+            return attempt.run(assignment, load, _EVERYTHING, ask, self._meter, left=left, kind=self._kind)
 
     def wake(self) -> None:
         """Nothing to do: `wait` never blocks."""
@@ -179,7 +179,3 @@ def _as_sent(error: BaseException) -> BaseException:
     sent = raised(failed)
     is_like_it = type(sent) is type(error) and as_failed(sent).text == failed.text
     return error if is_like_it else sent
-
-
-def _never(_keys: tuple[str, ...], _rest: bool, _outcomes: bool) -> Slice:  # noqa: FBT001 - the shape of Ask
-    raise AssertionError("a complete slice is never asked about")

@@ -113,6 +113,7 @@ class Pool:
     """
 
     answers = True
+    calls_objects = False
 
     def __init__(
         self,

@@ -80,6 +80,7 @@ class Loop:
     def __init__(self, executor: Executor, holder: Holder, seats: Seats | None = None) -> None:
         self.holder = holder
         self.answers = executor.answers
+        self.calls_objects = executor.calls_objects
         self.seats = Seats() if seats is None else seats
         self._executor = executor
         self._console = ConsoleThread()

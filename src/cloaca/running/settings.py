@@ -34,11 +34,6 @@ class Settings(Struct, frozen=True):
     limits: Mapping[str, int]
     raise_on_failure: bool
 
-    @property
-    def calls_objects(self) -> bool:
-        """Whether tasks run in the program, which has what they call."""
-        return self.executor != "processes"
-
 
 def check_platform() -> None:
     """Raise `RuntimeError` on a system that has no such processes."""
@@ -55,8 +50,8 @@ def checked_memory(size: int | None, executor: Chosen) -> int | None:
     """The limit of a worker's memory, if there is one."""
     if size is not None and executor not in ("processes", "serial"):
         raise ValueError(
-            "memory_limit is that of a worker process: threads share the program's memory. Leave it out, or use "
-            'executor="processes".'
+            "memory_limit is that of a worker process of cloaca's: threads share the program's memory, and other "
+            'processes aren\'t watched. Leave it out, or use executor="processes".'
         )
     return None if size is None else argument.whole("memory_limit, a number of bytes,", size, least=LEAST_MEMORY)
 

@@ -1,24 +1,26 @@
-"""The contract of `cloaca.execution.executor` as tests, for whoever runs cloaca's tasks on an executor of their own.
+"""What cloaca promises of executors, as tests: for whoever runs its tasks on an executor of their own.
 
 pytest finds what a class inherits, so this is all that a file of tests needs:
 
-    from concurrent.futures import ThreadPoolExecutor
     from cloaca.testing.conformance import Conformance
 
     class TestMyExecutor(Conformance):
         def executor(self, functions):
-            return MyExecutor(functions)
+            return MyExecutor(workers=2)
 
 `desk` holds each of these tests to the order of events, too: see `cloaca.testing.desk`.
 """
 
 from collections.abc import Callable, Generator, Mapping
+from concurrent.futures import Executor as Futures
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from threading import Thread
-from typing import Any
+from typing import Any, cast
 
+from cloaca.attempts.workroom import Workroom
+from cloaca.execution import choice
 from cloaca.execution.executor import Executor
 from cloaca.tasks.context import Context
 from cloaca.testing.demand import demand, same
@@ -33,10 +35,14 @@ _LARGE = 5_000_000
 
 
 class Conformance:
-    """What every executor promises. Inherit from it, and say how yours is made."""
+    """What every executor promises. Inherit from it, and say which one is yours."""
 
-    def executor(self, functions: Mapping[int, Any]) -> Executor:
-        """A new executor. `functions` are what it will be told to run, by number; they are published to it as well."""
+    def executor(self, functions: Mapping[int, Any]) -> Executor | Futures | Callable[[], Futures]:
+        """What a runner takes as its `executor`: one of `concurrent.futures`, or a function that makes one.
+
+        Or one that keeps the contract of `cloaca.execution.executor` itself. `functions` are what it will be told to
+        run, by number; they are published to it as well.
+        """
         raise NotImplementedError
 
     @contextmanager
@@ -48,7 +54,8 @@ class Conformance:
         So many of the last ones aren't published: they come `late`.
         """
         known: list[Any] = [*functions] if condition is None else [*functions, condition]
-        with Desk(self.executor(dict(enumerate(known))), **facts) as desk:
+        numbered = dict(enumerate(known))
+        with Desk(_adapted(self.executor(numbered), numbered), **facts) as desk:
             desk.executor.publish(published(*known[: len(known) - late]))
             yield desk
 
@@ -265,6 +272,14 @@ class Conformance:
     def test_a_window_is_a_positive_number_of_attempts(self) -> None:
         with self.desk(_setting(1)) as desk:
             demand(desk.executor.window >= 1, f"the window is {desk.executor.window}")
+
+
+def _adapted(given: Executor | Futures | Callable[[], Futures], functions: Mapping[int, Any]) -> Executor:
+    """What a runner makes of it."""
+    if hasattr(given, "window"):
+        return cast("Executor", given)
+    chosen = cast("choice.Chosen", given)
+    return choice.on_provider(chosen, choice.workers_of(chosen), functions, Workroom(), Context, lambda: None)[0]
 
 
 def _setting(n: int) -> TaskOfContext:

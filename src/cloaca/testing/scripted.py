@@ -95,13 +95,10 @@ def running(functions: Mapping[int, attempt.TaskFunction]) -> Play:
         if not given.complete:
             given = yield Wants(assignment.attempt, rest=True, outcomes=True)
         with of_process().kept():
-            return attempt.run(replace(assignment, slice=given), functions.__getitem__, frozenset(), _never, meter)
+            seen, load = replace(assignment, slice=given), functions.__getitem__
+            return attempt.run(seen, load, frozenset(), attempt.never_asked, meter)
 
     return play
-
-
-def _never(_keys: tuple[str, ...], _rest: bool, _outcomes: bool) -> Slice:  # noqa: FBT001 - the shape of Ask
-    raise AssertionError("a complete slice is never asked about")
 
 
 # ---- the executor --------------------------------------------------------------------------------------------------

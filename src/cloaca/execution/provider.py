@@ -1,0 +1,56 @@
+"""Provider: an executor of `concurrent.futures` that a runner was given, or makes by a function, and then anew."""
+
+from collections.abc import Callable
+from concurrent.futures import Executor as Futures
+from concurrent.futures import Future
+from typing import Any, cast
+
+from cloaca.attempts.errand import echo
+from cloaca.errors import WorkersUnavailableError
+from cloaca.wording import a, summary_of
+
+_ADVICE = (
+    "Give the runner a function that makes one, as in executor=lambda: ProcessPoolExecutor(8): then a new one takes "
+    "the place of one that is broken."
+)
+
+
+class Provider:
+    """Hands calls to the executor. What was given stays its owner's; what was made here ends with the runner."""
+
+    def __init__(self, given: Futures | Callable[[], Futures]) -> None:
+        self._make: Callable[[], Futures] | None = None
+        if isinstance(given, type) or not hasattr(given, "submit"):
+            self._make = cast("Callable[[], Futures]", given)
+        self._pool: Futures = cast("Futures", given) if self._make is None else self._make()
+
+    def is_here(self) -> bool:
+        """Whether it calls functions in this process. `WorkersUnavailableError` where it can't call ours."""
+        token = list[object]()
+        echoed = self.submit(echo, token)
+        try:
+            return echoed.result() is token
+        except Exception as error:
+            raise WorkersUnavailableError(
+                f"The executor of the runner, {a(type(self._pool).__name__)}, calls no functions of cloaca's: "
+                f"{summary_of(error)}. Its processes must be able to import cloaca; and where they are started anew "
+                "(`spawn`), the script's own work stands under `if __name__ == '__main__':`."
+            ) from error
+
+    def submit(self, function: Callable[..., Any], *given: Any) -> Future[Any]:
+        """Have it called. One that takes nothing any more is replaced, if that can be done."""
+        try:
+            return self._pool.submit(function, *given)
+        except RuntimeError as error:  # it was shut down, or is broken
+            if self._make is None:
+                raise WorkersUnavailableError(
+                    f"The executor of the runner takes no more tasks: {error}. {_ADVICE}"
+                ) from error
+        self.close()
+        self._pool = self._make()
+        return self._pool.submit(function, *given)
+
+    def close(self) -> None:
+        """Let go of it. What it runs goes on."""
+        if self._make is not None:
+            self._pool.shutdown(wait=False)
