@@ -15,9 +15,8 @@ else, and cycles among classes are plain pickle cycles. It has two parts: first 
 functions and what is of Python's own types; then what leads to instances of these classes, as a class's own constants
 do. So whatever rebuilding an instance calls, and what that calls and reads, is there.
 
-The identity is the one that cloudpickle's own tracker gives: classes that arrive by a plain `cloudpickle.dumps` inside
-a task then are the same classes. A copy is always sent on with the definition it was loaded from, which costs nothing
-and keeps the bytes stable.
+A copy is always sent on with the definition it was loaded from, which costs nothing and keeps the bytes stable. What
+identities are: see `pickling/identity`.
 
 Roads not taken: cloudpickle's own reduction, which sets the attributes of a known class again on each load; one
 definition per class, which for classes that all mention each other grows with the factorial of their number.
@@ -40,11 +39,12 @@ from cloudpickle import cloudpickle
 
 from cloaca.pickling.bare import reduce_bare
 from cloaca.pickling.code import load_code, reduce_code
-from cloaca.pickling.definitions import Definition, Identity, Loader, copies, known_class
+from cloaca.pickling.definitions import Definition, Loader, copies, known_class
 from cloaca.pickling.enums import details
 from cloaca.pickling.generators import is_shared, reduce_shared
 from cloaca.pickling.hints import meant, unresolved
 from cloaca.pickling.homes import MAKERS, Empty, Namespaces, reduce_function, tell
+from cloaca.pickling.identity import Identity, identity_of
 from cloaca.pickling.layouts import layout, subscripted
 from cloaca.pickling.markers import name_at_home, reduce_plain_object
 from cloaca.pickling.modules import by_reference, reduce_module
@@ -166,7 +166,7 @@ class Pickler(Base):
         made_of = subscripted(cls)
         if made_of is not None:
             return getitem, made_of
-        return self.resolve, (cloudpickle._get_or_create_tracker_id(cls), self._definition(cls))
+        return self.resolve, (identity_of(cls), self._definition(cls))
 
     def _definition(self, cls: type) -> Definition:
         copy = copies.get(cls)
@@ -236,7 +236,7 @@ class DefinitionPickler(Pickler):
             calls.append(_Call(Loader.detail, cls, more))
         in_order = dict.fromkeys((*vars(cls), *later))  # what annotations mean needn't stand in the class itself
         calls += [_Call(Loader.assign, cls, {name: later[name]}) for name in in_order if name in later]
-        making = (cloudpickle._get_or_create_tracker_id(cls), maker, arguments)
+        making = (identity_of(cls), maker, arguments)
         return Loader.make, making, (attributes, members), None, None, Loader.complete
 
     def _dynamic_function_reduce(self, func: FunctionType) -> Any:

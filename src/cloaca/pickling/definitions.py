@@ -14,11 +14,11 @@ from cloudpickle import cloudpickle
 from msgspec import Struct
 
 from cloaca.pickling.enums import tell
+from cloaca.pickling.identity import Identity, forget, known_as
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-Identity = str
 Definition = bytes
 
 
@@ -32,21 +32,20 @@ class MadeFrom(Struct, frozen=True):
 copies: "weakref.WeakKeyDictionary[type, MadeFrom]" = weakref.WeakKeyDictionary()
 """The classes that were loaded here."""
 
-_classes: "weakref.WeakValueDictionary[Identity, type]" = cloudpickle._DYNAMIC_CLASS_TRACKER_BY_ID
 _loading = threading.RLock()
 
 
 def known_class(identity: Identity, definition: Definition) -> type:
     """The class of that identity: this process's own, or else one made from the definition."""
     with _loading:
-        known = _classes.get(identity)
+        known: type | None = known_as(identity)
         return _load(Loader(definition), identity) if known is None else known
 
 
 def fresh_class(identity: Identity, definition: Definition) -> type:
     """Like `known_class`, but a copy that was made from another definition is brought up to date."""
     with _loading:
-        known = _classes.get(identity)
+        known: type | None = known_as(identity)
         if known is None:
             return _load(Loader(definition), identity)
         copy = copies.get(known)
@@ -57,7 +56,8 @@ def fresh_class(identity: Identity, definition: Definition) -> type:
 
 def _load(loader: "Loader", identity: Identity) -> type:
     loader.finish()
-    return _classes[identity]
+    made: type = known_as(identity)
+    return made
 
 
 class Loader(pickle.Unpickler):
@@ -75,7 +75,7 @@ class Loader(pickle.Unpickler):
         return MethodType(found, self) if ours else found
 
     def make(self, identity: Identity, maker: "Callable[..., type]", arguments: tuple[Any, ...]) -> type:
-        known = _classes.get(identity)
+        known: type | None = known_as(identity)
         if known is not None:
             return known
         self._made[identity] = None  # known before it is made: what is half made is taken away again
@@ -114,7 +114,7 @@ class Loader(pickle.Unpickler):
 
     def _undo(self) -> None:
         for identity in self._made:
-            _classes.pop(identity, None)
+            forget(identity)
 
     def record(self, cls: type, names: frozenset[str]) -> None:
         copies[cls] = MadeFrom(self._definition, names)

@@ -6,9 +6,8 @@ These belong to the class that is only being made, and take what the body of the
 import enum
 from typing import Any
 
-from cloudpickle import cloudpickle
-
 from cloaca.pickling.bare import given_to, native_base
+from cloaca.pickling.identity import identity_of, tracked
 
 Member = tuple[Any, tuple[Any, ...]]
 """Its value, and what the type that it is made of needs, as the text of a `str`."""
@@ -27,7 +26,7 @@ def enum_arguments(cls: type[enum.Enum]) -> tuple[Any, ...] | None:
     members = {name: (member._value_, given_to(base, member)) for name, member in cls.__members__.items()}
     naming = {"__module__": cls.__module__, "__qualname__": cls.__qualname__}
     boundary = vars(cls).get("_boundary_")
-    return type(cls), cls.__name__, cls.__bases__, naming, members, boundary, cloudpickle._get_or_create_tracker_id(cls)
+    return type(cls), cls.__name__, cls.__bases__, naming, members, boundary, identity_of(cls)
 
 
 def details(cls: type[enum.Enum]) -> dict[str, dict[str, Any]]:
@@ -73,7 +72,7 @@ def make_enum(
     for stand_in in _STAND_INS:
         if stand_in in vars(made):
             type.__delattr__(made, stand_in)
-    cls: type = cloudpickle._lookup_class_or_track(identity, made)
+    cls: type = tracked(identity, made)
     return cls
 
 

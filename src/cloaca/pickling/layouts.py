@@ -16,6 +16,7 @@ from cloudpickle import cloudpickle
 
 from cloaca.pickling.enums import enum_arguments, make_enum
 from cloaca.pickling.hints import meant, written
+from cloaca.pickling.identity import identity_of, tracked
 from cloaca.pickling.modules import by_reference
 
 STRUCT_SWITCHES = (
@@ -71,7 +72,7 @@ def layout(
     if issubclass(cls, msgspec.Struct):
         return make_struct, (_bare(cls), *_struct_arguments(cls)), attributes
     namespace = arguments[3] | {name: vars(cls)[name] for name in ("__slots__",) if name in vars(cls)}
-    return make_class, (_bare(cls), namespace, {}, cloudpickle._get_or_create_tracker_id(cls)), attributes
+    return make_class, (_bare(cls), namespace, {}, identity_of(cls)), attributes
 
 
 def subscripted(cls: type) -> tuple[type, Any] | None:
@@ -99,7 +100,7 @@ def make_class(bare: Bare, namespace: dict[str, Any], options: dict[str, Any], i
             made = native(name, bases, content, **options)
         else:
             made = native.__new__(metaclass, name, bases, content, **options)
-    cls: type = cloudpickle._lookup_class_or_track(identity, made)
+    cls: type = tracked(identity, made)
     return cls
 
 
@@ -142,7 +143,7 @@ def _struct_arguments(cls: type[msgspec.Struct]) -> tuple[Any, ...]:
     plain, factories = _defaults(cls, own)
     noticed = {name: vars(cls)[name] for name in NOTICED if name in vars(cls)}
     namespace = {"__module__": cls.__module__, "__annotations__": own} | noticed | plain
-    return namespace, factories, _options(cls, own), cloudpickle._get_or_create_tracker_id(cls)
+    return namespace, factories, _options(cls, own), identity_of(cls)
 
 
 def _defaults(cls: type[msgspec.Struct], own: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:

@@ -20,10 +20,10 @@ from types import FunctionType
 from typing import Any
 
 import msgspec
-from cloudpickle import cloudpickle
 
 from cloaca.pickling.aliases import reduce_alias
 from cloaca.pickling.bare import is_in_python
+from cloaca.pickling.identity import identity_of, known_as, tracked
 from cloaca.pickling.lazy import LAZY, imported
 from cloaca.pickling.markers import reduce_sentinel
 from cloaca.pickling.modules import home_of
@@ -134,16 +134,16 @@ def _reduce_type_parameter(value: Any) -> Any:
     if home_of(value, value.__name__) is not None:
         return value.__name__
     given = {name: getattr(value, name) for name in OF_TYPE_PARAMETER if hasattr(value, name)}
-    return _type_parameter, (type(value), value.__name__, given, cloudpickle._get_or_create_tracker_id(value))
+    return _type_parameter, (type(value), value.__name__, given, identity_of(value))
 
 
 def _type_parameter(kind: Any, name: str, given: dict[str, Any], identity: str) -> Any:
-    known = cloudpickle._DYNAMIC_CLASS_TRACKER_BY_ID.get(identity)
+    known = known_as(identity)
     if known is not None:
         return known
     options = {option.strip("_"): value for option, value in given.items() if value}
     constraints = options.pop("constraints", ())
-    return cloudpickle._lookup_class_or_track(identity, kind(name, *constraints, **options))
+    return tracked(identity, kind(name, *constraints, **options))
 
 
 def _reduce_weak(mapping: Any) -> Any:

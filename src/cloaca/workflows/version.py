@@ -17,16 +17,15 @@ calls don't recurse. A tuple gets a number of its own each time: whether equal c
 the module was loaded.
 """
 
-import dis
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from datetime import date, datetime, time, timedelta
 from decimal import Decimal
 from enum import Enum
 from functools import cache, partial
-from itertools import pairwise
 from types import BuiltinFunctionType, CellType, CodeType, FunctionType, MethodType, ModuleType
 from typing import Any, TypeVar
 
+from cloaca.pickling.code import code_parts
 from cloaca.pickling.lazy import settle
 
 _T = TypeVar("_T")
@@ -123,26 +122,6 @@ def _no_parts(_: Any) -> Iterator[object]:
     return iter(())
 
 
-def _code_parts(code: CodeType) -> Iterator[object]:
-    counts = (code.co_argcount, code.co_posonlyargcount, code.co_kwonlyargcount, code.co_flags)
-    yield repr((counts, code.co_names, code.co_varnames, code.co_freevars, code.co_cellvars))
-    yield code.co_exceptiontable
-    if "__firstlineno__" in code.co_names:
-        yield from _class_body(code)
-    else:
-        yield code.co_code
-        yield from code.co_consts
-
-
-def _class_body(code: CodeType) -> Iterator[object]:
-    """Give the steps of a class body but for its line: since Python 3.13 that is a constant, which may shift others."""
-    steps = list(dis.get_instructions(code))
-    for step, following in pairwise(steps):
-        if following.argval != "__firstlineno__":
-            yield step.opname
-            yield step.argval if step.opcode in dis.hasconst else step.arg
-
-
 def _function_parts(function: FunctionType) -> Iterator[object]:
     yield function.__code__
     yield function.__defaults__
@@ -189,7 +168,7 @@ _PARTS: dict[type, Callable[[Any], Iterator[object]]] = {
     tuple: iter,
     list: iter,
     dict: _dict_parts,
-    CodeType: _code_parts,
+    CodeType: code_parts,
     FunctionType: _function_parts,
     CellType: _cell_parts,
     type: _class_parts,
