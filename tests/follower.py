@@ -1,6 +1,6 @@
 """One who follows a run, and holds what it is told to what the facts promise."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from cloaca.engine.facts import (
     Fact,
@@ -19,14 +19,18 @@ Place = tuple[str, int | None]
 
 
 class Follower:
-    """Keeps all `facts`, and knows of each task and instance how it stands by them."""
+    """Keeps all `facts`, and knows of each task and instance how it stands by them.
 
-    def __init__(self) -> None:
+    `before`: how many tries were made before this run.
+    """
+
+    def __init__(self, before: Mapping[Place, int] | None = None) -> None:
+        self._has_submitted = False
         self.facts: list[Fact] = []
         self.ended: dict[Place, TaskFinished] = {}
         self.expanded: dict[str, TaskExpanded] = {}
         self._open: dict[Place, bool] = {}  # whether it has started
-        self._nth: dict[Place, int] = {}
+        self._nth = dict(before or {})
 
     def follow(self, facts: Iterable[Fact]) -> None:
         for fact in facts:
@@ -42,15 +46,23 @@ class Follower:
                 assert not self._open
                 assert all((task, None) in self.ended for task in self.expanded)
 
-    def _follow(self, fact: TaskFact, place: Place) -> None:
+    def _check_place(self, fact: TaskFact, place: Place) -> None:
         assert place not in self.ended, f"{fact} of what has ended"
+        if isinstance(fact, TaskExpanded | TaskFinished) and fact.reused:
+            assert not self._has_submitted, f"{fact} after something has begun"
+            assert place not in self._open
+            self._nth[place] = fact.nth
         if fact.item is not None:
             assert fact.item < self.expanded[fact.task].size
             assert (fact.task, None) not in self.ended, f"{fact} after its task has ended"
+
+    def _follow(self, fact: TaskFact, place: Place) -> None:
+        self._check_place(fact, place)
         match fact:
             case TaskSubmitted():
                 assert place not in self._open
                 assert fact.nth == self._nth.get(place, 0) + 1
+                self._has_submitted = True
                 self._open[place] = False
             case TaskStarted():
                 assert not self._open[place]
@@ -62,7 +74,7 @@ class Follower:
             case TaskRetried():
                 assert self._open.pop(place)
             case TaskExpanded():
-                assert self._open.pop(place, not fact.items)
+                assert self._open.pop(place, fact.usage is None or fact.reused)
                 self.expanded[fact.task] = fact
             case TaskFinished():
                 assert self._open.pop(place, None) in (None, True) or fact.outcome.status == "Cancelled"

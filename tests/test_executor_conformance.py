@@ -8,7 +8,6 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
-from threading import get_ident
 from typing import Any
 
 import pytest
@@ -24,7 +23,7 @@ from cloaca.pool.pool import Pool
 from cloaca.testing import ScriptedExecutor, running
 from cloaca.testing.conformance import Conformance
 from cloaca.testing.desk import Desk, published, written
-from cloaca.wire.messages import Done, Event, Failed, Said, Started, Unstarted, Wants
+from cloaca.wire.messages import Done, Event, Said, Started, Unstarted, Wants
 
 Functions = Mapping[int, Any]
 
@@ -159,20 +158,6 @@ on_those_that_start_later = pytest.mark.parametrize(
     "desk_of", [SerialExecutor, *POOLS.values()], ids=["serial", *POOLS], indirect=True
 )
 on_pools = pytest.mark.parametrize("desk_of", POOLS.values(), ids=POOLS.keys(), indirect=True)
-
-
-@on_real_executors
-def test_what_is_told_of_an_attempt_says_which_worker_runs_it(desk_of: DeskOf) -> None:
-    desk = desk_of(lambda context: context.set("here", (os.getpid(), get_ident())), lambda _context: 1 / 0)
-    ends = desk.run([0] * 20)
-    desk.run([1] * 3)
-    workers = {written(end)["here"]: end.usage.worker for end in ends if isinstance(end, Done)}
-    assert len({*workers.values()}) == len(workers)
-    assert ((os.getpid(), get_ident()) in workers) == ({*workers.values()} == {0})
-    told = {event.attempt: event.worker for event in desk.events if isinstance(event, Started)}
-    reported = {n: end.usage.worker for n, end in desk.ends.items() if isinstance(end, Done | Failed)}
-    assert {**reported, **told} == reported
-    assert all(end.usage.worker in workers.values() for end in ends if isinstance(end, Done))
 
 
 @on_pools

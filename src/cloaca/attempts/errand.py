@@ -63,7 +63,7 @@ def run(errand: Errand) -> Done | Failed | Skipped:
             repertoire.under(assignment.variables),
             repertoire.reads(assignment.function),
             attempt.never_asked,
-            Meter(),
+            Meter(worker=os.getpid()),
             left=partial(child.end_unless_in, os.getpid()),
             kind=context_kind(),
         )

@@ -23,10 +23,14 @@ from cloaca.wire.messages import Done, Failed, Lost, Skipped, Started
 
 
 class Chronicle:
-    """Those that nobody has taken yet. `at` and `time` are when they happen, as in `Fact`."""
+    """Those that nobody has taken yet. `at` and `time` are when they happen, as in `Fact`.
+
+    `reused` is the unit whose end the run takes from what it was given.
+    """
 
     def __init__(self, ledger: Ledger, tries: Tries) -> None:
         self.at = self.time = 0.0
+        self.reused: int | None = None
         self._ledger = ledger
         self._tries = tries
         self._facts: list[Fact] = []
@@ -72,7 +76,7 @@ class Chronicle:
         """A mapped task has instances."""
         about = self._about(fan.rank)
         self._facts.append(
-            TaskExpanded(*about, fan.size, event.diff, event.usage)
+            TaskExpanded(*about, fan.size, event.diff, event.usage, fan.rank == self.reused)
             if fan.leader is None
             else TaskExpanded(*about, fan.size)
         )
@@ -90,6 +94,7 @@ class Chronicle:
                 self._tries.failures[unit],
                 self._overlay(unit),
                 None if fan is None else fan.size,
+                unit == self.reused,
             )
         )
 

@@ -9,8 +9,9 @@ Guarantees
       all that it follows from: a task is told to be skipped after the end for which it is.
     - `RunBegan` comes first and `RunFinished` last, unless a fault has ended the run. Of each attempt there are
       `TaskSubmitted`, `TaskStarted` if anything of it ran, and then exactly one of `TaskPutBack`, `TaskRetried`,
-      `TaskExpanded` and `TaskFinished`. Each task has exactly one `TaskFinished`, also where it never began, and so has
-      each instance of a mapped task, between the `TaskExpanded` and the `TaskFinished` of that.
+      `TaskExpanded` and `TaskFinished`. Of what the run was given (`engine/earlier`), the latter two come alone.
+    - Each task has exactly one `TaskFinished`, also where it never began, and so has each instance of a mapped task,
+      between the `TaskExpanded` and the `TaskFinished` of that.
     - A fact doesn't change any more. No payload in it has been opened. A large value in it is held by the run as long
       as somebody may read it: who wants it for longer takes it when the fact comes.
     - Where nobody follows the run, no fact is made.
@@ -66,7 +67,7 @@ class TaskSubmitted(TaskFact, frozen=True, gc=False):
 
 
 class TaskStarted(TaskFact, frozen=True, gc=False):
-    """It has begun, at that moment of the monotonic clock, on that worker (0: in the program itself)."""
+    """It has begun, at that moment of the monotonic clock, on that worker (0: in the program itself, or not known)."""
 
     moment: float
     worker: int = 0
@@ -96,12 +97,13 @@ class TaskExpanded(TaskFact, frozen=True, gc=False):
     """A mapped task has so many instances from here on: itself, or together with the one that it follows.
 
     `items` are the items' payloads by label (see `engine/fan`), and `usage` what telling them has cost; of one that
-    follows another there are neither.
+    follows another there are neither. `reused`: the run was given it (see `engine/earlier`).
     """
 
     size: int
     items: Mapping[str, bytes | None] = field(default_factory=dict)
     usage: Usage | None = None
+    reused: bool = False
 
 
 class TaskFinished(TaskFact, frozen=True, gc=False):
@@ -110,6 +112,7 @@ class TaskFinished(TaskFact, frozen=True, gc=False):
     `end` is what the last one ended with; `None` where it never began, or was cancelled. `diff` is what it has set and
     removed, and `settled` what keys came to of which it was told several versions. `ended` and `overlay` as above.
     `size`: of a mapped task that was expanded, how many instances it had; what they set stands in their facts.
+    `reused`: the run was given this end.
     """
 
     outcome: Outcome
@@ -119,6 +122,7 @@ class TaskFinished(TaskFact, frozen=True, gc=False):
     ended: int = 0
     overlay: Mapping[str, Told] = field(default_factory=dict)
     size: int | None = None
+    reused: bool = False
 
     @property
     def usage(self) -> Usage | None:

@@ -89,6 +89,13 @@ class Queue:
             return self._taken(self._ledger.fans[rank]) if rank in self._ledger.fans else rank
         return None
 
+    def take_all(self) -> list[int]:
+        """Take out all that is ready, whether or not there is a seat."""
+        taken: list[int] = []
+        while (rank := self._ready.take(1)) is not None:
+            taken.append(self._taken(self._ledger.fans[rank]) if rank in self._ledger.fans else rank)
+        return taken
+
     def hold_back(self, may_begin: Callable[[int], bool] | None) -> None:
         """From here on take only tasks that may begin; `None`: all may."""
         self._may_begin = may_begin

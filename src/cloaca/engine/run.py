@@ -24,7 +24,7 @@ Rules of this file
 """
 
 from array import array
-from collections.abc import Callable, Iterator, Mapping, MutableMapping, MutableSequence, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, MutableMapping, MutableSequence, Sequence
 from typing import Any
 
 from msgspec.structs import replace
@@ -32,11 +32,13 @@ from msgspec.structs import replace
 from cloaca.engine.assigning import Assigning
 from cloaca.engine.back_pressure import BackPressure
 from cloaca.engine.chronicle import Chronicle
+from cloaca.engine.earlier import Earlier
 from cloaca.engine.ends import End
 from cloaca.engine.events import (
     AttemptEvent,
     Begin,
     Cancel,
+    Command,
     Commands,
     Ended,
     Release,
@@ -90,7 +92,7 @@ class Run:
     is, by key; `due` when the run wants a `Tick`. `durations`: how many seconds tasks, or an instance of each, took in
     earlier runs, by rank, and 0 where that isn't known; `habits`: the keys that tasks read there for which they had to
     ask, by rank. Both are brought up to date. `store` takes a large payload that was made here, and returns what to
-    send in its place. `seats` are those of the runner, for tasks with a named limit.
+    send in its place. `seats` are those of the runner, for tasks with a named limit. `earlier`: what had ended before.
     """
 
     __slots__ = (  # not for memory: an object of more than thirty attributes finds them slowly without
@@ -100,6 +102,7 @@ class Run:
         "_chronicle",
         "_deadline",
         "_durations",
+        "_earlier",
         "_fans",
         "_followers",
         "_following",
@@ -151,6 +154,7 @@ class Run:
         habits: MutableMapping[int, tuple[str, ...]] | None = None,
         store: Callable[[bytes], bytes] = lambda payload: payload,
         seats: Seats | None = None,
+        earlier: Iterable[Fact] = (),
     ) -> None:
         self.plan = plan
         self._durations = array("d", bytes(8 * len(plan.names))) if durations is None else durations
@@ -221,6 +225,7 @@ class Run:
         self._waiting = [len(dependencies) for dependencies in plan.predecessors]
         self._well = [0] * len(plan.names)
         self._chronicle: Chronicle | None = None
+        self._earlier = Earlier(earlier)
 
     @property
     def ready(self) -> int:
@@ -297,7 +302,34 @@ class Run:
         for rank in ready:
             self.states[rank] = State.READY
         self._queue.fill(ready)
-        return ()
+        return self._resume() if self._earlier.is_given else ()
+
+    def _resume(self) -> Commands:
+        """End all that had ended before; what has not is ready then. Meanwhile, each counts as an open attempt."""
+        commands: list[Command] = []
+        left: list[Attempt] = []
+        while attempts := [self._opened(unit) for unit in self._queue.take_all()]:
+            for attempt in attempts:
+                place = self.ledger.place(attempt.rank)
+                self.attempts[attempt.rank], self._tries.failures[attempt.rank] = self._earlier.tries(place)
+                report = self._earlier.report(place, attempt.number)
+                if report is None:
+                    left.append(attempt)
+                else:
+                    commands += self._end_again(attempt, report)
+        for attempt in left:
+            commands += self._take_back(attempt)
+        if self._chronicle is not None:
+            self._chronicle.reused = None
+        return [command for command in commands if not isinstance(command, Withdraw)]
+
+    def _end_again(self, attempt: Attempt, report: Done | Failed | Lost | Skipped) -> Commands:
+        """End it as it had ended: it isn't tried again."""
+        if self._chronicle is not None:
+            self._chronicle.reused = attempt.rank
+        if isinstance(report, Done):
+            return self._complete(attempt, report)
+        return self._end(attempt, State.SKIPPED if isinstance(report, Skipped) else State.FAILED, report)
 
     def _submit(self, count: int, under_way: int) -> Commands:
         assignments: list[Assignment] = []
@@ -314,16 +346,20 @@ class Run:
         return assignments
 
     def _attempt(self, unit: int) -> Assignment:
-        """Open an attempt."""
-        attempt = Attempt(next(self._numbers), unit)
+        """Submit an attempt."""
+        attempt = self._opened(unit)
         limit = self._work[unit].limit
         if limit is not None:
             self._queue.seat(limit, attempt.number)
-        self._open[attempt.number] = attempt
-        self.states[unit] = State.SUBMITTED
         if self._chronicle is not None:
             self._chronicle.submitted(unit)
         return self._assigning.assignment(attempt.number, unit)
+
+    def _opened(self, unit: int) -> Attempt:
+        attempt = Attempt(next(self._numbers), unit)
+        self._open[attempt.number] = attempt
+        self.states[unit] = State.SUBMITTED
+        return attempt
 
     def _tick(self) -> Commands:
         for rank in self._tries.backoffs.ring(self._now):
@@ -471,12 +507,16 @@ class Run:
         return self._now if moment is None else moment
 
     def _give_back(self, attempt: Attempt, _event: AttemptEvent) -> Commands:
+        if self._chronicle is not None and not self.stopped:
+            self._chronicle.put_back(attempt.rank)
+        return self._take_back(attempt)
+
+    def _take_back(self, attempt: Attempt) -> Commands:
+        """Nothing of it has run."""
         self._forget(attempt)
         if self.stopped:
             self._close(attempt.rank, State.CANCELLED)
             return self._ended()
-        if self._chronicle is not None:
-            self._chronicle.put_back(attempt.rank)
         self._queue.expect(attempt.rank, 1)
         self._make_ready(attempt.rank)
         return ()

@@ -6,7 +6,8 @@ The contract, which one conformance suite checks on every executor:
       as soon; never with `Unstarted`.
     - `Said`, `Logged` and `Warned` come in the order in which a worker told them, before the report of their attempt;
       those of a thread that a task has left behind may come later.
-    - What began, and how it ended, tells the number of the worker: 0 where that is the calling thread.
+    - How it ended tells the number of the worker, and so does `Started`: 0 where that is the calling thread, or isn't
+      known yet. No two workers have the same one.
     - An attempt runs at most once. An executor never retries.
     - No payload, blob or error is opened on the coordinator's side.
     - All calls come from one thread, except `wake`. None blocks, except `wait`.

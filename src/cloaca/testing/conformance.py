@@ -11,12 +11,13 @@ pytest finds what a class inherits, so this is all that a file of tests needs:
 `desk` holds each of these tests to the order of events, too: see `cloaca.testing.desk`.
 """
 
+import os
 from collections.abc import Callable, Generator, Mapping
 from concurrent.futures import Executor as Futures
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from threading import Thread
+from threading import Thread, get_ident
 from typing import Any, cast
 
 from cloaca.attempts.workroom import Workroom
@@ -133,6 +134,20 @@ class Conformance:
             same((failed.type_name, failed.text), ("LookupError", "not here"))
             demand('raise LookupError("not here")' in failed.traceback, f"the traceback is {failed.traceback}")
             same(failed.error and repr(decode(failed.error)), "LookupError('not here')")
+
+    def test_how_an_attempt_ended_says_which_worker_ran_it(self) -> None:
+        def tell(context: Context) -> None:
+            context.set("here", (os.getpid(), get_ident()))
+
+        with self.desk(tell) as desk:
+            ends = [end for end in desk.run([0] * 20) if isinstance(end, Done)]
+            found = {(written(end)["here"], end.usage.worker) for end in ends}
+            same(len({here for here, _ in found}), len(found))
+            same(len({worker for _, worker in found}), len(found))
+            same({worker == 0 for here, worker in found}, {here == (os.getpid(), get_ident()) for here, _ in found})
+            reported = {end.attempt: end.usage.worker for end in ends}
+            started = [event for event in desk.events if isinstance(event, Started)]
+            same([event for event in started if event.worker not in (0, reported[event.attempt])], [])
 
     def test_a_failure_costs_one_attempt(self) -> None:
         with self.desk(lambda context: context.set("n", 1), lambda context: context["nothing"]) as desk:

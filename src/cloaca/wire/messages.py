@@ -288,7 +288,10 @@ class Worn(Message, frozen=True, tag="worn"):
 
 
 class Started(Message, frozen=True, tag="started"):
-    """The attempt has begun, at that moment of the machine's monotonic clock; `None`: just now. `worker` as above."""
+    """The attempt has begun, at that moment of the machine's monotonic clock; `None`: just now.
+
+    `worker` as above; 0 also where it isn't known yet.
+    """
 
     attempt: int
     moment: float | None = None
