@@ -2,13 +2,16 @@
 
 import multiprocessing
 import os
+import pickle
 import random
+import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Executor as Futures
 from concurrent.futures import Future, ProcessPoolExecutor
 from functools import partial
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import pytest
@@ -23,6 +26,7 @@ from cloaca import (
     WorkerDied,
     WorkersUnavailableError,
     WorkflowBuilder,
+    context_value,
     merge,
     task,
 )
@@ -143,6 +147,15 @@ def test_an_initializer_is_called_once_in_each_process(pool: Futures) -> None:
         assert set(runner.map(lambda _: state.calls, range(100), chunksize=1)) == {1}
 
 
+def test_what_the_program_has_set_in_its_modules_is_found(make_module: Callable[[str, str], ModuleType]) -> None:
+    source = "RATE = 1\nPATH = None\ndef load(): assert PATH == 'here'\ndef f(x): return RATE * x"
+    module: Any = make_module("cloaca_set", source)
+    module.RATE, module.PATH = 3, "here"
+    with DefaultRunner(workers=1, executor=new_pool, initializer=module.load) as runner:
+        assert list(runner.map(module.f, [2])) == [6]
+        assert list(runner.map(lambda name: vars(sys.modules[name])["RATE"], ["cloaca_set"])) == [1]
+
+
 def test_an_initializer_that_raises_ends_the_run(pool: Futures) -> None:
     def load() -> None:
         raise LookupError("no model")
@@ -245,3 +258,53 @@ def test_what_processes_of_others_can_not_promise_is_refused(pool: Futures) -> N
         DefaultRunner(executor=pool, memory_limit=1 << 30)
     with pytest.raises(ValueError, match="whatever has `submit`"):
         DefaultRunner(executor=object())  # type: ignore[arg-type]
+
+
+# ---- what is sent ----------------------------------------------------------------------------------------------------
+
+
+class Recording(Futures):
+    """Calls at once, with copies, as processes would; and keeps what it was handed."""
+
+    def __init__(self) -> None:
+        self.errands: list[Any] = []
+
+    def submit(self, function: Any, /, *args: Any, **more: Any) -> Future[Any]:
+        (errand,) = args
+        self.errands.append(errand)
+        future = Future[Any]()
+        future.set_result(pickle.loads(pickle.dumps(function(pickle.loads(pickle.dumps(errand))))))
+        return future
+
+    def sent(self) -> dict[str, set[str]]:
+        """The keys that each task was sent."""
+        return {errand.assignment.task: set(errand.assignment.slice.versions) for errand in self.errands[1:]}
+
+
+def test_a_task_is_sent_what_it_may_look_at_as_far_as_its_code_tells() -> None:
+    with WorkflowBuilder("slices") as builder:
+        task(id="reads")(lambda context: context.set("x", context["a"]))
+        task(id="sets", dependencies=["reads"])(lambda context: context.set("b", 2))
+        task(id="asks", dependencies=["reads"], trigger_rules=context_value("c", "exists"))(lambda _: None)
+        task(id="named", dependencies=["sets"])(lambda context: context.set("y", context[["a", "b"][0]]))
+        task(id="counts", dependencies=["sets"])(lambda context: context.set("z", len(context)))
+        task(id="split", dependencies=["sets"])(lambda context: context.set("rows", [context["x"], 2]))
+        task(id="each", dependencies=["split"], for_each="rows")(
+            lambda context, row: context.set("r", row + context["b"])
+        )
+    pool = Recording()
+    with DefaultRunner(executor=pool, workers=1) as runner:
+        result = runner.execute(builder, {"a": 1, "b": 2, "c": 3}, raise_on_failure=True)
+    expected = {"y": 1, "z": 4, "r": [3, 4]}
+    assert {key: result.final_context[key] for key in expected} == expected
+    assert pool.sent() == {
+        "reads": {"a"},
+        "sets": {"b"},
+        "asks": {"c"},
+        "named": {"a", "b", "c", "x"},
+        "counts": {"a", "b", "c", "x"},
+        "split": {"x"},
+        "each": {"b", "rows"},
+        "each[0]": {"b"},
+        "each[1]": {"b"},
+    }

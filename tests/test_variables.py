@@ -230,6 +230,13 @@ def test_an_initializer_finds_it_and_what_it_sets_stays(make_module: MakeModule)
             assert list(runner.map(model.use, [0])) == [("from here", 1)]
 
 
+def test_what_an_initializer_finds_is_put_back_for_tasks_that_name_nothing_of_it(make_module: MakeModule) -> None:
+    module = make_module("cloaca_found", "PATH = None\ndef load(): assert PATH == 'here'")
+    module.PATH = "here"
+    with cloaca.DefaultRunner(workers=1, initializer=module.load) as runner:
+        assert list(runner.map(lambda name: vars(sys.modules[name])["PATH"], ["cloaca_found"])) == [None]
+
+
 def test_what_a_task_leaves_in_a_module_stays_until_something_else_is_set(
     runner: cloaca.DefaultRunner, make_module: MakeModule
 ) -> None:

@@ -444,7 +444,7 @@ class WorkerDied(CloacaError):  # noqa: N818 - the name that users know
             "The kernel's out-of-memory killer struck at that time." if is_oom else "",
             _advice(signal, is_oom=is_oom, has_hung_up=reason is not None)
             if is_oom or exit_code is not None or signal is not None
-            else _UNTOLD_ADVICE,
+            else "",
         ]
         super().__init__(" ".join(filter(None, parts)))
         self.task = task
@@ -468,7 +468,6 @@ def _megabytes(size: int) -> str:
     return f"{size / 1e6:,.0f} MB"
 
 
-_UNTOLD_ADVICE = "With signal.signal(signal.SIGCHLD, signal.SIG_DFL) it would stand here."
 _CRASHES = frozenset({"SIGSEGV", "SIGBUS", "SIGABRT", "SIGFPE", "SIGILL", "SIGSYS", "SIGTRAP"})
 _REQUESTS = frozenset({"SIGTERM", "SIGINT", "SIGHUP", "SIGQUIT"})
 

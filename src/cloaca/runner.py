@@ -25,7 +25,7 @@ from cloaca.attempts.seeding import unseeded
 from cloaca.attempts.workroom import Workroom
 from cloaca.authoring.builder import WorkflowBuilder, workflow_of
 from cloaca.border.surroundings import here
-from cloaca.dataflow.demand import demand_of
+from cloaca.dataflow.demand import demand_of, looked_at
 from cloaca.engine.batches import BatchRun
 from cloaca.engine.events import Deliver
 from cloaca.engine.run import Run
@@ -317,6 +317,7 @@ class DefaultRunner:
             habits=known.habits,
             store=partial(kept, host.holder, leases),
             seats=host.seats,
+            looks=() if host.answers or makings.objects else looked_at(workflow),
         )
         called = self._objects  # not the runner itself: whoever lets go of it ends it
 

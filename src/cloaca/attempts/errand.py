@@ -11,15 +11,16 @@ from typing import TypeVar
 
 from msgspec import Struct
 
-from cloaca.attempts import attempt, child
+from cloaca.attempts import attempt, child, variables
 from cloaca.attempts.initializer import Equipment
 from cloaca.attempts.meter import Meter
 from cloaca.attempts.nesting import inside_task
 from cloaca.attempts.repertoire import Repertoire
 from cloaca.attempts.workroom import Workroom
+from cloaca.border.mark import NONE
 from cloaca.pickling.functions import load
 from cloaca.tasks.watched import context_kind
-from cloaca.wire.messages import Assignment, Done, Failed, Publish, Skipped
+from cloaca.wire.messages import Assignment, Done, Failed, Publish, Skipped, Slice
 
 Given = TypeVar("Given")
 
@@ -35,11 +36,15 @@ class Errand(Struct, frozen=True):
     assignment: Assignment
 
 
+PROBE = Errand("", None, (), Assignment(NONE, "probe", 0, Slice({})))
+"""Shows whether a process can be handed such a thing, and gives it back."""
+
+
 class _Station:
     """What a process keeps of a runner."""
 
     def __init__(self, equipment: Equipment | None) -> None:
-        self.repertoire = Repertoire()
+        self.repertoire = Repertoire(variables.of_process().complete)  # what is loaded may import modules
         self.workroom = Workroom(None if equipment is None else load(equipment.function.blob))
 
 

@@ -40,7 +40,9 @@ class Prepared:
     def __call__(self) -> None:
         """Load and call it."""
         of_process().want(self._wanted)
-        load(self._blob)()
+        function = load(self._blob)
+        of_process().complete()
+        function()
 
 
 class Equipment(Struct, frozen=True):

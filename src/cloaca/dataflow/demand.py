@@ -37,6 +37,28 @@ def limited_reads(workflow: Workflow) -> dict[int, tuple[str, ...]]:
     return found
 
 
+def looked_at(workflow: Workflow) -> list[frozenset[str] | None]:
+    """The keys that each task may look at, by rank, where its code tells for certain; `None`: any.
+
+    An instance of a mapped task has its item: the others only where its code reads them too.
+    """
+    found: list[frozenset[str] | None] = []
+    for task, touched in _known(workflow):
+        keys = None if touched.reads_more else _reads(task, touched)
+        if keys is not None and task.for_each and not _names(task, task.for_each):
+            keys -= {task.for_each}
+        found.append(keys)
+    return found
+
+
+def _names(task: Task, key: str) -> bool:
+    """Whether the task's own code looks at the key, or is called with it."""
+    from cloaca.dataflow.touches import touches_of  # loads what reads code
+
+    own = touches_of(task.function).under(task.prefix)
+    return key in own.reads | own.asks or any(task.prefix + one.name == key for one in task.form.parameters)
+
+
 def _known(workflow: Workflow) -> "Sequence[tuple[Task, Touches]]":
     from cloaca.dataflow.check import touches
 

@@ -25,6 +25,7 @@ Rules of this file
 
 from array import array
 from collections.abc import Callable, Iterable, Iterator, Mapping, MutableMapping, MutableSequence, Sequence
+from collections.abc import Set as AbstractSet
 from typing import Any
 
 from msgspec.structs import replace
@@ -93,6 +94,7 @@ class Run:
     earlier runs, by rank, and 0 where that isn't known; `habits`: the keys that tasks read there for which they had to
     ask, by rank. Both are brought up to date. `store` takes a large payload that was made here, and returns what to
     send in its place. `seats` are those of the runner, for tasks with a named limit. `earlier`: what had ended before.
+    `looks`: see `Sight`.
     """
 
     __slots__ = (  # not for memory: an object of more than thirty attributes finds them slowly without
@@ -155,6 +157,7 @@ class Run:
         store: Callable[[bytes], bytes] = lambda payload: payload,
         seats: Seats | None = None,
         earlier: Iterable[Fact] = (),
+        looks: Sequence[AbstractSet[str] | None] = (),
     ) -> None:
         self.plan = plan
         self._durations = array("d", bytes(8 * len(plan.names))) if durations is None else durations
@@ -186,6 +189,7 @@ class Run:
             habits={} if habits is None else habits,
             collected=self._merging.collected,
             is_asked=answers,
+            looks=looks,
         )
         self.states = self.ledger.states
         self.attempts = self.ledger.attempts

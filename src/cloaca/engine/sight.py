@@ -1,11 +1,11 @@
 """Sight: what a task or an instance is sent of the context, and what it is answered that asks for more.
 
 A slice is a guess at what will be read: the keys that the code names, those that it had to ask for in earlier runs, and
-where it names none, the little that its dependencies left. An executor that never asks is given all there is, as a
-mapping that looks keys up when they are read.
+where it names none, the little that its dependencies left. An executor that never asks is given all that the task may
+look at; where that isn't known, all there is, as a mapping that looks keys up when they are read.
 """
 
-from collections.abc import Iterator, MutableMapping
+from collections.abc import Iterator, Mapping, MutableMapping, Sequence
 from collections.abc import Set as AbstractSet
 from itertools import islice
 
@@ -48,7 +48,7 @@ class Sight:
     """Answers from the history of a run, and from what instances wrote for those that follow them.
 
     `habits`: the keys that tasks had to ask for, by rank; `collected`: those that are kept by task; `is_asked`: whether
-    the executor asks for what a slice lacks.
+    the executor asks for what a slice lacks; `looks`: all keys that a task may look at, by rank, where that is known.
     """
 
     def __init__(
@@ -60,6 +60,7 @@ class Sight:
         habits: MutableMapping[int, tuple[str, ...]],
         collected: AbstractSet[str],
         is_asked: bool,
+        looks: Sequence[AbstractSet[str] | None] = (),
     ) -> None:
         self._plan = plan
         self._history = history
@@ -67,13 +68,14 @@ class Sight:
         self._habits = habits
         self._collected = collected
         self._is_asked = is_asked
+        self._looks = looks
 
     # ---- slices ----------------------------------------------------------------------------------------------------
 
     def slice(self, rank: int, reads: tuple[str, ...]) -> Slice:
         """What a task is sent. `reads` are the keys that its code names."""
         if not self._is_asked:
-            return self._whole_slice(rank)
+            return self._whole_slice(rank, rank, reads)
         found = self._history.told(rank, reads)
         if rank in self._habits:
             found |= self._by_habit(rank, rank)
@@ -112,7 +114,7 @@ class Sight:
     def _common_slice(self, fan: Fan, reads: tuple[str, ...]) -> Slice:
         rank = fan.head.rank
         if not self._is_asked:
-            return self._whole_slice(rank)
+            return self._whole_slice(fan.rank, rank, reads)
         found = self._history.told(rank, reads) | self._by_habit(fan.rank, rank)
         return Slice(found, met=self._history.met(rank), names=self._history.names(rank))
 
@@ -124,9 +126,14 @@ class Sight:
             found |= {key: () for key in keys if key not in found}
         return found
 
-    def _whole_slice(self, rank: int) -> Slice:
-        view = ContextView(self._history, rank)
-        return Slice(view, complete=True, outcomes=self.outcomes(rank))
+    def _whole_slice(self, task: int, rank: int, reads: tuple[str, ...]) -> Slice:
+        """All that a task may look at, as it stands at `rank`."""
+        looks = self._looks[task] if self._looks else None
+        if looks is None:
+            versions: Mapping[str, Told] = ContextView(self._history, rank)
+        else:
+            versions = self._history.told(rank, dict.fromkeys((*sorted(looks), *reads)))
+        return Slice(versions, complete=True, outcomes=self.outcomes(rank))
 
     # ---- answers ---------------------------------------------------------------------------------------------------
 

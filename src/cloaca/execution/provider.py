@@ -5,7 +5,7 @@ from concurrent.futures import Executor as Futures
 from concurrent.futures import Future
 from typing import Any, cast
 
-from cloaca.attempts.errand import echo
+from cloaca.attempts.errand import PROBE, echo
 from cloaca.errors import WorkersUnavailableError
 from cloaca.wording import a, summary_of
 
@@ -26,10 +26,9 @@ class Provider:
 
     def is_here(self) -> bool:
         """Whether it calls functions in this process. `WorkersUnavailableError` where it can't call ours."""
-        token = list[object]()
-        echoed = self.submit(echo, token)
+        echoed = self.submit(echo, PROBE)
         try:
-            return echoed.result() is token
+            return echoed.result() is PROBE
         except Exception as error:
             raise WorkersUnavailableError(
                 f"The executor of the runner, {a(type(self._pool).__name__)}, calls no functions of cloaca's: "

@@ -90,7 +90,10 @@ RECALL_SECONDS = 0.002
 
 HUNG_UP = "the worker's connection to the program was closed, and so it was stopped"
 NONSENSE = "what came on the worker's connection to the program makes no sense ({}), and so it was stopped"
-UNTOLD = "how isn't known, as the program ignores SIGCHLD, or waits for all its child processes"
+UNTOLD = (
+    "how isn't known, as the program ignores SIGCHLD, or waits for all its child processes (with "
+    "signal.signal(signal.SIGCHLD, signal.SIG_DFL) it would stand here)"
+)
 
 _RELOADED = encode_notice(
     "Modules were reloaded while tasks are under way: what hasn't begun of these runs the new version. Wait for "
