@@ -261,6 +261,12 @@ def test_a_definition_that_runs_again_makes_another_class(tmp_path: Path) -> Non
     assert run(tmp_path, START, later) == "True\n"
 
 
+def test_plain_objects_that_tell_what_is_missing_are_those_of_the_next_process(tmp_path: Path) -> None:
+    run(tmp_path, START, "MISSING, OTHER = object(), object(); stored({'value': [MISSING, OTHER]})")
+    source = "OTHER, MISSING = object(), object(); print([one is MISSING for one in read()['value']])"
+    assert run(tmp_path, START, source) == "[True, False]\n"
+
+
 def test_classes_that_functions_make_are_those_of_one_process(tmp_path: Path) -> None:
     source = """
         def make():

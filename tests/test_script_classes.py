@@ -12,7 +12,6 @@ import cloudpickle
 import pytest
 
 import cloaca
-from cloaca.pickling import markers
 from cloaca.pickling.functions import capture, load
 from cloaca.pickling.kin import FunctionCache
 from cloaca.values.codec import decode, encode
@@ -1000,24 +999,16 @@ def test_a_plain_object_of_the_script_is_one_object_in_each_process(tmp_path: Pa
     assert out.splitlines() == ["True True True True True"] * 4
 
 
-def test_a_marker_of_an_importable_module_is_that_of_the_process(
+def test_a_plain_object_of_an_importable_module_is_that_of_the_process(
     make_module: Callable[[str, str], types.ModuleType],
 ) -> None:
-    source = (
-        "class Undefined: pass\nUNDEFINED, PLAIN = Undefined(), object()\nclass Own:\n x = 1\nOWN = Own()\nOWN.y = 2"
-    )
-    module = make_module("cloaca_markers", source)
-    names = {
-        "__name__": "__main__",
-        **{name: vars(module)[name] for name in ("UNDEFINED", "PLAIN", "OWN", "Undefined")},
-    }
-    exec("def task(): return UNDEFINED, PLAIN, OWN, Undefined()", names)
-    undefined, plain, own, new = load(capture("t", names["task"]).blob)()
-    assert (undefined, plain) == (module.UNDEFINED, module.PLAIN)
-    assert new is not module.UNDEFINED
-    assert own is not module.OWN, "what has attributes is no marker: a task's changes are its own"
+    module = make_module("cloaca_markers", "PLAIN = object()\nclass Own:\n x = 1\nOWN = Own()")
+    names = {"__name__": "__main__", **{name: vars(module)[name] for name in ("PLAIN", "OWN")}}
+    exec("def task(): return PLAIN, OWN", names)
+    plain, own = load(capture("t", names["task"]).blob)()
+    assert plain is module.PLAIN
+    assert own is not module.OWN, "a task's changes are its own"
     assert decode(encode([module.PLAIN])) == [module.PLAIN]
-    assert decode(encode([module.UNDEFINED])) != [module.UNDEFINED], "a value is its reader's own"
 
 
 def test_type_variables_of_a_module_that_is_sent_along_are_too(
@@ -1034,22 +1025,17 @@ def test_type_variables_of_a_module_that_is_sent_along_are_too(
     assert decode(sent) == (module.T, module.P)
 
 
-def test_plain_objects_that_no_module_names_are_not_remembered() -> None:
-    before = len(markers._marks)
-    kept = [object() for _ in range(100)]
-    one, other, *_ = decode(encode([kept[0], kept[0], *kept]))
-    assert one is other
-    assert len(markers._marks) == before
+def test_plain_objects_that_no_module_names_are_told_apart() -> None:
+    one, other, third = decode(encode([first := object(), first, object()]))
+    assert one is other is not third
 
 
-def test_one_plain_object_for_each_name_is_remembered(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_plain_object_of_the_program_is_what_stands_there_now(monkeypatch: pytest.MonkeyPatch) -> None:
     main = types.ModuleType("__main__")
     monkeypatch.setitem(sys.modules, "__main__", main)
-    before = len(markers._marks)
-    for _ in range(10):
+    for _ in range(3):
         vars(main)["MARK"] = mark = object()
         assert decode(encode((mark,)))[0] is mark
-    assert len(markers._marks) == before + 1
 
 
 def test_a_function_that_uses_a_plain_object_is_not_pickled_again(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -46,7 +46,7 @@ from cloaca.pickling.hints import meant, unresolved
 from cloaca.pickling.homes import MAKERS, Empty, Namespaces, reduce_function, tell
 from cloaca.pickling.identity import Identity, identity_of
 from cloaca.pickling.layouts import layout, subscripted
-from cloaca.pickling.markers import name_at_home, reduce_plain_object
+from cloaca.pickling.markers import reduce_plain_object
 from cloaca.pickling.modules import by_reference, reduce_module
 from cloaca.pickling.reductions import (
     BY_TYPE,
@@ -117,8 +117,6 @@ class Pickler(Base):
 
     resolve: "Callable[[Identity, Definition], type]" = staticmethod(known_class)
     by_type: "ClassVar[Mapping[type, Callable[[Any], Any]]]" = BY_TYPE
-    is_for_code: ClassVar[bool] = False
-    """Whether it is for functions or definitions: there, a marker that an importable module keeps is that module's."""
 
     def __init__(self, file: Any, buffer_callback: "Callable[[pickle.PickleBuffer], Any] | None" = None) -> None:
         # A plain dict: cloudpickle's ChainMap costs every instance that is pickled a microsecond.
@@ -141,8 +139,7 @@ class Pickler(Base):
                 return reduce_plain_object(obj)
             if issubclass(kind, _DESCRIPTORS):
                 return reduce_descriptor(obj)
-            may_be_marker = self.is_for_code and kind not in self.dispatch_table
-            return (name_at_home(obj) or NotImplemented) if may_be_marker else NotImplemented
+            return NotImplemented
         return NotImplemented if kind in self.dispatch_table else self.reduce_its_own_way(obj, kind)
 
     def reduce_its_own_way(self, obj: Any, kind: type) -> Any:
@@ -205,8 +202,6 @@ class DefinitionPickler(Pickler):
 
     What leads to their instances is left for the rest.
     """
-
-    is_for_code = True
 
     def __init__(self, file: Any, annotations: "Annotations") -> None:
         super().__init__(file)

@@ -1,10 +1,9 @@
-"""Code of functions: the names it uses, what it consists of, how it travels: marshalled, once for all that have it."""
+"""Code of functions: which names it uses, and how it travels: marshalled, once for all functions that have it."""
 
 import dis
 import marshal
 from collections.abc import Iterator
 from functools import lru_cache
-from itertools import pairwise
 from types import CodeType
 from typing import Any
 
@@ -37,27 +36,6 @@ def load_code(marshalled: bytes) -> CodeType:
     """The code of these bytes: functions that share it do so here, too."""
     code: CodeType = marshal.loads(marshalled)  # noqa: S302 - in a pickle, which could run anything as well
     return code
-
-
-def code_parts(code: CodeType) -> Iterator[object]:
-    """What code consists of, without the file and the lines where it stands."""
-    counts = (code.co_argcount, code.co_posonlyargcount, code.co_kwonlyargcount, code.co_flags)
-    yield repr((counts, code.co_names, code.co_varnames, code.co_freevars, code.co_cellvars))
-    yield code.co_exceptiontable
-    if "__firstlineno__" in code.co_names:
-        yield from _class_body(code)
-    else:
-        yield code.co_code
-        yield from code.co_consts
-
-
-def _class_body(code: CodeType) -> Iterator[object]:
-    """Give the steps of a class body but for its line: since Python 3.13 that is a constant, which may shift others."""
-    steps = list(dis.get_instructions(code))
-    for step, following in pairwise(steps):
-        if following.argval != "__firstlineno__":
-            yield step.opname
-            yield step.argval if step.opcode in dis.hasconst else step.arg
 
 
 @lru_cache

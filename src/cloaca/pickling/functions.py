@@ -98,7 +98,6 @@ class FunctionPickler(Pickler):
 
     resolve = staticmethod(fresh_class)
     by_type = FOR_FUNCTIONS
-    is_for_code = True
 
     def __init__(self, head: "FunctionPickler | None" = None) -> None:
         self._written = BytesIO()

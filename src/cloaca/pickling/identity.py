@@ -12,28 +12,30 @@ The identities stand in cloudpickle's own tracker: classes that arrive by a plai
 the same classes.
 """
 
+import re
 import sys
 import threading
 from collections.abc import Iterator
 from enum import Enum
-from functools import _lru_cache_wrapper, cached_property, partial, partialmethod, singledispatchmethod
+from functools import cached_property, partialmethod, singledispatchmethod
+from inspect import formatannotation
 from itertools import count
-from types import CodeType, FunctionType, MethodType, ModuleType
-from typing import Any, ForwardRef, get_args, get_origin
+from types import CellType, FunctionType, ModuleType
+from typing import Any
 from weakref import WeakKeyDictionary, WeakValueDictionary
 
 from cloudpickle import cloudpickle
 
-from cloaca.pickling.code import code_parts
+from cloaca.pickling.description import WRAPPED, PartsByType, cell_parts, dict_parts, digest, module_of, qualified
 from cloaca.pickling.hints import unresolved
-from cloaca.pickling.modules import SCRIPTS, by_reference
+from cloaca.pickling.modules import by_reference
 
 Identity = str
 
 _STATED = ("__slots__", "__match_args__", "__struct_encode_fields__", "__struct_defaults__")
 """Attributes that belong to the definition, where a class has them."""
 
-_ATOMS = frozenset({type(None), bool, int, float, complex, str, bytes, type(Ellipsis)})
+_ADDRESS = re.compile(" at 0x[0-9a-f]+")
 _ON_DEMAND = frozenset({"__annotate__", "__annotate_func__"})
 
 _classes: WeakValueDictionary[Identity, Any] = cloudpickle._DYNAMIC_CLASS_TRACKER_BY_ID
@@ -97,7 +99,7 @@ def _place_of(cls: Any) -> tuple[str, str] | None:
     """The module and the name under which a class stands."""
     if not isinstance(cls, type) or ":" in cls.__qualname__ + cls.__module__:
         return None
-    module = _module_of(cls)
+    module = module_of(cls)
     return (module, cls.__qualname__) if _standing_at(module, cls.__qualname__) is cls else None
 
 
@@ -114,102 +116,41 @@ def _standing_at(module: str, name: str) -> object:
 
 
 def _hash_of(cls: type) -> str:
-    from hashlib import blake2b  # loads OpenSSL's library
+    def is_own(thing: Any) -> bool:
+        return not by_reference(thing) if isinstance(thing, FunctionType) else any(thing is one for one in own)
 
-    return blake2b(repr(_Portrait().class_(cls)).encode("utf-8", "surrogatepass"), digest_size=8).hexdigest()
-
-
-class _Portrait:
-    """What stands in a class, as texts and lists of them. A function that was met before is told by a number."""
-
-    def __init__(self) -> None:
-        self._met: dict[int, int] = {}
-
-    def class_(self, cls: type) -> Any:
-        members = [(name, member) for name, member in vars(cls).items() if name not in _ON_DEMAND]
-        return (
-            _qualified(cls),
-            _qualified(type(cls)),
-            [_qualified(base) if by_reference(base) else self.class_(base) for base in cls.__bases__],
-            [(name, _meaning(annotation)) for name, annotation in unresolved(cls).items()],
-            [self.value(getattr(cls, name, None)) for name in _STATED],
-            [(name, _qualified(type(one)), code) for name, one in members if (code := [*self.code_in(one)])],
-            [(name, self.value(one._value_)) for name, one in cls.__members__.items()] if issubclass(cls, Enum) else [],
-        )
-
-    def code_in(self, value: object) -> Iterator[Any]:
-        """The code of a function or method, however it is wrapped."""
-        for function in _functions_of(value):
-            if by_reference(function):
-                yield _qualified(function)
-            elif id(function) in self._met:
-                yield self._met[id(function)]
-            else:
-                self._met[id(function)] = len(self._met)
-                yield [self.value(function.__code__), self.value(function.__defaults__)]
-                yield sorted([(name, self.value(one)) for name, one in (function.__kwdefaults__ or {}).items()])
-                yield [[*self.code_in(content)] for content in _contents(function)]
-
-    def value(self, value: object) -> Any:
-        """A constant by itself, code by what it consists of, and of other values the type."""
-        match value:
-            case CodeType():
-                return [self.value(part) for part in code_parts(value)]
-            case tuple() if type(value) is tuple:
-                return tuple([self.value(part) for part in value])
-            case frozenset():
-                return sorted([repr(self.value(part)) for part in value])
-            case _ if type(value) in _ATOMS:
-                return _qualified(type(value)), repr(value)
-            case _:
-                return _qualified(type(value)), [*self.code_in(value)]
+    own = [one for one in cls.__mro__ if not by_reference(one)]
+    return digest(cls, _PARTS, is_own)
 
 
-def _functions_of(value: object) -> Iterator[FunctionType]:
-    match value:
-        case FunctionType():
-            yield value
-        case staticmethod() | classmethod() | MethodType():
-            yield from _functions_of(value.__func__)
-        case property():
-            for accessor in (value.fget, value.fset, value.fdel):
-                yield from _functions_of(accessor)
-        case cached_property() | partial() | partialmethod() | singledispatchmethod():
-            yield from _functions_of(value.func)
-        case _lru_cache_wrapper():
-            yield from _functions_of(value.__wrapped__)
-        case _:
-            return
+def _class_parts(cls: type) -> Iterator[object]:
+    yield from (cls.__qualname__, qualified(type(cls)), *cls.__bases__)
+    for name, annotation in unresolved(cls).items():
+        yield name
+        yield _ADDRESS.sub("", formatannotation(annotation)).replace("__mp_main__.", "__main__.")
+    for name in _STATED:
+        yield getattr(cls, name, None)
+    for name, member in vars(cls).items():
+        if isinstance(member, _CODE) and name not in _ON_DEMAND:
+            yield name
+            yield member
+    for member in cls.__members__.values() if issubclass(cls, Enum) else ():
+        yield member.name
+        yield member._value_
 
 
-def _contents(function: FunctionType) -> Iterator[object]:
-    for cell in function.__closure__ or ():
-        try:
-            yield cell.cell_contents
-        except ValueError:  # its variable has no value yet
-            yield None
+def _function_parts(function: FunctionType) -> Iterator[object]:
+    yield function.__code__
+    yield function.__defaults__
+    yield from dict_parts(function.__kwdefaults__ or {})
+    yield from function.__closure__ or ()
 
 
-def _meaning(annotation: Any) -> Any:
-    match annotation:
-        case str():
-            return annotation
-        case ForwardRef():
-            return annotation.__forward_arg__
-        case list() | tuple():
-            return [_meaning(part) for part in annotation]
-        case _ if get_origin(annotation) is not None:
-            return [_meaning(get_origin(annotation)), *map(_meaning, get_args(annotation))]
-        case type():
-            return _qualified(annotation)
-        case _:
-            name = getattr(annotation, "__name__", None)
-            return name if isinstance(name, str) else _Portrait().value(annotation)
-
-
-def _qualified(thing: Any) -> str:
-    return f"{_module_of(thing)}.{thing.__qualname__}"
-
-
-def _module_of(thing: Any) -> str:
-    return "__main__" if thing.__module__ in SCRIPTS else thing.__module__
+_PARTS: PartsByType = {
+    **WRAPPED,
+    FunctionType: _function_parts,
+    CellType: lambda cell: filter(callable, cell_parts(cell)),
+    type: _class_parts,
+    **dict.fromkeys((cached_property, partialmethod, singledispatchmethod), lambda wrapper: (wrapper.func,)),
+}
+_CODE = tuple(kind for kind in _PARTS if kind not in {CellType, type, tuple})
