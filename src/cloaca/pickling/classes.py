@@ -43,7 +43,7 @@ from cloaca.pickling.definitions import Definition, Loader, copies, known_class
 from cloaca.pickling.enums import details
 from cloaca.pickling.generators import is_shared, reduce_shared
 from cloaca.pickling.hints import meant, unresolved
-from cloaca.pickling.homes import MAKERS, Empty, Namespaces, reduce_function, tell
+from cloaca.pickling.homes import MAKERS, Namespaces, reduce_function, tell
 from cloaca.pickling.identity import Identity, identity_of
 from cloaca.pickling.layouts import layout, subscripted
 from cloaca.pickling.markers import reduce_plain_object
@@ -101,8 +101,8 @@ _HOLDERS = frozenset(
 """What leads to other objects, and isn't rebuilt by code that is sent along."""
 
 _CODE = frozenset({type, FunctionType, property, staticmethod, classmethod})
-_ATOMS = frozenset({type(None), bool, int, float, str, bytes})
 _WEAK = frozenset({WeakKeyDictionary, WeakSet, WeakValueDictionary})
+_ATOMS = frozenset({type(None), bool, int, float, str, bytes})
 
 _MAKING = frozenset({*MAKERS, load_code})
 """Every function that is pickled names them: that they travel by reference needn't be found out each time."""
@@ -184,17 +184,10 @@ def _define(cls: type) -> dict[type, Definition]:
 
 
 def _defined(cls: type, annotations: "Annotations") -> dict[type, Definition]:
-    pickler, definition = _written([cls], annotations)
-    if not pickler.is_complete():
-        pickler, definition = _written(list(pickler.defined), annotations)
-    return dict.fromkeys(pickler.defined, definition)
-
-
-def _written(classes: list[type], annotations: "Annotations") -> "tuple[DefinitionPickler, Definition]":
     with BytesIO() as file:
         pickler = DefinitionPickler(file, annotations)
-        pickler.dump((classes, _Rest(pickler)))
-        return pickler, file.getvalue()
+        pickler.dump(([cls], _Rest(pickler)))
+        return dict.fromkeys(pickler.defined, file.getvalue())
 
 
 class DefinitionPickler(Pickler):
@@ -207,17 +200,13 @@ class DefinitionPickler(Pickler):
         super().__init__(file)
         self._annotations = annotations
         self._of_functions: list[_Call] = []
-        self._before_the_rest: int | None = None
+        self._is_at_the_rest = False
         self._harmless: set[type] = {*_HOLDERS, *_CODE, *_ATOMS}
 
     def rest(self) -> "list[_Call]":
         """What is still to be written. The classes that were met first stand on those that were met later."""
-        self._before_the_rest = len(self.defined)
+        self._is_at_the_rest = True
         return [call for calls in reversed(self.defined.values()) for call in calls] + self._of_functions
-
-    def is_complete(self) -> bool:
-        """Whether all classes were written before the rest."""
-        return len(self.defined) == self._before_the_rest
 
     def reduce_class(self, cls: type) -> tuple[Any, ...]:
         if cls in copies or subscripted(cls) is not None:
@@ -238,12 +227,9 @@ class DefinitionPickler(Pickler):
         reduced = super()._dynamic_function_reduce(func)
         if reduced[-1] is not tell or not self._must_wait(reduced[2]):
             return reduced
-        made, arguments, (used, contents, own, attributes, loaded), *others = reduced
-        (used, late_used), (own, late_own), (attributes, late) = map(self._parted, (used, own, attributes))
-        later = tuple([one if self._must_wait(one) else Empty for one in contents])
-        now = tuple([Empty if is_late is not Empty else one for one, is_late in zip(contents, later, strict=True)])
-        self._of_functions.append(_Call(tell, func, (late_used, later, late_own, late, ())))
-        return made, arguments, (used, now, own, attributes, loaded), *others
+        made, arguments, told, *_ = reduced
+        self._of_functions.append(_Call(tell, func, told))
+        return made, arguments
 
     def _parted(self, attributes: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
         """What can be set at once, and what is for the rest."""
@@ -254,7 +240,7 @@ class DefinitionPickler(Pickler):
 
     def _must_wait(self, value: object) -> bool:
         """Whether a value holds what code makes that isn't there yet: instances of classes, or generic ones."""
-        level, seen = [] if self._before_the_rest is not None else [value], set[int]()
+        level, seen = [] if self._is_at_the_rest else [value], set[int]()
         while level:
             if any(self._is_made_by_code(kind, level) for kind in set(map(type, level)) - self._harmless):
                 return True

@@ -71,16 +71,9 @@ def are_readable(function: FunctionType) -> bool:
         return False
 
 
-def readable(function: FunctionType) -> FunctionType:
-    """The function, or one just like it whose annotations can be read, if only as text."""
-    if are_readable(function):
-        return function
-    code, names, held = function.__code__, function.__globals__, function.__closure__
-    twin = FunctionType(code, names, function.__name__, function.__defaults__, held)
-    twin.__kwdefaults__, twin.__doc__, twin.__module__ = function.__kwdefaults__, function.__doc__, function.__module__
-    twin.__qualname__, twin.__annotations__ = function.__qualname__, written(function)
-    twin.__dict__.update(function.__dict__)
-    return twin
+def readable(function: FunctionType) -> dict[str, Any]:
+    """The annotations of a function, if only as text."""
+    return function.__annotations__ if are_readable(function) else written(function)
 
 
 def _resolved(cls: type, annotations: dict[str, Any]) -> dict[str, Any]:

@@ -24,7 +24,7 @@ Namespaces = dict[int, dict[str, Any]]
 """The globals that functions of one pickle are made with, by the `id` of those that they stand for."""
 
 _OF_MODULE = ("__package__", "__name__", "__path__", "__file__")
-_OWN = ("__name__", "__qualname__", "__module__", "__doc__", "__defaults__", "__kwdefaults__", "__annotations__")
+_OWN = ("__name__", "__qualname__", "__module__", "__doc__", "__defaults__", "__kwdefaults__")
 
 
 class Empty:
@@ -38,12 +38,13 @@ def reduce_function(function: FunctionType, namespaces: Namespaces) -> Any:
     settle(variables, names)
     taken = () if isinstance(namespace, _ModuleVariables) else names
     used = {name: variables[name] for name in taken if name in variables}
-    told = readable(function)
     contents = tuple(map(_content, function.__closure__ or ()))
     bare = make(code, namespace, len(contents))
-    own = {name: value for name in _own(told) if (value := getattr(told, name)) != getattr(bare, name)}
+    own = {name: value for name in _own(function) if (value := getattr(function, name)) != getattr(bare, name)}
+    if annotations := readable(function):
+        own["__annotations__"] = annotations
     loaded = tuple(_submodules(code, (*used.values(), *contents)))
-    return make, (code, namespace, len(contents)), (used, contents, own, told.__dict__, loaded), None, None, tell
+    return make, (code, namespace, len(contents)), (used, contents, own, function.__dict__, loaded), None, None, tell
 
 
 def namespace_of(function: FunctionType, namespaces: Namespaces) -> dict[str, Any]:

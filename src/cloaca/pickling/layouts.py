@@ -19,21 +19,6 @@ from cloaca.pickling.hints import meant, written
 from cloaca.pickling.identity import identity_of, tracked
 from cloaca.pickling.modules import by_reference
 
-STRUCT_SWITCHES = (
-    "array_like",
-    "cache_hash",
-    "dict",
-    "eq",
-    "forbid_unknown_fields",
-    "frozen",
-    "gc",
-    "omit_defaults",
-    "order",
-    "repr_omit_defaults",
-    "weakref",
-)
-
-
 NOTICED = ("__post_init__",)
 """What msgspec looks for when a class is made, and not again."""
 
@@ -157,10 +142,8 @@ def _defaults(cls: type[msgspec.Struct], own: dict[str, Any]) -> tuple[dict[str,
 
 def _options(cls: type[msgspec.Struct], own: dict[str, Any]) -> dict[str, Any]:
     config = cls.__struct_config__
-    tagged = {"tag": config.tag, "tag_field": config.tag_field} if config.tag is not None else {}
     return {
-        **{name: getattr(config, name) for name in STRUCT_SWITCHES},
-        **tagged,
+        **{name: getattr(config, name) for name in dir(config) if not name.startswith("_")},
         "rename": dict(zip(cls.__struct_fields__, cls.__struct_encode_fields__, strict=True)),
         "kw_only": not own.keys() <= set(cls.__match_args__),
     }
