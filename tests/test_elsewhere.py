@@ -253,6 +253,26 @@ def test_one_that_can_not_call_functions_of_cloaca_is_named() -> None:
                 run()
 
 
+def test_a_function_that_makes_no_executor_is_named() -> None:
+    with DefaultRunner(executor=dict) as runner, pytest.raises(TypeError, match="makes a dict, which has no `submit`"):  # type: ignore[arg-type]
+        runner.execute(one_task(lambda _: None))
+
+
+def test_one_that_can_not_be_made_anew_ends_the_run() -> None:
+    made: list[Futures] = []
+
+    def make() -> Futures:
+        if made:
+            raise OSError("no room")
+        made.append(new_pool())
+        return made[0]
+
+    with DefaultRunner(executor=make, workers=1) as runner:
+        runner.execute(one_task(lambda _: os._exit(3)))
+        with pytest.raises(WorkersUnavailableError, match="and no new one does: OSError: no room"):
+            runner.execute(one_task(lambda _: None))
+
+
 def test_what_processes_of_others_can_not_promise_is_refused(pool: Futures) -> None:
     with pytest.raises(ValueError, match="memory_limit"):
         DefaultRunner(executor=pool, memory_limit=1 << 30)

@@ -45,6 +45,7 @@ class _Station:
 
     def __init__(self, equipment: Equipment | None) -> None:
         self.repertoire = Repertoire(variables.of_process().complete)  # what is loaded may import modules
+        self.meter = Meter(worker=os.getpid())
         self.workroom = Workroom(None if equipment is None else load(equipment.function.blob))
 
 
@@ -68,7 +69,7 @@ def run(errand: Errand) -> Done | Failed | Skipped:
             repertoire.under(assignment.variables),
             repertoire.reads(assignment.function),
             attempt.never_asked,
-            Meter(worker=os.getpid()),
+            station.meter,
             left=partial(child.end_unless_in, os.getpid()),
             kind=context_kind(),
         )

@@ -98,7 +98,7 @@ class ElsewhereExecutor(InProgram):
         withdrawn = set(attempts)
         self._events += [Unstarted(queued.attempt) for queued in self._queue if queued.attempt in withdrawn]
         self._queue = deque(queued for queued in self._queue if queued.attempt not in withdrawn)
-        for number in withdrawn & self._handed.keys():
+        for number in [number for number in attempts if number in self._handed]:
             self._events.append(Lost(number, None, None, CANT_STOP))
             task, promise = self._handed.pop(number)
             self._stuck[number] = task, promise

@@ -9,6 +9,7 @@ from cloaca.attempts.errand import PROBE, echo
 from cloaca.errors import WorkersUnavailableError
 from cloaca.wording import a, summary_of
 
+_NO_MORE = "The executor of the runner takes no more tasks"
 _ADVICE = (
     "Give the runner a function that makes one, as in executor=lambda: ProcessPoolExecutor(8): then a new one takes "
     "the place of one that is broken."
@@ -22,7 +23,14 @@ class Provider:
         self._make: Callable[[], Futures] | None = None
         if isinstance(given, type) or not hasattr(given, "submit"):
             self._make = cast("Callable[[], Futures]", given)
-        self._pool: Futures = cast("Futures", given) if self._make is None else self._make()
+        self._pool: Futures = cast("Futures", given) if self._make is None else self._made(self._make)
+
+    @staticmethod
+    def _made(make: Callable[[], Futures]) -> Futures:
+        made = make()
+        if not hasattr(made, "submit"):
+            raise TypeError(f"executor={make!r} makes {a(type(made).__name__)}, which has no `submit`.")
+        return made
 
     def is_here(self) -> bool:
         """Whether it calls functions in this process. `WorkersUnavailableError` where it can't call ours."""
@@ -42,12 +50,13 @@ class Provider:
             return self._pool.submit(function, *given)
         except RuntimeError as error:  # it was shut down, or is broken
             if self._make is None:
-                raise WorkersUnavailableError(
-                    f"The executor of the runner takes no more tasks: {error}. {_ADVICE}"
-                ) from error
+                raise WorkersUnavailableError(f"{_NO_MORE}: {error}. {_ADVICE}") from error
         self.close()
-        self._pool = self._make()
-        return self._pool.submit(function, *given)
+        try:
+            self._pool = self._made(self._make)
+            return self._pool.submit(function, *given)
+        except Exception as error:
+            raise WorkersUnavailableError(f"{_NO_MORE}, and no new one does: {summary_of(error)}") from error
 
     def close(self) -> None:
         """Let go of it. What it runs goes on."""
