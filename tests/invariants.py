@@ -111,7 +111,7 @@ def _seats(run: Run, books: _Books) -> Iterator[str]:
 
 def _attempts(run: Run) -> Iterator[str]:
     attempts = run.open_attempts
-    ranks = sorted(attempt.rank for attempt in attempts.values())
+    ranks = sorted(attempt.rank + nth for attempt in attempts.values() for nth in range(attempt.count))
     if ranks != _ranks(run, _OPEN):
         yield f"The tasks {_ranks(run, _OPEN)} are SUBMITTED or RUNNING, and attempts are open at {ranks}."
     yield from (

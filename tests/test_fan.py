@@ -1,6 +1,6 @@
 """Mapped tasks as lists of events: their expansion, their instances, and what becomes of both."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from itertools import count
 from random import Random
 
@@ -17,7 +17,19 @@ from cloaca.history.plan import plan
 from cloaca.retry import RetryPolicy
 from cloaca.values.blobs import Blob, reference, references_in
 from cloaca.values.codec import decode, encode
-from cloaca.wire.messages import Assignment, Item, Outcome, Started, Unstarted, Version, Wants
+from cloaca.wire.messages import (
+    FIGURES,
+    Assignment,
+    Items,
+    ItemsDone,
+    Outcome,
+    Overlay,
+    Started,
+    Unstarted,
+    Usage,
+    Version,
+    Wants,
+)
 
 EXPANSION = 100
 """The number of the function that expands the task of rank 0; those of the others follow."""
@@ -51,8 +63,9 @@ def expand(run: Run, items: Sequence[bytes], labels: Sequence[str] = ()) -> None
     tell(run, Started(attempt), done(attempt, **named))
 
 
-def submitted(run: Run, room: int = 100) -> list[Assignment]:
-    return [command for command in tell(run, Room(room)) if isinstance(command, Assignment)]
+def submitted(run: Run, room: int | Room = 100) -> list[Assignment]:
+    event = Room(room) if isinstance(room, int) else room
+    return [command for command in tell(run, event) if isinstance(command, Assignment)]
 
 
 def final(run: Run) -> Mapping[str, bytes | None]:
@@ -65,15 +78,15 @@ PAIR: Graph = [("a", []), ("b", ["a"]), ("end", ["b"])]
 def test_the_first_attempt_expands_and_the_others_get_its_items() -> None:
     run = a_run(PAIR, "a", items=b"all", k=b"1")
     (first,) = submitted(run)
-    assert (first.task, first.function, first.item) == ("a", EXPANSION, None)
+    assert (first.task, first.function, first.items) == ("a", EXPANSION, None)
     assert first.slice.versions == {"items": (Version(INPUT, b"all"),)}
     tell(run, done(first.attempt, **{"0": b"x", "1": b"y"}))
     assert states(run) == {"a": "EXPANDED", "b": "WAITING", "end": "WAITING", "a[0]": "READY", "a[1]": "READY"}
     assert run.ready == 2
     instances = submitted(run)
-    assert [(one.task, one.function, one.item) for one in instances] == [
-        ("a[0]", 0, Item(b"x", None, "items", "a")),
-        ("a[1]", 0, Item(b"y", None, "items", "a")),
+    assert [(one.task, one.function, one.items) for one in instances] == [
+        ("a[0]", 0, Items([b"x"], None, "items", ("a",))),
+        ("a[1]", 0, Items([b"y"], None, "items", ("a",))),
     ]
     assert instances[0].slice is instances[1].slice
     assert instances[0].slice.versions == {"k": (Version(INPUT, b"1"),)}
@@ -302,3 +315,122 @@ def test_what_cannot_happen_names_the_instance() -> None:
     tell(run, Started(one.attempt))
     with pytest.raises(InternalError, match=r"Task \"a\['north'\]\" is RUNNING.* 1 of its tries"):
         run.handle(Unstarted(one.attempt), 0.0)
+
+
+# ---- many at a time ---------------------------------------------------------------------------------------------
+
+
+def several(run: Run, size: int, *, most: int = 5) -> Assignment:
+    """An attempt at several instances of a run that has begun others before."""
+    expand(run, [encode(n) for n in range(size)])
+    for one in submitted(run, 4 * most):
+        tell(run, done(one.attempt, out=b"\x00"))
+    (found,) = submitted(run, Room(most, grain=most))
+    assert found.size == most
+    return found
+
+
+def items_done(attempt: int, *written: bytes) -> ItemsDone:
+    count = len(written)
+    figures = b"".join(FIGURES.pack(n, n + 1, 0.5, 100, 1, 0, 1, 3) for n in range(count))
+    return ItemsDone(attempt, figures, [(one,) for one in written], [("out",)] * count, [("items",)] * count, [])
+
+
+def test_an_attempt_may_be_at_several_instances_which_end_one_by_one() -> None:
+    run = a_run(PAIR[:1], "a", items=b"")
+    expand(run, [encode(n) for n in range(60)])
+    sizes: list[int] = []
+    reports: list[tuple[int, list[bytes]]] = []
+    while reports or run.ready:
+        for one in submitted(run, Room(8, grain=8)):
+            assert one.items is not None
+            assert (one.nth, one.items.place) == (1, 0)
+            sizes.append(one.size)
+            reports.append((one.attempt, one.items.payloads))
+        attempt, (first, *rest) = reports.pop(0)
+        if rest:
+            tell(run, items_done(attempt, first))
+            first, *rest = rest
+        tell(run, Started(attempt, 1.0), items_done(attempt, first, *rest))
+    assert sum(sizes) == 60
+    assert sizes[:8] == [1] * 8, "the first ones show what they take"
+    assert max(sizes) == 8
+    assert decode(final(run)["out"] or b"") == [*range(60)]
+    end = run.ends[run.ledger.find("a[59]") or 0]
+    assert isinstance(end, Usage)
+    assert (end.read, end.peak_memory, end.worker) == (("items",), 100, 3)
+
+
+def test_what_an_attempt_at_several_comes_to_befalls_each_alone() -> None:
+    policy = RetryPolicy.builder().max_attempts(2).initial_delay(1).with_jitter(False).build()
+    run = a_run(PAIR[:1], "a", retry=policy, items=b"")
+    one = several(run, 40)
+    number = one.attempt
+    tell(run, items_done(number, b"\x01"), failed(number), Started(number), lost(number), Unstarted(number, 1))
+    assert [*states(run).items()][21:27] == [
+        ("a[20]", "COMPLETED"),
+        ("a[21]", "BACKING_OFF"),
+        ("a[22]", "BACKING_OFF"),
+        ("a[23]", "SUBMITTED"),
+        ("a[24]", "READY"),
+        ("a[25]", "READY"),
+    ]
+    tell(run, items_done(number, b"\x01"))
+    assert not run.open_attempts
+    run.handle(Tick(), 100.0)
+    again = submitted(run, Room(10, grain=5))
+    assert [(one.task, one.nth, one.size) for one in again] == [
+        ("a[21]", 2, 1),
+        ("a[22]", 2, 1),
+        ("a[24]", 1, 1),
+        ("a[25]", 1, 5),
+        ("a[30]", 1, 2),
+    ]
+
+
+@pytest.mark.parametrize("report", [lambda n: Unstarted(n, 6), lambda n: items_done(n, *[b""] * 6)])
+def test_no_more_instances_are_reported_than_an_attempt_is_at(report: Callable[[int], AttemptEvent]) -> None:
+    run = a_run(PAIR[:1], "a", items=b"")
+    one = several(run, 40)
+    with pytest.raises(InternalError):
+        tell(run, report(one.attempt))
+
+
+def test_what_runs_is_not_given_back_with_what_is_behind_it() -> None:
+    run = a_run(PAIR[:1], "a", items=b"")
+    number = several(run, 40).attempt
+    tell(run, Started(number), Unstarted(number, 4))
+    assert states(run)["a[20]"] == "RUNNING"
+    with pytest.raises(InternalError):
+        tell(run, Unstarted(number))
+
+
+def test_what_is_cancelled_has_ended_as_far_as_it_came() -> None:
+    run = a_run(PAIR[:1], "a", items=b"")
+    number = several(run, 40).attempt
+    tell(run, Started(number), Cancel())
+    tell(run, items_done(number, b"\x01"), Started(number), lost(number), Unstarted(number, 3))
+    assert [states(run)[f"a[{n}]"] for n in range(20, 26)] == ["COMPLETED", *["CANCELLED"] * 5]
+    assert states(run)["a"] == "CANCELLED"
+
+
+def test_what_has_a_time_limit_of_its_own_goes_alone() -> None:
+    run = a_run(PAIR[:1], "a", timeout=1.0, items=b"")
+    expand(run, [encode(n) for n in range(30)])
+    assert [one.size for one in submitted(run, Room(30, grain=8))] == [1] * 30
+
+
+def test_what_follows_goes_on_many_at_a_time() -> None:
+    run = a_run(PAIR[:2], "a", "b", items=b"")
+    expand(run, [encode(n) for n in range(40)])
+    for one in submitted(run, Room(20)):
+        tell(run, done(one.attempt, out=b"\x05"))
+    for one in submitted(run, Room(20)):
+        tell(run, done(one.attempt, more=b"\x06"))
+    (one,) = submitted(run, Room(5, grain=5))
+    tell(run, items_done(one.attempt, *[b"\x07"] * 5))
+    (after,) = submitted(run, Room(5, grain=5))
+    assert (after.task, after.size) == ("b[20]", 5)
+    assert after.items is not None
+    assert after.items.overlays == [Overlay({}, ("out",))] * 5
+    assert after.items.writers == ("a",) * 5

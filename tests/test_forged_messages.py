@@ -21,7 +21,21 @@ from cloaca.values.blobs import MARK
 from cloaca.values.composite import MARK as COMPOSITE
 from cloaca.wire import messages
 from cloaca.wire.frames import FrameReader, Garbled, HungUp, decode_up, frame, messages_in
-from cloaca.wire.messages import Done, Failed, Logged, Ready, Said, Skipped, Unfit, Up, Usage, Version, Wants, Worn
+from cloaca.wire.messages import (
+    Done,
+    Failed,
+    Logged,
+    Ready,
+    Said,
+    Skipped,
+    Tallied,
+    Unfit,
+    Up,
+    Usage,
+    Version,
+    Wants,
+    Worn,
+)
 
 cloudpickle.register_pickle_by_value(sys.modules[__name__])  # as if all this stood in the user's script
 
@@ -162,7 +176,7 @@ def own_number() -> int:
     while type(frame.f_locals.get("self")).__name__ != "Worker":
         assert frame.f_back is not None
         frame = frame.f_back
-    number: int = frame.f_locals["self"]._current
+    number: int = frame.f_locals["self"]._current.attempt
     return number
 
 
@@ -219,6 +233,8 @@ IMPOSSIBLE: dict[str, tuple[Callable[[int], list[Up]], str]] = {
         lambda n: [Done(i, {}, NO_COST) for i in range(n + 20) if i != n],
         "a report of attempt",
     ),
+    "a tally of another attempt": (lambda n: [Tallied(n + 999, 0, b"", b"\x90")], "a report of attempt"),
+    "a tally of no items": (lambda n: [Tallied(n, 0, b"", b"\x90")], "a tally of attempt"),
     "a failure of another": (lambda n: [Failed(n + 1, "E", "t", "", None, NO_COST)], "a report of attempt"),
     "a question of another": (lambda n: [Wants(n + 999, ("k",))], "a question of attempt"),
     "a failed initializer": (lambda _: [Unfit("E", "t", "")], "initializer"),
@@ -328,4 +344,4 @@ def test_a_worker_s_clock_that_stands_still_ends_nothing(of_two: DefaultRunner) 
 def test_messages_are_all_covered() -> None:
     """Each kind that a worker may send stands in one of the tables above."""
     kinds: set[Any] = set(messages.Up.__args__)
-    assert kinds == {Ready, Unfit, Worn, Wants, Said, Logged, messages.Warned, Done, Failed, Skipped}
+    assert kinds == {Ready, Unfit, Worn, Wants, Said, Logged, messages.Warned, Done, Tallied, Failed, Skipped}

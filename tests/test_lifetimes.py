@@ -264,10 +264,10 @@ class Play:
 
     def obey(self, command: Command) -> None:
         match command:
-            case Assignment(attempt=attempt, slice=slice_, item=item):
+            case Assignment(attempt=attempt, slice=slice_, items=items):
                 self.held.append(attempt)
                 self.whole[attempt] = slice_
-                self.sent[attempt] = set() if item is None else names_of([item.payload])
+                self.sent[attempt] = set() if items is None else names_of(items.payloads)
                 assert self.sent[attempt].isdisjoint(self.released), "the item was released"
                 self.hand(attempt, slice_)
             case Answer(attempt=attempt, slice=slice_):

@@ -120,7 +120,7 @@ class Weave:
         random = Random(f"{self.seed} {name}")
         saw = [[key, candidates_of(told)] for key, told in sorted(assignment.slice.versions.items())]
         outcomes = sorted((assignment.slice.outcomes or {}).items())
-        digest = sha256(msgpack.encode([saw, outcomes, assignment.item, assignment.ended])).hexdigest()[:12]
+        digest = sha256(msgpack.encode([saw, outcomes, assignment.items, assignment.ended])).hexdigest()[:12]
         usage = Usage(1.0, 2.0 + random.randrange(64) / 64, random.randrange(64) / 64, 1, (digest,))  # sums are exact
         if assignment.condition and random.random() < 0.4:
             return Skipped(number, f"by {digest}", usage)
@@ -209,7 +209,7 @@ class Driver:
                 frozen = Slice(dict(command.slice.versions), complete=True, outcomes=dict(command.slice.outcomes or {}))
                 payloads = [one.payload for told in frozen.versions.values() for one in told]
                 assert names_of(payloads).isdisjoint(self.released), "told of after its release"
-                assert command.item is None or names_of([command.item.payload]).isdisjoint(self.released)
+                assert command.items is None or names_of(command.items.payloads).isdisjoint(self.released)
                 self.held.append(replace(command, slice=frozen))
             case Release(payloads=payloads):
                 self.released |= names_of(payloads)

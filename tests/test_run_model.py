@@ -566,9 +566,10 @@ class RunAgainstModel(RuleBasedStateMachine):
         assert assignment.function == (EXPANSION if expands else 0)
         is_asked = "[" not in assignment.task and self.model.triggers[assignment.task].condition == ON_VALUE
         assert assignment.condition == is_asked
-        item = assignment.item
+        items = assignment.items
         expected = self.model.item(assignment.task) if "[" in assignment.task else None
-        assert (None if item is None else (item.payload, item.key)) == expected
+        sent = None if items is None else (items.payloads[0], None if items.keys is None else items.keys[0])
+        assert sent == expected
         if self.answers:
             named = self.model.context.orders[split(assignment.task)[0]][:1]
             statuses = {name: Outcome(self.model.ended[name].capitalize()) for name in named} if is_asked else None

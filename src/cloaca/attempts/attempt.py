@@ -32,7 +32,7 @@ from cloaca.tasks.shelf import Shelf, Traffic
 from cloaca.tasks.watched import Watched
 from cloaca.values.codec import encode
 from cloaca.wire.frames import encodable
-from cloaca.wire.messages import Assignment, Done, Failed, Item, Skipped, Slice, Usage
+from cloaca.wire.messages import Assignment, Done, Failed, Items, Skipped, Slice, Usage
 from cloaca.wording import kinds_of
 
 TaskFunction = Callable[..., Any]
@@ -67,7 +67,8 @@ def run(
     context which the function is given; `seeding` gives what seeds the process.
     """
     meter.start()
-    shelf = Shelf(folders, assignment.attempt) if folders else None
+    item = None if assignment.items is None else assignment.items.place
+    shelf = Shelf(folders, assignment.attempt, item) if folders else None
     context = None
     try:
         rules = load(assignment.rules) if assignment.rules else Rules()
@@ -82,8 +83,8 @@ def run(
             context = within(context, assignment.prefix)
         function = load(assignment.function)
         seeding().begin(assignment)
-        variables, item = _variables(), assignment.item
-        given = () if item is None else (_item(context, item),)
+        variables, items = _variables(), assignment.items
+        given = () if items is None else (_item(context, items),)
         returned = variables.run(function, context, *given)
         if returned is not None and returned is not context:
             _take_over(context, returned, variables)
@@ -91,7 +92,7 @@ def run(
         diff = _left(context, assignment, function)
         if shelf is not None:
             shelf.keep(diff.values())
-        settled = None if assignment.item is not None else settled_of(context)
+        settled = None if assignment.items is not None else settled_of(context)
         return Done(assignment.attempt, diff, meter.stop(traffic_of(context), diff.values()), settled)
     except BaseException as error:  # noqa: BLE001 - sys.exit and Ctrl-C of a task end the task, not the worker
         try:
@@ -102,13 +103,13 @@ def run(
             shelf.keep(())
         traffic = Traffic() if context is None else traffic_of(context)
         lacking = 0 if shelf is None else shelf.lacked
-        return failure(assignment.attempt, error, meter.stop(traffic), tuple(traffic.absent), lacking)
+        return failure(assignment.attempt, error, meter.stop(traffic), tuple(traffic.absent), lacking, item or 0)
 
 
-def _item(context: Context, item: Item) -> Any:
-    value = item_of(context, item)
+def _item(context: Context, items: Items) -> Any:
+    value = item_of(context, items)
     if isinstance(context, Watched):
-        context.call_with_item(value, item.payload)
+        context.call_with_item(value, items.payloads[0])
     return value
 
 
@@ -116,7 +117,7 @@ def _left(context: Context, assignment: Assignment, function: TaskFunction) -> d
     """What the attempt has set and removed, as it is called outside."""
     if isinstance(context, Watched):
         context.tell_lost_changes(assignment.task, function)
-    diff = diff_of(context) if assignment.item is None else changes_of(context)
+    diff = diff_of(context) if assignment.items is None else changes_of(context)
     return Scope(assignment.prefix).left(diff) if assignment.prefix else diff
 
 
@@ -164,7 +165,14 @@ def _take_over(context: Context, returned: Any, variables: Variables) -> None:
         )
 
 
-def failure(attempt: int, error: BaseException, usage: Usage, absent: tuple[str, ...] = (), lacking: int = 0) -> Failed:
+def failure(
+    attempt: int,
+    error: BaseException,
+    usage: Usage,
+    absent: tuple[str, ...] = (),
+    lacking: int = 0,
+    item: int = 0,
+) -> Failed:
     """The report that the attempt has raised this."""
     explain(error)
     frames = users_traceback(error)
@@ -180,6 +188,7 @@ def failure(attempt: int, error: BaseException, usage: Usage, absent: tuple[str,
         encodable(_place(frames)),
         absent,
         lacking,
+        item,
     )
 
 

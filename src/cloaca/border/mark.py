@@ -10,7 +10,9 @@ no answer, on whichever thread it is looked at.
 import os
 import struct
 from contextlib import suppress
-from mmap import mmap
+from mmap import ALLOCATIONGRANULARITY, mmap
+
+from cloaca.border import tally
 
 _NUMBER = struct.Struct("<q")
 _MOMENT = struct.Struct("<d")
@@ -38,9 +40,12 @@ class Mark:
     def __init__(self, descriptor: int) -> None:
         self._memory = mmap(descriptor, _SIZE)
 
-    def write(self, attempt: int, moment: float) -> None:
-        """The attempt begins, at that moment of the monotonic clock. The number comes last: it is what counts."""
-        _NUMBER.pack_into(self._memory, _ITEM, NONE)
+    def write(self, attempt: int, moment: float, item: int = NONE) -> None:
+        """The attempt begins, or an item of it, at that moment of the monotonic clock.
+
+        The number comes last: it is what counts.
+        """
+        _NUMBER.pack_into(self._memory, _ITEM, item)
         _MOMENT.pack_into(self._memory, _NUMBER.size, moment)
         _NUMBER.pack_into(self._memory, 0, attempt)
 
@@ -78,10 +83,11 @@ class Mark:
 
 
 def create() -> int:
-    """A descriptor of fresh shared memory that says `NONE`."""
+    """A descriptor of fresh shared memory that says `NONE`, with an empty tally behind it."""
     descriptor = _nameless()
     try:
         os.write(descriptor, _NUMBER.pack(NONE) + _MOMENT.pack(0.0) + _NUMBER.pack(NONE) + b"\0")
+        os.ftruncate(descriptor, ALLOCATIONGRANULARITY + tally.SIZE)
     except OSError:
         os.close(descriptor)
         raise
@@ -98,7 +104,11 @@ def _nameless() -> int:
 
 
 def _temporary(place: str | None) -> int:
+    """There all of its room is taken at once: who writes to memory of a file for which there is none is killed."""
     import tempfile
 
     with tempfile.TemporaryFile(dir=place) as file:
+        file.write(bytes(ALLOCATIONGRANULARITY + tally.SIZE))
+        file.flush()
+        file.seek(0)
         return os.dup(file.fileno())

@@ -1,10 +1,11 @@
 """Permits: who may have a queued attempt: its worker, to start it, or the coordinator, to recall it for an idle one.
 
-A byte in a pipe for each attempt that a worker has queued behind another one, and the kernel sees to it that nobody
-else gets the same one. The worker takes attempts from the front of its queue, the coordinator from its end: so how many
-bytes it got tells which attempts it has. No attempt runs twice, and neither side ever waits for the other.
+A byte in a pipe for each attempt that a worker has queued behind another one, or each item of an attempt that has
+several, and the kernel sees to it that nobody else gets the same one. The worker takes them from the front of its
+queue, the coordinator from its end: so how many bytes it got tells which ones it has. Nothing runs twice, and neither
+side ever waits for the other.
 
-A permit is for no attempt in particular. So a worker from which some were recalled is given nothing more until it has
+A permit is for nothing in particular. So a worker from which some were recalled is given nothing more until it has
 said that it knows: a new permit would let it start one that was recalled.
 """
 
@@ -41,17 +42,21 @@ class Permit:
     """The worker's side: which attempt it may start. What is taken from the pipe is kept, whatever interrupts that."""
 
     def __init__(self, reader: int) -> None:
-        self._attempt: int | None = None
+        self._has: tuple[int, int] | None = None
         self._taken: list[bytes] = []
         self._take = map(self._taken.append, map(os.read, repeat(reader), repeat(1))).__next__
 
     def give(self, attempt: int) -> None:
-        """That attempt needs none from the pipe."""
-        self._attempt = attempt
+        """That attempt needs none from the pipe, nor does its first item, where it has several."""
+        self._has = attempt, 0
 
-    def is_for(self, attempt: int) -> bool:
-        """Whether the attempt, which is the first in the worker's queue, may be started. If not, it was recalled."""
-        if attempt == self._attempt:
+    def is_for(self, attempt: int, item: int = 0) -> bool:
+        """Whether the attempt, which is the first in the worker's queue, may be started, or its next item.
+
+        If not, it was recalled.
+        """
+        wanted = attempt, item
+        if wanted == self._has:
             return True
         taken = self._taken
         if not taken:
@@ -60,6 +65,6 @@ class Permit:
             except BlockingIOError:
                 return False
         if taken[0]:  # else the pipe has come to its end
-            self._attempt = attempt  # no call stands between this and what follows
+            self._has = wanted  # no call stands between this and what follows
         del taken[0]
-        return attempt == self._attempt
+        return wanted == self._has

@@ -70,7 +70,7 @@ def enter(bearings: Bearings) -> None:
         sys.path[:] = bearings.path
     if _variables != bearings.environment:
         _set_variables(bearings.environment)
-    if _limits() != bearings.limits:
+    if not _are_here(bearings.limits):
         _limit(bearings.limits)
     if sys.argv != bearings.arguments:
         sys.argv[:] = bearings.arguments
@@ -100,6 +100,16 @@ def _joined(directory: str, entry: str) -> str:
 def _limits() -> InterpreterLimits:
     return InterpreterLimits(
         sys.getrecursionlimit(), sys.get_int_max_str_digits(), sys.getswitchinterval(), not sys.dont_write_bytecode
+    )
+
+
+def _are_here(limits: InterpreterLimits) -> bool:
+    """Whether they are those of this process, without making a record of these."""
+    return (
+        sys.getrecursionlimit() == limits.recursion
+        and sys.get_int_max_str_digits() == limits.digits
+        and sys.getswitchinterval() == limits.switch_interval
+        and sys.dont_write_bytecode != limits.writes_bytecode
     )
 
 

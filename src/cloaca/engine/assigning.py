@@ -43,12 +43,12 @@ class Assigning:
         self._variables = variables
         self._is_asked = is_asked
 
-    def assignment(self, number: int, unit: int) -> Assignment:
-        """Of the attempt of that number, of a task or an instance."""
+    def assignment(self, number: int, unit: int, count: int = 1) -> Assignment:
+        """Of the attempt of that number, of a task or of so many instances."""
         work = self._work[unit]
         if work.each is not None:
             if unit >= len(self._plan.names):
-                return self._of_instance(number, unit)
+                return self._of_instances(number, range(unit, unit + count))
             work = _expanding(work, work.each)
         agreed: tuple[str, ...] = ()
         reads = work.reads
@@ -74,19 +74,24 @@ class Assigning:
             variables=self._variables,
         )
 
-    def _of_instance(self, number: int, unit: int) -> Assignment:
+    def _of_instances(self, number: int, units: range) -> Assignment:
+        unit = units[0]
         fan, work = self._ledger.fan_of(unit), self._work[unit]
+        if len(units) == 1:
+            slice_, overlays = self._sight.slice_for_item(fan, unit, work.reads), None
+        else:
+            slice_, overlays = self._sight.slice_for_items(fan, units, work.reads)
         return Assignment(
             number,
             self._ledger.name(unit),
             work.function,
-            self._sight.slice_for_item(fan, unit, work.reads),
+            slice_,
             self._merging.rules,
             nth=self._ledger.attempts[unit] + 1,
             ended=self._tries.failures[unit],
             seed=self._seed,
             place=self._places[fan.rank],
-            item=fan.item(unit - fan.first),
+            items=fan.items(unit - fan.first, len(units), overlays),
             prefix=work.prefix,
             variables=self._variables,
         )

@@ -19,7 +19,7 @@ from cloaca.engine.ledger import Ledger
 from cloaca.engine.state import Stop
 from cloaca.engine.tries import Tries
 from cloaca.history.telling import Told
-from cloaca.wire.messages import Done, Failed, Lost, Skipped, Started
+from cloaca.wire.messages import FIGURES, Done, Failed, ItemsDone, Lost, Skipped, Started
 
 
 class Chronicle:
@@ -57,6 +57,8 @@ class Chronicle:
         match event:
             case Done(usage=usage) | Failed(usage=usage) | Skipped(usage=usage):
                 moment, worker = usage.started, usage.worker
+            case ItemsDone():
+                moment, *_, worker = FIGURES.unpack_from(event.figures)
             case Started(moment=float(moment), worker=worker):
                 pass
             case _:

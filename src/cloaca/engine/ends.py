@@ -1,17 +1,14 @@
 """Ends: how each task and instance ended. There may be millions of instances, of which mostly only the costs are told.
 
-So what an instance cost is kept as figures, 60 bytes, and made a `Usage` again for who asks.
+So what an instance cost is kept as figures, 68 bytes, and made a `Usage` again for who asks.
 """
 
-import struct
+from array import array
 from collections.abc import Iterator
-from contextlib import suppress
 
-from cloaca.wire.messages import Failed, Lost, Skipped, Usage
+from cloaca.wire.messages import FIGURES, Failed, ItemsDone, Lost, Skipped, Usage
 
 End = Usage | Failed | Lost | Skipped | None
-
-_FIGURES = struct.Struct("<dddqqqqI")
 
 
 class AllEnds:
@@ -19,7 +16,8 @@ class AllEnds:
 
     >>> ends = AllEnds(1)
     >>> ends.grow(2)
-    >>> ends[2] = Usage(1.5, 2.5, 0.25, 1000, ("key",), 7)
+    >>> figures = FIGURES.pack(1.5, 2.5, 0.25, 1000, 7, 0, 0, 0)
+    >>> ends.keep(2, ItemsDone(0, figures, [(b"x",)], [("made",)], [("key",)], []))
     >>> ends[2] == Usage(1.5, 2.5, 0.25, 1000, ("key",), 7), list(ends)[:2]
     (True, [None, None])
     """
@@ -29,15 +27,17 @@ class AllEnds:
         self._ends: list[End] = [None] * tasks
         self._others: dict[int, End] = {}  # of instances that didn't end well
         self._figures = bytearray()
+        self._read = array("I")  # by instance, from 1, which of these it has read
         self._reads: list[tuple[str, ...]] = []  # what instances have read: mostly the same
         self._places: dict[tuple[str, ...], int] = {}  # in that, from 1
 
     def grow(self, size: int) -> None:
         """There are so many more instances."""
-        self._figures += bytes(size * _FIGURES.size)
+        self._figures += bytes(size * FIGURES.size)
+        self._read.frombytes(bytes(size * self._read.itemsize))
 
     def __len__(self) -> int:
-        return self._tasks + len(self._figures) // _FIGURES.size
+        return self._tasks + len(self._read)
 
     def __iter__(self) -> Iterator[End]:
         return map(self.__getitem__, range(len(self)))
@@ -47,46 +47,34 @@ class AllEnds:
             return self._ends[unit]
         if unit in self._others:
             return self._others[unit]
-        started, ended, cpu, peak, read, mapped, written, place = _FIGURES.unpack_from(self._figures, self._at(unit))
+        place = self._read[unit - self._tasks]
         if not place:
             return None
-        return Usage(started, ended, cpu, peak, self._reads[place - 1], read, mapped, written)
+        start = (unit - self._tasks) * FIGURES.size
+        started, ended, cpu, peak, *rest = FIGURES.unpack_from(self._figures, start)
+        return Usage(started, ended, cpu, peak, self._reads[place - 1], *rest)
 
     def __setitem__(self, unit: int, end: End) -> None:
+        """Of a task, or of an instance that didn't end well."""
         if unit < self._tasks:
             self._ends[unit] = end
-            return
-        if isinstance(end, Usage):
-            with suppress(struct.error):  # figures that can't be: a task has written to what isn't its own
-                self._keep(unit, end)
-                return
-        self._others[unit] = end
+        else:
+            self._others[unit] = end
+
+    def keep(self, unit: int, done: ItemsDone) -> None:
+        """Instances have ended well, from that one on."""
+        first, count = unit - self._tasks, len(done.read)
+        self._figures[first * FIGURES.size : (first + count) * FIGURES.size] = done.figures
+        for read in dict.fromkeys(done.read):
+            if read not in self._places:
+                self._reads.append(read)
+                self._places[read] = len(self._reads)
+        self._read[first : first + count] = array("I", map(self._places.__getitem__, done.read))
 
     def of_tasks_and_failed(self) -> Iterator[tuple[int, End]]:
         """Those of all tasks, and of the instances that didn't end well."""
         yield from enumerate(self._ends)
         yield from sorted(self._others.items(), key=_unit)
-
-    def _keep(self, unit: int, usage: Usage) -> None:
-        place = self._places.get(usage.read)
-        if place is None:
-            self._reads.append(usage.read)
-            place = self._places[usage.read] = len(self._reads)
-        _FIGURES.pack_into(
-            self._figures,
-            self._at(unit),
-            usage.started,
-            usage.ended,
-            usage.cpu,
-            usage.peak_memory,
-            usage.bytes_read,
-            usage.bytes_mapped,
-            usage.bytes_written,
-            place,
-        )
-
-    def _at(self, unit: int) -> int:
-        return (unit - self._tasks) * _FIGURES.size
 
 
 def _unit(entry: tuple[int, End]) -> int:

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 from msgspec import Struct
 
-from cloaca.wire.messages import Answer, Assignment, Done, Failed, Lost, Skipped, Started, Unstarted, Wants
+from cloaca.wire.messages import Answer, Assignment, Done, Failed, ItemsDone, Lost, Skipped, Started, Unstarted, Wants
 
 
 class Begin(Struct, frozen=True):
@@ -16,10 +16,14 @@ class Begin(Struct, frozen=True):
 
 
 class Room(Struct, frozen=True):
-    """The executor takes up to `count` more attempts. `open`: how many there are, of this run and of others."""
+    """The executor takes up to `count` more attempts. `open`: how many there are, of this run and of others.
+
+    Instances of a mapped task count one by one; an attempt may be at `grain` of them, one after the other.
+    """
 
     count: int
     open: int = 0
+    grain: int = 1
 
 
 class Cancel(Struct, frozen=True):
@@ -78,6 +82,6 @@ class Ended(Struct, frozen=True):
 
 RunEvent = Begin | Room | Cancel | Tick
 BatchEvent = RunEvent | Supply
-AttemptEvent = Started | Wants | Done | Failed | Skipped | Lost | Unstarted
+AttemptEvent = Started | Wants | Done | ItemsDone | Failed | Skipped | Lost | Unstarted
 Command = Assignment | Answer | Withdraw | Release | Deliver | Ended
 Commands = Sequence[Command]

@@ -23,15 +23,13 @@ from cloaca.engine.ends import End
 from cloaca.engine.state import State
 from cloaca.values.blobs import is_reference
 from cloaca.values.composite import collected, keys_in
-from cloaca.wire.messages import Failed, Item, Slice, Usage, Version
+from cloaca.wire.messages import FIGURES, Done, Failed, Items, ItemsDone, Overlay, Slice, Usage, Version
 
 MOST_PLACES = 1 << 24
 """How many places the lists and dicts may have that are collected of a task: a key for each item would be too much."""
 
-_Written = tuple[tuple[str, ...], tuple[bytes | None, ...]]
-"""What an instance has set and removed: the keys, mostly the very ones that others have, and the payloads."""
-
-_NOTHING: _Written = (), ()
+RAMP = 4
+"""An attempt is at a quarter at most of as many instances as were begun before: the first ones show what they take."""
 
 
 class Each(Struct, frozen=True):
@@ -87,8 +85,12 @@ class Fan:
         self._first: dict[State, int] = {}  # that ended so, in the order of the items
         self.is_too_wide = False
         """Whether its instances set too many keys to be collected: most likely one for each item."""
-        self._left: list[_Written] = [_NOTHING] * self.size
+        self._keys_set: list[tuple[str, ...]] = [()] * self.size  # mostly the very ones that others have
+        self._written_there: list[tuple[bytes | None, ...]] = [()] * self.size
         self._names: dict[tuple[str, ...], tuple[str, ...]] = {}
+        self._taken = 0
+        self.has_stored = False
+        """Whether an instance that is seen from this head has set a large value."""
         self._started, self._ended, self._busy, self._cpu = inf, 0.0, 0.0, 0.0
         self._peak = self._read = self._mapped = self._written = 0
         self._open = 0  # of the head: how many of those that are seen from it haven't ended
@@ -136,12 +138,22 @@ class Fan:
         """Which ones."""
         return [self.first + index for index in (*sorted(self._again), *range(self._next, self.size))]
 
-    def take(self) -> int:
-        """Take out the first one that is ready; returns its unit."""
-        if self._again:
-            return self.first + heappop(self._again)
-        self._next += 1
-        return self.first + self._next - 1
+    def take(self, most: int, attempts: Sequence[int]) -> range:
+        """Take out the first one that is ready, and those beside it, up to so many; returns their units.
+
+        One that was tried before, as `attempts` tells by unit, stays alone.
+        """
+        most = max(1, min(most, self._taken // RAMP))
+        start = heappop(self._again) if self._again else self._next
+        stop = start + 1
+        if start == self._next:
+            stop = self._next = min(start + most, self.size)
+        elif not attempts[self.first + start]:
+            while stop - start < most and self._again[:1] == [stop] and not attempts[self.first + stop]:
+                heappop(self._again)
+                stop += 1
+        self._taken += stop - start
+        return range(self.first + start, self.first + stop)
 
     def offer(self, unit: int) -> None:
         """It is ready, again or at last."""
@@ -154,14 +166,27 @@ class Fan:
 
     # ---- what an instance is given ---------------------------------------------------------------------------------
 
-    def item(self, index: int) -> Item:
-        """What an instance is sent: what its leader's instance set in place of its own item, if it did."""
-        key = None if self.keys is None else self.keys[index]
+    def items(self, index: int, count: int, overlays: list[Overlay] | None = None) -> Items:
+        """What so many instances are sent, from that one on."""
+        past = index + count
+        payloads = [payload or b"" for payload in self.head._items[index:past]]
+        keys = None if self.keys is None else [*self.keys[index:past]]
+        writers: tuple[str, ...] = (self.head.task,)
+        if self.leader is not None:
+            made = [self._item(place, own) for place, own in enumerate(payloads, index)]
+            payloads, writers = [item for item, _ in made], tuple([writer for _, writer in made])
+        if count == 1:
+            return Items(payloads, keys, self._each.key, writers)
+        labels = None if self._labels is None else [*self._labels[index:past]]
+        return Items(payloads, keys, self._each.key, writers, 0, self.task, index, labels, overlays)
+
+    def _item(self, index: int, own: bytes) -> tuple[bytes, str]:
+        """An instance's item, and who made it: what its leader's instance set in place of its own one, if it did."""
         for fan in self.above():
             payload = fan.wrote(index).get(self._each.key)
             if payload is not None:
-                return Item(payload, key, self._each.key, fan.name(index))
-        return Item(self.head._items[index] or b"", key, self._each.key, self.head.task)
+                return payload, fan.name(index)
+        return own, self.head.task
 
     def overlay(self, index: int) -> dict[str, tuple[Version, ...]]:
         """What an instance sees on top of the slice: what the instances before it wrote for the same item."""
@@ -173,39 +198,45 @@ class Fan:
 
     def wrote(self, index: int) -> Mapping[str, bytes | None]:
         """What an instance has set and removed."""
-        return dict(zip(*self._left[index], strict=True))
+        return dict(zip(self._keys_set[index], self._written_there[index], strict=True))
 
     def before(self, index: int, key: str) -> "tuple[Fan | None, bytes | None]":
         """What the instance would have found under a key that was set before it for the same item; and where."""
         return next(((fan, fan.wrote(index)[key]) for fan in self.above() if key in fan.wrote(index)), (None, None))
 
-    def spend(self, index: int) -> bytes | None:
-        """An instance has ended: returns its item, where nobody else will need it."""
-        head = self.head
-        head._needed[index] -= 1
-        if head._needed[index]:
-            return None
-        payload, head._items[index] = head._items[index], None
-        return payload
+    def spend(self, index: int, count: int) -> list[bytes | None]:
+        """So many instances have ended, from that one on: returns their items, where nobody else will need them."""
+        head, past = self.head, index + count
+        head._needed[index:past] = needed = [number - 1 for number in head._needed[index:past]]
+        if not any(needed):
+            spent, head._items[index:past] = head._items[index:past], [None] * count
+            return spent
+        spent = []
+        for place in [place for place, number in enumerate(needed, index) if not number]:
+            spent.append(head._items[place])
+            head._items[place] = None
+        return spent
 
     # ---- what came of it -------------------------------------------------------------------------------------------
 
     def values(self) -> Iterator[tuple[str, int | None, bytes]]:
         """All that is held here: the key, which instance set it (`None`: it is an item), and the payload."""
         yield from ((self._each.key, None, payload) for payload in self._items if payload is not None)
-        for index, written in enumerate(self._left):
-            yield from ((key, index, payload) for key, payload in zip(*written, strict=True) if payload is not None)
+        for index in range(len(self._keys_set)):
+            yield from ((key, index, payload) for key, payload in self.wrote(index).items() if payload is not None)
 
-    def keep(self, index: int, diff: Mapping[str, bytes | None]) -> None:
-        """An instance has set and removed this."""
-        if diff:
-            keys = tuple(diff)
-            self._left[index] = self._names.setdefault(keys, keys), tuple(diff.values())
+    def keep(self, index: int, done: ItemsDone) -> None:
+        """Instances have set and removed this, from that one on."""
+        past = index + len(done.written)
+        known = {keys: self._names.setdefault(keys, keys) for keys in set(done.keys) if keys}
+        self._keys_set[index:past] = [known.get(keys, ()) for keys in done.keys]
+        self._written_there[index:past] = done.written
+        self.head.has_stored |= bool(done.stored)
 
-    def count(self, index: int, state: State) -> None:
-        """An instance has ended so."""
-        self.unended -= 1
-        self._counts[state] += 1
+    def count(self, index: int, count: int, state: State) -> None:
+        """So many instances have ended so, from that one on."""
+        self.unended -= count
+        self._counts[state] += count
         self._first[state] = min(index, self._first.get(state, index))
 
     def cost(self, end: End) -> None:
@@ -214,6 +245,20 @@ class Fan:
             self.add(end)
         elif isinstance(end, Failed):
             self.add(end.usage)
+
+    def cost_of_all(self, figures: bytes) -> None:
+        """What attempts have cost that have ended well, by their `FIGURES`."""
+        view = memoryview(figures)
+        seconds, whole = view.cast("d"), view.cast("q")
+        started, ended, cpu = seconds[0::8], seconds[1::8], seconds[2::8]
+        self._started = min(self._started, *started)
+        self._ended = max(self._ended, *ended)
+        self._busy += sum(ended) - sum(started)
+        self._cpu += sum(cpu)
+        self._peak = max(self._peak, *whole[3::8])
+        self._read += sum(whole[4::8])
+        self._mapped += sum(whole[5::8])
+        self._written += sum(whole[6::8])
 
     def add(self, usage: Usage) -> None:
         """An attempt that ended has cost this."""
@@ -274,7 +319,8 @@ class Fan:
     def collected(self, key: str, *, without_large: bool = False) -> bytes | None:
         """The values of all instances under that key. Those in files may be left out: their places are empty then."""
         place = {keys: keys.index(key) for keys in self._names if key in keys}
-        column = [values[place[keys]] if keys in place else None for keys, values in self._left]
+        columns = zip(self._keys_set, self._written_there, strict=True)
+        column = [values[place[keys]] if keys in place else None for keys, values in columns]
         if self._counts[State.COMPLETED] and all(payload is None for payload in column):
             return None
         if without_large:
@@ -284,9 +330,33 @@ class Fan:
     @property
     def keys_set(self) -> Mapping[str, None]:
         """The keys that instances have set or removed, in the order in which items did so first."""
-        sets = dict.fromkeys(keys for keys, _ in self._left)
+        sets = dict.fromkeys(self._keys_set)
         return dict.fromkeys(key for keys in sets for key in keys)
 
     def let_go(self) -> None:
         """Nobody will ask any more for what instances were given and have set."""
-        self._items, self._left, self.slice = [], [], None
+        self._items, self._keys_set, self._written_there, self.slice = [], [], [], None
+
+
+def tallied(done: Done) -> ItemsDone:
+    """The end of one instance, as that of several is told."""
+    usage, diff = done.usage, done.diff
+    figures = FIGURES.pack(
+        usage.started,
+        usage.ended,
+        usage.cpu,
+        usage.peak_memory,
+        usage.bytes_read,
+        usage.bytes_mapped,
+        usage.bytes_written,
+        usage.worker,
+    )
+    stored = [payload for payload in diff.values() if payload is not None and is_reference(payload)]
+    return ItemsDone(done.attempt, figures, [tuple(diff.values())], [tuple(diff)], [usage.read], stored)
+
+
+def alone(done: ItemsDone, place: int) -> Done:
+    """The end of the instance at that place, as that of a task."""
+    started, ended, cpu, peak, *rest = FIGURES.unpack_from(done.figures, place * FIGURES.size)
+    usage = Usage(started, ended, cpu, peak, done.read[place], *rest)
+    return Done(done.attempt, dict(zip(done.keys[place], done.written[place], strict=True)), usage)

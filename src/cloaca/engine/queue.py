@@ -1,6 +1,6 @@
 """Queue: what of a run is ready, in its order. What waits for a seat stands aside, and costs nothing there."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from heapq import heappop, heappush
 
 from cloaca.engine.fan import Fan
@@ -64,6 +64,14 @@ class Queue:
         if fan.ready == 1:  # or its task stands here already
             self.add(fan.rank)
 
+    def offer_all(self, fan: Fan, units: Iterable[int]) -> None:
+        """These instances are ready at last."""
+        was_here = bool(fan.ready)
+        for unit in units:
+            fan.offer(unit)
+        if fan.ready and not was_here:
+            self.add(fan.rank)
+
     def call_up(self) -> None:
         """Let those that waited for a seat which is free now compete with all that are ready."""
         for limit, waiting in list(self._aside.items()):
@@ -72,10 +80,11 @@ class Queue:
             if not waiting:
                 del self._aside[limit]
 
-    def take(self, width: int) -> int | None:
+    def take(self, width: int, most: int = 1) -> range | None:
         """Take out the first one for which there is a seat, or that needs none; `None` where there is none.
 
-        `width`: how many attempts can be under way at once.
+        Of a mapped task, it may be `most` instances that stand side by side. `width`: how many attempts can be under
+        way at once.
         """
         while (rank := self._ready.take(width)) is not None:
             if self._may_begin is not None and not self._may_begin(rank):
@@ -86,14 +95,15 @@ class Queue:
             if limit is not None and not self._seats.room(limit, self):
                 self._put_aside(limit, rank)
                 continue
-            return self._taken(self._ledger.fans[rank]) if rank in self._ledger.fans else rank
+            fan = self._ledger.fans.get(rank)
+            return range(rank, rank + 1) if fan is None else self._taken(fan, most)
         return None
 
     def take_all(self) -> list[int]:
         """Take out all that is ready, whether or not there is a seat."""
         taken: list[int] = []
         while (rank := self._ready.take(1)) is not None:
-            taken.append(self._taken(self._ledger.fans[rank]) if rank in self._ledger.fans else rank)
+            taken += self._taken(self._ledger.fans[rank], 1) if rank in self._ledger.fans else [rank]
         return taken
 
     def hold_back(self, may_begin: Callable[[int], bool] | None) -> None:
@@ -128,12 +138,14 @@ class Queue:
         for fan in self._ledger.fans.values():
             fan.withdraw()
 
-    def _taken(self, fan: Fan) -> int:
-        """One of the fan's instances. Its task stays here as long as others are ready."""
-        unit = fan.take()
+    def _taken(self, fan: Fan, most: int) -> range:
+        """Some of the fan's instances. Its task stays here as long as others are ready."""
+        is_plain = most > 1 and self._may_begin is None and self._work[fan.first].is_plain
+        units = fan.take(most if is_plain else 1, self._ledger.attempts)
+        self._ready.expect(fan.rank, 1 - len(units))
         if fan.ready:
             self.add(fan.rank)
-        return unit
+        return units
 
     def _waits(self, rank: int) -> bool:
         """Whether others wait for a seat of the kind that the task needs."""

@@ -49,7 +49,7 @@ from cloaca.engine.events import (
     Withdraw,
 )
 from cloaca.engine.facts import Fact
-from cloaca.engine.fan import Fan
+from cloaca.engine.fan import Fan, alone, tallied
 from cloaca.engine.ledger import Ledger
 from cloaca.engine.priority import Priority
 from cloaca.engine.queue import Queue
@@ -72,6 +72,7 @@ from cloaca.wire.messages import (
     Assignment,
     Done,
     Failed,
+    ItemsDone,
     Lost,
     Skipped,
     Slice,
@@ -269,7 +270,7 @@ class Run:
             case Done():  # first, as there is one for each task
                 return self._report(event)
             case Room():
-                return self._submit(event.count, event.open)
+                return self._submit(event.count, event.open, event.grain)
             case Begin():
                 return self._begin()
             case Cancel():
@@ -312,7 +313,7 @@ class Run:
         """End all that had ended before; what has not is ready then. Meanwhile, each counts as an open attempt."""
         commands: list[Command] = []
         left: list[Attempt] = []
-        while attempts := [self._opened(unit) for unit in self._queue.take_all()]:
+        while attempts := [self._opened(range(unit, unit + 1)) for unit in self._queue.take_all()]:
             for attempt in attempts:
                 place = self.ledger.place(attempt.rank)
                 self.attempts[attempt.rank], self._tries.failures[attempt.rank] = self._earlier.tries(place)
@@ -322,7 +323,7 @@ class Run:
                 else:
                     commands += self._end_again(attempt, report)
         for attempt in left:
-            commands += self._take_back(attempt)
+            commands += self._take_back(attempt, range(attempt.rank, attempt.rank + 1))
         if self._chronicle is not None:
             self._chronicle.reused = None
         return [command for command in commands if not isinstance(command, Withdraw)]
@@ -335,34 +336,37 @@ class Run:
             return self._complete(attempt, report)
         return self._end(attempt, State.SKIPPED if isinstance(report, Skipped) else State.FAILED, report)
 
-    def _submit(self, count: int, under_way: int) -> Commands:
+    def _submit(self, count: int, under_way: int, grain: int) -> Commands:
         assignments: list[Assignment] = []
         queue, width = self._queue, len(self._open) + count
         if self._pressure.alone is not None:
             return ()
         queue.call_up()
-        while len(assignments) < count and (rank := queue.take(width)) is not None:
-            assignments.append(self._attempt(rank))
+        while count > 0 and (units := queue.take(width, min(grain, count))) is not None:
+            count -= len(units)
+            assignments.append(self._attempt(units))
         if not assignments and self._pressure and not self._is_any_under_way(under_way):
             unit = self._pressure.try_alone()
             queue.expect(unit, -1)
-            return [self._attempt(unit)]
+            return [self._attempt(range(unit, unit + 1))]
         return assignments
 
-    def _attempt(self, unit: int) -> Assignment:
+    def _attempt(self, units: range) -> Assignment:
         """Submit an attempt."""
-        attempt = self._opened(unit)
+        attempt = self._opened(units)
+        unit, count = units.start, len(units)
         limit = self._work[unit].limit
         if limit is not None:
             self._queue.seat(limit, attempt.number)
         if self._chronicle is not None:
-            self._chronicle.submitted(unit)
-        return self._assigning.assignment(attempt.number, unit)
+            for one in units:
+                self._chronicle.submitted(one)
+        return self._assigning.assignment(attempt.number, unit, count)
 
-    def _opened(self, unit: int) -> Attempt:
-        attempt = Attempt(next(self._numbers), unit)
+    def _opened(self, units: range) -> Attempt:
+        attempt = Attempt(next(self._numbers), units.start, len(units))
         self._open[attempt.number] = attempt
-        self.states[unit] = State.SUBMITTED
+        self.states[units.start : units.stop] = [State.SUBMITTED] * len(units)
         return attempt
 
     def _tick(self) -> Commands:
@@ -407,7 +411,7 @@ class Run:
     def _hold_up(self, attempt: Attempt, lacking: int) -> Commands:
         """Let it wait for others to let go of values. It doesn't count as a try."""
         unit = attempt.rank
-        self._forget(attempt)
+        self._get_on(attempt)
         self.attempts[unit] -= 1
         if self._chronicle is not None:
             self._chronicle.put_back(unit, lacking)
@@ -470,7 +474,8 @@ class Run:
         if rank < self._tasks:
             self._lifetimes.ended(rank)
         else:
-            self._instance_ended(rank)
+            fan = self.ledger.fan_of(rank)
+            self._instances_ended(fan, rank - fan.first, 1)
 
     def _released(self) -> Commands:
         released = (write.version.payload for write in self._lifetimes.released(self._current))
@@ -510,19 +515,28 @@ class Run:
         moment = event.moment if isinstance(event, Started) else None
         return self._now if moment is None else moment
 
-    def _give_back(self, attempt: Attempt, _event: AttemptEvent) -> Commands:
+    def _give_back(self, attempt: Attempt, event: Unstarted) -> Commands:
+        past = attempt.rank + attempt.count
+        units = range(past - event.count, past)
+        if units.start < attempt.rank or self.states[units.start] is not State.SUBMITTED:
+            raise self._impossible(attempt, event)
         if self._chronicle is not None and not self.stopped:
-            self._chronicle.put_back(attempt.rank)
-        return self._take_back(attempt)
+            for unit in units:
+                self._chronicle.put_back(unit)
+        return self._take_back(attempt, units)
 
-    def _take_back(self, attempt: Attempt) -> Commands:
-        """Nothing of it has run."""
-        self._forget(attempt)
+    def _take_back(self, attempt: Attempt, units: range) -> Commands:
+        """Nothing of these has run."""
+        attempt.count -= len(units)
+        if not attempt.count:
+            self._forget(attempt)
         if self.stopped:
-            self._close(attempt.rank, State.CANCELLED)
+            for unit in units:
+                self._close(unit, State.CANCELLED)
             return self._ended()
-        self._queue.expect(attempt.rank, 1)
-        self._make_ready(attempt.rank)
+        self._queue.expect(units.start, len(units))
+        for unit in units:
+            self._make_ready(unit)
         return ()
 
     def _answer(self, attempt: Attempt, event: Wants) -> Commands:
@@ -551,7 +565,7 @@ class Run:
         if event.settled is not None:
             self.history.settle(rank, event.settled)
         if attempt.nearby is not None:
-            self._sight.learn(rank, attempt, event.usage)
+            self._sight.learn(rank, attempt, event.usage.read)
         return self._end(attempt, State.COMPLETED, event.usage, event)
 
     def _record(self, rank: int, diff: Mapping[str, bytes | None], seconds: float) -> None:
@@ -589,7 +603,7 @@ class Run:
         if self._chronicle is not None:
             self._chronicle.retried(rank, event, delay)
         self._tries.failures[rank] += isinstance(event, Failed)
-        self._forget(attempt)
+        self._get_on(attempt)
         self._queue.expect(rank, 1)
         self.states[rank] = State.BACKING_OFF
         self._tries.backoffs.set(rank, self._now + delay)
@@ -611,17 +625,29 @@ class Run:
         return self._fail(attempt, event)
 
     def _end(self, attempt: Attempt, state: State, end: End, done: Done | None = None) -> Commands:
-        self._forget(attempt)
-        self.ends[attempt.rank] = end
-        if attempt.rank >= self._tasks:
-            self.ledger.fan_of(attempt.rank).cost(end)
-        self._close(attempt.rank, state, done)
-        if attempt.rank < self._tasks:
-            self._release(attempt.rank)
+        rank = attempt.rank
+        self._get_on(attempt)
+        self.ends[rank] = end
+        if rank >= self._tasks:
+            self.ledger.fan_of(rank).cost(end)
+        self._close(rank, state, done)
+        if rank < self._tasks:
+            self._release(rank)
+        return self._followed_up(state)
+
+    def _followed_up(self, state: State) -> Commands:
+        """What an end brings about, of whatever ended so."""
         released = () if self._lifetimes.is_idle and not self._spent else self._released()
         if state is State.FAILED and self._limits.fail_fast and self._unended and not self.stopped:
             return [*released, *self._stop(Stop.FAILED_FAST)]
         return (*released, *self._ended()) if released else self._ended()
+
+    def _get_on(self, attempt: Attempt, count: int = 1) -> None:
+        """So many of those that it is at have ended, or go on in another one."""
+        if count == attempt.count:
+            self._forget(attempt)
+        else:
+            attempt.get_on(count)
 
     def _forget(self, attempt: Attempt) -> None:
         del self._open[attempt.number]
@@ -669,20 +695,41 @@ class Run:
         """A mapped task was expanded, or one of its instances has ended well."""
         unit = attempt.rank
         if unit >= self._tasks:
-            return self._complete_instance(attempt, event)
+            return self._complete_instances(attempt, tallied(event))
         if self.stopped:
             return self._end(attempt, State.CANCELLED, None)
         self._forget(attempt)
         self._expand(unit, event)
         return [*self._released(), *self._ended()]
 
-    def _complete_instance(self, attempt: Attempt, event: Done) -> Commands:
-        unit = attempt.rank
+    def _start_and_complete_instances(self, attempt: Attempt, event: ItemsDone) -> Commands:
+        self._start(attempt, event)
+        return self._complete_instances(attempt, event)
+
+    def _complete_instances(self, attempt: Attempt, event: ItemsDone) -> Commands:
+        """The next instances of an attempt have ended well, of which the first was started."""
+        unit, count = attempt.rank, len(event.written)
+        if count > attempt.count:
+            raise self._impossible(attempt, event)
         fan = self.ledger.fan_of(unit)
-        fan.keep(unit - fan.first, event.diff)
+        index = unit - fan.first
+        fan.keep(index, event)
         if attempt.nearby is not None:
-            self._sight.learn_of_item(fan, attempt, event.usage)
-        return self._end(attempt, State.COMPLETED, event.usage, event)
+            self._sight.learn_of_item(fan, attempt, event.read[0])
+        self._get_on(attempt, count)
+        self.ends.keep(unit, event)
+        fan.cost_of_all(event.figures)
+        self.attempts[unit + 1 : unit + count] = [1] * (count - 1)
+        self.states[unit : unit + count] = [State.COMPLETED] * count
+        self._unended -= count
+        if self._chronicle is not None:
+            for place in range(count):
+                done = alone(event, place)
+                if place:
+                    self._chronicle.started(unit + place, done)
+                self._chronicle.ended(unit + place, done)
+        self._instances_ended(fan, index, count)
+        return self._followed_up(State.COMPLETED)
 
     def _expand(self, rank: int, event: Done) -> None:
         """From here on there are instances: of the task, and of those that follow it item by item."""
@@ -711,33 +758,37 @@ class Run:
         if self._chronicle is not None:
             self._chronicle.expanded(fan, event)
 
-    def _instance_ended(self, unit: int) -> None:
-        """Count its end, and let those begin that follow it item by item; or skip them, where it didn't end well."""
-        ahead = [unit]
+    def _instances_ended(self, fan: Fan, index: int, count: int) -> None:
+        """So many have ended alike, from that one on: count it, and let those begin that follow them item by item.
+
+        Where one didn't end well, those are skipped.
+        """
+        ahead = [fan]
         while ahead:
-            unit = ahead.pop()
-            fan, state = self.ledger.fan_of(unit), self.states[unit]
-            index = unit - fan.first
-            fan.count(index, state)
-            spent = fan.spend(index)
-            if spent is not None and is_reference(spent):
-                self._spent.append(spent)
-            if state is State.COMPLETED:
-                self._spent += self._rows.superseded(fan, index)
+            fan = ahead.pop()
+            state = self.states[fan.first + index]
+            fan.count(index, count, state)
+            self._spent += [spent for spent in fan.spend(index, count) if spent is not None and is_reference(spent)]
+            if state is State.COMPLETED and fan.head.has_stored:
+                for place in range(index, index + count):
+                    self._spent += self._rows.superseded(fan, place)
             if not fan.unended:
                 self._end_mapped(fan)
-            for after in [follower.first + index for follower in fan.followers]:
-                if self.states[after] is not State.WAITING:
-                    continue
+            for follower in fan.followers:
+                units = range(follower.first + index, follower.first + index + count)
+                waiting = [unit for unit in units if self.states[unit] is State.WAITING]
                 if state is State.COMPLETED:
-                    self._make_ready(after)
-                else:
-                    self._queue.expect(after, -1)
-                    self.states[after] = State.CANCELLED if self.stopped else State.SKIPPED
+                    for unit in waiting:
+                        self.states[unit] = State.READY
+                    self._queue.offer_all(follower, waiting)
+                    continue
+                for unit in waiting:  # what doesn't end well does so alone
+                    self._queue.expect(unit, -1)
+                    self.states[unit] = State.CANCELLED if self.stopped else State.SKIPPED
                     self._unended -= 1
                     if self._chronicle is not None:
-                        self._chronicle.ended(after)
-                    ahead.append(after)
+                        self._chronicle.ended(unit)
+                    ahead.append(follower)
 
     def _end_mapped(self, fan: Fan) -> None:
         """All instances have ended: so does their task, after the one that it follows, and before those that follow."""
@@ -778,10 +829,13 @@ _TRANSITIONS: dict[tuple[State, type[AttemptEvent]], Callable[[Run, Attempt, Any
     (State.SUBMITTED, Started): Run._start,
     (State.SUBMITTED, Unstarted): Run._give_back,
     (State.SUBMITTED, Done): Run._start_and_complete,
+    (State.SUBMITTED, ItemsDone): Run._start_and_complete_instances,
     (State.SUBMITTED, Failed): Run._start_and_fail,
     (State.SUBMITTED, Skipped): Run._start_and_skip,
     (State.RUNNING, Wants): Run._answer,
+    (State.RUNNING, Unstarted): Run._give_back,
     (State.RUNNING, Done): Run._complete,
+    (State.RUNNING, ItemsDone): Run._complete_instances,
     (State.RUNNING, Failed): Run._fail,
     (State.RUNNING, Skipped): Run._skip,
     (State.RUNNING, Lost): Run._fail,

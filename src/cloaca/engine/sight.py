@@ -19,7 +19,7 @@ from cloaca.engine.view import ContextView, Overlaid
 from cloaca.history.history import History
 from cloaca.history.plan import Plan
 from cloaca.history.telling import Told
-from cloaca.wire.messages import Outcome, Slice, Usage
+from cloaca.wire.messages import Outcome, Overlay, Slice
 
 FIRST_PREFETCH = 16
 """How many keys (or tasks without one) nearby come along with the first key that a slice lacked; doubled each time."""
@@ -28,7 +28,9 @@ MOST_PREFETCH = 1 << 20
 
 
 class Attempt(Struct, gc=False):
-    """An open attempt of a task, by rank, or of an instance, by unit. `is_expired`: its time was up.
+    """An open attempt of a task, by rank, or of an instance, by unit; or of so many, one after the other.
+
+    `rank` is that of the first one that hasn't ended, and `count` how many haven't. `is_expired`: its time was up.
 
     `nearby` and `prefetch` serve what it asks for: the keys in `asked`; `ancestors` and `prefetch_ancestors` how others
     ended.
@@ -36,12 +38,21 @@ class Attempt(Struct, gc=False):
 
     number: int
     rank: int
+    count: int = 1
     is_expired: bool = False
     nearby: Iterator[tuple[str, Told] | None] | None = None
     prefetch: int = FIRST_PREFETCH
     asked: list[str] | None = None
     ancestors: Iterator[str] | None = None
     prefetch_ancestors: int = FIRST_PREFETCH
+
+    def get_on(self, count: int) -> None:
+        """So many have ended. The next one has asked for nothing so far."""
+        self.rank += count
+        self.count -= count
+        self.is_expired = False
+        self.nearby = self.asked = self.ancestors = None
+        self.prefetch = self.prefetch_ancestors = FIRST_PREFETCH
 
 
 class Sight:
@@ -97,18 +108,32 @@ class Sight:
         names = None if fan.slice.names is None else (*fan.slice.names, *overlay)
         return replace(fan.slice, versions={**versions, **laid_over}, names=names)
 
-    def learn(self, task: int, attempt: Attempt, usage: Usage) -> None:
+    def slice_for_items(self, fan: Fan, units: range, reads: tuple[str, ...]) -> tuple[Slice, list[Overlay] | None]:
+        """What several instances see alike, and what each sees beside that."""
+        if fan.slice is None:
+            fan.slice = self._common_slice(fan, reads)
+        if fan.leader is None:
+            return fan.slice, None
+        versions = fan.slice.versions
+        overlays = []
+        for unit in units:
+            overlay = fan.overlay(unit - fan.first)
+            laid_over = {key: told for key, told in overlay.items() if key in versions or key in reads}
+            overlays.append(Overlay(laid_over, tuple(overlay)))
+        return fan.slice, overlays
+
+    def learn(self, task: int, attempt: Attempt, read: tuple[str, ...]) -> None:
         """A task had to ask, to read keys or to compare them with what it set: next time it is sent all these along.
 
         What is kept by task grows with every task: that it asks for again.
         """
-        keys = dict.fromkeys([*usage.read, *(attempt.asked or ())])
+        keys = dict.fromkeys([*read, *(attempt.asked or ())])
         self._habits[task] = tuple([key for key in keys if key not in self._collected])
 
-    def learn_of_item(self, fan: Fan, attempt: Attempt, usage: Usage) -> None:
+    def learn_of_item(self, fan: Fan, attempt: Attempt, read: tuple[str, ...]) -> None:
         """An instance had to ask. The first one to do so teaches: the others are sent that along."""
         if fan.rank not in self._habits:
-            self.learn(fan.rank, attempt, usage)
+            self.learn(fan.rank, attempt, read)
             fan.slice = None
 
     def _common_slice(self, fan: Fan, reads: tuple[str, ...]) -> Slice:

@@ -3,7 +3,8 @@
 The contract, which one conformance suite checks on every executor:
     - For every submitted attempt exactly one of `Done`, `Failed`, `Skipped`, `Lost`, `Unstarted` comes out of `wait`,
       sooner or later; `Started` comes before `Lost`, and before `Done`, `Failed` and `Skipped` unless these are known
-      as soon; never with `Unstarted`.
+      as soon; never with `Unstarted`. An attempt at several items ends item by item: `ItemsDone` tells of the next
+      ones, `Failed` and `Lost` of the next one, and `Unstarted` of the last ones.
     - `Said`, `Logged` and `Warned` come in the order in which a worker told them, before the report of their attempt;
       those of a thread that a task has left behind may come later.
     - How it ended tells the number of the worker, and so does `Started`: 0 where that is the calling thread, or isn't
@@ -25,7 +26,14 @@ class Executor(Protocol):
 
     @property
     def window(self) -> int:
-        """How many open attempts keep it busy: submitting more gains nothing. It may change with what they are like."""
+        """How many open attempts keep it busy: submitting more gains nothing. It may change with what they are like.
+
+        One at several items of a mapped task counts as so many.
+        """
+        ...
+
+    def grain(self, ready: int) -> int:
+        """How many items one attempt may be at, where so many are ready. An executor that takes no such attempts: 1."""
         ...
 
     calls_objects: bool
@@ -85,6 +93,10 @@ class InProgram:
     """What nobody needs to be told of who calls the program's own objects, where the program runs."""
 
     calls_objects = True
+
+    def grain(self, ready: int) -> int:  # noqa: ARG002 - nothing is sent, so nothing is saved
+        """An attempt is at one item."""
+        return 1
 
     def surround(self, surroundings: Surroundings) -> None:
         """Tasks run where the program runs."""

@@ -44,7 +44,7 @@ class Rules:
     ) -> None:
         self._functions: dict[str, Rule | bytes] = dict(functions or {})
         self.on_conflict: OnConflict | None = on_conflict
-        self.collected = frozenset(key for key, rule in self._functions.items() if rule is by_task)
+        self.collected = _by_task(self._functions) if functions else _NONE
         self.whole = self
         self._homes = dict(homes or {})
         self._within: dict[str, Rules] = {}
@@ -92,6 +92,13 @@ class Rules:
         while self._size > REMEMBERED and len(self._settled) > 1:
             _, forgotten = self._settled.pop(next(iter(self._settled)))
             self._size -= forgotten
+
+
+_NONE: frozenset[str] = frozenset()
+
+
+def _by_task(functions: Mapping[str, Rule | bytes]) -> frozenset[str]:
+    return frozenset(key for key, rule in functions.items() if rule is by_task)
 
 
 class _RulesWithin(Rules):

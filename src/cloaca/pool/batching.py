@@ -6,11 +6,12 @@ sits on a queue while another one is idle.
 """
 
 from cloaca.values.blobs import LARGE
+from cloaca.wire.messages import FIGURES
 
 BATCH_SECONDS = 0.001
 """At most this much work may wait at a busy worker."""
 
-LARGEST_BATCH = 64
+LARGEST_BATCH = 256
 WINDOW_BATCHES = 4
 NEWEST_WEIGHT = 0.2
 
@@ -26,7 +27,19 @@ class Batching:
         """Take note of one attempt. One that wrote much counts as long: what is to use that shall come next."""
         if written >= LARGE:
             seconds += BATCH_SECONDS * written / LARGE
-        self._mean += NEWEST_WEIGHT * (seconds - self._mean)
+        self._learn(seconds, 1)
+
+    def tallied(self, figures: bytes) -> None:
+        """Take note of items that have ended one after the other, by their `FIGURES`."""
+        fields, count = memoryview(figures), len(figures) // FIGURES.size
+        moments, written = fields.cast("d"), fields.cast("q")[6::8].tolist()
+        seconds = sum(moments[1::8]) - sum(moments[0::8])
+        seconds += BATCH_SECONDS * sum([size for size in written if size >= LARGE]) / LARGE
+        self._learn(seconds / count, count)
+
+    def _learn(self, seconds: float, count: int) -> None:
+        """So many took so long each."""
+        self._mean += (1 - (1 - NEWEST_WEIGHT) ** count) * (seconds - self._mean)
         self._fitting = max(1, int(BATCH_SECONDS / max(self._mean, BATCH_SECONDS / LARGEST_BATCH)))
 
     @property

@@ -13,10 +13,11 @@ from time import monotonic
 from cloaca.border.mark import NONE, Mark, create
 from cloaca.border.naming import next_number
 from cloaca.border.permits import Permits
+from cloaca.border.tally import Tally
 from cloaca.pool.ending import ending_of
 from cloaca.pool.launch import launch, letter
 from cloaca.wire.frames import FrameReader, decode_up, frame
-from cloaca.wire.messages import Assignment, Down, Surroundings, Up
+from cloaca.wire.messages import Assignment, Down, Surroundings, Tallied, Up
 from cloaca.wire.shortage import passes
 
 MOST_UNSHOWN, LEAST_UNSHOWN = 1 << 23, 1 << 22
@@ -29,9 +30,10 @@ STILL_SECONDS = 0.2
 class Peer:
     """One worker process. `number` tells it from all others that the program has started.
 
-    `queue` holds the assignments that were sent and not yet reported, the running one first; `told`: the one of which
-    its start was told last. `permits` are the right to start what is queued, `known` the functions that the worker has,
-    `surroundings` where it was told to run.
+    `queue` holds the assignments that were sent and not yet reported, the running one first; `at`: how many items of
+    that were reported; `load`: how many calls of functions are left, in all. `told`: the attempt of which a start was
+    told last, and the place of the item in it. `permits` are the right to start what is queued, `known` the functions
+    that the worker has, `surroundings` where it was told to run.
 
     `is_ready`: it has said so; `recalls`: how often something was recalled from it, of which it knows of `heard`;
     `reported`: the attempt that it has reported last. `has_hung_up`: its socket came to an end before it did;
@@ -55,7 +57,8 @@ class Peer:
         self.queue: deque[Assignment] = deque()
         self.known: set[int] = set()
         self.surroundings: Surroundings | None = None
-        self.told = NONE
+        self.at = self.load = 0
+        self.told: tuple[int, int] = (NONE, 0)
         self.reported = NONE
         self.is_ready = False
         self.recalls = 0
@@ -91,6 +94,8 @@ class Peer:
             theirs.callback(os.close, mark)
             self._mark = Mark(mark)
             undo.callback(self._mark.close)
+            self._tally = Tally(mark)
+            undo.callback(self._tally.close)
             descriptors = socket.fileno(), lifeline, mark, self.permits.reader
             self._process = launch(self.number, descriptors, initializer, surroundings)
             undo.callback(_discard, self._process)
@@ -129,6 +134,27 @@ class Peer:
         """The item of a batch to which the worker came last, where it told."""
         return self._mark.item
 
+    def tallied(self) -> Iterator[Tallied]:
+        """What the worker has noted of the first attempt in its queue, whether or not it has reported it."""
+        tallied = self._tally.read()
+        if self.queue and self.queue[0].attempt == tallied.attempt and tallied.figures:
+            yield tallied
+
+    def take_on(self, assignment: Assignment) -> None:
+        """It was given that, too."""
+        self.queue.append(assignment)
+        self.load += assignment.size
+
+    def gets_on(self, count: int = 1) -> bool:
+        """So many calls of the first in its queue have come to their ends. Returns whether that has, too."""
+        self.at += count
+        self.load -= count
+        if self.at < self.queue[0].size:
+            return False
+        self.reported = self.queue.popleft().attempt
+        self.at = 0
+        return True
+
     def send(self, messages: Sequence[Down]) -> None:
         """Write as much as the socket takes now; the rest waits in `outgoing`."""
         self.outgoing += frame(list(messages))
@@ -152,12 +178,11 @@ class Peer:
         return self._reader.receive()
 
     def drain(self) -> Iterator[Up]:
-        """The last reports of a worker that has ended."""
-        try:
-            while True:
+        """The last reports of a worker that has ended, or stands still; and what it has noted since."""
+        with suppress(BlockingIOError, EOFError, ConnectionError):
+            while True:  # a forked child may hold the socket open: then it never comes to its end
                 yield from self.receive()
-        except (BlockingIOError, EOFError, ConnectionError):
-            return  # a forked child may hold the socket open: then it never comes to its end
+        yield from self.tallied()
 
     def hang_up(self) -> None:
         """Say that nothing more will come: an idle worker then leaves by itself. What it still says can be read."""
@@ -232,6 +257,7 @@ class Peer:
         self.unshown, self.is_held = 0, False  # nobody is there to be held back
         self.socket.close()
         self._mark.close()
+        self._tally.close()
         self.permits.close()
         for descriptor in (self._lifeline, self.exit_descriptor):
             os.close(descriptor)

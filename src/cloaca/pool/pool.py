@@ -43,7 +43,7 @@ from cloaca.pool.backlog import Backlog
 from cloaca.pool.batching import Batching
 from cloaca.pool.memory import MemoryWatch
 from cloaca.pool.peer import Peer
-from cloaca.pool.reports import WorkerReport, checked
+from cloaca.pool.reports import WorkerReport, checked, opened
 from cloaca.pool.stalls import TOLERATED, StallWatch, given_up, has_begun, interrupted, unstarted
 from cloaca.pool.workforce import Workforce, signal_name
 from cloaca.values.records import encode_notice
@@ -66,6 +66,7 @@ from cloaca.wire.messages import (
     Skipped,
     Started,
     Surroundings,
+    Tallied,
     Unfit,
     Unstarted,
     Up,
@@ -133,6 +134,7 @@ class Pool:
         self._fault: InitializerError | None = None
         self._functions: dict[int, Publish] = {}
         self._pending: deque[Assignment] = deque()
+        self._load = 0  # how many calls of functions these come to
         self._withdrawn: dict[int, float] = {}  # with the seconds of grace
         self._idle_deaths: dict[int, int] = {}  # how often an attempt was first at a worker that died without it
         self._events: list[Event] = []
@@ -154,6 +156,10 @@ class Pool:
     def window(self) -> int:
         """As many as the workers have use for now. What was taken on early goes before what comes up meanwhile."""
         return self._size * self._batching.window
+
+    def grain(self, ready: int) -> int:
+        """So many that a worker has the next one when it has come to the end of one."""
+        return max(1, self._batching.size(ceil(ready / (2 * self._size))) // 2)
 
     @property
     def pids(self) -> list[int]:
@@ -191,6 +197,7 @@ class Pool:
         """Take on attempts; they go to workers in `wait`, the most urgent first."""
         pending = self._pending
         for assignment in assignments:
+            self._load += assignment.size
             if pending and assignment.place < pending[-1].place:
                 insort(pending, assignment, key=_place)
             else:
@@ -205,8 +212,9 @@ class Pool:
     def cancel(self, attempts: Sequence[int], grace: float) -> None:
         """Give back what is pending; in `wait`, stop what runs. What a worker has queued is stopped when it starts."""
         withdrawn = set(attempts)
-        self._events += [self._given_back(waiting.attempt) for waiting in self._pending if waiting.attempt in withdrawn]
+        self._events += [self._given_back(waiting) for waiting in self._pending if waiting.attempt in withdrawn]
         self._pending = deque(waiting for waiting in self._pending if waiting.attempt not in withdrawn)
+        self._load = sum([waiting.size for waiting in self._pending])
         queued = (assignment.attempt for peer in self._peers for assignment in peer.queue)
         self._withdrawn.update(dict.fromkeys(withdrawn.intersection(queued), grace))
 
@@ -232,6 +240,7 @@ class Pool:
         for peer in filter(self._workforce.has_gone, ended):
             self._bury(peer)
         self._look_after_workers()
+        self._look_into_tallies()
         self._recall()
         self._feed()
         self._tell_starts()
@@ -299,9 +308,9 @@ class Pool:
             left = min(left, self._patience(peer, now))
         if busy:
             left = min(left, self._memory.due - now)
-            if any(peer.queue[0].attempt != peer.told for peer in busy):
+            if any(peer.told != (peer.queue[0].attempt, peer.at) for peer in busy):
                 left = min(left, START_SECONDS)
-            if len(busy) < len(self._peers) and any(len(peer.queue) > 1 for peer in busy) and self._has_idle_worker():
+            if len(busy) < len(self._peers) and any(peer.load > 1 for peer in busy) and self._has_idle_worker():
                 left = min(left, RECALL_SECONDS)
         if (again_at := self._workforce.again_at) is not None and self._pending and not self._holds_back():
             left = min(left, again_at - now)
@@ -336,13 +345,13 @@ class Pool:
             return
         if len(self._peers) < self._size:
             self._start_workers(len(self._pending) - len(self._peers) + len(self._busy()))
-        batch = self._batching.size(ceil(len(self._pending) / (2 * self._size)))
-        hungry = [peer for peer in self._peers if len(peer.queue) <= batch // 2 and _takes_more(peer)]
+        batch = self._batching.size(ceil(self._load / (2 * self._size)))
+        hungry = [peer for peer in self._peers if peer.load <= batch // 2 and _takes_more(peer)]
         for peer in sorted(hungry, key=_queued):
             if not self._pending or self._holds_back():
                 return
             if not peer.is_swollen:
-                self._hand_over(peer, batch - len(peer.queue))
+                self._hand_over(peer, batch - peer.load)
 
     def _start_workers(self, count: int) -> None:
         """Start up to `count` more. The first that they hear of is the runner's initializer."""
@@ -364,8 +373,8 @@ class Pool:
         if self._pending or not self._has_idle_worker() or self._holds_back():
             return
         for peer in self._peers:
-            if len(peer.queue) > 1 and self._is_long(peer):
-                count = peer.permits.recall(len(peer.queue) - 1)
+            if peer.load > 1 and self._is_long(peer):
+                count = peer.permits.recall(peer.load - 1)
                 recalled = self._take_back(peer, count)
                 if count:
                     peer.recalls += 1
@@ -375,12 +384,32 @@ class Pool:
         begun, moment = peer.begun
         return begun == peer.queue[0].attempt and monotonic() - moment >= RECALL_SECONDS
 
+    def _look_into_tallies(self) -> None:
+        """Where a task turned out long, take what has ended before it and isn't reported yet: others go on from it."""
+        for peer in self._peers:
+            if peer.load > 1 and peer.queue[0].size > 1 and peer.item != peer.at and self._is_long(peer):
+                self._collect(peer, peer.tallied())
+
     def _take_back(self, peer: Peer, count: int) -> list[int]:
-        """The last `count` assignments that a worker has queued are for others; returns their attempts."""
-        taken = [peer.queue.pop() for _ in range(count)]
-        for assignment in taken:
-            self._requeue(assignment)
-        return [assignment.attempt for assignment in taken]
+        """The last `count` calls that a worker has queued are for others; returns the attempts that they are of."""
+        attempts = []
+        while count:
+            at = peer.at if len(peer.queue) == 1 else 0
+            last = peer.queue.pop()
+            taken = min(count, last.size - at)
+            if taken == last.size:
+                self._requeue(last)
+            else:
+                self._events.append(Unstarted(last.attempt, taken))
+                if taken < last.size - at:
+                    peer.queue.append(_shortened(last, last.size - taken))
+                else:
+                    peer.reported, peer.at = last.attempt, 0
+                    self._let_go(last.attempt)
+            peer.load -= taken
+            count -= taken
+            attempts.append(last.attempt)
+        return attempts
 
     def _hand_over(self, peer: Peer, count: int) -> None:
         is_idle = not peer.queue
@@ -391,6 +420,7 @@ class Pool:
         handed = 0
         while handed < count and self._pending:
             assignment = self._pending.popleft()
+            self._load -= assignment.size
             if assignment.rules and assignment.rules not in peer.known:
                 messages += self._made_known(peer, assignment.rules)
             if assignment.variables and assignment.variables not in peer.known:
@@ -400,8 +430,8 @@ class Pool:
             if assignment.condition and assignment.condition not in peer.known:
                 messages += self._made_known(peer, assignment.condition)
             messages.append(assignment)
-            peer.queue.append(assignment)
-            handed += 1
+            peer.take_on(assignment)
+            handed += assignment.size
         peer.permits.issue(handed - is_idle)
         self._send(peer, messages)
 
@@ -450,7 +480,7 @@ class Pool:
 
     def _take(self, peer: Peer, message: Up) -> None:
         match message:
-            case Done() | Failed() | Skipped():
+            case Done() | Failed() | Skipped() | Tallied():
                 self._take_report(peer, message)
             case Ready():
                 if not peer.heard <= message.recall <= peer.recalls:
@@ -460,15 +490,15 @@ class Pool:
                 self._workforce.is_ready(peer)
                 peer.heard = message.recall
             case Worn():
-                if peer.queue and peer.begun[0] == peer.queue[0].attempt:
+                if peer.queue and _is_running(peer.queue[0], peer.at, peer.begun[0], peer.item):
                     raise Garbled(f"word that it ends, while it runs attempt {peer.queue[0].attempt}")
-                self._take_back(peer, len(peer.queue))
+                self._take_back(peer, peer.load)
                 self._workforce.dismiss(peer)
             case Unfit():
                 self._take_refusal(peer, message)
             case Wants():
                 self._tell_start(peer)
-                if not _runs(peer, message.attempt) or peer.told != message.attempt:
+                if not _runs(peer, message.attempt) or peer.told != (message.attempt, peer.at):
                     raise Garbled(f"a question of attempt {message.attempt}, which it doesn't run")
                 self._events.append(message)
             case _:
@@ -476,18 +506,38 @@ class Pool:
                 self._backlog.add(message, peer)
                 self._events.append(message)
 
-    def _take_report(self, peer: Peer, report: WorkerReport) -> None:
+    def _take_report(self, peer: Peer, report: WorkerReport | Tallied) -> None:
         if not _runs(peer, report.attempt):
             if report.attempt == peer.reported:
                 return  # an exception struck the worker in the middle of telling: it tells once more
             raise Garbled(f"a report of attempt {report.attempt}, which it doesn't run")
+        if isinstance(report, Tallied):
+            self._take_tallied(peer, report)
+            return
+        if peer.queue[0].items is not None and not _is_news(report, peer.at):
+            return
         report = checked(report)
-        peer.reported = peer.queue.popleft().attempt
-        if self._withdrawn or self._idle_deaths:
-            self._let_go(peer.reported)
         usage = report.usage
         self._batching.measured(usage.ended - usage.started, usage.bytes_written)
         self._events.append(report)
+        self._get_on(peer)
+
+    def _take_tallied(self, peer: Peer, tallied: Tallied) -> None:
+        if peer.queue[0].items is None or tallied.place > peer.at:
+            raise Garbled(f"a tally of attempt {tallied.attempt} from item {tallied.place} on")
+        done = opened(tallied, peer.at)
+        count = len(done.written)
+        if peer.at + count > peer.queue[0].size:
+            raise Garbled(f"a tally of more items than attempt {tallied.attempt} has")
+        if count:
+            self._batching.tallied(done.figures)
+            self._events.append(done)
+            self._get_on(peer, count)
+
+    def _get_on(self, peer: Peer, count: int = 1) -> None:
+        """So many calls of what a worker has first in its queue have ended."""
+        if peer.gets_on(count) and (self._withdrawn or self._idle_deaths):
+            self._let_go(peer.reported)
         if peer.is_swollen and not peer.queue:
             self._look_again(peer)
 
@@ -525,11 +575,11 @@ class Pool:
             self._tell_start(peer)
 
     def _tell_start(self, peer: Peer) -> None:
-        if not peer.queue or peer.queue[0].attempt == peer.told:
+        if not peer.queue or peer.told == (peer.queue[0].attempt, peer.at):
             return
         begun, moment = peer.begun
-        if begun == peer.queue[0].attempt:
-            peer.told = begun
+        if _is_running(peer.queue[0], peer.at, begun, peer.item):
+            peer.told = begun, peer.at
             self._events.append(Started(begun, moment, peer.number))
 
     # ---- stopping --------------------------------------------------------------------------------------------------
@@ -623,7 +673,7 @@ class Pool:
             self._notice(given_up(peer))
             code = -signal.SIGKILL
         self._lose_first(peer, code, begun, moment, item)
-        self._take_back(peer, len(peer.queue))
+        self._take_back(peer, peer.load)
         if not peer.is_ready and not peer.is_unfit:
             was_at = self._equipment if begun == INITIALIZING else None
             self._workforce.count_failed_start(code, None if was_at is None else was_at.name)
@@ -632,14 +682,16 @@ class Pool:
         """The attempt that was running is lost. One that was about to run is not: it stays first in line."""
         if not peer.queue:
             return
-        first = peer.queue[0].attempt
+        first, is_told = peer.queue[0].attempt, peer.told == (peer.queue[0].attempt, peer.at)
+        was_running = _is_running(peer.queue[0], peer.at, begun, item)
         times = self._idle_deaths.get(first, 0)
-        if first != begun and (first in self._withdrawn or times < TOLERATED_IDLE_DEATHS):
+        if not was_running and (peer.at or first in self._withdrawn or times < TOLERATED_IDLE_DEATHS):
             self._idle_deaths[first] = times + 1
             return
-        self._let_go(peer.queue.popleft().attempt)
-        if first != peer.told:
-            self._events.append(Started(first, moment if first == begun else None, peer.number))
+        if peer.gets_on():
+            self._let_go(first)
+        if not is_told:
+            self._events.append(Started(first, moment if was_running else None, peer.number))
         self._events.append(
             Lost(
                 first,
@@ -647,13 +699,13 @@ class Pool:
                 None if code is None or code >= 0 else signal_name(-code),
                 _reason(peer, code),
                 Vitals(
-                    monotonic() - moment if first == begun else None,
+                    monotonic() - moment if was_running else None,
                     peer.memory,
                     self._memory.available,
                     is_oom=code in (None, -signal.SIGKILL) and not peer.is_stopped and self._memory.has_kernel_killed(),
                 ),
                 peer.limit,
-                item=item if first == begun else None,
+                item=item if was_running else None,
                 worker=peer.number,
             )
         )
@@ -661,13 +713,14 @@ class Pool:
     def _requeue(self, assignment: Assignment) -> None:
         """Put it first in line, unless it was withdrawn."""
         if self._withdrawn.pop(assignment.attempt, None) is not None:
-            self._events.append(self._given_back(assignment.attempt))
+            self._events.append(self._given_back(assignment))
         else:
             self._pending.appendleft(assignment)
+            self._load += assignment.size
 
-    def _given_back(self, attempt: int) -> Unstarted:
-        self._idle_deaths.pop(attempt, None)
-        return Unstarted(attempt)
+    def _given_back(self, assignment: Assignment) -> Unstarted:
+        self._idle_deaths.pop(assignment.attempt, None)
+        return Unstarted(assignment.attempt, assignment.size)
 
 
 _place = attrgetter("place")
@@ -687,8 +740,26 @@ def _runs(peer: Peer, attempt: int) -> bool:
     return bool(peer.queue) and peer.queue[0].attempt == attempt
 
 
-def _queued(peer: Peer) -> int:
-    return len(peer.queue)
+def _is_running(first: Assignment, at: int, begun: int, item: int | None) -> bool:
+    """Whether what a worker has begun last is the first assignment in its queue, or the next item of that."""
+    return begun == first.attempt and (first.items is None or item == at)
+
+
+def _is_news(report: WorkerReport, at: int) -> bool:
+    """Whether it is about the next item of an attempt, and not about one that was reported before."""
+    place = report.item if isinstance(report, Failed) else None
+    if place is None or place > at:
+        raise Garbled(f"a report of item {place} of attempt {report.attempt}, where {at} is the next one")
+    return place == at
+
+
+def _shortened(assignment: Assignment, size: int) -> Assignment:
+    """Without the last ones of its items."""
+    items = assignment.items
+    return assignment if items is None else replace(assignment, items=replace(items, payloads=items.payloads[:size]))
+
+
+_queued = attrgetter("load")
 
 
 def _takes_more(peer: Peer) -> bool:

@@ -3,11 +3,13 @@
 from math import inf
 from time import monotonic
 
+from msgspec import MsgspecError, msgpack
 from msgspec.structs import replace
 
-from cloaca.values.blobs import is_sound
+from cloaca.values.blobs import is_reference, is_sound
+from cloaca.values.composite import MARK
 from cloaca.wire.frames import Garbled
-from cloaca.wire.messages import Done, Failed, Skipped, Usage
+from cloaca.wire.messages import FIGURES, Done, Entry, Failed, ItemsDone, Skipped, Tallied, Usage
 
 WorkerReport = Done | Failed | Skipped
 
@@ -30,6 +32,53 @@ def checked(report: WorkerReport) -> WorkerReport:
     if 0.0 <= usage.started <= usage.ended < _LATEST and 0.0 <= usage.cpu < inf:
         return report
     return replace(report, usage=_timeless(usage))
+
+
+_entries = msgpack.Decoder(list[Entry]).decode
+_SUSPECT = frozenset({b"", MARK[:1]})
+_FIELDS = FIGURES.size // 8
+
+
+def opened(tallied: Tallied, place: int) -> ItemsDone:
+    """What was tallied from that place on, of the items of an attempt. Raises `Garbled`, as above."""
+    try:
+        entries = _entries(tallied.entries)
+    except MsgspecError as error:
+        raise Garbled(f"a tally that begins with {tallied.entries[:24]!r}: {error}") from error
+    figures = _plausible(tallied.figures)
+    if len(figures) != len(entries) * FIGURES.size:
+        raise Garbled(f"figures of {len(figures)} bytes for {len(entries)} items")
+    keys: list[tuple[str, ...]] = []
+    read: list[tuple[str, ...]] = []
+    own: tuple[str, ...] = ()
+    looked: tuple[str, ...] = ()
+    for entry in entries:
+        own = own if entry.keys is None else entry.keys
+        looked = looked if entry.read is None else entry.read
+        if len(own) != len(entry.payloads):
+            raise Garbled(f"{len(entry.payloads)} values of {len(own)} keys")
+        keys.append(own)
+        read.append(looked)
+    past = place - tallied.place
+    written = [entry.payloads for entry in entries[past:]]
+    suspect = [value for values in written for value in values if value is not None and value[:1] in _SUSPECT]
+    for payload in suspect:
+        if not is_sound(payload):
+            raise _unsound(f"of an item of attempt {tallied.attempt}", payload)
+    stored = [payload for payload in suspect if is_reference(payload)]
+    return ItemsDone(tallied.attempt, figures[past * FIGURES.size :], written, keys[past:], read[past:], stored)
+
+
+def _plausible(figures: bytes) -> bytes:
+    """The same, as if items had taken no time where the figures can't be."""
+    values = memoryview(figures).cast("d") if len(figures) % FIGURES.size == 0 else ()
+    times = [moment for pair in zip(values[0::_FIELDS], values[1::_FIELDS], strict=True) for moment in pair]
+    cpu = list(values[2::_FIELDS])
+    are_times = times == sorted(times) and 0.0 <= sum(times) < len(times) * _LATEST and times[0] >= 0.0
+    if not times or (are_times and min(cpu) >= 0.0 and sum(cpu) < inf):
+        return figures
+    now = monotonic()
+    return b"".join([FIGURES.pack(now, now, 0.0, *rest) for _, _, _, *rest in FIGURES.iter_unpack(figures)])
 
 
 def _unsound(key: str, payload: bytes) -> Garbled:

@@ -46,15 +46,19 @@ from cloaca.wire.messages import (
     Assignment,
     Done,
     Event,
+    ItemsDone,
     Logged,
     Lost,
     Publish,
     Said,
     Started,
     Surroundings,
+    Unstarted,
     Wants,
     Warned,
 )
+
+_REMARKS = (Said, Logged, Warned)
 
 AnyRun = TypeVar("AnyRun", bound=Run | BatchRun)
 
@@ -101,6 +105,8 @@ class Coordinator:
         self._mailbox: deque[tuple[AnyJob, BatchEvent]] = deque()
         self._jobs: deque[AnyJob] = deque()
         self._owners: dict[int, AnyJob] = {}
+        self._load = 0  # how many calls of functions these come to
+        self._sizes: dict[int, int] = {}  # of those that come to several
         self._published: dict[str, Sequence[Publish]] = {}
         self._console = console or Console()
         self._shown = self._console.shown
@@ -149,6 +155,8 @@ class Coordinator:
         self.refuse(error)
         open_attempts = list(self._owners)
         self._owners.clear()
+        self._sizes.clear()
+        self._load = 0
         self._executor.cancel(open_attempts, 0)
         while self._jobs:
             job = self._jobs.popleft()
@@ -208,41 +216,67 @@ class Coordinator:
             self._executor.retire([known.function for known in published if known.function not in current])
 
     def _offer_room(self) -> None:
-        room = self._executor.window - len(self._owners)
+        room = self._executor.window - self._load
         for _ in range(len(self._jobs)):
             if room <= 0:
                 return
             job = self._jobs[0]
             self._jobs.rotate(-1)
             if job.run.ready:
-                open_before = len(self._owners)
-                self._feed(job, Room(room, open_before), monotonic())
-                room -= len(self._owners) - open_before
+                open_before = self._load
+                self._feed(job, Room(room, open_before, self._executor.grain(job.run.ready)), monotonic())
+                room -= self._load - open_before
 
     def _pass_on(self, event: Event, now: float) -> None:
-        if isinstance(event, Done):  # first, as there is one for each task
-            job = self._owners.pop(event.attempt, None)
-            for payload in event.diff.values():
-                if payload is not None and is_reference(payload):
-                    self._take_over(event.attempt, payload, job)
-        elif isinstance(event, Said | Logged | Warned):
+        if isinstance(event, _REMARKS):
             self._console.show(event)
             return
-        elif isinstance(event, Started | Wants):
-            job = self._owners.get(event.attempt)
-        else:
-            job = self._owners.pop(event.attempt, None)
-            if isinstance(event, Lost):
-                self._bury(event.attempt)
+        job = self._owner_of(event)
         if job is not None:
             self._feed(job, event, now)
         elif not isinstance(event, Started | Wants):
             self._seats.free(event.attempt)  # its run was ended by a fault, and left it to itself
 
-    def _bury(self, attempt: int) -> None:
+    def _owner_of(self, event: AttemptEvent) -> AnyJob | None:
+        """Whose event it is; what it says that has ended isn't open any more, and what that has stored is looked after.
+
+        `None`: nobody's, as its run was ended by a fault.
+        """
+        if isinstance(event, Done):  # first, as there is one for each task
+            job = self._owners.pop(event.attempt, None)
+            self._load -= job is not None
+            for payload in event.diff.values():
+                if payload is not None and is_reference(payload):
+                    self._take_over(event.attempt, payload, job)
+            return job
+        if isinstance(event, Started | Wants):
+            return self._owners.get(event.attempt)
+        if isinstance(event, ItemsDone):
+            job = self._get_on(event.attempt, len(event.written))
+            for payload in event.stored:
+                self._take_over(event.attempt, payload, job)
+            return job
+        if isinstance(event, Lost):
+            self._bury(event)
+        return self._get_on(event.attempt, event.count if isinstance(event, Unstarted) else 1)
+
+    def _get_on(self, attempt: int, count: int) -> AnyJob | None:
+        """So many calls of an attempt have ended; returns whose it is."""
+        job = self._owners.get(attempt)
+        if job is None:
+            return None
+        self._load -= count
+        left = self._sizes.pop(attempt, 1) - count
+        if left:
+            self._sizes[attempt] = left
+        else:
+            del self._owners[attempt]
+        return job
+
+    def _bury(self, lost: Lost) -> None:
         """What a lost attempt has left."""
-        self._console.end(attempt)
-        self._holder.discard(attempt)
+        self._console.end(lost.attempt)
+        self._holder.discard(lost.attempt, lost.item)
 
     def _take_over(self, attempt: int, payload: bytes, job: AnyJob | None) -> None:
         """Take out a lease on what the attempt stored. Where nobody keeps it, the file goes at once."""
@@ -270,6 +304,9 @@ class Coordinator:
             match command:
                 case Assignment():
                     self._owners[command.attempt] = job
+                    self._load += command.size
+                    if command.size > 1:
+                        self._sizes[command.attempt] = command.size
                     assignments.append(command)
                 case Withdraw():
                     withdrawn.append(command)
@@ -296,7 +333,7 @@ class Coordinator:
         self._jobs.remove(job)
         left = [attempt for attempt, owner in self._owners.items() if owner is job] if error else []
         for attempt in left:
-            del self._owners[attempt]
+            self._get_on(attempt, self._sizes.get(attempt, 1))
         if left:
             self._executor.cancel(left, 0)
         if error is not None:

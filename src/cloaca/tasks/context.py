@@ -26,7 +26,7 @@ from cloaca.values.blobs import LARGE, Part, blob_of, is_content, is_reference, 
 from cloaca.values.codec import decode, encode, encode_each, inlined, is_telling
 from cloaca.values.composite import is_composite
 from cloaca.wire.frames import is_encodable
-from cloaca.wire.messages import Item, Outcome, Slice, Version
+from cloaca.wire.messages import Items, Outcome, Slice, Version
 from cloaca.wire.strike import is_strike
 from cloaca.wording import a
 
@@ -770,20 +770,21 @@ def set_items(context: Context, of: str, labels: Iterable[str], items: list[Any]
         context._changes[""] = keys
 
 
-def item_of(context: Context, item: Item) -> Any:
-    """The item that an attempt is for. From here on its context knows the item's key.
+def item_of(context: Context, items: Items) -> Any:
+    """The one item that an attempt is for. From here on its context knows the item's key.
 
     Raises:
         DecodeError: the item can't be rebuilt in this process.
     """
-    context._item_key = item.key
-    context._traffic.note(item.of.removeprefix(context._prefix), item.payload)
+    (payload,) = items.payloads
+    context._item_key = None if items.keys is None else items.keys[0]
+    context._traffic.note(items.of.removeprefix(context._prefix), payload)
     try:
-        return decode(item.payload)
+        return decode(payload)
     except Exception as error:
-        if is_strike(error, partial(decode, item.payload)):
+        if is_strike(error, partial(decode, payload)):
             raise
-        raise unreadable(item.of, item.writer, item.payload, error) from error
+        raise unreadable(items.of, items.writers[0], payload, error) from error
 
 
 def changes_of(context: Context) -> dict[str, bytes | None]:

@@ -7,28 +7,34 @@ from itertools import count
 
 from cloaca.errors import StorageFullError
 from cloaca.values.blobs import (
+    MARK,
     Blob,
     NoFolderError,
     Part,
     blob_of,
-    is_reference,
     reference,
     references_in,
     size_of,
     write,
 )
-from cloaca.values.composite import is_composite
 
 _MISSED = 100  # absent keys that an attempt's failure tells of
 
 
-class Shelf:
-    """Where an attempt puts its large values: files in the folders of the runner, under the attempt's number."""
+_numbers = count()  # of files of this process: threads of a task may set values at once
 
-    def __init__(self, folders: Sequence[str], attempt: int) -> None:
+
+class Shelf:
+    """Where an attempt puts its large values: files in the folders of the runner, under the attempt's number.
+
+    Where it is at an item, its place comes after that.
+    """
+
+    __slots__ = ("_folders", "_is_shared", "_name", "_written", "lacked")
+
+    def __init__(self, folders: Sequence[str], attempt: int, item: int | None = None) -> None:
         self._folders = folders
-        self._attempt = attempt
-        self._numbers = count()  # threads of a task may set values at once
+        self._name = attempt if item is None else f"{attempt}-{item}"
         self._written: set[bytes] = set()
         self._is_shared = False
         self.lacked = 0
@@ -40,7 +46,7 @@ class Shelf:
         Where no folder can be used at all, it is the value itself.
         """
         try:
-            path, size = write(self._folders, f"{self._attempt}.{os.getpid()}.{next(self._numbers)}", parts)
+            path, size = write(self._folders, f"{self._name}.{os.getpid()}.{next(_numbers)}", parts)
         except NoFolderError:
             return b"".join(parts)
         except StorageFullError as error:
@@ -92,15 +98,9 @@ class Traffic:
     def note(self, key: str, payload: Part) -> None:
         """A value is read, or a part of one."""
         self.keys[key] = None
-        if is_reference(payload):
-            size = size_of(payload)
-            self.mapped += size
-            self.read += size
-        elif is_composite(payload):
+        self.read += size_of(payload)
+        if payload[:1] == MARK[:1]:  # else it refers to nothing
             self.mapped += sum(map(size_of, references_in(payload)))
-            self.read += size_of(payload)
-        else:
-            self.read += len(payload)
 
     def miss(self, key: str) -> None:
         """A key was looked up that isn't there."""

@@ -28,7 +28,7 @@ from cloaca.testing.demand import demand, same
 from cloaca.testing.desk import Desk, EndOfAttempt, published, written
 from cloaca.triggers.condition import Condition, all_of, context_value, task_skipped, task_success
 from cloaca.values.codec import decode, encode
-from cloaca.wire.messages import Done, Failed, Item, Outcome, Skipped, Started, Wants
+from cloaca.wire.messages import Done, Failed, Items, Outcome, Skipped, Started, Wants
 
 TaskOfContext = Callable[[Context], object]
 
@@ -80,7 +80,8 @@ class Conformance:
             context.set("got", (items, context.item_key))
 
         with self.desk(tell) as desk:
-            sent = [Item(encode({"x": (1, 2)}), encode("north"), "rows", "split"), Item(encode(None)), None]
+            one = Items([encode({"x": (1, 2)})], [encode("north")], "rows", ("split",))
+            sent = [one, Items([encode(None)]), None]
             attempts = [desk.submit([0], sent=item)[0] for item in sent]
             desk.collect()
             got = [written(desk.ends[attempt])["got"] for attempt in attempts]

@@ -18,12 +18,14 @@ from cloaca.testing.demand import demand
 from cloaca.triggers.condition import Condition
 from cloaca.values.codec import decode, encode
 from cloaca.wire.messages import (
+    FIGURES,
     Answer,
     Assignment,
     Done,
     Event,
     Failed,
-    Item,
+    Items,
+    ItemsDone,
     Logged,
     Lost,
     Outcome,
@@ -32,6 +34,7 @@ from cloaca.wire.messages import (
     Slice,
     Started,
     Unstarted,
+    Usage,
     Version,
     Wants,
 )
@@ -66,7 +69,7 @@ class Desk:
         origin: tuple[int, int] = (0, 0),
         place: int = 0,
         condition: int = 0,
-        sent: Item | None = None,
+        sent: Items | None = None,
         prefix: str = "",
         **given: Any,
     ) -> list[int]:
@@ -89,7 +92,7 @@ class Desk:
                 ended=ended,
                 place=place,
                 condition=condition,
-                item=sent,
+                items=sent,
                 prefix=prefix,
             )
             for n in functions
@@ -155,15 +158,22 @@ class Desk:
             case Started():
                 demand(not self._started[event.attempt], f"{event} came twice")
                 self._started[event.attempt] = True
-            case Done() | Failed() | Skipped() | Lost() | Unstarted():
+            case Done() | ItemsDone() | Failed() | Skipped() | Lost() | Unstarted():
                 has_started = self._started.pop(event.attempt)
                 is_in_order = (
                     not has_started if isinstance(event, Unstarted) else has_started or type(event) is not Lost
                 )
                 demand(is_in_order, f"{event}, and Started: {has_started}")
-                self.ends[event.attempt] = event
+                self.ends[event.attempt] = _alone(event) if isinstance(event, ItemsDone) else event
             case _:
                 demand(self._started[event.attempt], f"{event} came before Started")
+
+
+def _alone(event: ItemsDone) -> Done:
+    """The end of an attempt at one item, as that of a task."""
+    started, ended, cpu, peak, *rest = FIGURES.unpack(event.figures)
+    usage = Usage(started, ended, cpu, peak, event.read[0], *rest)
+    return Done(event.attempt, dict(zip(event.keys[0], event.written[0], strict=True)), usage)
 
 
 def published(*functions: TaskFunction | Condition) -> list[Publish]:

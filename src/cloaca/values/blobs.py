@@ -80,6 +80,8 @@ def blob_of(payload: Part) -> Blob:
 
 def size_of(payload: Part) -> int:
     """How many bytes the value takes, here or in files."""
+    if payload[:1] != MARK[:1]:
+        return len(payload)
     if is_composite(payload):
         return len(payload) + sum(blob_of(held).size for held in references_in(payload))
     return blob_of(payload).size if is_reference(payload) else len(payload)

@@ -30,8 +30,8 @@ class Holder(Protocol):
         """The lease on what that attempt has put here; `None` where it was here before, or isn't here."""
         ...
 
-    def discard(self, attempt: int) -> None:
-        """Let go of what an attempt put here that can't tell any more."""
+    def discard(self, attempt: int, item: int | None = None) -> None:
+        """Let go of what an attempt put here that can't tell any more; of several items, the one at that place."""
         ...
 
     def close(self) -> None:
@@ -60,7 +60,7 @@ class Nowhere:
         """Nothing is here."""
         return None
 
-    def discard(self, attempt: int) -> None:
+    def discard(self, attempt: int, item: int | None = None) -> None:
         """Nothing is here."""
 
     def close(self) -> None:

@@ -110,15 +110,16 @@ class Storage:
         if not is_reference(payload):
             return None
         path = blob_of(payload).path
-        is_its_own = self._is_here(path) and os.path.basename(path).startswith(f"{attempt}.")
+        is_its_own = self._is_here(path) and os.path.basename(path).startswith((f"{attempt}.", f"{attempt}-"))
         return Lease(payload) if is_its_own else None
 
-    def discard(self, attempt: int) -> None:
-        """Remove what an attempt wrote that can't tell any more: its worker died."""
+    def discard(self, attempt: int, item: int | None = None) -> None:
+        """Remove what an attempt wrote that can't tell any more: its worker died. Items before that one did tell."""
+        begins = (f"{attempt}.", f"{attempt}-{item}.")
         for place in self.folders:
             with suppress(OSError):  # it goes with its folder then
                 for name in os.listdir(place):
-                    if name.startswith(f"{attempt}."):
+                    if name.startswith(begins):
                         folder.remove_file(os.path.join(place, name))
 
     def close(self) -> None:

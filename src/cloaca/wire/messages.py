@@ -4,6 +4,7 @@ Envelope and payload are apart: `payload`, `blob` and `error` are bytes that the
 else is what it reads. Structs are encoded as arrays: a field is only ever appended, with a default.
 """
 
+import struct
 from collections.abc import Mapping
 
 from msgspec import Struct
@@ -33,6 +34,9 @@ FAILURES = "failures"
 
 FAILURE = "failure"
 """The key under which it leaves that error, if there is one, as a `Failed`."""
+
+FIGURES = struct.Struct("<dddqqqqq")
+"""What an instance cost, all but the keys that it has read: the fields of `Usage`, in their order."""
 
 SOCKET_LOST = 74
 """The exit code of a worker whose socket was closed under it (`os.EX_IOERR`)."""
@@ -182,16 +186,31 @@ class Retire(Message, frozen=True, tag="retire"):
     functions: list[int]
 
 
-class Item(Message, frozen=True):
-    """What one instance of a mapped task is for: the item, and its key where the items are those of a dict.
+class Overlay(Message, frozen=True):
+    """What an instance sees in place of what all of its task see alike; and the names of more keys that there are."""
 
-    `of` is the key of the context that holds the items, `writer` the task (or instance) that made the payload.
+    versions: Mapping[str, tuple[Version, ...]]
+    names: tuple[str, ...] = ()
+
+
+class Items(Message, frozen=True):
+    """What an attempt at instances of a mapped task is for: their items, which are run through one after the other.
+
+    `payloads` are the items, and `keys` their keys where they are those of a dict. `of` is the key of the context that
+    holds them, `writers` the tasks (or instances) that made them: one for all, or one for each. `place` is that of the
+    first one in its attempt. Where there are several, they are instances of `task`, called by `labels`, or by their
+    numbers from `number` on; and `overlays` are what each sees beside the slice, where that isn't all.
     """
 
-    payload: bytes
-    key: bytes | None = None
+    payloads: list[bytes]
+    keys: list[bytes] | None = None
     of: str = ""
-    writer: str = ""
+    writers: tuple[str, ...] = ("",)
+    place: int = 0
+    task: str = ""
+    number: int = 0
+    labels: list[str] | None = None
+    overlays: list[Overlay] | None = None
 
 
 class Assignment(Message, frozen=True, tag="assign"):
@@ -202,9 +221,10 @@ class Assignment(Message, frozen=True, tag="assign"):
     this is, from 1. `place`: how urgent it is among those of its run, the smallest number first. `seed` is the run's;
     with it, the task's id and `ended` (how many tries the task ended by itself, so without those that were lost) comes
     the attempt's own. `condition` is the number under which the task's condition was published, where it is asked in
-    the attempt: the task begins only if it holds. `item`: the function is called with that, too. `prefix`: what the
-    names of the task's keys begin with, which it leaves out itself: that of a copy (see `cloaca.workflows.copies`).
-    `variables`: the number under which was published what the user's modules are to have, 0 where there is nothing.
+    the attempt: the task begins only if it holds. `items`: the function is called with those, too, once for each.
+    `prefix`: what the names of the task's keys begin with, which it leaves out itself: that of a copy (see
+    `cloaca.workflows.copies`). `variables`: the number under which was published what the user's modules are to have, 0
+    where there is nothing.
     """
 
     attempt: int
@@ -218,9 +238,14 @@ class Assignment(Message, frozen=True, tag="assign"):
     seed: int = 0
     place: int = 0
     condition: int = 0
-    item: Item | None = None
+    items: Items | None = None
     prefix: str = ""
     variables: int = 0
+
+    @property
+    def size(self) -> int:
+        """How often the function is called, and so how many ends are to be reported."""
+        return 1 if self.items is None else len(self.items.payloads)
 
 
 class Free(Message, frozen=True, tag="free"):
@@ -356,13 +381,36 @@ class Done(Message, frozen=True, tag="done"):
     settled: dict[str, Version] | None = None
 
 
+class Entry(Message, frozen=True):
+    """What an instance has set (the payloads) and removed (`None`): under which `keys`, and which ones it has `read`.
+
+    `None`: those of the one before it.
+    """
+
+    payloads: tuple[bytes | None, ...]
+    keys: tuple[str, ...] | None = None
+    read: tuple[str, ...] | None = None
+
+
+class Tallied(Message, frozen=True, tag="tallied"):
+    """These instances have ended well, from that `place` of their attempt on: what they cost, and have set.
+
+    `figures` are those of `FIGURES`, for each; `entries` the encoded list of an `Entry` for each.
+    """
+
+    attempt: int
+    place: int
+    figures: bytes
+    entries: bytes
+
+
 class Failed(Message, frozen=True, tag="failed"):
     """The task raised. `error` is the pickled exception, where it could be pickled.
 
     `kinds`: the names of its class and of those that it derives from (see `cloaca.wording.kinds_of`). `notes` are those
     that were added to it: not every exception takes them along when it is pickled. `place`: the line of the user's code
     that raised it, if any did. `absent`: the keys that the attempt looked up, and that weren't there. `lacking`: how
-    many bytes a value takes for which it found no room.
+    many bytes a value takes for which it found no room. `item`: of an attempt at several items, the place of the one.
     """
 
     attempt: int
@@ -376,6 +424,7 @@ class Failed(Message, frozen=True, tag="failed"):
     place: str = ""
     absent: tuple[str, ...] = ()
     lacking: int = 0
+    item: int = 0
 
 
 class Skipped(Message, frozen=True, tag="skipped"):
@@ -419,14 +468,30 @@ class Lost(Message, frozen=True, tag="lost"):
 
 
 class Unstarted(Message, frozen=True, tag="unstarted"):
-    """The attempt was cancelled, or given back, before anything of it ran."""
+    """The attempt was cancelled, or given back, before anything of it ran: of several items the last `count`."""
 
     attempt: int
+    count: int = 1
+
+
+class ItemsDone(Struct, frozen=True):
+    """The next instances of an attempt have ended well: what is `Tallied`, opened.
+
+    Of each, `written` are the payloads under its `keys`, and `read` the keys at which it has looked. `stored`: those
+    payloads that refer to files.
+    """
+
+    attempt: int
+    figures: bytes
+    written: list[tuple[bytes | None, ...]]
+    keys: list[tuple[str, ...]]
+    read: list[tuple[str, ...]]
+    stored: list[bytes]
 
 
 Down = Surroundings | Publish | Retire | Assignment | Free | Recall | Answer
 Remark = Said | Logged | Warned
 """What an attempt has for whoever looks at the program: it goes past the engine."""
 
-Up = Ready | Unfit | Worn | Wants | Remark | Done | Failed | Skipped
-Event = Started | Wants | Remark | Done | Failed | Skipped | Lost | Unstarted
+Up = Ready | Unfit | Worn | Wants | Remark | Done | Tallied | Failed | Skipped
+Event = Started | Wants | Remark | Done | ItemsDone | Failed | Skipped | Lost | Unstarted

@@ -19,6 +19,7 @@ from typing import Any, NoReturn
 
 from cloaca.attempts import attempt, child, terminal, termination, variables
 from cloaca.attempts.initializer import Initializer, initializing
+from cloaca.attempts.items import alone
 from cloaca.attempts.meter import Meter
 from cloaca.attempts.nesting import become_worker
 from cloaca.attempts.repertoire import Repertoire
@@ -29,6 +30,7 @@ from cloaca.border.mark import INITIALIZING, NONE, Mark
 from cloaca.border.notices import Notices
 from cloaca.border.permits import Permit
 from cloaca.border.surroundings import bearings, enter, here
+from cloaca.border.tally import Tally, one_tallied
 from cloaca.tasks.shelf import Traffic
 from cloaca.tasks.watched import context_kind
 from cloaca.wire.frames import Garbled, HungUp
@@ -64,6 +66,9 @@ PIECE, LONGEST_PIECE = 1 << 16, 1 << 20
 HELD_SECONDS = 0.002
 """How often to look whether what was told has been shown, where it wasn't for long."""
 
+REPORT_SECONDS = 0.005
+"""How long items may have ended before they are reported, where others are run meanwhile."""
+
 _PATIENCE = 100  # how often exceptions may strike outside of tasks, and between two rounds of that
 
 
@@ -85,10 +90,10 @@ def main(
     naming.bear(naming.name_of(number))
     termination.follow()
     connection.set_inheritable(False)
-    mark = Mark(mark_descriptor)
+    mark, tally = Mark(mark_descriptor), Tally(mark_descriptor)
     os.close(mark_descriptor)
     os.set_inheritable(permits_descriptor, False)  # noqa: FBT003 - the argument's only form
-    Worker(connection, mark, permits_descriptor, initializer, number).serve()
+    Worker(connection, mark, tally, permits_descriptor, initializer, number).serve()
 
 
 def _pieces(text: str) -> Iterator[str]:
@@ -110,7 +115,15 @@ class Worker:
     step is taken either in one go, or such that taking it again changes nothing; and what was on the way is done first.
     """
 
-    def __init__(self, connection: socket, mark: Mark, permits_descriptor: int, initializer: int, number: int) -> None:
+    def __init__(
+        self,
+        connection: socket,
+        mark: Mark,
+        tally: Tally,
+        permits_descriptor: int,
+        initializer: int,
+        number: int,
+    ) -> None:
         self._socket = connection
         connection.setblocking(False)  # noqa: FBT003 - the argument's only form
         self._inlet = Inlet(connection)
@@ -121,8 +134,9 @@ class Worker:
         self._queue: dict[int, Assignment] = {}
         self._begun: Assignment | None = None
         self._report: Done | Failed | Skipped | None = None
-        self._current = NONE
+        self._current: Assignment | None = None
         self._mark = mark
+        self._tally = tally
         mark.take_items()
         self._permit = Permit(permits_descriptor)
         self._heard = 0
@@ -191,12 +205,28 @@ class Worker:
     def _run_queued(self) -> bool:
         """Run what is queued; returns whether that was interrupted by mail."""
         for assignment in tuple(self._queue.values()):
-            if not self._permit.is_for(assignment.attempt):
+            if not self._run_through(assignment):
                 return False  # the word that it was recalled is on its way
-            self._run(assignment)
             if self._mail:
                 return True
         return False
+
+    def _run_through(self, assignment: Assignment) -> bool:
+        """Run it, of several items one after the other; returns whether there was a permit for all."""
+        number, tally = assignment.attempt, self._tally
+        if assignment.items is None:
+            if not self._permit.is_for(number):
+                return False
+            self._run(assignment)
+            return True
+        if tally.reached(number) is None:
+            tally.begin(number)
+        for place in range(tally.reached(number) or 0, assignment.size):
+            if not self._permit.is_for(number, place):
+                self._hand_in_tally()
+                return False
+            self._run(alone(assignment, place))
+        return True
 
     def _bear(self, error: BaseException) -> None:
         """What has struck while an attempt was on its way is the end of that."""
@@ -204,7 +234,8 @@ class Worker:
             raise termination.Terminated
         self._leftovers.clear()
         if self._begun is not None and self._report is None:
-            self._report = attempt.failure(self._begun.attempt, error, self._meter.stop(Traffic()))
+            item = 0 if self._begun.items is None else self._begun.items.place
+            self._report = attempt.failure(self._begun.attempt, error, self._meter.stop(Traffic()), item=item)
 
     def say(self, stream: str, text: str) -> None:
         """Send what a task printed. Where there is no socket, in a forked child or at the end, it is written here."""
@@ -212,7 +243,7 @@ class Worker:
             os.write(1 if stream == "stdout" else 2, (text or "\n").encode(errors="replace"))
             return
         for piece in _pieces(text):
-            self._tell(Said(self._current, stream, piece))
+            self._tell(Said(NONE if self._current is None else self._current.attempt, stream, piece))
 
     def _tell(self, told: Remark) -> None:
         """Send what is to be shown, once the program can take it. Who was told to end doesn't wait for that."""
@@ -223,8 +254,8 @@ class Worker:
     def _run(self, assignment: Assignment) -> None:
         self._report = None
         self._begun = assignment
-        self._current = assignment.attempt
-        self._mark.write(assignment.attempt, monotonic())
+        self._current = assignment
+        self._mark.write(assignment.attempt, monotonic(), NONE if assignment.items is None else assignment.items.place)
         load, reads = self._repertoire.under(assignment.variables), self._repertoire.reads(assignment.function)
         self._report = self._attempted(assignment, load, reads, self._surroundings.folders)
         self._hand_in(assignment)
@@ -233,14 +264,49 @@ class Worker:
         """Report, once or twice: the coordinator takes the first one."""
         self._output.renew()
         with self._asking:  # a thread that the task leaves may wait for an answer: it comes before the report goes
-            self._current = NONE
-        if self._report is not None:
-            self._send(self._report)
-        self._queue.pop(assignment.attempt, None)
+            self._current = None
+        if assignment.items is not None:
+            self._hand_in_item(assignment.attempt, assignment.items.place)
+        else:
+            if self._report is not None:
+                self._send(self._report)
+            self._queue.pop(assignment.attempt, None)
         self._begun = None
         if self._is_worn:
             self._send(Worn())
             self._leave(0)
+
+    def _hand_in_item(self, number: int, place: int) -> None:
+        """Keep what came of an item, unless that was done; and report what there is, at the end and from time to time.
+
+        What is out of the ordinary is reported at once, after all before it.
+        """
+        report, tally, whole = self._report, self._tally, self._queue.get(number)
+        is_news = report is not None and tally.reached(number) == place
+        if report is not None and is_news and not (isinstance(report, Done) and self._is_tallied(report)):
+            self._hand_in_tally()
+            self._send(one_tallied(place, report) if isinstance(report, Done) else report)
+            tally.begin(number, place + 1)
+        is_last = whole is None or place + 1 >= whole.size
+        is_due = report is not None and report.usage.ended - tally.since > REPORT_SECONDS
+        if is_last or is_due or self._is_worn:
+            self._hand_in_tally()
+        if is_last:
+            self._queue.pop(number, None)
+
+    def _is_tallied(self, report: Done) -> bool:
+        """Whether there was room for it in the tally."""
+        if self._tally.add(report.usage, report.diff):
+            return True
+        self._hand_in_tally()
+        return self._tally.add(report.usage, report.diff)
+
+    def _hand_in_tally(self) -> None:
+        """Report the items that have ended, once or twice."""
+        if self._tally.count:
+            tallied = self._tally.read()
+            self._send(tallied)
+            self._tally.begin(tallied.attempt, tallied.place + self._tally.count)
 
     def _initialize(self, number: int) -> None:
         """Run the runner's initializer. Where it raises, this worker is of no use."""
@@ -272,7 +338,7 @@ class Worker:
         enter(self._bearings)
         self._logbook.begin(assignment, self._surroundings.loggers)
         self._notices.begin(assignment, self._surroundings.filters)
-        ask = partial(self._ask, assignment.attempt)
+        ask = partial(self._ask, assignment)
         report = attempt.run(assignment, load, reads, ask, self._meter, folders, self._has_left, self._kind)
         if termination.was_told():
             raise termination.Terminated
@@ -288,14 +354,22 @@ class Worker:
         elif not self._leftovers.put_back():
             self._is_worn = True
 
-    def _ask(self, number: int, keys: tuple[str, ...], rest: bool, outcomes: bool) -> Slice:  # noqa: FBT001 - as in Ask
+    def _ask(
+        self,
+        assignment: Assignment,
+        keys: tuple[str, ...],
+        rest: bool,  # noqa: FBT001 - as in Ask
+        outcomes: bool,  # noqa: FBT001
+    ) -> Slice:
         if self._is_cut_off:
             raise RuntimeError("A process that a task forked can't read more of the context: read it before the fork.")
         with self._asking:
-            if number != self._current:
+            if assignment is not self._current:
                 raise RuntimeError("The task has ended: a thread that it left behind can't read more of its context.")
+            if assignment.items is not None:
+                self._hand_in_tally()  # so that it is known which one asks
             question = next(self._questions)
-            self._send(Wants(number, keys, rest, outcomes, question))
+            self._send(Wants(assignment.attempt, keys, rest, outcomes, question))
             return self._inlet.answer(question)
 
     def _heed(self) -> None:

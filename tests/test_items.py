@@ -1,0 +1,213 @@
+"""Instances of mapped tasks that travel many to an attempt: what holds of each alone holds of them here, too."""
+
+import os
+import signal
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import cloaca
+from cloaca import Context, DefaultRunner, WorkerDied, WorkflowResult
+from cloaca.pool import batching
+from cloaca.pool.pool import Pool
+from cloaca.values.blobs import LARGE
+from cloaca.wire.messages import Assignment
+
+SIZE = 400
+
+
+@pytest.fixture
+def sizes(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """How many instances each attempt was at. Every task counts as tiny, however long it takes here."""
+    monkeypatch.setattr(batching, "BATCH_SECONDS", 3600.0)
+    found: list[int] = []
+    submit = Pool.submit
+
+    def note(self: Pool, assignments: Sequence[Assignment]) -> None:
+        found.extend(assignment.size for assignment in assignments)
+        submit(self, assignments)
+
+    monkeypatch.setattr(Pool, "submit", note)
+    return found
+
+
+@pytest.fixture
+def runner(sizes: list[int]) -> Iterator[DefaultRunner]:
+    """One that has learnt that tasks are tiny, and so puts many in an attempt."""
+    with DefaultRunner(workers=2, executor="processes") as runner:
+        run(runner, lambda context, item: context.set("out", item))
+        assert max(sizes) > 10
+        sizes.clear()
+        yield runner
+        assert max(sizes) > 10, "they travelled alone"
+
+
+def run(runner: DefaultRunner, *functions: Callable[..., Any], items: Any = None, **options: Any) -> WorkflowResult:
+    """One mapped task after the other, item by item."""
+    with cloaca.WorkflowBuilder("mapped", check="off") as builder:
+        for number, function in enumerate(functions):
+            after = [f"m{number - 1}"] if number else []
+            cloaca.task(id=f"m{number}", for_each="items", dependencies=after, **options)(function)
+    return runner.execute(builder, Context({"items": range(SIZE) if items is None else items, "plus": 1}), seed=5)
+
+
+def noting(path: Path, item: object) -> None:
+    descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
+    os.write(descriptor, f"{item}\n".encode())
+    os.close(descriptor)
+
+
+def noted(path: Path) -> Counter[int]:
+    return Counter(map(int, path.read_text().split()))
+
+
+def test_a_death_costs_the_item_that_was_running_and_no_other_one(runner: DefaultRunner, tmp_path: Path) -> None:
+    trace, grave = tmp_path / "trace", tmp_path / "grave"
+
+    def fall(context: Context, item: int) -> None:
+        noting(trace, item)
+        context.set("large", bytes(LARGE + item))
+        if item in (150, 300):
+            noting(grave, item)
+            os.kill(os.getpid(), signal.SIGKILL)
+        context.set("out", item)
+
+    result = run(runner, fall)
+    assert noted(trace) == Counter(range(SIZE))
+    failed = [task.id for task in result.tasks.values() if task.status == "Failed"]
+    assert failed == ["m0", "m0[150]", "m0[300]"]
+    assert isinstance(result.tasks["m0[150]"].error, WorkerDied)
+    assert result.tasks["m0[149]"].status == result.tasks["m0[151]"].status == "Completed"
+    assert {task.attempts for task in result.tasks.values()} == {1}
+    assert result.final_context["out"] == [None if item in (150, 300) else item for item in range(SIZE)]
+    sizes = [None if item in (150, 300) else LARGE + item for item in range(SIZE)]
+    assert [large and len(large) for large in result.final_context["large"]] == sizes
+
+
+def test_what_died_is_tried_again_alone(runner: DefaultRunner, tmp_path: Path) -> None:
+    trace = tmp_path / "trace"
+
+    def fall_once(context: Context, item: int) -> None:
+        noting(trace, item)
+        if item == 200 and noted(trace)[item] == 1:
+            os._exit(3)
+        context.set("out", item)
+
+    result = run(runner, fall_once, retry_attempts=2, retry_delay_ms=0)
+    assert result.final_context["out"] == [*range(SIZE)]
+    assert noted(trace) == Counter(range(SIZE)) + Counter([200])
+    assert [task.id for task in result.tasks.values() if task.attempts == 2] == ["m0[200]"]
+
+
+def test_what_raises_fails_alone_and_the_rest_goes_on(runner: DefaultRunner, sizes: list[int]) -> None:
+    def check(context: Context, item: int) -> None:
+        if item % 40 == 7:
+            raise ValueError(f"bad {item}")
+        context.set("out", item)
+
+    def go_on(context: Context, item: int) -> None:
+        context.set("more", (item, context["out"] + context["plus"]))
+
+    result = run(runner, check, go_on)
+    bad = [item for item in range(SIZE) if item % 40 == 7]
+    assert [task.error_message for task in result.tasks.values() if "m0[" in task.id and task.status == "Failed"] == [
+        f"ValueError: bad {item}" for item in bad
+    ]
+    assert [task.id for task in result.tasks.values() if task.status == "Skipped"] == [f"m1[{item}]" for item in bad]
+    assert result.final_context["more"] == [None if item in bad else (item, item + 1) for item in range(SIZE)]
+    assert sum(sizes) == 2 * SIZE - len(bad) + 1, "none is sent twice"
+
+
+def test_what_waits_behind_a_long_one_goes_to_others(runner: DefaultRunner, tmp_path: Path) -> None:
+    """The first one waits for all others, and so do those between which and the end there is more than one worker."""
+    trace = tmp_path / "trace"
+    trace.touch()
+
+    def wait_for_others(context: Context, item: int) -> None:
+        if item == 250:
+            while len(noted(trace)) < SIZE - 1:
+                signal.sigtimedwait([], 0.001)
+        noting(trace, item)
+        context.set("out", item)
+
+    result = run(runner, wait_for_others)
+    assert result.final_context["out"] == [*range(SIZE)]
+    assert noted(trace) == Counter(range(SIZE))
+
+
+def test_what_follows_goes_on_while_a_long_one_runs(runner: DefaultRunner, tmp_path: Path) -> None:
+    trace = tmp_path / "trace"
+    trace.touch()
+
+    def wait_for_followers(context: Context, item: int) -> None:
+        if item == 250:
+            while len(noted(trace)) < SIZE - 1:
+                signal.sigtimedwait([], 0.001)
+        context.set("out", item)
+
+    def follow(context: Context, item: int) -> None:
+        noting(trace, item)
+        context.set("more", context["out"])
+
+    assert run(runner, wait_for_followers, follow).final_context["more"] == [*range(SIZE)]
+
+
+def test_each_asks_for_what_it_lacks(runner: DefaultRunner) -> None:
+    def look_up(context: Context, item: int) -> None:
+        context.set("out", item + context[f"{'pl'}us"])
+
+    result = run(runner, look_up)
+    assert result.final_context["out"] == [item + 1 for item in range(SIZE)]
+    assert result.tasks["m0[399]"].keys_read == ("items", "plus")
+
+
+def test_the_items_of_a_dict_keep_their_keys_and_names(runner: DefaultRunner) -> None:
+    def tell(context: Context, item: int) -> None:
+        context.set(f"kind {item % 3}", (context.item_key, item))
+        if item % 3 == 1:
+            context.set("one", item)
+
+    items = {f"key {n}": n for n in range(SIZE)}
+    result = run(runner, tell, items=items)
+    for kind in range(3):
+        expected = {key: (key, item) for key, item in items.items() if item % 3 == kind}
+        assert result.final_context[f"kind {kind}"] == expected
+    assert result.tasks["m0['key 7']"].bytes_written
+
+
+def test_the_answer_is_that_of_one_at_a_time(runner: DefaultRunner) -> None:
+    def draw(context: Context, item: int) -> None:
+        import random
+
+        context.set("out", (item, random.random(), context.seed))
+
+    def go_on(context: Context, item: int) -> None:
+        context.set("items", item * 2)
+        context.remove("plus") if item % 2 else context.set("plus", b"x" * (item * 1000))
+
+    def look(context: Context, item: int) -> None:
+        context.set("seen", (item, context.get("plus"), context["out"]))
+
+    alone = run(DefaultRunner(executor="serial"), draw, go_on, look)
+    together = run(runner, draw, go_on, look)
+    assert {key: together.final_context[key] for key in together.final_context} == {
+        key: alone.final_context[key] for key in alone.final_context
+    }
+    assert [*together.tasks] == [*alone.tasks]
+
+
+def test_what_instances_cost_is_told_of_each(runner: DefaultRunner) -> None:
+    def write(context: Context, item: int) -> None:
+        context.set("out", bytes(item))
+
+    result = run(runner, write)
+    tasks = [result.tasks[f"m0[{item}]"] for item in range(SIZE)]
+    assert all(task.duration is not None and task.duration >= 0 for task in tasks)
+    assert [task.bytes_written for task in tasks] == [len(bytes(item)) + 2 + (item > 255) for item in range(SIZE)]
+    assert {task.keys_read for task in tasks} == {("items",)}
+    assert sum(task.duration or 0 for task in tasks) == pytest.approx(
+        sum((task.usage.ended - task.usage.started) for task in tasks if task.usage), abs=1e-6
+    )
