@@ -23,11 +23,26 @@ import pytest
 
 import cloaca
 from cloaca import Context, MergeConflict
+from cloaca.engine.fan import alone
 from cloaca.pool.pool import Pool
-from cloaca.testing.desk import Desk, published, written
+from cloaca.testing.desk import Desk, published, versions, written
 from cloaca.values.codec import decode, encode
 from cloaca.wire.frames import HungUp, frame
-from cloaca.wire.messages import Done, Failed, Logged, Said, Usage, Warned
+from cloaca.wire.messages import (
+    Answer,
+    Assignment,
+    Done,
+    Failed,
+    Items,
+    ItemsDone,
+    Logged,
+    Said,
+    Slice,
+    Started,
+    Usage,
+    Wants,
+    Warned,
+)
 from cloaca.worker.worker import Worker
 
 DeskOf = Callable[..., Desk]
@@ -266,6 +281,53 @@ def test_a_worker_may_be_struck_anywhere_between_tasks(desk_of: DeskOf) -> None:
     assert ends.total() > 100
     assert len(pids) == 1
     assert ends["Done"] > ends["Failed"]
+
+
+def strike_or_look(context: Context, item: str) -> None:
+    strike_afterwards(context) if item == "strike" else look(context)
+
+
+def ends_of_items(desk: Desk, attempt: int, *items: str) -> list[Done | Failed]:
+    """How instances ended that were an attempt together."""
+    sent = Items([encode(item) for item in items], task="m")
+    desk.executor.submit([Assignment(attempt, "m[0]", 0, Slice({}), items=sent)])
+    ends: list[Done | Failed] = []
+    while len(ends) < len(items):
+        for event in desk.executor.wait(None):
+            match event:
+                case Wants():
+                    found = {key: versions({key: WORLD[key]})[key] for key in event.keys}
+                    desk.executor.answer(Answer(attempt, Slice(found), event.question))
+                case ItemsDone():
+                    ends += [alone(event, place) for place in range(len(event.written))]
+                case Failed():
+                    assert event.item == len(ends)
+                    ends.append(event)
+                case _:
+                    assert isinstance(event, Started | Said), event
+    return ends
+
+
+def test_a_worker_may_be_struck_anywhere_between_items(desk_of: DeskOf) -> None:
+    desk = desk_of(strike_or_look)
+    pids: set[int] = set()
+    kinds = Counter[str]()
+    for attempt in count():
+        ends = ends_of_items(desk, attempt, "look", "strike", "look", "look")
+        for end in ends:
+            assert isinstance(end, Done) or end.type_name == "StrikeError"
+            kinds[type(end).__name__] += 1
+        before, first, *after = ends
+        if isinstance(first, Done):
+            assert written(first) == {"key": "value"}
+        found = [written(end) for end in (before, *after) if isinstance(end, Done)]
+        assert [one["seen"] for one in found] == [("b", 2)] * len(found)
+        pids.update(one["pid"] for one in found)
+        if isinstance(after[0], Done) and not written(after[0])["has_struck"]:
+            break
+    assert kinds.total() > 200
+    assert len(pids) == 1
+    assert kinds["Done"] > kinds["Failed"]
 
 
 def test_a_report_that_comes_twice_counts_once(desk_of: DeskOf) -> None:

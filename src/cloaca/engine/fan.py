@@ -21,7 +21,7 @@ from msgspec import Struct
 
 from cloaca.engine.ends import End
 from cloaca.engine.state import State
-from cloaca.values.blobs import is_reference
+from cloaca.values.blobs import is_reference, references_among
 from cloaca.values.composite import collected, keys_in
 from cloaca.wire.messages import FIGURES, Done, Failed, Items, ItemsDone, Overlay, Slice, Usage, Version
 
@@ -351,8 +351,8 @@ def tallied(done: Done) -> ItemsDone:
         usage.bytes_written,
         usage.worker,
     )
-    stored = [payload for payload in diff.values() if payload is not None and is_reference(payload)]
-    return ItemsDone(done.attempt, figures, [tuple(diff.values())], [tuple(diff)], [usage.read], stored)
+    written = tuple(diff.values())
+    return ItemsDone(done.attempt, figures, [written], [tuple(diff)], [usage.read], references_among(written))
 
 
 def alone(done: ItemsDone, place: int) -> Done:

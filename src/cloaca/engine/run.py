@@ -65,7 +65,7 @@ from cloaca.history.history import History
 from cloaca.history.lifetimes import Lifetimes
 from cloaca.history.plan import Plan
 from cloaca.triggers import rules
-from cloaca.values.blobs import LARGE, is_reference, references_in, size_of
+from cloaca.values.blobs import LARGE, is_reference, references_among, references_in, size_of
 from cloaca.values.composite import is_composite
 from cloaca.wire.messages import (
     Answer,
@@ -768,7 +768,7 @@ class Run:
             fan = ahead.pop()
             state = self.states[fan.first + index]
             fan.count(index, count, state)
-            self._spent += [spent for spent in fan.spend(index, count) if spent is not None and is_reference(spent)]
+            self._spent += references_among(fan.spend(index, count))
             if state is State.COMPLETED and fan.head.has_stored:
                 for place in range(index, index + count):
                     self._spent += self._rows.superseded(fan, place)

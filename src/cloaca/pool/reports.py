@@ -6,7 +6,7 @@ from time import monotonic
 from msgspec import MsgspecError, msgpack
 from msgspec.structs import replace
 
-from cloaca.values.blobs import is_reference, is_sound
+from cloaca.values.blobs import is_sound, references_among
 from cloaca.values.composite import MARK
 from cloaca.wire.frames import Garbled
 from cloaca.wire.messages import FIGURES, Done, Entry, Failed, ItemsDone, Skipped, Tallied, Usage
@@ -22,7 +22,7 @@ def checked(report: WorkerReport) -> WorkerReport:
     """The report, with figures that can be. Raises `Garbled` where what it has set isn't what it seems to be."""
     if isinstance(report, Done):
         for key, payload in report.diff.items():
-            if payload is not None and not is_sound(payload):
+            if payload is not None and payload[:1] in _SUSPECT and not is_sound(payload):
                 raise _unsound(key, payload)
         if report.settled is not None:
             for key, version in report.settled.items():
@@ -65,8 +65,8 @@ def opened(tallied: Tallied, place: int) -> ItemsDone:
     for payload in suspect:
         if not is_sound(payload):
             raise _unsound(f"of an item of attempt {tallied.attempt}", payload)
-    stored = [payload for payload in suspect if is_reference(payload)]
-    return ItemsDone(tallied.attempt, figures[past * FIGURES.size :], written, keys[past:], read[past:], stored)
+    figures = figures[past * FIGURES.size :]
+    return ItemsDone(tallied.attempt, figures, written, keys[past:], read[past:], references_among(suspect))
 
 
 def _plausible(figures: bytes) -> bytes:

@@ -38,7 +38,7 @@ from cloaca.engine.run import Run
 from cloaca.engine.seats import Seats
 from cloaca.execution.executor import Executor
 from cloaca.running.console import Console, ConsoleThread
-from cloaca.values.blobs import is_reference
+from cloaca.values.blobs import references_among
 from cloaca.values.holder import Holder, Nowhere
 from cloaca.values.storage import Lease, Leases
 from cloaca.wire.messages import (
@@ -245,9 +245,8 @@ class Coordinator:
         if isinstance(event, Done):  # first, as there is one for each task
             job = self._owners.pop(event.attempt, None)
             self._load -= job is not None
-            for payload in event.diff.values():
-                if payload is not None and is_reference(payload):
-                    self._take_over(event.attempt, payload, job)
+            for payload in references_among(event.diff.values()):
+                self._take_over(event.attempt, payload, job)
             return job
         if isinstance(event, Started | Wants):
             return self._owners.get(event.attempt)

@@ -17,7 +17,7 @@ import errno
 import os
 import sys
 import weakref
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from functools import cache, partial
 from typing import Any
@@ -36,6 +36,7 @@ MOST_SENT = 2**32 - 1
 """How many bytes of a value a message can carry: a larger one needs a file."""
 
 MARK = b"\xc1\0\0\0\0"
+_LENGTH = len(MARK)
 """How a reference begins. A pickled payload begins so too, but never has no parts."""
 
 MOST_MAPPINGS = 1 << 14
@@ -66,6 +67,11 @@ class Blob(Struct, frozen=True, array_like=True, gc=False):
 def is_reference(payload: Part) -> bool:
     """Whether a payload refers to a file."""
     return payload[: len(MARK)] == MARK
+
+
+def references_among(payloads: Iterable[bytes | None]) -> list[bytes]:
+    """Those of the payloads that refer to files."""
+    return [payload for payload in payloads if payload is not None and payload[:_LENGTH] == MARK]
 
 
 def reference(blob: Blob) -> bytes:

@@ -206,7 +206,7 @@ class Worker:
         """Run what is queued; returns whether that was interrupted by mail."""
         for assignment in tuple(self._queue.values()):
             if not self._run_through(assignment):
-                return False  # the word that it was recalled is on its way
+                return bool(self._mail)  # the word that it was recalled is on its way, or here
             if self._mail:
                 return True
         return False
