@@ -229,6 +229,13 @@ CLASSES = {
             planet, code, size, auto = values
             return planet.mass, Planet((3.0, 4.0)).radius, code, Code(2), size.b, Sizes.L, auto, Auto("one") is auto
     """,
+    "an enum of days": """
+        class Holiday(date, enum.Enum):
+            NEW_YEAR = 2026, 1, 1
+            EPIPHANY = 2026, 1, 6
+        VALUE = Holiday.EPIPHANY
+        def work(day): return day is Holiday.EPIPHANY, day.year, Holiday.NEW_YEAR, len(Holiday)
+    """,
     "flags and enums of numbers and texts": """
         class Right(enum.Flag):
             READ = enum.auto()

@@ -14,7 +14,9 @@ def native_base(kind: type) -> type:
 
 def given_to(base: Any, value: object) -> tuple[Any, ...]:
     """What `__new__` of the native base takes to make such an instance, as the text of a `str`."""
-    return tuple(base.__getnewargs__(value)) if hasattr(base, "__getnewargs__") else ()
+    if base is object or base in _FILLED:
+        return ()
+    return tuple(base.__getnewargs__(value) if hasattr(base, "__getnewargs__") else base.__reduce__(value)[1])
 
 
 def is_in_python(cls: type, name: str) -> bool:

@@ -212,6 +212,7 @@ class DefinitionPickler(Pickler):
         if cls in copies or subscripted(cls) is not None:
             return super().reduce_class(cls)
         calls = self.defined[cls] = []
+        identity = identity_of(cls)  # before cloudpickle asks for one
         maker, arguments, attributes = layout(cls, self._annotations)
         attributes["__qualname__"] = cls.__qualname__  # made by its name alone, it would be at home nowhere
         attributes, later = self._parted(attributes)
@@ -220,8 +221,7 @@ class DefinitionPickler(Pickler):
             calls.append(_Call(Loader.detail, cls, more))
         in_order = dict.fromkeys((*vars(cls), *later))  # what annotations mean needn't stand in the class itself
         calls += [_Call(Loader.assign, cls, {name: later[name]}) for name in in_order if name in later]
-        making = (identity_of(cls), maker, arguments)
-        return Loader.make, making, (attributes, members), None, None, Loader.complete
+        return Loader.make, (identity, maker, arguments), (attributes, members), None, None, Loader.complete
 
     def _dynamic_function_reduce(self, func: FunctionType) -> Any:
         reduced = super()._dynamic_function_reduce(func)

@@ -21,7 +21,7 @@ _STAND_INS = ("__new_member__", "__init__")
 def enum_arguments(cls: type[enum.Enum]) -> tuple[Any, ...] | None:
     """What `make_enum` takes to make one like this; `None` where it can't."""
     base = native_base(_kind_of_members(cls))
-    if base is not object and not hasattr(base, "__getnewargs__"):
+    if base is not object and base.__hash__ is None:
         return None
     members = {name: (member._value_, given_to(base, member)) for name, member in cls.__members__.items()}
     naming = {"__module__": cls.__module__, "__qualname__": cls.__qualname__}

@@ -112,6 +112,7 @@ def _state_of_descriptor(value: object) -> Any:
 
 
 def _reduce_partial_method(value: "functools.partialmethod[Any]") -> Any:
+    """It can't be made without its function since Python 3.15."""
     return functools.partial(type(value), value.func, *value.args, **value.keywords), ()
 
 
