@@ -1,9 +1,11 @@
 """The facts of a run: what those who follow it are told, in which order, and what they need not be told."""
 
+import pickle
 from collections.abc import Sequence
 from random import Random
 
 import pytest
+from msgspec import msgpack
 from tests.follower import Follower
 from tests.runs import CHAIN, DIAMOND, a_run, done, failed, lost, tell
 
@@ -191,3 +193,10 @@ def _by_chance(random: Random) -> Sequence[Fact]:
         events += [Room(2), Started(number)] if random.random() < 0.5 else [Room(2)]
         events.append(done(number, k=bytes([number])) if random.random() < 0.7 else failed(number))
     return followed(run, *events)
+
+
+def test_facts_can_be_written_down_and_read_again() -> None:
+    facts = followed(a_run(CHAIN), Begin(), Room(1), done(0, k=b"1"), Room(1), failed(1))
+    for fact in facts:
+        assert msgpack.decode(msgpack.encode(fact), type=dict)["at"] == fact.at
+        assert pickle.loads(pickle.dumps(fact)) == fact

@@ -1,6 +1,7 @@
 """Chronicle: the facts of a run (`engine/facts`), from its ledger as it stands when each of them happens."""
 
 from collections.abc import Mapping
+from typing import Any
 
 from cloaca.engine.events import AttemptEvent
 from cloaca.engine.facts import (
@@ -19,7 +20,11 @@ from cloaca.engine.ledger import Ledger
 from cloaca.engine.state import Stop
 from cloaca.engine.tries import Tries
 from cloaca.history.telling import Told
-from cloaca.wire.messages import FIGURES, Done, Failed, ItemsDone, Lost, Skipped, Started
+from cloaca.wire.messages import FIGURES, Done, Failed, ItemsDone, Lost, Outcome, Skipped, Started
+
+_REPORTS = (Done, Failed, Skipped)
+_COMPLETED = Outcome("Completed")
+_NOTHING: Mapping[str, Any] = {}
 
 
 class Chronicle:
@@ -50,60 +55,64 @@ class Chronicle:
 
     def submitted(self, unit: int) -> None:
         """An attempt goes to the executor."""
-        self._facts.append(TaskSubmitted(*self._about(unit, 1)))
+        task, item = self._ledger.place(unit)
+        self._facts.append(TaskSubmitted(self.at, self.time, task, item, self._ledger.attempts[unit] + 1))
 
     def started(self, unit: int, event: AttemptEvent) -> None:
         """It has begun, as is told, or follows from its end."""
-        match event:
-            case Done(usage=usage) | Failed(usage=usage) | Skipped(usage=usage):
-                moment, worker = usage.started, usage.worker
-            case ItemsDone():
-                moment, *_, worker = FIGURES.unpack_from(event.figures)
-            case Started(moment=float(moment), worker=worker):
-                pass
-            case _:
-                moment, worker = self.at, 0
-        self._facts.append(TaskStarted(*self._about(unit), moment, worker))
+        task, item = self._ledger.place(unit)
+        if isinstance(event, Started):
+            moment, worker = self.at if event.moment is None else event.moment, event.worker
+        elif isinstance(event, _REPORTS):
+            moment, worker = event.usage.started, event.usage.worker
+        elif isinstance(event, ItemsDone):
+            moment, *_, worker = FIGURES.unpack_from(event.figures)
+        else:
+            moment, worker = self.at, 0
+        nth = self._ledger.attempts[unit]
+        self._facts.append(TaskStarted(self.at, self.time, task, item, nth, moment, worker))
 
     def put_back(self, unit: int, lacking: int = 0) -> None:
         """It doesn't count."""
-        self._facts.append(TaskPutBack(*self._about(unit, 1), lacking))
+        task, item = self._ledger.place(unit)
+        self._facts.append(TaskPutBack(self.at, self.time, task, item, self._ledger.attempts[unit] + 1, lacking))
 
     def retried(self, unit: int, end: Failed | Lost, delay: float) -> None:
         """It has failed, and there will be another one."""
-        error, ended = self._ledger.text_of(unit, end), self._tries.failures[unit]
-        self._facts.append(TaskRetried(*self._about(unit), end, error, delay, ended, self._overlay(unit)))
+        task, item = self._ledger.place(unit)
+        nth, error, ended = self._ledger.attempts[unit], self._ledger.text_of(unit, end), self._tries.failures[unit]
+        overlay = self._overlay(unit)
+        self._facts.append(TaskRetried(self.at, self.time, task, item, nth, end, error, delay, ended, overlay))
 
     def expanded(self, fan: Fan, event: Done) -> None:
         """A mapped task has instances."""
-        about = self._about(fan.rank)
-        self._facts.append(
-            TaskExpanded(*about, fan.size, event.diff, event.usage, fan.rank == self.reused)
-            if fan.leader is None
-            else TaskExpanded(*about, fan.size)
-        )
+        nth, is_reused = self._ledger.attempts[fan.rank], fan.rank == self.reused
+        items, usage = (event.diff, event.usage) if fan.leader is None else ({}, None)
+        self._facts.append(TaskExpanded(self.at, self.time, fan.task, None, nth, fan.size, items, usage, is_reused))
 
     def ended(self, unit: int, done: Done | None = None) -> None:
         """A task or an instance has ended; `done` is how, if it ended well."""
-        ledger, fan = self._ledger, self._ledger.fans.get(unit)
+        ledger = self._ledger
+        task, item = ledger.place(unit)
+        fan = ledger.fans.get(unit) if item is None else None
         self._facts.append(
             TaskFinished(
-                *self._about(unit),
-                ledger.outcome_in_full(unit),
+                self.at,
+                self.time,
+                task,
+                item,
+                ledger.attempts[unit],
+                ledger.outcome_in_full(unit) if done is None else _COMPLETED,
                 ledger.ends[unit],
-                {} if done is None else done.diff,
+                _NOTHING if done is None else done.diff,
                 None if done is None else done.settled,
                 self._tries.failures[unit],
-                self._overlay(unit),
+                _NOTHING if item is None else self._overlay(unit),
                 None if fan is None else fan.size,
                 unit == self.reused,
             )
         )
 
-    def _about(self, unit: int, more: int = 0) -> tuple[float, float, str, int | None, int]:
-        task, item = self._ledger.place(unit)
-        return self.at, self.time, task, item, self._ledger.attempts[unit] + more
-
     def _overlay(self, unit: int) -> Mapping[str, Told]:
         fan = None if unit < len(self._ledger.names) else self._ledger.fan_of(unit)
-        return {} if fan is None or fan.leader is None else fan.overlay(unit - fan.first)
+        return _NOTHING if fan is None or fan.leader is None else fan.overlay(unit - fan.first)

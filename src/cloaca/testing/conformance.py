@@ -145,7 +145,8 @@ class Conformance:
             found = {(written(end)["here"], end.usage.worker) for end in ends}
             same(len({here for here, _ in found}), len(found))
             same(len({worker for _, worker in found}), len(found))
-            same({worker == 0 for here, worker in found}, {here == (os.getpid(), get_ident()) for here, _ in found})
+            own = (os.getpid(), get_ident())
+            same([here == own for here, _ in found], [worker == 0 for _, worker in found])
             reported = {end.attempt: end.usage.worker for end in ends}
             started = [event for event in desk.events if isinstance(event, Started)]
             same([event for event in started if event.worker not in (0, reported[event.attempt])], [])
