@@ -25,8 +25,8 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_stat
 from cloaca import Context
 from cloaca.errors import INPUT, DecodeError, EncodeError, MergeConflict
 from cloaca.merge.equality import equal
-from cloaca.merge.rules import Rules
-from cloaca.tasks.context import diff_of, of_task, of_versions, unchanged, versions_of
+from cloaca.tasks.contents import Contents
+from cloaca.tasks.context import contents_of, of_versions, over
 from cloaca.values.codec import encode
 from cloaca.wire.messages import Outcome, Slice, Version
 
@@ -172,7 +172,7 @@ def test_a_member_of_an_enum_is_the_text_that_it_holds() -> None:
     assert context.remove(Column.TOTAL) == 1
     context.set("total", 2)
     del context[Column.TOTAL]
-    assert [(key, type(key)) for key in diff_of(context)] == [("total", str)]
+    assert [(key, type(key)) for key in contents_of(context).diff()] == [("total", str)]
 
 
 KEYED: list[Callable[[Context, Any], Any]] = [
@@ -379,7 +379,7 @@ def test_a_copy_goes_its_own_way() -> None:
 def test_a_copy_keeps_conflicts(in_conflict: Context, twin: Callable[[Context], Context]) -> None:
     in_conflict.set("year", 2027)
     twins = twin(in_conflict)
-    assert versions_of(twins) == versions_of(in_conflict)
+    assert contents_of(twins).versions() == contents_of(in_conflict).versions()
     assert twins == in_conflict
 
 
@@ -562,7 +562,7 @@ def test_a_key_is_merged_once(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Counted, "rebuilt", 0)
     assert "a" in context
     assert list(context) == ["a"]
-    assert context.conflicts() == unchanged(context).conflicts() == {}
+    assert context.conflicts() == over(contents_of(context).unchanged()).conflicts() == {}
     assert Counted.rebuilt == 2
     assert context["a"].order == "one"
     assert Counted.rebuilt == 3
@@ -571,7 +571,7 @@ def test_a_key_is_merged_once(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_the_context_as_it_was_given_lacks_its_changes(in_conflict: Context) -> None:
     in_conflict.set("total", 3)
     in_conflict.set("new", 4)
-    given = unchanged(in_conflict)
+    given = over(contents_of(in_conflict).unchanged())
     assert given == of_versions(CONFLICTING)
     given.set("year", 2027)
     assert in_conflict["year"] == 2026
@@ -597,7 +597,7 @@ class World:
     def context(self, *sent: str, covered: str = "") -> Context:
         """`sent` keys come with the slice; `covered`, a letter each, are looked up by the sender and may be absent."""
         part = {key: self.versions[key] for key in sent}
-        return of_task(Slice(part), frozenset({*sent, *covered}), self.ask, "me", Rules())
+        return over(Contents(Slice(part), "me", covered=frozenset({*sent, *covered}), ask=self.ask))
 
 
 def letters(text: str) -> Known:
@@ -616,7 +616,7 @@ def test_what_was_sent_is_never_asked_for() -> None:
     assert context["new"] == 1
     del context["a"]
     assert world.questions == []
-    assert diff_of(context) == {"x": encode(1), "new": encode(1), "a": None}
+    assert contents_of(context).diff() == {"x": encode(1), "new": encode(1), "a": None}
 
 
 def test_what_was_not_sent_is_asked_for_once() -> None:
@@ -644,7 +644,7 @@ def test_an_answer_that_says_nothing_of_a_key_means_that_it_is_absent() -> None:
         asked.append(question)
         return Slice({})
 
-    context = of_task(Slice({}), frozenset(), ask, "me", Rules())
+    context = over(Contents(Slice({}), "me", ask=ask))
     assert context.get("a") is None
     assert context.get("a") is None
     assert len(asked) == 1
@@ -703,7 +703,7 @@ def test_only_text_is_asked_for() -> None:
 def test_only_text_is_sent_back(erase: Callable[[Context, str], Any]) -> None:
     context = World(known(total={INPUT: 1})).context("total")
     erase(context, Column.TOTAL)
-    assert [type(key) for key in diff_of(context)] == [str]
+    assert [type(key) for key in contents_of(context).diff()] == [str]
 
 
 def test_a_conflict_is_asked_for_like_any_other_key() -> None:
@@ -722,7 +722,7 @@ def test_the_diff_is_what_was_set_and_removed() -> None:
     context.set("b", 7)
     context.remove("a")
     context.remove("nowhere")
-    assert diff_of(context) == {"b": encode(7), "a": None}
+    assert contents_of(context).diff() == {"b": encode(7), "a": None}
 
 
 def test_the_writer_of_an_own_value_is_the_task() -> None:
@@ -762,7 +762,7 @@ def test_what_is_no_name_is_no_ancestor(name: Any) -> None:
 
 def test_outcomes_that_were_sent_are_not_asked_for() -> None:
     given = Slice({}, complete=True, outcomes={"load": Outcome("Skipped")})
-    context = of_task(given, frozenset(), World({}).ask, "me", Rules())
+    context = over(Contents(given, "me", ask=World({}).ask))
     assert context.outcome("load").status == "Skipped"
 
 

@@ -27,7 +27,8 @@ from cloaca.history.history import History
 from cloaca.history.plan import Plan, plan
 from cloaca.merge.rules import Rules
 from cloaca.merge.settle import Settled, settle
-from cloaca.tasks.context import diff_of, of_task, of_versions, settled_of
+from cloaca.tasks.contents import Contents
+from cloaca.tasks.context import of_versions, over
 from cloaca.testing import NO_USAGE
 from cloaca.values.codec import decode, encode
 from cloaca.wire.messages import Answer, Assignment, Done, Failed, Outcome, Slice, Started, Usage, Version, Wants
@@ -548,11 +549,11 @@ def accumulated(tasks: Tasks, change: Change) -> Any:
     past = History(compiled, {}, ruled=frozenset(rules))
     for rank, name in enumerate(compiled.names):
         given = Slice({"k": past.versions(rank, "k")}, complete=True)
-        context = of_task(given, frozenset(), unasked, name, Rules(rules))
+        contents = Contents(given, name, Rules(rules), ask=unasked)
         if name[0] in "lrab":
-            change(context, name)
-        past.record(rank, diff_of(context))
-        past.settle(rank, settled_of(context) or {})
+            change(over(contents), name)
+        past.record(rank, contents.diff())
+        past.settle(rank, contents.handed_back() or {})
     return of_versions({"k": past.versions(len(tasks) - 1, "k")}, Rules(rules)).get("k")
 
 
@@ -606,9 +607,9 @@ def test_layers_without_a_common_point_cost_a_process_what_was_added_to_all_that
         def run() -> None:
             for rank, name in enumerate(compiled.names):
                 given = Slice({"k": past.versions(rank, "k")}, complete=True)
-                context = of_task(given, frozenset(), unasked, name, rules)
-                change(context, name)
-                past.record(rank, diff_of(context))
+                contents = Contents(given, name, rules, ask=unasked)
+                change(over(contents), name)
+                past.record(rank, contents.diff())
 
         return lines(run)
 

@@ -32,7 +32,8 @@ from cloaca.history.history import History
 from cloaca.history.plan import plan
 from cloaca.merge.equality import equal
 from cloaca.merge.rules import Rules
-from cloaca.tasks.context import diff_of, of_task, of_versions, settled_of
+from cloaca.tasks.contents import Contents
+from cloaca.tasks.context import of_versions, over
 from cloaca.values.codec import encode
 from cloaca.wire.messages import Slice, Version
 
@@ -114,13 +115,14 @@ class Telling:
     def _run(self, rank: int) -> None:
         task = self.plan.names[rank]
         given_ = Slice({KEY: self.history.versions(rank, KEY)}, complete=True)
-        context = of_task(given_, frozenset(), unasked, task, self.random.choice(self.processes))
+        contents = Contents(given_, task, self.random.choice(self.processes), ask=unasked)
+        context = over(contents)
         self.at[task] = read(context)
         action = self.tale.actions.get(task)
         if action:
             perform(action, context)
-            self.history.record(rank, diff_of(context))
-            settled = settled_of(context)
+            self.history.record(rank, contents.diff())
+            settled = contents.handed_back()
             if settled and self.random.random() < self.heard:
                 self.history.settle(rank, settled)
 

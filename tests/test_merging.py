@@ -24,6 +24,7 @@ import cloaca
 import cloaca.engine.run
 from cloaca import CaptureError, Context, DefaultRunner, MergeConflict, WorkflowResult
 from cloaca.merge.equality import equal
+from cloaca.tasks.context import contents_of
 from cloaca.wire.messages import Wants
 
 Task = tuple[str, list[str], Callable[[Context], Any]]
@@ -458,7 +459,7 @@ def test_a_result_can_be_pickled_whatever_its_rules_are(execute: Execute) -> Non
     lock = Lock()
     tasks: list[Task] = [("a", [], setting("mode", "x")), ("b", [], setting("mode", "y"))]
     result = execute(*tasks, ("c", [], setting("n", 1)), ("d", [], setting("n", 2)), merge={"n": cloaca.merge.sum})
-    vars(result.final_context._rules)["lock"] = lock
+    vars(contents_of(result.final_context).rules)["lock"] = lock
     twin = pickle.loads(pickle.dumps(result))
     assert (twin.merges, list(twin.conflicts)) == ({"n": "sum"}, ["mode"])
     assert twin.final_context["n"] == 3

@@ -29,7 +29,8 @@ from cloaca import (
 from cloaca.history.history import History
 from cloaca.merge.rules import Rules
 from cloaca.sending.captures import Captures
-from cloaca.tasks.context import diff_of, of_task, of_versions, within
+from cloaca.tasks.contents import Contents
+from cloaca.tasks.context import of_versions, over
 from cloaca.tasks.scope import Scope
 from cloaca.wire.messages import Slice
 from cloaca.workflows.copies import homes, passing
@@ -294,7 +295,9 @@ def test_what_a_slice_covers_and_lacks_is_absent() -> None:
         asked.append(keys)
         return Slice({})
 
-    context = within(of_task(Slice({}), frozenset({"x.a", "b"}), ask, "x.t", Rules()), "x.")
+    contents = Contents(Slice({}), covered=frozenset({"x.a", "b"}), ask=ask)
+    contents.enter("x.")
+    context = over(contents)
     assert [context.get(key) for key in ("a", "b", "x.a")] == [None] * 3
     assert asked == [("x.b",), ("x.x.a",)]
 
@@ -1045,11 +1048,11 @@ class Recorded:
     def _run(self, rank: int) -> None:
         prefix = self.tasks[rank].prefix
         slice_ = Slice(self.history.whole(rank), complete=True, outcomes={}, met=self.history.met(rank))
-        context = of_task(slice_, frozenset(), _unasked, self.plan.names[rank], self.rules)
+        contents = Contents(slice_, self.plan.names[rank], self.rules, ask=_unasked)
         if prefix:
-            context = within(context, prefix)
-        self.tasks[rank].function(context)
-        diff = diff_of(context)
+            contents.enter(prefix)
+        self.tasks[rank].function(over(contents))
+        diff = contents.diff()
         self.history.record(rank, Scope(prefix).left(diff) if prefix else diff)
 
     def told(self) -> object:

@@ -906,7 +906,15 @@ def test_the_coordinator_opens_no_payload(runner: DefaultRunner, monkeypatch: py
     opened: list[bytes] = []
     context = cloaca.Context({"rows": [(0, 0)]})
     with monkeypatch.context() as patch:
-        for module in ("tasks.context", "merge.conflict", "merge.settle", "failure", "values.codec", "values.suffix"):
+        for module in (
+            "tasks.contents",
+            "tasks.context",
+            "merge.conflict",
+            "merge.settle",
+            "failure",
+            "values.codec",
+            "values.suffix",
+        ):
             patch.setattr(f"cloaca.{module}.decode", opened.append)
         result = runner.execute(name, context)
         assert (result.status, opened) == ("Completed", [])

@@ -22,7 +22,7 @@ from cloaca import Context, DecodeError, DefaultRunner, MergeConflict, WorkersUn
 from cloaca.border import mark
 from cloaca.pool import memory, peer, workforce
 from cloaca.pool.pool import Pool
-from cloaca.tasks.context import payload_of
+from cloaca.tasks.context import contents_of
 from cloaca.testing.desk import Desk, published, written
 from cloaca.values import blobs, storage
 from cloaca.wire import shortage
@@ -305,7 +305,7 @@ def test_a_run_goes_on_while_the_program_has_no_descriptors(tmp_path: Path, monk
 
 def file_of(key: str, result: cloaca.WorkflowResult) -> Path:
     """The file of a large value."""
-    payload = payload_of(result.final_context, key)
+    payload = contents_of(result.final_context).payload(key)
     assert payload is not None
     return Path(blobs.blob_of(payload).path)
 

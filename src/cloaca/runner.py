@@ -66,7 +66,7 @@ from cloaca.sending.modules import Modules
 from cloaca.sending.objects import objects_of
 from cloaca.sending.values import kept, stored
 from cloaca.sending.variables import Variables
-from cloaca.tasks.context import Context, leases_of, versions_of
+from cloaca.tasks.context import Context, contents_of
 from cloaca.tasks.place import place_of, working_directory
 from cloaca.tasks.watched import context_kind
 from cloaca.terms import Terms
@@ -288,8 +288,8 @@ class DefaultRunner:
         self._check_usable()
         workflow = workflow_of(workflow_name)
         check_limits_of(workflow, self._settings.limits)
-        given = _checked_context(context)
-        inputs = versions_of(given)
+        given = contents_of(_checked_context(context))
+        inputs = given.versions()
         found = check.told(workflow, inputs)
         seed = chosen_seed(seed)
         rules = Rules(workflow.merge, workflow.on_conflict, homes(workflow))
@@ -326,9 +326,7 @@ class DefaultRunner:
             return Job(workflow.name, run, makings.functions, ending, surroundings, makings.sent, leases)
 
         under_way = self._under_way
-        return Execution(
-            self, self._warned, workflow, makings.rules, job, host, under_way, told, leases_of(given), found
-        )
+        return Execution(self, self._warned, workflow, makings.rules, job, host, under_way, told, given.leases, found)
 
     @overload
     def map(

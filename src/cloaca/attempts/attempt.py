@@ -14,19 +14,8 @@ from cloaca.attempts.meter import Meter
 from cloaca.attempts.seeding import Seeding, Unseeded, of_process
 from cloaca.attempts.terminal import explain
 from cloaca.attempts.traces import users_traceback
-from cloaca.merge.rules import Rules
-from cloaca.tasks.context import (
-    Context,
-    adopt,
-    changes_of,
-    demand_agreement,
-    diff_of,
-    item_of,
-    of_task,
-    settled_of,
-    traffic_of,
-    within,
-)
+from cloaca.tasks.contents import Contents
+from cloaca.tasks.context import Context, contents_of, over
 from cloaca.tasks.scope import Ask, Scope
 from cloaca.tasks.shelf import Shelf, Traffic
 from cloaca.tasks.watched import Watched
@@ -69,18 +58,20 @@ def run(
     meter.start()
     item = None if assignment.items is None else assignment.items.place
     shelf = Shelf(folders, assignment.attempt, item) if folders else None
-    context = None
+    contents = None
     try:
-        rules = load(assignment.rules) if assignment.rules else Rules()
-        context = of_task(
-            assignment.slice, reads, ask, assignment.task, rules, shelf, (assignment.seed, assignment.ended), kind
+        rules = load(assignment.rules) if assignment.rules else None
+        origin = (assignment.seed, assignment.ended)
+        contents = Contents(
+            assignment.slice, assignment.task, rules, covered=reads, ask=ask, shelf=shelf, origin=origin
         )
-        if assignment.condition and (reason := _refusal(assignment, load, context, seeding)) is not None:
+        if assignment.condition and (reason := _refusal(assignment, load, contents, seeding)) is not None:
             left(None)
-            return Skipped(assignment.attempt, reason, meter.stop(traffic_of(context)))
-        demand_agreement(context, assignment.agreed)
+            return Skipped(assignment.attempt, reason, meter.stop(contents.traffic))
+        contents.demand_agreement(assignment.agreed)
         if assignment.prefix:
-            context = within(context, assignment.prefix)
+            contents.enter(assignment.prefix)
+        context = over(contents, kind)
         function = load(assignment.function)
         seeding().begin(assignment)
         variables, items = _variables(), assignment.items
@@ -92,8 +83,8 @@ def run(
         diff = _left(context, assignment, function)
         if shelf is not None:
             shelf.keep(diff.values())
-        settled = None if assignment.items is not None else settled_of(context)
-        return Done(assignment.attempt, diff, meter.stop(traffic_of(context), diff.values()), settled)
+        settled = None if assignment.items is not None else contents.handed_back()
+        return Done(assignment.attempt, diff, meter.stop(contents.traffic, diff.values()), settled)
     except BaseException as error:  # noqa: BLE001 - sys.exit and Ctrl-C of a task end the task, not the worker
         try:
             left(error)
@@ -101,13 +92,13 @@ def run(
             left(error)
         if shelf is not None:
             shelf.keep(())
-        traffic = Traffic() if context is None else traffic_of(context)
+        traffic = Traffic() if contents is None else contents.traffic
         lacking = 0 if shelf is None else shelf.lacked
         return failure(assignment.attempt, error, meter.stop(traffic), tuple(traffic.absent), lacking, item or 0)
 
 
 def _item(context: Context, items: Items) -> Any:
-    value = item_of(context, items)
+    value = contents_of(context).item(items)
     if isinstance(context, Watched):
         context.call_with_item(value, items.payloads[0])
     return value
@@ -117,19 +108,20 @@ def _left(context: Context, assignment: Assignment, function: TaskFunction) -> d
     """What the attempt has set and removed, as it is called outside."""
     if isinstance(context, Watched):
         context.tell_lost_changes(assignment.task, function)
-    diff = diff_of(context) if assignment.items is None else changes_of(context)
+    contents = contents_of(context)
+    diff = contents.diff() if assignment.items is None else contents.changes
     return Scope(assignment.prefix).left(diff) if assignment.prefix else diff
 
 
 def _refusal(
-    assignment: Assignment, load: Callable[[int], Any], context: Context, seeding: Callable[[], Seeding | Unseeded]
+    assignment: Assignment, load: Callable[[int], Any], contents: Contents, seeding: Callable[[], Seeding | Unseeded]
 ) -> str | None:
     """Why the task's condition doesn't hold; `None`: it does. Values run their own code, seeded like a task's."""
     from cloaca.attempts import gate
 
     condition = load(assignment.condition)
     seeding().begin(assignment)
-    reason = _variables().run(gate.refusal, assignment, condition, context)
+    reason = _variables().run(gate.refusal, assignment, condition, contents)
     return None if reason is None else encodable(reason)
 
 
@@ -154,7 +146,7 @@ def _take_over(context: Context, returned: Any, variables: Variables) -> None:
     if returned is None or returned is context:
         return
     if isinstance(returned, Context):
-        adopt(context, returned)
+        contents_of(context).adopt(contents_of(returned))
     elif isinstance(returned, Mapping):
         for key, value in returned.items():
             context.set(key, value)

@@ -11,7 +11,7 @@ from cloaca.attempts.seeding import Seeding, Unseeded, of_process
 from cloaca.attempts.termination import Terminated
 from cloaca.border.mark import NONE, come_to
 from cloaca.item import of_item, of_result, raisable, unreadable_item
-from cloaca.tasks.context import Context, payload_of, set_unseen
+from cloaca.tasks.context import Context, contents_of
 from cloaca.values.codec import decode, encode_unseen
 from cloaca.values.elements import decode_apart, decode_list, encode_apart, encode_list
 from cloaca.wire.messages import FAILURE, FAILURES, ITEMS, PART, REACHED, RESULTS, Failed, Usage
@@ -75,12 +75,13 @@ class BatchFunction:
 
     def __call__(self, context: Context) -> None:
         """Run as a task. It ends well where the function has raised, too: there are results before that."""
-        results, error, reached = self.outcome(payload_of(context, ITEMS) or b"", payload_of(context, PART))
-        set_unseen(context, RESULTS, results)
+        contents = contents_of(context)
+        results, error, reached = self.outcome(contents.payload(ITEMS) or b"", contents.payload(PART))
+        contents.set_unseen(RESULTS, results)
         if error is not None:
-            set_unseen(context, FAILURE, encode_unseen(as_failed(error)))
+            contents.set_unseen(FAILURE, encode_unseen(as_failed(error)))
         elif reached is not None:
-            set_unseen(context, REACHED, encode_unseen(reached))
+            contents.set_unseen(REACHED, encode_unseen(reached))
 
     def outcome(self, payload: bytes, part: bytes | None = None) -> BatchOutcome:
         """What comes of the items in a payload, or of those that `part` tells."""
@@ -128,8 +129,9 @@ class UnbrokenBatch(BatchFunction):
     """
 
     def __call__(self, context: Context) -> None:
-        (start, *items), unread = decode_apart(payload_of(context, ITEMS) or b"")
-        part = payload_of(context, PART)
+        contents = contents_of(context)
+        (start, *items), unread = decode_apart(contents.payload(ITEMS) or b"")
+        part = contents.payload(PART)
         first, stop, ended = (start, start + len(items), 0) if part is None else decode(part)
         failures = {
             start + place - 1: as_failed(of_item(unreadable_item(error), start + place - 1))
@@ -141,11 +143,11 @@ class UnbrokenBatch(BatchFunction):
             failures[first + place] = as_failed(of_result(error, first + place))
         reached = first + len(results)
         failures = {number: failed for number, failed in failures.items() if first <= number < reached}
-        set_unseen(context, RESULTS, payload)
+        contents.set_unseen(RESULTS, payload)
         if failures:
-            set_unseen(context, FAILURES, encode_unseen(failures))
+            contents.set_unseen(FAILURES, encode_unseen(failures))
         if reached < stop:
-            set_unseen(context, REACHED, encode_unseen(reached))
+            contents.set_unseen(REACHED, encode_unseen(reached))
 
     def _results(self, items: Sequence[Any], first: int, ended: int, failures: dict[int, Failed]) -> list[Any]:
         """What comes of the items that there is time for: `None` in the places of those that fail."""

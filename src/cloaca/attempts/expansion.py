@@ -11,7 +11,7 @@ from collections.abc import Set as AbstractSet
 from types import FunctionType, ModuleType
 from typing import Any
 
-from cloaca.tasks.context import Context, set_items
+from cloaca.tasks.context import Context, contents_of
 from cloaca.values.canonical import LEAVES
 from cloaca.values.codec import encode, encode_each
 from cloaca.wire.frames import encodable
@@ -40,13 +40,13 @@ class Expansion:
 
     def __call__(self, context: Context) -> None:
         """Run as a task."""
-        collection = self._checked(self._found(context))
+        collection, contents = self._checked(self._found(context)), contents_of(context)
         if isinstance(collection, Mapping):
             keys = list(collection)
-            set_items(context, self._key, _labels(keys), list(collection.values()), encode(encode_each(keys)))
+            contents.set_items(self._key, _labels(keys), list(collection.values()), encode(encode_each(keys)))
         else:
             items = sorted(collection, key=encode) if isinstance(collection, AbstractSet) else list(collection)
-            set_items(context, self._key, map(str, range(len(items))), items)
+            contents.set_items(self._key, map(str, range(len(items))), items)
 
     def _found(self, context: Context) -> Any:
         try:

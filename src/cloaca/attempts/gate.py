@@ -7,8 +7,9 @@ process, costs this attempt and nothing else.
 from collections.abc import Mapping
 
 from cloaca.errors import ConditionError
-from cloaca.merge.conflict import short
-from cloaca.tasks.context import Context, cover, is_in_conflict
+from cloaca.merge.conflict import Conflict, short
+from cloaca.tasks.contents import Contents
+from cloaca.tasks.context import over
 from cloaca.triggers import verdict
 from cloaca.triggers.comparison import compares, of_absent
 from cloaca.triggers.condition import Condition, ContextValue
@@ -16,19 +17,20 @@ from cloaca.wire.messages import Assignment, Outcome
 from cloaca.wording import summary_of
 
 
-def refusal(assignment: Assignment, condition: Condition, context: Context) -> str | None:
+def refusal(assignment: Assignment, condition: Condition, contents: Contents) -> str | None:
     """Why the task isn't to begin; `None`: it is. Raises `ConditionError` where nobody can tell."""
-    cover(context, condition.keys)
+    contents.cover(condition.keys)
     outcomes = assignment.slice.outcomes  # never asked whether it is empty: it may be a look at all that came before
-    return verdict.refusal(condition, _AttemptFacts(assignment.task, context, {} if outcomes is None else outcomes))
+    return verdict.refusal(condition, _AttemptFacts(assignment.task, contents, {} if outcomes is None else outcomes))
 
 
 class _AttemptFacts:
     """What an attempt knows: its context, and how the tasks ended that its condition names."""
 
-    def __init__(self, task: str, context: Context, outcomes: Mapping[str, Outcome]) -> None:
+    def __init__(self, task: str, contents: Contents, outcomes: Mapping[str, Outcome]) -> None:
         self._task = task
-        self._context = context
+        self._contents = contents
+        self._context = over(contents)
         self._outcomes = outcomes
 
     def status(self, task: str) -> str:
@@ -50,6 +52,6 @@ class _AttemptFacts:
     def told(self, asked: ContextValue) -> str:
         if asked.key not in self._context:
             return f"{asked.key!r} is absent"
-        if is_in_conflict(self._context, asked.key):
+        if isinstance(self._contents.held(asked.key), Conflict):
             return f"{asked.key!r} is in conflict"
         return f"{asked.key!r} is {short(self._context[asked.key])}"

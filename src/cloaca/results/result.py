@@ -21,7 +21,7 @@ from cloaca.history.plan import Plan
 from cloaca.merge.rules import Rules
 from cloaca.nearest import nearest
 from cloaca.results.absences import Absences
-from cloaca.tasks.context import explain_absence, merges_of, of_versions, unchanged
+from cloaca.tasks.context import contents_of, of_versions, over
 from cloaca.tasks.place import working_directory
 from cloaca.values.blobs import blob_of, preserve, references_in
 from cloaca.values.storage import Leases
@@ -239,12 +239,12 @@ class WorkflowResult:
         if self._outputs is not None:
             final = {key: told for key, told in final.items() if key in self._outputs}
         self.final_context = of_versions(final, rules, _held(final, *leases))
-        explain_absence(self.final_context, partial(_why_absent, self._absences, self._outputs))
+        contents_of(self.final_context).why = partial(_why_absent, self._absences, self._outputs)
 
     @property
     def conflicts(self) -> dict[str, MergeConflict]:
         """The keys that the run left in conflict, each with what reading it raises."""
-        return unchanged(self.final_context).conflicts()
+        return over(contents_of(self.final_context).unchanged()).conflicts()
 
     @cached_property
     def merges(self) -> dict[str, str]:
@@ -252,7 +252,7 @@ class WorkflowResult:
 
         That is the name of the merge rule, or the type ("list", "dict") where values were merged by their structure.
         """
-        return merges_of(unchanged(self.final_context))
+        return contents_of(self.final_context).unchanged().merges()
 
     def __getstate__(self) -> dict[str, Any]:
         """A pickle takes along what merging came to, not the rules, which may be closures."""
@@ -260,7 +260,7 @@ class WorkflowResult:
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         vars(self).update(state)
-        explain_absence(self.final_context, partial(_why_absent, self._absences, self._outputs))
+        contents_of(self.final_context).why = partial(_why_absent, self._absences, self._outputs)
 
     def raise_for_status(self) -> None:
         """Raise `WorkflowFailedError` unless the run completed; its cause is the first root cause."""

@@ -19,7 +19,8 @@ from cloaca.engine.replica import Replica
 from cloaca.engine.run import Run
 from cloaca.merge.rules import Rules
 from cloaca.results.result import WorkflowResult
-from cloaca.tasks.context import Context, of_ended
+from cloaca.tasks.contents import Contents
+from cloaca.tasks.context import Context, over
 from cloaca.wire.messages import Outcome, Slice
 from cloaca.workflows.workflow import Task, Workflow
 
@@ -131,7 +132,11 @@ class Callbacks:
         outcomes = given.outcomes if given.outcomes is None else _OneByOne(given.outcomes, self._lock)
         slice_ = Slice(_OneByOne(given.versions, self._lock), given.complete, outcomes)
         name = self._replica.name(fact)
-        return name, of_ended(slice_, name, diff, self._rules, kept, (self._seed, fact.ended), task.prefix)
+        contents = Contents(slice_, name, self._rules, leases=kept, origin=(self._seed, fact.ended))
+        if task.prefix:
+            contents.enter(task.prefix)
+        contents.changes = {key[len(task.prefix) :]: payload for key, payload in diff.items()}
+        return name, over(contents)
 
 
 class _KeptLeases:

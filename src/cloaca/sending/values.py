@@ -1,7 +1,7 @@
 """What the program has of large values: it goes to the holder, and references take its place."""
 
 from cloaca.errors import StorageFullError
-from cloaca.tasks.context import inlined_version
+from cloaca.tasks.contents import inlined_version
 from cloaca.values.blobs import LARGE, references_in, size_of
 from cloaca.values.holder import Holder
 from cloaca.values.storage import Leases

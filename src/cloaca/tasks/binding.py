@@ -11,7 +11,7 @@ from typing import Any, Final
 
 from cloaca.errors import MissingKeyError, ParameterError
 from cloaca.nearest import nearest
-from cloaca.tasks.context import Context, limit_reads, limit_writes, task_of, traffic_of
+from cloaca.tasks.context import Context, contents_of
 from cloaca.tasks.conversion import Conversion, conversion_of
 from cloaca.tasks.defaults import changeable
 from cloaca.tasks.mismatch import Mismatch
@@ -46,8 +46,9 @@ class Binding:
                 is_fine = annotation is UNSAID or type(value) is annotation
                 found[name] = value if is_fine else self._converted(context, name, value)
             elif is_required:
-                traffic_of(context).miss(name)
-                raise MissingKeyError(task_of(context), name, tuple(nearest(name, context)))
+                contents = contents_of(context)
+                contents.miss(name)
+                raise MissingKeyError(contents.writer, name, tuple(nearest(name, context)))
         return found
 
     @cached_property
@@ -59,7 +60,7 @@ class Binding:
             return self._conversions[name](value)
         except Mismatch as found:
             fault = f"{name}{found.path}: {found.fault}"
-            raise ParameterError(task_of(context), name, fault, found.advice) from None
+            raise ParameterError(contents_of(context).writer, name, fault, found.advice) from None
 
 
 def bound(
@@ -77,9 +78,9 @@ def bound(
     @wraps(function, assigned=(), updated=())
     def call(context: Context, *given: Any) -> Any:
         if writes is not None:
-            limit_writes(context, writes)
+            contents_of(context).limit_writes(writes)
         if looks is not None:
-            limit_reads(context, looks)
+            contents_of(context).limit_reads(looks)
         if binding is None:
             return function(context, *given)
         values = binding(context)

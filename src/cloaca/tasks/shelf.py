@@ -88,13 +88,6 @@ class Traffic:
         self.read = 0
         self.mapped = 0
 
-    def within(self, prefix: str) -> "Traffic":
-        """The same, for a task that names keys without their `prefix`."""
-        traffic = _Within(prefix)
-        traffic.keys, traffic.read, traffic.mapped = self.keys, self.read, self.mapped
-        traffic.absent = self.absent
-        return traffic
-
     def note(self, key: str, payload: Part) -> None:
         """A value is read, or a part of one."""
         self.keys[key] = None
@@ -106,19 +99,3 @@ class Traffic:
         """A key was looked up that isn't there."""
         if len(self.absent) < _MISSED:
             self.absent[key] = None
-
-
-class _Within(Traffic):
-    """Counts keys that are named without their prefix."""
-
-    __slots__ = ("_prefix",)
-
-    def __init__(self, prefix: str) -> None:
-        super().__init__()
-        self._prefix = prefix
-
-    def note(self, key: str, payload: Part) -> None:
-        super().note(self._prefix + key, payload)
-
-    def miss(self, key: str) -> None:
-        super().miss(self._prefix + key)

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple, Self
 
 from cloaca.errors import EncodeError
 from cloaca.merge.equality import equal
-from cloaca.tasks.context import Context, changes_of, payload_of, twin_of
+from cloaca.tasks.context import Context, contents_of, over
 from cloaca.tasks.place import file_and_line_of
 from cloaca.values.codec import SCALARS, decode, encode, inlined
 from cloaca.warning import LostChangeWarning, users_line
@@ -56,14 +56,15 @@ class Watched(Context):
 
     def copy(self) -> Context:
         """As in `Context`. What is fetched from one of the two may be set in the other."""
-        twin = Watched.__new__(Watched)
-        twin._handed_out = self._handed_out
-        return twin_of(self, twin)
+        twin = over(contents_of(self).twin(), Watched)
+        if isinstance(twin, Watched):
+            twin._handed_out = self._handed_out
+        return twin
 
     def get(self, key: str, default: Any = None) -> Any:
         """As in `Context`."""
         value = super().get(key, default)
-        payload = payload_of(self, key)
+        payload = contents_of(self).payload(key)
         if payload is not None and type(value) not in SCALARS:
             self._handed_out.setdefault(key, []).append(_HandedOut(value, payload, users_line()))
         return value
@@ -91,10 +92,10 @@ class Watched(Context):
         """
         for key, handed_out in self._handed_out.items():
             lost = next(filter(_HandedOut.has_changed, handed_out), None)
-            if lost is not None and payload_of(self, key) is not None:
+            if lost is not None and contents_of(self).payload(key) is not None:
                 told = _told_of_parameter if lost.line is None else _told
                 _warn(told(task, key), lost, function)
-        if self._item is not None and not changes_of(self) and self._item.has_changed():
+        if self._item is not None and not contents_of(self).changes and self._item.has_changed():
             _warn(_told_of_item(task), self._item, function)
 
 

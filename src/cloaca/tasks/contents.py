@@ -1,0 +1,450 @@
+"""Contents: what a context holds. That is what it was given, what it has asked for since, and what was changed.
+
+All of it is encoded; values are read and set through `Context`, which is what users see. Changes are kept apart from
+what was given, so that a task's diff is exactly what it set and removed. Inside a task the given part is a slice: what
+it lacks is asked for when it is needed, and the task doesn't notice. What is known is replaced and never changed, as
+threads of a task may look at it meanwhile.
+"""
+
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from copy import copy
+from functools import partial
+from itertools import chain
+from typing import Any
+
+from msgspec.structs import replace
+
+from cloaca.errors import INPUT, MergeConflict, StorageFullError, UndeclaredReadError, UndeclaredWriteError
+from cloaca.merge.conflict import Conflict, rivals_of
+from cloaca.merge.encoded import are_equal
+from cloaca.merge.rules import Rules
+from cloaca.merge.settle import Settled, settle
+from cloaca.nearest import nearest
+from cloaca.tasks.scope import Ask, Inside, Scope
+from cloaca.tasks.shelf import Shelf, Traffic
+from cloaca.values.blobs import LARGE, Part, blob_of, is_content, is_reference, unreadable
+from cloaca.values.codec import decode, encode, encode_each, inlined, is_telling
+from cloaca.values.composite import is_composite
+from cloaca.wire.frames import is_encodable
+from cloaca.wire.messages import Items, Outcome, Slice, Version
+from cloaca.wire.strike import is_strike
+
+HANDED_BACK = 1 << 20
+"""How many bytes a merged value takes at most that a task hands back for those after it."""
+
+SEVERAL = 2
+
+
+def whole(versions: Mapping[str, tuple[Version, ...]]) -> Slice:
+    """Exactly these versions, and nothing to be asked for."""
+    return Slice(versions, complete=True, outcomes={})
+
+
+_NOTHING = whole({})
+
+
+def _answer_nothing(*_question: object) -> Slice:
+    return _NOTHING
+
+
+class Contents:
+    """What one context holds.
+
+    `covered` keys that `given` lacks are absent, others are asked for. Large values are put on the `shelf`, if there is
+    one. `leases` keep the files that values refer to. `origin` is what the attempt's seed follows from beside the id of
+    the task, its `writer`: the run's seed, and how many tries of the task have ended.
+    """
+
+    item_key: bytes | None = None  # where the attempt is for an item
+    why: Callable[[str], str] | None = None  # where it is that of a result: why a key is absent
+
+    def __init__(
+        self,
+        given: Slice = _NOTHING,
+        writer: str = INPUT,
+        rules: Rules | None = None,
+        *,
+        covered: frozenset[str] = frozenset(),
+        ask: Ask = _answer_nothing,
+        shelf: Shelf | None = None,
+        leases: object = None,
+        origin: tuple[int, int] | None = None,
+    ) -> None:
+        self.known: Mapping[str, tuple[Version, ...]] = given.versions
+        self.complete = given.complete
+        self.outcomes = given.outcomes if given.complete else None  # else those that the condition names, not all
+        self.met = given.met
+        self.names = given.names
+        self.writer = writer
+        self.rules = Rules() if rules is None else rules
+        self.covered = covered
+        self.ask = ask
+        self.shelf = shelf
+        self.leases = leases
+        self.origin = origin
+        self.prefix = ""  # of the names of keys, where the task belongs to a copy
+        self.traffic = Traffic()
+        self.changes: dict[str, bytes | None] = {}
+        self.settled: dict[str, Settled | Conflict] = {}
+
+    # ---- other contents --------------------------------------------------------------------------------------------
+
+    def enter(self, prefix: str) -> None:
+        """Be as the task of a copy sees it: only what is called `prefix...`, and by the rest of its name.
+
+        What is read is told under the names that keys have outside.
+        """
+        scope = Scope(prefix)
+        self.known = Inside(self.known, prefix)
+        self.outcomes = None if self.outcomes is None else Inside(self.outcomes, prefix)
+        self.met = None if self.met is None else tuple(scope.inner(self.met))
+        self.names = None if self.names is None else tuple(scope.inner(self.names))
+        self.covered = frozenset(scope.inner(self.covered))
+        self.ask = scope.asking(self.ask)
+        self.rules = self.rules.within(prefix)
+        self.prefix = prefix
+        self.settled = {}
+
+    def twin(self) -> "Contents":
+        """The same, to be changed apart. What is merged for one of the two is merged for both."""
+        if self.shelf is not None:
+            self.shelf.share()
+        twin = copy(self)
+        twin.traffic = Traffic()
+        twin.changes = dict(self.changes)
+        return twin
+
+    def unchanged(self) -> "Contents":
+        """What was given, without the changes. What is merged for one of the two is merged for both."""
+        given = Contents(whole(self.known), rules=self.rules, leases=self.leases)
+        given.settled = self.settled
+        return given
+
+    # ---- one key ---------------------------------------------------------------------------------------------------
+
+    def held(self, key: str) -> bytes | Conflict | None:
+        """What there is for `key`: an encoded value, a conflict, or nothing."""
+        return self.changes[key] if key in self.changes else self._seen(key)
+
+    def payload(self, key: str) -> bytes | None:
+        """The encoded value of the key as it stands; `None` where it is absent or in conflict."""
+        held = self.held(key)
+        return held if isinstance(held, bytes) else None
+
+    def _seen(self, key: str) -> bytes | Conflict | None:
+        """What was there before the changes."""
+        versions = self.known.get(key)
+        if versions is None:
+            versions = self._sought(key)
+        if len(versions) == 1 and key not in self.rules.collected and not versions[0].rivals:
+            return versions[0].payload
+        if not versions:
+            return None
+        settled = self.settled.get(key)
+        if settled is None:
+            settled = settle(key, versions, self.rules)
+            if not (isinstance(settled, Conflict) and settled.may_pass):
+                self.settled[key] = settled
+        return settled if isinstance(settled, Conflict) else settled.payload
+
+    def _sought(self, key: str) -> tuple[Version, ...]:
+        """The versions of a key that isn't known: asked for, unless it is known to be absent."""
+        name = checked_key(key)
+        if self.complete or name in self.covered or (self.names is not None and name not in self.names):
+            return ()
+        answer = self.ask((name,), False, False)  # noqa: FBT003 - positions of Ask
+        found = {name: (), **answer.versions}
+        self.known = {**self.known, **found}
+        return found[name]
+
+    def read(self, key: str, held: Part, how: Callable[[Part], Any] = decode) -> Any:
+        """The value of a key, or a place in it. Raises `DecodeError` where it can't be rebuilt."""
+        try:
+            return how(held)
+        except Exception as error:
+            if is_strike(error, partial(how, held)):
+                raise
+            raise unreadable(key, self._writer_of(key), held, error) from error
+
+    def item(self, items: Items) -> Any:
+        """The one item that the attempt is for. From here on its key is known. Raises `DecodeError` as above."""
+        (payload,) = items.payloads
+        self.item_key = None if items.keys is None else items.keys[0]
+        self.traffic.note(items.of, payload)
+        try:
+            return decode(payload)
+        except Exception as error:
+            if is_strike(error, partial(decode, payload)):
+                raise
+            raise unreadable(items.of, items.writers[0], payload, error) from error
+
+    def set(self, key: str, value: Any) -> None:
+        """Insert or overwrite it; what the attempt has stored for it before goes."""
+        if self.shelf is None:
+            self.changes[key] = encode(value, key)
+            return
+        before = self.changes.get(key)
+        self.changes[key] = encode(value, key, self._store)
+        if before is not None and before != self.changes[key]:
+            self.shelf.drop(before)
+
+    def _store(self, parts: Sequence[Part], is_structure: bool, key: str | None) -> bytes:  # noqa: FBT001 - as in Put
+        """Store a large value; one that has the very bytes of what the task saw is that already."""
+        if self.shelf is None or key is None:
+            raise AssertionError("a value of no task is never stored")
+        versions = self.known.get(key)
+        if versions is None:
+            versions = self._sought(key)
+        seen = versions[0].payload if len(versions) == 1 and self.item_key is None else None
+        if seen is not None and is_reference(seen) and is_content(blob_of(seen), parts):
+            return seen
+        try:
+            return self.shelf.put(parts, is_structure)
+        except StorageFullError as error:
+            raise StorageFullError(error.size, error.folders, self.writer, key, unusable=error.unusable) from None
+
+    def set_unseen(self, key: str, payload: bytes) -> None:
+        """Set an encoded value that nobody merges or compares."""
+        self.changes[key] = self._kept(key, payload, is_structure=False)
+
+    def _kept(self, key: str, payload: bytes, *, is_structure: bool) -> bytes:
+        """The payload, or where it is large the reference to where it was stored."""
+        is_large = self.shelf is not None and len(payload) >= LARGE
+        return self._store([payload], is_structure, key) if is_large else payload
+
+    def miss(self, key: str) -> None:
+        """Note that the key was looked up, and isn't there."""
+        self.traffic.miss(self.prefix + key)
+
+    def _writer_of(self, key: str) -> str:
+        if key in self.changes:
+            return self.writer
+        settled = self.settled.get(key)
+        return settled.writer if isinstance(settled, Settled) else self.known[key][0].writer
+
+    # ---- all keys --------------------------------------------------------------------------------------------------
+
+    def keys(self) -> Iterable[str]:
+        """Every key that there is, in order, and those that were removed."""
+        if not self.complete:
+            self.known = self.ask((), True, False).versions  # noqa: FBT003 - positions of Ask
+            self.complete = True
+        return dict.fromkeys(chain(self.known, self.changes))  # asks no mapping how long it is
+
+    def present(self) -> dict[str, bytes | Conflict]:
+        """What stands for every key that there is, in order."""
+        return {key: held for key in self.keys() if (held := self.held(key)) is not None}
+
+    def split(self) -> tuple[dict[str, bytes], list[Conflict]]:
+        """The values, by key, and the conflicts."""
+        present = self.present()
+        values = {key: held for key, held in present.items() if isinstance(held, bytes)}
+        return values, [held for held in present.values() if isinstance(held, Conflict)]
+
+    def agreed(self) -> dict[str, bytes]:
+        """The values, by key, where no key is in conflict. Raises `MergeConflict`, telling of all that are."""
+        values, conflicts = self.split()
+        if conflicts:
+            raise MergeConflict.of([conflict.error for conflict in conflicts])
+        return values
+
+    def versions(self) -> dict[str, Version]:
+        """Everything, one version for each key. One in conflict keeps its rivals."""
+        return {key: self._alone(key, held) for key, held in self.present().items()}
+
+    def _alone(self, key: str, held: bytes | Conflict) -> Version:
+        if isinstance(held, Conflict):
+            return Version(INPUT, None, rivals=tuple(rivals_of(held.versions)))
+        return Version(self._writer_of(key), held)
+
+    def merges(self) -> dict[str, str]:
+        """The keys whose value was made of several, each with the rule that made it."""
+        merged = {key: self.settled.get(key) for key in self.present()}
+        return {key: settled.how for key, settled in merged.items() if isinstance(settled, Settled) and settled.how}
+
+    # ---- an attempt ------------------------------------------------------------------------------------------------
+
+    def cover(self, keys: Iterable[str]) -> None:
+        """Take it that those of `keys` that weren't given are absent."""
+        self.covered = self.covered.union(keys)
+
+    def demand_agreement(self, keys: Iterable[str]) -> None:
+        """Raise `MergeConflict` where one of `keys` is in conflict, telling of all that are."""
+        conflicts = [held.error for key in keys if isinstance(held := self.held(key), Conflict)]
+        if conflicts:
+            raise MergeConflict.of(conflicts)
+
+    def limit_writes(self, writes: Collection[str]) -> None:
+        """Let no other keys be set or removed from here on."""
+        self.changes = _Declared(self.writer, writes)
+
+    def limit_reads(self, reads: Collection[str]) -> None:
+        """Let no other keys be looked at from here on: one that is there is an `UndeclaredReadError`."""
+        seen, task, ask = self.known, self.writer, None if self.complete else self.ask
+
+        def ask_declared(keys: tuple[str, ...], rest: bool, outcomes: bool) -> Slice:  # noqa: FBT001 - the shape of Ask
+            here = seen if rest else {key: seen[key] for key in keys if key in seen}
+            answer = Slice(here) if ask is None else ask(keys, rest, outcomes)
+            for key in keys if not outcomes else ():
+                if key not in reads and answer.versions.get(key):
+                    raise UndeclaredReadError(task, key, tuple(nearest(key, reads)))
+            return replace(answer, versions={key: told for key, told in answer.versions.items() if key in reads})
+
+        self.ask = ask_declared
+        self.known = {key: seen[key] for key in reads if key in seen}
+        self.complete = False
+
+    def set_items(self, of: str, labels: Iterable[str], items: list[Any], keys: bytes | None = None) -> None:
+        """Set every item of key `of` under its label, and nothing else; under "" their `keys`, if there are any.
+
+        Nothing is seen from here on, so that no item can count as unchanged.
+        """
+        self.known, self.settled, self.complete, self.met = {}, {}, True, ()
+        put = None if self.shelf is None else self._store
+        self.changes = dict(zip(labels, encode_each(items, of, put), strict=True))
+        if keys is not None:
+            self.changes[""] = keys
+
+    def adopt(self, other: "Contents") -> None:
+        """Set every key of `other`, as it is encoded there. Raises `MergeConflict` where one is in conflict.
+
+        Of a twin, what was removed there is removed.
+        """
+        if other.settled is self.settled:
+            for key in [key for key in self.changes if key not in other.changes and other.held(key) is not None]:
+                del self.changes[key]
+            for key, change in other.changes.items():
+                self.changes[key] = change
+            return
+        for key, payload in other.agreed().items():
+            is_picky = self.item_key is not None or isinstance(self.changes, _Declared)
+            if is_picky and payload == self.held(key):
+                continue  # what it has from there is nothing that was set
+            self.changes[key] = self._kept(key, payload, is_structure=True)
+
+    def diff(self) -> dict[str, bytes | None]:
+        """What was set (the payload) and removed (`None`).
+
+        To set a value that equals what was there is no change; where bytes don't tell, what was there is asked for.
+        """
+        changes = dict(self.changes)  # a thread that the task leaves may go on with its own
+        if not self.complete:
+            if self.names == () and not self.known:
+                return changes  # there is nothing that they could equal
+            unknown = tuple([key for key, payload in changes.items() if self._is_in_doubt(key, payload)])
+            if unknown:
+                answer = self.ask(unknown, False, False)  # noqa: FBT003 - positions of Ask
+                self.known = {**self.known, **answer.versions}
+        kept = {key: payload for key, payload in changes.items() if not self._is_as_seen(key, payload)}
+        return changes if len(kept) == len(changes) else kept
+
+    def _is_in_doubt(self, key: str, payload: bytes | None) -> bool:
+        """Whether a change may be one or not, and only what was there can tell, which isn't known."""
+        if key in self.known or key in self.covered or key in self.rules.collected:
+            return False
+        if self.met is None or key in self.met:
+            return True
+        is_there = self.names is None or key in self.names
+        return is_there and payload is not None and not is_telling(payload)
+
+    def _is_as_seen(self, key: str, payload: bytes | None) -> bool:
+        """Whether a change sets what was there. Where that isn't known, the bytes will tell.
+
+        A key that is kept by task counts only where the task has looked at it: to tell all that is in it, for nothing,
+        would cost as much as all that tasks have set.
+        """
+        if key in self.rules.collected and key not in self.settled:
+            return False
+        if not self.known.get(key):
+            return False
+        seen = self._seen(key)
+        if seen is None or payload is None:
+            return seen is payload
+        return isinstance(seen, bytes) and are_equal(seen, payload)
+
+    def handed_back(self) -> dict[str, Version] | None:
+        """What keys of several versions came to, for those that go on from there: what is small, and new."""
+        if not self.settled:
+            return None
+        return {
+            self.prefix + key: Version(settled.writer, settled.payload)
+            for key, settled in self.settled.items()
+            if isinstance(settled, Settled) and self._is_worth_telling(key, settled)
+        } or None
+
+    def _is_worth_telling(self, key: str, settled: Settled) -> bool:
+        if len(self.known.get(key, ())) < SEVERAL or key in self.rules.collected:
+            return False
+        payload = settled.payload
+        if payload is not None and (len(payload) > HANDED_BACK or is_reference(payload) or is_composite(payload)):
+            return False
+        is_news, settled.is_handed_back = not settled.is_handed_back, True
+        return is_news
+
+    def outcome(self, task: str) -> Outcome:
+        """How an ancestor ended. Raises `KeyError` where there is none of that id."""
+        if self.outcomes is None:
+            self.outcomes = _Ancestors(self.ask)
+        return self.outcomes[task]
+
+
+class _Declared(dict[str, bytes | None]):
+    """What a task has set and removed, by key. `writes` are all the keys that may be among them."""
+
+    __slots__ = ("_task", "_writes")
+
+    def __init__(self, task: str, writes: Collection[str]) -> None:
+        super().__init__()
+        self._task = task
+        self._writes = writes
+
+    def __setitem__(self, key: str, payload: bytes | None) -> None:
+        if key not in self._writes:
+            raise UndeclaredWriteError(self._task, key, tuple(nearest(key, self._writes)))
+        super().__setitem__(key, payload)
+
+
+class _Ancestors(Mapping[str, Outcome]):
+    """Their outcomes by name, asked for one by one: each answer brings more that may be wanted. Listed are tasks."""
+
+    def __init__(self, ask: Ask) -> None:
+        self._ask = ask
+        self._known: dict[str, Outcome] = {}
+        self._tasks: Mapping[str, Outcome] | None = None
+
+    def __getitem__(self, name: str) -> Outcome:
+        if name not in self._known and isinstance(name, str) and is_encodable(name):
+            self._known.update(self._ask((name,), False, True).outcomes or {})  # noqa: FBT003 - positions of Ask
+        return self._known[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._all())
+
+    def __len__(self) -> int:
+        return len(self._all())
+
+    def _all(self) -> Mapping[str, Outcome]:
+        if self._tasks is None:
+            self._tasks = self._ask((), False, True).outcomes or {}  # noqa: FBT003 - positions of Ask
+        return self._tasks
+
+
+def checked_key(key: Any) -> str:
+    """The key as exactly what messages carry: a `str`, no subclass of it (an enum's member), and valid UTF-8."""
+    if not isinstance(key, str):
+        raise TypeError(f"A context key is a str, not {type(key).__name__}: {key!r}")
+    try:
+        key.encode()
+    except UnicodeEncodeError as error:
+        raise ValueError(f"A context key is valid text, and {key!r} is not: {error.reason}") from error
+    return str.__str__(key)
+
+
+def inlined_version(key: str, version: Version) -> Version:
+    """The version of a key with all its bytes, as another program can read it. Raises `DecodeError`."""
+    try:
+        payload = None if version.payload is None else inlined(version.payload)
+    except OSError as error:
+        raise unreadable(key, version.writer, version.payload or b"", error) from error
+    rivals = tuple([inlined_version(key, rival) for rival in version.rivals])
+    return Version(version.writer, payload, place=version.place, rivals=rivals)
