@@ -16,9 +16,10 @@ from tests.support import PATIENCE, killer_of, pipe
 from cloaca import Context
 from cloaca.attempts.attempt import TaskFunction
 from cloaca.execution.executor import Executor
-from cloaca.execution.futures import QUEUED, FuturesExecutor
+from cloaca.execution.futures import QUEUED
 from cloaca.execution.provider import Provider
 from cloaca.execution.serial import SerialExecutor
+from cloaca.execution.threads import ThreadsExecutor
 from cloaca.pool.pool import Pool
 from cloaca.testing import ScriptedExecutor, running
 from cloaca.testing.conformance import Conformance
@@ -30,7 +31,7 @@ Functions = Mapping[int, Any]
 
 def on_threads(workers: int, functions: Functions) -> Executor:
     """An executor on so many threads."""
-    return FuturesExecutor(Provider(partial(ThreadPoolExecutor, workers)), workers, functions)
+    return ThreadsExecutor(Provider(partial(ThreadPoolExecutor, workers)), workers, functions)
 
 
 POOLS: dict[str, Callable[[Functions], Executor]] = {
@@ -233,7 +234,7 @@ def is_one_at_a_time(executor: Executor) -> bool:
     match executor:
         case Pool():
             return len(executor.pids) == 1
-        case FuturesExecutor():
+        case ThreadsExecutor():
             return executor.window == 1 + QUEUED
         case _:
             return True

@@ -22,8 +22,8 @@ from cloaca import (
     task,
 )
 from cloaca import worker_state as state
-from cloaca.execution.futures import FuturesExecutor
 from cloaca.execution.provider import Provider
+from cloaca.execution.threads import ThreadsExecutor
 from cloaca.wire.messages import Assignment, Lost, Slice, Started
 
 PATIENCE = 30.0
@@ -251,16 +251,18 @@ class Hesitant(Executor):
         return future
 
 
-def test_what_is_cancelled_as_its_thread_comes_to_it_keeps_no_thread() -> None:
+def test_what_is_cancelled_as_its_thread_comes_to_it_is_not_called() -> None:
     pool = Hesitant()
-    executor = FuturesExecutor(Provider(pool), 1, {0: lambda _: None})
+    called: list[Context] = []
+    executor = ThreadsExecutor(Provider(pool), 1, {0: called.append})
     window = executor.window
     executor.submit([Assignment(7, "late", 0, Slice({}, complete=True, outcomes={}))])
+    executor.wait(0)
     executor.cancel([7], 0)
     for call in pool.calls:
         call()
     assert [type(event) for event in executor.wait(0)] == [Started, Lost]
-    assert executor.window == window
+    assert (executor.window, called) == (window, [])
     executor.close()  # warns of threads that still run
 
 

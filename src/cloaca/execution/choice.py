@@ -77,9 +77,9 @@ def on_provider(
     provider = Provider(own if isinstance(chosen, str) else chosen)
     try:
         if provider.is_here():
-            from cloaca.execution.futures import FuturesExecutor
+            from cloaca.execution.threads import ThreadsExecutor
 
-            return FuturesExecutor(provider, workers, objects, workroom, kind), Nowhere()
+            return ThreadsExecutor(provider, workers, objects, workroom, kind), Nowhere()
         from cloaca.execution.elsewhere import ElsewhereExecutor
 
         return ElsewhereExecutor(provider, workers, equip()), Nowhere()

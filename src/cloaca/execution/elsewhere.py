@@ -1,80 +1,41 @@
 """ElsewhereExecutor: runs assignments in other processes, by any executor that calls there what it is handed.
 
-    submit --> queue --> provider.submit(errand.run) --> a process, somewhere
-                                                        |
-    wait <-------- its report, as the future's result <-+
-
 Nothing is known of those processes but that they call a function and send back what it returns. So all that an attempt
-needs travels with it, large values too; it can't ask, and is given all that it may look at; and it can't be stopped:
-one that is cancelled while it runs is reported as lost, and its process is missing until the function returns. Which
-one has begun isn't told: so no more are handed over than there are processes, and what is handed over counts as begun.
+needs travels with it, large values too; and it can't ask: it is given all that it may look at. Which one has begun
+isn't told: so no more are handed over than there are processes, and what is handed over counts as begun.
 
 When a process dies, such executors say only that they are broken: then all that was handed over is lost.
 """
 
 import os
-from collections import deque
 from collections.abc import Sequence
-from concurrent.futures import Future, wait
-from contextlib import suppress
+from concurrent.futures import Future
 from functools import partial
-from queue import Empty, SimpleQueue
-from time import monotonic
+from typing import Any
 
 from msgspec.structs import replace
 
 from cloaca.attempts import errand
 from cloaca.attempts.initializer import Equipment
-from cloaca.errors import InitializerError, WorkersUnavailableError
-from cloaca.execution.executor import InProgram
-from cloaca.execution.futures import CLOSING_SECONDS, QUEUED, warn_of_stuck
+from cloaca.errors import InitializerError
+from cloaca.execution.futures import FuturesExecutor, Letter
 from cloaca.execution.provider import Provider
-from cloaca.wire.messages import (
-    Answer,
-    Assignment,
-    Done,
-    Event,
-    Failed,
-    Lost,
-    Publish,
-    Skipped,
-    Slice,
-    Started,
-    Unstarted,
-)
+from cloaca.wire.messages import Answer, Assignment, Lost, Publish, Slice
 from cloaca.wording import summary_of
 
-CANT_STOP = "its process can't be stopped by cloaca, and goes on until the function returns"
 
-Promise = Future[Done | Failed | Skipped]
-
-
-class ElsewhereExecutor(InProgram):
-    """Runs so many attempts at a time. All that happens is done in calls of `wait` and of what comes before it."""
+class ElsewhereExecutor(FuturesExecutor):
+    """Runs assignments as `provider` does, so many `workers` at a time."""
 
     answers = False
     calls_objects = False
+    place = "process"
 
     def __init__(self, provider: Provider, workers: int, equipment: Equipment | None = None) -> None:
-        self._provider = provider
-        self._workers = workers
+        super().__init__(provider, workers)
         self._equipment = equipment
         self._name = os.urandom(8).hex()
         self._functions: dict[int, Publish] = {}
-        self._queue: deque[Assignment] = deque()
-        self._handed: dict[int, tuple[str, Promise]] = {}
-        self._stuck: dict[int, tuple[str, Promise]] = {}
-        self._events: list[Event] = []
-        self._ended: SimpleQueue[int | None] = SimpleQueue()
-
-    @property
-    def window(self) -> int:
-        """As many as there are processes that can run one, and a few that wait."""
-        return self._free + QUEUED
-
-    @property
-    def _free(self) -> int:
-        return max(0, self._workers - len(self._stuck))
 
     def publish(self, functions: Sequence[Publish]) -> None:
         """Keep them: they go along with each attempt that names them."""
@@ -85,80 +46,22 @@ class ElsewhereExecutor(InProgram):
         for number in functions:
             self._functions.pop(number, None)
 
-    def submit(self, assignments: Sequence[Assignment]) -> None:
-        """Queue them; they are handed over in `wait`."""
-        self._queue.extend(assignments)
-
     def answer(self, answer: Answer) -> None:
         """Never called: slices are complete."""
         raise AssertionError(f"Attempt {answer.attempt} didn't ask")
 
-    def cancel(self, attempts: Sequence[int], grace: float) -> None:  # noqa: ARG002 - nobody can be told to end
-        """Give back those that wait here; those that were handed over are lost, and may go on."""
-        withdrawn = set(attempts)
-        self._events += [Unstarted(queued.attempt) for queued in self._queue if queued.attempt in withdrawn]
-        self._queue = deque(queued for queued in self._queue if queued.attempt not in withdrawn)
-        for number in [number for number in attempts if number in self._handed]:
-            self._events.append(Lost(number, None, None, CANT_STOP))
-            task, promise = self._handed.pop(number)
-            self._stuck[number] = task, promise
-            promise.cancel()
+    @property
+    def most(self) -> int:
+        return self.free
 
-    def wait(self, timeout: float | None) -> Sequence[Event]:
-        """Hand over what can be, and return what has come back."""
-        if not self._events:
-            self._hand_over()
-        try:
-            ended = self._ended.get(timeout=0 if self._events else timeout)
-            while True:
-                if ended is not None:
-                    self._take_back(ended)
-                ended = self._ended.get_nowait()
-        except Empty:
-            pass
-        with suppress(WorkersUnavailableError):  # the next call says so
-            self._hand_over()
-        events, self._events = self._events, []
-        return events
+    def handed(self, assignment: Assignment) -> tuple[Future[Any], bool]:
+        future = self.provider.submit(errand.run, self._errand(assignment))
+        future.add_done_callback(partial(self._end, assignment.attempt))
+        return future, True
 
-    def wake(self) -> None:
-        """Make `wait` return."""
-        self._ended.put(None)
-
-    def close(self) -> None:
-        """Give everything up. What runs goes on, and it says so."""
-        self.cancel([*self._handed, *(queued.attempt for queued in self._queue)], 0)
-        self.wake()
-        left = wait([promise for _, promise in self._stuck.values()], CLOSING_SECONDS).not_done
-        warn_of_stuck("processes", [task for task, promise in self._stuck.values() if promise in left])
-        self._stuck.clear()
-        self._provider.close()
-
-    def _hand_over(self) -> None:
-        while self._queue and len(self._handed) < self._free:
-            assignment = self._queue[0]
-            promise = self._provider.submit(errand.run, self._errand(assignment))
-            self._queue.popleft()
-            self._handed[assignment.attempt] = assignment.task, promise
-            self._events.append(Started(assignment.attempt, monotonic()))
-            promise.add_done_callback(partial(self._note, assignment.attempt))
-
-    def _note(self, number: int, _told: Promise) -> None:
-        """Called on any thread."""
-        self._ended.put(number)
-
-    def _take_back(self, number: int) -> None:
-        self._stuck.pop(number, None)
-        if number not in self._handed:
-            return  # it was cancelled
-        _, promise = self._handed.pop(number)
-        if promise.cancelled():  # by whoever else has the executor
-            self._events.append(Lost(number, None, None, "it was cancelled in the executor of the runner"))
-            return
-        error = promise.exception()
-        if isinstance(error, InitializerError):
-            raise error
-        self._events.append(promise.result() if error is None else Lost(number, None, None, summary_of(error)))
+    def _end(self, number: int, future: Future[Any]) -> None:
+        """Called on any thread, also where it was cancelled: here, or by whoever else has the executor."""
+        self.mail.put(_letter(number, future))
 
     def _errand(self, assignment: Assignment) -> errand.Errand:
         """The attempt with all that it takes. What is made as it is looked at is made now."""
@@ -169,3 +72,14 @@ class ElsewhereExecutor(InProgram):
         given = assignment.slice
         whole = Slice(dict(given.versions), complete=True, outcomes=dict(given.outcomes or {}))
         return errand.Errand(self._name, self._equipment, [*functions.values()], replace(assignment, slice=whole))
+
+
+def _letter(number: int, future: Future[Any]) -> Letter:
+    """What an attempt has come to."""
+    if future.cancelled():
+        return Lost(number, None, None, "it was cancelled in the executor of the runner")
+    error = future.exception()
+    if isinstance(error, InitializerError):  # nothing can run
+        return error
+    report: Letter = future.result() if error is None else Lost(number, None, None, summary_of(error))
+    return report

@@ -1,236 +1,163 @@
-"""FuturesExecutor: runs assignments on threads of the program, by any executor of `concurrent.futures` that has some.
+"""FuturesExecutor: what executors have in common that hand their attempts to one of `concurrent.futures`.
 
-    submit --> pool.submit(_run) --> a thread: Started, Wants, its report --> a queue --> wait
-                                          ^                                    |
-                                          +------- its own queue <--- answer <-+
+    submit --> queue --> provider.submit(...) --> a thread, or a process, somewhere
+                                                   |
+    wait <-- what is still wanted of it <-- mail <-+
 
-The functions are the program's own objects; values go through the same codec as everywhere. What belongs to the whole
-process (generators of random numbers, the working directory, signals, output) is shared by all attempts, and left
-alone. A thread can't be stopped: an attempt that is cancelled while it runs is reported as lost, its own report is
-dropped, and its thread is missing until the function returns.
+All is decided in calls of `submit`, `cancel` and `wait`, which come from one thread: the others only put letters into
+the mail. So an attempt has one end, whoever comes first, and nothing is locked.
 
-Guarantee: what is reported of an attempt is decided under one lock, so there is one end, whoever comes first.
+What such an executor runs can't be stopped: an attempt that is cancelled then is reported as lost, its own report is
+dropped, and its place is missing until the function returns.
 """
 
-import os
-from collections.abc import Mapping, Sequence
+from collections import deque
+from collections.abc import Sequence
 from concurrent.futures import Future, wait
-from functools import partial
-from itertools import count
+from contextlib import suppress
 from queue import Empty, SimpleQueue
-from threading import Lock, get_ident
-from time import monotonic, thread_time
+from time import monotonic
 from typing import Any
 
 from msgspec import Struct
 
-from cloaca.attempts import attempt, child
-from cloaca.attempts.meter import Meter
-from cloaca.attempts.nesting import inside_task
-from cloaca.attempts.seeding import unseeded
-from cloaca.attempts.workroom import Workroom
 from cloaca.errors import WorkersUnavailableError
 from cloaca.execution.executor import InProgram
 from cloaca.execution.provider import Provider
-from cloaca.tasks.context import Context
 from cloaca.warning import warn
-from cloaca.wire.messages import (
-    Answer,
-    Assignment,
-    Event,
-    Lost,
-    Slice,
-    Started,
-    Unstarted,
-    Wants,
-)
+from cloaca.wire.messages import Assignment, Event, Lost, Started, Unstarted, Wants
 
 QUEUED = 2
-"""How many attempts wait in the pool, so that no thread stands still while the next one is decided."""
+"""How many attempts wait, so that no place stands still while the next one is decided."""
 
 CLOSING_SECONDS = 1.0
-"""How long to wait at the end for threads that still run a function."""
-
-CANT_STOP = "its thread can't be stopped, and goes on until the function returns"
+"""How long to wait at the end for what still runs."""
 
 _SHOWN = 5
-_MENTIONED: frozenset[str] = frozenset()
+
+Letter = Event | WorkersUnavailableError | None
 
 
-class _Submitted(Struct, eq=False):
-    """An attempt that was submitted and has not been reported."""
+class _HandedOver(Struct, eq=False):
+    """An attempt that has not been reported."""
 
     task: str
-    future: "Future[None] | None" = None
-    has_started: bool = False
+    future: Future[Any]
+    has_started: bool
 
 
 class FuturesExecutor(InProgram):
-    """Runs assignments as `provider` does, so many `workers` at a time.
+    """Runs so many attempts at a time. `place` is what one of them takes: a thread, or a process.
 
-    `functions` maps the number of a function to the object: they needn't be published. `workroom` is where they run.
+    `stuck` are those that were cancelled, and go on; whoever runs an attempt may put letters into the `mail`.
     """
 
-    answers = True
+    place: str
 
-    def __init__(
-        self,
-        provider: Provider,
-        workers: int,
-        functions: Mapping[int, Any],
-        workroom: Workroom | None = None,
-        kind: type[Context] = Context,
-    ) -> None:
-        self._provider = provider
+    def __init__(self, provider: Provider, workers: int) -> None:
+        self.provider = provider
         self._workers = workers
-        self._functions = functions
-        self._workroom = workroom or Workroom()
-        self._kind = kind
-        self._lock = Lock()
-        self._events: SimpleQueue[Event | None] = SimpleQueue()
-        self._open: dict[int, _Submitted] = {}
-        self._stuck: dict[int, _Submitted] = {}
-        self._threads: dict[int, int] = {}
-        self._questions = count(1)
-        self._asking: dict[int, tuple[int, SimpleQueue[Slice | None]]] = {}
-        self._broken: Exception | None = None
+        self.mail: SimpleQueue[Letter] = SimpleQueue()
+        self._queue: deque[Assignment] = deque()
+        self._open: dict[int, _HandedOver] = {}
+        self.stuck: dict[int, _HandedOver] = {}
+        self._events: list[Event] = []
+        self._is_closed = False
 
     @property
     def window(self) -> int:
-        """As many as there are threads that can run one, and a few that wait."""
-        return max(1, self._workers - len(self._stuck)) + QUEUED
+        """As many as there are places, and a few that wait."""
+        return self.free + QUEUED
+
+    @property
+    def free(self) -> int:
+        """How many places there are that no cancelled attempt takes."""
+        return max(0, self._workers - sum(not stuck.future.done() for stuck in self.stuck.values()))
+
+    @property
+    def most(self) -> int:
+        """How many are handed over at once."""
+        return self.window
+
+    def handed(self, assignment: Assignment) -> tuple[Future[Any], bool]:
+        """Hand it over. Returns what it will come to, and whether it counts as begun from here on."""
+        raise NotImplementedError
 
     def submit(self, assignments: Sequence[Assignment]) -> None:
-        """Hand them to the pool, in that order."""
-        for assignment in assignments:
-            opened = self._open[assignment.attempt] = _Submitted(assignment.task)
-            try:
-                opened.future = self._provider.submit(self._run, assignment)
-            except WorkersUnavailableError as error:
-                self._broken = error
-                return
+        """Queue them; they are handed over in `wait`."""
+        self._queue.extend(assignments)
 
-    def answer(self, answer: Answer) -> None:
-        """Let the thread go on that waits for this. Nobody may wait for it any more."""
-        _, mailbox = self._asking.get(answer.question, (None, None))
-        if mailbox is not None:
-            mailbox.put(answer.slice)
-
-    def cancel(self, attempts: Sequence[int], grace: float) -> None:  # noqa: ARG002 - a thread can't be told to end
-        """Give back those that wait in the pool; those that run are lost, and their threads go on."""
+    def cancel(self, attempts: Sequence[int], grace: float) -> None:  # noqa: ARG002 - nobody can be told to end
+        """Give back those that wait; those that run are lost, and go on."""
+        withdrawn = set(attempts)
+        self._events += [Unstarted(queued.attempt) for queued in self._queue if queued.attempt in withdrawn]
+        self._queue = deque(queued for queued in self._queue if queued.attempt not in withdrawn)
         for number in attempts:
-            opened = self._open.get(number)
-            if opened is None:
-                continue
-            if opened.future is None or opened.future.cancel():
-                self._report(Unstarted(number))
-            else:
-                self._start(number)
-                self._report(Lost(number, None, None, CANT_STOP), goes_on=True)
-        for asked_by, mailbox in list(self._asking.values()):
-            if asked_by not in self._open:
-                mailbox.put(None)
+            opened = self._open.pop(number, None)
+            if opened is not None:
+                self._withdraw(number, opened)
+
+    def _withdraw(self, number: int, opened: _HandedOver) -> None:
+        if opened.future.cancel() and not opened.has_started:
+            self._events.append(Unstarted(number))
+            return
+        if not opened.has_started:  # it says so in a letter that nobody has read
+            self._events.append(Started(number, monotonic()))
+        reason = f"its {self.place} can't be stopped, and goes on until the function returns"
+        self._events.append(Lost(number, None, None, reason))
+        if not opened.future.done():
+            self.stuck[number] = opened
 
     def wait(self, timeout: float | None) -> Sequence[Event]:
-        """Return what threads have reported since."""
-        events: list[Event] = []
-        if self._broken is not None:
-            broken, self._broken = self._broken, None
-            raise broken
-        try:
-            event = self._events.get(timeout=timeout)
+        """Hand over what can be, and return what has come back."""
+        if not self._events:
+            self._hand_over()
+        with suppress(Empty):
+            self._note(self.mail.get(timeout=0 if self._events else timeout))
             while True:
-                if event is not None:
-                    events.append(event)
-                event = self._events.get_nowait()
-        except Empty:
-            return events
+                self._note(self.mail.get_nowait())
+        with suppress(WorkersUnavailableError):  # the next call says so
+            self._hand_over()
+        events, self._events = self._events, []
+        return events
 
     def wake(self) -> None:
         """Make `wait` return."""
-        self._events.put(None)
+        self.mail.put(None)
 
     def close(self) -> None:
-        """Give everything up, and the pool if it is cloaca's own. A thread that still runs goes on, and it says so."""
-        self.cancel(list(self._open), 0)
-        self._events.put(None)
-        wait([opened.future for opened in list(self._stuck.values()) if opened.future is not None], CLOSING_SECONDS)
-        stuck = [opened.task for opened in list(self._stuck.values())]
-        self._stuck.clear()
-        warn_of_stuck("threads", stuck)
-        self._provider.close()
+        """Give everything up, and the executor if it is cloaca's own. What still runs goes on, and it says so."""
+        self.cancel([*self._open, *(queued.attempt for queued in self._queue)], 0)
+        self.wake()
+        left = wait([stuck.future for stuck in self.stuck.values()], CLOSING_SECONDS).not_done
+        tasks = [stuck.task for stuck in self.stuck.values() if stuck.future in left]
+        if tasks and not self._is_closed:
+            shown = ", ".join(map(repr, tasks[:_SHOWN])) + ("" if len(tasks) <= _SHOWN else f" and {len(tasks)} in all")
+            places = f"{self.place}es" if self.place.endswith("s") else f"{self.place}s"
+            warn(f"The runner has ended, and {places} still run {shown}. The program can't end before they do.")
+        self._is_closed = True
+        self.provider.close()
 
-    # ---- on the pool's threads -------------------------------------------------------------------------------------
+    def _hand_over(self) -> None:
+        while self._queue and len(self._open) < self.most:
+            assignment = self._queue[0]
+            future, has_started = self.handed(assignment)
+            self._queue.popleft()
+            self._open[assignment.attempt] = _HandedOver(assignment.task, future, has_started)
+            if has_started:
+                self._events.append(Started(assignment.attempt, monotonic()))
 
-    def _run(self, assignment: Assignment) -> None:
-        number, worker = assignment.attempt, self._worker()
-        if not self._start(number, worker):  # it was cancelled as its thread came to it
-            with self._lock:
-                self._stuck.pop(number, None)
+    def _note(self, letter: Letter) -> None:
+        """Take note of a letter. What is said of an attempt that was cancelled is of no interest any more."""
+        if letter is None:
             return
-        try:
-            with inside_task(), self._workroom.entered():
-                report = attempt.run(
-                    assignment,
-                    self._functions.__getitem__,
-                    _MENTIONED,
-                    partial(self._ask, number),
-                    Meter(thread_time, worker),
-                    left=partial(child.end_unless_in, os.getpid()),
-                    kind=self._kind,
-                    seeding=unseeded,
-                )
-        except WorkersUnavailableError as error:  # of the initializer: nothing can run
-            with self._lock:
-                for table in (self._open, self._stuck):
-                    table.pop(number, None)
-            self._broken = error
-            self.wake()
-        else:
-            self._report(report)
-
-    def _start(self, number: int, worker: int = 0) -> bool:
-        """Report that it has begun, once; returns whether it is still wanted."""
-        with self._lock:
-            opened = self._open.get(number)
-            if opened is not None and not opened.has_started:
-                opened.has_started = True
-                self._events.put(Started(number, monotonic(), worker))
-            return opened is not None
-
-    def _worker(self) -> int:
-        """The number of this thread among those that have run attempts."""
-        with self._lock:
-            return self._threads.setdefault(get_ident(), len(self._threads) + 1)
-
-    def _report(self, report: Any, *, goes_on: bool = False) -> None:
-        """Report its end, if nobody has yet. `goes_on`: its thread does."""
-        with self._lock:
-            opened = self._open.pop(report.attempt, None)
-            if opened is None:
-                self._stuck.pop(report.attempt, None)
-                return
-            if goes_on:
-                self._stuck[report.attempt] = opened
-        self._events.put(report)
-
-    def _ask(self, number: int, keys: tuple[str, ...], rest: bool, outcomes: bool) -> Slice:  # noqa: FBT001 - as in Ask
-        question, mailbox = next(self._questions), SimpleQueue[Slice | None]()
-        self._asking[question] = number, mailbox
-        try:
-            if number not in self._open:
-                raise RuntimeError("The task was ended by its run: it can't read more of its context.")
-            self._events.put(Wants(number, keys, rest, outcomes, question))
-            told = mailbox.get()
-        finally:
-            del self._asking[question]
-        if told is None:
-            raise RuntimeError("The task was ended by its run: it can't read more of its context.")
-        return told
-
-
-def warn_of_stuck(what: str, tasks: Sequence[str]) -> None:
-    """Say that threads, or processes, still run these tasks at the end of a runner, if any do."""
-    if tasks:
-        shown = ", ".join(map(repr, tasks[:_SHOWN])) + ("" if len(tasks) <= _SHOWN else f" and {len(tasks)} in all")
-        warn(f"The runner has ended, and {what} still run {shown}. The program can't end before they do.")
+        if isinstance(letter, WorkersUnavailableError):
+            raise letter
+        opened = self._open.get(letter.attempt)
+        if isinstance(letter, Started) and opened is not None:
+            opened.has_started = True
+        elif not isinstance(letter, Started | Wants):
+            self._open.pop(letter.attempt, None)
+            self.stuck.pop(letter.attempt, None)
+        if opened is not None:
+            self._events.append(letter)
