@@ -4,22 +4,9 @@ from collections.abc import Callable
 from typing import Any, TypeVar, Unpack, overload
 
 from cloaca.authoring.builder import WorkflowBuilder, current_builder
-from cloaca.authoring.options import (
-    TaskOptions,
-    callbacks,
-    condition,
-    dependencies,
-    given,
-    items_key,
-    keys,
-    limit,
-    policy,
-    seconds,
-    task_id,
-)
+from cloaca.authoring.options import TaskOptions, checked_options
 from cloaca.tasks.place import place_of, working_directory
 from cloaca.tasks.signature import form_of
-from cloaca.triggers.rules import checked_rule
 from cloaca.workflows.workflow import Task
 
 _F = TypeVar("_F", bound=Callable[..., Any])
@@ -80,32 +67,13 @@ def task(function: Any = None, /, **options: Unpack[TaskOptions]) -> Any:
     """
     if function is not None and not callable(function):
         raise TypeError(f"task takes keyword arguments only: write task(id={function!r}).")
-    said = given(options)
-    name, listed = task_id(said.get("id")), dependencies(said.get("dependencies"))
-    reads, retry, timeout = keys("reads", said.get("reads")), policy(said), seconds(said.get("timeout"))
-    limited = limit(said.get("limit"))
-    rule, rules = checked_rule("task(trigger_rule=...)", said.get("trigger_rule")), condition(said.get("trigger_rules"))
-    success, failure = callbacks(said)
-    each, writes = items_key(said.get("for_each")), keys("writes", said.get("writes"))
+    said = checked_options(options)
+    name, listed = said.pop("id", None), said.pop("dependencies", ())
 
     def define(function: _F) -> _F:
         builder, known_as = _open_builder(), _known_as(function, name)
-        defined = Task(
-            known_as,
-            function,
-            reads=reads,
-            retry=retry,
-            timeout=timeout,
-            trigger_rule=rule,
-            trigger_rules=rules,
-            on_success=success,
-            on_failure=failure,
-            for_each=each,
-            limit=limited,
-            form=form_of(known_as, function, with_item=each is not None),
-            writes=writes,
-        )
-        builder.define(defined, listed)
+        form = form_of(known_as, function, with_item="for_each" in said)
+        builder.define(Task(known_as, function, form=form, **said), listed)
         return function
 
     return define if function is None else define(function)
