@@ -22,27 +22,18 @@ from cloaca.pickling.lazy import settle
 
 
 def version(
-    tasks: Iterable[tuple[str, Sequence[str], Callable[..., Any]]],
+    tasks: Iterable[tuple[Any, ...]],
     rules: Sequence[tuple[str, Callable[..., Any]]] = (),
-    on_conflict: str | None = None,
-    tries: Sequence[tuple[str, str]] = (),
-    triggers: Sequence[tuple[str, object]] = (),
-    copies: Sequence[tuple[str, object]] = (),
+    settings: tuple[object, ...] = (),
 ) -> str:
-    """Return the hash, 16 hex digits, over tasks given as (id, ids of the dependencies, function) in their order.
+    """Return the hash, 16 hex digits, over tasks in their order: each an id, dependencies, function and settings.
 
-    `rules` are the merge rules as (key, function), in the order of keys; `tries` says what tasks say about how they are
-    run, as (id, text), and `triggers` when they start, as (id, rule); `copies` which workflows are part of it, as
-    (prefix, inputs), and what its outputs are. Where there is none of it, it doesn't count.
+    `rules` are the merge rules as (key, function), in the order of keys; `settings` is all else that counts.
     """
-    rows = tuple([(task, tuple(dependencies), function) for task, dependencies, function in tasks])
-    functions = [*(function for _, _, function in rows), *(function for _, function in rules)]
+    rows = tuple([(task, tuple(dependencies), *rest) for task, dependencies, *rest in tasks])
+    functions = [*(row[2] for row in rows), *(function for _, function in rules)]
     own = {"__main__", *map(_home, functions)} - {"builtins"}
-    merged = (rows, tuple(rules), on_conflict) if rules or on_conflict else rows
-    tried = (merged, tuple(tries)) if tries else merged
-    triggered = (tried, "triggers", tuple(triggers)) if triggers else tried
-    root = (triggered, "copies", tuple(copies)) if copies else triggered
-    return digest(root, _PARTS, lambda thing: thing.__module__ in own)
+    return digest((rows, tuple(rules), settings), _PARTS, lambda thing: thing.__module__ in own)
 
 
 def _home(function: Callable[..., Any]) -> str | None:

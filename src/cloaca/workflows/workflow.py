@@ -103,12 +103,11 @@ class Workflow(Struct, frozen=True, eq=False, dict=True, weakref=True):
     @cached_property
     def version(self) -> str:
         """16 hex digits over structure and code: equal where a run would do the same (see `workflows/version`)."""
-        tasks = ((task.id, task.dependencies, task.function) for task in self.tasks)
+        tasks = ((task.id, task.dependencies, task.function, *_settings(task)) for task in self.tasks)
         rules = sorted(self.merge.items(), key=itemgetter(0))
-        copies: list[tuple[str, object]] = [(copy.prefix, tuple(copy.inputs.items())) for copy in self.copies]
-        if self.outputs is not None:
-            copies.append(("outputs", tuple(sorted(self.outputs))))
-        return version(tasks, rules, self.on_conflict, list(_tries(self.tasks)), list(_triggers(self.tasks)), copies)
+        copies = tuple([(copy.prefix, tuple(copy.inputs.items())) for copy in self.copies])
+        outputs = None if self.outputs is None else tuple(sorted(self.outputs))
+        return version(tasks, rules, (self.on_conflict, copies, outputs))
 
     def topological_sort(self) -> list[str]:
         """Return the task ids in the one fixed order in which every task follows its dependencies."""
@@ -157,29 +156,15 @@ class Workflow(Struct, frozen=True, eq=False, dict=True, weakref=True):
         return f"Workflow({self.name!r}, {count} task{'s' if count > 1 else ''})"
 
 
-def _tries(tasks: Iterable[Task]) -> Iterator[tuple[str, str]]:
-    """What tasks say about how they are run: nothing where they don't say anything."""
-    for task in tasks:
-        if task.retry is not None:
-            yield task.id, repr(task.retry)
-        if task.timeout is not None:
-            yield task.id, f"timeout={task.timeout}"
-        if task.for_each is not None:
-            yield task.id, f"for_each={task.for_each!r}"
-        if task.writes is not None:
-            yield task.id, f"writes={sorted(task.writes)!r}"
-
-
-def _triggers(tasks: Iterable[Task]) -> Iterator[tuple[str, Any]]:
-    """What tasks say about when they start, and what they take: nothing where the default rule applies."""
-    for task in tasks:
-        if task.form.parameters:
-            taken = [(one.name, one.is_required, described_annotation(one.annotation)) for one in task.form.parameters]
-            yield task.id, tuple(taken)
-        if task.trigger_rules is not None:
-            yield task.id, described(task.trigger_rules)
-        if task.rule != beside(task.trigger_rules):
-            yield task.id, task.rule
+def _settings(task: Task) -> Iterator[object]:
+    """What the task says about what it takes, when it starts and how it is run."""
+    yield tuple([(one.name, one.is_required, described_annotation(one.annotation)) for one in task.form.parameters])
+    yield task.rule
+    yield None if task.trigger_rules is None else described(task.trigger_rules)
+    yield repr(task.retry)
+    yield task.timeout
+    yield task.for_each
+    yield None if task.writes is None else tuple(sorted(task.writes))
 
 
 def _rules(tasks: Iterable[Task]) -> dict[str, str]:
