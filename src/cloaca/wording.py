@@ -1,4 +1,4 @@
-"""How an error is told: the names of its classes, its text on one line; and what is added to one that isn't ours."""
+"""How things are told: an error by the names of its classes and its text on one line; and what is added to one."""
 
 from contextlib import suppress
 
@@ -36,6 +36,20 @@ def a(kind: str) -> str:
     sound = kind.lstrip("_").lower()
     is_vowel = sound[:1] in set("aeio") or (sound.startswith("un") and not sound.startswith("uni"))
     return f"{'an' if is_vowel else 'a'} {kind}"
+
+
+def counted(count: int, what: str) -> str:
+    """So many of them.
+
+    >>> counted(1, "task"), counted(2, "task")
+    ('1 task', '2 tasks')
+    """
+    return f"{count} {what}{'' if count == 1 else 's'}"
+
+
+def clipped(text: str, length: int) -> str:
+    """The text, or its beginning where it is longer."""
+    return text if len(text) <= length else f"{text[:length]}..."
 
 
 def attach(error: BaseException, name: str, value: object) -> None:

@@ -15,7 +15,7 @@ from cloaca.tasks.context import Context, contents_of
 from cloaca.values.canonical import LEAVES
 from cloaca.values.codec import encode, encode_each
 from cloaca.wire.frames import encodable
-from cloaca.wording import a
+from cloaca.wording import a, clipped
 
 _LONGEST = 80
 _NO_PARTS = (type, ModuleType, FunctionType)
@@ -104,7 +104,7 @@ def _label(key: Any, number: int) -> str:
     text = encodable(_text(key))
     if not text or " at 0x" in text:  # an address: another one in each process
         return f"{type(key).__name__} {number}"
-    return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}..."
+    return clipped(text, _LONGEST)
 
 
 def _text(key: Any) -> str:

@@ -14,7 +14,6 @@ from msgspec.structs import replace
 
 from cloaca import argument
 from cloaca.authoring import precedence, registry
-from cloaca.authoring.origin import Origin
 from cloaca.authoring.places import places_of
 from cloaca.engine.pairing import findings
 from cloaca.errors import INPUT, WorkflowError
@@ -23,11 +22,11 @@ from cloaca.merge.given import checked_on_conflict, checked_rules
 from cloaca.merge.named import by_structure
 from cloaca.merge.rules import OnConflict, Rule
 from cloaca.results.result import WorkflowResult
-from cloaca.tasks.annotation import typed
+from cloaca.tasks.signature import typed
 from cloaca.triggers.condition import renamed, stands_alone
 from cloaca.triggers.rules import TriggerRule, checked_rule
 from cloaca.wire.frames import is_encodable
-from cloaca.wording import a
+from cloaca.wording import a, counted
 from cloaca.workflows.copies import Added, checked_inputs, checked_prefix, copied_tasks, copy_of
 from cloaca.workflows.workflow import Copy, Task, Workflow
 
@@ -137,7 +136,7 @@ class WorkflowBuilder:
         self._added = Added()
         self._built: Workflow | None = None
         self._has_ended = False
-        self._origin: Origin | None = None  # where its first block begins: others add to it
+        self._origin: registry.Origin | None = None  # where its first block begins: others add to it
 
     @cached_property
     def namespace(self) -> "WorkflowContext":
@@ -361,12 +360,12 @@ class WorkflowBuilder:
             yield f"{lead}, which has several ids here ({', '.join(map(repr, ids))}): give the id that is meant."
 
     def __repr__(self) -> str:
-        return f"WorkflowBuilder({self.name!r}, {len(self._defined)} task{'' if len(self._defined) == 1 else 's'})"
+        return f"WorkflowBuilder({self.name!r}, {counted(len(self._defined), 'task')})"
 
     def __enter__(self) -> Self:
         self._has_ended = False
         _open_builders.set((*_open_builders.get(), self))
-        self._origin = self._origin or Origin.of_caller()
+        self._origin = self._origin or registry.Origin.of_caller()
         return self
 
     def __exit__(
@@ -378,7 +377,7 @@ class WorkflowBuilder:
 
             workflow = self.build()
             told(workflow)
-            registry.register(workflow, self._origin or Origin.of_caller())
+            registry.register(workflow, self._origin or registry.Origin.of_caller())
             self._has_ended = True
 
 

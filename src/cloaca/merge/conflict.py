@@ -15,7 +15,7 @@ from cloaca.merge.equality import same
 from cloaca.merge.strand import Clash
 from cloaca.values.codec import decode
 from cloaca.wire.messages import Version
-from cloaca.wording import summary_of
+from cloaca.wording import clipped, summary_of
 
 _SHORT = reprlib.Repr()
 _SHORT.maxother = _SHORT.maxstring = 60
@@ -122,7 +122,7 @@ def short(value: Any) -> str:
         text = _SHORT.repr(value).replace("\n", " ")
     except Exception as error:  # noqa: BLE001 - showing runs user code
         return _unshown(error)
-    return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}..."
+    return clipped(text, _LONGEST)
 
 
 def _suggested(values: Sequence[Any], base: Any) -> str:

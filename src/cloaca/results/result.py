@@ -26,7 +26,7 @@ from cloaca.tasks.place import working_directory
 from cloaca.values.blobs import blob_of, preserve, references_in
 from cloaca.values.storage import Leases
 from cloaca.wire.messages import Failed, Lost, Outcome, Skipped, Usage, Version
-from cloaca.wording import add_note
+from cloaca.wording import add_note, counted
 from cloaca.workflows.workflow import Workflow
 
 Status = Literal["Completed", "Failed", "Cancelled"]
@@ -182,7 +182,7 @@ class _Tasks(Mapping[str, TaskResult]):
     def __repr__(self) -> str:
         counts = Counter(outcome.status for outcome in self._outcomes)
         others = [f"{count} {status.lower()}" for status, count in counts.items() if status != "Completed"]
-        return f"<results of {_counted(len(self))}{': ' if others else ''}{', '.join(others)}>"
+        return f"<results of {counted(len(self), 'task')}{': ' if others else ''}{', '.join(others)}>"
 
     def _make(self, id: str) -> TaskResult:
         ledger, unit = self._ledger, self._ledger.find(id)
@@ -272,14 +272,14 @@ class WorkflowResult:
 
     def __repr__(self) -> str:
         why = f", {shortened(self.error_message)!r}" if self.error_message else ""
-        size, seconds = _counted(len(self.tasks)), f"{self.duration:.3f} s"
+        size, seconds = counted(len(self.tasks), "task"), f"{self.duration:.3f} s"
         return f"WorkflowResult({self.workflow!r}, {self.status!r}, {size}, {seconds}{why})"
 
     def _repr_html_(self) -> str:
         from cloaca.results.table import table_of  # only notebooks ask
 
         shown = [self.tasks[id] for id in islice(self.tasks, _ROWS)]
-        size = _counted(len(self.tasks)) + (
+        size = counted(len(self.tasks), "task") + (
             f", of which the first {_ROWS} stand here" if len(self.tasks) > _ROWS else ""
         )
         said = f"{self.status}, {size}, {self.duration:.3f} s"
@@ -302,10 +302,6 @@ def shortened(text: str) -> str:
     """The first line of a text, if it isn't too long."""
     line = text.partition("\n")[0]
     return line if line == text and len(line) <= _LONGEST else f"{line[:_LONGEST]}..."
-
-
-def _counted(tasks: int) -> str:
-    return f"{tasks} task{'' if tasks == 1 else 's'}"
 
 
 def _held(final: Mapping[str, tuple[Version, ...]], leases: Leases, others: object) -> object:
@@ -395,7 +391,7 @@ def _listing(names: Sequence[str], what: str) -> str:
     if not names:
         return ""
     shown = ", ".join(map(repr, names[:_LISTED])) + (", ..." if len(names) > _LISTED else "")
-    return f"{len(names)} task{'s were' if len(names) > 1 else ' was'} {what}: {shown}"
+    return f"{counted(len(names), 'task')} {_were(len(names))} {what}: {shown}"
 
 
 def _partly(ledger: Ledger, state: State, listed: Sequence[str]) -> Iterator[str]:
@@ -403,7 +399,7 @@ def _partly(ledger: Ledger, state: State, listed: Sequence[str]) -> Iterator[str
     for fan in ledger.fans.values():
         count = fan.counted(state)
         if count and fan.task not in listed:
-            yield f"{count} instance{'s' if count > 1 else ''} of {fan.task!r} {_were(count)} {state.name.lower()}"
+            yield f"{counted(count, 'instance')} of {fan.task!r} {_were(count)} {state.name.lower()}"
 
 
 def _were(count: int) -> str:

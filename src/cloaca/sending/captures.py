@@ -21,8 +21,7 @@ from cloaca.sending.variables import Variables
 from cloaca.triggers.condition import Condition
 from cloaca.triggers.rules import DEFAULT
 from cloaca.wire.messages import Publish
-from cloaca.workflows.trigger import asked_in_attempts
-from cloaca.workflows.workflow import Task, Workflow
+from cloaca.workflows.workflow import Task, Workflow, asked_in_attempts
 
 
 class Capture(Struct, frozen=True):

@@ -9,8 +9,7 @@ from cloaca.sending.captures import condition_number, mapped_over, work_of
 from cloaca.sending.makings import Makings
 from cloaca.tasks.binding import Binding, bound
 from cloaca.tasks.handle import with_handle
-from cloaca.workflows.trigger import asked_in_attempts
-from cloaca.workflows.workflow import Task, Workflow
+from cloaca.workflows.workflow import Task, Workflow, asked_in_attempts
 
 
 def objects_of(

@@ -4,7 +4,7 @@ It travels beside the function, and one serves all functions with the same param
 declared writes is called as it is.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping, MutableMapping, MutableSequence, MutableSet
 from copy import deepcopy
 from functools import cached_property, wraps
 from typing import Any, Final
@@ -13,12 +13,13 @@ from cloaca.errors import MissingKeyError, ParameterError
 from cloaca.nearest import nearest
 from cloaca.tasks.context import Context, contents_of
 from cloaca.tasks.conversion import Conversion, conversion_of
-from cloaca.tasks.defaults import changeable
 from cloaca.tasks.mismatch import Mismatch
+from cloaca.tasks.place import innermost
 from cloaca.tasks.signature import UNSAID, Parameter
 from cloaca.tasks.watched import Watched
 
 _ABSENT: Final = object()
+_CONTAINERS: Final = (MutableSequence, MutableMapping, MutableSet)
 
 
 class Binding:
@@ -73,7 +74,7 @@ def bound(
 
     It may set no other keys than `writes`, and look at no other than `looks`, where it has some.
     """
-    defaults = {} if binding is None else changeable(function, binding.optional)
+    defaults = {} if binding is None else _changeable(function, binding.optional)
 
     @wraps(function, assigned=(), updated=())
     def call(context: Context, *given: Any) -> Any:
@@ -90,3 +91,26 @@ def bound(
         return function(context, *given, **values, **unset)
 
     return call
+
+
+def _changeable(function: Callable[..., Any], names: Iterable[str]) -> Mapping[str, Any]:
+    """The defaults of these parameters, which go by keyword alone, as far as a task could change them, and copy them.
+
+    Each call is given copies, so no attempt leaves a trace in them.
+    """
+    defaults = getattr(innermost(function), "__kwdefaults__", None) or {}
+    found = {name: defaults[name] for name in names if name in defaults}
+    return {name: default for name, default in found.items() if not _is_marker(default) and _has_copies(default)}
+
+
+def _is_marker(default: object) -> bool:
+    """Whether there is nothing in it: such an object is known by its identity, which a copy hasn't."""
+    is_empty = getattr(default, "__dict__", None) == {} and not isinstance(default, _CONTAINERS)
+    return is_empty or type(default) is object
+
+
+def _has_copies(default: object) -> bool:
+    try:
+        return deepcopy(default) is not default
+    except Exception:  # noqa: BLE001 - copying runs user code; what can't be copied is handed out as it is
+        return False

@@ -20,7 +20,7 @@ from cloaca.tasks.contents import Contents, checked_key, inlined_version, whole
 from cloaca.values.codec import decode
 from cloaca.wire.frames import is_encodable
 from cloaca.wire.messages import Outcome, Version
-from cloaca.wording import a
+from cloaca.wording import a, clipped
 
 _MISSING = object()
 _SHOWN_KEYS = 8
@@ -253,7 +253,7 @@ class Context:
         present = self._contents.present()
         members = [f"{key!r}: {_shown(held)}" for key, held in islice(present.items(), _SHOWN_KEYS)]
         text = ", ".join(members if len(members) == len(present) else [*members, "..."])
-        return f"Context({{{text if len(text) <= _SHOWN_LENGTH else f'{text[:_SHOWN_LENGTH]}...'}}})"
+        return f"Context({{{clipped(text, _SHOWN_LENGTH)}}})"
 
     def __reduce__(self) -> tuple[Any, ...]:
         versions = self._contents.versions().items()

@@ -8,7 +8,7 @@ from typing import Any, Final, Literal, get_args, get_origin
 
 import msgspec
 
-from cloaca.tasks.annotation import named
+from cloaca.tasks.signature import named
 
 _AT: Final = " - at `$"
 _KINDS: Final = re.compile("Expected `[^`]+`, got `[^`]+`")

@@ -22,24 +22,17 @@ Operator = Literal[
 Named = str | Callable[..., Any]
 """A task: its id, or its function, which stands for its id until the end of the block."""
 
-_OPERATORS: Final[dict[str, Operator]] = {
-    "equals": "equals",
-    "eq": "equals",
-    "==": "equals",
-    "not_equals": "not_equals",
-    "ne": "not_equals",
-    "!=": "not_equals",
-    "greater_than": "greater_than",
-    "gt": "greater_than",
-    ">": "greater_than",
-    "less_than": "less_than",
-    "lt": "less_than",
-    "<": "less_than",
-    "contains": "contains",
-    "not_contains": "not_contains",
-    "exists": "exists",
-    "not_exists": "not_exists",
+_SPELLINGS: Final[dict[Operator, tuple[str, ...]]] = {
+    "equals": ("eq", "=="),
+    "not_equals": ("ne", "!="),
+    "greater_than": ("gt", ">"),
+    "less_than": ("lt", "<"),
+    "contains": (),
+    "not_contains": (),
+    "exists": (),
+    "not_exists": (),
 }
+_OPERATORS: Final = {name: operator for operator, others in _SPELLINGS.items() for name in (operator, *others)}
 _BY_SPELLING: Final[dict[str, Operator]] = {name.replace("_", ""): operator for name, operator in _OPERATORS.items()}
 _PRESENCE: Final = frozenset({"exists", "not_exists"})
 _MAKERS: Final = {"Completed": "task_success", "Failed": "task_failed", "Skipped": "task_skipped"}

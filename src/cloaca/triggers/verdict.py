@@ -9,6 +9,7 @@ from typing import NamedTuple, Protocol
 from cloaca.errors import InternalError
 from cloaca.triggers.condition import Always, Combined, Condition, ContextValue, TaskEnded
 from cloaca.triggers.rules import told
+from cloaca.wording import clipped
 
 _LONGEST = 300
 
@@ -77,8 +78,8 @@ def refusal(condition: Condition, facts: Facts) -> str | None:
     if verdict.holds:
         return None
     grounds = ", ".join(dict.fromkeys(_told(ground, facts) for ground in verdict.grounds))
-    lead = f"its rule {_shortened(repr(condition))} doesn't hold"
-    return f"{lead}: {_shortened(grounds)}" if grounds else lead
+    lead = f"its rule {clipped(repr(condition), _LONGEST)} doesn't hold"
+    return f"{lead}: {clipped(grounds, _LONGEST)}" if grounds else lead
 
 
 def _told(ground: Condition, facts: Facts) -> str:
@@ -95,7 +96,3 @@ def _id(condition: TaskEnded) -> str:
     if not isinstance(condition.task, str):
         raise InternalError(f"{condition!r} names a function still, and not the id of a task")
     return condition.task
-
-
-def _shortened(text: str) -> str:
-    return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}..."

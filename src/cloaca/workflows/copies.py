@@ -15,7 +15,7 @@ from msgspec.structs import replace
 from cloaca.history.passing import Passing, Source
 from cloaca.merge.named import by_task
 from cloaca.merge.rules import Home, OnConflict, Rule
-from cloaca.triggers.condition import Condition, Named, renamed
+from cloaca.triggers.condition import Named, renamed
 from cloaca.wire.frames import is_encodable
 from cloaca.workflows.workflow import Copy, Task, Workflow
 
@@ -57,13 +57,14 @@ def checked_inputs(prefix: str, inputs: Any) -> dict[str, str]:
 
 def copy_of(workflow: Workflow, prefix: str, inputs: Mapping[str, str]) -> Copy:
     """The workflow under a prefix."""
-    return Copy(
-        prefix,
-        tuple([prefix + task.id for task in workflow.tasks]),
-        tuple([prefix + root for root in workflow.get_roots()]),
-        tuple([prefix + leaf for leaf in workflow.get_leaves()]),
-        inputs,
-    )
+    listed = [task.id for task in workflow.tasks], workflow.get_roots(), workflow.get_leaves()
+    ids, roots, leaves = _under(prefix, *listed)
+    return Copy(prefix, ids, roots, leaves, inputs)
+
+
+def _under(prefix: str, *listed: Sequence[str]) -> Iterator[tuple[str, ...]]:
+    """The same names, behind the prefix."""
+    return (tuple([prefix + name for name in names]) for names in listed)
 
 
 def copied_tasks(workflow: Workflow, prefix: str) -> Iterator[Task]:
@@ -71,39 +72,29 @@ def copied_tasks(workflow: Workflow, prefix: str) -> Iterator[Task]:
 
     They start by the rules that they have there, not by what the whole workflow says of tasks that have none.
     """
+
+    def id_of(named: Named) -> Named:
+        return prefix + named if isinstance(named, str) else named
+
     for task in workflow.tasks:
+        (dependencies, reads), rules = _under(prefix, task.dependencies, task.reads or ()), task.trigger_rules
         yield replace(
             task,
             id=prefix + task.id,
-            dependencies=tuple([prefix + dependency for dependency in task.dependencies]),
-            reads=None if task.reads is None else tuple([prefix + key for key in task.reads]),
-            trigger_rules=None if task.trigger_rules is None else _under(prefix, task.trigger_rules),
+            dependencies=dependencies,
+            reads=None if task.reads is None else reads,
+            trigger_rules=None if rules is None else renamed(rules, id_of, lambda key: prefix + key),
             for_each=None if task.for_each is None else prefix + task.for_each,
             prefix=prefix + task.prefix,
         )
 
 
-def _under(prefix: str, condition: Condition) -> Condition:
-    def id_of(named: Named) -> Named:
-        return prefix + named if isinstance(named, str) else named
-
-    return renamed(condition, id_of, lambda key: prefix + key)
-
-
 def copied_copies(workflow: Workflow, prefix: str) -> Iterator[Copy]:
     """The copies that are part of the workflow, under the prefix."""
-
-    def under(names: Iterable[str]) -> tuple[str, ...]:
-        return tuple([prefix + name for name in names])
-
     for copy in workflow.copies:
         inputs = {prefix + key: prefix + source for key, source in copy.inputs.items()}
-        yield Copy(prefix + copy.prefix, under(copy.ids), under(copy.roots), under(copy.leaves), inputs)
-
-
-def copied_rules(workflow: Workflow, prefix: str) -> dict[str, Rule]:
-    """The merge rules of the workflow, under the prefix."""
-    return {prefix + key: rule for key, rule in workflow.merge.items()}
+        ids, roots, leaves = _under(prefix, copy.ids, copy.roots, copy.leaves)
+        yield Copy(prefix + copy.prefix, ids, roots, leaves, inputs)
 
 
 # ---- what doesn't go together --------------------------------------------------------------------------------------
@@ -127,7 +118,7 @@ class Added:
         self._taken.add(copy.prefix)
         self._own.append((copy, workflow))
         self.copies += [copy, *copied_copies(workflow, copy.prefix)]
-        self.rules |= copied_rules(workflow, copy.prefix)
+        self.rules |= {copy.prefix + key: rule for key, rule in workflow.merge.items()}
         self.structured |= {copy.prefix + key for key in workflow.structured}
 
     def findings(self, tasks: Sequence[Task], merge: Iterable[str], on_conflict: OnConflict | None) -> Iterator[str]:

@@ -8,6 +8,7 @@ Beneath them stand the notes on tasks, if there are any. Mapped tasks have a dou
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 
 from cloaca.history.plan import Plan
+from cloaca.wording import clipped
 
 _DOT_ESCAPES = str.maketrans(
     {"\\": "\\\\", '"': '\\"', "\n": "\\n", "\r": "\\r", "&": "&amp;", "\0": "\N{REPLACEMENT CHARACTER}"}
@@ -53,7 +54,7 @@ def _lines(task: str, notes: Mapping[str, str]) -> tuple[str, ...]:
     if task not in notes:
         return (task,)
     note = notes[task]
-    return task, note if len(note) <= _LONGEST_NOTE else f"{note[:_LONGEST_NOTE]}..."
+    return task, clipped(note, _LONGEST_NOTE)
 
 
 def _boxed(

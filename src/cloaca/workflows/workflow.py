@@ -10,10 +10,11 @@ from msgspec import Struct, field
 from cloaca.history.plan import Plan, plan
 from cloaca.merge.rules import OnConflict, Rule
 from cloaca.retry import RetryPolicy
-from cloaca.tasks.annotation import described as described_annotation
 from cloaca.tasks.signature import PLAIN, Form
+from cloaca.tasks.signature import described as described_annotation
 from cloaca.triggers.condition import Condition, described
 from cloaca.triggers.rules import DEFAULT, beside
+from cloaca.wording import counted
 from cloaca.workflows import diagram
 from cloaca.workflows.version import version
 
@@ -152,8 +153,17 @@ class Workflow(Struct, frozen=True, eq=False, dict=True, weakref=True):
         return [(copy.prefix, copy.ids) for copy in self.copies]
 
     def __repr__(self) -> str:
-        count = len(self.tasks)
-        return f"Workflow({self.name!r}, {count} task{'s' if count > 1 else ''})"
+        return f"Workflow({self.name!r}, {counted(len(self.tasks), 'task')})"
+
+
+def asked_in_attempts(tasks: Iterable[Task]) -> list[Condition]:
+    """The conditions that a run can't decide, each once: they look at values, or nothing has to end before."""
+    conditions = (
+        task.trigger_rules
+        for task in tasks
+        if task.trigger_rules is not None and (task.trigger_rules.keys or not task.dependencies)
+    )
+    return list(dict.fromkeys(conditions))
 
 
 def _settings(task: Task) -> Iterator[object]:
