@@ -30,10 +30,10 @@ def version(
 
     `rules` are the merge rules as (key, function), in the order of keys; `settings` is all else that counts.
     """
-    rows = tuple([(task, tuple(dependencies), *rest) for task, dependencies, *rest in tasks])
+    rows: list[tuple[Any, ...]] = [(task, tuple(dependencies), *rest) for task, dependencies, *rest in tasks]
     functions = [*(row[2] for row in rows), *(function for _, function in rules)]
     own = {"__main__", *map(_home, functions)} - {"builtins"}
-    return digest((rows, tuple(rules), settings), _PARTS, lambda thing: thing.__module__ in own)
+    return digest((tuple(rows), tuple(rules), settings), _PARTS, lambda thing: thing.__module__ in own)
 
 
 def _home(function: Callable[..., Any]) -> str | None:
