@@ -11,16 +11,15 @@ from functools import cached_property
 from itertools import chain, islice
 from weakref import WeakKeyDictionary
 
-from cloaca.dataflow.finding import Finding, FindingKind
+from cloaca.dataflow.finding import Finding, FindingKind, advice_of, finding_of
 from cloaca.dataflow.flow import Flow
 from cloaca.dataflow.symbols import Symbol
 from cloaca.dataflow.touches import OPEN, Touches, touches_of
 from cloaca.errors import DataflowWarning, WorkflowError
 from cloaca.nearest import nearest
-from cloaca.tasks.place import innermost, place_of, working_directory
+from cloaca.tasks.place import innermost, working_directory
 from cloaca.triggers.condition import Condition, ContextValue, leaves
 from cloaca.warning import warn
-from cloaca.workflows.copies import SEPARATOR
 from cloaca.workflows.workflow import Task, Workflow
 
 _MOST = 100
@@ -137,7 +136,7 @@ class _Analysis:
                 setter = self._only_apart(rank, key)
                 if setter is not None and self._code(rank) not in elsewhere:
                     lead = f"{self._meets(rank, 'looks for', key)}, which only tasks set that don't come before it"
-                    text = f"{lead}: {self._advice(rank, setter)}, or give {key!r} in the input"
+                    text = f"{lead}: {advice_of(self._tasks[rank], self._tasks[setter])}, or give {key!r} in the input"
                     yield self._finding("unordered", key, text, rank, setter)
 
     def _unset(self, given: frozenset[str] | None) -> Iterator[Finding]:
@@ -175,7 +174,7 @@ class _Analysis:
         setter = self._tasks[(apart or setters)[0]].id
         lead = f"{self._meets(rank, 'reads', key)}, which task {setter!r} sets"
         if apart:
-            text = f"{lead} without coming before it: {self._advice(rank, apart[0])}"
+            text = f"{lead} without coming before it: {advice_of(self._tasks[rank], self._tasks[apart[0]])}"
             return self._finding("unordered", key, text, rank, apart[0])
         text = f"{lead} after it: give {key!r} in the input, or set it in a task before {reader!r}"
         return self._finding("late", key, text, rank, setters[0])
@@ -186,14 +185,6 @@ class _Analysis:
         inner = next((name for name in touched.reads | touched.asks if self._source(name) == key != name), None)
         passed = f" (passed in as {inner!r})" if inner is not None else ""
         return f"Task {self._tasks[rank].id!r} {does} key {key!r}{passed}"
-
-    def _advice(self, reader: int, setter: int) -> str:
-        """What makes one task come before another; all of a copy's tasks come after what the copy depends on."""
-        first, later = self._tasks[setter].id, self._tasks[reader]
-        if later.prefix and not first.startswith(later.prefix):
-            name = later.prefix.removesuffix(SEPARATOR)
-            return f"add {first!r} to add_workflow(..., prefix={name!r}, dependencies=[...])"
-        return f"add {first!r} to the dependencies of {later.id!r}"
 
     @cached_property
     def _updated(self) -> AbstractSet[str]:
@@ -317,11 +308,7 @@ class _Analysis:
         return {key for touched in self._flow.touches for key in touched.reads | touched.asks}
 
     def _finding(self, kind: FindingKind, key: str, text: str, *ranks: int) -> Finding:
-        names = [self._tasks[rank].id for rank in ranks]
-        places = [place_of(self._tasks[rank].function, self._directory) for rank in ranks]
-        where = ", ".join(f"{name} at {place}" for name, place in zip(names, places, strict=True) if place)
-        message = f"{text} ({where})." if where and text[-1] not in ".?" else f"{text} ({where})" if where else text
-        return Finding(kind, names[0], key, message, tuple(names[1:]), tuple(places))
+        return finding_of(kind, key, text, [self._tasks[rank] for rank in ranks], self._directory)
 
 
 def _declared(task: Task) -> Touches:

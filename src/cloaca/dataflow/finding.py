@@ -1,8 +1,13 @@
 """A finding: what the data-flow check has to say of one key."""
 
+from collections.abc import Sequence
 from typing import Literal
 
 from msgspec import Struct
+
+from cloaca.tasks.place import place_of
+from cloaca.workflows.copies import SEPARATOR
+from cloaca.workflows.workflow import Task
 
 FindingKind = Literal["unordered", "late", "missing", "ambiguous", "undeclared", "unmade", "unclear", "unread"]
 
@@ -38,3 +43,20 @@ class Finding(Struct, frozen=True):
             return task in (self.task, *self.others) and repr(self.key)[1:-1] in error
         is_of_none = error.startswith(_USING) and "NoneType" in error  # what `get` gives for a key that isn't there
         return is_of_none and task == self.task and self.kind in ("unordered", "late", "missing")
+
+
+def finding_of(kind: FindingKind, key: str, text: str, tasks: Sequence[Task], directory: str) -> Finding:
+    """What there is to say of a key, with the places of the tasks of which it speaks."""
+    places = tuple([place_of(task.function, directory) for task in tasks])
+    where = ", ".join(f"{task.id} at {place}" for task, place in zip(tasks, places, strict=True) if place)
+    message = f"{text} ({where})" if where else text
+    stop = "" if text.endswith((".", "?")) else "."
+    return Finding(kind, tasks[0].id, key, message + stop, tuple([task.id for task in tasks[1:]]), places)
+
+
+def advice_of(later: Task, first: Task) -> str:
+    """What makes one task come before another; all of a copy's tasks come after what the copy depends on."""
+    if later.prefix and not first.id.startswith(later.prefix):
+        name = later.prefix.removesuffix(SEPARATOR)
+        return f"add {first.id!r} to add_workflow(..., prefix={name!r}, dependencies=[...])"
+    return f"add {first.id!r} to the dependencies of {later.id!r}"

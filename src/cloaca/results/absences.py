@@ -8,13 +8,12 @@ from collections.abc import Iterable, Iterator, Sequence
 from functools import cached_property
 from typing import Any, Final
 
-from cloaca.dataflow.finding import Finding, FindingKind
+from cloaca.dataflow.finding import Finding, FindingKind, advice_of, finding_of
 from cloaca.engine.run import Run
 from cloaca.engine.state import State
 from cloaca.nearest import nearest
 from cloaca.tasks.place import place_of, shortened
 from cloaca.wire.messages import Failed, Outcome
-from cloaca.workflows.copies import SEPARATOR
 from cloaca.workflows.workflow import Task, Workflow
 
 _MOST = 100  # findings
@@ -144,7 +143,7 @@ class Absences:
             if rank in self._ancestors(setter):
                 text = f"{text} after it: give {source!r} in the input, or set it in a task before"
                 return self._finding("late", key, text, rank, setter)
-            text = f"{text} without coming before it: {_advice(self._tasks[rank], self._tasks[setter])}"
+            text = f"{text} without coming before it: {advice_of(self._tasks[rank], self._tasks[setter])}"
             return self._finding("unordered", key, text, rank, setter)
         for setter in [
             setter for setter in setters if setter in above and self._outcomes[setter].status != "Completed"
@@ -185,12 +184,7 @@ class Absences:
         return key
 
     def _finding(self, kind: FindingKind, key: str, text: str, *ranks: int) -> Finding:
-        tasks = [self._tasks[rank] for rank in ranks]
-        places = tuple([place_of(task.function, self._directory) for task in tasks])
-        where = ", ".join(f"{task.id} at {place}" for task, place in zip(tasks, places, strict=True) if place)
-        stop = "" if text.endswith("?") else "."
-        message = f"{text} ({where}){stop}" if where else f"{text}{stop}"
-        return Finding(kind, tasks[0].id, key, message, tuple(task.id for task in tasks[1:]), places)
+        return finding_of(kind, key, text, [self._tasks[rank] for rank in ranks], self._directory)
 
 
 def _sets_who_knows_what(task: Task) -> bool:
@@ -207,11 +201,3 @@ def _set_by(task: Task) -> list[str | None]:
 
     touched = touches_of(task.function)
     return [*(task.prefix + key for key in touched.sets), *([_ANY] if touched.leaves_more else ())]
-
-
-def _advice(later: Task, first: Task) -> str:
-    """What makes one task come before another; all of a copy's tasks come after what the copy depends on."""
-    if later.prefix and not first.id.startswith(later.prefix):
-        name = later.prefix.removesuffix(SEPARATOR)
-        return f"add {first.id!r} to add_workflow(..., prefix={name!r}, dependencies=[...])"
-    return f"add {first.id!r} to the dependencies of {later.id!r}"
