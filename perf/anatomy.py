@@ -16,10 +16,10 @@ from time import perf_counter
 
 from msgspec.structs import replace
 
-from cloaca.border import permits
 from cloaca.border.mark import Mark, create
-from cloaca.border.permits import Permits
-from cloaca.border.surroundings import here, recognised
+from cloaca.border.permits import Permit, Permits
+from cloaca.border.surroundings import bearings, here
+from cloaca.border.tally import Tally
 from cloaca.engine.events import Begin, Room
 from cloaca.engine.run import Run
 from cloaca.engine.work import Limits, Work
@@ -27,7 +27,7 @@ from cloaca.history.plan import plan
 from cloaca.pickling.kin import FunctionCache
 from cloaca.pool.batching import LARGEST_BATCH
 from cloaca.wire.frames import decode_down, decode_up, frame
-from cloaca.wire.messages import Assignment, Done, Slice, Up, Usage
+from cloaca.wire.messages import Assignment, Done, Publish, Slice, Up, Usage
 from cloaca.worker.worker import Worker
 
 TASKS = 10_000
@@ -120,7 +120,7 @@ def one_run(run: Run) -> tuple[float, float, float, float]:
             run.handle(REPORTS[command.attempt], 0.0)
     ended = perf_counter()
     run.history.final()
-    run.outcomes()
+    run.ledger.outcomes_in_full()
     return begun - start, submitting, ended - begun - submitting, perf_counter() - ended
 
 
@@ -173,10 +173,11 @@ def send_all(connection: socket, reports: list[bytes]) -> None:
 
 def permit() -> float:
     pipe = Permits()
+    permit = Permit(pipe.reader)
     total = 0.0
     for _ in range(0, TASKS, LARGEST_BATCH):
         pipe.issue(LARGEST_BATCH)
-        total += seconds_of(lambda: [permits.take(pipe.reader) for _ in range(LARGEST_BATCH)])
+        total += seconds_of(lambda: [all(map(permit.is_for, range(LARGEST_BATCH)))])
     pipe.close()
     return total
 
@@ -186,10 +187,20 @@ def at_work() -> Iterator[Worker]:
     """A worker in this process that knows all functions, and whose reports go nowhere."""
     ours, theirs = socketpair()
     reader, writer = os.pipe()
-    worker = Worker(theirs, Mark(create()), reader)
-    worker._surroundings = recognised(replace(here(), folders=("/dev/shm",)))
-    worker._functions = dict(enumerate(FUNCTIONS))
-    worker._send = lambda _: None
+    mark = create()
+    worker = Worker(theirs, Mark(mark), Tally(mark), reader, 0, 1)
+    worker._surroundings = replace(here(), folders=("/dev/shm",))
+    worker._bearings = bearings(worker._surroundings)
+    worker._send = lambda *_: None
+    cache = FunctionCache()
+    captured = cache.capture_all(NAMES, FUNCTIONS)
+    heads = {head.number: Publish(-1 - place, head.blob, ()) for place, head in enumerate(cache.heads)}
+    for head in heads.values():
+        worker._repertoire.learn(head)
+    for number, one in enumerate(captured):
+        head = heads.get(one.head)
+        worker._repertoire.learn(Publish(number, one.blob, (), 0 if head is None else head.function))
+    os.close(mark)
     yield worker
     ours.close()
     theirs.close()

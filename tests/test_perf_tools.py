@@ -16,6 +16,7 @@ from perf.score import Duel, Figure, Must, Score, score
 from perf.stopwatch import peak_memory, timed, timed_anew
 from perf.table import change_table, score_table
 from perf.workloads import Workload
+from tests.support import run
 
 MIB = 2**20
 
@@ -322,3 +323,15 @@ def test_options_that_make_no_sense_are_refused(options: list[str], told: str) -
 def perf(*options: str) -> "subprocess.CompletedProcess[str]":
     command = [sys.executable, "-m", "pytest", "perf", *options]
     return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+
+
+# ---- anatomy -------------------------------------------------------------------------------------------------------
+
+
+def test_each_leg_of_a_task_s_way_can_be_measured() -> None:
+    """In a process of its own: the worker in it takes over standard output and logging."""
+    shown = run("-c", "from perf import anatomy; anatomy.ROUNDS = 1; anatomy.main()", cwd=ROOT)
+    legs = [line.split(maxsplit=1) for line in shown.stdout.splitlines()]
+    assert legs[-1][1] == "all of it", shown.stderr
+    assert all(float(microseconds) > 0 for microseconds, _ in legs)
+    assert "worker: the task runs, with all that surrounds it" in [leg for _, leg in legs]
