@@ -19,12 +19,13 @@ from tests.test_coordinator import chooser, conclusion, in_order, workload
 from tests.test_lifetimes import Kind, names_of, opaque, removed, small
 from tests.test_run_model import patient
 
+from cloaca.attempts.items import alone
 from cloaca.border.surroundings import here
 from cloaca.engine.earlier import Earlier
 from cloaca.engine.ends import End
 from cloaca.engine.events import Begin, Cancel, Command, Ended, Release, Room, Tick, Withdraw
 from cloaca.engine.facts import Fact, RunFinished, TaskExpanded, TaskFinished, TaskRetried, TaskSubmitted
-from cloaca.engine.fan import Each
+from cloaca.engine.fan import Each, tallied
 from cloaca.engine.pairing import paired
 from cloaca.engine.run import Run
 from cloaca.engine.seats import Seats
@@ -118,9 +119,10 @@ class Weave:
         """What comes of an attempt: it follows from what it saw, and which try it is."""
         number, name = assignment.attempt, assignment.task
         random = Random(f"{self.seed} {name}")
-        saw = [[key, candidates_of(told)] for key, told in sorted(assignment.slice.versions.items())]
-        outcomes = sorted((assignment.slice.outcomes or {}).items())
-        digest = sha256(msgpack.encode([saw, outcomes, assignment.items, assignment.ended])).hexdigest()[:12]
+        saw = [[key, candidates_of(told)] for key, told in sorted(assignment.slice.versions.items()) if told]
+        told = (assignment.slice.outcomes or {}).items()  # those of instances that are followed, only to who asks
+        outcomes = sorted((task, outcome) for task, outcome in told if task not in self.mapped)
+        digest = sha256(msgpack.encode([saw, outcomes, _sent(assignment), assignment.ended])).hexdigest()[:12]
         usage = Usage(1.0, 2.0 + random.randrange(64) / 64, random.randrange(64) / 64, 1, (digest,))  # sums are exact
         if assignment.condition and random.random() < 0.4:
             return Skipped(number, f"by {digest}", usage)
@@ -134,7 +136,7 @@ class Weave:
         return Done(number, {key: random.choice(KINDS)(f"{name}-{key}-{digest}") for key in keys}, usage)
 
     def _items(self, random: Random, digest: str) -> dict[str, bytes | None]:
-        size = random.choice([0, 1, 2, 3, 4])
+        size = random.choice([0, 1, 2, 4, 14])
         items: dict[str, bytes | None] = {str(n): random.choice([small, opaque])(f"{n}-{digest}") for n in range(size)}
         if random.random() < 0.5:
             return items
@@ -152,6 +154,7 @@ class Driver:
     steps: int | None = None
     released: set[str] = field(default_factory=set)
     submitted: list[Place] = field(default_factory=list)
+    most: int = 1  # items in one attempt
     is_over = False
 
     def __post_init__(self) -> None:
@@ -177,18 +180,35 @@ class Driver:
         choices += ["end"] * 2 * bool(self.begun)
         match self.random.choice(choices or ["wait"]):
             case "submit":
-                self.tell(Room(self.random.choice([1, 2, 5])))
+                self.tell(Room(self.random.choice([1, 2, 5]), grain=self.random.choice([1, 3])))
             case "start":
                 self.begun.append(self.pick(self.held))
                 self.tell(Started(self.begun[-1].attempt))
             case "give back":
-                self.tell(Unstarted(self.pick(self.held).attempt))
+                held = self.pick(self.held)
+                self.tell(Unstarted(held.attempt, size_of(held)))
             case "end":
-                self.tell(self.weave.report(self.pick(self.begun)))
+                self.end(self.pick(self.begun))
             case _:
                 assert self.run.due is not None, "nothing will ever happen"
                 self.now = max(self.now, self.run.due)
                 self.tell(Tick())
+
+    def end(self, begun: Assignment) -> None:
+        """One ends, or one item after the other."""
+        size = size_of(begun)
+        if size == 1:
+            self.tell(self.weave.report(begun))
+            return
+        for place in range(size):
+            report = self.weave.report(alone(begun, place))
+            if place and (isinstance(report, Lost) or self.random.random() < 0.3):
+                self.tell(Started(begun.attempt))
+            self.tell(tallied(report) if isinstance(report, Done) else report)
+            if isinstance(report, Lost):
+                if place + 1 < size:
+                    self.tell(Unstarted(begun.attempt, size - place - 1))
+                return
 
     def pick(self, assignments: list[Assignment]) -> Assignment:
         return assignments.pop(self.random.randrange(len(assignments)))
@@ -205,7 +225,9 @@ class Driver:
     def obey(self, command: Command) -> None:
         match command:
             case Assignment():
-                self.submitted.append(self.run.ledger.place(self.run.open_attempts[command.attempt].rank))
+                first, size = self.run.open_attempts[command.attempt].rank, size_of(command)
+                self.submitted += map(self.run.ledger.place, range(first, first + size))
+                self.most = max(self.most, size)
                 frozen = Slice(dict(command.slice.versions), complete=True, outcomes=dict(command.slice.outcomes or {}))
                 payloads = [one.payload for told in frozen.versions.values() for one in told]
                 assert names_of(payloads).isdisjoint(self.released), "told of after its release"
@@ -230,6 +252,16 @@ class Driver:
         }
         told = [[name, ledger.outcome_in_full(unit), ledger.attempts[unit], ends[name]] for name, unit in units.items()]
         return msgpack.encode([told, list(self.run.history.final().items())])
+
+
+def _sent(assignment: Assignment) -> Any:
+    """The item, wherever it stands in its attempt."""
+    items = assignment.items
+    return None if items is None else (items.payloads, items.keys, items.of, items.writers)
+
+
+def size_of(assignment: Assignment) -> int:
+    return 1 if assignment.items is None else len(assignment.items.payloads)
 
 
 def kept(facts: Sequence[Fact]) -> set[Place]:
@@ -321,6 +353,7 @@ def test_the_workflows_have_something_to_get_wrong() -> None:
     assert any(isinstance(fact.end, Skipped) for fact in ends)
     assert any(fact.overlay for fact in ends)
     assert any(driver.released for driver in runs)
+    assert any(driver.most > 1 for driver in runs)
     assert sum(isinstance(fact, TaskRetried) for driver in runs for fact in driver.facts) > 10
 
 
