@@ -23,7 +23,6 @@ import pytest
 
 import cloaca
 from cloaca import Context, MergeConflict
-from cloaca.engine.fan import alone
 from cloaca.pool.pool import Pool
 from cloaca.testing.desk import Desk, published, versions, written
 from cloaca.values.codec import decode, encode
@@ -299,7 +298,7 @@ def ends_of_items(desk: Desk, attempt: int, *items: str) -> list[Done | Failed]:
                     found = {key: versions({key: WORLD[key]})[key] for key in event.keys}
                     desk.executor.answer(Answer(attempt, Slice(found), event.question))
                 case ItemsDone():
-                    ends += [alone(event, place) for place in range(len(event.written))]
+                    ends += [event.alone(place) for place in range(len(event.written))]
                 case Failed():
                     assert event.item == len(ends)
                     ends.append(event)

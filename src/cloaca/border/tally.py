@@ -15,7 +15,7 @@ from mmap import ALLOCATIONGRANULARITY, mmap
 
 from msgspec import msgpack
 
-from cloaca.wire.messages import FIGURES, Done, Entry, Tallied, Usage
+from cloaca.wire.messages import FIGURES, Done, Entry, Tallied, Usage, figures_of
 
 MOST = 1024
 """How many items may be reported at once."""
@@ -80,18 +80,7 @@ class Tally:
             return False
         start = _ENTRIES + length
         self._memory[start : start + len(data)] = data
-        _put_figures(
-            self._memory,
-            _FIGURES + count * FIGURES.size,
-            usage.started,
-            usage.ended,
-            usage.cpu,
-            usage.peak_memory,
-            usage.bytes_read,
-            usage.bytes_mapped,
-            usage.bytes_written,
-            usage.worker,
-        )
+        _put_figures(self._memory, _FIGURES + count * FIGURES.size, *figures_of(usage))
         if is_alike:
             _put_word(self._memory, 0, (count + 1) << _COUNT | (length + len(data)))
             return True
@@ -114,20 +103,6 @@ class Tally:
 
     def close(self) -> None:
         self._memory.close()
-
-
-def figures_of(usage: Usage) -> tuple[float, float, float, int, int, int, int, int]:
-    """What an attempt cost, as `FIGURES` takes it."""
-    return (
-        usage.started,
-        usage.ended,
-        usage.cpu,
-        usage.peak_memory,
-        usage.bytes_read,
-        usage.bytes_mapped,
-        usage.bytes_written,
-        usage.worker,
-    )
 
 
 def one_tallied(place: int, done: Done) -> Tallied:

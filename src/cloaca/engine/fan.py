@@ -23,7 +23,7 @@ from cloaca.engine.ends import End
 from cloaca.engine.state import State
 from cloaca.values.blobs import is_reference, references_among
 from cloaca.values.composite import collected, keys_in
-from cloaca.wire.messages import FIGURES, Done, Failed, Items, ItemsDone, Overlay, Slice, Usage, Version
+from cloaca.wire.messages import FIGURES, Done, Failed, Items, ItemsDone, Overlay, Slice, Usage, Version, figures_of
 
 MOST_PLACES = 1 << 24
 """How many places the lists and dicts may have that are collected of a task: a key for each item would be too much."""
@@ -341,22 +341,6 @@ class Fan:
 def tallied(done: Done) -> ItemsDone:
     """The end of one instance, as that of several is told."""
     usage, diff = done.usage, done.diff
-    figures = FIGURES.pack(
-        usage.started,
-        usage.ended,
-        usage.cpu,
-        usage.peak_memory,
-        usage.bytes_read,
-        usage.bytes_mapped,
-        usage.bytes_written,
-        usage.worker,
-    )
+    figures = FIGURES.pack(*figures_of(usage))
     written = tuple(diff.values())
     return ItemsDone(done.attempt, figures, [written], [tuple(diff)], [usage.read], references_among(written))
-
-
-def alone(done: ItemsDone, place: int) -> Done:
-    """The end of the instance at that place, as that of a task."""
-    started, ended, cpu, peak, *rest = FIGURES.unpack_from(done.figures, place * FIGURES.size)
-    usage = Usage(started, ended, cpu, peak, done.read[place], *rest)
-    return Done(done.attempt, dict(zip(done.keys[place], done.written[place], strict=True)), usage)

@@ -49,7 +49,7 @@ from cloaca.engine.events import (
     Withdraw,
 )
 from cloaca.engine.facts import Fact
-from cloaca.engine.fan import Fan, alone, tallied
+from cloaca.engine.fan import Fan, tallied
 from cloaca.engine.ledger import Ledger
 from cloaca.engine.priority import Priority
 from cloaca.engine.queue import Queue
@@ -724,7 +724,7 @@ class Run:
         self._unended -= count
         if self._chronicle is not None:
             for place in range(count):
-                done = alone(event, place)
+                done = event.alone(place)
                 if place:
                     self._chronicle.started(unit + place, done)
                 self._chronicle.ended(unit + place, done)

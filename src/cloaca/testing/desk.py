@@ -18,7 +18,6 @@ from cloaca.testing.demand import demand
 from cloaca.triggers.condition import Condition
 from cloaca.values.codec import decode, encode
 from cloaca.wire.messages import (
-    FIGURES,
     Answer,
     Assignment,
     Done,
@@ -34,7 +33,6 @@ from cloaca.wire.messages import (
     Slice,
     Started,
     Unstarted,
-    Usage,
     Version,
     Wants,
 )
@@ -164,16 +162,9 @@ class Desk:
                     not has_started if isinstance(event, Unstarted) else has_started or type(event) is not Lost
                 )
                 demand(is_in_order, f"{event}, and Started: {has_started}")
-                self.ends[event.attempt] = _alone(event) if isinstance(event, ItemsDone) else event
+                self.ends[event.attempt] = event.alone(0) if isinstance(event, ItemsDone) else event
             case _:
                 demand(self._started[event.attempt], f"{event} came before Started")
-
-
-def _alone(event: ItemsDone) -> Done:
-    """The end of an attempt at one item, as that of a task."""
-    started, ended, cpu, peak, *rest = FIGURES.unpack(event.figures)
-    usage = Usage(started, ended, cpu, peak, event.read[0], *rest)
-    return Done(event.attempt, dict(zip(event.keys[0], event.written[0], strict=True)), usage)
 
 
 def published(*functions: TaskFunction | Condition) -> list[Publish]:

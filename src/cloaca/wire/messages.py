@@ -291,6 +291,20 @@ class Usage(Message, frozen=True):
     worker: int = 0
 
 
+def figures_of(usage: Usage) -> tuple[float, float, float, int, int, int, int, int]:
+    """What an attempt cost, as `FIGURES` takes it."""
+    return (
+        usage.started,
+        usage.ended,
+        usage.cpu,
+        usage.peak_memory,
+        usage.bytes_read,
+        usage.bytes_mapped,
+        usage.bytes_written,
+        usage.worker,
+    )
+
+
 class Ready(Message, frozen=True, tag="ready"):
     """A worker process has started and waits for its first assignment; or has dropped what was recalled.
 
@@ -487,6 +501,12 @@ class ItemsDone(Struct, frozen=True):
     keys: list[tuple[str, ...]]
     read: list[tuple[str, ...]]
     stored: list[bytes]
+
+    def alone(self, place: int) -> Done:
+        """The end of the instance at that place, as that of a task."""
+        started, ended, cpu, peak, *rest = FIGURES.unpack_from(self.figures, place * FIGURES.size)
+        usage = Usage(started, ended, cpu, peak, self.read[place], *rest)
+        return Done(self.attempt, dict(zip(self.keys[place], self.written[place], strict=True)), usage)
 
 
 Down = Surroundings | Publish | Retire | Assignment | Free | Recall | Answer
