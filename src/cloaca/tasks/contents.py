@@ -20,7 +20,7 @@ from cloaca.merge.encoded import are_equal
 from cloaca.merge.rules import Rules
 from cloaca.merge.settle import Settled, settle
 from cloaca.nearest import nearest
-from cloaca.tasks.scope import Ask, Inside, Scope
+from cloaca.tasks.scope import Ask, Scope
 from cloaca.tasks.shelf import Shelf, Traffic
 from cloaca.values.blobs import LARGE, Part, blob_of, is_content, is_reference, unreadable
 from cloaca.values.codec import decode, encode, encode_each, inlined, is_telling
@@ -95,10 +95,8 @@ class Contents:
         What is read is told under the names that keys have outside.
         """
         scope = Scope(prefix)
-        self.known = Inside(self.known, prefix)
-        self.outcomes = None if self.outcomes is None else Inside(self.outcomes, prefix)
-        self.met = None if self.met is None else tuple(scope.inner(self.met))
-        self.names = None if self.names is None else tuple(scope.inner(self.names))
+        given = scope.entered(Slice(self.known, self.complete, self.outcomes, self.met, self.names))
+        self.known, self.outcomes, self.met, self.names = given.versions, given.outcomes, given.met, given.names
         self.covered = frozenset(scope.inner(self.covered))
         self.ask = scope.asking(self.ask)
         self.rules = self.rules.within(prefix)
