@@ -32,7 +32,9 @@ _SPELLINGS: Final[dict[Operator, tuple[str, ...]]] = {
     "exists": (),
     "not_exists": (),
 }
-_OPERATORS: Final = {name: operator for operator, others in _SPELLINGS.items() for name in (operator, *others)}
+_OPERATORS: Final[dict[str, Operator]] = {
+    name: operator for operator, others in _SPELLINGS.items() for name in (operator, *others)
+}
 _BY_SPELLING: Final[dict[str, Operator]] = {name.replace("_", ""): operator for name, operator in _OPERATORS.items()}
 _PRESENCE: Final = frozenset({"exists", "not_exists"})
 _MAKERS: Final = {"Completed": "task_success", "Failed": "task_failed", "Skipped": "task_skipped"}
