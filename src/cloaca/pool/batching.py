@@ -57,8 +57,8 @@ class Batching:
         >>> batching.size(1000), batching.window
         (1, 1)
         >>> for _ in range(50):
-        ...     batching.measured(0.000_01)
+        ...     batching.measured(0.000_001)
         >>> batching.size(1000), batching.size(10), batching.window
-        (64, 10, 256)
+        (256, 10, 1024)
         """
         return max(1, min(self._fitting, share))
