@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Executor as Futures
 from concurrent.futures import Future, ProcessPoolExecutor
 from functools import partial
+from multiprocessing import resource_tracker
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -52,6 +53,7 @@ def pool() -> Iterator[Futures]:
         shared[:] = [made]
         list(made.map(time.sleep, [0.1, 0.1]))  # both are there before the first test looks at what there is
         yield made
+    resource_tracker._resource_tracker._stop()  # type: ignore[attr-defined]  # a process that multiprocessing leaves
 
 
 @pytest.fixture
