@@ -28,10 +28,19 @@ from cloaca.warning import users_line
 
 def results_of(lists: Generator[list[Any], None, None]) -> Iterator[Any]:
     """The results in some lists, which come as they are asked for. Whoever lets go of it ends the call."""
-    return chain.from_iterable(_Results(lists))
+    return Results.from_iterable(_Source(lists))
 
 
-class _Results(Iterator[Iterator[Any]]):
+class Results(chain[Any]):
+    """What `map` returns. All that it does is done by the chain."""
+
+    __slots__ = ()
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError("The results of map stay in the program, where they are asked for: send a list(...) of them.")
+
+
+class _Source(Iterator[Iterator[Any]]):
     """Gives what has come, if there is any of it left, else the step that gets more."""
 
     _is_asked = True
@@ -46,9 +55,6 @@ class _Results(Iterator[Iterator[Any]]):
         self._line = users_line()
         self._is_asked = False
         _handles.add(self)
-
-    def __reduce__(self) -> NoReturn:
-        raise TypeError("The results of map stay in the program, where they are asked for: send a list(...) of them.")
 
     def __next__(self) -> Iterator[Any]:
         self._is_asked = True
@@ -93,7 +99,7 @@ class _Results(Iterator[Iterator[Any]]):
 class _Step(Iterator[Any]):
     """No results of its own: whoever comes to it waits for more."""
 
-    def __init__(self, results: _Results) -> None:
+    def __init__(self, results: _Source) -> None:
         self._results = results
 
     def __next__(self) -> NoReturn:
@@ -101,7 +107,7 @@ class _Step(Iterator[Any]):
         raise StopIteration
 
 
-_handles: "weakref.WeakSet[_Results]" = weakref.WeakSet()
+_handles: "weakref.WeakSet[_Source]" = weakref.WeakSet()
 
 
 def _abandon_all() -> None:
