@@ -28,7 +28,7 @@ from cloaca.warning import users_line
 
 def results_of(lists: Generator[list[Any], None, None]) -> Iterator[Any]:
     """The results in some lists, which come as they are asked for. Whoever lets go of it ends the call."""
-    return Results.from_iterable(_Source(lists))
+    return Results.from_iterable(_Feed(lists))
 
 
 class Results(chain[Any]):
@@ -40,7 +40,7 @@ class Results(chain[Any]):
         raise TypeError("The results of map stay in the program, where they are asked for: send a list(...) of them.")
 
 
-class _Source(Iterator[Iterator[Any]]):
+class _Feed(Iterator[Iterator[Any]]):
     """Gives what has come, if there is any of it left, else the step that gets more."""
 
     _is_asked = True
@@ -99,7 +99,7 @@ class _Source(Iterator[Iterator[Any]]):
 class _Step(Iterator[Any]):
     """No results of its own: whoever comes to it waits for more."""
 
-    def __init__(self, results: _Source) -> None:
+    def __init__(self, results: _Feed) -> None:
         self._results = results
 
     def __next__(self) -> NoReturn:
@@ -107,7 +107,7 @@ class _Step(Iterator[Any]):
         raise StopIteration
 
 
-_handles: "weakref.WeakSet[_Source]" = weakref.WeakSet()
+_handles: "weakref.WeakSet[_Feed]" = weakref.WeakSet()
 
 
 def _abandon_all() -> None:
