@@ -145,6 +145,24 @@ def test_a_file_that_goes_while_an_attempt_is_discarded_keeps_no_other(
     assert [path.name for path in folder.iterdir()] == [LOCK]
 
 
+def test_what_a_thread_writes_while_all_is_removed_is_removed_too(
+    opened_storage: Storage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folders, remove = opened_storage.folders, os.rmdir
+    late = [Path(folder, "late") for folder in folders]
+
+    def remove_late(path: str) -> None:
+        if late:
+            late.pop(0).touch()
+        remove(path)
+
+    monkeypatch.setattr(os, "rmdir", remove_late)
+    opened_storage.close()
+    assert (len(folders), late) == (2, [])
+    assert not any(map(os.path.exists, folders))
+    assert opened_storage.put(b"x" * 100_000) == (b"x" * 100_000, None)
+
+
 @pytest.mark.parametrize(("name", "expected"), [("1.1", True), ("1.20", True), ("11.1", False), ("program.1", False)])
 def test_the_name_tells_which_attempt_wrote_it(opened_storage: Storage, name: str, *, expected: bool) -> None:
     for folder in opened_storage.folders:

@@ -10,6 +10,7 @@ file system has no locks) the owner's process id tells, if it is one of this ver
 container. Only what was surely made here is ever removed: a folder of this user, closed to all others, of such a name.
 """
 
+import errno
 import fcntl
 import os
 import re
@@ -22,6 +23,7 @@ PREFIX = "cloaca-"
 PRIVATE = 0o700
 LOCK = "cloaca.lock"
 _OTHERS = 0o077
+_TRIES = 100
 _MADE_HERE = re.compile(rf"{PREFIX}(\d+)-(?:([0-9a-f]{{8}})-)?")
 _UNKNOWN = "00000000"
 _BOOT = "/proc/sys/kernel/random/boot_id"
@@ -61,14 +63,22 @@ class Folder:
 
 
 def remove(folder: str) -> None:
-    """Remove a folder with all that is in it, as far as that can be done. The lock goes last."""
-    with suppress(OSError):
-        for name in os.listdir(folder):
-            if name != LOCK:
-                _remove(join(folder, name))
-        remove_file(join(folder, LOCK))
-    with suppress(OSError):
-        os.rmdir(folder)
+    """Remove a folder with all that is in it, as far as that can be done. The lock goes last.
+
+    A thread that was about to write there may do so in between: then all is done once more.
+    """
+    for _ in range(_TRIES):
+        with suppress(OSError):
+            for name in os.listdir(folder):
+                if name != LOCK:
+                    _remove(join(folder, name))
+            remove_file(join(folder, LOCK))
+        try:
+            os.rmdir(folder)
+        except OSError as error:
+            if error.errno == errno.ENOTEMPTY:
+                continue
+        return
 
 
 def remove_file(path: str) -> None:

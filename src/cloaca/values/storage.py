@@ -126,7 +126,7 @@ class Storage:
         """Remove the folders, with all that is in them. What was preserved stays readable. Idempotent."""
         if self._owner == os.getpid():
             with self._lock:
-                self._is_closed = True
+                self._is_closed, self.folders = True, ()  # nobody begins to write there any more
                 for made in self._made.values():
                     secure(made.path)
                     made.remove()
