@@ -58,12 +58,16 @@ class _Feed(Iterator[Iterator[Any]]):
 
     def __next__(self) -> Iterator[Any]:
         self._is_asked = True
-        for results in tuple(self._ready):
-            if length_hint(results):
-                return results
+        results = self._left()
+        if results is not None:
+            return results
         if self._have_ended:
             raise StopIteration
         return _Step(self)
+
+    def _left(self) -> Iterator[Any] | None:
+        """What has come and isn't handed out yet, if there is any of it."""
+        return next((results for results in tuple(self._ready) if length_hint(results)), None)
 
     def fetch(self) -> None:
         """Wait for more, or for another thread that does."""
@@ -75,7 +79,7 @@ class _Feed(Iterator[Iterator[Any]]):
                     "A result of map was asked for in the middle of getting it: by a signal handler, or to make an "
                     "item of the same call. That would wait for itself."
                 )
-            if any(map(length_hint, self._ready)):
+            if self._left() is not None:
                 return
             try:
                 self._get_more()
