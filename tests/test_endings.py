@@ -711,6 +711,41 @@ print(runner.execute("small", result.final_context).status)
     assert ended.stdout.splitlines()[2:] == ["[10, 20]", "scaled to 40", "Completed"]
 
 
+EARLY = """
+import os
+import signal
+from threading import Thread
+
+os.register_at_fork(after_in_child=lambda: os.kill(os.getpid(), signal.SIGTERM))
+
+def fork():
+    child = os.fork()
+    if not child:
+        signal.pause()
+    _, status = os.waitpid(child, 0)
+    print("ended by", os.waitstatus_to_exitcode(status), flush=True)
+
+def in_a_worker(do):
+    from cloaca.attempts import termination
+    termination.follow()
+    do()
+
+def in_a_program_that_waits(do):
+    from cloaca.running import interrupts
+    with interrupts.raised():
+        do()
+"""
+
+
+@pytest.mark.parametrize("handler", ["in_a_worker", "in_a_program_that_waits"])
+@pytest.mark.parametrize("thread", ["fork()", "thread = Thread(target=fork); thread.start(); thread.join()"])
+def test_a_forked_child_that_is_told_to_end_before_its_first_step_ends(
+    handler: str, thread: str, tmp_path: Path
+) -> None:
+    ended = run("-c", f"{EARLY}{handler}(lambda: exec({thread!r}, globals()))", cwd=tmp_path)
+    assert (ended.stdout, ended.returncode, ended.stderr) == ("ended by -15\n", 0, "")
+
+
 # ---- output that nobody reads --------------------------------------------------------------------------------------
 
 TALKING = """

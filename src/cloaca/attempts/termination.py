@@ -8,6 +8,7 @@ import os
 import signal
 from typing import NoReturn
 
+from cloaca.border import forks
 from cloaca.wire.messages import Failed
 
 _was_told = False
@@ -20,7 +21,7 @@ class Terminated(SystemExit):
 def follow() -> None:
     """Be told by SIGTERM, from here on. A process that is forked from here ends by it at once, like any other."""
     signal.signal(signal.SIGTERM, _leave)
-    os.register_at_fork(after_in_child=_unfollow)
+    forks.spare(_leave, signal.SIGTERM)
 
 
 def was_told() -> bool:
@@ -50,8 +51,3 @@ def _leave(_number: int, _frame: object) -> None:
     if not _was_told:
         _was_told = True
         raise Terminated(128 + signal.SIGTERM)
-
-
-def _unfollow() -> None:
-    if signal.getsignal(signal.SIGTERM) is _leave:
-        signal.signal(signal.SIGTERM, signal.SIG_DFL)

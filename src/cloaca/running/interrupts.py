@@ -18,6 +18,7 @@ from threading import current_thread, main_thread
 from time import monotonic
 
 from cloaca.attempts.termination import Terminated
+from cloaca.border import forks
 
 SAME_SECONDS = 10.0
 """For how long a signal that comes again says nothing new."""
@@ -92,4 +93,11 @@ def _end() -> None:
                 signal.signal(number, signal.SIG_IGN)
 
 
+def _begin() -> None:
+    global _waits, _said_until
+    _waits, _said_until = False, 0.0
+
+
 atexit.register(_end)
+forks.spare(_leave, *_SIGNALS)
+os.register_at_fork(after_in_child=_begin)
