@@ -11,7 +11,7 @@ from functools import partial
 from itertools import count
 from threading import BoundedSemaphore, Lock
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Literal, NoReturn, Self, TypedDict, TypeVar, Unpack, overload
+from typing import TYPE_CHECKING, Any, Literal, NoReturn, Self, TypeAlias, TypedDict, TypeVar, Unpack, overload
 
 from msgspec import Struct
 from msgspec.structs import replace
@@ -82,6 +82,8 @@ if TYPE_CHECKING:
 
 Item = TypeVar("Item")
 Value = TypeVar("Value")
+Coro: TypeAlias = Coroutine[Any, Any, Value]
+Items: TypeAlias = Iterable[Any]
 
 _IN_MEMORY = "sqlite://:memory:"
 
@@ -89,7 +91,7 @@ STARTUP_SECONDS = 60.0
 """How long workers may take to start before the time of an execution counts all the same."""
 
 
-class MapOptions(TypedDict, total=False):
+class _Options(TypedDict, total=False):
     """The keyword arguments of `map`, but for `on_error`."""
 
     chunksize: int | None
@@ -99,6 +101,18 @@ class MapOptions(TypedDict, total=False):
     timeout: float | None
     ordered: bool
     limit: str | None
+
+
+class Raises(_Options, total=False):
+    """Where what the function raises is raised."""
+
+    on_error: Literal["raise"]
+
+
+class Yields(_Options):
+    """Where it comes in the place of the result."""
+
+    on_error: Literal["return"]
 
 
 class DefaultRunner:
@@ -330,90 +344,42 @@ class DefaultRunner:
 
     @overload
     def map(
-        self,
-        function: Callable[[Item], Coroutine[Any, Any, Value]],
-        items: Iterable[Item],
-        *,
-        on_error: Literal["raise"] = "raise",
-        **options: Unpack[MapOptions],
+        self, function: Callable[[Item], Coro[Value]], items: Iterable[Item], **options: Unpack[Raises]
     ) -> Iterator[Value]: ...
 
     @overload
     def map(
-        self,
-        function: Callable[[Item], Value],
-        items: Iterable[Item],
-        *,
-        on_error: Literal["raise"] = "raise",
-        **options: Unpack[MapOptions],
+        self, function: Callable[[Item], Value], items: Iterable[Item], **options: Unpack[Raises]
     ) -> Iterator[Value]: ...
 
     @overload
     def map(
-        self,
-        function: Callable[..., Coroutine[Any, Any, Value]],
-        items: Iterable[Any],
-        second: Iterable[Any],
-        /,
-        *more_iterables: Iterable[Any],
-        on_error: Literal["raise"] = "raise",
-        **options: Unpack[MapOptions],
+        self, function: Callable[..., Coro[Value]], one: Items, other: Items, /, *more: Items, **options: Unpack[Raises]
     ) -> Iterator[Value]: ...
 
     @overload
     def map(
-        self,
-        function: Callable[..., Value],
-        items: Iterable[Any],
-        second: Iterable[Any],
-        /,
-        *more_iterables: Iterable[Any],
-        on_error: Literal["raise"] = "raise",
-        **options: Unpack[MapOptions],
+        self, function: Callable[..., Value], one: Items, other: Items, /, *more: Items, **options: Unpack[Raises]
     ) -> Iterator[Value]: ...
 
     @overload
     def map(
-        self,
-        function: Callable[[Item], Coroutine[Any, Any, Value]],
-        items: Iterable[Item],
-        *,
-        on_error: Literal["return"],
-        **options: Unpack[MapOptions],
+        self, function: Callable[[Item], Coro[Value]], items: Iterable[Item], **options: Unpack[Yields]
     ) -> Iterator[Value | BaseException]: ...
 
     @overload
     def map(
-        self,
-        function: Callable[[Item], Value],
-        items: Iterable[Item],
-        *,
-        on_error: Literal["return"],
-        **options: Unpack[MapOptions],
+        self, function: Callable[[Item], Value], items: Iterable[Item], **options: Unpack[Yields]
     ) -> Iterator[Value | BaseException]: ...
 
     @overload
     def map(
-        self,
-        function: Callable[..., Coroutine[Any, Any, Value]],
-        items: Iterable[Any],
-        second: Iterable[Any],
-        /,
-        *more_iterables: Iterable[Any],
-        on_error: Literal["return"],
-        **options: Unpack[MapOptions],
+        self, function: Callable[..., Coro[Value]], one: Items, other: Items, /, *more: Items, **options: Unpack[Yields]
     ) -> Iterator[Value | BaseException]: ...
 
     @overload
     def map(
-        self,
-        function: Callable[..., Value],
-        items: Iterable[Any],
-        second: Iterable[Any],
-        /,
-        *more_iterables: Iterable[Any],
-        on_error: Literal["return"],
-        **options: Unpack[MapOptions],
+        self, function: Callable[..., Value], one: Items, other: Items, /, *more: Items, **options: Unpack[Yields]
     ) -> Iterator[Value | BaseException]: ...
 
     def map(
