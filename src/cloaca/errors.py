@@ -104,11 +104,8 @@ class CaptureError(CloacaError, TypeError):
             else f", which can't be pickled ({reason}). Create it inside the function{way}."
         )
         super().__init__(f"{owner} can't be sent to a worker: it uses {variable} ({a(type_name)}){why}")
-        self.task = task
-        self.key = key
-        self.initializer = initializer
-        self.variable = variable
-        self.type_name = type_name
+        self.task, self.key, self.initializer = task, key, initializer
+        self.variable, self.type_name = variable, type_name
 
 
 class ModuleChangedError(CloacaError, RuntimeError):
@@ -123,8 +120,7 @@ class ModuleChangedError(CloacaError, RuntimeError):
             f"Module {module!r} can't be imported in a worker: {file} was changed after the program had loaded it, so "
             f"workers would run another version. Reload it in the program (importlib.reload), or start that anew."
         )
-        self.module = module
-        self.file = file
+        self.module, self.file = module, file
 
 
 class WorkersUnavailableError(CloacaError, RuntimeError):
@@ -151,8 +147,7 @@ class InitializerError(WorkersUnavailableError):
             "runner has ended, and the next execution tries it anew. What may fail for a moment (a network, a file "
             "that is being written) it should try again by itself."
         )
-        self.initializer = initializer
-        self.reason = reason
+        self.initializer, self.reason = initializer, reason
 
 
 # ---- while a task reads and sets values ----------------------------------------------------------------------------
@@ -168,9 +163,7 @@ class EncodeError(CloacaError, TypeError):
     def __init__(self, key: str | None, path: str, type_name: str, reason: str) -> None:
         subject = "The value" if key is None else f"The value of key {key!r}"
         super().__init__(f"{subject} can't be sent: {path}: {type_name} ({reason}). Set only what can be pickled.")
-        self.key = key
-        self.path = path
-        self.type_name = type_name
+        self.key, self.path, self.type_name = key, path, type_name
 
 
 class StorageFullError(CloacaError, OSError):
@@ -201,11 +194,7 @@ class StorageFullError(CloacaError, OSError):
             "later, free keys that nobody needs any more, or give shared memory (/dev/shm) or the temporary folder "
             "more room."
         )
-        self.task = task
-        self.key = key
-        self.size = size
-        self.folders = folders
-        self.unusable = unusable
+        self.task, self.key, self.size, self.folders, self.unusable = task, key, size, folders, unusable
 
 
 class MissingKeyError(CloacaError, KeyError):
@@ -220,9 +209,7 @@ class MissingKeyError(CloacaError, KeyError):
             f"Task {task!r} takes key {key!r}, which isn't there.{nearest} Set it in a task before or in the input, or "
             "give the parameter a default."
         )
-        self.task = task
-        self.key = key
-        self.close = close
+        self.task, self.key, self.close = task, key, close
 
     def __str__(self) -> str:
         return str(self.args[0])
@@ -238,9 +225,7 @@ class ParameterError(CloacaError, TypeError):
     def __init__(self, task: str, key: str, fault: str, advice: str = "") -> None:
         advice = advice or f"Set key {key!r} so, or annotate the parameter with what it holds."
         super().__init__(f"Task {task!r} can't be called: {fault}. {advice}")
-        self.task = task
-        self.key = key
-        self.fault = fault
+        self.task, self.key, self.fault = task, key, fault
 
 
 class UndeclaredWriteError(CloacaError, ValueError):
@@ -255,9 +240,7 @@ class UndeclaredWriteError(CloacaError, ValueError):
             f"Task {task!r} sets or removes key {key!r}, which its writes= doesn't name.{meant} Add {key!r} there, or "
             "leave the key as it is."
         )
-        self.task = task
-        self.key = key
-        self.close = close
+        self.task, self.key, self.close = task, key, close
 
 
 class UndeclaredReadError(CloacaError, ValueError):
@@ -273,9 +256,7 @@ class UndeclaredReadError(CloacaError, ValueError):
             f"Task {task!r} looks at key {key!r}, which its reads= doesn't name.{meant} Add {key!r} there: in a "
             "workflow with outputs=, reads= says how long values are kept."
         )
-        self.task = task
-        self.key = key
-        self.close = close
+        self.task, self.key, self.close = task, key, close
 
 
 class DecodeError(CloacaError):
@@ -296,9 +277,7 @@ class DecodeError(CloacaError):
             else "Check that its class can be imported here and unpickles without side effects."
         )
         super().__init__(f"{subject} can't be {what} here: {reason}. {advice}")
-        self.key = key
-        self.writer = writer
-        self.is_lost = is_lost
+        self.key, self.writer, self.is_lost = key, writer, is_lost
 
 
 def _ways_to_settle(key: str, rule: str, source: str, start: str) -> str:
@@ -355,12 +334,8 @@ class MergeConflict(CloacaError):  # noqa: N818 - a conflict is a value of the c
             f"Key {key!r} has {len(writers)} concurrent values that don't combine{f', at {path}' if path else ''}"
             f"{f' ({reason})' if reason else ''}:{''.join(rows)}\n{_ways_to_settle(key, rule, source, start)}"
         )
-        self.key = key
-        self.writers = writers
-        self.values = values
-        self.places = places
-        self.path = path
-        self.reason = reason
+        self.key, self.writers, self.values = key, writers, values
+        self.places, self.path, self.reason = places, path, reason
 
     @classmethod
     def of(cls, conflicts: Sequence["MergeConflict"]) -> "MergeConflict":
@@ -385,9 +360,7 @@ class ConditionError(CloacaError):
             f"Task {task!r} can't begin: nobody can tell whether {condition} holds. Looking at key {key!r} raised "
             f"{reason}. Let the tasks before it set {key!r} to something that can be compared so, or change the rule."
         )
-        self.task = task
-        self.condition = condition
-        self.key = key
+        self.task, self.condition, self.key = task, condition, key
 
 
 # ---- while a run goes on -------------------------------------------------------------------------------------------
@@ -447,14 +420,8 @@ class WorkerDied(CloacaError):  # noqa: N818 - the name that users know
             else "",
         ]
         super().__init__(" ".join(filter(None, parts)))
-        self.task = task
-        self.attempt = attempt
-        self.exit_code = exit_code
-        self.signal = signal
-        self.seconds = seconds
-        self.memory = memory
-        self.available = available
-        self.is_oom = is_oom
+        self.task, self.attempt, self.exit_code, self.signal = task, attempt, exit_code, signal
+        self.seconds, self.memory, self.available, self.is_oom = seconds, memory, available, is_oom
 
 
 def _memory_told(memory: int | None, available: int | None) -> str:
@@ -504,10 +471,7 @@ class TaskTimeout(CloacaError, TimeoutError):  # noqa: N818 - the name that user
             f"Task {task!r} (try {attempt}) took longer than its time limit of {timeout:g} s, and was stopped.{ran} "
             "Give it more time (timeout=), or less to do."
         )
-        self.task = task
-        self.attempt = attempt
-        self.timeout = timeout
-        self.seconds = seconds
+        self.task, self.attempt, self.timeout, self.seconds = task, attempt, timeout, seconds
 
 
 class MemoryLimitExceeded(MemoryError, CloacaError):  # noqa: N818 - the name that users know
@@ -524,11 +488,7 @@ class MemoryLimitExceeded(MemoryError, CloacaError):  # noqa: N818 - the name th
             f"Task {task!r} (try {attempt}) was stopped{after}: its worker had {_megabytes(memory)} of memory for "
             f"itself, over the limit of {_megabytes(limit)}. Let it work on less at a time, or raise memory_limit=."
         )
-        self.task = task
-        self.attempt = attempt
-        self.memory = memory
-        self.limit = limit
-        self.seconds = seconds
+        self.task, self.attempt, self.memory, self.limit, self.seconds = task, attempt, memory, limit, seconds
 
 
 class WorkflowFailedError(CloacaError):

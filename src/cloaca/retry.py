@@ -9,6 +9,7 @@ What makes no sense raises `ValueError` where it is given: in the method of the 
 
 import builtins
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from math import inf
 from typing import Any, Final, Literal, TypeGuard
 
@@ -314,16 +315,13 @@ def _facts(error: object) -> tuple[Sequence[str], str]:
     return (kinds_of(known) if _is_error_type(known) else (name,)), error
 
 
+def checked_policy(what: str, given: object) -> RetryPolicy:
+    """A policy that a user has given. Raises `ValueError` where it is none."""
+    return argument.instance(what, given, RetryPolicy, "RetryPolicy.builder().max_attempts(5).build()")
+
+
 def _seconds(name: str, value: object) -> float:
     return argument.not_negative(f"{name}, in seconds,", value)
-
-
-def _backoff(name: str, value: object) -> BackoffStrategy:
-    return argument.instance(name, value, BackoffStrategy, "BackoffStrategy.fixed()")
-
-
-def _condition(name: str, value: object) -> RetryCondition:
-    return argument.instance(name, value, RetryCondition, "RetryCondition.transient_only()")
 
 
 _CHECKED: Final[Mapping[str, Callable[[str, object], object]]] = {
@@ -331,6 +329,6 @@ _CHECKED: Final[Mapping[str, Callable[[str, object], object]]] = {
     "initial_delay": _seconds,
     "max_delay": _seconds,
     "with_jitter": argument.switch,
-    "backoff_strategy": _backoff,
-    "retry_condition": _condition,
+    "backoff_strategy": partial(argument.instance, kind=BackoffStrategy, example="BackoffStrategy.fixed()"),
+    "retry_condition": partial(argument.instance, kind=RetryCondition, example="RetryCondition.transient_only()"),
 }

@@ -83,7 +83,7 @@ if TYPE_CHECKING:
 Item = TypeVar("Item")
 Value = TypeVar("Value")
 Coro: TypeAlias = Coroutine[Any, Any, Value]
-Items: TypeAlias = Iterable[Any]
+Some: TypeAlias = Iterable[Any]
 
 _IN_MEMORY = "sqlite://:memory:"
 
@@ -354,12 +354,12 @@ class DefaultRunner:
 
     @overload
     def map(
-        self, function: Callable[..., Coro[Value]], one: Items, other: Items, /, *more: Items, **options: Unpack[Raises]
+        self, function: Callable[..., Coro[Value]], one: Some, other: Some, /, *more: Some, **options: Unpack[Raises]
     ) -> Iterator[Value]: ...
 
     @overload
     def map(
-        self, function: Callable[..., Value], one: Items, other: Items, /, *more: Items, **options: Unpack[Raises]
+        self, function: Callable[..., Value], one: Some, other: Some, /, *more: Some, **options: Unpack[Raises]
     ) -> Iterator[Value]: ...
 
     @overload
@@ -374,12 +374,12 @@ class DefaultRunner:
 
     @overload
     def map(
-        self, function: Callable[..., Coro[Value]], one: Items, other: Items, /, *more: Items, **options: Unpack[Yields]
+        self, function: Callable[..., Coro[Value]], one: Some, other: Some, /, *more: Some, **options: Unpack[Yields]
     ) -> Iterator[Value | BaseException]: ...
 
     @overload
     def map(
-        self, function: Callable[..., Value], one: Items, other: Items, /, *more: Items, **options: Unpack[Yields]
+        self, function: Callable[..., Value], one: Some, other: Some, /, *more: Some, **options: Unpack[Yields]
     ) -> Iterator[Value | BaseException]: ...
 
     def map(

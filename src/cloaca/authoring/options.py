@@ -1,11 +1,12 @@
 """The options of `task`, checked when they are given: what makes no sense is a `ValueError` that says what would."""
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any, Final, TypedDict
 
 from cloaca import argument
 from cloaca.authoring.builder import Dependency, check_name, checked_dependencies
-from cloaca.retry import BackoffStrategy, RetryCondition, RetryPolicy
+from cloaca.retry import BackoffStrategy, RetryCondition, RetryPolicy, checked_policy
 from cloaca.tasks.context import Context
 from cloaca.triggers.condition import Condition
 from cloaca.triggers.rules import TriggerRule, checked_rule
@@ -72,22 +73,6 @@ def _id(_what: str, name: Any) -> Any:
     return name
 
 
-def _policy(what: str, given: Any) -> RetryPolicy:
-    return argument.instance(what, given, RetryPolicy, "RetryPolicy.builder().max_attempts(5).build()")
-
-
-def _seconds(what: str, value: Any) -> float:
-    return argument.positive(f"{what}, in seconds,", value)
-
-
-def _backoff(what: str, name: Any) -> BackoffStrategy:
-    return argument.choice(what, name, _BACKOFFS)
-
-
-def _condition(what: str, name: Any) -> RetryCondition:
-    return argument.choice(what, name, _CONDITIONS)
-
-
 def _milliseconds(what: str, value: Any) -> float:
     return argument.not_negative(f"{what}, in milliseconds,", value) / 1000
 
@@ -105,14 +90,6 @@ def _rules(what: str, given: Any) -> Condition:
         raise ValueError(f"{what} takes one condition: combine several by all_of(...) or any_of(...).")
     advice = f"; a rule by name is trigger_rule={given!r}" if isinstance(given, str) else ""
     raise ValueError(f"{what} is a condition, as in cloaca.task_success('load'), not {given!r}{advice}.")
-
-
-def _on_success(what: str, function: Any) -> Callable[..., object]:
-    return argument.callback(what, function, "task_id", "context")
-
-
-def _on_failure(what: str, function: Any) -> Callable[..., object]:
-    return argument.callback(what, function, "task_id", "error", "context")
 
 
 def _items_key(what: str, key: Any) -> str:
@@ -138,19 +115,19 @@ _CHECKS: Final[Mapping[str, Callable[[str, Any], Any]]] = {
     "id": _id,
     "dependencies": checked_dependencies,
     "reads": argument.keys,
-    "retry": _policy,
+    "retry": checked_policy,
     "retry_attempts": argument.whole,
-    "retry_backoff": _backoff,
+    "retry_backoff": partial(argument.choice, choices=_BACKOFFS),
     "retry_delay_ms": _milliseconds,
     "retry_max_delay_ms": _milliseconds,
-    "retry_condition": _condition,
+    "retry_condition": partial(argument.choice, choices=_CONDITIONS),
     "retry_jitter": argument.switch,
-    "timeout": _seconds,
+    "timeout": lambda what, value: argument.positive(f"{what}, in seconds,", value),
     "limit": _limit,
     "trigger_rule": checked_rule,
     "trigger_rules": _rules,
-    "on_success": _on_success,
-    "on_failure": _on_failure,
+    "on_success": lambda what, function: argument.callback(what, function, "task_id", "context"),
+    "on_failure": lambda what, function: argument.callback(what, function, "task_id", "error", "context"),
     "for_each": _items_key,
     "writes": argument.keys,
 }

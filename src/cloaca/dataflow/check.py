@@ -20,7 +20,8 @@ from cloaca.nearest import nearest
 from cloaca.tasks.place import innermost, working_directory
 from cloaca.triggers.condition import Condition, ContextValue, leaves
 from cloaca.warning import warn
-from cloaca.workflows.workflow import Task, Workflow
+from cloaca.workflows.copies import passed_in, source_of
+from cloaca.workflows.workflow import Task, Workflow, by_rank
 
 _MOST = 100
 _SETTERS = 4  # of a key that are looked at
@@ -92,12 +93,12 @@ class _Analysis:
 
     def __init__(self, workflow: Workflow) -> None:
         self._defined = workflow.plan.defined
-        self._tasks = [workflow.tasks[place] for place in self._defined]
+        self._tasks = by_rank(workflow)
         self._leaves = [not successors for successors in workflow.plan.successors]
         self._settled = None if workflow.on_conflict is not None else workflow.structured | workflow.merge.keys()
         exceptional = frozenset(rank for rank, task in enumerate(self._tasks) if _is_exceptional(task))
         self._prefixes = [copy.prefix for copy in workflow.copies]
-        self._passed = {key: source for copy in workflow.copies for key, source in copy.inputs.items()}
+        self._passed = passed_in(workflow)
         self._outputs = workflow.outputs or ()
         self.touches = [_declared(task).under(task.prefix) for task in self._tasks]
         self._flow = Flow(workflow.plan, self.touches, exceptional, self._passed)
@@ -182,7 +183,9 @@ class _Analysis:
     def _meets(self, rank: int, does: str, key: str) -> str:
         """What a task does with a key, perhaps under the name under which it was passed in to a copy."""
         touched = self._flow.touches[rank]
-        inner = next((name for name in touched.reads | touched.asks if self._source(name) == key != name), None)
+        inner = next(
+            (name for name in touched.reads | touched.asks if source_of(name, self._passed) == key != name), None
+        )
         passed = f" (passed in as {inner!r})" if inner is not None else ""
         return f"Task {self._tasks[rank].id!r} {does} key {key!r}{passed}"
 
@@ -256,13 +259,7 @@ class _Analysis:
     def _is_sure(self, key: str, rank: int) -> bool:
         """Whether the task reads the key on every way through its code, by whatever name it has for it."""
         surely = self._flow.touches[rank].surely
-        return key in surely or any(self._source(inner) == key for inner in surely if inner in self._passed)
-
-    def _source(self, key: str) -> str:
-        """The key from which the value comes that was passed in for that one, through all copies."""
-        while key in self._passed:
-            key = self._passed[key]
-        return key
+        return key in surely or any(source_of(inner, self._passed) == key for inner in surely if inner in self._passed)
 
     def _declared(self) -> Iterator[Finding]:
         """Where what a task declares to set, and what its code sets, differ."""

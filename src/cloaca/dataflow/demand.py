@@ -4,7 +4,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from cloaca.history.demand import Demand
-from cloaca.workflows.workflow import Task, Workflow
+from cloaca.workflows.copies import passed_in
+from cloaca.workflows.workflow import Task, Workflow, by_rank
 
 if TYPE_CHECKING:
     from cloaca.dataflow.touches import Touches
@@ -14,7 +15,7 @@ def demand_of(workflow: Workflow) -> Demand | None:
     """What is asked for; `None` where the workflow names no outputs, as all is then."""
     if workflow.outputs is None:
         return None
-    passed = {key: source for copy in workflow.copies for key, source in copy.inputs.items()}
+    passed = passed_in(workflow)
     outputs = _with_sources(workflow.outputs, passed)
     if workflow.on_conflict == "fail":  # each task looks whether branches agree that meet there
         return Demand(outputs, [None] * len(workflow.tasks))
@@ -62,8 +63,7 @@ def _names(task: Task, key: str) -> bool:
 def _known(workflow: Workflow) -> "Sequence[tuple[Task, Touches]]":
     from cloaca.dataflow.check import touches
 
-    tasks = [workflow.tasks[place] for place in workflow.plan.defined]
-    return list(zip(tasks, touches(workflow), strict=True))
+    return list(zip(by_rank(workflow), touches(workflow), strict=True))
 
 
 def _reads(task: Task, touched: "Touches") -> frozenset[str] | None:
@@ -80,11 +80,7 @@ def _reads(task: Task, touched: "Touches") -> frozenset[str] | None:
 
 def _with_sources(keys: Iterable[str], passed: Mapping[str, str]) -> frozenset[str]:
     """The keys, and those from which their values come where they are passed in to copies."""
-    found = dict.fromkeys(keys)
-    ahead = [*found]
-    for key in ahead:  # grows meanwhile
-        source = passed.get(key)
-        if source is not None and source not in found:
-            found[source] = None
-            ahead.append(source)
+    found = [*keys]
+    for key in found:  # grows meanwhile
+        found += [passed[key]] if key in passed else []
     return frozenset(found)

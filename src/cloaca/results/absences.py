@@ -14,7 +14,8 @@ from cloaca.engine.state import State
 from cloaca.nearest import nearest
 from cloaca.tasks.place import place_of, shortened
 from cloaca.wire.messages import Failed, Outcome
-from cloaca.workflows.workflow import Task, Workflow
+from cloaca.workflows.copies import passed_in, source_of
+from cloaca.workflows.workflow import Task, Workflow, by_rank
 
 _MOST = 100  # findings
 _ANY: Final = None
@@ -26,16 +27,15 @@ class Absences:
 
     def __init__(self, workflow: Workflow, run: Run, outcomes: Sequence[Outcome], directory: str) -> None:
         self._workflow = workflow
-        self._passed = {key: source for copy in workflow.copies for key, source in copy.inputs.items()}
-        self._predecessors = workflow.plan.predecessors
+        self._passed = passed_in(workflow)
+        self._ancestry = run.history.ancestry
         self._outcomes = outcomes
         self._ledger = run.ledger
         self._directory = directory
 
     @cached_property
     def _tasks(self) -> list[Task]:
-        """The tasks by rank."""
-        return [self._workflow.tasks[place] for place in self._workflow.plan.defined]
+        return by_rank(self._workflow)
 
     # ---- of a result -----------------------------------------------------------------------------------------------
 
@@ -46,7 +46,7 @@ class Absences:
     def _why(self, key: str | None) -> str:
         key = key if key in self._unfinished else _ANY
         setters = self._unfinished.get(key)
-        unclear = self._unclear(range(len(self._tasks))) if key is _ANY else ""
+        unclear = self._unclear(self._ledger.fans) if key is _ANY else ""
         if not setters:
             return unclear
         rank, sets = setters[0], "may set it" if key is _ANY else "sets it"
@@ -86,21 +86,11 @@ class Absences:
     def _causes(self) -> list[int | None]:
         """Of each task one that failed before it, by rank, if any did: of a chain of failures the first one."""
         causes: list[int | None] = []
-        for dependencies in self._predecessors:
+        for dependencies in self._workflow.plan.predecessors:
             failed = (above for above in dependencies if self._outcomes[above].status == "Failed")
             above = (causes[above] for above in dependencies if causes[above] is not None)
             causes.append(next(above, next(failed, None)))
         return causes
-
-    def _ancestors(self, rank: int) -> set[int]:
-        found: set[int] = set()
-        ahead = [*self._predecessors[rank]]
-        while ahead:
-            above = ahead.pop()
-            if above not in found:
-                found.add(above)
-                ahead += self._predecessors[above]
-        return found
 
     def __getstate__(self) -> dict[str, Any]:
         """Functions needn't be pickled for this: what is to be told is."""
@@ -126,7 +116,7 @@ class Absences:
                     yield finding
 
     def _absent(self, run: Run, rank: int, key: str) -> Finding | None:
-        source = self._source(key)
+        source = source_of(key, self._passed)
         lead = f"Task {self._tasks[rank].id!r} looked up key {source!r}"
         if source != key:
             lead += f" (passed in as {key.removeprefix(self._tasks[rank].prefix)!r})"
@@ -137,26 +127,23 @@ class Absences:
         setters = [*run.history.writers(source), *self._unfinished.get(source, ())]
         if not setters:
             return self._unset(run, rank, key, lead)
-        above = self._ancestors(rank)
+        above = [setter for setter in setters if self._ancestry.is_above(setter, rank)]
         for setter in [setter for setter in setters if setter not in above and setter != rank]:
             text = f"{lead}, which task {self._tasks[setter].id!r} sets"
-            if rank in self._ancestors(setter):
+            if self._ancestry.is_above(rank, setter):
                 text = f"{text} after it: give {source!r} in the input, or set it in a task before"
                 return self._finding("late", key, text, rank, setter)
             text = f"{text} without coming before it: {advice_of(self._tasks[rank], self._tasks[setter])}"
             return self._finding("unordered", key, text, rank, setter)
-        for setter in [
-            setter for setter in setters if setter in above and self._outcomes[setter].status != "Completed"
-        ]:
+        for setter in [setter for setter in above if self._outcomes[setter].status != "Completed"]:
             text = f"{lead}, which task {self._tasks[setter].id!r} sets, and that one {self._fate(setter)}"
             return self._finding("missing", key, text, rank, setter)
         return None
 
     def _unclear(self, ranks: Iterable[int]) -> str:
-        """Of which mapped task among these no instance completed, and nobody knows what it sets; "" where of none."""
-        for rank in ranks:
-            fan, task = self._ledger.fans.get(rank), self._tasks[rank]
-            is_silent = fan is not None and not fan.counted(State.COMPLETED)
+        """Of which of these mapped tasks no instance completed, and nobody knows what it sets; "" where of none."""
+        for rank in sorted(ranks):
+            task, is_silent = self._tasks[rank], not self._ledger.fans[rank].counted(State.COMPLETED)
             if is_silent and task.writes is None and _sets_who_knows_what(task):
                 return (
                     f"No instance of task {task.id!r} completed, and its code doesn't tell for certain which keys it "
@@ -165,7 +152,7 @@ class Absences:
         return ""
 
     def _unset(self, run: Run, rank: int, key: str, lead: str) -> Finding | None:
-        unclear = self._unclear(sorted(self._ancestors(rank)))
+        unclear = self._unclear(fan for fan in self._ledger.fans if self._ancestry.is_above(fan, rank))
         if unclear:
             return self._finding("missing", key, f"{lead}. {unclear.removesuffix('.')}", rank)
         close = nearest(key, run.history.standing(), 1)
@@ -173,15 +160,10 @@ class Absences:
             return self._finding("missing", key, f"{lead}, which no task of this run set and the input lacks", rank)
         meant = f"{lead}, which no task sets and the input lacks: did it mean {close[0]!r}"
         writers = run.history.writers(close[0])
-        apart = [writer for writer in writers if writer != rank and writer not in self._ancestors(rank)]
+        apart = [writer for writer in writers if writer != rank and not self._ancestry.is_above(writer, rank)]
         if apart:
             meant += f", which task {self._tasks[apart[0]].id!r} sets without coming before it"
         return self._finding("missing", key, f"{meant}?", rank, *apart[:1])
-
-    def _source(self, key: str) -> str:
-        while key in self._passed:
-            key = self._passed[key]
-        return key
 
     def _finding(self, kind: FindingKind, key: str, text: str, *ranks: int) -> Finding:
         return finding_of(kind, key, text, [self._tasks[rank] for rank in ranks], self._directory)

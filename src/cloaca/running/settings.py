@@ -10,7 +10,7 @@ from msgspec import Struct
 from cloaca import argument
 from cloaca.execution.choice import Chosen
 from cloaca.pickling.hints import signature
-from cloaca.retry import RetryPolicy
+from cloaca.retry import RetryPolicy, checked_policy
 from cloaca.seed import LIMIT
 from cloaca.workflows.workflow import Workflow
 
@@ -104,7 +104,7 @@ def checked_retry(policy: RetryPolicy | None, attempts: int | None) -> RetryPoli
         return None if attempts is None else RetryPolicy(max_attempts=argument.whole("retry_attempts", attempts))
     if attempts is not None:
         raise ValueError("map takes either retry= or retry_attempts=, not both: put it into the policy.")
-    return argument.instance("retry", policy, RetryPolicy, "RetryPolicy.builder().max_attempts(5).build()")
+    return checked_policy("retry", policy)
 
 
 def checked_order(on_error: str, ordered: object) -> tuple[bool, bool]:

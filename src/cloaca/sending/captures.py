@@ -21,7 +21,7 @@ from cloaca.sending.variables import Variables
 from cloaca.triggers.condition import Condition
 from cloaca.triggers.rules import DEFAULT
 from cloaca.wire.messages import Publish
-from cloaca.workflows.workflow import Task, Workflow, asked_in_attempts
+from cloaca.workflows.workflow import Task, Workflow, asked_in_attempts, by_rank
 
 
 class Capture(Struct, frozen=True):
@@ -139,11 +139,6 @@ class Captures:
             named = [task.prefix + key for key in own] if task.prefix else own
             reads = tuple(dict.fromkeys([key for key in named if key != task.for_each]))  # an instance has its item
         return reads if collected.isdisjoint(reads) else tuple(key for key in reads if key not in collected)
-
-
-def by_rank(workflow: Workflow) -> list[Task]:
-    """The tasks in the order of `topological_sort`."""
-    return [workflow.tasks[place] for place in workflow.plan.defined]
 
 
 def work_of(

@@ -9,7 +9,7 @@ from cloaca.sending.captures import condition_number, mapped_over, work_of
 from cloaca.sending.makings import Makings
 from cloaca.tasks.binding import Binding, bound
 from cloaca.tasks.handle import with_handle
-from cloaca.workflows.workflow import Task, Workflow, asked_in_attempts
+from cloaca.workflows.workflow import Task, Workflow, asked_in_attempts, by_rank
 
 
 def objects_of(
@@ -20,7 +20,7 @@ def objects_of(
     first: int,
 ) -> Makings:
     """What runs in the program. `expand` makes what expands a mapped task; numbers count from `first`, by rank."""
-    tasks = [workflow.tasks[place] for place in workflow.plan.defined]
+    tasks = by_rank(workflow)
     number, looks = len(tasks), limited_reads(workflow)
     own = first + number
     functions: dict[int, object] = {first + rank: _called(task, looks.get(rank)) for rank, task in enumerate(tasks)}

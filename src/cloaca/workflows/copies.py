@@ -165,6 +165,18 @@ def _sources(copies: Iterable[Copy], rank: Mapping[str, int]) -> dict[str, tuple
     return found
 
 
+def passed_in(workflow: Workflow) -> dict[str, str]:
+    """From the keys of copies to those in which their first values are found."""
+    return {key: source for copy in workflow.copies for key, source in copy.inputs.items()}
+
+
+def source_of(key: str, passed: Mapping[str, str]) -> str:
+    """The key from which the value comes that was passed in for that one, through all copies."""
+    while key in passed:
+        key = passed[key]
+    return key
+
+
 def homes(workflow: Workflow) -> dict[str, Home]:
     """For keys of copies that are kept by task: the innermost copy that has them."""
     keys = [key for key, rule in workflow.merge.items() if rule is by_task]

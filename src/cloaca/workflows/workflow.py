@@ -156,6 +156,11 @@ class Workflow(Struct, frozen=True, eq=False, dict=True, weakref=True):
         return f"Workflow({self.name!r}, {counted(len(self.tasks), 'task')})"
 
 
+def by_rank(workflow: Workflow) -> list[Task]:
+    """The tasks in the order of `topological_sort`."""
+    return [workflow.tasks[place] for place in workflow.plan.defined]
+
+
 def asked_in_attempts(tasks: Iterable[Task]) -> list[Condition]:
     """The conditions that a run can't decide, each once: they look at values, or nothing has to end before."""
     conditions = (
