@@ -654,7 +654,7 @@ IN_NEW_SYNTAX = {
     """,
     "aliases that lead to themselves": """
         type Json = dict[str, Json] | list[Json] | int
-        type Tree[T, U] = T | dict[U, list[Tree[T, U]]]
+        type Tree[T, U] = T | dict[U, list[T]]
         type One = list[Other] | int
         type Other = dict[str, One]
         type Same[T] = T

@@ -24,7 +24,9 @@ definition per class, which for classes that all mention each other grows with t
 
 import copyreg
 import gc
+import pickle
 import sys
+import types
 from collections import Counter, OrderedDict, defaultdict, deque
 from dataclasses import Field
 from enum import Enum
@@ -40,8 +42,7 @@ from cloudpickle import cloudpickle
 from cloaca.pickling.bare import reduce_bare
 from cloaca.pickling.code import load_code, reduce_code
 from cloaca.pickling.definitions import Definition, Loader, copies, known_class
-from cloaca.pickling.enums import details
-from cloaca.pickling.generators import is_shared, reduce_shared
+from cloaca.pickling.enums import OF_MEMBERS
 from cloaca.pickling.hints import meant, unresolved
 from cloaca.pickling.homes import MAKERS, Namespaces, reduce_function, tell
 from cloaca.pickling.identity import Identity, identity_of
@@ -53,31 +54,33 @@ from cloaca.pickling.reductions import (
     DESCRIPTORS,
     importable,
     is_dispatcher,
+    is_shared,
     reduce_descriptor,
     reduce_dispatcher,
     reduce_exception,
     reduce_member,
+    reduce_shared,
 )
 from cloaca.wire.strike import is_strike
 
 if TYPE_CHECKING:
-    import pickle
     from collections.abc import Callable, Mapping
 
-    Base = pickle.Pickler
     Annotations = Callable[[type], dict[str, Any]]
-else:
-    Base = cloudpickle.Pickler
+
+_OF_PYTHON = {one: name for name, one in vars(types).items() if getattr(one, "__module__", None) == "builtins"}
+"""Types that say they are builtins, but stand in `types`, under other names."""
 
 
 def travels_by_value(cls: type) -> bool:
     """Whether a class can't be imported elsewhere, as far as can be told from here."""
-    return cls not in cloudpickle._BUILTIN_TYPE_NAMES and (subscripted(cls) is not None or not by_reference(cls))
+    return cls not in _OF_PYTHON and (subscripted(cls) is not None or not by_reference(cls))
 
 
 def _reduce_text_file(file: TextIOWrapper) -> Any:
-    if file is sys.stdout or file is sys.stderr:
-        return cloudpickle._file_reduce(file)
+    for name in ("stdout", "stderr"):
+        if file is getattr(sys, name):
+            return getattr, (sys, name)
     raise TypeError("an open file belongs to its process: open it where it is used")
 
 
@@ -86,7 +89,7 @@ def _reduce_view(_: memoryview) -> Any:
 
 
 _REDUCERS = {
-    **cloudpickle.Pickler._dispatch_table,
+    **cloudpickle.Pickler.dispatch_table.maps[0],
     TextIOWrapper: _reduce_text_file,
     memoryview: _reduce_view,
     CodeType: reduce_code,
@@ -108,8 +111,8 @@ _MAKING = frozenset({*MAKERS, load_code})
 """Every function that is pickled names them: that they travel by reference needn't be found out each time."""
 
 
-class Pickler(Base):
-    """cloudpickle's pickler, with classes as identity and definition, and without its silent changes of type.
+class Pickler(pickle.Pickler):
+    """A pickler with cloudpickle's ways, but classes as identity and definition, and no silent changes of type.
 
     cloudpickle turns a memoryview into bytes and an open text file into a `StringIO`; here both are refused. Arrays
     that are read-only come out writable, as what comes out is the reader's own.
@@ -129,9 +132,11 @@ class Pickler(Base):
     def reducer_override(self, obj: Any) -> Any:
         kind: Any = type(obj)
         if issubclass(kind, type):
-            return self.reduce_class(obj) if travels_by_value(obj) else super().reducer_override(obj)
+            if obj in _OF_PYTHON:
+                return getattr, (types, _OF_PYTHON[obj])
+            return self.reduce_class(obj) if travels_by_value(obj) else NotImplemented
         if kind is FunctionType:
-            return NotImplemented if obj in _MAKING or by_reference(obj) else self._dynamic_function_reduce(obj)
+            return NotImplemented if obj in _MAKING or by_reference(obj) else self.reduce_function(obj)
         if kind in self.defined and not issubclass(kind, Enum) and (bare := reduce_bare(obj)):
             return bare
         if kind.__reduce_ex__ is object.__reduce_ex__ and kind.__reduce__ is object.__reduce__:
@@ -154,7 +159,7 @@ class Pickler(Base):
         reduced = obj.__reduce_ex__(5)
         return importable(obj, reduced) if isinstance(reduced, str) else reduced
 
-    def _dynamic_function_reduce(self, func: FunctionType) -> Any:
+    def reduce_function(self, func: FunctionType) -> Any:
         if is_dispatcher(func):
             return reduce_dispatcher(func)
         return reduce_function(func, self.namespaces)
@@ -214,29 +219,19 @@ class DefinitionPickler(Pickler):
         calls = self.defined[cls] = []
         identity = identity_of(cls)  # before cloudpickle asks for one
         maker, arguments, attributes = layout(cls, self._annotations)
-        attributes["__qualname__"] = cls.__qualname__  # made by its name alone, it would be at home nowhere
-        attributes, later = self._parted(attributes)
-        members, more = self._parted(details(cls) if issubclass(cls, Enum) else {})
-        if more:
-            calls.append(_Call(Loader.detail, cls, more))
-        in_order = dict.fromkeys((*vars(cls), *later))  # what annotations mean needn't stand in the class itself
+        later = {name: one for name, one in attributes.items() if self._must_wait(one)}
+        in_order = dict.fromkeys((OF_MEMBERS, *vars(cls), *later))
         calls += [_Call(Loader.assign, cls, {name: later[name]}) for name in in_order if name in later]
-        return Loader.make, (identity, maker, arguments), (attributes, members), None, None, Loader.complete
+        at_once = {name: one for name, one in attributes.items() if name not in later}
+        return Loader.make, (identity, maker, arguments), at_once, None, None, Loader.assign
 
-    def _dynamic_function_reduce(self, func: FunctionType) -> Any:
-        reduced = super()._dynamic_function_reduce(func)
+    def reduce_function(self, func: FunctionType) -> Any:
+        reduced = super().reduce_function(func)
         if reduced[-1] is not tell or not self._must_wait(reduced[2]):
             return reduced
         made, arguments, told, *_ = reduced
         self._of_functions.append(_Call(tell, func, told))
         return made, arguments
-
-    def _parted(self, attributes: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
-        """What can be set at once, and what is for the rest."""
-        if not self._must_wait(attributes):
-            return attributes, {}
-        later = {name: one for name, one in attributes.items() if self._must_wait(one)}
-        return {name: one for name, one in attributes.items() if name not in later}, later
 
     def _must_wait(self, value: object) -> bool:
         """Whether a value holds what code makes that isn't there yet: instances of classes, or generic ones."""

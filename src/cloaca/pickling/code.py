@@ -1,11 +1,26 @@
-"""Code of functions: which names it uses, and how it travels: marshalled, once for all functions that have it."""
+"""Code of functions: what wraps them, which names it uses, how it travels (marshalled, once for all of it)."""
 
 import dis
 import marshal
-from collections.abc import Iterator
-from functools import lru_cache
-from types import CodeType
-from typing import Any
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import cache, lru_cache, partial
+from types import CodeType, MethodType
+from typing import Any, TypeVar
+
+_T = TypeVar("_T")
+
+PartsByType = Mapping[type, Callable[[Any], Iterable[object]]]
+"""What values have for their parts, by their type."""
+
+WRAPPERS: PartsByType = {
+    MethodType: lambda method: (method.__func__, method.__self__),
+    partial: lambda call: (call.func, call.args, call.keywords),
+    type(cache(repr)): lambda cached: (cached.__wrapped__,),
+    staticmethod: lambda method: (method.__func__,),
+    classmethod: lambda method: (method.__func__,),
+    property: lambda accessors: (accessors.fget, accessors.fset, accessors.fdel),
+}
+"""What leads to functions, and what these consist of."""
 
 _PLAIN = 2
 """The newest version of the format whose bytes don't depend on who else refers to a constant. It lacks slices."""
@@ -14,16 +29,32 @@ _OF_GLOBALS = frozenset({"LOAD_GLOBAL", "STORE_GLOBAL", "DELETE_GLOBAL", "LOAD_N
 """The last two stand in the body of a class, and in the code of its annotations (since Python 3.12)."""
 
 
+def wrapped_in(value: object) -> Iterable[object]:
+    """What a wrapper of functions consists of; nothing, where it is none."""
+    return by_type(WRAPPERS, value, _nothing)(value)
+
+
+def by_type(table: Mapping[type, _T], value: object, default: _T) -> _T:
+    """What the table has for the type of a value, or for one that it inherits from."""
+    cls = type(value)
+    return table[cls] if cls in table else next((table[base] for base in cls.__mro__ if base in table), default)
+
+
+def _nothing(_: object) -> tuple[()]:
+    return ()
+
+
 @lru_cache
 def global_names(code: CodeType) -> tuple[str, ...]:
     """The names of the globals that code may use, that of inner functions and classes included, in a fixed order."""
-    return tuple(dict.fromkeys(_names_in(code)))
+    steps = (step for one in codes_in(code) for step in dis.get_instructions(one))
+    return tuple(dict.fromkeys([step.argval for step in steps if step.opname in _OF_GLOBALS]))
 
 
 @lru_cache
 def attribute_names(code: CodeType) -> frozenset[str]:
     """All names that code mentions, of attributes as well as of globals."""
-    return frozenset(code.co_names).union(*map(attribute_names, _inside(code)))
+    return frozenset([name for one in codes_in(code) for name in one.co_names])
 
 
 def reduce_code(code: CodeType) -> tuple[Any, ...]:
@@ -47,13 +78,9 @@ def _marshalled(code: CodeType, *_: str) -> bytes:
         return marshal.dumps(code)
 
 
-def _names_in(code: CodeType) -> Iterator[str]:
-    for step in dis.get_instructions(code):
-        if step.opname in _OF_GLOBALS:
-            yield step.argval
-    for inner in _inside(code):
-        yield from _names_in(inner)
-
-
-def _inside(code: CodeType) -> Iterator[CodeType]:
-    return (constant for constant in code.co_consts if isinstance(constant, CodeType))
+def codes_in(code: CodeType) -> Iterator[CodeType]:
+    """The code itself, and all that stands inside it."""
+    yield code
+    for constant in code.co_consts:
+        if isinstance(constant, CodeType):
+            yield from codes_in(constant)

@@ -22,7 +22,6 @@ from cloaca.pickling.hints import unresolved
 from cloaca.pickling.homes import home
 from cloaca.pickling.layouts import layout
 from cloaca.pickling.reductions import DESCRIPTORS, is_dispatcher, parts_of_descriptor
-from cloaca.pickling.stack import is_too_deep
 
 MAX_STEPS = 100
 TOO_DEEP = "it is nested too deeply for pickle: a flat list of its parts can be sent"
@@ -40,7 +39,7 @@ class Culprit(Struct, frozen=True):
 
 def find(value: object, name: str, error: Exception) -> Culprit:
     """The culprit in a value whose pickling raised `error`; `name` is what the path starts with."""
-    if is_too_deep(error):
+    if isinstance(error, RecursionError):
         return Culprit(name, type_name(value), TOO_DEEP)
     path, way = name, [value]
     while len(way) <= MAX_STEPS and (step := _first_failing(way)):

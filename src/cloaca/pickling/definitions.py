@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from cloudpickle import cloudpickle
 from msgspec import Struct
 
-from cloaca.pickling.enums import tell
+from cloaca.pickling.enums import OF_MEMBERS
 from cloaca.pickling.identity import Identity, forget, known_as
 
 if TYPE_CHECKING:
@@ -71,8 +71,7 @@ class Loader(pickle.Unpickler):
 
     def find_class(self, module: str, name: str, /) -> Any:
         found = super().find_class(module, name)
-        ours = any(found is method for method in (Loader.make, Loader.assign, Loader.detail, Loader.complete))
-        return MethodType(found, self) if ours else found
+        return MethodType(found, self) if found is Loader.make or found is Loader.assign else found
 
     def make(self, identity: Identity, maker: "Callable[..., type]", arguments: tuple[Any, ...]) -> type:
         known: type | None = known_as(identity)
@@ -82,20 +81,13 @@ class Loader(pickle.Unpickler):
         made = self._made[identity] = maker(*arguments)
         return made
 
-    def assign(self, cls: type, attributes: dict[str, Any]) -> None:
-        if self.may_define(cls):
-            cloudpickle._class_setstate(cls, (attributes, {}))
-            self._names.setdefault(cls, set()).update(attributes)
-
-    def detail(self, cls: Any, members: dict[str, dict[str, Any]]) -> None:
-        if self.may_define(cls):
-            tell(cls, members)
-
-    def complete(self, cls: type, state: tuple[dict[str, Any], dict[str, dict[str, Any]]]) -> None:
-        attributes, members = state
-        self.assign(cls, attributes)
-        if members:
-            self.detail(cls, members)
+    def assign(self, cls: Any, attributes: dict[str, Any]) -> None:
+        if not self.may_define(cls):
+            return
+        for name, own in attributes.pop(OF_MEMBERS, {}).items():
+            vars(cls.__members__[name]).update(own)
+        cloudpickle._class_setstate(cls, (attributes, {}))
+        self._names.setdefault(cls, set()).update(attributes)
 
     def may_define(self, cls: type) -> bool:
         return any(cls is made for made in self._made.values())

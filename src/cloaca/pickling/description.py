@@ -14,17 +14,12 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import date, datetime, time, timedelta
 from decimal import Decimal
 from enum import Enum
-from functools import cache, partial
 from itertools import pairwise
-from types import BuiltinFunctionType, CellType, CodeType, FunctionType, MethodType, ModuleType
-from typing import Any, TypeVar
+from types import BuiltinFunctionType, CellType, CodeType, FunctionType, ModuleType
+from typing import Any
 
+from cloaca.pickling.code import WRAPPERS, PartsByType, by_type
 from cloaca.pickling.modules import SCRIPTS
-
-PartsByType = Mapping[type, Callable[[Any], Iterable[object]]]
-"""What values have for their parts, by their type."""
-
-_T = TypeVar("_T")
 
 
 def digest(root: object, parts: PartsByType, is_own: Callable[[Any], bool]) -> str:
@@ -47,7 +42,7 @@ def _descriptions(root: object, parts: PartsByType, is_own: Callable[[Any], bool
     def has_parts(value: object) -> bool:
         if isinstance(value, FunctionType | type):
             return is_own(value)
-        return _by_type(parts, value, _none) is not _none
+        return by_type(parts, value, _none) is not _none
 
     def reference(value: object) -> str:
         if not has_parts(value):
@@ -59,12 +54,7 @@ def _descriptions(root: object, parts: PartsByType, is_own: Callable[[Any], bool
         return f"#{number}"
 
     for value in queue:  # grows meanwhile
-        yield _joined(value, map(reference, _by_type(parts, value, _none)(value)))
-
-
-def _by_type(table: Mapping[type, _T], value: object, default: _T) -> _T:
-    cls = type(value)
-    return table[cls] if cls in table else next((table[base] for base in cls.__mro__ if base in table), default)
+        yield _joined(value, map(reference, by_type(parts, value, _none)(value)))
 
 
 def _joined(value: object, parts: Iterable[str]) -> str:
@@ -124,12 +114,7 @@ def dict_parts(entries: Mapping[Any, object]) -> Iterator[object]:
 WRAPPED: PartsByType = {
     CodeType: _code_parts,
     tuple: iter,
-    MethodType: lambda method: (method.__func__, method.__self__),
-    partial: lambda call: (call.func, call.args, call.keywords),
-    type(cache(repr)): lambda cached: (cached.__wrapped__,),
-    staticmethod: lambda method: (method.__func__,),
-    classmethod: lambda method: (method.__func__,),
-    property: lambda accessors: (accessors.fget, accessors.fset, accessors.fdel),
+    **WRAPPERS,
 }
 """What leads to functions, and what these consist of."""
 
@@ -139,7 +124,7 @@ WRAPPED: PartsByType = {
 
 def _text(value: object) -> str:
     """Describe a value by its type, and by what it says itself where that is the same everywhere."""
-    return _joined(value, _by_type(_TEXTS, value, _none)(value))
+    return _joined(value, by_type(_TEXTS, value, _none)(value))
 
 
 _TEXTS: dict[type, Callable[[Any], Iterable[str]]] = {

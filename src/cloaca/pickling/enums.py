@@ -15,33 +15,32 @@ Member = tuple[Any, tuple[Any, ...]]
 _GIVEN = ("_value_", "_name_", "__objclass__", "_sort_order_")
 """The attributes that a member has in any case."""
 
+OF_MEMBERS = "__members__"
+"""Under this name, attributes of members are among those of their class."""
+
 _STAND_INS = ("__new_member__", "__init__")
 
 
-def enum_arguments(cls: type[enum.Enum]) -> tuple[Any, ...] | None:
-    """What `make_enum` takes to make one like this; `None` where it can't."""
-    base = native_base(_kind_of_members(cls))
-    if base is not object and base.__hash__ is None:
-        return None
-    members = {name: (member._value_, given_to(base, member)) for name, member in cls.__members__.items()}
+def enum_arguments(cls: type[enum.Enum]) -> tuple[Any, ...]:
+    """What `make_enum` takes to make one like this."""
+    base: Any = native_base(_kind_of_members(cls))
+    members = {
+        name: (member._value_, (base(member),) if base.__hash__ is None else given_to(base, member))
+        for name, member in cls.__members__.items()
+    }
     naming = {"__module__": cls.__module__, "__qualname__": cls.__qualname__}
     boundary = vars(cls).get("_boundary_")
     return type(cls), cls.__name__, cls.__bases__, naming, members, boundary, identity_of(cls)
 
 
-def details(cls: type[enum.Enum]) -> dict[str, dict[str, Any]]:
-    """What members have been given as attributes, by name."""
+def attributes_of_members(cls: type[enum.Enum]) -> dict[str, dict[str, dict[str, Any]]]:
+    """Under `OF_MEMBERS`, what members have been given as attributes, by name; nothing, where none was given any."""
     found = {
         name: {key: value for key, value in vars(member).items() if key not in _GIVEN}
         for name, member in cls.__members__.items()
     }
-    return {name: attributes for name, attributes in found.items() if attributes}
-
-
-def tell(cls: type[enum.Enum], told: dict[str, dict[str, Any]]) -> None:
-    for name, attributes in told.items():
-        member: Any = cls.__members__[name]
-        member.__dict__.update(attributes)
+    given = {name: attributes for name, attributes in found.items() if attributes}
+    return {OF_MEMBERS: given} if given else {}
 
 
 def make_enum(
@@ -59,6 +58,8 @@ def make_enum(
         value, data = next(waiting)
         base: Any = native_base(_kind_of_members(cls))
         member = base.__new__(cls, *data)
+        if base.__hash__ is None:  # it is filled afterwards
+            base.__init__(member, *data)
         member._value_ = value
         return member
 

@@ -7,11 +7,9 @@ is the same in every process of one Python minor version, whatever the hash seed
 class has counted. All other classes, such as those that a function makes, are known by an identity of this process.
 
 A process gives an identity once: a cell of a notebook that runs again makes another class.
-
-The identities stand in cloudpickle's own tracker: classes that arrive by a plain `cloudpickle.dumps` inside a task are
-the same classes.
 """
 
+import os
 import re
 import sys
 import threading
@@ -24,9 +22,8 @@ from types import CellType, FunctionType, ModuleType
 from typing import Any
 from weakref import WeakKeyDictionary, WeakValueDictionary
 
-from cloudpickle import cloudpickle
-
-from cloaca.pickling.description import WRAPPED, PartsByType, cell_parts, dict_parts, digest, module_of, qualified
+from cloaca.pickling.code import PartsByType
+from cloaca.pickling.description import WRAPPED, cell_parts, dict_parts, digest, module_of, qualified
 from cloaca.pickling.hints import unresolved
 from cloaca.pickling.modules import by_reference
 
@@ -38,7 +35,7 @@ _STATED = ("__slots__", "__match_args__", "__struct_encode_fields__", "__struct_
 _ADDRESS = re.compile(" at 0x[0-9a-f]+")
 _ON_DEMAND = frozenset({"__annotate__", "__annotate_func__"})
 
-_classes: WeakValueDictionary[Identity, Any] = cloudpickle._DYNAMIC_CLASS_TRACKER_BY_ID
+_classes: WeakValueDictionary[Identity, Any] = WeakValueDictionary()
 _identities: WeakKeyDictionary[Any, Identity] = WeakKeyDictionary()
 _given: set[Identity] = set()
 _giving = threading.RLock()
@@ -49,14 +46,14 @@ def identity_of(cls: Any) -> Identity:
     with _giving:
         if cls not in _identities:
             place = _place_of(cls)
-            _identities[cls] = _named(cls, *place) if place else cloudpickle._get_or_create_tracker_id(cls)
+            tracked(_name_for(cls, *place) if place else os.urandom(16).hex(), cls)
         return _identities[cls]
 
 
 def tracked(identity: Identity, cls: Any) -> Any:
     """The class of that identity, from now on: the given one, unless there is one already."""
     with _giving:
-        known = cloudpickle._lookup_class_or_track(identity, cls)
+        known = _classes.setdefault(identity, cls)
         _identities.setdefault(known, identity)
         return known
 
@@ -72,12 +69,11 @@ def forget(identity: Identity) -> None:
     _classes.pop(identity, None)
 
 
-def _named(cls: type, module: str, name: str) -> Identity:
+def _name_for(cls: type, module: str, name: str) -> Identity:
     stem = f"{module}:{name}:{_hash_of(cls)}"
     numbered = (f"{stem}:{number}" if number else stem for number in count())
     identity = next(one for one in numbered if one not in _given and one not in _classes)
     _given.add(identity)
-    tracked(identity, cls)
     return identity
 
 

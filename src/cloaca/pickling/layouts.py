@@ -6,7 +6,6 @@ the class is made: `__slots__`, the fields and options of a msgspec Struct, the 
 """
 
 import enum
-import sys
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from typing import Any, TypeAlias
@@ -14,13 +13,14 @@ from typing import Any, TypeAlias
 import msgspec
 from cloudpickle import cloudpickle
 
-from cloaca.pickling.enums import enum_arguments, make_enum
+from cloaca.pickling.enums import attributes_of_members, enum_arguments, make_enum
 from cloaca.pickling.hints import meant, written
 from cloaca.pickling.identity import identity_of, tracked
 from cloaca.pickling.modules import by_reference
 
-NOTICED = ("__post_init__",)
-"""What msgspec looks for when a class is made, and not again."""
+_NOTICED = ("__module__", "__orig_bases__", "__slots__")
+_NOTICED_OF_STRUCTS = ("__module__", "__orig_bases__", "__post_init__")
+"""What is looked for when a class is made, and not again."""
 
 _FACTORY: Any = type(
     msgspec.defstruct("Probe", [("field", list, msgspec.field(default_factory=list))]).__struct_defaults__[0]
@@ -28,8 +28,8 @@ _FACTORY: Any = type(
 
 HOOK = "__init_subclass__"
 
-Bare: TypeAlias = tuple[Any, str, tuple[Any, ...], dict[str, Any]]
-
+Head: TypeAlias = tuple[Any, str, tuple[Any, ...]]
+"""The metaclass, name and bases of a class: those that it really has, as generic ones stand for others."""
 
 OF_THIS_PROCESS = frozenset(
     {"__msgspec_cache__", "__annotate__", "__annotate_func__", "__annotations__", "__annotations_cache__"}
@@ -44,20 +44,19 @@ def layout(
 
     `annotations` says which it is to have.
     """
-    reduced: tuple[Any, ...] = cloudpickle._dynamic_class_reduce(cls)
-    maker, arguments, (everything, _), *_ = reduced
+    everything = cloudpickle._dynamic_class_reduce(cls)[2][0]
     attributes = {name: value for name, value in everything.items() if name not in OF_THIS_PROCESS}
+    attributes["__qualname__"] = cls.__qualname__  # made by its name alone, it would be at home nowhere
     if own := annotations(cls):
         attributes["__annotations__"] = own
     if issubclass(cls, enum.Enum):
-        of_enum = enum_arguments(cls)
-        if of_enum is None:
-            return maker, arguments, attributes
-        return make_enum, of_enum, {name: one for name, one in attributes.items() if name not in cls.__members__}
-    if issubclass(cls, msgspec.Struct):
-        return make_struct, (_bare(cls), *_struct_arguments(cls)), attributes
-    namespace = arguments[3] | {name: vars(cls)[name] for name in ("__slots__",) if name in vars(cls)}
-    return make_class, (_bare(cls), namespace, {}, identity_of(cls)), attributes
+        kept = {name: one for name, one in attributes.items() if name not in cls.__members__}
+        return make_enum, enum_arguments(cls), kept | attributes_of_members(cls)
+    more, options = _of_struct(cls) if issubclass(cls, msgspec.Struct) else ({}, {})
+    noticed = _NOTICED_OF_STRUCTS if issubclass(cls, msgspec.Struct) else _NOTICED
+    namespace = {name: vars(cls)[name] for name in noticed if name in vars(cls)} | more
+    head: Head = type(cls), cls.__name__, cls.__bases__
+    return make_class, (head, namespace, options, identity_of(cls)), attributes
 
 
 def subscripted(cls: type) -> tuple[type, Any] | None:
@@ -68,18 +67,12 @@ def subscripted(cls: type) -> tuple[type, Any] | None:
     return metadata["origin"], metadata["args"]
 
 
-def _bare(cls: type) -> Bare:
-    """What any class is made of. Its bases are those that it really has, as generic ones stand for others."""
-    generic = {"__orig_bases__": vars(cls)["__orig_bases__"]} if "__orig_bases__" in vars(cls) else {}
-    return type(cls), cls.__name__, cls.__bases__, generic
-
-
-def make_class(bare: Bare, namespace: dict[str, Any], options: dict[str, Any], identity: str) -> type:
+def make_class(head: Head, namespace: dict[str, Any], options: dict[str, Any], identity: str) -> type:
     """A class of that namespace, known by that identity from now on."""
-    metaclass, name, bases, generic = bare
+    metaclass, name, bases = head
     native = _native(metaclass)
     content = native.__prepare__(name, bases)
-    content.update({sys.intern(key): value for key, value in {**namespace, **generic}.items()})
+    content.update(namespace)
     with _unheard(bases):
         if native is metaclass:
             made = native(name, bases, content, **options)
@@ -122,36 +115,25 @@ def _nothing(*_: object, **__: object) -> None:
 # ---- msgspec Structs -----------------------------------------------------------------------------------------------
 
 
-def _struct_arguments(cls: type[msgspec.Struct]) -> tuple[Any, ...]:
+def _of_struct(cls: type[msgspec.Struct]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """What its namespace has at the start, and its options. The types of its fields are told afterwards."""
     annotated = written(cls)
-    own = {name: object for name in cls.__struct_fields__ if name in annotated}  # their types are told afterwards
-    plain, factories = _defaults(cls, own)
-    noticed = {name: vars(cls)[name] for name in NOTICED if name in vars(cls)}
-    namespace = {"__module__": cls.__module__, "__annotations__": own} | noticed | plain
-    return namespace, factories, _options(cls, own), identity_of(cls)
-
-
-def _defaults(cls: type[msgspec.Struct], own: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Those that are values, and those that are made; `msgspec.structs.fields` would evaluate annotations for them."""
-    fields, defaults = cls.__struct_fields__, cls.__struct_defaults__
-    named = zip(fields[len(fields) - len(defaults) :], defaults, strict=True)
-    given = {name: default for name, default in named if name in own and default is not msgspec.NODEFAULT}
-    factories = {name: default.factory for name, default in given.items() if type(default) is _FACTORY}
-    return {name: default for name, default in given.items() if name not in factories}, factories
-
-
-def _options(cls: type[msgspec.Struct], own: dict[str, Any]) -> dict[str, Any]:
+    own = {name: object for name in cls.__struct_fields__ if name in annotated}
     config = cls.__struct_config__
-    return {
+    options = {
         **{name: getattr(config, name) for name in dir(config) if not name.startswith("_")},
         "rename": dict(zip(cls.__struct_fields__, cls.__struct_encode_fields__, strict=True)),
         "kw_only": not own.keys() <= set(cls.__match_args__),
     }
+    return {"__annotations__": own, **_defaults(cls, own)}, options
 
 
-def make_struct(
-    bare: Bare, namespace: dict[str, Any], factories: dict[str, Any], options: dict[str, Any], identity: str
-) -> type:
-    """A Struct class of those fields and options, known by that identity from now on."""
-    fields = {field: msgspec.field(default_factory=factory) for field, factory in factories.items()}
-    return make_class(bare, namespace | fields, options, identity)
+def _defaults(cls: type[msgspec.Struct], own: dict[str, Any]) -> dict[str, Any]:
+    """Those that are values, and those that are made; `msgspec.structs.fields` would evaluate annotations for them."""
+    fields, defaults = cls.__struct_fields__, cls.__struct_defaults__
+    named = zip(fields[len(fields) - len(defaults) :], defaults, strict=True)
+    given = {name: default for name, default in named if name in own and default is not msgspec.NODEFAULT}
+    return {
+        name: msgspec.field(default_factory=default.factory) if type(default) is _FACTORY else default
+        for name, default in given.items()
+    }

@@ -18,16 +18,17 @@ import os
 import sys
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import suppress
-from functools import _lru_cache_wrapper, lru_cache, partial
+from functools import lru_cache, partial, reduce
 from importlib import import_module
 from importlib.machinery import SourceFileLoader
-from types import CodeType, FunctionType, MethodType, ModuleType
+from types import CodeType, FunctionType, ModuleType
 from typing import Any
 
 from cloudpickle import cloudpickle
 from msgspec import Struct
 from msgspec.structs import replace
 
+from cloaca.pickling.code import codes_in, wrapped_in
 from cloaca.wire.shortage import patiently
 
 SCRIPTS = frozenset({"__main__", "__mp_main__"})
@@ -73,7 +74,7 @@ _known: dict[str, _Known] = {}
 # ---- what travels by name ------------------------------------------------------------------------------------------
 
 
-def home_of(value: object, name: str | None = None) -> tuple[ModuleType, str] | None:
+def home_of(value: Any, name: str | None = None) -> tuple[ModuleType, str] | None:
     """The importable module that has the value under its name, and that name; `None` where there is none.
 
     A submodule that its package loads when it is first asked for is loaded, as pickle would.
@@ -84,8 +85,17 @@ def home_of(value: object, name: str | None = None) -> tuple[ModuleType, str] | 
     if isinstance(module, str) and module not in sys.modules and module.partition(".")[0] in sys.modules:
         with suppress(Exception):  # whatever its code raises, it can't be imported
             import_module(module)
-    found: Any = cloudpickle._lookup_module_and_qualname(value, name)
-    return found if found is not None and is_importable(found[0]) else None
+    path = name or value.__qualname__
+    homes = [module] if isinstance(module, str) else [one for one in sys.modules.copy() if one not in SCRIPTS]
+    home = next((home for home in map(sys.modules.get, homes) if _has(home, path, value)), None)
+    return (home, path) if home is not None and is_importable(home) else None
+
+
+def _has(module: Any, path: str, value: object) -> bool:
+    try:
+        return reduce(getattr, path.split("."), module) is value
+    except Exception:  # noqa: BLE001 - whatever looking for it raises, it isn't there
+        return False
 
 
 def by_reference(value: object) -> bool:
@@ -98,7 +108,8 @@ def by_reference(value: object) -> bool:
 def is_importable(module: ModuleType) -> bool:
     """Whether workers get the module that the program has by importing it."""
     name = module.__name__
-    if name in SCRIPTS or cloudpickle._is_registered_pickle_by_value(module):
+    by_value = cloudpickle.list_registry_pickle_by_value()
+    if name in SCRIPTS or not by_value.isdisjoint((name, *_parents(name))):
         return False
     return _about(name, module).is_importable
 
@@ -106,7 +117,7 @@ def is_importable(module: ModuleType) -> bool:
 def reduce_module(module: ModuleType) -> Any:
     """As its name; with all that is in it where it can't be imported."""
     if by_reference(module):
-        return cloudpickle.subimport, (module.__name__,)
+        return import_module, (module.__name__,)
     return cloudpickle.dynamic_subimport, (
         module.__name__,
         {name: value for name, value in vars(module).items() if name not in _OF_THE_IMPORT},
@@ -276,7 +287,7 @@ def _distributed(folder: str) -> frozenset[str]:
 def _runs(module: ModuleType, code: CodeType, left: Collection[CodeType]) -> bool:
     """Whether the module's functions are those of the code. What was made by code of other files says nothing."""
     own = {one for one in _codes_of(module) if one.co_filename == code.co_filename}
-    return own.difference(left).issubset(_codes_in(code))
+    return own.difference(left).issubset(codes_in(code))
 
 
 def _may_be_changed(file: str | None) -> bool:
@@ -287,13 +298,6 @@ def _may_be_changed(file: str | None) -> bool:
         return file is None or os.stat(file).st_ctime >= psutil.Process().create_time()
     except Exception:  # noqa: BLE001 - the file is gone, or nothing tells since when this program runs (there is no /proc)
         return True
-
-
-def _codes_in(code: CodeType) -> Iterator[CodeType]:
-    yield code
-    for constant in code.co_consts:
-        if isinstance(constant, CodeType):
-            yield from _codes_in(constant)
 
 
 def _codes_of(module: ModuleType) -> tuple[CodeType, ...]:
@@ -311,15 +315,7 @@ def _functions_of(module: ModuleType) -> Iterator[FunctionType]:
 
 
 def _unwrapped(value: object) -> Iterator[FunctionType]:
-    match value:
-        case FunctionType():
-            yield value
-            yield from _unwrapped(vars(value).get("__wrapped__"))
-        case staticmethod() | classmethod() | MethodType():
-            yield from _unwrapped(value.__func__)
-        case property():
-            yield from _unwrapped(value.fget)
-        case _lru_cache_wrapper():
-            yield from _unwrapped(value.__wrapped__)
-        case _:
-            return
+    if isinstance(value, FunctionType):
+        yield value
+    for inner in (vars(value).get("__wrapped__"),) if isinstance(value, FunctionType) else wrapped_in(value):
+        yield from _unwrapped(inner)

@@ -16,12 +16,12 @@ import typing
 import weakref
 from collections.abc import Callable
 from enum import Enum, Flag
+from operator import getitem
 from types import FunctionType
 from typing import Any
 
 import msgspec
 
-from cloaca.pickling.aliases import reduce_alias
 from cloaca.pickling.bare import is_in_python
 from cloaca.pickling.identity import identity_of, known_as, tracked
 from cloaca.pickling.lazy import LAZY, imported
@@ -130,6 +130,10 @@ def _reduce_constraints(meta: msgspec.Meta) -> Any:
     return functools.partial(msgspec.Meta, **fields), ()
 
 
+def _reduce_made_default(field: Any) -> Any:
+    return functools.partial(msgspec.field, default_factory=field.default_factory), ()
+
+
 def _reduce_type_parameter(value: Any) -> Any:
     """As cloudpickle does type variables: those of the program are told apart by an identity, too."""
     if home_of(value, value.__name__) is not None:
@@ -158,9 +162,25 @@ def _reduce_forward_reference(value: Any) -> Any:
 
 
 def _reduce_type_alias(value: Any) -> Any:
+    """As a `type` statement, which is told afterwards what it stands for: that may lead to the alias itself."""
     if home_of(value, value.__name__) is not None:
         return value.__name__
-    return reduce_alias(value)
+    kind: Any = type(value)
+    if value.__type_params__:
+        return functools.partial(kind, type_params=value.__type_params__), (value.__name__, value.__value__)
+    meaning: list[Any] = []
+    return _alias, (value.__name__, value.__module__, meaning), (meaning, value.__value__), None, None, _tell_alias
+
+
+def _alias(name: str, module: str, meaning: list[Any]) -> Any:
+    names: dict[str, Any] = {"__name__": module, "__meaning__": meaning}
+    exec(f"type {name} = __meaning__[0]", names)  # noqa: S102 - of a name
+    return names[name]
+
+
+def _tell_alias(_: object, told: tuple[list[Any], Any]) -> None:
+    meaning, value = told
+    meaning.append(value)
 
 
 def _reduce_sentinel(value: Any) -> Any:
@@ -168,11 +188,7 @@ def _reduce_sentinel(value: Any) -> Any:
 
 
 def _reduce_lazy_import(value: Any) -> Any:
-    return _itself, (imported(value),)
-
-
-def _itself(value: Any) -> Any:
-    return value
+    return getitem, ((imported(value),), 0)
 
 
 def _by_name(name: str) -> Callable[[object], str]:
@@ -182,6 +198,7 @@ def _by_name(name: str) -> Callable[[object], str]:
 BY_TYPE: dict[type, Callable[[Any], Any]] = {
     **{type(getattr(dataclasses, name)): _by_name(name) for name in ("MISSING", "KW_ONLY", "_HAS_DEFAULT_FACTORY")},
     msgspec.Meta: _reduce_constraints,
+    type(msgspec.field()): _reduce_made_default,
     typing.TypeVar: _reduce_type_parameter,
     typing.ForwardRef: _reduce_forward_reference,
     typing.ParamSpec: _reduce_type_parameter,
@@ -193,6 +210,22 @@ BY_TYPE: dict[type, Callable[[Any], Any]] = {
     weakref.WeakKeyDictionary: _reduce_weak,
     weakref.WeakValueDictionary: _reduce_weak,
 }
+
+
+_GENERATORS = {"random": "_inst", "numpy.random.mtrand": "_rand"}
+"""Under which name a module keeps the generator that its functions are methods of."""
+
+
+def is_shared(value: object) -> bool:
+    """Whether it is the generator that `from random import randint` draws from: a copy would be of no use."""
+    module = type(value).__module__
+    return module in _GENERATORS and value is getattr(sys.modules.get(module), _GENERATORS[module], None)
+
+
+def reduce_shared(generator: object) -> Any:
+    """As that of the process where it arrives."""
+    module = type(generator).__module__
+    return getattr, (sys.modules[module], _GENERATORS[module])
 
 
 def _reduce_environment(variables: Any) -> Any:
@@ -239,11 +272,7 @@ def reduce_member(member: Any) -> Any:
     """By its name: whether a value is found again is up to its `__eq__`. What has no name is made of its value."""
     kind = type(member)
     is_found = kind.__reduce_ex__ in _BY_VALUE and kind.__members__.get(member._name_) is member
-    return (_member, (kind, member._name_)) if is_found else member.__reduce_ex__(5)
-
-
-def _member(kind: Any, name: str) -> Any:
-    return kind.__members__[name]
+    return (getitem, (kind, member._name_)) if is_found else member.__reduce_ex__(5)
 
 
 # ---- exceptions ----------------------------------------------------------------------------------------------------

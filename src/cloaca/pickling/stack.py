@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from contextvars import copy_context
 from threading import Lock, Thread
 from typing import ParamSpec, TypeVar
@@ -15,18 +16,10 @@ MARGIN = 100
 _changing = Lock()
 
 
-def is_too_deep(error: BaseException) -> bool:
-    """Whether the stack had no room. cloudpickle says so by an error of its own."""
-    return isinstance(error, RecursionError) or isinstance(error.__cause__, RecursionError)
-
-
 def with_room(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
     """What the function returns or raises; called again in a thread of its own, where the stack here has no room."""
-    try:
+    with suppress(RecursionError):
         return function(*args, **kwargs)
-    except Exception as error:
-        if not is_too_deep(error):
-            raise
     return on_its_own(function, *args, **kwargs)
 
 

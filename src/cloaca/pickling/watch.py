@@ -9,19 +9,19 @@ The watch keeps what it has seen alive, so an identity can't come to mean anothe
 import gc
 import os
 import sys
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence, Sized
 from itertools import repeat
-from operator import eq, is_
+from operator import call, eq, is_
 from types import BuiltinFunctionType, FunctionType, GenericAlias, MethodType, ModuleType, UnionType
 from typing import Any, get_args, get_origin
 
 from msgspec import Struct, field
 
 from cloaca.pickling.code import global_names
-from cloaca.pickling.generators import is_shared
 from cloaca.pickling.hints import are_readable
 from cloaca.pickling.homes import home
 from cloaca.pickling.modules import by_reference
+from cloaca.pickling.reductions import is_shared
 
 ATOMS = frozenset({type(None), bool, int, float, complex, str, bytes, type(Ellipsis)})
 ABSENT = object()
@@ -38,10 +38,10 @@ class Watch(Struct):
     owners: list[object] = field(default_factory=list)
     names: list[str] = field(default_factory=list)
     attributes: list[object] = field(default_factory=list)
-    mappings: list[dict[str, Any]] = field(default_factory=list)
+    lookups: list[Callable[[str, object], Any]] = field(default_factory=list)
     keys: list[str] = field(default_factory=list)
     entries: list[object] = field(default_factory=list)
-    sized: list[dict[str, Any]] = field(default_factory=list)
+    sized: list[Sized] = field(default_factory=list)
     sizes: list[int] = field(default_factory=list)
     modules: int = field(default_factory=lambda: len(sys.modules))  # submodules in use are captured too
 
@@ -49,7 +49,7 @@ class Watch(Struct):
         """Whether all of it still is the same."""
         try:
             return (
-                all(map(is_, map(dict.get, self.mappings, self.keys, repeat(ABSENT)), self.entries))
+                all(map(is_, map(call, self.lookups, self.keys, repeat(ABSENT)), self.entries))
                 and all(map(is_, map(getattr, self.owners, self.names), self.attributes))
                 and all(map(eq, map(len, self.sized), self.sizes))
                 and self.modules == len(sys.modules)
@@ -64,13 +64,13 @@ class Watch(Struct):
         self.attributes += values
         return values
 
-    def size(self, mapping: dict[str, Any]) -> None:
-        self.sized.append(mapping)
-        self.sizes.append(len(mapping))
+    def size(self, collection: Sized) -> None:
+        self.sized.append(collection)
+        self.sizes.append(len(collection))
 
-    def entry(self, mapping: dict[str, Any], key: str) -> Any:
+    def entry(self, mapping: Mapping[str, Any], key: str) -> Any:
         value = mapping.get(key, ABSENT)
-        self.mappings.append(mapping)
+        self.lookups.append(mapping.get)
         self.keys.append(key)
         self.entries.append(value)
         return value

@@ -6,16 +6,16 @@ the members of classes, and what is in objects and short collections.
 
 import sys
 from collections import deque
-from collections.abc import Iterable, Mapping, Sized
+from collections.abc import Iterable, Mapping
 from enum import Enum
-from functools import _lru_cache_wrapper, lru_cache, partial
-from types import CodeType, FunctionType, MethodType, ModuleType
+from functools import lru_cache
+from types import CodeType, FunctionType, ModuleType
 from typing import Any
 
-from cloaca.pickling.code import global_names
+from cloaca.pickling.code import attribute_names, codes_in, global_names, wrapped_in
 from cloaca.pickling.mentions import held
 from cloaca.pickling.modules import by_reference, is_given, is_importable
-from cloaca.pickling.watch import ABSENT, ATOMS
+from cloaca.pickling.watch import ABSENT, ATOMS, Watch
 
 SHORT = 100
 """How many members of a collection are followed at most."""
@@ -39,23 +39,12 @@ class Reach:
         self.found: dict[tuple[str, str], Any] = {}
         self._waiting: deque[tuple[object, frozenset[str]]] = deque()
         self._met: dict[Any, object] = {}  # keeps what it has met alive, so that an `id` means one thing
-        self._looked_up: list[tuple[Mapping[str, Any], str, object]] = []
-        self._sizes: list[tuple[Sized, int]] = []
-        self._codes: list[tuple[FunctionType, CodeType]] = []
-        self._modules = len(sys.modules)
+        self._watch = Watch()
+        self.stands = self._watch.unchanged
         for function in functions:
             self._follow(function, frozenset())
             while self._waiting:
                 self._follow(*self._waiting.popleft())
-
-    def stands(self) -> bool:
-        """Whether all that was met still is the very same."""
-        return (
-            self._modules == len(sys.modules)
-            and all(variables.get(name, ABSENT) is value for variables, name, value in self._looked_up)
-            and all(len(variables) == size for variables, size in self._sizes)
-            and all(function.__code__ is code for function, code in self._codes)
-        )
 
     def _meet(self, values: Iterable[object], names: frozenset[str] = frozenset()) -> None:
         """Follow what wasn't met before. `names` are those that a module may be asked for."""
@@ -81,7 +70,7 @@ class Reach:
             case list() | tuple() | dict() if len(value) > SHORT:
                 return
             case list() | dict():
-                self._sizes.append((value, len(value)))
+                self._watch.size(value)
                 self._meet(_parts(value))
             case _:
                 self._meet(_parts(value) if len(self._met) < MANY else ())
@@ -92,17 +81,12 @@ class Reach:
         self._meet((*held(function), *vars(function).values()), names)
         if not _is_followed(function) or not self._is_new((id(code), id(variables)), function):
             return
-        self._codes.append((function, code))
+        self._watch.attributes_of(function, ("__code__",))
         home = sys.modules.get(variables.get("__name__", ""))
         is_home = home is not None and vars(home) is variables and is_given(home)
         for name in global_names(code):
-            self._variable(home if is_home else None, name, self._look_up(variables, name), names)
+            self._variable(home if is_home else None, name, self._watch.entry(variables, name), names)
         self._meet([sys.modules[name] for name in names & sys.modules.keys()], names)
-
-    def _look_up(self, variables: Mapping[str, Any], name: str) -> Any:
-        value = variables.get(name, ABSENT)
-        self._looked_up.append((variables, name, value))
-        return value
 
     def _variable(self, home: ModuleType | None, name: str, value: object, names: frozenset[str]) -> None:
         self._meet((value,), names)
@@ -112,20 +96,20 @@ class Reach:
     def _module(self, module: ModuleType, names: frozenset[str]) -> None:
         variables = vars(module)
         if is_given(module):
-            self._sizes.append((variables, len(variables)))
+            self._watch.size(variables)
             for name in _asked(variables, names):
-                self._variable(module, name, self._look_up(variables, name), names)
+                self._variable(module, name, self._watch.entry(variables, name), names)
         elif is_importable(module):
-            asked = {name: self._look_up(variables, name) for name in names & variables.keys()}
+            asked = {name: self._watch.entry(variables, name) for name in names & variables.keys()}
             self.found |= {(module.__name__, name): value for name, value in asked.items() if _is_stand_in(value)}
 
     def _class(self, cls: type) -> None:
         if not is_of_the_program(cls):
             return
         members, is_at_home = vars(cls), by_reference(cls) and not issubclass(cls, Enum)
-        self._sizes.append((members, len(members)))
+        self._watch.size(members)
         for name in [*members]:
-            value = self._look_up(members, name)
+            value = self._watch.entry(members, name)
             self._meet((value,))
             if is_at_home and not _is_special(name):
                 self.found[cls.__module__, f"{cls.__qualname__}.{name}"] = value
@@ -168,25 +152,12 @@ def _is_stand_in(value: object) -> bool:
 
 def _parts(value: object) -> Iterable[object]:
     """What leads on from a value."""
-    match value:
-        case MethodType():
-            return value.__func__, value.__self__
-        case partial():
-            return value.func, *value.args, *value.keywords.values()
-        case _lru_cache_wrapper():
-            return (value.__wrapped__,)
-        case staticmethod() | classmethod():
-            return (value.__func__,)
-        case property():
-            return value.fget, value.fset
-        case dict():
-            return value.values()
-        case list() | tuple():
-            return value
-        case _ if is_of_the_program(type(value)):
-            return type(value), *getattr(value, "__dict__", {}).values()
-        case _:
-            return ()
+    if isinstance(value, dict):
+        return value.values()
+    if isinstance(value, list | tuple):
+        return value
+    own = (type(value), *getattr(value, "__dict__", {}).values()) if is_of_the_program(type(value)) else ()
+    return *wrapped_in(value), *own
 
 
 def _is_followed(function: FunctionType) -> bool:
@@ -202,7 +173,6 @@ def _is_special(name: str) -> bool:
 @lru_cache(maxsize=4096)
 def _names(code: CodeType) -> frozenset[str]:
     """All names in the code, and in code inside it; texts too where they may be those of modules."""
-    inner = [_names(constant) for constant in code.co_consts if isinstance(constant, CodeType)]
-    names = frozenset(code.co_names).union(*inner)
-    texts = [constant for constant in code.co_consts if isinstance(constant, str)]
+    names = attribute_names(code)
+    texts = [constant for one in codes_in(code) for constant in one.co_consts if isinstance(constant, str)]
     return names if names.isdisjoint(_IMPORTS) else names.union(texts)

@@ -14,10 +14,11 @@ from run to run.
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
-from types import CellType, CodeType, FunctionType, ModuleType
+from types import CellType, FunctionType, ModuleType
 from typing import Any
 
-from cloaca.pickling.description import WRAPPED, PartsByType, cell_parts, dict_parts, digest
+from cloaca.pickling.code import PartsByType, codes_in
+from cloaca.pickling.description import WRAPPED, cell_parts, dict_parts, digest
 from cloaca.pickling.lazy import settle
 
 
@@ -62,19 +63,12 @@ def _function_parts(function: FunctionType) -> Iterator[object]:
     yield function.__defaults__
     yield function.__kwdefaults__
     yield function.__closure__
-    known, names = function.__globals__, dict.fromkeys(_names(function.__code__))
+    known = function.__globals__
+    names = dict.fromkeys([name for code in codes_in(function.__code__) for name in code.co_names])
     settle(known, names)
     for name in names:
         if name in known and (callable(known[name]) or isinstance(known[name], ModuleType)):
             yield known[name]
-
-
-def _names(code: CodeType) -> Iterator[str]:
-    """Name whatever the code, or code inside it, might look up as a global."""
-    yield from code.co_names
-    for constant in code.co_consts:
-        if isinstance(constant, CodeType):
-            yield from _names(constant)
 
 
 def _class_parts(cls: type) -> Iterator[object]:
