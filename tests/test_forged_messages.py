@@ -176,7 +176,7 @@ def own_number() -> int:
     while type(frame.f_locals.get("self")).__name__ != "Worker":
         assert frame.f_back is not None
         frame = frame.f_back
-    number: int = frame.f_locals["self"]._current.attempt
+    number: int = frame.f_locals["self"]._current[0]
     return number
 
 

@@ -199,6 +199,73 @@ def test_the_answer_is_that_of_one_at_a_time(runner: DefaultRunner) -> None:
     assert [*together.tasks] == [*alone.tasks]
 
 
+def test_what_an_item_changes_the_next_ones_do_not_see(runner: DefaultRunner) -> None:
+    def change(context: Context, item: int) -> None:
+        import logging
+        import resource
+        import sys
+        import warnings
+
+        found = (
+            os.getcwd(),
+            os.environ.get("LEFT"),
+            [entry for entry in sys.path if entry == "/left"],
+            "left" in sys.argv,
+            sys.getrecursionlimit(),
+            sys.dont_write_bytecode,
+            logging.root.level,
+            len(logging.root.handlers),
+            len(warnings.filters),
+            signal.getsignal(signal.SIGUSR1) is signal.SIG_DFL,
+            os.umask(0o022),
+            resource.getrlimit(resource.RLIMIT_NOFILE),
+            sys.stdout.closed,
+            sys.excepthook is sys.__excepthook__,
+            "left" in dir(sys.stdout),
+            context.get("left"),
+        )
+        os.umask(found[10])
+        changes: list[Callable[[], object]] = [
+            lambda: os.chdir("/"),
+            lambda: os.environ.update(LEFT="yes"),
+            lambda: sys.path.append("/left"),
+            lambda: sys.argv.append("left"),
+            lambda: sys.setrecursionlimit(5000),
+            lambda: setattr(sys, "dont_write_bytecode", not found[5]),
+            lambda: logging.basicConfig(level=1, handlers=[logging.NullHandler()], force=True),
+            lambda: warnings.simplefilter("ignore"),
+            lambda: signal.signal(signal.SIGUSR1, signal.SIG_IGN),
+            lambda: os.umask(0o077),
+            lambda: resource.setrlimit(resource.RLIMIT_NOFILE, (found[11][0] - 1, found[11][1])),
+            sys.stdout.close,
+            lambda: setattr(sys, "excepthook", print),
+            lambda: setattr(sys, "stdout", sys.__stderr__),
+            lambda: context.set("left", item),
+            lambda: None,
+        ]
+        context.set("found", found)
+        changes[item % len(changes)]()
+
+    found = run(runner, change).final_context["found"]
+    assert len(found) == SIZE
+    assert found == [found[0]] * SIZE
+
+
+def test_lines_that_items_leave_unfinished_end_with_them(
+    runner: DefaultRunner, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def tell(context: Context, item: int) -> None:
+        import sys
+
+        if item % 2:
+            sys.stdout.reconfigure(write_through=False)  # type: ignore[union-attr]
+        print(f"item {item}", end="")
+        context.set("out", item)
+
+    run(runner, tell)
+    assert sorted(capsys.readouterr().out.splitlines()) == sorted(f"item {item}" for item in range(SIZE))
+
+
 def test_what_instances_cost_is_told_of_each(runner: DefaultRunner) -> None:
     def write(context: Context, item: int) -> None:
         context.set("out", bytes(item))

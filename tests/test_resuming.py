@@ -19,7 +19,6 @@ from tests.test_coordinator import chooser, conclusion, in_order, workload
 from tests.test_lifetimes import Kind, names_of, opaque, removed, small
 from tests.test_run_model import patient
 
-from cloaca.attempts.items import alone
 from cloaca.border.surroundings import here
 from cloaca.engine.earlier import Earlier
 from cloaca.engine.ends import End
@@ -40,6 +39,7 @@ from cloaca.wire.messages import (
     Assignment,
     Done,
     Failed,
+    Items,
     Lost,
     Outcome,
     Publish,
@@ -142,6 +142,16 @@ class Weave:
             return items
         keys = encode([encode(f"k{n}") for n in range(size)])
         return {**{f"'k{label}'": payload for label, payload in items.items()}, "": keys}
+
+
+def alone(whole: Assignment, place: int) -> Assignment:
+    """What the instance at that place would be sent alone."""
+    items = whole.items
+    assert items is not None
+    keys = None if items.keys is None else items.keys[place : place + 1]
+    writers = items.writers if len(items.writers) == 1 else items.writers[place : place + 1]
+    one = Items([items.payloads[place]], keys, items.of, writers)
+    return replace(whole, task=whole.name(place), slice=whole.seen(place), items=one)
 
 
 @dataclass

@@ -7,11 +7,11 @@ import pytest
 
 from cloaca.border import tally as tally_module
 from cloaca.border.mark import Mark, create
-from cloaca.border.tally import MOST, Tally, one_tallied
+from cloaca.border.tally import MOST, ItemEnd, Tally, one_tallied
 from cloaca.pool.reports import opened
 from cloaca.values.blobs import Blob, reference
 from cloaca.wire.frames import Garbled
-from cloaca.wire.messages import FIGURES, Done, ItemsDone, Tallied, Usage
+from cloaca.wire.messages import FIGURES, ItemsDone, Tallied
 
 
 @pytest.fixture
@@ -26,8 +26,8 @@ def sides() -> Iterator[tuple[Tally, Tally]]:
         one.close()
 
 
-def usage(n: int, read: tuple[str, ...] = ("items",)) -> Usage:
-    return Usage(1.0 + n, 1.5 + n, 0.25, 1000 + n, read, 1, 2, 3, 4)
+def end(n: int, diff: dict[str, bytes | None], read: tuple[str, ...] = ("items",)) -> ItemEnd:
+    return diff, read, (1.0 + n, 1.5 + n, 0.25, 1000 + n, 1, 2, 3, 4)
 
 
 def found(theirs: Tally, place: int = 0) -> ItemsDone:
@@ -40,7 +40,7 @@ def test_what_one_side_notes_the_other_one_finds(sides: tuple[Tally, Tally]) -> 
     diffs: list[dict[str, bytes | None]] = [{"a": b"x"}, {"a": b"y"}, {"b": None, "a": b"z"}, {}, {"a": b"w"}]
     for n, diff in enumerate(diffs):
         assert ours.reached(7) == n
-        assert ours.add(usage(n, ("items",) if n < 3 else ()), diff)
+        assert ours.add(n, end(n, diff, ("items",) if n < 3 else ()))
     done = found(theirs)
     assert done.attempt == 7
     assert [
@@ -52,13 +52,21 @@ def test_what_one_side_notes_the_other_one_finds(sides: tuple[Tally, Tally]) -> 
     assert ours.reached(8) is None
 
 
+def test_what_is_noted_twice_counts_once(sides: tuple[Tally, Tally]) -> None:
+    ours, theirs = sides
+    ours.begin(7, 3)
+    for n in (3, 3, 4, 3):
+        assert ours.add(n, end(n, {"a": b"%d" % n}))
+    assert found(theirs, 3).written == [(b"3",), (b"4",)]
+
+
 def test_what_was_reported_is_not_there_any_more(sides: tuple[Tally, Tally]) -> None:
     ours, theirs = sides
     ours.begin(7)
-    ours.add(usage(0), {"a": b"x"})
+    ours.add(0, end(0, {"a": b"x"}))
     ours.begin(7, 1)
     assert (ours.count, ours.reached(7), theirs.read().entries) == (0, 1, b"\xdd\0\0\0\0")
-    ours.add(usage(1), {"a": b"y"})
+    ours.add(1, end(1, {"a": b"y"}))
     assert theirs.read().place == 1
     assert found(theirs, 1).keys == [("a",)], "nothing before it is there to go on from"
 
@@ -68,7 +76,7 @@ def test_what_is_interrupted_before_it_counts_leaves_no_trace(
 ) -> None:
     ours, theirs = sides
     ours.begin(7)
-    ours.add(usage(0), {"a": b"x"})
+    ours.add(0, end(0, {"a": b"x"}))
     with monkeypatch.context() as patch:
 
         def strike(*_: object) -> None:
@@ -76,9 +84,9 @@ def test_what_is_interrupted_before_it_counts_leaves_no_trace(
 
         patch.setattr(tally_module, "_put_word", strike)
         with pytest.raises(KeyboardInterrupt):
-            ours.add(usage(1), {"b": b"y"})
+            ours.add(1, end(1, {"b": b"y"}))
     assert ours.reached(7) == 1
-    ours.add(usage(1), {"a": b"z"})
+    ours.add(1, end(1, {"a": b"z"}))
     assert found(theirs).keys == [("a",), ("a",)]
     assert found(theirs).written == [(b"x",), (b"z",)]
 
@@ -86,12 +94,12 @@ def test_what_is_interrupted_before_it_counts_leaves_no_trace(
 def test_there_is_room_for_so_many_and_no_more(sides: tuple[Tally, Tally]) -> None:
     ours, theirs = sides
     ours.begin(7)
-    assert all(ours.add(usage(n), {"a": b"x"}) for n in range(MOST))
-    assert not ours.add(usage(MOST), {"a": b"x"})
+    assert all(ours.add(n, end(n, {"a": b"x"})) for n in range(MOST))
+    assert not ours.add(MOST, end(MOST, {"a": b"x"}))
     assert len(found(theirs).written) == MOST
     ours.begin(7, MOST)
-    assert not ours.add(usage(0), {"a": bytes(1 << 20)})
-    large = opened(one_tallied(MOST, Done(7, {"a": b"x" * (1 << 20)}, usage(0))), MOST)
+    assert not ours.add(MOST, end(0, {"a": bytes(1 << 20)}))
+    large = opened(one_tallied(7, MOST, end(0, {"a": b"x" * (1 << 20)})), MOST)
     assert [len(payload or b"") for (payload,) in large.written] == [1 << 20]
 
 
@@ -99,7 +107,7 @@ def test_what_is_stored_in_files_is_named(sides: tuple[Tally, Tally]) -> None:
     ours, theirs = sides
     stored = reference(Blob("/there", 100_000, is_structure=False))
     ours.begin(7)
-    ours.add(usage(0), {"a": b"x", "b": stored})
+    ours.add(0, end(0, {"a": b"x", "b": stored}))
     assert found(theirs).stored == [stored]
 
 

@@ -56,8 +56,7 @@ def run(
     context which the function is given; `seeding` gives what seeds the process.
     """
     meter.start()
-    item = None if assignment.items is None else assignment.items.place
-    shelf = Shelf(folders, assignment.attempt, item) if folders else None
+    shelf = Shelf(folders, assignment.attempt) if folders else None
     contents = None
     try:
         rules = load(assignment.rules) if assignment.rules else None
@@ -73,12 +72,12 @@ def run(
             contents.enter(assignment.prefix)
         context = over(contents, kind)
         function = load(assignment.function)
-        seeding().begin(assignment)
-        variables, items = _variables(), assignment.items
+        seeding().begin(assignment.seed, assignment.task, assignment.ended)
+        variables, items = own_variables(), assignment.items
         given = () if items is None else (_item(context, items),)
         returned = variables.run(function, context, *given)
         if returned is not None and returned is not context:
-            _take_over(context, returned, variables)
+            take_over(context, returned, variables)
         left(None)
         diff = _left(context, assignment, function)
         if shelf is not None:
@@ -94,7 +93,7 @@ def run(
             shelf.keep(())
         traffic = Traffic() if contents is None else contents.traffic
         lacking = 0 if shelf is None else shelf.lacked
-        return failure(assignment.attempt, error, meter.stop(traffic), tuple(traffic.absent), lacking, item or 0)
+        return failure(assignment.attempt, error, meter.stop(traffic), tuple(traffic.absent), lacking)
 
 
 def _item(context: Context, items: Items) -> Any:
@@ -120,12 +119,12 @@ def _refusal(
     from cloaca.attempts import gate
 
     condition = load(assignment.condition)
-    seeding().begin(assignment)
-    reason = _variables().run(gate.refusal, assignment, condition, contents)
+    seeding().begin(assignment.seed, assignment.task, assignment.ended)
+    reason = own_variables().run(gate.refusal, assignment, condition, contents)
     return None if reason is None else encodable(reason)
 
 
-def _variables() -> Variables:
+def own_variables() -> Variables:
     """Context variables for one attempt: what it sets in them, as the precision of `decimal`, ends with it."""
     variables = copy_context()
     if variables:
@@ -138,7 +137,8 @@ def _copy_decimal() -> None:
     setcontext(getcontext().copy())
 
 
-def _take_over(context: Context, returned: Any, variables: Variables) -> None:
+def take_over(context: Context, returned: Any, variables: Variables) -> None:
+    """Set what a task has returned, or what comes of that."""
     if isawaitable(returned):
         from cloaca.attempts.coroutines import finish  # asyncio takes longer to load than a worker to start
 

@@ -1,43 +1,114 @@
-"""An attempt at several instances of a mapped task, as an assignment for each: what each one would be given alone."""
+"""An attempt at instances of a mapped task: what they have in common is done once, and all else for each.
 
-from msgspec.structs import replace
+An instance is run as it would be alone, and sees nothing that another one has left: its context is its own, and so are
+its seed, its context variables, and what is put back when its function has ended.
+"""
 
-from cloaca.wire.messages import Assignment, Items, Slice
+from collections.abc import Callable
+from typing import Any
+
+from cloaca.attempts.attempt import TaskFunction, failure, own_variables, take_over
+from cloaca.attempts.meter import Meter
+from cloaca.attempts.seeding import of_process
+from cloaca.border.tally import ItemEnd
+from cloaca.merge.rules import Rules
+from cloaca.tasks.contents import Contents
+from cloaca.tasks.context import Context, over
+from cloaca.tasks.scope import Ask, Scope
+from cloaca.tasks.shelf import Shelf, Traffic
+from cloaca.tasks.watched import Watched
+from cloaca.wire.messages import Assignment, Failed
 
 
-def alone(assignment: Assignment, place: int) -> Assignment:
-    """What the instance at that place of an attempt is given.
+class Series:
+    """The instances of one assignment.
 
-    >>> several = Assignment(7, "a[3]", 0, Slice({}), items=Items([b"x", b"y"], None, "xs", task="a", number=3))
-    >>> one = alone(several, 1)
-    >>> one.task, one.items == Items([b"y"], None, "xs", place=1)
-    ('a[4]', True)
+    What is given is what `attempt.run` is given. The meter was started when an instance is run.
     """
-    items = assignment.items
-    if items is None or len(items.payloads) == 1:
-        return assignment
-    label = items.number + place if items.labels is None else items.labels[place]
-    keys = None if items.keys is None else items.keys[place : place + 1]
-    writers = items.writers if len(items.writers) == 1 else items.writers[place : place + 1]
-    return Assignment(
-        assignment.attempt,
-        f"{items.task}[{label}]",
-        assignment.function,
-        assignment.slice if items.overlays is None else _overlaid(assignment.slice, items, place),
-        assignment.rules,
-        assignment.agreed,
-        assignment.nth,
-        assignment.ended,
-        assignment.seed,
-        assignment.place,
-        0,
-        Items([items.payloads[place]], keys, items.of, writers, place),
-        assignment.prefix,
-        assignment.variables,
-    )
 
+    def __init__(
+        self,
+        assignment: Assignment,
+        load: Callable[[int], Any],
+        reads: frozenset[str],
+        meter: Meter,
+        folders: tuple[str, ...],
+        left: Callable[[BaseException | None], None],
+        kind: type[Context],
+    ) -> None:
+        if assignment.items is None:
+            raise AssertionError("without items, there is nothing to run through")
+        self._assignment = assignment
+        self._attempt, self._slice = assignment.attempt, assignment.slice
+        self._seed, self._ended = assignment.seed, assignment.ended
+        self._items, self._prefix = assignment.items, assignment.prefix
+        self._load = load
+        self._reads = reads
+        self._meter = meter
+        self._folders = folders
+        self._left = left
+        self._kind = kind
+        self._seeding = of_process()
+        self._loaded: tuple[Rules, TaskFunction] | None = None
+        self._is_plain = kind is not Watched and not self._prefix and self._items.overlays is None
 
-def _overlaid(common: Slice, items: Items, place: int) -> Slice:
-    over = (items.overlays or [])[place]
-    names = None if common.names is None else (*common.names, *over.names)
-    return replace(common, versions={**common.versions, **over.versions}, names=names)
+    def run(self, place: int, name: str, ask: Ask) -> ItemEnd | Failed:
+        """Run the instance at that place; whatever it raises becomes a `Failed`."""
+        items = self._items
+        shelf = Shelf(self._folders, self._attempt, place) if self._folders else None
+        contents = None
+        try:
+            rules, function = self._loaded or self._loading()
+            contents = Contents(
+                self._slice if self._is_plain else self._assignment.seen(place),
+                name,
+                rules,
+                covered=self._reads,
+                ask=ask,
+                shelf=shelf,
+                origin=(self._seed, self._ended),
+            )
+            if self._prefix:
+                contents.enter(self._prefix)
+            context = over(contents, self._kind)
+            self._seeding.begin(self._seed, name, self._ended)
+            variables = own_variables()
+            value = contents.item(items, place)
+            if not self._is_plain and isinstance(context, Watched):
+                context.call_with_item(value, items.payloads[place])
+            returned = variables.run(function, context, value)
+            if returned is not None and returned is not context:
+                take_over(context, returned, variables)
+            self._left(None)
+            diff = contents.changes if self._is_plain else self._diff(context, contents, function)
+            if shelf is not None:
+                shelf.keep(diff.values())
+            traffic = contents.traffic
+            return diff, (*traffic.keys,), self._meter.figures(traffic, diff.values())
+        except BaseException as error:  # noqa: BLE001 - sys.exit and Ctrl-C of a task end the task, not the worker
+            return self._failed(place, error, contents, shelf)
+
+    def _loading(self) -> tuple[Rules, TaskFunction]:
+        """The rules and the function. What can't be loaded fails each instance."""
+        assignment = self._assignment
+        rules = self._load(assignment.rules) if assignment.rules else Rules()
+        self._loaded = rules, self._load(assignment.function)
+        return self._loaded
+
+    def _diff(self, context: Context, contents: Contents, function: TaskFunction) -> dict[str, bytes | None]:
+        """What the instance has set and removed, as it is called outside."""
+        if isinstance(context, Watched):
+            context.tell_lost_changes(contents.writer, function)
+        return Scope(self._prefix).left(contents.changes) if self._prefix else contents.changes
+
+    def _failed(self, place: int, error: BaseException, contents: Contents | None, shelf: Shelf | None) -> Failed:
+        try:
+            self._left(error)
+        except BaseException:  # noqa: BLE001 - an alarm of the task went off on the way there: the last one
+            self._left(error)
+        if shelf is not None:
+            shelf.keep(())
+        traffic = Traffic() if contents is None else contents.traffic
+        lacking = 0 if shelf is None else shelf.lacked
+        usage = self._meter.stop(traffic)
+        return failure(self._attempt, error, usage, tuple(traffic.absent), lacking, place)

@@ -14,7 +14,7 @@ from time import monotonic, process_time
 
 from cloaca.tasks.shelf import Traffic
 from cloaca.values.blobs import size_of
-from cloaca.wire.messages import Usage
+from cloaca.wire.messages import Figures, Usage, usage_of
 
 WORTH_A_READING = 0.001
 """Seconds after which the high-water mark and the clock of CPU time are read again."""
@@ -38,14 +38,19 @@ class Meter:
         self._peak = high_water()
         self._started = self._looked = self._cpu = 0.0
 
-    def start(self) -> None:
-        """An attempt begins."""
-        self._started = monotonic()
-        if self._started - self._looked >= WORTH_A_READING:
-            self._look(self._started)
+    def start(self) -> float:
+        """An attempt begins: at that moment."""
+        self._started = now = monotonic()
+        if now - self._looked >= WORTH_A_READING:
+            self._look(now)
+        return now
 
     def stop(self, traffic: Traffic, written: Iterable[bytes | None] = ()) -> Usage:
         """It has ended; returns what it cost. `written` are the payloads that it set."""
+        return usage_of(self.figures(traffic, written), tuple(traffic.keys))
+
+    def figures(self, traffic: Traffic, written: Iterable[bytes | None]) -> Figures:
+        """The same, as the figures of an instance."""
         ended = monotonic()
         cpu = ended - self._started
         if cpu >= WORTH_A_READING:
@@ -53,9 +58,11 @@ class Meter:
             self._look(ended)
             cpu = max(0.0, self._cpu - busy)
             self._peak = high_water()
-        size = sum([size_of(payload) for payload in written if payload is not None])
-        keys, worker = tuple(traffic.keys), self._worker
-        return Usage(self._started, ended, cpu, self._peak, keys, traffic.read, traffic.mapped, size, worker)
+        size = 0
+        for payload in written:
+            if payload is not None:
+                size += size_of(payload)
+        return self._started, ended, cpu, self._peak, traffic.read, traffic.mapped, size, self._worker
 
     def _look(self, now: float) -> None:
         """Read the clock of CPU time."""

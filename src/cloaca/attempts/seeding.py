@@ -16,11 +16,8 @@ from threading import Lock
 from typing import Any, TypeVar
 
 from cloaca.border.imports import when_imported
-from cloaca.border.mark import NONE
-from cloaca.wire.messages import Assignment, Slice
 
 Item = TypeVar("Item")
-_EMPTY = Slice({})
 
 
 @cache
@@ -32,7 +29,7 @@ def of_process() -> "Seeding":
 class Unseeded:
     """Leaves the generators alone: where attempts share a process, seeding one would disturb the others."""
 
-    def begin(self, assignment: Assignment) -> None:
+    def begin(self, seed: int, task: str, ended: int) -> None:
         """Nothing to do."""
 
     def each(self, items: Sequence[Item], first: int, seed: int, ended: int = 0) -> Iterator[Item]:  # noqa: ARG002
@@ -56,7 +53,7 @@ class Seeding:
         self._lock = Lock()
         self._users = 0
         self._before: dict[str, Any] = {}
-        self._assignment: Assignment | None = None
+        self._origin: tuple[int, str, int] | None = None
         self._modules: dict[str, Any] = {}
         self._seed_of_items: int | None = None
         self._rest: Iterator[Any] = iter(())
@@ -66,11 +63,11 @@ class Seeding:
             when_imported(name, partial(self._found, name))
         os.register_at_fork(after_in_child=self._drop_rest)
 
-    def begin(self, assignment: Assignment) -> None:
-        """From here on, what is drawn follows from the attempt's seed."""
-        self._assignment = assignment
+    def begin(self, seed: int, task: str, ended: int) -> None:
+        """From here on, what is drawn follows from the run's seed, the task, and how many tries of it have ended."""
+        self._origin = seed, task, ended
         if self._modules:
-            self._seed(list(self._modules), assignment)
+            self._seed(list(self._modules), self._origin)
 
     def each(self, items: Sequence[Item], first: int, seed: int, ended: int = 0) -> Iterator[Item]:
         """The items, whose numbers count from `first` on; what is drawn for each follows from its number.
@@ -106,7 +103,7 @@ class Seeding:
 
     def _begin_item(self, seed: int) -> None:
         number = self._end - length_hint(self._rest) - len(self._left) - 1
-        self.begin(Assignment(NONE, f"item {number}", 0, _EMPTY, ended=self._ended, seed=seed))
+        self.begin(seed, f"item {number}", self._ended)
 
     @contextmanager
     def kept(self) -> Generator[None, None, None]:
@@ -125,7 +122,7 @@ class Seeding:
 
     def _go_on(self) -> None:
         """Let what was loaded before go on from where it was, and the rest start from the system's chance."""
-        self._assignment = None
+        self._origin = None
         for name, module in self._modules.items():
             if name in self._before:
                 getattr(module, _SET[name])(self._before[name])
@@ -139,13 +136,13 @@ class Seeding:
             self._begin_item(self._seed_of_items)
             if is_first:
                 self._left = tuple(self._rest)  # the quick iteration ends there
-        elif self._assignment is not None:
-            self._seed([name], self._assignment)
+        elif self._origin is not None:
+            self._seed([name], self._origin)
 
-    def _seed(self, names: list[str], assignment: Assignment) -> None:
+    def _seed(self, names: list[str], origin: tuple[int, str, int]) -> None:
         from cloaca.seed import derived
 
-        seed = derived(assignment.seed, assignment.task, assignment.ended)
+        seed = derived(*origin)
         for name in names:
             _SEED[name](self._modules[name], seed)
 

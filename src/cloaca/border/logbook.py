@@ -16,7 +16,7 @@ from functools import partial
 from cloaca.border.mark import NONE
 from cloaca.values.records import encode_record
 from cloaca.wire.frames import encodable
-from cloaca.wire.messages import Assignment, Logged, Loggers
+from cloaca.wire.messages import Logged, Loggers
 from cloaca.wire.strike import is_strike
 
 _BUILT_IN = frozenset({"CRITICAL", "FATAL", "ERROR", "WARNING", "WARN", "INFO", "DEBUG", "NOTSET"})
@@ -71,34 +71,29 @@ class Logbook:
         self._handled: list[logging.Logger] = []
         self._is_complete = True
 
-    def begin(self, assignment: Assignment, given: Loggers) -> None:
-        """Log for that attempt, as the program would."""
-        self._relay.assignment = assignment
+    def begin(self, attempt: int, task: str, nth: int, given: Loggers) -> None:
+        """Log for that attempt, as the program would: the `nth` try of the task."""
+        self._relay.origin = attempt, task, nth
         if given is not self._given:
             self._take(given)
         self.restore()
 
     def restore(self) -> None:
         """Make the loggers what the program's are, whatever a task or an import did. Cheap where they are."""
+        relay, root = self._relay, logging.root
         if not self._is_complete:
             self._resolve(self._given)
-        if self._relay.was_closed:
+        if relay.was_closed:
             self._enable()
-        self._take_place()
-        if logging.root.manager.disable != self._given.threshold:
+        if root.handlers != self._root_handlers or logging.lastResort is not relay:
+            root.handlers, logging.lastResort = list(self._root_handlers), relay
+        if root.manager.disable != self._given.threshold:
             logging.disable(self._given.threshold)
         for logger, level in self._levels:
             if logger.level != level:
                 logger.setLevel(level)
         for logger in self._disabled:
             logger.disabled = True
-
-    def _take_place(self) -> None:
-        """Stand where the program has handlers, and where there are none."""
-        if logging.root.handlers != self._root_handlers:
-            logging.root.handlers = list(self._root_handlers)
-        if logging.lastResort is not self._relay:
-            logging.lastResort = self._relay
         for logger in self._handled:
             if logger.handlers != self._handlers:
                 logger.handlers = list(self._handlers)
@@ -158,7 +153,7 @@ class _Relay(logging.Handler):
     def __init__(self, send: Callable[[Logged], None]) -> None:
         super().__init__()
         self.setFormatter(logging.Formatter(logging.BASIC_FORMAT))
-        self.assignment: Assignment | None = None
+        self.origin: tuple[int, str, int] | None = None
         self.was_closed = False
         self.is_fork = False
         self._send = send
@@ -177,16 +172,16 @@ class _Relay(logging.Handler):
         if self.is_fork:
             sys.stderr.write(self.format(record) + "\n")
             return
-        assignment = self.assignment
+        origin = self.origin
         try:
-            told = {"task": assignment.task, "attempt": assignment.nth} if assignment is not None else {}
+            told = {"task": origin[1], "attempt": origin[2]} if origin is not None else {}
             payload = encode_record(record, **told)
         except Exception as error:  # whatever the user's own objects raise
             if is_strike(error, partial(encode_record, record)):
                 raise
             self.handleError(record)
             return
-        self._send(Logged(NONE if assignment is None else assignment.attempt, payload))
+        self._send(Logged(NONE if origin is None else origin[0], payload))
 
     def close(self) -> None:
         self.was_closed = True

@@ -16,10 +16,12 @@ from cloaca.border import tally
 
 _NUMBER = struct.Struct("<q")
 _MOMENT = struct.Struct("<d")
-_ITEM = _NUMBER.size + _MOMENT.size
+_MOMENT_AT = _NUMBER.size
+_ITEM = _MOMENT_AT + _MOMENT.size
 _HOLD = _ITEM + _NUMBER.size
 _SIZE = _HOLD + 1
 _SHARED_MEMORY = "/dev/shm"  # noqa: S108 - a file there has no name
+_put_item, _put_moment = _NUMBER.pack_into, _MOMENT.pack_into
 NONE = -1
 INITIALIZING = -2
 """In the place of an attempt: what the worker has begun is the runner's initializer."""
@@ -45,14 +47,14 @@ class Mark:
 
         The number comes last: it is what counts.
         """
-        _NUMBER.pack_into(self._memory, _ITEM, item)
-        _MOMENT.pack_into(self._memory, _NUMBER.size, moment)
-        _NUMBER.pack_into(self._memory, 0, attempt)
+        _put_item(self._memory, _ITEM, item)
+        _put_moment(self._memory, _MOMENT_AT, moment)
+        _put_item(self._memory, 0, attempt)
 
     def read(self) -> tuple[int, float]:
         """The number of the attempt that was begun last, and when it was."""
         number: int = _NUMBER.unpack_from(self._memory)[0]
-        moment: float = _MOMENT.unpack_from(self._memory, _NUMBER.size)[0]
+        moment: float = _MOMENT.unpack_from(self._memory, _MOMENT_AT)[0]
         return number, moment
 
     def write_item(self, number: int) -> None:

@@ -15,7 +15,7 @@ from cloaca.border.mark import NONE
 from cloaca.errors import EncodeError
 from cloaca.values.codec import encode
 from cloaca.wire.frames import encodable
-from cloaca.wire.messages import Assignment, Filter, Warned
+from cloaca.wire.messages import Filter, Warned
 
 _settings: Any = warnings
 _DECIDED_HERE = frozenset({"ignore", "error"})
@@ -80,9 +80,9 @@ class Notices:
         self._shown_before = warnings.showwarning
         self._hook = warnings.showwarning = self._show
 
-    def begin(self, assignment: Assignment, given: tuple[Filter, ...]) -> None:
+    def begin(self, attempt: int, given: tuple[Filter, ...]) -> None:
         """Warn for that attempt, as the program would, whatever another one has changed. Cheap where none did."""
-        self._attempt = assignment.attempt
+        self._attempt = attempt
         self._sent.clear()
         if given is not self._given:
             self._given, self._filters = given, [_rebuilt(each) for each in given]

@@ -76,6 +76,21 @@ def enter(bearings: Bearings) -> None:
         sys.argv[:] = bearings.arguments
 
 
+def is_at(bearings: Bearings) -> bool:
+    """Whether they are those of this process, as far as they can be changed without a call of a function."""
+    directory, path, arguments, _, limits = bearings
+    return (
+        sys.path == path
+        and sys.argv == arguments
+        and sys.dont_write_bytecode != limits.writes_bytecode
+        and _directory() == directory
+    )
+
+
+MOVES = {"sys": ("setrecursionlimit", "set_int_max_str_digits", "setswitchinterval"), "posix": ("putenv", "unsetenv")}
+"""The functions that change them otherwise, by their modules."""
+
+
 def _path(directory: str) -> list[str]:
     """`sys.path`, with all that begins in the working directory (as "" does) behind Python's own library.
 

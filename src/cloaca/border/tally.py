@@ -15,7 +15,7 @@ from mmap import ALLOCATIONGRANULARITY, mmap
 
 from msgspec import msgpack
 
-from cloaca.wire.messages import FIGURES, Done, Entry, Tallied, Usage, figures_of
+from cloaca.wire.messages import FIGURES, Entry, Figures, Tallied
 
 MOST = 1024
 """How many items may be reported at once."""
@@ -23,13 +23,18 @@ MOST = 1024
 _HEAD = struct.Struct("<Qqq")
 _WORD = struct.Struct("<Q")
 _COUNT = 40  # bits of the word are for the bytes
+_LENGTH = (1 << _COUNT) - 1
 _FIGURES = _HEAD.size
 _ENTRIES = _FIGURES + MOST * FIGURES.size
 _CAPACITY = 1 << 18
 SIZE = _ENTRIES + _CAPACITY
 
-_put_figures, _put_word = FIGURES.pack_into, _WORD.pack_into
+_head, _put_figures, _put_word = _HEAD.unpack_from, FIGURES.pack_into, _WORD.pack_into
 _encode = msgpack.Encoder().encode
+
+
+ItemEnd = tuple[dict[str, bytes | None], tuple[str, ...], Figures]
+"""What an item has set and removed, at which keys it has looked, and what it cost."""
 
 
 def list_head(count: int) -> bytes:
@@ -58,35 +63,33 @@ class Tally:
         word, place, current = _HEAD.unpack_from(self._memory)
         return place + (word >> _COUNT) if current == attempt else None
 
-    @property
-    def since(self) -> float:
-        """When the first of these items was begun."""
-        started: float = FIGURES.unpack_from(self._memory, _FIGURES)[0]
-        return started
-
     def begin(self, attempt: int, place: int = 0) -> None:
         """Begin anew, at that place of that attempt."""
         self._keys = self._read = None
         _HEAD.pack_into(self._memory, 0, 0, place, attempt)
 
-    def add(self, usage: Usage, diff: dict[str, bytes | None]) -> bool:
-        """The next item has ended so. Returns whether there was room for it."""
-        keys, read = tuple(diff), usage.read
-        is_alike = keys == self._keys and read == self._read
-        data = _encode(Entry(tuple(diff.values())) if is_alike else Entry(tuple(diff.values()), keys, read))
-        word: int = _WORD.unpack_from(self._memory)[0]
-        count, length = word >> _COUNT, word & ((1 << _COUNT) - 1)
-        if count == MOST or length + len(data) > _CAPACITY:
-            return False
-        start = _ENTRIES + length
-        self._memory[start : start + len(data)] = data
-        _put_figures(self._memory, _FIGURES + count * FIGURES.size, *figures_of(usage))
-        if is_alike:
-            _put_word(self._memory, 0, (count + 1) << _COUNT | (length + len(data)))
+    def add(self, place: int, end: ItemEnd) -> bool:
+        """The item at that place has ended so; adding it again changes nothing. Returns whether there was room."""
+        memory = self._memory
+        diff, read, figures = end
+        word, first, _ = _head(memory)
+        count, length = word >> _COUNT, word & _LENGTH
+        if first + count != place:
             return True
-        self._keys = self._read = None  # where this is interrupted, the next one tells its own
-        _put_word(self._memory, 0, (count + 1) << _COUNT | (length + len(data)))
-        self._keys, self._read = keys, read
+        keys, values = (*diff,), (*diff.values(),)
+        is_alike = keys == self._keys and read == self._read
+        data = _encode((values,) if is_alike else (values, keys, read))
+        start = _ENTRIES + length
+        length += len(data)
+        if count == MOST or length > _CAPACITY:
+            return False
+        memory[start : _ENTRIES + length] = data
+        _put_figures(memory, _FIGURES + count * FIGURES.size, *figures)
+        if not is_alike:
+            self._keys = self._read = None  # where this is interrupted, the next one tells its own
+        _put_word(memory, 0, (count + 1) << _COUNT | length)
+        if not is_alike:
+            self._keys, self._read = keys, read
         return True
 
     # ---- both sides ------------------------------------------------------------------------------------------------
@@ -95,7 +98,7 @@ class Tally:
         """What stands here."""
         while True:
             word, place, attempt = head = _HEAD.unpack_from(self._memory)
-            count, length = word >> _COUNT, word & ((1 << _COUNT) - 1)
+            count, length = word >> _COUNT, word & _LENGTH
             figures = self._memory[_FIGURES : _FIGURES + count * FIGURES.size]
             entries = self._memory[_ENTRIES : _ENTRIES + length]
             if _HEAD.unpack_from(self._memory)[1:] == head[1:]:
@@ -105,7 +108,8 @@ class Tally:
         self._memory.close()
 
 
-def one_tallied(place: int, done: Done) -> Tallied:
+def one_tallied(attempt: int, place: int, end: ItemEnd) -> Tallied:
     """The report of one item, for which there is no room."""
-    entry = Entry(tuple(done.diff.values()), tuple(done.diff), done.usage.read)
-    return Tallied(done.attempt, place, FIGURES.pack(*figures_of(done.usage)), list_head(1) + _encode(entry))
+    diff, read, figures = end
+    entry = Entry(tuple(diff.values()), tuple(diff), read)
+    return Tallied(attempt, place, FIGURES.pack(*figures), list_head(1) + _encode(entry))

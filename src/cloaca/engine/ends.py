@@ -6,7 +6,7 @@ So what an instance cost is kept as figures, 68 bytes, and made a `Usage` again 
 from array import array
 from collections.abc import Iterator
 
-from cloaca.wire.messages import FIGURES, Failed, ItemsDone, Lost, Skipped, Usage
+from cloaca.wire.messages import FIGURES, Failed, ItemsDone, Lost, Skipped, Usage, usage_of
 
 End = Usage | Failed | Lost | Skipped | None
 
@@ -50,9 +50,8 @@ class AllEnds:
         place = self._read[unit - self._tasks]
         if not place:
             return None
-        start = (unit - self._tasks) * FIGURES.size
-        started, ended, cpu, peak, *rest = FIGURES.unpack_from(self._figures, start)
-        return Usage(started, ended, cpu, peak, self._reads[place - 1], *rest)
+        figures = FIGURES.unpack_from(self._figures, (unit - self._tasks) * FIGURES.size)
+        return usage_of(figures, self._reads[place - 1])
 
     def __setitem__(self, unit: int, end: End) -> None:
         """Of a task, or of an instance that didn't end well."""

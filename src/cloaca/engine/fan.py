@@ -178,7 +178,7 @@ class Fan:
         if count == 1:
             return Items(payloads, keys, self._each.key, writers)
         labels = None if self._labels is None else [*self._labels[index:past]]
-        return Items(payloads, keys, self._each.key, writers, 0, self.task, index, labels, overlays)
+        return Items(payloads, keys, self._each.key, writers, self.task, index, labels, overlays)
 
     def _item(self, index: int, own: bytes) -> tuple[bytes, str]:
         """An instance's item, and who made it: what its leader's instance set in place of its own one, if it did."""

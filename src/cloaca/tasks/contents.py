@@ -164,17 +164,18 @@ class Contents:
                 raise
             raise unreadable(key, self._writer_of(key), held, error) from error
 
-    def item(self, items: Items) -> Any:
-        """The one item that the attempt is for. From here on its key is known. Raises `DecodeError` as above."""
-        (payload,) = items.payloads
-        self.item_key = None if items.keys is None else items.keys[0]
+    def item(self, items: Items, place: int = 0) -> Any:
+        """The item at that place. From here on its key is known. Raises `DecodeError` as above."""
+        payload = items.payloads[place]
+        if items.keys is not None:
+            self.item_key = items.keys[place]
         self.traffic.note(items.of, payload)
         try:
             return decode(payload)
         except Exception as error:
             if is_strike(error, partial(decode, payload)):
                 raise
-            raise unreadable(items.of, items.writers[0], payload, error) from error
+            raise unreadable(items.of, items.writers[place % len(items.writers)], payload, error) from error
 
     def set(self, key: str, value: Any) -> None:
         """Insert or overwrite it; what the attempt has stored for it before goes."""

@@ -30,12 +30,13 @@ class Shelf:
     Where it is at an item, its place comes after that.
     """
 
-    __slots__ = ("_folders", "_is_shared", "_name", "_written", "lacked")
+    __slots__ = ("_attempt", "_folders", "_is_shared", "_item", "_written", "lacked")
 
     def __init__(self, folders: Sequence[str], attempt: int, item: int | None = None) -> None:
         self._folders = folders
-        self._name = attempt if item is None else f"{attempt}-{item}"
-        self._written: set[bytes] = set()
+        self._attempt = attempt
+        self._item = item
+        self._written: set[bytes] | None = None
         self._is_shared = False
         self.lacked = 0
         """How many bytes the last value takes for which there was no room."""
@@ -45,21 +46,24 @@ class Shelf:
 
         Where no folder can be used at all, it is the value itself.
         """
+        name = self._attempt if self._item is None else f"{self._attempt}-{self._item}"
         try:
-            path, size = write(self._folders, f"{self._name}.{os.getpid()}.{next(_numbers)}", parts)
+            path, size = write(self._folders, f"{name}.{os.getpid()}.{next(_numbers)}", parts)
         except NoFolderError:
             return b"".join(parts)
         except StorageFullError as error:
             self.lacked = error.size
             raise
         payload = reference(Blob(path, size, is_structure))
+        if self._written is None:
+            self._written = set()
         self._written.add(payload)
         return payload
 
     def drop(self, payload: bytes) -> None:
         """Remove what this attempt wrote: it has set something else since."""
-        if payload in self._written and not self._is_shared:
-            self._remove(payload)
+        if self._written and payload in self._written and not self._is_shared:
+            self._remove(self._written, payload)
 
     def share(self) -> None:
         """A copy of the context has the same values from here on: nothing is removed before the attempt's end."""
@@ -69,10 +73,10 @@ class Shelf:
         """The attempt has ended with these: remove all else that it wrote."""
         if self._written:
             for payload in self._written.difference(payloads):
-                self._remove(payload)
+                self._remove(self._written, payload)
 
-    def _remove(self, payload: bytes) -> None:
-        self._written.discard(payload)
+    def _remove(self, written: set[bytes], payload: bytes) -> None:
+        written.discard(payload)
         with suppress(FileNotFoundError):
             os.unlink(blob_of(payload).path)
 

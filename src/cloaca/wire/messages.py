@@ -38,6 +38,8 @@ FAILURE = "failure"
 FIGURES = struct.Struct("<dddqqqqq")
 """What an instance cost, all but the keys that it has read: the fields of `Usage`, in their order."""
 
+Figures = tuple[float, float, float, int, int, int, int, int]
+
 SOCKET_LOST = 74
 """The exit code of a worker whose socket was closed under it (`os.EX_IOERR`)."""
 
@@ -197,16 +199,15 @@ class Items(Message, frozen=True):
     """What an attempt at instances of a mapped task is for: their items, which are run through one after the other.
 
     `payloads` are the items, and `keys` their keys where they are those of a dict. `of` is the key of the context that
-    holds them, `writers` the tasks (or instances) that made them: one for all, or one for each. `place` is that of the
-    first one in its attempt. Where there are several, they are instances of `task`, called by `labels`, or by their
-    numbers from `number` on; and `overlays` are what each sees beside the slice, where that isn't all.
+    holds them, `writers` the tasks (or instances) that made them: one for all, or one for each. Where there are
+    several, they are instances of `task`, called by `labels`, or by their numbers from `number` on; and `overlays` are
+    what each sees beside the slice, where that isn't all.
     """
 
     payloads: list[bytes]
     keys: list[bytes] | None = None
     of: str = ""
     writers: tuple[str, ...] = ("",)
-    place: int = 0
     task: str = ""
     number: int = 0
     labels: list[str] | None = None
@@ -246,6 +247,21 @@ class Assignment(Message, frozen=True, tag="assign"):
     def size(self) -> int:
         """How often the function is called, and so how many ends are to be reported."""
         return 1 if self.items is None else len(self.items.payloads)
+
+    def name(self, place: int) -> str:
+        """What the instance at that place is called."""
+        items = self.items
+        if items is None or not items.task:
+            return self.task
+        return f"{items.task}[{items.number + place if items.labels is None else items.labels[place]}]"
+
+    def seen(self, place: int) -> Slice:
+        """What the instance at that place sees: what all see, and over it what those before it have set."""
+        if self.items is None or self.items.overlays is None:
+            return self.slice
+        common, over = self.slice, self.items.overlays[place]
+        names = None if common.names is None else (*common.names, *over.names)
+        return Slice({**common.versions, **over.versions}, common.complete, common.outcomes, common.met, names)
 
 
 class Free(Message, frozen=True, tag="free"):
@@ -291,7 +307,13 @@ class Usage(Message, frozen=True):
     worker: int = 0
 
 
-def figures_of(usage: Usage) -> tuple[float, float, float, int, int, int, int, int]:
+def usage_of(figures: Figures, read: tuple[str, ...]) -> Usage:
+    """What an attempt cost that has read these keys."""
+    started, ended, cpu, peak, bytes_read, mapped, written, worker = figures
+    return Usage(started, ended, cpu, peak, read, bytes_read, mapped, written, worker)
+
+
+def figures_of(usage: Usage) -> Figures:
     """What an attempt cost, as `FIGURES` takes it."""
     return (
         usage.started,
@@ -504,8 +526,7 @@ class ItemsDone(Struct, frozen=True):
 
     def alone(self, place: int) -> Done:
         """The end of the instance at that place, as that of a task."""
-        started, ended, cpu, peak, *rest = FIGURES.unpack_from(self.figures, place * FIGURES.size)
-        usage = Usage(started, ended, cpu, peak, self.read[place], *rest)
+        usage = usage_of(FIGURES.unpack_from(self.figures, place * FIGURES.size), self.read[place])
         return Done(self.attempt, dict(zip(self.keys[place], self.written[place], strict=True)), usage)
 
 

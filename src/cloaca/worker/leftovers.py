@@ -18,6 +18,7 @@ from types import ModuleType
 from typing import Any
 
 from cloaca.border.imports import when_imported
+from cloaca.border.surroundings import MOVES
 from cloaca.worker.tripwire import note_calls
 from cloaca.worker.tuning import FACES, FOR_GOOD, SETTINGS, Setting
 
@@ -48,7 +49,28 @@ class Leftovers:
             when_imported(setting.home, partial(self._watch, setting))
         for name in FOR_GOOD:
             _note("posix", name, self._wear_out)
+        self.has_moved = False
+        """Whether a task may have changed what `surroundings` tells, and puts back."""
+        for home, names in MOVES.items():
+            for name in names:
+                _note(home, name, self._note_move)
         self._look()
+
+    def is_untouched(self) -> bool:
+        """Whether nothing has changed, as far as anybody noted. What is set without a call is looked at each time."""
+        try:
+            return (
+                not self._may_go_off
+                and not self._touched
+                and not self._is_worn
+                and len(sys.modules) == self._count
+                and _hooks() == self._hooks
+                and threading.excepthook is self._hook_of_threads
+                and sys.gettrace() is self._tracer
+                and sys.getprofile() is self._profiler
+            )
+        except (AttributeError, KeyError):
+            return False  # one was deleted
 
     def clear(self) -> None:
         """Put back what may strike: signals, and the umask. Costs nothing where nothing may have changed."""
@@ -65,20 +87,22 @@ class Leftovers:
         self._look()
 
     def put_back(self) -> bool:
-        """Put all settings back, if any may have changed; whether they are. Costs next to nothing else."""
+        """Put all settings back that may have changed; whether they are."""
         if self._touched or len(sys.modules) != self._count:
             self._put_settings_back()
-        if self._have_hooks_changed():
-            sys.settrace(self._tracer)
-            sys.setprofile(self._profiler)
-            sys.__dict__.update(zip(_HOOKS, self._hooks, strict=True))
-            threading.excepthook = self._hook_of_threads
+        sys.settrace(self._tracer)
+        sys.setprofile(self._profiler)
+        sys.__dict__.update(zip(_HOOKS, self._hooks, strict=True))
+        threading.excepthook = self._hook_of_threads
         return not self._is_worn
 
     # ---- signals ---------------------------------------------------------------------------------------------------
 
     def _note_signals(self) -> None:
         self._may_go_off = True
+
+    def _note_move(self) -> None:
+        self.has_moved = True
 
     def _put_signals_back(self) -> None:
         """The order matters: once no timer runs and nothing is pending, nothing can go off any more."""
@@ -112,14 +136,6 @@ class Leftovers:
         self._hooks = _hooks()
         self._hook_of_threads = threading.excepthook
         self._tracer, self._profiler = sys.gettrace(), sys.getprofile()
-
-    def _have_hooks_changed(self) -> bool:
-        """What is set without a call is looked at each time. Tracers would trace whatever noted that they were set."""
-        try:
-            is_same = _hooks() == self._hooks and threading.excepthook is self._hook_of_threads
-        except (AttributeError, KeyError):
-            return True  # one was deleted
-        return not is_same or sys.gettrace() is not self._tracer or sys.getprofile() is not self._profiler
 
     def _put_settings_back(self) -> None:
         if not self._own <= sys.modules.keys():

@@ -37,6 +37,13 @@ class Output:
 
     def renew(self) -> None:
         """End the lines that a task left unfinished, and put the streams where it found them."""
+        streams, sinks = self._streams, self._sinks
+        if sinks["stdout"].is_in_use or sinks["stderr"].is_in_use:
+            self._tidy_up()
+        if sys.stdout is not streams["stdout"] or sys.stderr is not streams["stderr"]:
+            sys.stdout, sys.stderr = streams["stdout"], streams["stderr"]
+
+    def _tidy_up(self) -> None:
         for name, stream in self._streams.items():
             is_given_up, sink = _is_given_up(stream), self._sinks[name]
             if not is_given_up and not stream.write_through:  # a task has reconfigured it
@@ -45,8 +52,8 @@ class Output:
                 sink.finish()
             if is_given_up:
                 self._open(name)
-        if sys.stdout is not self._streams["stdout"] or sys.stderr is not self._streams["stderr"]:
-            sys.stdout, sys.stderr = self._streams["stdout"], self._streams["stderr"]
+            elif stream.write_through:
+                sink.is_touched = False
 
     def _open(self, name: str) -> None:
         sink = self._sinks[name] = _TextSink(name, self._say)
@@ -62,17 +69,26 @@ def _is_given_up(stream: io.TextIOWrapper) -> bool:
 
 
 class _TextSink(io.RawIOBase):
-    """Takes bytes, and passes them on as text."""
+    """Takes bytes, and passes them on as text.
+
+    `is_touched`: a task has flushed the stream over it, as it also does by closing, detaching or reconfiguring it.
+    """
 
     def __init__(self, name: str, say: Say) -> None:
         super().__init__()
         self.name = f"<{name}>"
+        self.is_touched = False
         self._stream = name
         self._say = say
         self._rest = b""
         self._has_begun = False  # of a line, the beginning was passed on
         self._moved = 0.0  # when a line began, or was last passed on as far as it had come
         self._lock = RLock()  # the garbage collector may call a finalizer that prints, in the middle of a write
+
+    @property
+    def is_in_use(self) -> bool:
+        """Whether anything is to be done with it when a task has ended."""
+        return self.is_touched or self._has_begun or bool(self._rest)
 
     @property
     def is_unfinished(self) -> bool:
@@ -98,6 +114,7 @@ class _TextSink(io.RawIOBase):
         return len(chunk)
 
     def flush(self) -> None:
+        self.is_touched = True
         super().flush()
         with self._lock:
             text = self._taken(len(self._rest))

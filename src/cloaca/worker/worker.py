@@ -19,7 +19,7 @@ from typing import Any, NoReturn
 
 from cloaca.attempts import attempt, child, terminal, termination, variables
 from cloaca.attempts.initializer import Initializer, initializing
-from cloaca.attempts.items import alone
+from cloaca.attempts.items import Series
 from cloaca.attempts.meter import Meter
 from cloaca.attempts.nesting import become_worker
 from cloaca.attempts.repertoire import Repertoire
@@ -29,8 +29,8 @@ from cloaca.border.logbook import Logbook
 from cloaca.border.mark import INITIALIZING, NONE, Mark
 from cloaca.border.notices import Notices
 from cloaca.border.permits import Permit
-from cloaca.border.surroundings import bearings, enter, here
-from cloaca.border.tally import Tally, one_tallied
+from cloaca.border.surroundings import bearings, enter, here, is_at
+from cloaca.border.tally import ItemEnd, Tally, one_tallied
 from cloaca.tasks.shelf import Traffic
 from cloaca.tasks.watched import context_kind
 from cloaca.wire.frames import Garbled, HungUp
@@ -41,6 +41,7 @@ from cloaca.wire.messages import (
     Done,
     Failed,
     Free,
+    Message,
     Publish,
     Ready,
     Recall,
@@ -133,8 +134,10 @@ class Worker:
         self._questions = count(1)
         self._queue: dict[int, Assignment] = {}
         self._begun: Assignment | None = None
-        self._report: Done | Failed | Skipped | None = None
-        self._current: Assignment | None = None
+        self._place = 0  # of its item, where it has some
+        self._report: Done | Failed | Skipped | ItemEnd | None = None
+        self._told_at = 0.0  # all items were reported then that had ended
+        self._current: tuple[int, int] | None = None
         self._mark = mark
         self._tally = tally
         mark.take_items()
@@ -213,19 +216,26 @@ class Worker:
 
     def _run_through(self, assignment: Assignment) -> bool:
         """Run it, of several items one after the other; returns whether there was a permit for all."""
-        number, tally = assignment.attempt, self._tally
-        if assignment.items is None:
-            if not self._permit.is_for(number):
-                return False
-            self._run(assignment)
-            return True
+        if assignment.items is not None:
+            return self._run_items(assignment)
+        if not self._permit.is_for(assignment.attempt):
+            return False
+        self._run(assignment)
+        return True
+
+    def _run_items(self, whole: Assignment) -> bool:
+        number, tally = whole.attempt, self._tally
         if tally.reached(number) is None:
             tally.begin(number)
-        for place in range(tally.reached(number) or 0, assignment.size):
+        load, reads = self._repertoire.under(whole.variables), self._repertoire.reads(whole.function)
+        series = Series(whole, load, reads, self._meter, self._surroundings.folders, self._has_left, self._kind)
+        enter(self._bearings)
+        self._told_at = monotonic()
+        for place in range(tally.reached(number) or 0, whole.size):
             if not self._permit.is_for(number, place):
                 self._hand_in_tally()
                 return False
-            self._run(alone(assignment, place))
+            self._run_item(series, whole, place)
         return True
 
     def _bear(self, error: BaseException) -> None:
@@ -234,8 +244,8 @@ class Worker:
             raise termination.Terminated
         self._leftovers.clear()
         if self._begun is not None and self._report is None:
-            item = 0 if self._begun.items is None else self._begun.items.place
-            self._report = attempt.failure(self._begun.attempt, error, self._meter.stop(Traffic()), item=item)
+            usage = self._meter.stop(Traffic())
+            self._report = attempt.failure(self._begun.attempt, error, usage, item=self._place)
 
     def say(self, stream: str, text: str) -> None:
         """Send what a task printed. Where there is no socket, in a forked child or at the end, it is written here."""
@@ -243,7 +253,7 @@ class Worker:
             os.write(1 if stream == "stdout" else 2, (text or "\n").encode(errors="replace"))
             return
         for piece in _pieces(text):
-            self._tell(Said(NONE if self._current is None else self._current.attempt, stream, piece))
+            self._tell(Said(NONE if self._current is None else self._current[0], stream, piece))
 
     def _tell(self, told: Remark) -> None:
         """Send what is to be shown, once the program can take it. Who was told to end doesn't wait for that."""
@@ -253,12 +263,30 @@ class Worker:
 
     def _run(self, assignment: Assignment) -> None:
         self._report = None
+        self._place = 0
         self._begun = assignment
-        self._current = assignment
-        self._mark.write(assignment.attempt, monotonic(), NONE if assignment.items is None else assignment.items.place)
+        self._current = assignment.attempt, 0
+        self._mark.write(assignment.attempt, monotonic())
         load, reads = self._repertoire.under(assignment.variables), self._repertoire.reads(assignment.function)
         self._report = self._attempted(assignment, load, reads, self._surroundings.folders)
         self._hand_in(assignment)
+
+    def _run_item(self, series: Series, whole: Assignment, place: int) -> None:
+        self._report = None
+        self._place = place
+        self._begun = whole
+        self._current = who = whole.attempt, place
+        self._mark.write(whole.attempt, self._meter.start(), place)
+        name = whole.name(place)
+        if self._leftovers.has_moved or not is_at(self._bearings):
+            self._leftovers.has_moved = False
+            enter(self._bearings)
+        self._logbook.begin(whole.attempt, name, whole.nth, self._surroundings.loggers)
+        self._notices.begin(whole.attempt, self._surroundings.filters)
+        self._report = series.run(place, name, partial(self._ask, who))
+        if termination.was_told():
+            raise termination.Terminated
+        self._hand_in(whole)
 
     def _hand_in(self, assignment: Assignment) -> None:
         """Report, once or twice: the coordinator takes the first one."""
@@ -266,9 +294,9 @@ class Worker:
         with self._asking:  # a thread that the task leaves may wait for an answer: it comes before the report goes
             self._current = None
         if assignment.items is not None:
-            self._hand_in_item(assignment.attempt, assignment.items.place)
+            self._hand_in_item(assignment, self._place)
         else:
-            if self._report is not None:
+            if isinstance(self._report, Message):
                 self._send(self._report)
             self._queue.pop(assignment.attempt, None)
         self._begun = None
@@ -276,30 +304,23 @@ class Worker:
             self._send(Worn())
             self._leave(0)
 
-    def _hand_in_item(self, number: int, place: int) -> None:
+    def _hand_in_item(self, whole: Assignment, place: int) -> None:
         """Keep what came of an item, unless that was done; and report what there is, at the end and from time to time.
 
         What is out of the ordinary is reported at once, after all before it.
         """
-        report, tally, whole = self._report, self._tally, self._queue.get(number)
-        is_news = report is not None and tally.reached(number) == place
-        if report is not None and is_news and not (isinstance(report, Done) and self._is_tallied(report)):
+        end, tally, number = self._report, self._tally, whole.attempt
+        is_noted = isinstance(end, tuple) and tally.add(place, end)
+        if not is_noted and end is not None and tally.reached(number) == place:
             self._hand_in_tally()
-            self._send(one_tallied(place, report) if isinstance(report, Done) else report)
+            self._send(one_tallied(number, place, end) if isinstance(end, tuple) else end)
             tally.begin(number, place + 1)
-        is_last = whole is None or place + 1 >= whole.size
-        is_due = report is not None and report.usage.ended - tally.since > REPORT_SECONDS
-        if is_last or is_due or self._is_worn:
+        is_last, now = place + 1 >= whole.size, monotonic()
+        if is_last or self._is_worn or now - self._told_at > REPORT_SECONDS:
+            self._told_at = now
             self._hand_in_tally()
         if is_last:
-            self._queue.pop(number, None)
-
-    def _is_tallied(self, report: Done) -> bool:
-        """Whether there was room for it in the tally."""
-        if self._tally.add(report.usage, report.diff):
-            return True
-        self._hand_in_tally()
-        return self._tally.add(report.usage, report.diff)
+            self._queue.pop(whole.attempt, None)
 
     def _hand_in_tally(self) -> None:
         """Report the items that have ended, once or twice."""
@@ -336,9 +357,9 @@ class Worker:
     ) -> Done | Failed | Skipped:
         """Run it in the program's surroundings. Who was told to end does so."""
         enter(self._bearings)
-        self._logbook.begin(assignment, self._surroundings.loggers)
-        self._notices.begin(assignment, self._surroundings.filters)
-        ask = partial(self._ask, assignment)
+        self._logbook.begin(assignment.attempt, assignment.task, assignment.nth, self._surroundings.loggers)
+        self._notices.begin(assignment.attempt, self._surroundings.filters)
+        ask = partial(self._ask, (assignment.attempt, 0))
         report = attempt.run(assignment, load, reads, ask, self._meter, folders, self._has_left, self._kind)
         if termination.was_told():
             raise termination.Terminated
@@ -348,6 +369,8 @@ class Worker:
         """A task's function has ended: put back what it has changed. A process that it forked ends with it."""
         if self._is_cut_off:
             child.end(error, self._output.renew)
+        if not self._initializer and self._leftovers.is_untouched():
+            return
         self._leftovers.clear()
         if self._initializer:
             self._leftovers.keep()  # what it sets is meant to stay
@@ -356,7 +379,7 @@ class Worker:
 
     def _ask(
         self,
-        assignment: Assignment,
+        who: tuple[int, int],
         keys: tuple[str, ...],
         rest: bool,  # noqa: FBT001 - as in Ask
         outcomes: bool,  # noqa: FBT001
@@ -364,12 +387,11 @@ class Worker:
         if self._is_cut_off:
             raise RuntimeError("A process that a task forked can't read more of the context: read it before the fork.")
         with self._asking:
-            if assignment is not self._current:
+            if who != self._current:
                 raise RuntimeError("The task has ended: a thread that it left behind can't read more of its context.")
-            if assignment.items is not None:
-                self._hand_in_tally()  # so that it is known which one asks
+            self._hand_in_tally()  # of several items, so that it is known which one asks
             question = next(self._questions)
-            self._send(Wants(assignment.attempt, keys, rest, outcomes, question))
+            self._send(Wants(who[0], keys, rest, outcomes, question))
             return self._inlet.answer(question)
 
     def _heed(self) -> None:
