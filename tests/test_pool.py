@@ -600,7 +600,7 @@ def test_what_a_worker_has_not_begun_is_given_back_and_leaves_no_trace(desk_of: 
     desk.collect()
     assert isinstance(desk.ends[attempt], Unstarted)
     assert isinstance(desk.executor, Pool)
-    assert not desk.executor._idle_deaths
+    assert not desk.executor._line._idle_deaths
 
 
 def test_a_start_is_told_with_the_moment_at_which_the_worker_began(desk_of: PoolDesk, tmp_path: Path) -> None:

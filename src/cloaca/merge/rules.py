@@ -2,6 +2,7 @@
 
 import pickle
 from collections.abc import Callable, Mapping
+from copy import copy
 from typing import Any, Literal, NamedTuple
 
 from cloaca.merge.named import by_task
@@ -46,6 +47,7 @@ class Rules:
         self.on_conflict: OnConflict | None = on_conflict
         self.collected = _by_task(self._functions) if functions else _NONE
         self.whole = self
+        self._prefix = ""  # of the names of keys, for the tasks of a copy
         self._homes = dict(homes or {})
         self._within: dict[str, Rules] = {}
         self._settled: dict[Any, tuple[Any, int]] = {}
@@ -59,39 +61,41 @@ class Rules:
         return packed
 
     def within(self, prefix: str) -> "Rules":
-        """The same rules, by the names of keys without their `prefix`: for the tasks of a copy."""
+        """The same rules, by the names of keys without their `prefix`. What is merged is remembered with the rest."""
         rules = self._within.get(prefix)
         if rules is None:
-            rules = self._within[prefix] = _RulesWithin(self, prefix)
+            rules = self._within[prefix] = copy(self)
+            rules._prefix = prefix
+            rules.collected = frozenset(key.removeprefix(prefix) for key in self.collected if key.startswith(prefix))
         return rules
 
     def called(self, key: str, task: str) -> str:
         """What a task is called in the value of a key that is kept by task: in a copy, as in what it is a copy of."""
-        home = self._homes.get(key, _WHOLE)
+        home = self._homes.get(self._prefix + key, _WHOLE)
         return home.outside.get(task) or task.removeprefix(home.prefix)
 
     def has(self, key: str) -> bool:
         """Whether the key has a rule."""
-        return key in self._functions
+        return self._prefix + key in self._functions
 
     def rule(self, key: str) -> Rule:
         """The rule of a key that has one. Raises whatever importing what the rule refers to raises."""
-        rule = self._functions[key]
+        rule = self._functions[self._prefix + key]
         if isinstance(rule, bytes):
-            rule = self._functions[key] = pickle.loads(rule)
+            rule = self._functions[self._prefix + key] = pickle.loads(rule)
         return rule
 
     def remembered(self, name: object) -> Any:
         """What was remembered under that name, or `None`."""
-        return self._settled.get(name, (None, 0))[0]
+        return self._settled.get((self._prefix, name), (None, 0))[0]
 
     def remember(self, name: object, settled: object, size: int) -> None:
         """Remember what merging came to, which takes `size` bytes; the oldest is forgotten where it is too much."""
-        self._settled[name] = settled, size
-        self._size += size
-        while self._size > REMEMBERED and len(self._settled) > 1:
+        whole, self._settled[self._prefix, name] = self.whole, (settled, size)
+        whole._size += size
+        while whole._size > REMEMBERED and len(self._settled) > 1:
             _, forgotten = self._settled.pop(next(iter(self._settled)))
-            self._size -= forgotten
+            whole._size -= forgotten
 
 
 _NONE: frozenset[str] = frozenset()
@@ -99,28 +103,3 @@ _NONE: frozenset[str] = frozenset()
 
 def _by_task(functions: Mapping[str, Rule | bytes]) -> frozenset[str]:
     return frozenset(key for key, rule in functions.items() if rule is by_task)
-
-
-class _RulesWithin(Rules):
-    """The rules of a run as the tasks of a copy see them. What is merged is remembered with the rest."""
-
-    def __init__(self, whole: Rules, prefix: str) -> None:
-        super().__init__(None, whole.on_conflict)
-        self.whole = whole
-        self._prefix = prefix
-        self.collected = frozenset(key.removeprefix(prefix) for key in whole.collected if key.startswith(prefix))
-
-    def called(self, key: str, task: str) -> str:
-        return self.whole.called(self._prefix + key, task)
-
-    def has(self, key: str) -> bool:
-        return self.whole.has(self._prefix + key)
-
-    def rule(self, key: str) -> Rule:
-        return self.whole.rule(self._prefix + key)
-
-    def remembered(self, name: object) -> Any:
-        return self.whole.remembered((self._prefix, name))
-
-    def remember(self, name: object, settled: object, size: int) -> None:
-        self.whole.remember((self._prefix, name), settled, size)

@@ -57,29 +57,16 @@ class Peer:
         self.queue: deque[Assignment] = deque()
         self.known: set[int] = set()
         self.surroundings: Surroundings | None = None
-        self.at = self.load = 0
         self.told: tuple[int, int] = (NONE, 0)
         self.reported = NONE
-        self.is_ready = False
-        self.recalls = 0
-        self.heard = 0
-        self.is_doomed = False
-        self.is_stopped = False
+        self.at = self.load = self.recalls = self.heard = self.stalls = self.baseline = self.unshown = 0
+        self.is_ready = self.is_unfit = self.is_swollen = self.is_outdated = self.is_held = False
+        self.is_doomed = self.is_stopped = self.is_killed = self.is_given_up = self.has_hung_up = False
         self.kill_at: float | None = None
-        self.is_killed = False
-        self.is_given_up = False
         self.judged_at: float | None = None
-        self.stalls = 0
         self.memory: int | None = None
-        self.baseline = 0
-        self.is_unfit = False
-        self.is_swollen = False
-        self.is_outdated = False
         self.limit: int | None = None
-        self.has_hung_up = False
         self.nonsense: str | None = None
-        self.unshown = 0
-        self.is_held = False
         self.outgoing = bytearray(letter(surroundings))
         with ExitStack() as undo, ExitStack() as theirs:
             self.socket, socket = socketpair()
@@ -114,6 +101,37 @@ class Peer:
         """Whether something is expected of it, or to be done with it, beside its tasks: mostly not."""
         is_as_it_was = self.is_ready and not self.is_outdated and not self.is_held
         return not is_as_it_was or self.kill_at is not None or self.judged_at is not None
+
+    @property
+    def takes_more(self) -> bool:
+        """Whether it may be given more: it knows of all that was recalled, and isn't to end or to stand still."""
+        is_told_to_stand = self.is_doomed or self.judged_at is not None
+        return self.is_ready and self.heard == self.recalls and not is_told_to_stand and not self.is_outdated
+
+    @property
+    def attempt(self) -> int:
+        """The one that it runs, or is about to; `NONE` where it has nothing to do."""
+        return self.queue[0].attempt if self.queue else NONE
+
+    def runs(self, attempt: int) -> bool:
+        """Whether that is the attempt that it runs, or is about to."""
+        return bool(self.queue) and self.queue[0].attempt == attempt
+
+    @property
+    def is_told(self) -> bool:
+        """Whether it was told that the attempt has begun, or the next item of it."""
+        return self.told == (self.attempt, self.at)
+
+    def is_at(self, begun: int, item: int | None) -> bool:
+        """Whether what it has begun last is the first assignment in its queue, or the next item of that."""
+        return begun == self.attempt and (self.queue[0].items is None or item == self.at)
+
+    def has_outdated(self, surroundings: Surroundings) -> bool:
+        """Whether it is found only now that the program has loaded modules anew since it was told of them."""
+        if self.is_outdated or self.surroundings is None:
+            return False
+        self.is_outdated = self.surroundings.generation < surroundings.generation
+        return self.is_outdated
 
     @property
     def exit_descriptor(self) -> int:

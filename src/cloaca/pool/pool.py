@@ -4,7 +4,7 @@ Data flow, the line in the middle being the border of the process:
 
     coordinator's thread                       |  worker processes (fresh interpreters, each its own process group)
                                                |
-    submit --> pending --feed--> peer.queue  ===== socket ====> run, one by one
+    submit --> line ----feed----> peer.queue  ===== socket ====> run, one by one
     wait   <-- events  <-------- reports     <==== socket ===== each report at once
                   ^------------- pidfd       <---- the kernel   when the process is gone
                                  life-line   ----> the kernel   when we are gone
@@ -22,8 +22,6 @@ Which workers there are, and how they end, is `Workforce`'s business; their memo
 import os
 import signal
 import weakref
-from bisect import insort
-from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from math import ceil, inf
@@ -41,6 +39,7 @@ from cloaca.border.waker import Waker
 from cloaca.errors import InitializerError
 from cloaca.pool.backlog import Backlog
 from cloaca.pool.batching import Batching
+from cloaca.pool.line import Line
 from cloaca.pool.memory import MemoryWatch
 from cloaca.pool.peer import Peer
 from cloaca.pool.reports import WorkerReport, checked, opened
@@ -76,7 +75,6 @@ from cloaca.wire.messages import (
 )
 from cloaca.wire.shortage import passes
 
-TOLERATED_IDLE_DEATHS = 3
 START_SECONDS = 0.005
 """How long to wait at most where a worker is to begin a task, to see that it has."""
 
@@ -133,10 +131,7 @@ class Pool:
         self._equipment = equipment
         self._fault: InitializerError | None = None
         self._functions: dict[int, Publish] = {}
-        self._pending: deque[Assignment] = deque()
-        self._load = 0  # how many calls of functions these come to
-        self._withdrawn: dict[int, float] = {}  # with the seconds of grace
-        self._idle_deaths: dict[int, int] = {}  # how often an attempt was first at a worker that died without it
+        self._line = Line()
         self._events: list[Event] = []
         self._backlog = Backlog()
         self._batching = Batching()
@@ -172,11 +167,9 @@ class Pool:
         """Tell each worker with the next assignments that it is given, where that is news."""
         environment = {**surroundings.environment, **self._environment}
         self._surroundings = replace(surroundings, environment=environment)
-        outdated = [peer for peer in self._peers if not peer.is_outdated and _was_told_otherwise(peer, surroundings)]
-        for peer in outdated:
-            peer.is_outdated = True
+        outdated = [peer for peer in self._peers if peer.has_outdated(surroundings)]
         self._dismiss_outdated()
-        if outdated and (self._pending or self._busy()):
+        if outdated and (self._line or self._busy()):
             self._notice(_RELOADED)
 
     def publish(self, functions: Sequence[Publish]) -> None:
@@ -195,28 +188,18 @@ class Pool:
 
     def submit(self, assignments: Sequence[Assignment]) -> None:
         """Take on attempts; they go to workers in `wait`, the most urgent first."""
-        pending = self._pending
-        for assignment in assignments:
-            self._load += assignment.size
-            if pending and assignment.place < pending[-1].place:
-                insort(pending, assignment, key=_place)
-            else:
-                pending.append(assignment)
+        self._line.add(assignments)
 
     def answer(self, answer: Answer) -> None:
         """Pass the answer on to the worker that asked, if it is still there."""
         for peer in self._peers:
-            if peer.queue and peer.queue[0].attempt == answer.attempt:
+            if peer.runs(answer.attempt):
                 self._send(peer, [answer])
 
     def cancel(self, attempts: Sequence[int], grace: float) -> None:
         """Give back what is pending; in `wait`, stop what runs. What a worker has queued is stopped when it starts."""
-        withdrawn = set(attempts)
-        self._events += [self._given_back(waiting) for waiting in self._pending if waiting.attempt in withdrawn]
-        self._pending = deque(waiting for waiting in self._pending if waiting.attempt not in withdrawn)
-        self._load = sum([waiting.size for waiting in self._pending])
         queued = (assignment.attempt for peer in self._peers for assignment in peer.queue)
-        self._withdrawn.update(dict.fromkeys(withdrawn.intersection(queued), grace))
+        self._events += self._line.withdraw(attempts, queued, grace)
 
     def wait(self, timeout: float | None) -> Sequence[Event]:
         """Feed the workers, and collect what they report; may return early, with nothing."""
@@ -225,8 +208,7 @@ class Pool:
         if self._fault is not None:
             fault, self._fault = self._fault, None
             raise fault
-        if self._withdrawn:
-            self._stop_withdrawn()
+        self._stop_withdrawn()
         self._feed()
         ended: list[Peer] = []
         for key, mask in self._look_out(0 if self._events else self._time_left(timeout)):
@@ -243,7 +225,8 @@ class Pool:
         self._look_into_tallies()
         self._recall()
         self._feed()
-        self._tell_starts()
+        for peer in self._peers:
+            self._tell_start(peer)
         return self._taken()
 
     def _look_after_workers(self) -> None:
@@ -308,11 +291,11 @@ class Pool:
             left = min(left, self._patience(peer, now))
         if busy:
             left = min(left, self._memory.due - now)
-            if any(peer.told != (peer.queue[0].attempt, peer.at) for peer in busy):
+            if not all(peer.is_told for peer in busy):
                 left = min(left, START_SECONDS)
             if len(busy) < len(self._peers) and any(peer.load > 1 for peer in busy) and self._has_idle_worker():
                 left = min(left, RECALL_SECONDS)
-        if (again_at := self._workforce.again_at) is not None and self._pending and not self._holds_back():
+        if (again_at := self._workforce.again_at) is not None and self._line and not self._holds_back():
             left = min(left, again_at - now)
         return None if left == inf else max(0.0, left)
 
@@ -329,7 +312,7 @@ class Pool:
         return [peer for peer in self._peers if peer.queue]
 
     def _has_idle_worker(self) -> bool:
-        return any(not peer.queue and _takes_more(peer) for peer in self._peers)
+        return any(not peer.queue and peer.takes_more for peer in self._peers)
 
     def _look_out(self, timeout: float | None) -> list[tuple[SelectorKey, int]]:
         if timeout != 0 and 0 < len(self._busy()) < self._cores:
@@ -341,14 +324,14 @@ class Pool:
     # ---- feeding ---------------------------------------------------------------------------------------------------
 
     def _feed(self) -> None:
-        if not self._pending or self._holds_back() or self._fault is not None:
+        if not self._line or self._holds_back() or self._fault is not None:
             return
         if len(self._peers) < self._size:
-            self._start_workers(len(self._pending) - len(self._peers) + len(self._busy()))
-        batch = self._batching.size(ceil(self._load / (2 * self._size)))
-        hungry = [peer for peer in self._peers if peer.load <= batch // 2 and _takes_more(peer)]
-        for peer in sorted(hungry, key=_queued):
-            if not self._pending or self._holds_back():
+            self._start_workers(len(self._line) - len(self._peers) + len(self._busy()))
+        batch = self._batching.size(ceil(self._line.load / (2 * self._size)))
+        hungry = [peer for peer in self._peers if peer.load <= batch // 2 and peer.takes_more]
+        for peer in sorted(hungry, key=attrgetter("load")):
+            if not self._line or self._holds_back():
                 return
             if not peer.is_swollen:
                 self._hand_over(peer, batch - peer.load)
@@ -370,24 +353,20 @@ class Pool:
 
     def _recall(self) -> None:
         """Take back what waits behind a task that turned out long, where another worker has nothing to do."""
-        if self._pending or not self._has_idle_worker() or self._holds_back():
+        if self._line or not self._has_idle_worker() or self._holds_back():
             return
         for peer in self._peers:
-            if peer.load > 1 and self._is_long(peer):
+            if peer.load > 1 and _is_long(peer):
                 count = peer.permits.recall(peer.load - 1)
                 recalled = self._take_back(peer, count)
                 if count:
                     peer.recalls += 1
                     self._send(peer, [Recall(peer.recalls, recalled)])
 
-    def _is_long(self, peer: Peer) -> bool:
-        begun, moment = peer.begun
-        return begun == peer.queue[0].attempt and monotonic() - moment >= RECALL_SECONDS
-
     def _look_into_tallies(self) -> None:
         """Where a task turned out long, take what has ended before it and isn't reported yet: others go on from it."""
         for peer in self._peers:
-            if peer.load > 1 and peer.queue[0].size > 1 and peer.item != peer.at and self._is_long(peer):
+            if peer.load > 1 and peer.queue[0].size > 1 and peer.item != peer.at and _is_long(peer):
                 self._collect(peer, peer.tallied())
 
     def _take_back(self, peer: Peer, count: int) -> list[int]:
@@ -398,14 +377,14 @@ class Pool:
             last = peer.queue.pop()
             taken = min(count, last.size - at)
             if taken == last.size:
-                self._requeue(last)
+                self._events += self._line.put_back(last)
             else:
                 self._events.append(Unstarted(last.attempt, taken))
                 if taken < last.size - at:
                     peer.queue.append(_shortened(last, last.size - taken))
                 else:
                     peer.reported, peer.at = last.attempt, 0
-                    self._let_go(last.attempt)
+                    self._line.forget(last.attempt)
             peer.load -= taken
             count -= taken
             attempts.append(last.attempt)
@@ -413,26 +392,18 @@ class Pool:
 
     def _hand_over(self, peer: Peer, count: int) -> None:
         is_idle = not peer.queue
-        messages: list[Down] = [Free(self._pending[0].attempt)] if is_idle else []
+        messages: list[Down] = [Free(self._line.first)] if is_idle else []
         if peer.surroundings != self._surroundings:
             peer.surroundings = self._surroundings
             messages.append(self._surroundings)
-        handed = 0
-        while handed < count and self._pending:
-            assignment = self._pending.popleft()
-            self._load -= assignment.size
-            if assignment.rules and assignment.rules not in peer.known:
-                messages += self._made_known(peer, assignment.rules)
-            if assignment.variables and assignment.variables not in peer.known:
-                messages += self._made_known(peer, assignment.variables)
-            if assignment.function not in peer.known:
-                messages += self._made_known(peer, assignment.function)
-            if assignment.condition and assignment.condition not in peer.known:
-                messages += self._made_known(peer, assignment.condition)
+        had = peer.load
+        for assignment in self._line.take(count):
+            for number in (assignment.rules, assignment.variables, assignment.function, assignment.condition):
+                if number and number not in peer.known:
+                    messages += self._made_known(peer, number)
             messages.append(assignment)
             peer.take_on(assignment)
-            handed += assignment.size
-        peer.permits.issue(handed - is_idle)
+        peer.permits.issue(peer.load - had - is_idle)
         self._send(peer, messages)
 
     def _made_known(self, peer: Peer, number: int) -> list[Publish]:
@@ -490,15 +461,15 @@ class Pool:
                 self._workforce.is_ready(peer)
                 peer.heard = message.recall
             case Worn():
-                if peer.queue and _is_running(peer.queue[0], peer.at, peer.begun[0], peer.item):
-                    raise Garbled(f"word that it ends, while it runs attempt {peer.queue[0].attempt}")
+                if peer.queue and peer.is_at(peer.begun[0], peer.item):
+                    raise Garbled(f"word that it ends, while it runs attempt {peer.attempt}")
                 self._take_back(peer, peer.load)
                 self._workforce.dismiss(peer)
             case Unfit():
                 self._take_refusal(peer, message)
             case Wants():
                 self._tell_start(peer)
-                if not _runs(peer, message.attempt) or peer.told != (message.attempt, peer.at):
+                if not peer.runs(message.attempt) or not peer.is_told:
                     raise Garbled(f"a question of attempt {message.attempt}, which it doesn't run")
                 self._events.append(message)
             case _:
@@ -507,7 +478,7 @@ class Pool:
                 self._events.append(message)
 
     def _take_report(self, peer: Peer, report: WorkerReport | Tallied) -> None:
-        if not _runs(peer, report.attempt):
+        if not peer.runs(report.attempt):
             if report.attempt == peer.reported:
                 return  # an exception struck the worker in the middle of telling: it tells once more
             raise Garbled(f"a report of attempt {report.attempt}, which it doesn't run")
@@ -536,8 +507,8 @@ class Pool:
 
     def _get_on(self, peer: Peer, count: int = 1) -> None:
         """So many calls of what a worker has first in its queue have ended."""
-        if peer.gets_on(count) and (self._withdrawn or self._idle_deaths):
-            self._let_go(peer.reported)
+        if peer.gets_on(count):
+            self._line.forget(peer.reported)
         if peer.is_swollen and not peer.queue:
             self._look_again(peer)
 
@@ -564,21 +535,12 @@ class Pool:
         if self._workforce.reject_unready():
             self._fault = fault
 
-    def _let_go(self, attempt: int) -> None:
-        """Forget an attempt that has ended at its worker."""
-        self._withdrawn.pop(attempt, None)
-        self._idle_deaths.pop(attempt, None)
-
-    def _tell_starts(self) -> None:
-        """Tell what workers run now. What has begun and ended meanwhile needs no telling."""
-        for peer in self._peers:
-            self._tell_start(peer)
-
     def _tell_start(self, peer: Peer) -> None:
-        if not peer.queue or peer.told == (peer.queue[0].attempt, peer.at):
+        """Tell what a worker runs now. What has begun and ended meanwhile needs no telling."""
+        if not peer.queue or peer.is_told:
             return
         begun, moment = peer.begun
-        if _is_running(peer.queue[0], peer.at, begun, peer.item):
+        if peer.is_at(begun, peer.item):
             peer.told = begun, peer.at
             self._events.append(Started(begun, moment, peer.number))
 
@@ -586,11 +548,11 @@ class Pool:
 
     def _stop_withdrawn(self) -> None:
         """Stop the workers that run a withdrawn attempt."""
-        for peer in self._peers:
-            if not peer.queue or peer.queue[0].attempt not in self._withdrawn:
+        for peer in self._peers if self._line.withdrawn else ():
+            if peer.attempt not in self._line.withdrawn:
                 continue
             if peer.is_doomed:
-                self._workforce.stop(peer, self._withdrawn[peer.queue[0].attempt])
+                self._workforce.stop(peer, self._line.withdrawn[peer.attempt])
             else:
                 peer.halt()
 
@@ -606,8 +568,8 @@ class Pool:
             self._collect(peer, peer.drain())
             if peer.is_doomed:
                 continue
-            if peer.queue and peer.queue[0].attempt in self._withdrawn:
-                self._workforce.stop(peer, self._withdrawn[peer.queue[0].attempt])
+            if peer.attempt in self._line.withdrawn:
+                self._workforce.stop(peer, self._line.withdrawn[peer.attempt])
             elif peer.queue and self._has_too_much(peer):
                 peer.limit = self._memory.limit
                 self._workforce.stop(peer, 0)  # no grace: it would go on growing
@@ -682,14 +644,11 @@ class Pool:
         """The attempt that was running is lost. One that was about to run is not: it stays first in line."""
         if not peer.queue:
             return
-        first, is_told = peer.queue[0].attempt, peer.told == (peer.queue[0].attempt, peer.at)
-        was_running = _is_running(peer.queue[0], peer.at, begun, item)
-        times = self._idle_deaths.get(first, 0)
-        if not was_running and (peer.at or first in self._withdrawn or times < TOLERATED_IDLE_DEATHS):
-            self._idle_deaths[first] = times + 1
+        first, is_told, was_running = peer.attempt, peer.is_told, peer.is_at(begun, item)
+        if not was_running and (not self._line.is_lost_idly(first) or peer.at):
             return
         if peer.gets_on():
-            self._let_go(first)
+            self._line.forget(first)
         if not is_told:
             self._events.append(Started(first, moment if was_running else None, peer.number))
         self._events.append(
@@ -710,20 +669,10 @@ class Pool:
             )
         )
 
-    def _requeue(self, assignment: Assignment) -> None:
-        """Put it first in line, unless it was withdrawn."""
-        if self._withdrawn.pop(assignment.attempt, None) is not None:
-            self._events.append(self._given_back(assignment))
-        else:
-            self._pending.appendleft(assignment)
-            self._load += assignment.size
 
-    def _given_back(self, assignment: Assignment) -> Unstarted:
-        self._idle_deaths.pop(assignment.attempt, None)
-        return Unstarted(assignment.attempt, assignment.size)
-
-
-_place = attrgetter("place")
+def _is_long(peer: Peer) -> bool:
+    begun, moment = peer.begun
+    return begun == peer.attempt and monotonic() - moment >= RECALL_SECONDS
 
 
 def _reason(peer: Peer, code: int | None) -> str | None:
@@ -733,16 +682,6 @@ def _reason(peer: Peer, code: int | None) -> str | None:
     if (peer.has_hung_up and peer.is_killed) or code == SOCKET_LOST:
         return HUNG_UP
     return UNTOLD if code is None else None
-
-
-def _runs(peer: Peer, attempt: int) -> bool:
-    """Whether the attempt is the one that a worker runs, or is about to."""
-    return bool(peer.queue) and peer.queue[0].attempt == attempt
-
-
-def _is_running(first: Assignment, at: int, begun: int, item: int | None) -> bool:
-    """Whether what a worker has begun last is the first assignment in its queue, or the next item of that."""
-    return begun == first.attempt and (first.items is None or item == at)
 
 
 def _is_news(report: WorkerReport, at: int) -> bool:
@@ -757,19 +696,6 @@ def _shortened(assignment: Assignment, size: int) -> Assignment:
     """Without the last ones of its items."""
     items = assignment.items
     return assignment if items is None else replace(assignment, items=replace(items, payloads=items.payloads[:size]))
-
-
-_queued = attrgetter("load")
-
-
-def _takes_more(peer: Peer) -> bool:
-    is_told_to_stand = peer.is_doomed or peer.judged_at is not None
-    return peer.is_ready and peer.heard == peer.recalls and not is_told_to_stand and not peer.is_outdated
-
-
-def _was_told_otherwise(peer: Peer, surroundings: Surroundings) -> bool:
-    """Whether the program has loaded modules anew since a worker was told of them."""
-    return peer.surroundings is not None and peer.surroundings.generation < surroundings.generation
 
 
 def _abandon_all() -> None:

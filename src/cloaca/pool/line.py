@@ -1,0 +1,86 @@
+"""Line: what waits for a worker, the most urgent first, and which of what was taken on is to end instead."""
+
+from bisect import insort
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
+from operator import attrgetter
+
+from cloaca.wire.messages import Assignment, Unstarted
+
+TOLERATED_IDLE_DEATHS = 3
+
+_place = attrgetter("place")
+
+
+class Line:
+    """Attempts that no worker has. `load` is how many calls of functions these come to.
+
+    `withdrawn` are those to be stopped that workers have, with the seconds of grace.
+    """
+
+    def __init__(self) -> None:
+        self.load = 0
+        self.withdrawn: dict[int, float] = {}
+        self._waiting: deque[Assignment] = deque()
+        self._idle_deaths: dict[int, int] = {}  # how often an attempt was first at a worker that died without it
+
+    def __len__(self) -> int:
+        return len(self._waiting)
+
+    @property
+    def first(self) -> int:
+        """The attempt that comes next."""
+        return self._waiting[0].attempt
+
+    def add(self, assignments: Iterable[Assignment]) -> None:
+        """Put each in its place."""
+        waiting = self._waiting
+        for assignment in assignments:
+            self.load += assignment.size
+            if waiting and assignment.place < waiting[-1].place:
+                insort(waiting, assignment, key=_place)
+            else:
+                waiting.append(assignment)
+
+    def take(self, count: int) -> Iterator[Assignment]:
+        """The next ones, as they leave the line, until they come to so many calls."""
+        while count > 0 and self._waiting:
+            assignment = self._waiting.popleft()
+            self.load -= assignment.size
+            count -= assignment.size
+            yield assignment
+
+    def put_back(self, assignment: Assignment) -> Iterator[Unstarted]:
+        """Put it first. One that was withdrawn is given back instead."""
+        if self.withdrawn.pop(assignment.attempt, None) is not None:
+            yield self._given_back(assignment)
+        else:
+            self._waiting.appendleft(assignment)
+            self.load += assignment.size
+
+    def withdraw(self, attempts: Sequence[int], queued: Iterable[int], grace: float) -> list[Unstarted]:
+        """These are to end: what waits is given back, of what workers have `queued` it is noted."""
+        withdrawn = set(attempts)
+        given_back = [self._given_back(waiting) for waiting in self._waiting if waiting.attempt in withdrawn]
+        self._waiting = deque(waiting for waiting in self._waiting if waiting.attempt not in withdrawn)
+        self.load = sum([waiting.size for waiting in self._waiting])
+        self.withdrawn.update(dict.fromkeys(withdrawn.intersection(queued), grace))
+        return given_back
+
+    def _given_back(self, assignment: Assignment) -> Unstarted:
+        self._idle_deaths.pop(assignment.attempt, None)
+        return Unstarted(assignment.attempt, assignment.size)
+
+    def is_lost_idly(self, attempt: int) -> bool:
+        """A worker died before it began the attempt. Whether that has happened to it once too often."""
+        times = self._idle_deaths.get(attempt, 0)
+        if attempt not in self.withdrawn and times >= TOLERATED_IDLE_DEATHS:
+            return True
+        self._idle_deaths[attempt] = times + 1
+        return False
+
+    def forget(self, attempt: int) -> None:
+        """It has ended at its worker."""
+        if self.withdrawn or self._idle_deaths:
+            self.withdrawn.pop(attempt, None)
+            self._idle_deaths.pop(attempt, None)
