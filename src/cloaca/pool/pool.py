@@ -398,9 +398,11 @@ class Pool:
             messages.append(self._surroundings)
         had = peer.load
         for assignment in self._line.take(count):
-            for number in (assignment.rules, assignment.variables, assignment.function, assignment.condition):
+            for number in (assignment.rules, assignment.variables, assignment.condition):
                 if number and number not in peer.known:
                     messages += self._made_known(peer, number)
+            if assignment.function not in peer.known:
+                messages += self._made_known(peer, assignment.function)
             messages.append(assignment)
             peer.take_on(assignment)
         peer.permits.issue(peer.load - had - is_idle)
