@@ -79,7 +79,9 @@ def _within(module: str, *packages: str) -> bool:
 # ---- the rules -----------------------------------------------------------------------------------------------------
 
 
-GROUND = frozenset({"errors", "warning", "nearest", "seed", "item", "retry", "argument", "failure", "terms", "wording"})
+GROUND = frozenset(
+    {"errors", "lasting", "warning", "nearest", "seed", "item", "retry", "argument", "failure", "terms", "wording"}
+)
 """Modules that stand in no room, and that all may import."""
 
 ROOMS = {
@@ -117,7 +119,7 @@ DOING = frozenset({"border", "attempts", "worker", "machine", "pool", "execution
 
 ON_THE_GROUND = {
     "argument": "wording pickling wire",
-    "errors": "wording",
+    "errors": "lasting wording",
     "failure": "errors values wire wording",
     "retry": "argument errors wording",
     "item": "errors wording",

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from itertools import zip_longest
 from typing import Any
 
+from cloaca.lasting import lasting
 from cloaca.wording import a, summary
 
 INPUT = "the input"
@@ -24,7 +25,9 @@ def _named(writer: str) -> str:
     return writer if writer in (INPUT, MERGE) else f"task {writer!r}"
 
 
-def _rebuild(cls: type["CloacaError"], args: tuple[Any, ...], state: dict[str, Any]) -> "CloacaError":
+@lasting
+def make_error(cls: type["CloacaError"], args: tuple[Any, ...], state: dict[str, Any]) -> "CloacaError":
+    """An error as it was, without a call of its constructor."""
     error = cls.__new__(cls, *args)
     error.args = args
     error.__dict__.update(state)
@@ -35,7 +38,7 @@ class CloacaError(Exception):
     """Base of every exception of cloaca."""
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _rebuild, (type(self), self.args, self.__dict__)
+        return make_error, (type(self), self.args, self.__dict__)
 
 
 # ---- while a workflow is written -----------------------------------------------------------------------------------

@@ -44,7 +44,7 @@ from cloaca.pickling.code import load_code, reduce_code
 from cloaca.pickling.definitions import Definition, Loader, copies, known_class
 from cloaca.pickling.enums import OF_MEMBERS
 from cloaca.pickling.hints import meant, unresolved
-from cloaca.pickling.homes import MAKERS, Namespaces, reduce_function, tell
+from cloaca.pickling.homes import MAKERS, Namespaces, reduce_function, tell_function
 from cloaca.pickling.identity import Identity, identity_of
 from cloaca.pickling.layouts import layout, subscripted
 from cloaca.pickling.markers import reduce_plain_object
@@ -89,7 +89,7 @@ def _reduce_view(_: memoryview) -> Any:
 
 
 _REDUCERS = {
-    **cloudpickle.Pickler.dispatch_table.maps[0],
+    **vars(cloudpickle.Pickler)["dispatch_table"].maps[0],
     TextIOWrapper: _reduce_text_file,
     memoryview: _reduce_view,
     CodeType: reduce_code,
@@ -227,10 +227,10 @@ class DefinitionPickler(Pickler):
 
     def reduce_function(self, func: FunctionType) -> Any:
         reduced = super().reduce_function(func)
-        if reduced[-1] is not tell or not self._must_wait(reduced[2]):
+        if reduced[-1] is not tell_function or not self._must_wait(reduced[2]):
             return reduced
         made, arguments, told, *_ = reduced
-        self._of_functions.append(_Call(tell, func, told))
+        self._of_functions.append(_Call(tell_function, func, told))
         return made, arguments
 
     def _must_wait(self, value: object) -> bool:

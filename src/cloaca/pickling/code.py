@@ -7,6 +7,8 @@ from functools import cache, lru_cache, partial
 from types import CodeType, MethodType
 from typing import Any, TypeVar
 
+from cloaca.lasting import lasting
+
 _T = TypeVar("_T")
 
 PartsByType = Mapping[type, Callable[[Any], Iterable[object]]]
@@ -62,6 +64,7 @@ def reduce_code(code: CodeType) -> tuple[Any, ...]:
     return load_code, (_marshalled(code, code.co_filename, code.co_qualname),)
 
 
+@lasting
 @lru_cache
 def load_code(marshalled: bytes) -> CodeType:
     """The code of these bytes: functions that share it do so here, too."""

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from cloudpickle import cloudpickle
 from msgspec import Struct
 
+from cloaca.lasting import lasting
 from cloaca.pickling.enums import OF_MEMBERS
 from cloaca.pickling.identity import Identity, forget, known_as
 
@@ -35,6 +36,7 @@ copies: "weakref.WeakKeyDictionary[type, MadeFrom]" = weakref.WeakKeyDictionary(
 _loading = threading.RLock()
 
 
+@lasting
 def known_class(identity: Identity, definition: Definition) -> type:
     """The class of that identity: this process's own, or else one made from the definition."""
     with _loading:
@@ -42,6 +44,7 @@ def known_class(identity: Identity, definition: Definition) -> type:
         return _load(Loader(definition), identity) if known is None else known
 
 
+@lasting
 def fresh_class(identity: Identity, definition: Definition) -> type:
     """Like `known_class`, but a copy that was made from another definition is brought up to date."""
     with _loading:
@@ -73,6 +76,7 @@ class Loader(pickle.Unpickler):
         found = super().find_class(module, name)
         return MethodType(found, self) if found is Loader.make or found is Loader.assign else found
 
+    @lasting
     def make(self, identity: Identity, maker: "Callable[..., type]", arguments: tuple[Any, ...]) -> type:
         known: type | None = known_as(identity)
         if known is not None:
@@ -81,6 +85,7 @@ class Loader(pickle.Unpickler):
         made = self._made[identity] = maker(*arguments)
         return made
 
+    @lasting
     def assign(self, cls: Any, attributes: dict[str, Any]) -> None:
         if not self.may_define(cls):
             return

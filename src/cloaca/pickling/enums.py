@@ -6,6 +6,7 @@ These belong to the class that is only being made, and take what the body of the
 import enum
 from typing import Any
 
+from cloaca.lasting import lasting
 from cloaca.pickling.bare import given_to, native_base
 from cloaca.pickling.identity import identity_of, tracked
 
@@ -43,6 +44,7 @@ def attributes_of_members(cls: type[enum.Enum]) -> dict[str, dict[str, dict[str,
     return {OF_MEMBERS: given} if given else {}
 
 
+@lasting
 def make_enum(
     metaclass: Any,
     name: str,

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from types import BuiltinFunctionType, CellType, CodeType, FunctionType, ModuleType
 from typing import Any
 
+from cloaca.lasting import lasting
 from cloaca.pickling.code import attribute_names, global_names
 from cloaca.pickling.hints import readable
 from cloaca.pickling.lazy import settle
@@ -27,6 +28,7 @@ _OF_MODULE = ("__package__", "__name__", "__path__", "__file__")
 _OWN = ("__name__", "__qualname__", "__module__", "__doc__", "__defaults__", "__kwdefaults__")
 
 
+@lasting
 class Empty:
     """Stands for what is in a cell that is empty, or will be told later."""
 
@@ -39,12 +41,13 @@ def reduce_function(function: FunctionType, namespaces: Namespaces) -> Any:
     taken = () if isinstance(namespace, _ModuleVariables) else names
     used = {name: variables[name] for name in taken if name in variables}
     contents = tuple(map(_content, function.__closure__ or ()))
-    bare = make(code, namespace, len(contents))
+    bare = make_function(code, namespace, len(contents))
     own = {name: value for name in _own(function) if (value := getattr(function, name)) != getattr(bare, name)}
     if annotations := readable(function):
         own["__annotations__"] = annotations
     loaded = tuple(_submodules(code, (*used.values(), *contents)))
-    return make, (code, namespace, len(contents)), (used, contents, own, function.__dict__, loaded), None, None, tell
+    held: Held = used, contents, own, function.__dict__, loaded
+    return make_function, (code, namespace, len(contents)), held, None, None, tell_function
 
 
 def namespace_of(function: FunctionType, namespaces: Namespaces) -> dict[str, Any]:
@@ -55,12 +58,14 @@ def namespace_of(function: FunctionType, namespaces: Namespaces) -> dict[str, An
     return namespaces.setdefault(id(variables), {name: variables[name] for name in _OF_MODULE if name in variables})
 
 
-def make(code: CodeType, variables: dict[str, Any], cells: int) -> FunctionType:
+@lasting
+def make_function(code: CodeType, variables: dict[str, Any], cells: int) -> FunctionType:
     """A function that is still to be told what it holds."""
     return FunctionType(code, variables, None, None, tuple([CellType() for _ in range(cells)]) or None)
 
 
-def tell(function: FunctionType, told: Held) -> None:
+@lasting
+def tell_function(function: FunctionType, told: Held) -> None:
     """Tell a function what it holds, or a part of it."""
     used, contents, own, attributes, _ = told
     function.__globals__.update(used)
@@ -73,7 +78,7 @@ def tell(function: FunctionType, told: Held) -> None:
     function.__dict__.update(attributes)
 
 
-MAKERS = (make, tell)
+MAKERS = (make_function, tell_function)
 
 
 def _content(cell: CellType) -> Any:

@@ -13,6 +13,7 @@ from typing import Any, TypeAlias
 import msgspec
 from cloudpickle import cloudpickle
 
+from cloaca.lasting import lasting
 from cloaca.pickling.enums import attributes_of_members, enum_arguments, make_enum
 from cloaca.pickling.hints import meant, written
 from cloaca.pickling.identity import identity_of, tracked
@@ -67,6 +68,7 @@ def subscripted(cls: type) -> tuple[type, Any] | None:
     return metadata["origin"], metadata["args"]
 
 
+@lasting
 def make_class(head: Head, namespace: dict[str, Any], options: dict[str, Any], identity: str) -> type:
     """A class of that namespace, known by that identity from now on."""
     metaclass, name, bases = head

@@ -12,12 +12,14 @@ from itertools import chain
 from types import ModuleType
 from typing import Any
 
+from cloaca.lasting import lasting
 from cloaca.pickling.modules import is_importable
 from cloaca.wire.messages import Place
 
 _made: dict[Place, Any] = {}
 
 
+@lasting
 def marker(kind: Any, module: str, name: str) -> Any:
     """The plain object or sentinel of that place."""
     with suppress(ImportError):  # that of a library is the library's own

@@ -22,6 +22,7 @@ from typing import Any
 
 import msgspec
 
+from cloaca.lasting import lasting
 from cloaca.pickling.bare import is_in_python
 from cloaca.pickling.identity import identity_of, known_as, tracked
 from cloaca.pickling.lazy import LAZY, imported
@@ -69,10 +70,15 @@ def _reduce_cached(wrapper: Any) -> Any:
     if home_of(wrapper, wrapper.__qualname__) is not None:
         return wrapper.__qualname__
     parameters = wrapper.cache_parameters()
-    return _cached, (wrapper.__wrapped__, parameters["maxsize"], parameters["typed"]), _without(OF_LRU_CACHE, wrapper)
+    return (
+        make_cached,
+        (wrapper.__wrapped__, parameters["maxsize"], parameters["typed"]),
+        _without(OF_LRU_CACHE, wrapper),
+    )
 
 
-def _cached(function: Callable[..., Any], maxsize: int | None, typed: bool) -> Any:  # noqa: FBT001 - as in the blob
+@lasting
+def make_cached(function: Callable[..., Any], maxsize: int | None, typed: bool) -> Any:  # noqa: FBT001 - as in the blob
     return functools.lru_cache(maxsize, typed)(function)
 
 
@@ -89,7 +95,7 @@ DESCRIPTORS: dict[type, tuple[str, ...]] = {
 def reduce_descriptor(value: Any) -> Any:
     """Also for classes that inherit from it: their own `__init__` may take other arguments, and isn't called."""
     base, made_of = parts_of_descriptor(value)
-    return _descriptor, (type(value), base, *made_of.values()), _state_of_descriptor(value)
+    return make_descriptor, (type(value), base, *made_of.values()), _state_of_descriptor(value)
 
 
 def parts_of_descriptor(value: object) -> tuple[type, dict[str, Any]]:
@@ -98,7 +104,8 @@ def parts_of_descriptor(value: object) -> tuple[type, dict[str, Any]]:
     return base, {name: getattr(value, name) for name in DESCRIPTORS[base]}
 
 
-def _descriptor(kind: Any, base: Any, *arguments: Any) -> Any:
+@lasting
+def make_descriptor(kind: Any, base: Any, *arguments: Any) -> Any:
     made = base.__new__(kind, *arguments)
     base.__init__(made, *arguments)
     return made
@@ -139,10 +146,11 @@ def _reduce_type_parameter(value: Any) -> Any:
     if home_of(value, value.__name__) is not None:
         return value.__name__
     given = {name: getattr(value, name) for name in OF_TYPE_PARAMETER if hasattr(value, name)}
-    return _type_parameter, (type(value), value.__name__, given, identity_of(value))
+    return make_type_parameter, (type(value), value.__name__, given, identity_of(value))
 
 
-def _type_parameter(kind: Any, name: str, given: dict[str, Any], identity: str) -> Any:
+@lasting
+def make_type_parameter(kind: Any, name: str, given: dict[str, Any], identity: str) -> Any:
     known = known_as(identity)
     if known is not None:
         return known
@@ -169,16 +177,18 @@ def _reduce_type_alias(value: Any) -> Any:
     if value.__type_params__:
         return functools.partial(kind, type_params=value.__type_params__), (value.__name__, value.__value__)
     meaning: list[Any] = []
-    return _alias, (value.__name__, value.__module__, meaning), (meaning, value.__value__), None, None, _tell_alias
+    return make_alias, (value.__name__, value.__module__, meaning), (meaning, value.__value__), None, None, tell_alias
 
 
-def _alias(name: str, module: str, meaning: list[Any]) -> Any:
+@lasting
+def make_alias(name: str, module: str, meaning: list[Any]) -> Any:
     names: dict[str, Any] = {"__name__": module, "__meaning__": meaning}
     exec(f"type {name} = __meaning__[0]", names)  # noqa: S102 - of a name
     return names[name]
 
 
-def _tell_alias(_: object, told: tuple[list[Any], Any]) -> None:
+@lasting
+def tell_alias(_: object, told: tuple[list[Any], Any]) -> None:
     meaning, value = told
     meaning.append(value)
 
@@ -253,10 +263,11 @@ def is_dispatcher(function: FunctionType) -> bool:
 def reduce_dispatcher(function: Any) -> Any:
     naming = {name: getattr(function, name) for name in NAMING}
     state = {"registry": dict(function.registry), **_without(OF_DISPATCHER, function), **naming}
-    return functools.singledispatch, (function.__wrapped__,), state, None, None, _register
+    return functools.singledispatch, (function.__wrapped__,), state, None, None, tell_dispatcher
 
 
-def _register(dispatcher: Any, state: dict[str, Any]) -> None:
+@lasting
+def tell_dispatcher(dispatcher: Any, state: dict[str, Any]) -> None:
     for cls, implementation in state.pop("registry").items():
         dispatcher.register(cls, implementation)
     for name, value in state.items():
@@ -289,10 +300,11 @@ def reduce_exception(error: BaseException) -> Any:
     state = (rest[0] if rest else None) or {}
     if isinstance(error, BaseExceptionGroup) and is_in_python(kind, "__new__"):  # given its `args`
         arguments, named = (error.message, list(error.exceptions)), {"args": error.args}
-    return _exception, (kind, *arguments), state | named or None, None, None, _set_attributes
+    return make_exception, (kind, *arguments), state | named or None, None, None, tell_exception
 
 
-def _exception(kind: type[BaseException], *arguments: Any) -> BaseException:
+@lasting
+def make_exception(kind: type[BaseException], *arguments: Any) -> BaseException:
     base: Any = kind
     while is_in_python(base, "__init__") or is_in_python(base, "__new__"):
         base = base.__base__
@@ -301,6 +313,7 @@ def _exception(kind: type[BaseException], *arguments: Any) -> BaseException:
     return error
 
 
-def _set_attributes(error: BaseException, state: dict[str, Any]) -> None:
+@lasting
+def tell_exception(error: BaseException, state: dict[str, Any]) -> None:
     for name, value in state.items():
         BaseException.__setattr__(error, name, value)  # past the `__setattr__` of a frozen dataclass

@@ -11,7 +11,7 @@ import os
 import sys
 from collections.abc import Callable, Collection, Mapping, Sequence, Sized
 from itertools import repeat
-from operator import call, eq, is_
+from operator import eq, is_
 from types import BuiltinFunctionType, FunctionType, GenericAlias, MethodType, ModuleType, UnionType
 from typing import Any, get_args, get_origin
 
@@ -49,7 +49,10 @@ class Watch(Struct):
         """Whether all of it still is the same."""
         try:
             return (
-                all(map(is_, map(call, self.lookups, self.keys, repeat(ABSENT)), self.entries))
+                all(
+                    look(key, ABSENT) is entry
+                    for look, key, entry in zip(self.lookups, self.keys, self.entries, strict=True)
+                )
                 and all(map(is_, map(getattr, self.owners, self.names), self.attributes))
                 and all(map(eq, map(len, self.sized), self.sizes))
                 and self.modules == len(sys.modules)

@@ -12,6 +12,7 @@ from operator import getitem
 from typing import TYPE_CHECKING, Any, Literal, NoReturn, Self
 
 from cloaca.errors import DecodeError, MergeConflict
+from cloaca.lasting import lasting
 from cloaca.merge.conflict import Conflict, shown
 from cloaca.merge.encoded import are_equal
 from cloaca.merge.rules import Rules
@@ -257,7 +258,7 @@ class Context:
 
     def __reduce__(self) -> tuple[Any, ...]:
         versions = self._contents.versions().items()
-        return of_versions, ({key: (inlined_version(key, version),) for key, version in versions},)
+        return context_of, ({key: _row_of(inlined_version(key, version)) for key, version in versions},)
 
     # ---- the attempt -----------------------------------------------------------------------------------------------
 
@@ -356,3 +357,18 @@ def over(contents: Contents, kind: type[Context] = Context) -> Context:
 def of_versions(known: Mapping[str, tuple[Version, ...]], rules: Rules | None = None, leases: object = None) -> Context:
     """A context that holds exactly these versions. `leases` keep what they refer to, for as long as it lives."""
     return over(Contents(whole(known), rules=rules, leases=leases))
+
+
+@lasting
+def context_of(rows: Mapping[str, tuple[Any, ...]]) -> Context:
+    """What a pickle tells, by key: a version, as far as another program can read it."""
+    return of_versions({key: (_version_of(row),) for key, row in rows.items()})
+
+
+def _version_of(row: tuple[Any, ...]) -> Version:
+    writer, payload, place, rivals = row
+    return Version(writer, payload, place=place, rivals=tuple(map(_version_of, rivals)))
+
+
+def _row_of(version: Version) -> tuple[Any, ...]:
+    return version.writer, version.payload, version.place, tuple(map(_row_of, version.rivals))

@@ -12,6 +12,8 @@ from contextlib import contextmanager
 from threading import local
 from typing import Any
 
+from cloaca.lasting import lasting
+
 
 class Space:
     """Attributes by name, equal to itself alone."""
@@ -80,7 +82,7 @@ class WorkerState:
         return f"<cloaca.worker_state with {_listed(sorted(_attributes()))}>"
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _of_this_process, ()
+        return of_this_process, ()
 
 
 def _missing(name: str, names: list[str]) -> str:
@@ -94,7 +96,8 @@ def _listed(names: list[str]) -> str:
     return ", ".join(map(repr, names)) or "none"
 
 
-def _of_this_process() -> WorkerState:
+@lasting
+def of_this_process() -> WorkerState:
     """A function that captured the object means that of the process that it runs in."""
     return worker_state
 
