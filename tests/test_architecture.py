@@ -105,7 +105,7 @@ ROOMS = {
     "results": "dataflow workflows engine history tasks merge values wire",
     "compat": "",
     "authoring": "compat results dataflow workflows engine history tasks triggers merge wire",
-    "running": "results execution attempts border dataflow workflows engine tasks merge values pickling wire",
+    "running": "results execution attempts border dataflow workflows engine tasks merge values wire",
     "runner": (
         "running authoring compat results sending execution pool attempts border dataflow workflows "
         "engine tasks merge values pickling wire"

@@ -7,7 +7,7 @@ telling both what was given and what is expected. A bool is no number here, and 
 import inspect
 from collections.abc import Callable, Mapping
 from math import isfinite
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 from cloaca.pickling.hints import signature
 from cloaca.wire.frames import is_encodable
@@ -88,15 +88,29 @@ def function(what: str, value: object, *given: str) -> Callable[..., object]:
     form = f"{what} is a function that can be called with ({', '.join(given)})"
     if not callable(value):
         raise ValueError(f"{form}, not {value!r}.")
-    try:
-        parameters = signature(value)
-    except ValueError:  # some builtins don't tell
-        return value
-    try:
-        parameters.bind(*given)
-    except TypeError as error:
-        raise ValueError(f"{form}, and {value!r} takes {parameters}.") from error
+    if misfit := misfit_of(value, *given):
+        raise ValueError(f"{form}, and {value!r} takes {misfit.takes}.") from misfit.error
     return value
+
+
+class Misfit(NamedTuple):
+    """What a function takes, and why it can't be called so."""
+
+    takes: inspect.Signature
+    error: TypeError
+
+
+def misfit_of(function: Callable[..., Any], *given: object) -> Misfit | None:
+    """Why a function can't be called with that, if it can't. Some builtins don't tell."""
+    try:
+        takes = signature(function)
+    except (ValueError, TypeError):
+        return None
+    try:
+        takes.bind(*given)
+    except TypeError as error:
+        return Misfit(takes, error)
+    return None
 
 
 def callback(what: str, value: object, *given: str) -> Callable[..., object]:
@@ -116,18 +130,12 @@ def of_items(value: Any, count: int = 1) -> Any:
             f"map calls a function with each item; {value!r} is a generator, of which a call runs nothing: return from "
             "it instead of yielding."
         )
-    try:
-        parameters = signature(value)
-    except (ValueError, TypeError):  # some builtins don't tell
-        return value
-    try:
-        parameters.bind(*[object()] * count)
-    except TypeError as error:
+    if misfit := misfit_of(value, *[object()] * count):
         passed = "one item, as the only argument" if count == 1 else f"{count} items, one of each iterable"
         raise ValueError(
-            f"map passes {passed}, and {value!r} takes {parameters}. Take the item apart in the function, or give "
+            f"map passes {passed}, and {value!r} takes {misfit.takes}. Take the item apart in the function, or give "
             "an iterable for each argument, as in map(f, a, b); what stays the same goes into a functools.partial."
-        ) from error
+        ) from misfit.error
     return value
 
 

@@ -23,6 +23,7 @@ from cloaca.dataflow.uses import joined
 
 _DEEPEST: Final = 100
 """How many callables around a function are looked through."""
+_KEYS: Final = ("needs", "looks", "sets", "asks", "surely", "makes")
 
 
 class Touches(NamedTuple):
@@ -58,15 +59,8 @@ class Touches(NamedTuple):
             text = names[key]
             if text is not None:
                 values[text] = either(values.get(text, value), value)
-        return self._replace(
-            needs=named(self.needs),
-            looks=named(self.looks),
-            sets=named(self.sets),
-            values=values,
-            asks=named(self.asks),
-            surely=named(self.surely),
-            makes=named(self.makes),
-        )
+        keys: dict[str, Any] = {field: named(getattr(self, field)) for field in _KEYS}
+        return self._replace(values=values, **keys)
 
     def under(self, prefix: str) -> "Touches":
         """The same with the names that keys have in a copy of a workflow."""

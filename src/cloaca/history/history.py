@@ -91,9 +91,7 @@ class History:
         self._met_names: tuple[str, ...] = ()
         self._all_names: tuple[str, ...] = ()
         self._last_names: tuple[Sequence[int] | None, tuple[str, ...] | None] = (None, ())
-        self._met = {
-            key for key, version in inputs.items() if version.rivals
-        }  # the keys of which several writes stood at any time
+        self._met = {key for key, version in inputs.items() if version.rivals}  # of which several stood at any time
         self._walked = 0
 
     @property
@@ -398,13 +396,7 @@ class History:
         Yields `None` for a task on the way that adds none, so that a caller can bound the work too.
         """
         given: set[str] = set()
-        visited: set[int] = set()
-        ahead = deque(self._plan.predecessors[rank])
-        while ahead:
-            task = ahead.popleft()
-            if task in visited:
-                continue
-            visited.add(task)
+        for task in self.ancestors_nearest_first(rank):
             is_barren = True
             for key, write in self._writes[task].items():
                 if key in given:
@@ -415,7 +407,6 @@ class History:
                 yield (key, write.told) if is_alone else self._alone_at(rank, key)
             if is_barren:
                 yield None
-            ahead.extend(self._plan.predecessors[task])
         yield from (self._alone_at(rank, key) for key in self._given_to(rank) if key not in given)
 
     def _alone_at(self, rank: int, key: str) -> tuple[str, Told] | None:
@@ -427,13 +418,10 @@ class History:
         are_few = len(self._alone) + len(self._standing) < rank // FEW
         standing = self._of_each_key(rank) if are_few else self._of_ancestors(rank)
         untouched = self._given_to(rank)
-        ordered = self._in_order(
-            untouched,
-            {**untouched, **standing},
-            sorted({write.rank for writes in standing.values() for write in writes}),
-        )
+        tasks = sorted({write.rank for writes in standing.values() for write in writes})
+        ordered = self._in_order(untouched, {**untouched, **standing}, tasks)
         return {
-            key: writes[0].told if self._is_value(key, writes) else self.versions(rank, key)
+            key: writes[0].told if len(writes) == 1 and key not in self._collected else self.versions(rank, key)
             for key, writes in ordered.items()
         }
 
@@ -473,9 +461,6 @@ class History:
             **{key: (write,) for key, write in self._alone.items()},
             **{key: tuple(standing) for key, standing in self._standing.items()},
         }
-
-    def _is_value(self, key: str, writes: Sequence[Write]) -> bool:
-        return len(writes) == 1 and key not in self._collected
 
     def _in_order(
         self, given: Mapping[str, tuple[Write, ...]], found: Mapping[str, tuple[Write, ...]], tasks: Iterable[int]

@@ -7,7 +7,7 @@ The end of a run is seen as by one more task, which depends on all `sinks`. So w
 have seen, and what a task after a copy sees.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from cloaca.history.plan import Plan
 
@@ -29,22 +29,8 @@ class MergeOrder:
         They have no ancestor that is not left out: the order of the others is the same.
         """
         predecessors = self._plan.predecessors
-        order: list[int] = []
-        placed: set[int] = set()
-        ahead = list(reversed(dependencies))
-        while ahead:
-            task = ahead[-1]
-            unplaced = []
-            if task >= floor and task not in placed:
-                unplaced = [above for above in predecessors[task] if above >= floor and above not in placed]
-            if unplaced:
-                ahead += reversed(unplaced)
-                continue
-            ahead.pop()
-            if task >= floor and task not in placed:
-                placed.add(task)
-                order.append(task)
-        return order
+        first = [task for task in dependencies if task >= floor]
+        return in_order(first, lambda task: [above for above in predecessors[task] if above >= floor])
 
     def places(self, dependencies: Sequence[int], floor: int) -> Mapping[int, int]:
         """Where each ancestor of a rank of at least `floor` stands in the order; others may be there too."""
@@ -54,6 +40,20 @@ class MergeOrder:
             self.steps += len(self._places)
             self._last = dependencies, floor
         return self._places
+
+
+def in_order(tasks: Sequence[int], before: Callable[[int], Sequence[int]]) -> list[int]:
+    """These tasks, each behind all that come before it: for each of those the same, in the order listed, once."""
+    placed: dict[int, None] = {}
+    ahead = list(reversed(tasks))
+    while ahead:
+        task = ahead[-1]
+        unplaced = [] if task in placed else [above for above in before(task) if above not in placed]
+        if unplaced:
+            ahead += reversed(unplaced)
+        else:
+            placed[ahead.pop()] = None
+    return list(placed)
 
 
 def sinks(plan: Plan, completed: Sequence[int]) -> tuple[int, ...]:

@@ -16,6 +16,7 @@ from heapq import heapify, heappop, heappush
 from msgspec import Struct
 
 from cloaca.history.ancestry import Ancestry
+from cloaca.history.order import in_order
 from cloaca.history.write import INPUT_RANK, Write
 
 MANY = 8
@@ -167,23 +168,14 @@ class Stretches:
 
     def _ordered(self, site: Site, base: Site, key: str) -> tuple[Write, ...]:
         """The writes seen at a site and not at its base, in the merge order: as in `MergeOrder.of`."""
-        writes: list[Write] = []
-        placed: set[int] = set()
-        ahead = list(reversed(site))
-        while ahead:
-            task = ahead[-1]
-            below = () if task in placed else self._site_of(task, key)
-            unplaced = [] if below == base else [one for one in below if one not in placed]
-            if unplaced:
-                ahead += reversed(unplaced)
-                continue
-            ahead.pop()
-            if task not in placed:
-                self.steps += 1
-                placed.add(task)
-                if key in self._writes[task]:
-                    writes.append(self._writes[task][key])
-        return tuple(writes)
+
+        def before(task: int) -> Site:
+            below = self._site_of(task, key)
+            return () if below == base else below
+
+        tasks = in_order(site, before)
+        self.steps += len(tasks)
+        return tuple([self._writes[task][key] for task in tasks if key in self._writes[task]])
 
     def _seen(self, writes: Iterable[Write], first: Write | None, base: Site, key: str) -> dict[Write, Sequence[Write]]:
         seen: dict[Write, Sequence[Write]] = {write: write.seen for write in writes}

@@ -1,11 +1,11 @@
 """What users give as merge rules, checked where they give it."""
 
 import builtins
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
+from cloaca.argument import misfit_of
 from cloaca.merge.rules import OnConflict, Rule
-from cloaca.pickling.hints import signature
 
 _BUILTINS = {getattr(builtins, name): name for name in ("sum", "max", "min")}
 _ON_CONFLICT: dict[Any, OnConflict] = {"first": "first", "last": "last", "fail": "fail"}
@@ -41,20 +41,8 @@ def _check_rule(which: str, rule: Any) -> None:
     for builtin, name in _BUILTINS.items():
         if rule is builtin:
             raise ValueError(f"{which} is Python's own {name}: write cloaca.merge.{name}.")
-    if not _takes_two(rule):
+    if misfit_of(rule, None, ()):
         raise ValueError(f"{which} is called with the base and the values: {rule!r} doesn't take two arguments.")
-
-
-def _takes_two(rule: Callable[..., Any]) -> bool:
-    try:
-        form = signature(rule)
-    except (ValueError, TypeError):  # some builtins don't tell
-        return True
-    try:
-        form.bind(None, ())
-    except TypeError:
-        return False
-    return True
 
 
 def _kind(value: object) -> str:

@@ -9,7 +9,6 @@ from msgspec import Struct
 
 from cloaca import argument
 from cloaca.execution.choice import Chosen
-from cloaca.pickling.hints import signature
 from cloaca.retry import RetryPolicy, checked_policy
 from cloaca.seed import LIMIT
 from cloaca.workflows.workflow import Workflow
@@ -133,12 +132,10 @@ def checked_initializer(function: Callable[[], object] | None) -> Callable[[], o
     call = function if inspect.isroutine(function) else type(function).__call__
     if any(kind(function) or kind(call) for kind in _NOT_RUN_BY_A_CALL):
         raise ValueError(f"{form}; {function!r} is a coroutine or a generator, of which a call runs nothing.")
-    try:
-        signature(function).bind()
-    except TypeError as error:
-        raise ValueError(f"{form}, and {function!r} can't: {error}. functools.partial gives it some.") from error
-    except ValueError:  # some builtins don't tell
-        pass
+    if misfit := argument.misfit_of(function):
+        raise ValueError(
+            f"{form}, and {function!r} can't: {misfit.error}. functools.partial gives it some."
+        ) from misfit.error
     return function
 
 
