@@ -127,6 +127,17 @@ def _meeting(pipes: Sequence[Path]) -> cloaca.Workflow:
     return builder.build()
 
 
+# ---- workflows -----------------------------------------------------------------------------------------------------
+
+
+def in_a_row(name: str, *tasks: Any) -> str:
+    """Define a workflow of these functions, one after another. Returns its name."""
+    with cloaca.WorkflowBuilder(name):
+        for n, task in enumerate(tasks):
+            cloaca.task(id=f"{task.__name__} {n}", dependencies=[f"{tasks[n - 1].__name__} {n - 1}"] if n else [])(task)
+    return name
+
+
 # ---- programs ------------------------------------------------------------------------------------------------------
 
 
@@ -158,6 +169,14 @@ def run(*arguments: str, cwd: Path, given: str = "", **more: str) -> "subprocess
         timeout=PATIENCE,
         check=False,
     )
+
+
+def output_of(*arguments: str) -> str:
+    """What `python` prints with these arguments. It ends well, in an environment that has nothing but cloaca."""
+    path = {"PYTHONPATH": environment()["PYTHONPATH"]}
+    run = subprocess.run([sys.executable, *arguments], capture_output=True, text=True, env=path, check=False)
+    assert run.returncode == 0, run.stderr
+    return run.stdout
 
 
 class Program:

@@ -17,15 +17,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.support import output_of
 
-import cloaca
 from cloaca.errors import CaptureError
 from cloaca.pickling.functions import Captured, capture, load, reads
 from cloaca.pickling.kin import FunctionCache
 from cloaca.values.codec import decode, encode
 
 LOCK = threading.Lock()
-SOURCE = str(Path(cloaca.__path__[0]).parent)
 
 
 class Multiply:
@@ -92,15 +91,7 @@ def test_a_function_of_the_program_runs_elsewhere():
 
 
 def run_script(script: str) -> str:
-    run = subprocess.run(
-        [sys.executable, "-c", textwrap.dedent(script)],
-        capture_output=True,
-        text=True,
-        env={"PYTHONPATH": SOURCE},
-        check=False,
-    )
-    assert run.returncode == 0, run.stderr
-    return run.stdout
+    return output_of("-c", textwrap.dedent(script))
 
 
 WORKER = """

@@ -7,12 +7,13 @@ import os
 import sys
 import warnings
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from threading import Thread
 from typing import Any
 
 import pytest
-from tests.support import pipe, run
+from tests.support import in_a_row, pipe, run
 
 import cloaca
 from cloaca import Context, DefaultRunner
@@ -26,12 +27,7 @@ from cloaca.wire.messages import Warned
 EXECUTORS = ("processes", "serial")
 
 
-def define(*tasks: Any) -> str:
-    """A workflow of these functions, one after another."""
-    with cloaca.WorkflowBuilder("warning"):
-        for n, task in enumerate(tasks):
-            cloaca.task(id=f"{task.__name__} {n}", dependencies=[f"{tasks[n - 1].__name__} {n - 1}"] if n else [])(task)
-    return "warning"
+define = partial(in_a_row, "warning")
 
 
 @pytest.fixture(scope="module")

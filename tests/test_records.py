@@ -8,14 +8,14 @@ import os
 import re
 import sys
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from threading import Thread
 from typing import Any
 
 import pytest
-from tests.support import run
+from tests.support import in_a_row, run
 
-import cloaca
 from cloaca import DefaultRunner
 from cloaca.pool.pool import Pool
 from cloaca.running.console import Console
@@ -28,12 +28,7 @@ log = logging.getLogger("cloaca.tests.records")
 other = logging.getLogger("cloaca.tests.records.other")
 
 
-def define(*tasks: Any) -> str:
-    """A workflow of these functions, one after another."""
-    with cloaca.WorkflowBuilder("logging"):
-        for n, task in enumerate(tasks):
-            cloaca.task(id=f"{task.__name__} {n}", dependencies=[f"{tasks[n - 1].__name__} {n - 1}"] if n else [])(task)
-    return "logging"
+define = partial(in_a_row, "logging")
 
 
 @pytest.fixture(scope="module")

@@ -1,6 +1,5 @@
 """Classes of the user's script in workers: whatever they are made of, they do there what they do with `serial`."""
 
-import subprocess
 import sys
 import textwrap
 import types
@@ -10,13 +9,11 @@ from typing import Any
 
 import cloudpickle
 import pytest
+from tests.support import output_of
 
-import cloaca
 from cloaca.pickling.functions import capture, load
 from cloaca.pickling.kin import FunctionCache
 from cloaca.values.codec import decode, encode
-
-SOURCE = str(Path(cloaca.__path__[0]).parent)
 
 START = """
     import abc, collections, dataclasses, enum, functools, inspect, typing
@@ -60,15 +57,7 @@ def run_script(tmp_path: Path, *parts: str, future: bool = False) -> str:
     path = tmp_path / "script.py"
     text = "\n".join(map(textwrap.dedent, parts))
     path.write_text("from __future__ import annotations\n" * future + text)
-    run = subprocess.run(
-        [sys.executable, "-W", "error", str(path)],
-        capture_output=True,
-        text=True,
-        env={"PYTHONPATH": SOURCE},
-        check=False,
-    )
-    assert run.returncode == 0, run.stderr
-    return run.stdout
+    return output_of("-W", "error", str(path))
 
 
 CLASSES = {

@@ -57,7 +57,6 @@ from cloaca.running.settings import (
     checked_retry,
     checked_seconds,
     checked_size,
-    checked_workers,
     chosen_seed,
 )
 from cloaca.sending.captures import Captures
@@ -186,7 +185,7 @@ class DefaultRunner:
             check_url(database_url)
         chosen = choice.checked(executor or os.environ.get("CLOACA_EXECUTOR") or "processes")
         self._settings = Settings(
-            workers=checked_workers(choice.workers_of(chosen) if workers is None else workers),
+            workers=argument.whole("workers", choice.workers_of(chosen) if workers is None else workers, least=1),
             executor=chosen,
             warn_above=argument.whole("warn_above, a number of bytes,", warn_above, least=1),
             memory_limit=checked_memory(memory_limit, chosen),
@@ -545,7 +544,7 @@ class DefaultRunner:
     def _inline(self, makings: Makings) -> Inline:
         """What runs one execution on the thread that calls."""
         gates = {work.function: self._gates[work.limit] for work in makings.work if work.limit is not None}
-        executor = choice.in_place(makings.objects, self._workroom, gates, self._kind)
+        executor = serial.SerialExecutor(makings.objects, self._workroom, gates, self._kind)
         return Inline(executor, Seats(self._settings.limits))
 
     def _running_loop(self) -> Loop:

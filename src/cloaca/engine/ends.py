@@ -11,6 +11,15 @@ from cloaca.wire.messages import FIGURES, Failed, ItemsDone, Lost, Skipped, Usag
 End = Usage | Failed | Lost | Skipped | None
 
 
+def cost_of(end: End) -> Usage | None:
+    """What a try has cost that ended so; `None` where it didn't report."""
+    match end:
+        case Failed(usage=usage) | Skipped(usage=usage) | (Usage() as usage):
+            return usage
+        case _:
+            return None
+
+
 class AllEnds:
     """The ends of one run, by rank and unit.
 

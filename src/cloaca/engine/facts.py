@@ -29,9 +29,9 @@ from collections.abc import Mapping
 
 from msgspec import Struct, field
 
-from cloaca.engine.ends import End
+from cloaca.engine.ends import End, cost_of
 from cloaca.history.telling import Told
-from cloaca.wire.messages import Failed, Lost, Outcome, Skipped, Usage, Version
+from cloaca.wire.messages import Failed, Lost, Outcome, Usage, Version
 
 
 class Fact(Struct, frozen=True, gc=False):
@@ -127,11 +127,7 @@ class TaskFinished(TaskFact, frozen=True, gc=False):
     @property
     def usage(self) -> Usage | None:
         """What the last try has cost; `None` where it didn't report."""
-        match self.end:
-            case Failed(usage=usage) | Skipped(usage=usage) | (Usage() as usage):
-                return usage
-            case _:
-                return None
+        return cost_of(self.end)
 
     @property
     def worker(self) -> int:

@@ -1,9 +1,9 @@
 """Which executor a runner has: by name, one that it is given, or makes by a function. What is made is made here."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import Executor as Futures
 from functools import partial
-from typing import TYPE_CHECKING, Any, Literal, cast
+from typing import Any, Literal, cast, get_args
 
 from cloaca.attempts.initializer import Equipment
 from cloaca.attempts.workroom import Workroom
@@ -12,26 +12,17 @@ from cloaca.machine import cores
 from cloaca.tasks.context import Context
 from cloaca.values.holder import Holder, Nowhere
 
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-    from contextlib import AbstractContextManager
-
-    from cloaca.execution.serial import SerialExecutor
-
 ExecutorName = Literal["processes", "threads", "serial"]
 Chosen = ExecutorName | Futures | Callable[[], Futures]
 
 HASH_SEED = "0"
 """All workers hash alike, so that the order of a set of strings can't depend on which of them ran a task."""
 
-_NAMES: "Mapping[str, ExecutorName]" = {name: name for name in ("processes", "threads", "serial")}
-
 
 def checked(executor: object) -> Chosen:
     """What a runner may run on. `ValueError` where it is nothing that runs tasks."""
-    if isinstance(executor, str) and executor in _NAMES:
-        return _NAMES[executor]
-    if callable(getattr(executor, "submit", None)) or callable(executor):
+    is_name = isinstance(executor, str) and executor in get_args(ExecutorName)
+    if is_name or callable(getattr(executor, "submit", None)) or callable(executor):
         supplied: Any = executor
         return cast("Chosen", supplied)
     raise ValueError(
@@ -63,10 +54,10 @@ def on_processes(workers: int, memory_limit: int | None, equipment: Equipment | 
 def on_provider(
     chosen: Chosen,
     workers: int,
-    objects: "Mapping[int, Any]",
+    objects: Mapping[int, Any],
     workroom: Workroom,
     kind: type[Context],
-    equip: "Callable[[], Equipment | None]",
+    equip: Callable[[], Equipment | None],
 ) -> tuple[Executor, Holder]:
     """What others make of calls: threads of the program, or other processes. Values are sent along, or stay."""
     from concurrent.futures import ThreadPoolExecutor
@@ -86,15 +77,3 @@ def on_provider(
     except BaseException:
         provider.close()
         raise
-
-
-def in_place(
-    objects: "Mapping[int, Any]",
-    workroom: Workroom,
-    gates: "Mapping[int, AbstractContextManager[object]]",
-    kind: type[Context],
-) -> "SerialExecutor":
-    """The thread that calls."""
-    from cloaca.execution.serial import SerialExecutor
-
-    return SerialExecutor(objects, workroom, gates, kind)

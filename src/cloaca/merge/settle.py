@@ -273,7 +273,7 @@ class _KeyHistory(Structured):
             if not isinstance(value, Clash):
                 return self._settled(value)
         except Exception as error:  # noqa: BLE001 - values' own methods run here: what they raise is told where the key is read
-            value = self._clash(error)
+            value = Clash(cause=error)
         candidates = tuple(self._versions[number] for number in self._tops)
         tops = value.tops or self._tops
         writers = tuple(self._versions[number] for number in tops)
@@ -366,7 +366,7 @@ class _KeyHistory(Structured):
         try:
             return with_room(self._by_rule, join, values)
         except (Exception, SystemExit) as error:  # noqa: BLE001 - a rule that raises leaves the key in conflict
-            return self._clash(error if isinstance(error, Exception) else _RuleExited(f"{error.code!r}"))
+            return Clash(cause=error if isinstance(error, Exception) else _RuleExited(f"{error.code!r}"))
 
     def _by_rule(self, join: Join, values: Sequence[Any]) -> Any:
         rule = self._rules.rule(self._key)
@@ -378,16 +378,13 @@ class _KeyHistory(Structured):
             unknown = next((part for change in changes for part in change if isinstance(part, Clash)), None)
             if unknown is not None:
                 return unknown
-            return united(self, join) if combine is None or rule is union else combine(join.base, changes)
+            return united(self, join) if combine is None else combine(join.base, changes)
         unknown = next((value for value in values if isinstance(value, Clash)), None)
         if unknown is not None:
             return unknown
         base = None if join.base is ABSENT else decode(encode(join.base, self._key))
         payloads = [self._versions[number].payload for number in join.tops]
         return rule(base, [decode(payload) for payload in payloads if payload is not None])
-
-    def _clash(self, cause: Exception) -> Clash:
-        return Clash(cause=cause)
 
 
 def _held(key: str, versions: Sequence[Version]) -> Callable[[int], Any]:

@@ -11,7 +11,7 @@ from itertools import islice
 from typing import Any, Literal
 
 from cloaca.dataflow.finding import Finding
-from cloaca.engine.ends import End
+from cloaca.engine.ends import End, cost_of
 from cloaca.engine.ledger import Ledger
 from cloaca.engine.run import Run
 from cloaca.engine.state import State, Stop
@@ -25,7 +25,7 @@ from cloaca.tasks.context import contents_of, of_versions, over
 from cloaca.tasks.place import working_directory
 from cloaca.values.blobs import blob_of, preserve, references_in
 from cloaca.values.storage import Leases
-from cloaca.wire.messages import Failed, Lost, Outcome, Skipped, Usage, Version
+from cloaca.wire.messages import Failed, Lost, Outcome, Usage, Version
 from cloaca.wording import add_note, counted
 from cloaca.workflows.workflow import Workflow
 
@@ -85,11 +85,7 @@ class TaskResult:
     @property
     def usage(self) -> Usage | None:
         """Times on the monotonic clock, CPU seconds and peak memory; `None` where no attempt reported."""
-        match self._end:
-            case Failed(usage=usage) | Skipped(usage=usage) | (Usage() as usage):
-                return usage
-            case _:
-                return None
+        return cost_of(self._end)
 
     @property
     def start_time(self) -> str | None:

@@ -184,7 +184,7 @@ class Execution:
                     self._under_way.discard(self)
             except (KeyboardInterrupt, SystemExit) as interrupt:
                 told = self._stop(interrupt)
-                self._attach(told)
+                attach(told, "result", self._result)
                 raise told from (None if told is interrupt else interrupt)
             return ended
 
@@ -251,9 +251,6 @@ class Execution:
             for key, (task, size) in reversed(news.items())
         ]
 
-    def _attach(self, interrupt: BaseException) -> None:
-        attach(interrupt, "result", self._result)
-
     def _end(self, error: Exception | None) -> None:
         job, self._job = self._job, None  # it leads back here, and its run to every value: no circle keeps them
         try:
@@ -315,7 +312,7 @@ def begun(execution: Execution) -> Execution:
             execution._cancel(grace=None)
             execution._under_way.discard(execution)
             if isinstance(error, KeyboardInterrupt | SystemExit):
-                execution._attach(error)
+                attach(error, "result", execution._result)
             raise
     return execution
 

@@ -40,11 +40,6 @@ def check_platform() -> None:
         raise RuntimeError("cloaca runs on Linux and macOS. On Windows, run it in WSL 2.")
 
 
-def checked_workers(workers: int) -> int:
-    """The number of workers."""
-    return argument.whole("workers", workers, least=1)
-
-
 def checked_memory(size: int | None, executor: Chosen) -> int | None:
     """The limit of a worker's memory, if there is one."""
     if size is not None and executor not in ("processes", "serial"):
