@@ -153,9 +153,9 @@ class Peer:
         return self._mark.item
 
     def tallied(self) -> Iterator[Tallied]:
-        """What the worker has noted of the first attempt in its queue, whether or not it has reported it."""
-        tallied = self._tally.read()
-        if self.queue and self.queue[0].attempt == tallied.attempt and tallied.figures:
+        """What the worker has noted of the first attempt in its queue, and may not have reported yet."""
+        tallied = self._tally.news(self.queue[0].attempt, self.at) if self.queue else None
+        if tallied is not None:
             yield tallied
 
     def take_on(self, assignment: Assignment) -> None:

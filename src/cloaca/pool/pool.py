@@ -154,7 +154,7 @@ class Pool:
 
     def grain(self, ready: int) -> int:
         """So many that a worker has the next one when it has come to the end of one."""
-        return max(1, self._batching.size(ceil(ready / (2 * self._size))) // 2)
+        return self._batching.size(ceil(ready / (2 * self._size)))
 
     @property
     def pids(self) -> list[int]:
