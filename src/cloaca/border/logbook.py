@@ -71,9 +71,17 @@ class Logbook:
         self._handled: list[logging.Logger] = []
         self._is_complete = True
 
-    def begin(self, attempt: int, task: str, nth: int, given: Loggers) -> None:
-        """Log for that attempt, as the program would: the `nth` try of the task."""
+    @property
+    def loggers(self) -> list[logging.Logger]:
+        """Those of which the program has set something, beside the root."""
+        return [*(logger for logger, _ in self._levels[1:]), *self._disabled, *self._handled]
+
+    def begin(self, attempt: int, task: str, nth: int) -> None:
+        """Log for that attempt: the `nth` try of the task."""
         self._relay.origin = attempt, task, nth
+
+    def adopt(self, given: Loggers) -> None:
+        """Log as the program would, whatever a task has changed."""
         if given is not self._given:
             self._take(given)
         self.restore()

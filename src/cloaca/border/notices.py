@@ -80,10 +80,13 @@ class Notices:
         self._shown_before = warnings.showwarning
         self._hook = warnings.showwarning = self._show
 
-    def begin(self, attempt: int, given: tuple[Filter, ...]) -> None:
-        """Warn for that attempt, as the program would, whatever another one has changed. Cheap where none did."""
+    def begin(self, attempt: int) -> None:
+        """Warn for that attempt."""
         self._attempt = attempt
         self._sent.clear()
+
+    def adopt(self, given: tuple[Filter, ...]) -> None:
+        """Warn as the program would, whatever a task has changed."""
         if given is not self._given:
             self._given, self._filters = given, [_rebuilt(each) for each in given]
         if warnings.filters != self._filters or _settings.defaultaction != "always":

@@ -76,19 +76,16 @@ def enter(bearings: Bearings) -> None:
         sys.argv[:] = bearings.arguments
 
 
-def is_at(bearings: Bearings) -> bool:
-    """Whether they are those of this process, as far as they can be changed without a call of a function."""
-    directory, path, arguments, _, limits = bearings
-    return (
-        sys.path == path
-        and sys.argv == arguments
-        and sys.dont_write_bytecode != limits.writes_bytecode
-        and _directory() == directory
-    )
+def is_in(bearings: Bearings) -> bool:
+    """Whether this process is in their directory, whoever went there: libraries do so past Python's own functions."""
+    return _directory() == bearings.directory
 
 
-MOVES = {"sys": ("setrecursionlimit", "set_int_max_str_digits", "setswitchinterval"), "posix": ("putenv", "unsetenv")}
-"""The functions that change them otherwise, by their modules."""
+MOVES = {
+    "posix": ("chdir", "fchdir", "putenv", "unsetenv"),
+    "sys": ("setrecursionlimit", "set_int_max_str_digits", "setswitchinterval"),
+}
+"""The functions that change what isn't just set, by their modules."""
 
 
 def _path(directory: str) -> list[str]:

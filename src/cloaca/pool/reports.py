@@ -1,5 +1,6 @@
 """Reports of workers, looked at before the program builds on them: a task may have written to what isn't its own."""
 
+from itertools import pairwise
 from math import inf
 from time import monotonic
 
@@ -48,25 +49,27 @@ def opened(tallied: Tallied, place: int) -> ItemsDone:
     figures = _plausible(tallied.figures)
     if len(figures) != len(entries) * FIGURES.size:
         raise Garbled(f"figures of {len(figures)} bytes for {len(entries)} items")
-    keys: list[tuple[str, ...]] = []
-    read: list[tuple[str, ...]] = []
-    own: tuple[str, ...] = ()
-    looked: tuple[str, ...] = ()
-    for entry in entries:
-        own = own if entry.keys is None else entry.keys
-        looked = looked if entry.read is None else entry.read
-        if len(own) != len(entry.payloads):
-            raise Garbled(f"{len(entry.payloads)} values of {len(own)} keys")
-        keys.append(own)
-        read.append(looked)
+    keys = _spelt_out([entry.keys for entry in entries])
+    read = _spelt_out([entry.read for entry in entries])
     past = place - tallied.place
     written = [entry.payloads for entry in entries[past:]]
+    if [*map(len, written)] != [*map(len, keys[past:])]:
+        raise Garbled(f"as many values as keys are expected of an item, and not {written[:1]} of {keys[past:][:1]}")
     suspect = [value for values in written for value in values if value is not None and value[:1] in _SUSPECT]
     for payload in suspect:
         if not is_sound(payload):
             raise _unsound(f"of an item of attempt {tallied.attempt}", payload)
     figures = figures[past * FIGURES.size :]
     return ItemsDone(tallied.attempt, figures, written, keys[past:], read[past:], references_among(suspect))
+
+
+def _spelt_out(told: list[tuple[str, ...] | None]) -> list[tuple[str, ...]]:
+    """The same, with what was told last in the place of each `None`."""
+    found: list[tuple[str, ...]] = []
+    news = [place for place, one in enumerate(told) if one is not None]
+    for place, end in pairwise([*news, len(told)]):
+        found += [told[place] or ()] * (end - place)
+    return [()] * (len(told) - len(found)) + found
 
 
 def _plausible(figures: bytes) -> bytes:

@@ -120,7 +120,7 @@ def decode(payload: Part) -> Any:
     a file that has been removed.
     """
     try:
-        return _decoded(payload)
+        return _unpack(payload) if payload[0] != PICKLED else _decoded(payload)
     except RecursionError:
         return on_its_own(_decoded, payload)
 

@@ -50,27 +50,17 @@ class Leftovers:
         for name in FOR_GOOD:
             _note("posix", name, self._wear_out)
         self.has_moved = False
-        """Whether a task may have changed what `surroundings` tells, and puts back."""
+        """Whether a task may have changed what `surroundings` puts back."""
         for home, names in MOVES.items():
             for name in names:
                 _note(home, name, self._note_move)
+        os.supports_fd.add(os.chdir)
         self._look()
 
-    def is_untouched(self) -> bool:
-        """Whether nothing has changed, as far as anybody noted. What is set without a call is looked at each time."""
-        try:
-            return (
-                not self._may_go_off
-                and not self._touched
-                and not self._is_worn
-                and len(sys.modules) == self._count
-                and _hooks() == self._hooks
-                and threading.excepthook is self._hook_of_threads
-                and sys.gettrace() is self._tracer
-                and sys.getprofile() is self._profiler
-            )
-        except (AttributeError, KeyError):
-            return False  # one was deleted
+    def were_noted(self) -> bool:
+        """Whether a function was called that may have changed something, or a module was imported."""
+        is_noted = self.has_moved or self._may_go_off or self._is_worn or bool(self._touched)
+        return is_noted or len(sys.modules) != self._count
 
     def clear(self) -> None:
         """Put back what may strike: signals, and the umask. Costs nothing where nothing may have changed."""
@@ -88,6 +78,7 @@ class Leftovers:
 
     def put_back(self) -> bool:
         """Put all settings back that may have changed; whether they are."""
+        self.has_moved = False  # from here on, what is put back is no task's doing
         if self._touched or len(sys.modules) != self._count:
             self._put_settings_back()
         sys.settrace(self._tracer)

@@ -25,10 +25,14 @@ _SLOW = 0.1  # seconds
 
 
 class Output:
-    """Both streams of a worker. `say(name, text)` takes what is printed; no text: the unfinished line ends there."""
+    """Both streams of a worker. `say(name, text)` takes what is printed; no text: the unfinished line ends there.
+
+    `is_touched`: something was printed, or a stream flushed, as it also is by closing, detaching or reconfiguring it.
+    """
 
     def __init__(self, say: Say) -> None:
-        self._say = say
+        self.say = say
+        self.is_touched = False
         self._streams: dict[str, io.TextIOWrapper] = {}
         self._sinks: dict[str, _TextSink] = {}
         for name in _DESCRIPTORS:
@@ -37,26 +41,31 @@ class Output:
 
     def renew(self) -> None:
         """End the lines that a task left unfinished, and put the streams where it found them."""
-        streams, sinks = self._streams, self._sinks
-        if sinks["stdout"].is_in_use or sinks["stderr"].is_in_use:
+        if self.is_touched:
             self._tidy_up()
-        if sys.stdout is not streams["stdout"] or sys.stderr is not streams["stderr"]:
-            sys.stdout, sys.stderr = streams["stdout"], streams["stderr"]
+        if sys.stdout is not self._streams["stdout"] or sys.stderr is not self._streams["stderr"]:
+            sys.stdout, sys.stderr = self._streams["stdout"], self._streams["stderr"]
 
     def _tidy_up(self) -> None:
-        for name, stream in self._streams.items():
-            is_given_up, sink = _is_given_up(stream), self._sinks[name]
-            if not is_given_up and not stream.write_through:  # a task has reconfigured it
-                stream.flush()
-            if sink.is_unfinished:
-                sink.finish()
-            if is_given_up:
-                self._open(name)
-            elif stream.write_through:
-                sink.is_touched = False
+        self.is_touched = False  # what other threads print meanwhile makes it true again
+        try:
+            for name, stream in self._streams.items():
+                self._tidy(name, stream)
+        except BaseException:
+            self.is_touched = True
+            raise
+
+    def _tidy(self, name: str, stream: io.TextIOWrapper) -> None:
+        is_given_up, sink = _is_given_up(stream), self._sinks[name]
+        if not is_given_up and not stream.write_through:  # a task has reconfigured it
+            stream.flush()
+        if sink.is_unfinished:
+            sink.finish()
+        if is_given_up:
+            self._open(name)
 
     def _open(self, name: str) -> None:
-        sink = self._sinks[name] = _TextSink(name, self._say)
+        sink = self._sinks[name] = _TextSink(name, self)
         self._streams[name] = io.TextIOWrapper(sink, "utf-8", "backslashreplace", write_through=True)
 
 
@@ -69,26 +78,17 @@ def _is_given_up(stream: io.TextIOWrapper) -> bool:
 
 
 class _TextSink(io.RawIOBase):
-    """Takes bytes, and passes them on as text.
+    """Takes bytes, and passes them on as text."""
 
-    `is_touched`: a task has flushed the stream over it, as it also does by closing, detaching or reconfiguring it.
-    """
-
-    def __init__(self, name: str, say: Say) -> None:
+    def __init__(self, name: str, output: Output) -> None:
         super().__init__()
         self.name = f"<{name}>"
-        self.is_touched = False
         self._stream = name
-        self._say = say
+        self._output = output
         self._rest = b""
         self._has_begun = False  # of a line, the beginning was passed on
         self._moved = 0.0  # when a line began, or was last passed on as far as it had come
         self._lock = RLock()  # the garbage collector may call a finalizer that prints, in the middle of a write
-
-    @property
-    def is_in_use(self) -> bool:
-        """Whether anything is to be done with it when a task has ended."""
-        return self.is_touched or self._has_begun or bool(self._rest)
 
     @property
     def is_unfinished(self) -> bool:
@@ -102,6 +102,7 @@ class _TextSink(io.RawIOBase):
         return _DESCRIPTORS[self._stream]
 
     def write(self, data: "Buffer", /) -> int:
+        self._output.is_touched = True
         chunk, text = bytes(data), ""
         with self._lock:
             is_due = chunk.endswith(b"\n") or b"\r" in chunk or self._is_slow()
@@ -114,7 +115,7 @@ class _TextSink(io.RawIOBase):
         return len(chunk)
 
     def flush(self) -> None:
-        self.is_touched = True
+        self._output.is_touched = True
         super().flush()
         with self._lock:
             text = self._taken(len(self._rest))
@@ -129,7 +130,7 @@ class _TextSink(io.RawIOBase):
             self._pass_on(rest.decode(errors="backslashreplace"))
         if self._has_begun:
             self._has_begun = False
-            self._say(self._stream, "")
+            self._output.say(self._stream, "")
 
     def _is_slow(self) -> bool:
         """Whether the task takes its time to go on with a line."""
@@ -148,4 +149,4 @@ class _TextSink(io.RawIOBase):
         self._has_begun = not text.endswith("\n")
         if self._has_begun:
             self._moved = monotonic()
-        self._say(self._stream, text)
+        self._output.say(self._stream, text)

@@ -29,7 +29,7 @@ from cloaca.border.logbook import Logbook
 from cloaca.border.mark import INITIALIZING, NONE, Mark
 from cloaca.border.notices import Notices
 from cloaca.border.permits import Permit
-from cloaca.border.surroundings import bearings, enter, here, is_at
+from cloaca.border.surroundings import bearings, enter, here, is_in
 from cloaca.border.tally import ItemEnd, Tally, one_tallied
 from cloaca.tasks.shelf import Traffic
 from cloaca.tasks.watched import context_kind
@@ -60,6 +60,7 @@ from cloaca.worker.leftovers import Leftovers
 from cloaca.worker.modules import ProgramFinder
 from cloaca.worker.outlet import Outlet
 from cloaca.worker.output import Output
+from cloaca.worker.snapshot import Snapshot
 
 PIECE, LONGEST_PIECE = 1 << 16, 1 << 20
 """How many characters are told at once: so many, if lines end there, and never more than so many."""
@@ -155,6 +156,8 @@ class Worker:
         self._meter = Meter(worker=number)
         self._kind = context_kind()
         self._leftovers = Leftovers()
+        self._snapshot = Snapshot()
+        self._is_settled = False
         self._is_worn = False
         self._modules = ProgramFinder(variables.of_process().complete)
         self._is_cut_off = False
@@ -216,6 +219,7 @@ class Worker:
 
     def _run_through(self, assignment: Assignment) -> bool:
         """Run it, of several items one after the other; returns whether there was a permit for all."""
+        self._is_settled = self._is_settled and is_in(self._bearings)
         if assignment.items is not None:
             return self._run_items(assignment)
         if not self._permit.is_for(assignment.attempt):
@@ -229,7 +233,6 @@ class Worker:
             tally.begin(number)
         load, reads = self._repertoire.under(whole.variables), self._repertoire.reads(whole.function)
         series = Series(whole, load, reads, self._meter, self._surroundings.folders, self._has_left, self._kind)
-        enter(self._bearings)
         self._told_at = monotonic()
         for place in range(tally.reached(number) or 0, whole.size):
             if not self._permit.is_for(number, place):
@@ -278,11 +281,7 @@ class Worker:
         self._current = who = whole.attempt, place
         self._mark.write(whole.attempt, self._meter.start(), place)
         name = whole.name(place)
-        if self._leftovers.has_moved or not is_at(self._bearings):
-            self._leftovers.has_moved = False
-            enter(self._bearings)
-        self._logbook.begin(whole.attempt, name, whole.nth, self._surroundings.loggers)
-        self._notices.begin(whole.attempt, self._surroundings.filters)
+        self._settle_in(whole, name)
         self._report = series.run(place, name, partial(self._ask, who))
         if termination.was_told():
             raise termination.Terminated
@@ -356,20 +355,31 @@ class Worker:
         folders: tuple[str, ...] = (),
     ) -> Done | Failed | Skipped:
         """Run it in the program's surroundings. Who was told to end does so."""
-        enter(self._bearings)
-        self._logbook.begin(assignment.attempt, assignment.task, assignment.nth, self._surroundings.loggers)
-        self._notices.begin(assignment.attempt, self._surroundings.filters)
+        self._settle_in(assignment, assignment.task)
         ask = partial(self._ask, (assignment.attempt, 0))
         report = attempt.run(assignment, load, reads, ask, self._meter, folders, self._has_left, self._kind)
         if termination.was_told():
             raise termination.Terminated
         return report
 
+    def _settle_in(self, assignment: Assignment, task: str) -> None:
+        """Be where the program is, log and warn as it would: whatever another task has changed, if any has."""
+        self._logbook.begin(assignment.attempt, task, assignment.nth)
+        self._notices.begin(assignment.attempt)
+        is_settled, self._is_settled = self._is_settled, False
+        if not is_settled:
+            enter(self._bearings)
+            self._logbook.adopt(self._surroundings.loggers)
+            self._notices.adopt(self._surroundings.filters)
+            self._snapshot = Snapshot(self._logbook.loggers)
+
     def _has_left(self, error: BaseException | None) -> None:
         """A task's function has ended: put back what it has changed. A process that it forked ends with it."""
         if self._is_cut_off:
             child.end(error, self._output.renew)
-        if not self._initializer and self._leftovers.is_untouched():
+        is_as_it_was = not self._leftovers.were_noted() and self._snapshot.holds()
+        self._is_settled = is_as_it_was and error is None and not self._initializer
+        if self._is_settled:
             return
         self._leftovers.clear()
         if self._initializer:
@@ -404,6 +414,7 @@ class Worker:
                 case Surroundings():
                     self._surroundings = message
                     self._bearings = bearings(message)
+                    self._is_settled = False
                     self._authkey.take(message.authkey)
                     self._modules.take(message.modules)
                 case Publish():

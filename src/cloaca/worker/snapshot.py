@@ -1,0 +1,51 @@
+"""Snapshot: whether what tasks may set in their process is as it was, found out at one look.
+
+Each part of a worker puts back what is its own. To ask all of them after each task takes longer than a trivial task
+does. So what is set as an attribute is compared at once, by C; what is changed by a call is noted (see `Leftovers`).
+"""
+
+import logging
+import sys
+import threading
+import warnings
+from collections.abc import Iterable
+from operator import attrgetter, itemgetter
+from typing import Any
+
+_SYS, _WARNINGS = vars(sys), vars(warnings)
+_STREAMS = ("stdin", "stdout", "stderr")
+_HOOKS = ("excepthook", "displayhook", "unraisablehook", "breakpointhook")
+_of_sys = itemgetter("path", "argv", "dont_write_bytecode", *_STREAMS, *_HOOKS)
+_of_warnings = itemgetter("filters", "defaultaction", "showwarning")
+_of_root = attrgetter("level", "handlers", "disabled", "manager.disable")
+_of_logger = attrgetter("level", "handlers", "disabled")
+
+
+class Snapshot:
+    """What is set now; of loggers, the root and those given."""
+
+    def __init__(self, loggers: Iterable[logging.Logger] = ()) -> None:
+        self._loggers = list(loggers)
+        self._sys = _kept(_of_sys(_SYS))
+        self._warnings = _kept(_of_warnings(_WARNINGS))
+        self._root = _kept(_of_root(logging.root))
+        self._others = [_kept(_of_logger(logger)) for logger in self._loggers]
+        self._single = sys.gettrace(), sys.getprofile(), threading.excepthook, logging.lastResort
+
+    def holds(self) -> bool:
+        """Whether it is as it was."""
+        try:
+            return (
+                _of_sys(_SYS) == self._sys
+                and _of_warnings(_WARNINGS) == self._warnings
+                and _of_root(logging.root) == self._root
+                and (sys.gettrace(), sys.getprofile(), threading.excepthook, logging.lastResort) == self._single
+                and (not self._loggers or [*map(_of_logger, self._loggers)] == self._others)
+            )
+        except (AttributeError, KeyError):
+            return False  # something was deleted
+
+
+def _kept(found: tuple[Any, ...]) -> tuple[Any, ...]:
+    """Lists are changed in place: they are compared with a copy."""
+    return tuple([list(one) if type(one) is list else one for one in found])
