@@ -22,10 +22,10 @@ from cloaca.engine.run import Run
 from cloaca.engine.work import Merging, Work
 from cloaca.errors import INPUT
 from cloaca.history.ancestry import Ancestry
-from cloaca.history.demand import Demand
 from cloaca.history.history import History
 from cloaca.history.plan import plan
 from cloaca.history.telling import NOTHING_TO_MERGE, Told
+from cloaca.history.unwanted import Demand
 from cloaca.merge.conflict import Conflict
 from cloaca.merge.rules import Rules
 from cloaca.merge.settle import Settled, settle

@@ -158,12 +158,7 @@ def take_over(context: Context, returned: Any, variables: Variables) -> None:
 
 
 def failure(
-    attempt: int,
-    error: BaseException,
-    usage: Usage,
-    absent: tuple[str, ...] = (),
-    lacking: int = 0,
-    item: int = 0,
+    attempt: int, error: BaseException, usage: Usage, absent: tuple[str, ...] = (), lacking: int = 0, item: int = 0
 ) -> Failed:
     """The report that the attempt has raised this."""
     explain(error)

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from cloaca.history.demand import Demand
+from cloaca.history.unwanted import Demand
 from cloaca.workflows.copies import passed_in
 from cloaca.workflows.workflow import Task, Workflow, by_rank
 

@@ -60,10 +60,10 @@ from cloaca.engine.state import ENDED, State, Stop
 from cloaca.engine.tries import Tries
 from cloaca.engine.work import Limits, Merging, Work, followers
 from cloaca.errors import InternalError, StorageFullError
-from cloaca.history.demand import Demand
 from cloaca.history.history import History
 from cloaca.history.lifetimes import Lifetimes
 from cloaca.history.plan import Plan
+from cloaca.history.unwanted import Demand
 from cloaca.triggers import rules
 from cloaca.values.blobs import LARGE, is_reference, references_among, references_in, size_of
 from cloaca.values.composite import is_composite

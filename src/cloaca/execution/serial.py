@@ -25,17 +25,7 @@ from cloaca.tasks.context import Context
 from cloaca.terms import Terms
 from cloaca.values.codec import encode_unseen
 from cloaca.values.elements import decode_list, encode_list
-from cloaca.wire.messages import (
-    Answer,
-    Assignment,
-    Done,
-    Event,
-    Failed,
-    Lost,
-    Skipped,
-    Started,
-    Unstarted,
-)
+from cloaca.wire.messages import Answer, Assignment, Done, Event, Failed, Lost, Skipped, Started, Unstarted
 
 _EVERYTHING: frozenset[str] = frozenset()
 _OPEN: AbstractContextManager[object] = nullcontext()
@@ -133,12 +123,7 @@ def each(
 
 
 def _outcome(
-    batch: BatchFunction,
-    item: Any,
-    number: int,
-    workroom: Workroom,
-    terms: Terms,
-    gate: AbstractContextManager[object],
+    batch: BatchFunction, item: Any, number: int, workroom: Workroom, terms: Terms, gate: AbstractContextManager[object]
 ) -> tuple[Any, BaseException | None]:
     """What comes of an item in as many tries as it has: its result, or an error."""
     encoded = encode_list([number, item])

@@ -23,10 +23,9 @@ from collections.abc import Set as AbstractSet
 
 from msgspec import Struct
 
-from cloaca.history.demand import Demand
 from cloaca.history.history import History
 from cloaca.history.plan import Plan
-from cloaca.history.unwanted import Unwanted
+from cloaca.history.unwanted import Demand, Unwanted
 from cloaca.history.write import INPUT_RANK, Write
 from cloaca.values.blobs import blob_of, is_reference
 from cloaca.values.composite import is_composite

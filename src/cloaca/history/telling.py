@@ -46,11 +46,7 @@ class Telling:
     """
 
     def __init__(
-        self,
-        order: MergeOrder,
-        stretches: Stretches,
-        place_of: PlaceOf,
-        ruled: AbstractSet[str] = frozenset(),
+        self, order: MergeOrder, stretches: Stretches, place_of: PlaceOf, ruled: AbstractSet[str] = frozenset()
     ) -> None:
         self._order = order
         self._stretches = stretches

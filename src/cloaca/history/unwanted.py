@@ -4,15 +4,27 @@ A value waits for one thing at a time: first until no task comes after its write
 then for the readers of its key, the last one first. It doesn't matter if it was superseded.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+
+from msgspec import Struct
 
 from cloaca.history.ancestry import Ancestry
-from cloaca.history.demand import Demand
 from cloaca.history.plan import Plan
 from cloaca.history.readers import Readers
 from cloaca.history.write import Write
 
 _Keyed = tuple[str, Write]
+
+
+class Demand(Struct, frozen=True):
+    """What is asked for of a run's values, at the end and by its tasks.
+
+    `outputs`: the keys whose values are needed when the run has ended. `reads`: of each task, by rank, the keys whose
+    values it may look at; `None`: any key.
+    """
+
+    outputs: frozenset[str]
+    reads: Sequence[frozenset[str] | None]
 
 
 class Unwanted:

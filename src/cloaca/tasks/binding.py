@@ -65,10 +65,7 @@ class Binding:
 
 
 def bound(
-    function: Callable[..., Any],
-    binding: Binding | None,
-    writes: tuple[str, ...] | None,
-    looks: tuple[str, ...] | None,
+    function: Callable[..., Any], binding: Binding | None, writes: tuple[str, ...] | None, looks: tuple[str, ...] | None
 ) -> Callable[..., Any]:
     """The function, to be called without what is bound.
 

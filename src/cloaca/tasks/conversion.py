@@ -17,9 +17,7 @@ from collections.abc import (
     MutableSet,
     Sequence,
 )
-from collections.abc import (
-    Set as AbstractSet,
-)
+from collections.abc import Set as AbstractSet
 from functools import cached_property
 from operator import is_
 from reprlib import repr as short

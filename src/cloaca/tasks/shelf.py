@@ -6,17 +6,7 @@ from contextlib import suppress
 from itertools import count
 
 from cloaca.errors import StorageFullError
-from cloaca.values.blobs import (
-    MARK,
-    Blob,
-    NoFolderError,
-    Part,
-    blob_of,
-    reference,
-    references_in,
-    size_of,
-    write,
-)
+from cloaca.values.blobs import MARK, Blob, NoFolderError, Part, blob_of, reference, references_in, size_of, write
 
 _MISSED = 100  # absent keys that an attempt's failure tells of
 

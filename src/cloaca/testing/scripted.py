@@ -139,12 +139,7 @@ class ScriptedExecutor(InProgram):
     """
 
     def __init__(
-        self,
-        play: Play | None = None,
-        choose: Choose | None = None,
-        *,
-        window: int = 8,
-        answers: bool = True,
+        self, play: Play | None = None, choose: Choose | None = None, *, window: int = 8, answers: bool = True
     ) -> None:
         self.window = window
         self.answers = answers
