@@ -3,6 +3,7 @@
 import json
 import sys
 from collections.abc import Iterator
+from io import BytesIO
 from pathlib import Path
 from pickletools import genops
 
@@ -56,12 +57,12 @@ OF_FUNCTIONS = {"load_code", "make_function", "tell_function"}
 KINDS: dict[str, tuple[str, set[str]]] = {
     "a tuple": ("(1, {'a': (2.5, None)}, Ellipsis)", set()),
     "an instance": ("Empty()", OF_CLASSES),
-    "a descriptor of one's own": ("Plain()", OF_CLASSES | OF_FUNCTIONS | {"make_descriptor"}),
+    "a descriptor of one's own": ("Plain()", OF_CLASSES | OF_FUNCTIONS | {"make_native"}),
     "a dataclass": ("Item(1)", OF_CLASSES | OF_FUNCTIONS),
     "a Struct": ("Row(1)", OF_CLASSES),
-    "a named tuple": ("Pair(1, 2)", OF_CLASSES | OF_FUNCTIONS | {"make_descriptor"}),
+    "a named tuple": ("Pair(1, 2)", OF_CLASSES | OF_FUNCTIONS | {"make_native"}),
     "a member of an enum": ("Planet.EARTH", OF_CLASSES - {"make_class"} | OF_FUNCTIONS | {"make_enum"}),
-    "an exception": ("Broken(1)", OF_CLASSES | OF_FUNCTIONS | {"make_exception", "tell_exception"}),
+    "an exception": ("Broken(1)", OF_CLASSES | OF_FUNCTIONS | {"make_native", "tell_exception"}),
     "an exception of cloaca": ("cloaca.TaskTimeout('t', 1.0)", {"make_error"}),
     "a context": ("cloaca.Context({'a': 1})", {"context_of"}),
     "a plain object": ("MISSING", {"marker"}),
@@ -108,21 +109,23 @@ def test_there_are_no_other_names() -> None:
 
 
 def mentioned(pickled: bytes) -> Iterator[tuple[str, str]]:
-    """The names that a pickle mentions, each with its module; those in the pickles inside it, too."""
+    """The names that pickles, one after the other, mention, each with its module; those in pickles inside, too."""
+    file = BytesIO(pickled)
     given: list[str | None] = []
     memo: list[str | None] = []
-    for step, value, _ in genops(pickled):
-        match step.name:
-            case "MEMOIZE":
-                memo.append(given[-1])
-            case "BINGET" | "LONG_BINGET":
-                given.append(memo[int(value or 0)])
-            case "STACK_GLOBAL":
-                yield str(given[-2]), str(given[-1])
-                given.append(None)
-            case "FRAME":
-                pass
-            case _:
-                given.append(value if isinstance(value, str) else None)
-        if isinstance(value, bytes) and value.startswith(b"\x80\x05"):
-            yield from mentioned(value)
+    while file.tell() < len(pickled):
+        for step, value, _ in genops(file):
+            match step.name:
+                case "MEMOIZE":
+                    memo.append(given[-1])
+                case "BINGET" | "LONG_BINGET":
+                    given.append(memo[int(value or 0)])
+                case "STACK_GLOBAL":
+                    yield str(given[-2]), str(given[-1])
+                    given.append(None)
+                case "FRAME":
+                    pass
+                case _:
+                    given.append(value if isinstance(value, str) else None)
+            if isinstance(value, bytes) and value.startswith(b"\x80\x05"):
+                yield from mentioned(value)

@@ -1,7 +1,10 @@
 """Objects made bare: without a call of a `__new__` or `__init__` that the program has written."""
 
+from collections.abc import Callable
 from types import BuiltinMethodType, FunctionType
 from typing import Any
+
+from cloaca.lasting import lasting
 
 _MAKING = ("__new__", "__reduce__", "__reduce_ex__")
 _FILLED: tuple[type, ...] = (list, dict)
@@ -39,3 +42,21 @@ def reduce_bare(value: Any) -> Any:
     elements = list.__iter__(value) if base is list else None
     items = iter(dict.items(value)) if base is dict else None
     return base.__new__, (kind, *given_to(base, value)), value.__getstate__(), elements, items
+
+
+@lasting
+def make_native(kind: Any, base: Any, *arguments: Any) -> Any:
+    """An instance, made by a class behind its own that is written in C."""
+    made = base.__new__(kind, *arguments)
+    base.__init__(made, *arguments)
+    return made
+
+
+class AsCall:
+    """Pickles as a call, which is made where it stands in the stream."""
+
+    def __init__(self, function: Callable[..., object], *arguments: Any) -> None:
+        self._call = function, arguments
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return self._call

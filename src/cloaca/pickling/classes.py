@@ -39,7 +39,7 @@ from weakref import WeakKeyDictionary, WeakSet, WeakValueDictionary
 
 from cloudpickle import cloudpickle
 
-from cloaca.pickling.bare import reduce_bare
+from cloaca.pickling.bare import AsCall, reduce_bare
 from cloaca.pickling.code import load_code, reduce_code
 from cloaca.pickling.definitions import Definition, Loader, copies, known_class
 from cloaca.pickling.enums import OF_MEMBERS
@@ -125,7 +125,7 @@ class Pickler(pickle.Pickler):
         # A plain dict: cloudpickle's ChainMap costs every instance that is pickled a microsecond.
         self.dispatch_table = {**copyreg.dispatch_table, **_REDUCERS, **self.by_type}
         super().__init__(file, protocol=5, buffer_callback=buffer_callback)
-        self.defined: dict[type, list[_Call]] = {}
+        self.defined: dict[type, list[AsCall]] = {}
         self._definitions: dict[type, Definition] = {}
         self.namespaces: Namespaces = {}
 
@@ -191,7 +191,8 @@ def _define(cls: type) -> dict[type, Definition]:
 def _defined(cls: type, annotations: "Annotations") -> dict[type, Definition]:
     with BytesIO() as file:
         pickler = DefinitionPickler(file, annotations)
-        pickler.dump(([cls], _Rest(pickler)))
+        pickler.dump([cls])
+        pickler.dump(pickler.rest())
         return dict.fromkeys(pickler.defined, file.getvalue())
 
 
@@ -204,11 +205,11 @@ class DefinitionPickler(Pickler):
     def __init__(self, file: Any, annotations: "Annotations") -> None:
         super().__init__(file)
         self._annotations = annotations
-        self._of_functions: list[_Call] = []
+        self._of_functions: list[AsCall] = []
         self._is_at_the_rest = False
         self._harmless: set[type] = {*_HOLDERS, *_CODE, *_ATOMS}
 
-    def rest(self) -> "list[_Call]":
+    def rest(self) -> list[AsCall]:
         """What is still to be written. The classes that were met first stand on those that were met later."""
         self._is_at_the_rest = True
         return [call for calls in reversed(self.defined.values()) for call in calls] + self._of_functions
@@ -221,7 +222,7 @@ class DefinitionPickler(Pickler):
         maker, arguments, attributes = layout(cls, self._annotations)
         later = {name: one for name, one in attributes.items() if self._must_wait(one)}
         in_order = dict.fromkeys((OF_MEMBERS, *vars(cls), *later))
-        calls += [_Call(Loader.assign, cls, {name: later[name]}) for name in in_order if name in later]
+        calls += [AsCall(Loader.assign, cls, {name: later[name]}) for name in in_order if name in later]
         at_once = {name: one for name, one in attributes.items() if name not in later}
         return Loader.make, (identity, maker, arguments), at_once, None, None, Loader.assign
 
@@ -230,7 +231,7 @@ class DefinitionPickler(Pickler):
         if reduced[-1] is not tell_function or not self._must_wait(reduced[2]):
             return reduced
         made, arguments, told, *_ = reduced
-        self._of_functions.append(_Call(tell_function, func, told))
+        self._of_functions.append(AsCall(tell_function, func, told))
         return made, arguments
 
     def _must_wait(self, value: object) -> bool:
@@ -251,23 +252,3 @@ class DefinitionPickler(Pickler):
             return True
         self._harmless.add(kind)
         return False
-
-
-class _Rest:
-    """Pickles as the rest of a definition, as it is when all before it has been written."""
-
-    def __init__(self, pickler: DefinitionPickler) -> None:
-        self._pickler = pickler
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return tuple, (self._pickler.rest(),)
-
-
-class _Call:
-    """Pickles as a call, made where it stands in the stream."""
-
-    def __init__(self, function: "Callable[..., None]", *arguments: Any) -> None:
-        self._call = (function, arguments)
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return self._call

@@ -40,27 +40,20 @@ _loading = threading.RLock()
 def known_class(identity: Identity, definition: Definition) -> type:
     """The class of that identity: this process's own, or else one made from the definition."""
     with _loading:
-        known: type | None = known_as(identity)
-        return _load(Loader(definition), identity) if known is None else known
+        if known_as(identity) is None:
+            Loader(definition).finish()
+        known: type = known_as(identity)
+        return known
 
 
 @lasting
 def fresh_class(identity: Identity, definition: Definition) -> type:
     """Like `known_class`, but a copy that was made from another definition is brought up to date."""
     with _loading:
-        known: type | None = known_as(identity)
-        if known is None:
-            return _load(Loader(definition), identity)
-        copy = copies.get(known)
-        if copy is None or copy.definition == definition:
-            return known
-        return _load(_Refresher(definition), identity)
-
-
-def _load(loader: "Loader", identity: Identity) -> type:
-    loader.finish()
-    made: type = known_as(identity)
-    return made
+        known = known_class(identity, definition)
+        if known in copies and copies[known].definition != definition:
+            _Refresher(definition).finish()
+        return known
 
 
 class Loader(pickle.Unpickler):
@@ -99,7 +92,8 @@ class Loader(pickle.Unpickler):
 
     def finish(self) -> None:
         try:
-            self.load()
+            self.load()  # all code
+            self.load()  # and what stands on it
             for cls, names in self._names.items():
                 self.record(cls, frozenset(names))
         except BaseException:

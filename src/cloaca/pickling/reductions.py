@@ -23,7 +23,7 @@ from typing import Any
 import msgspec
 
 from cloaca.lasting import lasting
-from cloaca.pickling.bare import is_in_python
+from cloaca.pickling.bare import is_in_python, make_native
 from cloaca.pickling.identity import identity_of, known_as, tracked
 from cloaca.pickling.lazy import LAZY, imported
 from cloaca.pickling.markers import reduce_sentinel
@@ -95,20 +95,13 @@ DESCRIPTORS: dict[type, tuple[str, ...]] = {
 def reduce_descriptor(value: Any) -> Any:
     """Also for classes that inherit from it: their own `__init__` may take other arguments, and isn't called."""
     base, made_of = parts_of_descriptor(value)
-    return make_descriptor, (type(value), base, *made_of.values()), _state_of_descriptor(value)
+    return make_native, (type(value), base, *made_of.values()), _state_of_descriptor(value)
 
 
 def parts_of_descriptor(value: object) -> tuple[type, dict[str, Any]]:
     """The type behind a descriptor, and what that makes it of."""
     base = next(base for base in DESCRIPTORS if isinstance(value, base))
     return base, {name: getattr(value, name) for name in DESCRIPTORS[base]}
-
-
-@lasting
-def make_descriptor(kind: Any, base: Any, *arguments: Any) -> Any:
-    made = base.__new__(kind, *arguments)
-    base.__init__(made, *arguments)
-    return made
 
 
 def _state_of_descriptor(value: object) -> Any:
@@ -300,17 +293,10 @@ def reduce_exception(error: BaseException) -> Any:
     state = (rest[0] if rest else None) or {}
     if isinstance(error, BaseExceptionGroup) and is_in_python(kind, "__new__"):  # given its `args`
         arguments, named = (error.message, list(error.exceptions)), {"args": error.args}
-    return make_exception, (kind, *arguments), state | named or None, None, None, tell_exception
-
-
-@lasting
-def make_exception(kind: type[BaseException], *arguments: Any) -> BaseException:
     base: Any = kind
     while is_in_python(base, "__init__") or is_in_python(base, "__new__"):
         base = base.__base__
-    error: BaseException = base.__new__(kind, *arguments)
-    base.__init__(error, *arguments)
-    return error
+    return make_native, (kind, base, *arguments), state | named or None, None, None, tell_exception
 
 
 @lasting

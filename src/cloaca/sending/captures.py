@@ -10,16 +10,12 @@ from collections.abc import Callable, Mapping, Sequence
 from msgspec import Struct
 
 from cloaca.dataflow.demand import limited_reads
-from cloaca.engine.fan import Each
-from cloaca.engine.pairing import paired
 from cloaca.engine.work import Work
-from cloaca.history.plan import Plan
 from cloaca.pickling.functions import Captured, RuleOf, next_number
 from cloaca.pickling.kin import FunctionCache
 from cloaca.sending.bindings import Bindings
 from cloaca.sending.variables import Variables
-from cloaca.triggers.condition import Condition
-from cloaca.triggers.rules import DEFAULT
+from cloaca.sending.work import all_work, reads_of
 from cloaca.wire.messages import Publish
 from cloaca.workflows.workflow import Task, Workflow, asked_in_attempts, by_rank
 
@@ -107,19 +103,14 @@ class Captures:
             )
             for rank, (task, function) in enumerate(zip(self._tasks, captured, strict=True))
         ]
-        each = mapped_over(self._plan, self._tasks, {rank: sent.function for rank, sent in self._expansions.items()})
-        numbers = {condition: sent.function for condition, sent in self._conditions.items()}
-        work = [
-            work_of(
-                task,
-                function.function,
-                function.reads if task.trigger_rules is None else _with_keys(function.reads, task.trigger_rules),
-                condition=condition_number(task, numbers),
-                each=each.get(rank),
-                timeout=task.timeout or self._timeout,
-            )
-            for rank, (task, function) in enumerate(zip(self._tasks, functions, strict=True))
-        ]
+        timeouts = [task.timeout or self._timeout for task in self._tasks]
+        work = all_work(
+            self._plan,
+            self._tasks,
+            [(sent.function, sent.reads, limit) for sent, limit in zip(functions, timeouts, strict=True)],
+            {condition: sent.function for condition, sent in self._conditions.items()},
+            {rank: sent.function for rank, sent in self._expansions.items()},
+        )
         published = [
             *[Publish(head.number, head.blob, ()) for head in self._functions.heads],
             *self._bindings.published,
@@ -133,59 +124,5 @@ class Captures:
 
     def _sent_along(self, task: Task, function: Captured) -> tuple[str, ...]:
         """The keys that a slice covers. What is kept by task grows with every task: it is sent when asked for."""
-        reads, collected = task.reads, self._collected
-        if reads is None:
-            own = [*(parameter.name for parameter in task.form.parameters), *function.reads]
-            named = [task.prefix + key for key in own] if task.prefix else own
-            reads = tuple(dict.fromkeys([key for key in named if key != task.for_each]))  # an instance has its item
+        reads, collected = reads_of(task, function.reads), self._collected
         return reads if collected.isdisjoint(reads) else tuple(key for key in reads if key not in collected)
-
-
-def work_of(
-    task: Task,
-    function: int,
-    reads: tuple[str, ...] = (),
-    *,
-    condition: int,
-    each: Each | None,
-    timeout: float | None = None,
-) -> Work:
-    """A task in the terms of a run. `function` and `condition` are the numbers of what is run and asked."""
-    return Work(
-        function,
-        reads,
-        timeout,
-        task.retry,
-        None if task.rule == DEFAULT else task.rule,
-        task.trigger_rules,
-        condition,
-        each=each,
-        limit=task.limit,
-        prefix=task.prefix,
-    )
-
-
-def mapped_over(plan: Plan, tasks: Sequence[Task], expansions: Mapping[int, int]) -> dict[int, Each]:
-    """How tasks are mapped, by rank. `expansions` are the numbers of what expands them."""
-    if not expansions:
-        return {}
-    writes = {rank: tuple([tasks[rank].prefix + key for key in _written_by(tasks[rank])]) for rank in expansions}
-    return paired(plan, [task.for_each for task in tasks], expansions, writes)
-
-
-def _written_by(task: Task) -> tuple[str, ...]:
-    """The keys that a task sets: what it declares, or else what its code tells for certain."""
-    if task.writes is not None:
-        return task.writes
-    from cloaca.dataflow.touches import keys_set
-
-    return keys_set(task.function) or ()
-
-
-def condition_number(task: Task, numbers: Mapping[Condition, int]) -> int:
-    """The number of the task's condition, or 0 where it has none that is asked in its attempts."""
-    return 0 if task.trigger_rules is None else numbers.get(task.trigger_rules, 0)
-
-
-def _with_keys(reads: tuple[str, ...], condition: Condition) -> tuple[str, ...]:
-    return tuple(dict.fromkeys((*reads, *condition.keys)))

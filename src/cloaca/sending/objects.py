@@ -5,8 +5,8 @@ from collections.abc import Callable
 from cloaca.dataflow.demand import limited_reads
 from cloaca.merge.rules import Rules
 from cloaca.pickling.mentions import strings_in
-from cloaca.sending.captures import condition_number, mapped_over, work_of
 from cloaca.sending.makings import Makings
+from cloaca.sending.work import all_work, reads_of
 from cloaca.tasks.binding import Binding, bound
 from cloaca.tasks.handle import with_handle
 from cloaca.workflows.workflow import Task, Workflow, asked_in_attempts, by_rank
@@ -25,22 +25,13 @@ def objects_of(
     own = first + number
     functions: dict[int, object] = {first + rank: _called(task, looks.get(rank)) for rank, task in enumerate(tasks)}
     expansions = {rank: own + 1 + rank for rank, task in enumerate(tasks) if task.for_each}
-    each = mapped_over(workflow.plan, tasks, expansions)
     conditions = {condition: own + number + n for n, condition in enumerate(asked_in_attempts(tasks), 1)}
     functions |= {own: rules, **{expansions[rank]: expand(tasks[rank]) for rank in expansions}}
     functions |= {number: condition for condition, number in conditions.items()}
-    work = [
-        work_of(
-            task,
-            first + rank,
-            _reads(task),
-            condition=condition_number(task, conditions),
-            each=each.get(rank),
-            timeout=time_limit(task),
-        )
-        for rank, task in enumerate(tasks)
+    called = [
+        (first + rank, reads_of(task, strings_in(task.function)), time_limit(task)) for rank, task in enumerate(tasks)
     ]
-    return Makings(work, rules, own, objects=functions)
+    return Makings(all_work(workflow.plan, tasks, called, conditions, expansions), rules, own, objects=functions)
 
 
 def _called(task: Task, looks: tuple[str, ...] | None) -> Callable[..., object]:
@@ -49,12 +40,3 @@ def _called(task: Task, looks: tuple[str, ...] | None) -> Callable[..., object]:
     if not task.form.parameters and task.writes is None and looks is None:
         return function
     return bound(function, Binding(task.form.parameters) if task.form.parameters else None, task.writes, looks)
-
-
-def _reads(task: Task) -> tuple[str, ...]:
-    """The keys that it will probably read: what is declared, or what its code and its condition mention."""
-    asked = () if task.trigger_rules is None else task.trigger_rules.keys
-    if task.reads is not None:
-        return tuple(dict.fromkeys((*task.reads, *asked)))
-    own = [*(parameter.name for parameter in task.form.parameters), *strings_in(task.function)]
-    return tuple(dict.fromkeys([*(task.prefix + key for key in own if task.prefix + key != task.for_each), *asked]))

@@ -13,22 +13,14 @@ from datetime import date, datetime, time, timedelta
 from decimal import Decimal
 from typing import Any
 
+from cloaca.pickling.bare import AsCall
+
 LEAVES = frozenset({type(None), bool, int, float, complex, str, bytes, Decimal, date, datetime, time, timedelta})
 SETS = frozenset({set, frozenset})
 CONTAINERS = frozenset({list, dict, tuple, *SETS})
 DEEPEST = 100
 
 Encode = Callable[[object], bytes]
-
-
-class InOrder:
-    """Pickles as the set of its elements, made in their order."""
-
-    def __init__(self, kind: type, elements: list[Any]) -> None:
-        self._made_of = (kind, (elements,))
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return self._made_of
 
 
 def canonical(value: object, encode: Encode) -> object:
@@ -58,7 +50,7 @@ def _has_sets_in_a_tree(value: object) -> bool:
 def _rebuilt(value: Any, encode: Encode) -> Any:
     kind = type(value)
     if kind in SETS:
-        return InOrder(kind, _rebuilt_all(sorted(value, key=encode), encode))
+        return AsCall(kind, _rebuilt_all(sorted(value, key=encode), encode))
     if kind is dict:
         return {_rebuilt(key, encode): _rebuilt(item, encode) for key, item in value.items()}
     if kind is tuple:

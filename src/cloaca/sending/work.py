@@ -1,0 +1,64 @@
+"""The tasks of a workflow in the terms of a run, which knows by numbers what they call."""
+
+from collections.abc import Iterable, Mapping, Sequence
+
+from cloaca.engine.fan import Each
+from cloaca.engine.pairing import paired
+from cloaca.engine.work import Work
+from cloaca.history.plan import Plan
+from cloaca.triggers.condition import Condition
+from cloaca.triggers.rules import DEFAULT
+from cloaca.workflows.workflow import Task
+
+Called = tuple[int, tuple[str, ...], float | None]
+"""The number of what a task calls, the keys that are sent along, and how long a try may take."""
+
+
+def reads_of(task: Task, mentioned: Iterable[str]) -> tuple[str, ...]:
+    """The keys that a task will probably read: those that it declares, or else that its code mentions."""
+    if task.reads is not None:
+        return task.reads
+    own = [*(parameter.name for parameter in task.form.parameters), *mentioned]
+    named = [task.prefix + key for key in own] if task.prefix else own
+    return tuple(dict.fromkeys([key for key in named if key != task.for_each]))  # an instance has its item
+
+
+def all_work(
+    plan: Plan,
+    tasks: Sequence[Task],
+    called: Iterable[Called],
+    conditions: Mapping[Condition, int],
+    expansions: Mapping[int, int],
+) -> list[Work]:
+    """The work by rank. `conditions` and, by rank, `expansions` are the numbers of what attempts ask and call."""
+    each = _mapped_over(plan, tasks, expansions) if expansions else {}
+    return [
+        Work(
+            function,
+            reads if task.trigger_rules is None else tuple(dict.fromkeys((*reads, *task.trigger_rules.keys))),
+            timeout,
+            task.retry,
+            None if task.rule == DEFAULT else task.rule,
+            task.trigger_rules,
+            0 if task.trigger_rules is None else conditions.get(task.trigger_rules, 0),
+            each.get(rank),
+            task.limit,
+            task.prefix,
+        )
+        for rank, (task, (function, reads, timeout)) in enumerate(zip(tasks, called, strict=True))
+    ]
+
+
+def _mapped_over(plan: Plan, tasks: Sequence[Task], expansions: Mapping[int, int]) -> dict[int, Each]:
+    """How tasks are mapped, by rank."""
+    writes = {rank: tuple([tasks[rank].prefix + key for key in _written_by(tasks[rank])]) for rank in expansions}
+    return paired(plan, [task.for_each for task in tasks], expansions, writes)
+
+
+def _written_by(task: Task) -> tuple[str, ...]:
+    """The keys that a task sets: what it declares, or else what its code tells for certain."""
+    if task.writes is not None:
+        return task.writes
+    from cloaca.dataflow.touches import keys_set
+
+    return keys_set(task.function) or ()
