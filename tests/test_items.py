@@ -102,6 +102,25 @@ def test_what_died_is_tried_again_alone(runner: DefaultRunner, tmp_path: Path) -
     assert [task.id for task in result.tasks.values() if task.attempts == 2] == ["m0[200]"]
 
 
+def test_no_more_run_at_once_than_a_limit_allows(sizes: list[int], tmp_path: Path) -> None:
+    trace = tmp_path / "trace"
+
+    def enter_and_leave(context: Context, item: int) -> None:
+        noting(trace, item)
+        context.set("out", item)
+        noting(trace, item)
+
+    with DefaultRunner(workers=2, executor="processes", limits={"one": 1}) as runner:
+        run(runner, lambda context, item: context.set("out", item))
+        sizes.clear()
+        result = run(runner, enter_and_leave, limit="one")
+    assert max(sizes) > 10
+    assert result.final_context["out"] == [*range(SIZE)]
+    lines = trace.read_text().split()
+    assert lines[0::2] == lines[1::2], "one began before another one had ended"
+    assert noted(trace) == Counter([*range(SIZE)] * 2)
+
+
 def test_what_raises_fails_alone_and_the_rest_goes_on(runner: DefaultRunner, sizes: list[int]) -> None:
     def check(context: Context, item: int) -> None:
         if item % 40 == 7:

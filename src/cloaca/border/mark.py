@@ -15,13 +15,12 @@ from mmap import ALLOCATIONGRANULARITY, mmap
 from cloaca.border import tally
 
 _NUMBER = struct.Struct("<q")
-_MOMENT = struct.Struct("<d")
-_MOMENT_AT = _NUMBER.size
-_ITEM = _MOMENT_AT + _MOMENT.size
-_HOLD = _ITEM + _NUMBER.size
+_ALL = struct.Struct("<qdq")
+_ATTEMPT = _ALL.size - _NUMBER.size
+_HOLD = _ALL.size
 _SIZE = _HOLD + 1
 _SHARED_MEMORY = "/dev/shm"  # noqa: S108 - a file there has no name
-_put_item, _put_moment = _NUMBER.pack_into, _MOMENT.pack_into
+_put = _ALL.pack_into
 NONE = -1
 INITIALIZING = -2
 """In the place of an attempt: what the worker has begun is the runner's initializer."""
@@ -47,24 +46,22 @@ class Mark:
 
         The number comes last: it is what counts.
         """
-        _put_item(self._memory, _ITEM, item)
-        _put_moment(self._memory, _MOMENT_AT, moment)
-        _put_item(self._memory, 0, attempt)
+        _put(self._memory, 0, item, moment, attempt)
 
     def read(self) -> tuple[int, float]:
         """The number of the attempt that was begun last, and when it was."""
-        number: int = _NUMBER.unpack_from(self._memory)[0]
-        moment: float = _MOMENT.unpack_from(self._memory, _MOMENT_AT)[0]
+        number: int = _NUMBER.unpack_from(self._memory, _ATTEMPT)[0]  # first, as it was written last
+        moment: float = _ALL.unpack_from(self._memory)[1]
         return number, moment
 
     def write_item(self, number: int) -> None:
         """The attempt comes to that item of its batch."""
-        _NUMBER.pack_into(self._memory, _ITEM, number)
+        _NUMBER.pack_into(self._memory, 0, number)
 
     @property
     def item(self) -> int | None:
         """The item to which the attempt came last, if it told."""
-        number: int = _NUMBER.unpack_from(self._memory, _ITEM)[0]
+        number: int = _NUMBER.unpack_from(self._memory)[0]
         return None if number == NONE else number
 
     @property
@@ -88,7 +85,7 @@ def create() -> int:
     """A descriptor of fresh shared memory that says `NONE`, with an empty tally behind it."""
     descriptor = _nameless()
     try:
-        os.write(descriptor, _NUMBER.pack(NONE) + _MOMENT.pack(0.0) + _NUMBER.pack(NONE) + b"\0")
+        os.write(descriptor, _ALL.pack(NONE, 0.0, NONE) + b"\0")
         os.ftruncate(descriptor, ALLOCATIONGRANULARITY + tally.SIZE)
     except OSError:
         os.close(descriptor)

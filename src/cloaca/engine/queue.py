@@ -36,7 +36,7 @@ class Queue:
             size += sum([self._callable(limit) for limit in self._aside])
         fans = self._ledger.fans
         if fans:
-            size += sum(fan.ready - 1 for fan in fans.values() if fan.ready and not self._waits(fan.rank))
+            size += sum(fan.ready - 1 for fan in fans.values() if fan.ready and self._finds_seat(fan.rank))
         return size
 
     @property
@@ -147,9 +147,10 @@ class Queue:
             self.add(fan.rank)
         return units
 
-    def _waits(self, rank: int) -> bool:
-        """Whether others wait for a seat of the kind that the task needs."""
-        return self._work[rank].limit in self._aside
+    def _finds_seat(self, rank: int) -> bool:
+        """Whether nobody waits for a seat of the kind that the task needs, or there is one."""
+        limit = self._work[rank].limit
+        return limit not in self._aside or self._callable(limit) > 0
 
     def _callable(self, limit: str) -> int:
         """How many of those that wait for a seat there is one for."""

@@ -36,8 +36,8 @@ class Work(Struct, frozen=True, gc=False):
 
     @property
     def is_plain(self) -> bool:
-        """Whether an attempt may be at several instances: none has a time or a seat of its own."""
-        return self.timeout is None and self.limit is None
+        """Whether an attempt may be at several instances: none has a time of its own. A seat they share."""
+        return self.timeout is None
 
 
 def followers(work: Sequence[Work]) -> dict[int, list[int]]:

@@ -11,6 +11,7 @@ from cloaca.values.blobs import MARK, Blob, NoFolderError, Part, blob_of, refere
 _MISSED = 100  # absent keys that an attempt's failure tells of
 
 
+_REFERS = MARK[:1]
 _numbers = count()  # of files of this process: threads of a task may set values at once
 
 
@@ -85,9 +86,11 @@ class Traffic:
     def note(self, key: str, payload: Part) -> None:
         """A value is read, or a part of one."""
         self.keys[key] = None
+        if payload[:1] != _REFERS:  # it refers to nothing
+            self.read += len(payload)
+            return
         self.read += size_of(payload)
-        if payload[:1] == MARK[:1]:  # else it refers to nothing
-            self.mapped += sum(map(size_of, references_in(payload)))
+        self.mapped += sum(map(size_of, references_in(payload)))
 
     def miss(self, key: str) -> None:
         """A key was looked up that isn't there."""
