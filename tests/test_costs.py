@@ -6,11 +6,13 @@ here depends on the machine's speed: every task counts as tiny, and nobody spins
 
 import os
 import socket
+import sys
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from selectors import DefaultSelector
+from types import FrameType
 from typing import Any
 
 import psutil
@@ -21,6 +23,7 @@ import cloaca
 from cloaca import Context, DefaultRunner
 from cloaca.border import spin
 from cloaca.pool import batching, pool
+from cloaca.pool.peer import Peer
 from cloaca.pool.pool import Pool
 from cloaca.testing.desk import Desk, published, written
 
@@ -115,6 +118,49 @@ def test_the_coordinator_reads_no_more_often_than_there_are_reports(calls: Count
     """
     assert calls["recv_into"] <= TASKS
     assert calls["select"] <= 3 * calls["recv_into"] + 10
+
+
+def test_few_calls_stand_between_a_report_and_the_assignment_that_follows_from_it(
+    runner: DefaultRunner, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Now 182, of Python's functions and of C's: what else there is to do waits until the worker has its assignment."""
+    with cloaca.WorkflowBuilder("chain"):
+        for number in range(TASKS):
+            cloaca.task(id=str(number), dependencies=[str(number - 1)] if number else [])(add_one)
+    for _ in range(2):
+        runner.execute("chain")
+    calls, counted = [0], Counter[int]()
+
+    def count_call(_: FrameType, event: str, __: Any) -> None:
+        calls[0] += event in ("call", "c_call")
+
+    def counting_from(look_out: Callable[..., list[Any]]) -> Callable[..., list[Any]]:
+        def look_out_and_count(*arguments: Any) -> list[Any]:
+            found = look_out(*arguments)
+            calls[0] = 0
+            sys.setprofile(count_call if found else None)
+            return found
+
+        return look_out_and_count
+
+    def counting_up_to(send: Callable[..., None]) -> Callable[..., None]:
+        def count_and_send(*arguments: Any) -> None:
+            sys.setprofile(None)
+            counted[calls[0]] += 1
+            send(*arguments)
+
+        return count_and_send
+
+    monkeypatch.setattr(Pool, "_look_out", counting_from(Pool._look_out))
+    monkeypatch.setattr(Peer, "send", counting_up_to(Peer.send))
+    assert runner.execute("chain").status == "Completed"
+    ((usual, times),) = counted.most_common(1)
+    assert usual <= 190
+    assert times > TASKS / 2
+
+
+def add_one(context: Context) -> None:
+    context.set("sum", context.get("sum", 0) + 1)
 
 
 def test_permits_are_issued_for_a_batch_at_once_and_the_coordinator_is_woken_once(calls: Counter[str]) -> None:

@@ -65,8 +65,7 @@ from cloaca.history.lifetimes import Lifetimes
 from cloaca.history.plan import Plan
 from cloaca.history.unwanted import Demand
 from cloaca.triggers import rules
-from cloaca.values.blobs import LARGE, is_reference, references_among, references_in, size_of
-from cloaca.values.composite import is_composite
+from cloaca.values.blobs import LARGE, references_among, references_in, size_of
 from cloaca.wire.messages import (
     Answer,
     Assignment,
@@ -366,7 +365,10 @@ class Run:
     def _opened(self, units: range) -> Attempt:
         attempt = Attempt(next(self._numbers), units.start, len(units))
         self._open[attempt.number] = attempt
-        self.states[units.start : units.stop] = [State.SUBMITTED] * len(units)
+        if attempt.count == 1:
+            self.states[units.start] = State.SUBMITTED
+        else:
+            self.states[units.start : units.stop] = [State.SUBMITTED] * attempt.count
         return attempt
 
     def _tick(self) -> Commands:
@@ -579,10 +581,7 @@ class Run:
         return payload if payload is None or len(payload) < LARGE else self._store(payload)
 
     def _note_size(self, key: str, version: Version, limit: int) -> None:
-        payload = version.payload
-        if payload is None or (len(payload) <= limit and not is_reference(payload) and not is_composite(payload)):
-            return
-        size = size_of(payload)
+        size = 0 if version.payload is None else size_of(version.payload)
         if size > limit:
             self.oversized.setdefault(key, (version.writer, size))
 

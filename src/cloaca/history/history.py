@@ -91,6 +91,7 @@ class History:
         self._met_names: tuple[str, ...] = ()
         self._all_names: tuple[str, ...] = ()
         self._last_names: tuple[Sequence[int] | None, tuple[str, ...] | None] = (None, ())
+        self._sees_many = bytearray(len(plan.names))  # names or tasks, as far as was asked
         self._met = {key for key, version in inputs.items() if version.rivals}  # of which several stood at any time
         self._walked = 0
 
@@ -359,7 +360,7 @@ class History:
     def names(self, rank: int) -> tuple[str, ...] | None:
         """Every key that the task may see, and maybe others; `None` where they are too many, or too many wrote them."""
         passed = self._passed.keys_at(rank) if self._passed.keys else ()
-        names = self._names_after(self._plan.predecessors[rank])
+        names = self._names_after(rank)
         if names is None:
             names = self._names_of_all()
         return None if names is None else (*passed, *names)
@@ -372,11 +373,15 @@ class History:
             self._all_names = (*self._inputs, *self._alone, *self._standing)
         return self._all_names
 
-    def _names_after(self, dependencies: Sequence[int]) -> tuple[str, ...] | None:
+    def _names_after(self, rank: int) -> tuple[str, ...] | None:
+        """What the task's ancestors have set, where both are few: what is too much for one is so for all after it."""
+        dependencies = self._plan.predecessors[rank]
         last, names = self._last_names
         if last != dependencies:
-            names = self._names_of_few(dependencies)
+            is_too_much = any(map(self._sees_many.__getitem__, dependencies))
+            names = None if is_too_much else self._names_of_few(dependencies)
             self._last_names = dependencies, names
+        self._sees_many[rank] = names is None
         return names
 
     def _names_of_few(self, dependencies: Sequence[int]) -> tuple[str, ...] | None:
@@ -384,10 +389,10 @@ class History:
             return None
         names, tasks = [*self._inputs], [*dependencies]
         for task in tasks:  # grows meanwhile
-            names += self._writes[task]
-            tasks += [above for above in self._plan.predecessors[task] if above not in tasks]
             if len(tasks) > FEW or len(names) > MANY:
                 return None
+            names += self._writes[task]
+            tasks += [above for above in self._plan.predecessors[task] if above not in tasks]
         return tuple(names) if len(names) <= MANY else None
 
     def near(self, rank: int) -> Iterator[tuple[str, Told] | None]:

@@ -27,7 +27,7 @@ from cloaca.history.history import History
 from cloaca.history.plan import Plan
 from cloaca.history.unwanted import Demand, Unwanted
 from cloaca.history.write import INPUT_RANK, Write
-from cloaca.values.blobs import blob_of, is_reference
+from cloaca.values.blobs import MARK, blob_of, is_reference
 from cloaca.values.composite import is_composite
 
 _LOOKED_AT = 64
@@ -73,10 +73,11 @@ class Lifetimes:
         self._due: list[tuple[str, _WatchedWrite]] = []
         self._due_keys: set[str] = set()
         self._released: set[Write] = set()  # as unwanted
-        self._unwanted = None if demand is None else Unwanted(plan, history.ancestry, demand)
-        for key, writes in history.standing().items() if demand is not None else ():
-            for write in writes:
-                self._note_unwanted(key, write)
+        self._unwanted = unwanted = None if demand is None else Unwanted(plan, history.ancestry, demand)
+        if unwanted is not None:
+            for key, writes in history.standing().items():
+                for write in writes:
+                    _note_unwanted(key, write, unwanted)
 
     @property
     def is_idle(self) -> bool:
@@ -85,7 +86,8 @@ class Lifetimes:
 
     def written(self, key: str, write: Write) -> None:
         """A write was recorded: it supersedes all that its writer saw of the key."""
-        self._note_unwanted(key, write)
+        if self._unwanted is not None:
+            _note_unwanted(key, write, self._unwanted)
         if key in self._collected:  # every task's value stays part of the key's
             return
         for seen in write.seen:
@@ -108,11 +110,6 @@ class Lifetimes:
             self._due_keys.add(key)
             self._note_apart(key, write)
 
-    def _note_unwanted(self, key: str, write: Write) -> None:
-        payload = write.version.payload
-        if self._unwanted is not None and payload is not None and _is_large(payload):
-            self._unwanted.written(key, write)
-
     def _note_apart(self, key: str, write: Write) -> None:
         """Keep those writes of the key that all others so far came before or after, in their order."""
         apart = self._apart.setdefault(key, deque())
@@ -126,10 +123,12 @@ class Lifetimes:
         self._has_ended[rank] = True
         if self._unwanted is not None:
             self._unwanted.ended(rank)
-        self._due += [entry for entry in self._by_witness.pop(rank, ()) if entry[1].witness == rank]
-        keys = self._keys_by_witness.pop(rank, ())
-        self._waiting.difference_update(keys)
-        self._due_keys.update(keys)
+        if rank in self._by_witness:
+            self._due += [entry for entry in self._by_witness.pop(rank) if entry[1].witness == rank]
+        if rank in self._keys_by_witness:
+            keys = self._keys_by_witness.pop(rank)
+            self._waiting.difference_update(keys)
+            self._due_keys.update(keys)
 
     def released(self, current: Callable[[], Iterable[int]]) -> list[Write]:
         """The writes whose values nobody can read any more; each is told once.
@@ -206,9 +205,15 @@ class Lifetimes:
         return next((task for task in current if not is_above(write.rank, task)), None)
 
 
+def _note_unwanted(key: str, write: Write, unwanted: Unwanted) -> None:
+    payload = write.version.payload
+    if payload is not None and _is_large(payload):
+        unwanted.written(key, write)
+
+
 def _is_large(payload: bytes) -> bool:
     """Whether a value is in a file, or what mapped tasks have collected in several."""
-    return is_reference(payload) or is_composite(payload)
+    return payload[:1] == MARK[:1] and (is_reference(payload) or is_composite(payload))
 
 
 def _is_structure(payload: bytes) -> bool:

@@ -27,7 +27,7 @@ class Batching:
         """Take note of one attempt. One that wrote much counts as long: what is to use that shall come next."""
         if written >= LARGE:
             seconds += BATCH_SECONDS * written / LARGE
-        self._learn(seconds, 1)
+        self._learn(seconds, NEWEST_WEIGHT)
 
     def tallied(self, figures: bytes) -> None:
         """Take note of items that have ended one after the other, by their `FIGURES`."""
@@ -35,11 +35,10 @@ class Batching:
         moments, written = fields.cast("d"), fields.cast("q")[6::8].tolist()
         seconds = sum(moments[1::8]) - sum(moments[0::8])
         seconds += BATCH_SECONDS * sum([size for size in written if size >= LARGE]) / LARGE
-        self._learn(seconds / count, count)
+        self._learn(seconds / count, 1 - (1 - NEWEST_WEIGHT) ** count)
 
-    def _learn(self, seconds: float, count: int) -> None:
-        """So many took so long each."""
-        self._mean += (1 - (1 - NEWEST_WEIGHT) ** count) * (seconds - self._mean)
+    def _learn(self, seconds: float, weight: float) -> None:
+        self._mean += weight * (seconds - self._mean)
         self._fitting = max(1, int(BATCH_SECONDS / max(self._mean, BATCH_SECONDS / LARGEST_BATCH)))
 
     @property

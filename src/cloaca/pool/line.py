@@ -46,8 +46,9 @@ class Line:
         """The next ones, as they leave the line, until they come to so many calls."""
         while count > 0 and self._waiting:
             assignment = self._waiting.popleft()
-            self.load -= assignment.size
-            count -= assignment.size
+            size = assignment.size
+            self.load -= size
+            count -= size
             yield assignment
 
     def put_back(self, assignment: Assignment) -> Iterator[Unstarted]:

@@ -158,16 +158,12 @@ class Peer:
         if tallied is not None:
             yield tallied
 
-    def take_on(self, assignment: Assignment) -> None:
-        """It was given that, too."""
-        self.queue.append(assignment)
-        self.load += assignment.size
-
     def gets_on(self, count: int = 1) -> bool:
         """So many calls of the first in its queue have come to their ends. Returns whether that has, too."""
         self.at += count
         self.load -= count
-        if self.at < self.queue[0].size:
+        first = self.queue[0]
+        if first.items is not None and self.at < first.size:
             return False
         self.reported = self.queue.popleft().attempt
         self.at = 0

@@ -202,13 +202,19 @@ class Pool:
         self._events += self._line.withdraw(attempts, queued, grace)
 
     def wait(self, timeout: float | None) -> Sequence[Event]:
-        """Feed the workers, and collect what they report; may return early, with nothing."""
+        """Feed the workers, and collect what they report; may return early, with nothing.
+
+        What can wait is done between the two: then no worker waits for it, nor whoever waits for a report.
+        """
         if self._closed:
             return self._taken()
         if self._fault is not None:
             fault, self._fault = self._fault, None
             raise fault
         self._stop_withdrawn()
+        self._feed()
+        self._look_after_workers()
+        self._relieve()
         self._feed()
         ended: list[Peer] = []
         for key, mask in self._look_out(0 if self._events else self._time_left(timeout)):
@@ -221,9 +227,6 @@ class Pool:
                 self._serve(peer, mask)
         for peer in filter(self._workforce.has_gone, ended):
             self._bury(peer)
-        self._look_after_workers()
-        self._look_into_tallies()
-        self._recall()
         self._feed()
         for peer in self._peers:
             self._tell_start(peer)
@@ -351,23 +354,24 @@ class Pool:
         """Whether the machine is so short of memory that no task is to begin beside those that run."""
         return self._memory.is_short and bool(self._busy())
 
-    def _recall(self) -> None:
-        """Take back what waits behind a task that turned out long, where another worker has nothing to do."""
-        if self._line or not self._has_idle_worker() or self._holds_back():
-            return
-        for peer in self._peers:
-            if peer.load > 1 and _is_long(peer):
-                count = peer.permits.recall(peer.load - 1)
-                recalled = self._take_back(peer, count)
-                if count:
-                    peer.recalls += 1
-                    self._send(peer, [Recall(peer.recalls, recalled)])
-
-    def _look_into_tallies(self) -> None:
-        """Where a task turned out long, take what has ended before it and isn't reported yet: others go on from it."""
-        for peer in self._peers:
-            if peer.load > 1 and peer.queue[0].size > 1 and peer.item != peer.at and _is_long(peer):
+    def _relieve(self) -> None:
+        """Where a task turned out long, others go on from what has ended before it and what waits behind it."""
+        laden = [peer for peer in self._peers if peer.load > 1]
+        for peer in laden:
+            if peer.queue[0].size > 1 and peer.item != peer.at and _is_long(peer):
                 self._collect(peer, peer.tallied())
+        if laden and not self._line and self._has_idle_worker() and not self._holds_back():
+            for peer in laden:
+                self._recall(peer)
+
+    def _recall(self, peer: Peer) -> None:
+        """Take back what waits at a worker, which may have begun it meanwhile."""
+        if peer.load > 1 and _is_long(peer):
+            count = peer.permits.recall(peer.load - 1)
+            recalled = self._take_back(peer, count)
+            if count:
+                peer.recalls += 1
+                self._send(peer, [Recall(peer.recalls, recalled)])
 
     def _take_back(self, peer: Peer, count: int) -> list[int]:
         """The last `count` calls that a worker has queued are for others; returns the attempts that they are of."""
@@ -404,7 +408,8 @@ class Pool:
             if assignment.function not in peer.known:
                 messages += self._made_known(peer, assignment.function)
             messages.append(assignment)
-            peer.take_on(assignment)
+            peer.queue.append(assignment)
+            peer.load += assignment.size
         peer.permits.issue(peer.load - had - is_idle)
         self._send(peer, messages)
 

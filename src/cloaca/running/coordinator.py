@@ -12,6 +12,7 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from itertools import groupby
+from math import inf
 from operator import attrgetter
 from time import monotonic, time
 from typing import Any, Generic, TypeAlias, TypeVar
@@ -131,19 +132,13 @@ class Coordinator:
             self._executor.shown(shown - self._shown)
             self._shown = shown
         self._offer_room()
-        events = self._executor.wait(self._time_left(timeout))
+        due = min([due for job in self._jobs if (due := job.run.due) is not None], default=inf)
+        events = self._executor.wait(timeout if due == inf else _time_left(due, timeout))
         now = monotonic()
         for event in events:
             self._pass_on(event, now)
-        self._ring(now)
-
-    def _time_left(self, timeout: float | None) -> float | None:
-        """How long to wait: until the first moment that a run has asked for, or for `timeout` seconds."""
-        moments = [due for job in self._jobs if (due := job.run.due) is not None]
-        if not moments:
-            return timeout
-        left: float = max(0.0, min(moments) - monotonic())
-        return left if timeout is None else min(left, timeout)
+        if due <= now:
+            self._ring(now)
 
     def _ring(self, now: float) -> None:
         """Tell the runs whose moment has come."""
@@ -222,9 +217,10 @@ class Coordinator:
                 return
             job = self._jobs[0]
             self._jobs.rotate(-1)
-            if job.run.ready:
+            if ready := job.run.ready:
                 open_before = self._load
-                self._feed(job, Room(room, open_before, self._executor.grain(job.run.ready)), monotonic())
+                grain = 1 if ready == 1 else self._executor.grain(ready)
+                self._feed(job, Room(room, open_before, grain), monotonic())
                 room -= self._load - open_before
 
     def _pass_on(self, event: Event, now: float) -> None:
@@ -303,9 +299,10 @@ class Coordinator:
             match command:
                 case Assignment():
                     self._owners[command.attempt] = job
-                    self._load += command.size
-                    if command.size > 1:
-                        self._sizes[command.attempt] = command.size
+                    size = command.size
+                    self._load += size
+                    if size > 1:
+                        self._sizes[command.attempt] = size
                     assignments.append(command)
                 case Withdraw():
                     withdrawn.append(command)
@@ -339,3 +336,9 @@ class Coordinator:
             job.run.abandon()
         self._retire(job)
         job.on_end(error)
+
+
+def _time_left(due: float, timeout: float | None) -> float:
+    """How long to wait: until the first moment that a run has asked for, or for `timeout` seconds."""
+    left = max(0.0, due - monotonic())
+    return left if timeout is None else min(left, timeout)

@@ -124,6 +124,9 @@ class FrameReader(Generic[Message]):
 
     def _make_room(self) -> None:
         """Have space for what comes next. Of a large frame it is as much as has come of it: a length is only a word."""
+        if self._start == self._end and len(self._view) == _CAPACITY:
+            self._start = self._end = 0
+            return
         rest = self._view[self._start : self._end]
         wanted = needed(rest)
         if wanted > _CAPACITY:
