@@ -12,7 +12,7 @@ from msgspec import Raw, msgpack
 
 from cloaca.merge.equality import equal
 from cloaca.pickling.stack import with_room
-from cloaca.values.blobs import Part, blob_of, is_reference, opened, same_bytes
+from cloaca.values.blobs import Part, content_of, same_bytes
 from cloaca.values.codec import LIST_HEADS, PICKLED, decode, decode_content, is_telling, undisturbed
 from cloaca.wire.strike import is_strike
 
@@ -37,13 +37,9 @@ def are_equal(one: bytes, other: bytes) -> bool:
 
 
 def _are_equal(one: bytes, other: bytes) -> bool:
-    a, b = _content(one), _content(other)
+    a, b = content_of(one), content_of(other)
     with undisturbed():
         return equal(_value(a), _value(b)) if PICKLED in (a[0], b[0]) else _are_equal_plain(a, b)
-
-
-def _content(payload: bytes) -> Part:
-    return opened(blob_of(payload)) if is_reference(payload) else payload
 
 
 def _are_equal_plain(one: Part, other: Part) -> bool:

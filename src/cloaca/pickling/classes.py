@@ -104,8 +104,8 @@ _HOLDERS = frozenset(
 """What leads to other objects, and isn't rebuilt by code that is sent along."""
 
 _CODE = frozenset({type, FunctionType, property, staticmethod, classmethod})
+_HARMLESS = _HOLDERS | _CODE | {type(None), bool, int, float, str, bytes}
 _WEAK = frozenset({WeakKeyDictionary, WeakSet, WeakValueDictionary})
-_ATOMS = frozenset({type(None), bool, int, float, str, bytes})
 
 _MAKING = frozenset({*MAKERS, load_code})
 """Every function that is pickled names them: that they travel by reference needn't be found out each time."""
@@ -207,7 +207,7 @@ class DefinitionPickler(Pickler):
         self._annotations = annotations
         self._of_functions: list[AsCall] = []
         self._is_at_the_rest = False
-        self._harmless: set[type] = {*_HOLDERS, *_CODE, *_ATOMS}
+        self._harmless: set[type] = {*_HARMLESS}
 
     def rest(self) -> list[AsCall]:
         """What is still to be written. The classes that were met first stand on those that were met later."""

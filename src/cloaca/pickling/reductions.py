@@ -33,15 +33,7 @@ OF_LRU_CACHE = frozenset({"cache_parameters"})
 OF_DISPATCHER = frozenset({"register", "dispatch", "registry", "_clear_cache", "__wrapped__"})
 OF_DESCRIPTOR = frozenset({*functools.WRAPPER_ASSIGNMENTS, "__wrapped__", "lock", "_method_cache"}) - {"__doc__"}
 """Attributes that a descriptor takes from its function, and those that belong to its process."""
-OF_TYPE_PARAMETER: tuple[str, ...] = (
-    "__bound__",
-    "__constraints__",
-    "__covariant__",
-    "__contravariant__",
-    "__infer_variance__",
-)
-if sys.version_info >= (3, 13):
-    OF_TYPE_PARAMETER = (*OF_TYPE_PARAMETER, "__default__")
+OF_TYPE_PARAMETER = ("bound", "constraints", "covariant", "contravariant", "infer_variance", "default")
 NAMING = ("__module__", "__name__", "__qualname__", "__doc__")
 OWN_WAYS = ("__reduce__", "__reduce_ex__", "__getnewargs__", "__getnewargs_ex__", "__getstate__", "__setstate__")
 
@@ -67,8 +59,6 @@ def _without(names: frozenset[str], value: object) -> dict[str, Any]:
 
 
 def _reduce_cached(wrapper: Any) -> Any:
-    if home_of(wrapper, wrapper.__qualname__) is not None:
-        return wrapper.__qualname__
     parameters = wrapper.cache_parameters()
     return (
         make_cached,
@@ -120,8 +110,6 @@ def _reduce_partial_method(value: "functools.partialmethod[Any]") -> Any:
 
 
 def _reduce_new_type(value: Any) -> Any:
-    if home_of(value, value.__qualname__) is not None:
-        return value.__qualname__
     return typing.NewType, (value.__name__, value.__supertype__), vars(value)
 
 
@@ -136,9 +124,7 @@ def _reduce_made_default(field: Any) -> Any:
 
 def _reduce_type_parameter(value: Any) -> Any:
     """As cloudpickle does type variables: those of the program are told apart by an identity, too."""
-    if home_of(value, value.__name__) is not None:
-        return value.__name__
-    given = {name: getattr(value, name) for name in OF_TYPE_PARAMETER if hasattr(value, name)}
+    given = {name: told for name in OF_TYPE_PARAMETER if (told := getattr(value, f"__{name}__", None))}
     return make_type_parameter, (type(value), value.__name__, given, identity_of(value))
 
 
@@ -147,9 +133,8 @@ def make_type_parameter(kind: Any, name: str, given: dict[str, Any], identity: s
     known = known_as(identity)
     if known is not None:
         return known
-    options = {option.strip("_"): value for option, value in given.items() if value}
-    constraints = options.pop("constraints", ())
-    return tracked(identity, kind(name, *constraints, **options))
+    constraints = given.pop("constraints", ())
+    return tracked(identity, kind(name, *constraints, **given))
 
 
 def _reduce_weak(mapping: Any) -> Any:
@@ -164,8 +149,6 @@ def _reduce_forward_reference(value: Any) -> Any:
 
 def _reduce_type_alias(value: Any) -> Any:
     """As a `type` statement, which is told afterwards what it stands for: that may lead to the alias itself."""
-    if home_of(value, value.__name__) is not None:
-        return value.__name__
     kind: Any = type(value)
     if value.__type_params__:
         return functools.partial(kind, type_params=value.__type_params__), (value.__name__, value.__value__)
@@ -186,10 +169,6 @@ def tell_alias(_: object, told: tuple[list[Any], Any]) -> None:
     meaning.append(value)
 
 
-def _reduce_sentinel(value: Any) -> Any:
-    return value.__name__ if home_of(value, value.__name__) is not None else reduce_sentinel(value)
-
-
 def _reduce_lazy_import(value: Any) -> Any:
     return getitem, ((imported(value),), 0)
 
@@ -198,18 +177,26 @@ def _by_name(name: str) -> Callable[[object], str]:
     return lambda _: name
 
 
+def _by_its_name_or(reduce: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    """By its name what stands under it in a module that other processes can import."""
+
+    def reduced(value: Any) -> Any:
+        name = getattr(value, "__qualname__", value.__name__)
+        return name if home_of(value, name) is not None else reduce(value)
+
+    return reduced
+
+
 BY_TYPE: dict[type, Callable[[Any], Any]] = {
     **{type(getattr(dataclasses, name)): _by_name(name) for name in ("MISSING", "KW_ONLY", "_HAS_DEFAULT_FACTORY")},
     msgspec.Meta: _reduce_constraints,
     type(msgspec.field()): _reduce_made_default,
-    typing.TypeVar: _reduce_type_parameter,
+    **dict.fromkeys((typing.TypeVar, typing.ParamSpec, typing.TypeVarTuple), _by_its_name_or(_reduce_type_parameter)),
     typing.ForwardRef: _reduce_forward_reference,
-    typing.ParamSpec: _reduce_type_parameter,
-    typing.TypeVarTuple: _reduce_type_parameter,
-    functools._lru_cache_wrapper: _reduce_cached,
+    functools._lru_cache_wrapper: _by_its_name_or(_reduce_cached),
     **dict.fromkeys(DESCRIPTORS, reduce_descriptor),
     functools.partialmethod: _reduce_partial_method,
-    typing.NewType: _reduce_new_type,
+    typing.NewType: _by_its_name_or(_reduce_new_type),
     weakref.WeakKeyDictionary: _reduce_weak,
     weakref.WeakValueDictionary: _reduce_weak,
 }
@@ -237,9 +224,9 @@ def _reduce_environment(variables: Any) -> Any:
 
 
 if sys.version_info >= (3, 12):
-    BY_TYPE[typing.TypeAliasType] = _reduce_type_alias
+    BY_TYPE[typing.TypeAliasType] = _by_its_name_or(_reduce_type_alias)
 if "sentinel" in vars(builtins):  # since Python 3.15
-    BY_TYPE[vars(builtins)["sentinel"]] = _reduce_sentinel
+    BY_TYPE[vars(builtins)["sentinel"]] = _by_its_name_or(reduce_sentinel)
 if LAZY is not None:
     BY_TYPE[LAZY] = _reduce_lazy_import
 

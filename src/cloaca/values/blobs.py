@@ -178,6 +178,11 @@ def _drop(left: list[memoryview], count: int) -> None:
 # ---- reading -------------------------------------------------------------------------------------------------------
 
 
+def content_of(payload: Part) -> Part:
+    """The bytes of a payload: those of the file, in memory of the caller's own, where it refers to one."""
+    return opened(blob_of(payload)) if is_reference(payload) else payload
+
+
 def opened(blob: Blob) -> memoryview:
     """The bytes of a file, in memory of the caller's own that lasts as long as anybody uses it.
 

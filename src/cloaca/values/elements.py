@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 from msgspec import Raw, msgpack
 
 from cloaca.errors import EncodeError
-from cloaca.values.blobs import Part, blob_of, is_reference, opened
+from cloaca.values.blobs import Part, content_of
 from cloaca.values.codec import DICT_HEADS, LIST_HEADS, decode, encode, encode_unseen, parts_of
 from cloaca.values.composite import collected, composite_of, is_composite
 from cloaca.wire.strike import is_strike
@@ -101,7 +101,7 @@ def encode_apart(elements: list[Any]) -> tuple[bytes, dict[int, EncodeError]]:
 
 def decode_apart(payload: bytes) -> tuple[list[Any], dict[int, Exception]]:
     """A list from the bytes that `encode_apart` gave, and by place what rebuilding an element raised."""
-    content = opened(blob_of(payload)) if is_reference(payload) else memoryview(payload)
+    content = memoryview(content_of(payload))
     if not is_composite(content):
         return decode(payload), {}
     elements: list[Any] = []
@@ -120,7 +120,7 @@ def decode_apart(payload: bytes) -> tuple[list[Any], dict[int, Exception]]:
 
 def elements_of(payload: Part) -> list[Part] | dict[Any, Part] | None:
     """The payloads of the elements of a list or dict, by key; `None` where it can only be decoded as a whole."""
-    content = opened(blob_of(payload)) if is_reference(payload) else memoryview(payload)
+    content = memoryview(content_of(payload))
     if is_composite(content):
         held = composite_of(content)
         if held.keys is not None:
@@ -135,7 +135,7 @@ def elements_of(payload: Part) -> list[Part] | dict[Any, Part] | None:
 
 def _loads(payload: bytes) -> Sequence[Callable[[], Any]]:
     """What gives the elements of a list, to be called in this order."""
-    content = opened(blob_of(payload)) if is_reference(payload) else memoryview(payload)
+    content = memoryview(content_of(payload))
     if is_composite(content):
         return [partial(decode, element) for element in composite_of(content).elements if element is not None]
     pickled, *buffers = parts_of(content)

@@ -112,11 +112,7 @@ def _is_private(folder: str) -> bool:
         found = os.lstat(folder)
     except OSError:
         return False
-    return (
-        stat.S_ISDIR(found.st_mode)
-        and found.st_uid == os.geteuid()
-        and not found.st_mode & (PRIVATE >> 3 | PRIVATE >> 6)
-    )
+    return stat.S_ISDIR(found.st_mode) and found.st_uid == os.geteuid() and not found.st_mode & _OTHERS
 
 
 def _is_ownerless(folder: str) -> bool:

@@ -9,7 +9,7 @@ from types import CodeType, ModuleType
 from typing import TYPE_CHECKING
 
 from cloaca.errors import ModuleChangedError
-from cloaca.values.blobs import blob_of, is_reference, opened
+from cloaca.values.blobs import content_of
 
 if TYPE_CHECKING:
     from cloaca.pickling.modules import LoadedModule
@@ -31,7 +31,7 @@ class ProgramFinder:
         """From here on, this is what the program has loaded."""
         if payload == self._payload:
             return
-        found = opened(blob_of(payload)) if is_reference(payload) else payload
+        found = content_of(payload)
         self._given = pickle.loads(found) if found else {}
         if self not in sys.meta_path:
             sys.meta_path.insert(0, self)
