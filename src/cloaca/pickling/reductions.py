@@ -148,25 +148,28 @@ def _reduce_forward_reference(value: Any) -> Any:
 
 
 def _reduce_type_alias(value: Any) -> Any:
-    """As a `type` statement, which is told afterwards what it stands for: that may lead to the alias itself."""
-    kind: Any = type(value)
-    if value.__type_params__:
-        return functools.partial(kind, type_params=value.__type_params__), (value.__name__, value.__value__)
-    meaning: list[Any] = []
-    return make_alias, (value.__name__, value.__module__, meaning), (meaning, value.__value__), None, None, tell_alias
+    """As a `type` statement, which is told afterwards what it stands for: that may lead to the alias itself.
+
+    One that has parameters is made of what it stands for.
+    """
+    parameters, meaning = value.__type_params__, value.__value__
+    held: list[Any] = [meaning] if parameters else []
+    made_of = value.__name__, value.__module__, held, parameters
+    return (make_alias, made_of) if parameters else (make_alias, made_of, (held, meaning), None, None, tell_alias)
 
 
 @lasting
-def make_alias(name: str, module: str, meaning: list[Any]) -> Any:
-    names: dict[str, Any] = {"__name__": module, "__meaning__": meaning}
-    exec(f"type {name} = __meaning__[0]", names)  # noqa: S102 - of a name
+def make_alias(name: str, module: str, held: list[Any], parameters: tuple[Any, ...]) -> Any:
+    names: dict[str, Any] = {"__name__": module, "__held__": held, "__parameters__": parameters, "__typing__": typing}
+    made = f"{name} = __typing__.TypeAliasType({name!r}, __held__[0], type_params=__parameters__)"
+    exec(made if parameters else f"type {name} = __held__[0]", names)  # noqa: S102 - of a name, in the alias's module
     return names[name]
 
 
 @lasting
 def tell_alias(_: object, told: tuple[list[Any], Any]) -> None:
-    meaning, value = told
-    meaning.append(value)
+    held, meaning = told
+    held.append(meaning)
 
 
 def _reduce_lazy_import(value: Any) -> Any:
