@@ -13,7 +13,8 @@ from msgspec import Raw, msgpack
 from cloaca.merge.equality import equal
 from cloaca.pickling.stack import with_room
 from cloaca.values.blobs import Part, content_of, same_bytes
-from cloaca.values.codec import LIST_HEADS, PICKLED, decode, decode_content, is_telling, undisturbed
+from cloaca.values.codec import PICKLED, decode, decode_content, is_telling, undisturbed
+from cloaca.values.composite import LIST_HEADS
 from cloaca.wire.strike import is_strike
 
 _split = msgpack.Decoder(list[Raw]).decode

@@ -27,7 +27,7 @@ from cloaca.pickling.classes import Pickler
 from cloaca.pickling.stack import on_its_own, with_room
 from cloaca.values.blobs import LARGE, Part, blob_of, is_reference, opened
 from cloaca.values.canonical import canonical
-from cloaca.values.composite import collected, composite_of, is_composite
+from cloaca.values.composite import DICT_HEADS, LIST_HEADS, collected, composite_of, is_composite
 from cloaca.wire.strike import is_strike
 
 PICKLED = 0xC1
@@ -45,12 +45,6 @@ PLAIN = SCALARS | CONTAINERS
 
 STRUCTURES = frozenset({list, dict, OrderedDict, defaultdict, Counter})
 """What merging looks into."""
-
-LIST_HEADS = frozenset({*range(0x90, 0xA0), 0xDC, 0xDD})
-"""How a list begins in msgpack."""
-
-DICT_HEADS = frozenset({*range(0x80, 0x90), 0xDE, 0xDF})
-"""How a dict begins there."""
 
 _FLOAT = 0xCB
 

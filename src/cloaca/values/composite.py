@@ -14,6 +14,10 @@ MARK = b"\xc1\xff\xff\xff\xff"
 _PICKLED = MARK[0]
 _FIX = 16
 _SHORT = 1 << 16
+LIST_HEADS = {**dict.fromkeys(range(0x90, 0xA0), 1), 0xDC: 3, 0xDD: 5}
+DICT_HEADS = {**dict.fromkeys(range(0x80, 0x90), 1), 0xDE: 3, 0xDF: 5}
+"""How many bytes of a list or a dict in msgpack come before what is in it, by the first of them."""
+
 _HEADS: dict[type, tuple[int, int, int]] = {list: (0x90, 0xDC, 0xDD), dict: (0x80, 0xDE, 0xDF)}
 
 

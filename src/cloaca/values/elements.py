@@ -15,8 +15,8 @@ from msgspec import Raw, msgpack
 
 from cloaca.errors import EncodeError
 from cloaca.values.blobs import Part, content_of
-from cloaca.values.codec import DICT_HEADS, LIST_HEADS, decode, encode, encode_unseen, parts_of
-from cloaca.values.composite import collected, composite_of, is_composite
+from cloaca.values.codec import decode, encode, encode_unseen, parts_of
+from cloaca.values.composite import DICT_HEADS, LIST_HEADS, collected, composite_of, is_composite
 from cloaca.wire.strike import is_strike
 
 _LIST = b"\x80\x05]\x94."

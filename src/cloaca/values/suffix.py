@@ -4,11 +4,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from cloaca.values.codec import decode
-from cloaca.values.composite import head_of
-
-_LISTS = {**dict.fromkeys(range(0x90, 0xA0), 1), 0xDC: 3, 0xDD: 5}
-_DICTS = {**dict.fromkeys(range(0x80, 0x90), 1), 0xDE: 3, 0xDF: 5}
-"""How many bytes of a list or a dict in msgpack come before what is in it, by the first of them."""
+from cloaca.values.composite import DICT_HEADS, LIST_HEADS, head_of
 
 
 def added(before: bytes, after: bytes) -> Any:
@@ -46,7 +42,7 @@ def extended(before: bytes, afters: Iterable[bytes]) -> tuple[bytes, list[Any]] 
 
 def _suffix(before: bytes, after: bytes) -> tuple[int, bytes] | None:
     """How many elements or members `after` has beyond `before`, and their bytes."""
-    heads = _LISTS if before[0] in _LISTS else _DICTS
+    heads = LIST_HEADS if before[0] in LIST_HEADS else DICT_HEADS
     head, longer_head = heads.get(before[0]), heads.get(after[0])
     if head is None or longer_head is None or not after.startswith(before[head:], longer_head):
         return None
@@ -54,11 +50,11 @@ def _suffix(before: bytes, after: bytes) -> tuple[int, bytes] | None:
 
 
 def _kind(payload: bytes) -> type:
-    return list if payload[0] in _LISTS else dict
+    return list if payload[0] in LIST_HEADS else dict
 
 
 def _head(payload: bytes) -> int:
-    return _LISTS.get(payload[0]) or _DICTS[payload[0]]
+    return LIST_HEADS.get(payload[0]) or DICT_HEADS[payload[0]]
 
 
 def _count(payload: bytes, head: int) -> int:
