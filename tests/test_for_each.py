@@ -474,6 +474,17 @@ def test_without_items_dependents_see_empty_collections(runner: DefaultRunner, i
 # ---- failure -------------------------------------------------------------------------------------------------------
 
 
+def put(context: Context, item: int) -> None:
+    context.set("out", item)
+
+
+def hidden(context: Context, item: int) -> None:
+    """What it sets its code doesn't tell."""
+    if item < 0:
+        raise ValueError("negative")
+    put(context, item)
+
+
 def picky(context: Context, item: int) -> None:
     if item < 0:
         raise ValueError(f"{item} is negative")
@@ -520,14 +531,6 @@ def test_where_all_failed_the_places_are_there_and_empty(
 ) -> None:
     """Of those that follow item by item, and so were skipped, as well."""
 
-    def put(context: Context, item: int) -> None:
-        context.set("out", item)
-
-    def hidden(context: Context, item: int) -> None:
-        if item < 0:
-            raise ValueError("negative")
-        put(context, item)
-
     def after(context: Context, item: int) -> None:
         context.set("after", item)
 
@@ -560,14 +563,6 @@ def test_a_declared_key_that_nobody_sets_stays_as_it_was_where_an_instance_compl
 def test_of_what_code_does_not_tell_nothing_is_left_without_items_and_the_error_says_what_to_do(
     runner: DefaultRunner,
 ) -> None:
-    def put(context: Context, item: int) -> None:
-        context.set("out", item)
-
-    def hidden(context: Context, item: int) -> None:
-        if item < 0:
-            raise ValueError("negative")
-        put(context, item)
-
     join: Tasks = (finish, {"dependencies": ["hidden"], "trigger_rule": "all_done"})
     with pytest.warns(cloaca.DataflowWarning, match=r"declare writes=\[\.\.\.\]"):
         name = workflow(mapped(hidden), join)

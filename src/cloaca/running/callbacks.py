@@ -63,25 +63,20 @@ class Callbacks:
         for fact in facts:
             match fact:
                 case TaskRetried():
-                    self._failed(fact, fact.error)
+                    self._tell(fact, "on_failure", {}, fact.error)
                 case TaskFinished(outcome=Outcome("Failed", error), size=None):
-                    self._failed(fact, error or "")
+                    self._tell(fact, "on_failure", {}, error or "")
                 case TaskFinished(outcome=Outcome("Completed"), size=None):
-                    self._succeeded(fact)
+                    self._tell(fact, "on_success", fact.diff)
                 case _:
                     """Nobody is called."""
 
-    def _succeeded(self, fact: TaskFinished) -> None:
+    def _tell(self, fact: TryFact, which: str, diff: Mapping[str, bytes | None], *error: str) -> None:
         task = self._tasks.get(fact.task)
-        if task is not None and task.on_success is not None:
-            name, context = self._seen(fact, task, fact.diff)
-            self._add(f"on_success of task {name!r}", partial(task.on_success, name, context))
-
-    def _failed(self, fact: TryFact, error: str) -> None:
-        task = self._tasks.get(fact.task)
-        if task is not None and task.on_failure is not None:
-            name, context = self._seen(fact, task, {})
-            self._add(f"on_failure of task {name!r}", partial(task.on_failure, name, error, context))
+        callback = getattr(task, which, None)
+        if task is not None and callback is not None:
+            name, context = self._seen(fact, task, diff)
+            self._add(f"{which} of task {name!r}", partial(callback, name, *error, context))
 
     def release(self, leases: list[Any]) -> None:
         """The run doesn't need these any more; contexts of callbacks may."""
