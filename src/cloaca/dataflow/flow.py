@@ -53,20 +53,13 @@ class Flow:
                 self.setters[key].append(rank)
             for key in touched.reads | touched.asks:
                 self.readers[key].append(rank)
-        self.beneath_open = self._beneath_open()
+        self.beneath_open = plan.beneath(lambda one: touches[one].leaves_more)
         self.unmet = self._unmet([touched.needs - touched.sets for touched in touches])
 
     @cached_property
     def unfound(self) -> dict[str, list[int]]:
         """The keys that tasks look for, and that surely no task before them sets, with those tasks."""
         return self._unmet([(one.looks | one.asks) - one.needs - one.sets for one in self.touches])
-
-    def _beneath_open(self) -> list[bool]:
-        """For each task, whether one before it may set any key."""
-        beneath: list[bool] = []
-        for dependencies in self._plan.predecessors:
-            beneath.append(any(beneath[one] or self.touches[one].leaves_more for one in dependencies))
-        return beneath
 
     # ---- keys that nobody before sets ------------------------------------------------------------------------------
 
@@ -162,7 +155,9 @@ class Flow:
         Where branches meet only at the end, in the result, nobody does. Each key once, the `settled` ones never.
         """
         asked = {key for key, ranks in self.setters.items() if len(ranks) > 1} - settled
-        asked = {key for key in asked if not any(self._is_perhaps[rank] for rank in self.setters[key])}
+        beneath = self._plan.beneath(self._exceptional.__contains__) if asked else []  # then two may never meet
+        perhaps = {rank for rank, is_beneath in enumerate(beneath) if is_beneath} | self._exceptional
+        asked = {key for key in asked if perhaps.isdisjoint(self.setters[key])}
         standing: list[_Standing] = []
         for rank, dependencies in enumerate(self._plan.predecessors if asked else ()):
             found = self._met(standing, dependencies)
@@ -194,14 +189,6 @@ class Flow:
         if len(dependencies) > 1:
             self._steps -= sum([len(standing[one]) for one in dependencies])
         return None if self._steps < 0 else self._joined([standing[one] for one in dependencies])
-
-    @cached_property
-    def _is_perhaps(self) -> list[bool]:
-        """For each task, whether a rule may keep it from running, or one before it: then two may never meet."""
-        beneath: list[bool] = []
-        for rank, dependencies in enumerate(self._plan.predecessors):
-            beneath.append(rank in self._exceptional or any(beneath[one] for one in dependencies))
-        return beneath
 
     def _joined(self, before: Sequence[_Standing]) -> _Standing:
         """The standing writes where branches meet: those that no other one supersedes, two at most."""

@@ -12,6 +12,7 @@ ranks are close, `is_known_above` has them: each task keeps its ancestors among 
 
 from collections.abc import Collection, Iterator
 from functools import cached_property
+from operator import or_
 
 from cloaca.history.plan import Plan
 
@@ -94,10 +95,8 @@ class Ancestry:
 
     @cached_property
     def _beneath_join(self) -> list[bool]:
-        beneath: list[bool] = []
-        for dependencies in self._plan.predecessors:
-            beneath.append(len(dependencies) > 1 or any(beneath[task] for task in dependencies))
-        return beneath
+        joins = [len(dependencies) > 1 for dependencies in self._plan.predecessors]
+        return list(map(or_, joins, self._plan.beneath(joins.__getitem__)))
 
     def direct(self, task: int) -> Collection[int]:
         """The dependencies of the task, in which one is quickly found."""

@@ -12,7 +12,7 @@ shortest cycle of a large component takes quadratic time: only components that a
 """
 
 from collections import Counter, deque
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from heapq import heapify, heappop, heappush
 from typing import TypeAlias
 
@@ -52,6 +52,13 @@ class Plan(Struct, frozen=True):
                 levels.append([])
             levels[depth].append(rank)
         return levels
+
+    def beneath(self, is_meant: Callable[[int], bool]) -> list[bool]:
+        """Of each task by rank, whether one that comes before it is meant."""
+        beneath: list[bool] = []
+        for above in self.predecessors:
+            beneath.append(any(beneath[one] or is_meant(one) for one in above))
+        return beneath
 
 
 def plan(workflow: str, tasks: Sequence[tuple[str, Sequence[str]]]) -> Plan:

@@ -142,20 +142,16 @@ def _continued(earlier: tuple[Version, ...], part: tuple[Version, ...]) -> tuple
 def _for_good(settle_it: Callable[[], Settled | Conflict]) -> Settled | Conflict:
     """What it comes to. A strike is raised, and no conflict that others would be shown."""
     settled = settle_it()
-    cause = _cause(settled)
-    if cause is not None and is_strike(cause, partial(_settle_or_raise, settle_it)):
+    cause = settled.cause if isinstance(settled, Conflict) else None
+
+    def raise_again() -> None:
+        again = settle_it()
+        if isinstance(again, Conflict) and again.cause is not None:
+            raise again.cause
+
+    if cause is not None and is_strike(cause, raise_again):
         raise cause
     return settled
-
-
-def _settle_or_raise(settle_it: Callable[[], Settled | Conflict]) -> None:
-    cause = _cause(settle_it())
-    if cause is not None:
-        raise cause
-
-
-def _cause(settled: Settled | Conflict) -> Exception | None:
-    return settled.cause if isinstance(settled, Conflict) else None
 
 
 def _settle(key: str, versions: tuple[Version, ...], rules: Rules, known: dict[Versions, Any]) -> Settled | Conflict:

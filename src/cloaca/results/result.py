@@ -325,17 +325,9 @@ def _payloads(version: Version) -> Iterator[bytes]:
 
 def root_causes(plan: Plan, outcomes: Sequence[Outcome]) -> list[str]:
     """The failed tasks that no failed task precedes, in the order of the workflow."""
-    if "Failed" not in {outcome.status for outcome in outcomes}:
-        return []
-    follows_failure = [False] * len(outcomes)
-    roots = []
-    for rank, dependencies in enumerate(plan.predecessors):
-        follows_failure[rank] = any(
-            follows_failure[dependency] or outcomes[dependency].status == "Failed" for dependency in dependencies
-        )
-        if outcomes[rank].status == "Failed" and not follows_failure[rank]:
-            roots.append(plan.names[rank])
-    return roots
+    failed = [rank for rank, outcome in enumerate(outcomes) if outcome.status == "Failed"]
+    follows_failure = plan.beneath({*failed}.__contains__) if failed else []
+    return [plan.names[rank] for rank in failed if not follows_failure[rank]]
 
 
 def _status(run: Run, outcomes: Sequence[Outcome]) -> Status:
