@@ -759,9 +759,10 @@ def test_a_run_that_is_cancelled_keeps_what_ended(pool: DefaultRunner, tmp_path:
     assert result.final_context["out"] == [0, None, None]
 
 
-def test_the_first_failure_of_an_instance_ends_a_run_that_is_to_fail_fast(runner: DefaultRunner) -> None:
+def test_the_first_failure_of_an_instance_ends_a_run_that_is_to_fail_fast(own_runner: DefaultRunner) -> None:
+    """And with it, perhaps, a worker that is at an instance."""
     name = workflow(mapped(picky), (finish, {"dependencies": ["picky"]}))
-    result = runner.execute(name, Context({"items": [-1, *range(1000)]}), fail_fast=True)
+    result = own_runner.execute(name, Context({"items": [-1, *range(1000)]}), fail_fast=True)
     assert result.status == "Failed"
     assert without_places(result.error_message).startswith("Task 'picky[0]' failed: ValueError: -1 is negative\n")
     assert "instances of 'picky' were cancelled" in (result.error_message or "")
