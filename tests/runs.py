@@ -17,6 +17,7 @@ from cloaca.wire.messages import (
     Assignment,
     Done,
     Failed,
+    ItemsFound,
     Lost,
     Slice,
     Version,
@@ -68,6 +69,11 @@ def tell(run: Run, *events: RunEvent | AttemptEvent) -> list[Command]:
 
 def done(attempt: int, **diff: bytes | None) -> Done:
     return Done(attempt, diff, NO_USAGE)
+
+
+def found(attempt: int, items: Sequence[bytes], labels: Sequence[str] = (), keys: list[bytes] | None = None) -> Done:
+    """These are the items of a mapped task."""
+    return Done(attempt, {}, NO_USAGE, items=ItemsFound([*items], [*labels] or None, keys))
 
 
 def failed(attempt: int) -> Failed:

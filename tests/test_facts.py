@@ -7,7 +7,7 @@ from random import Random
 import pytest
 from msgspec import msgpack
 from tests.follower import Follower
-from tests.runs import CHAIN, DIAMOND, a_run, done, failed, lost, tell
+from tests.runs import CHAIN, DIAMOND, a_run, done, failed, found, lost, tell
 
 from cloaca.engine.events import AttemptEvent, Begin, Cancel, Room, RunEvent
 from cloaca.engine.facts import (
@@ -154,7 +154,7 @@ def test_a_mapped_task_is_told_of_with_its_instances() -> None:
     run = Run(
         plan("w", [("a", []), ("b", ["a"])]), work, {"k": Version("in", b"")}, numbers=iter(range(9)), answers=True
     )
-    items = Done(0, {"0": b"x", "1": b"y"}, NO_USAGE)
+    items = found(0, [b"x", b"y"])
     facts = followed(run, Begin(), Room(1), items, Room(2), done(1, s=b"1"), failed(2), Room(1), done(3, t=b"2"))
     assert told(facts)[3:] == [
         "TaskExpanded a 1",
@@ -174,7 +174,7 @@ def test_a_mapped_task_is_told_of_with_its_instances() -> None:
         "RunFinished",
     ]
     expanded = [fact for fact in facts if isinstance(fact, TaskExpanded)]
-    assert [(fact.size, fact.items) for fact in expanded] == [(2, items.diff), (2, {})]
+    assert [(fact.size, fact.items) for fact in expanded] == [(2, items.items), (2, None)]
     first, *_ = [fact for fact in facts if isinstance(fact, TaskFinished) and fact.task == "b" and fact.item == 0]
     assert first.overlay == {"s": (Version("a[0]", b"1"),)}
 

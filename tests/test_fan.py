@@ -6,7 +6,7 @@ from random import Random
 
 import pytest
 from tests.reference import Graph
-from tests.runs import answered, assigned, done, failed, lost, states, tell
+from tests.runs import answered, assigned, done, failed, found, lost, states, tell
 
 from cloaca.engine.events import AttemptEvent, Begin, Cancel, Ended, Release, Room, Tick, Withdraw
 from cloaca.engine.pairing import paired
@@ -59,8 +59,7 @@ def a_run(
 def expand(run: Run, items: Sequence[bytes], labels: Sequence[str] = ()) -> None:
     """Run the expansion of the next task."""
     ((attempt, _),) = assigned(tell(run, Room(1)))
-    named = dict(zip(labels or map(str, range(len(items))), items, strict=True))
-    tell(run, Started(attempt), done(attempt, **named))
+    tell(run, Started(attempt), found(attempt, items, labels))
 
 
 def submitted(run: Run, room: int | Room = 100) -> list[Assignment]:
@@ -80,7 +79,7 @@ def test_the_first_attempt_expands_and_the_others_get_its_items() -> None:
     (first,) = submitted(run)
     assert (first.task, first.function, first.items) == ("a", EXPANSION, None)
     assert first.slice.versions == {"items": (Version(INPUT, b"all"),)}
-    tell(run, done(first.attempt, **{"0": b"x", "1": b"y"}))
+    tell(run, found(first.attempt, [b"x", b"y"]))
     assert states(run) == {"a": "EXPANDED", "b": "WAITING", "end": "WAITING", "a[0]": "READY", "a[1]": "READY"}
     assert run.ready == 2
     instances = submitted(run)
@@ -134,7 +133,7 @@ def test_an_expansion_that_ends_after_the_run_was_cancelled() -> None:
     run = a_run(PAIR, "a", "b", items=b"")
     tell(run, Room(1), Started(0))
     assert tell(run, Cancel()) == [Withdraw(0, GRACE_SECONDS)]
-    assert tell(run, done(0, **{"0": b"x"})) == [Ended()]
+    assert tell(run, found(0, [b"x"])) == [Ended()]
     assert set(states(run).values()) == {"CANCELLED"}
 
 

@@ -24,6 +24,7 @@ from cloaca.wire.frames import FrameReader, Garbled, HungUp, decode_up, frame, m
 from cloaca.wire.messages import (
     Done,
     Failed,
+    ItemsFound,
     Logged,
     Ready,
     Said,
@@ -242,6 +243,14 @@ IMPOSSIBLE: dict[str, tuple[Callable[[int], list[Up]], str]] = {
     "word of no recall": (lambda _: [Ready(7)], "word of recall 7"),
     "word of recall -1": (lambda _: [Ready(-1)], "word of recall -1"),
     "a reference to nothing": (lambda n: [Done(n, {"big": MARK + b"x"}, NO_COST)], "a value of key 'big'"),
+    "an item that refers to nothing": (
+        lambda n: [Done(n, {}, NO_COST, items=ItemsFound([MARK + b"x"]))],
+        "a value of an item that begins",
+    ),
+    "fewer names than items": (
+        lambda n: [Done(n, {}, NO_COST, items=ItemsFound([b"x"], []))],
+        "0 names or keys of 1 items",
+    ),
     "a composite of nothing": (lambda n: [Done(n, {"big": COMPOSITE + b"x"}, NO_COST)], "a value of key 'big'"),
 }
 

@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from msgspec import structs
 from tests.reference import ABSENT, KEYS, Graph, Reference, Tale, deterministic, graphs, is_well_paired, meetings, tales
-from tests.runs import CHAIN, DIAMOND, candidates_of, done, failed, lost, tell
+from tests.runs import CHAIN, DIAMOND, candidates_of, done, failed, found, lost, tell
 
 from cloaca.engine.events import AttemptEvent, Begin, Cancel, Command, Ended, Release, Room, RunEvent
 from cloaca.engine.pairing import paired
@@ -247,9 +247,9 @@ class Play:
         self.tell(done(attempt, **diff))
 
     def expand(self, attempt: int, name: str) -> None:
-        items = {str(n): opaque(f"{name}-item-{n}") for n in range(self.random.randint(0, 3))}
-        self.made |= names_of(items.values())
-        self.tell(done(attempt, **items))
+        items = [opaque(f"{name}-item-{n}") for n in range(self.random.randint(0, 3))]
+        self.made |= names_of(items)
+        self.tell(found(attempt, items))
 
     def is_likely(self) -> bool:
         return self.random.random() < 0.7

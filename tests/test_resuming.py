@@ -40,6 +40,7 @@ from cloaca.wire.messages import (
     Done,
     Failed,
     Items,
+    ItemsFound,
     Lost,
     Outcome,
     Publish,
@@ -131,17 +132,16 @@ class Weave:
         if random.random() < 0.1 and assignment.nth == 1:
             return Lost(number, None, "SIGKILL")
         if name in self.mapped:
-            return Done(number, self._items(random, f"{name}-{digest}"), usage)
+            return Done(number, {}, usage, items=self._items(random, f"{name}-{digest}"))
         keys = random.sample(KEYS, random.choice([0, 1, 2]))
         return Done(number, {key: random.choice(KINDS)(f"{name}-{key}-{digest}") for key in keys}, usage)
 
-    def _items(self, random: Random, digest: str) -> dict[str, bytes | None]:
+    def _items(self, random: Random, digest: str) -> ItemsFound:
         size = random.choice([0, 1, 2, 4, 14])
-        items: dict[str, bytes | None] = {str(n): random.choice([small, opaque])(f"{n}-{digest}") for n in range(size)}
+        items = [random.choice([small, opaque])(f"{n}-{digest}") for n in range(size)]
         if random.random() < 0.5:
-            return items
-        keys = encode([encode(f"k{n}") for n in range(size)])
-        return {**{f"'k{label}'": payload for label, payload in items.items()}, "": keys}
+            return ItemsFound(items)
+        return ItemsFound(items, [f"'k{n}'" for n in range(size)], [encode(f"k{n}") for n in range(size)])
 
 
 def alone(whole: Assignment, place: int) -> Assignment:
@@ -442,7 +442,7 @@ def test_what_has_ended_needs_no_seat() -> None:
 
 def test_instances_are_kept_one_by_one() -> None:
     compiled = plan("w", [("m", [])])
-    items = {"0": b"x", "1": b"y", "2": b"z"}
+    items = ItemsFound([b"x", b"y", b"z"])
     expanded = TaskExpanded(0.0, 0.0, "m", None, 1, 3, items, USAGE)
     given = [expanded, finished("m", item=2, r=encode(3)), finished("m", item=0, r=encode(1))]
     run = Run(compiled, [Work(0, (), each=Each("k", 7))], {}, numbers=count(), answers=True, earlier=given)

@@ -2,12 +2,13 @@
 
 import os
 from collections.abc import Callable, Mapping
+from functools import partial
 from itertools import count
 from pathlib import Path
 
 import pytest
 from tests.reference import Graph
-from tests.runs import assigned, done, failed, states, tell
+from tests.runs import assigned, done, failed, found, states, tell
 
 import cloaca
 from cloaca.engine.events import AttemptEvent, Begin, Cancel, Ended, Release, Room
@@ -188,7 +189,7 @@ ROW: Graph = [("load", []), ("use", ["load"]), ("end", ["use"])]
 def test_of_mapped_tasks_the_items_that_are_on_their_way_go_on() -> None:
     desk = Desk(a_run(ROW, "load", "use", items=b""))
     desk.room(1)
-    desk.end("load", **{str(n): encode(n) for n in range(4)})
+    desk.end("load", partial(found, items=[*map(encode, range(4))]))
     assert desk.room() == ["load[0]", "load[1]"]
     desk.end("load[0]", k=large("0"))
     desk.end("load[1]", without_room)

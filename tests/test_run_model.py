@@ -62,6 +62,7 @@ from cloaca.values.codec import decode, encode
 from cloaca.wire.messages import (
     Assignment,
     Done,
+    ItemsFound,
     Outcome,
     Skipped,
     Slice,
@@ -646,8 +647,8 @@ class RunAgainstModel(RuleBasedStateMachine):
         labels = [f"'k{n}'" if is_dict else str(n) for n in range(size)]
         items = {label: encode(f"item {label}") for label in labels}
         keys = [encode(f"k{n}") for n in range(size)] if is_dict else None
-        diff: dict[str, bytes | None] = {**items, **({} if keys is None else {"": encode(keys)})}
-        assert self.tell(Done(attempt, diff, NO_USAGE)) == []
+        found = ItemsFound([*items.values()], [*items] if is_dict else None, keys)
+        assert self.tell(Done(attempt, {}, NO_USAGE, items=found)) == []
         if self.model.is_cancelled:
             self.model.end(attempt, "CANCELLED")
         else:

@@ -80,10 +80,11 @@ def run(
             take_over(context, returned, variables)
         left(None)
         diff = _left(context, assignment, function)
+        written = diff.values() if contents.items is None else contents.items.payloads
         if shelf is not None:
-            shelf.keep(diff.values())
+            shelf.keep(written)
         settled = None if assignment.items is not None else contents.handed_back()
-        return Done(assignment.attempt, diff, meter.stop(contents.traffic, diff.values()), settled)
+        return Done(assignment.attempt, diff, meter.stop(contents.traffic, written), settled, contents.items)
     except BaseException as error:  # noqa: BLE001 - sys.exit and Ctrl-C of a task end the task, not the worker
         try:
             left(error)

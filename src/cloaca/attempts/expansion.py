@@ -1,7 +1,7 @@
 """What runs first for a mapped task: it cuts the collection into items, each of which an instance will be sent.
 
-The engine, which opens no value, learns from its diff how many there are: one entry for each item, in their order,
-under the item's *label*. A dict's keys come beside them, encoded one by one, under "".
+The engine, which opens no value, is told them one by one, in their order; where they are those of a dict, with its
+keys, and with the *labels* by which instances are called.
 """
 
 import gc
@@ -43,10 +43,10 @@ class Expansion:
         collection, contents = self._checked(self._found(context)), contents_of(context)
         if isinstance(collection, Mapping):
             keys = list(collection)
-            contents.set_items(self._key, _labels(keys), list(collection.values()), encode(encode_each(keys)))
+            contents.find_items(self._key, list(collection.values()), [*_labels(keys)], encode_each(keys))
         else:
             items = sorted(collection, key=encode) if isinstance(collection, AbstractSet) else list(collection)
-            contents.set_items(self._key, map(str, range(len(items))), items)
+            contents.find_items(self._key, items, None, None)
 
     def _found(self, context: Context) -> Any:
         try:

@@ -87,7 +87,7 @@ class Chronicle:
     def expanded(self, fan: Fan, event: Done) -> None:
         """A mapped task has instances."""
         nth, is_reused = self._ledger.attempts[fan.rank], fan.rank == self.reused
-        items, usage = (event.diff, event.usage) if fan.leader is None else ({}, None)
+        items, usage = (event.items, event.usage) if fan.leader is None else (None, None)
         self._facts.append(TaskExpanded(self.at, self.time, fan.task, None, nth, fan.size, items, usage, is_reused))
 
     def ended(self, unit: int, done: Done | None = None) -> None:

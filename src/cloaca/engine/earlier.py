@@ -56,7 +56,7 @@ class Earlier:
         """What its attempt has ended with, as if the one of that number had; `None`: that isn't given."""
         match self._facts.get(place):
             case TaskExpanded(items=items, usage=Usage() as usage):
-                return Done(number, dict(items), usage)
+                return Done(number, {}, usage, items=items)
             case TaskFinished(end=Usage() as usage, diff=diff, settled=settled):
                 return Done(number, dict(diff), usage, None if settled is None else dict(settled))
             case TaskFinished(end=Failed() | Lost() | Skipped() as end):

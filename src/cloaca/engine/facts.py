@@ -31,7 +31,7 @@ from msgspec import Struct, field
 
 from cloaca.engine.ends import End, cost_of
 from cloaca.history.telling import Told
-from cloaca.wire.messages import Failed, Lost, Outcome, Usage, Version
+from cloaca.wire.messages import Failed, ItemsFound, Lost, Outcome, Usage, Version
 
 
 class Fact(Struct, frozen=True, gc=False):
@@ -96,12 +96,12 @@ class TaskRetried(TaskFact, frozen=True, gc=False):
 class TaskExpanded(TaskFact, frozen=True, gc=False):
     """A mapped task has so many instances from here on: itself, or together with the one that it follows.
 
-    `items` are the items' payloads by label (see `engine/fan`), and `usage` what telling them has cost; of one that
-    follows another there are neither. `reused`: the run was given it (see `engine/earlier`).
+    `items` are what it has instances for, and `usage` is what finding them has cost; of one that follows another there
+    are neither. `reused`: the run was given it (see `engine/earlier`).
     """
 
     size: int
-    items: Mapping[str, bytes | None] = field(default_factory=dict)
+    items: ItemsFound | None = None
     usage: Usage | None = None
     reused: bool = False
 

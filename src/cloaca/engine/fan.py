@@ -13,17 +13,27 @@ starts when its leader's has ended well, and sees what that one set on top of wh
 
 from collections.abc import Iterator, Mapping, Sequence
 from heapq import heappop, heappush
-from itertools import count
 from math import inf
-from operator import eq
 
 from msgspec import Struct
 
 from cloaca.engine.ends import End
 from cloaca.engine.state import State
 from cloaca.values.blobs import is_reference, references_among
-from cloaca.values.composite import collected, keys_in
-from cloaca.wire.messages import FIGURES, Done, Failed, Items, ItemsDone, Overlay, Slice, Usage, Version, figures_of
+from cloaca.values.composite import collected
+from cloaca.wire.messages import (
+    FIGURES,
+    Done,
+    Failed,
+    Items,
+    ItemsDone,
+    ItemsFound,
+    Overlay,
+    Slice,
+    Usage,
+    Version,
+    figures_of,
+)
 
 MOST_PLACES = 1 << 24
 """How many places the lists and dicts may have that are collected of a task: a key for each item would be too much."""
@@ -48,13 +58,10 @@ class Each(Struct, frozen=True):
 class Fan:
     """The instances of one mapped task. `first` is the unit of the first one.
 
-    `leader` is the fan that it follows; otherwise `items` are the items' payloads by label, and under "" the keys of
-    the dict that they came from, if they did.
+    `leader` is the fan that it follows; it has the same `items`.
     """
 
-    def __init__(
-        self, task: str, rank: int, first: int, each: Each, items: Mapping[str, bytes | None], leader: "Fan | None"
-    ) -> None:
+    def __init__(self, task: str, rank: int, first: int, each: Each, items: ItemsFound, leader: "Fan | None") -> None:
         self.task = task
         self.rank = rank
         self.first = first
@@ -65,17 +72,12 @@ class Fan:
         self.slice: Slice | None = None
         """What all instances see alike, once it was asked for."""
         self._each = each
+        self.keys, self.size, self._labels = items.keys, len(items.payloads), items.labels
+        self._items: list[bytes | None] = []
         if leader is None:
-            keys = items.get("")
-            self.keys: Sequence[bytes] | None = None if keys is None else keys_in(keys)
-            labels = [label for label in items if label]
-            self.size = len(labels)
-            are_numbers = all(map(eq, labels, map(str, count())))  # as those of a list's items are
-            self._labels: Sequence[str] | None = None if are_numbers else labels
-            self._items = [payload for label, payload in items.items() if label]
+            self._items += items.payloads
             self._needed = [1] * self.size  # by how many that haven't ended
         else:
-            self.keys, self.size, self._labels, self._items = leader.keys, leader.size, leader._labels, []
             leader.followers.append(self)
             self.head._needed = [count + 1 for count in self.head._needed]
         self.unended = self.size

@@ -747,8 +747,10 @@ class Run:
         work = self._work[rank]
         if work.each is None:
             raise InternalError(f"Task {self.plan.names[rank]!r} was expanded, and is no mapped task")
+        if event.items is None:
+            raise InternalError(f"Task {self.plan.names[rank]!r} was to tell its items, and told none")
         leader = None if work.each.follows is None else self._fans[work.each.follows]
-        fan = Fan(self.plan.names[rank], rank, len(self.states), work.each, event.diff, leader)
+        fan = Fan(self.plan.names[rank], rank, len(self.states), work.each, event.items, leader)
         self.ledger.add(fan, State.READY if leader is None else State.WAITING)
         self._queue.expect(rank, fan.unended - (leader is not None))
         self._tries.failures += [0] * fan.unended

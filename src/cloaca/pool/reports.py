@@ -10,7 +10,7 @@ from msgspec.structs import replace
 from cloaca.values.blobs import is_sound, references_among
 from cloaca.values.composite import MARK
 from cloaca.wire.frames import Garbled
-from cloaca.wire.messages import FIGURES, Done, Entry, Failed, ItemsDone, Skipped, Tallied, Usage
+from cloaca.wire.messages import FIGURES, Done, Entry, Failed, ItemsDone, ItemsFound, Skipped, Tallied, Usage
 
 WorkerReport = Done | Failed | Skipped
 
@@ -25,6 +25,8 @@ def checked(report: WorkerReport) -> WorkerReport:
         for key, payload in report.diff.items():
             if payload is not None and payload[:1] in _SUSPECT and not is_sound(payload):
                 raise _unsound(key, payload)
+        if report.items is not None:
+            _check(report.items)
         if report.settled is not None:
             for key, version in report.settled.items():
                 if version.payload is not None and not is_sound(version.payload):
@@ -33,6 +35,16 @@ def checked(report: WorkerReport) -> WorkerReport:
     if 0.0 <= usage.started <= usage.ended < _LATEST and 0.0 <= usage.cpu < inf:
         return report
     return replace(report, usage=_timeless(usage))
+
+
+def _check(found: ItemsFound) -> None:
+    size = len(found.payloads)
+    for beside in (found.labels, found.keys):
+        if beside is not None and len(beside) != size:
+            raise Garbled(f"{len(beside)} names or keys of {size} items")
+    for payload in found.payloads:
+        if payload[:1] in _SUSPECT and not is_sound(payload):
+            raise Garbled(f"a value of an item that begins with {payload[:24]!r}")
 
 
 _entries = msgpack.Decoder(list[Entry]).decode

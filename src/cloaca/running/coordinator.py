@@ -241,7 +241,7 @@ class Coordinator:
         if isinstance(event, Done):  # first, as there is one for each task
             job = self._owners.pop(event.attempt, None)
             self._load -= job is not None
-            for payload in references_among(event.diff.values()):
+            for payload in references_among(event.diff.values() if event.items is None else event.items.payloads):
                 self._take_over(event.attempt, payload, job)
             return job
         if isinstance(event, Started | Wants):

@@ -26,7 +26,7 @@ from cloaca.values.blobs import LARGE, Part, blob_of, is_content, is_reference, 
 from cloaca.values.codec import decode, encode, encode_each, inlined, is_telling
 from cloaca.values.composite import is_composite
 from cloaca.wire.frames import is_encodable
-from cloaca.wire.messages import Items, Outcome, Slice, Version
+from cloaca.wire.messages import Items, ItemsFound, Outcome, Slice, Version
 from cloaca.wire.strike import is_strike
 
 HANDED_BACK = 1 << 20
@@ -56,6 +56,7 @@ class Contents:
     """
 
     item_key: bytes | None = None  # where the attempt is for an item
+    items: ItemsFound | None = None  # where it has found those of a mapped task
     why: Callable[[str], str] | None = None  # where it is that of a result: why a key is absent
 
     def __init__(
@@ -293,16 +294,14 @@ class Contents:
         self.known = {key: seen[key] for key in reads if key in seen}
         self.complete = False
 
-    def set_items(self, of: str, labels: Iterable[str], items: list[Any], keys: bytes | None = None) -> None:
-        """Set every item of key `of` under its label, and nothing else; under "" their `keys`, if there are any.
+    def find_items(self, of: str, items: list[Any], labels: list[str] | None, keys: list[bytes] | None) -> None:
+        """These are the items of key `of` for which instances are to run.
 
         Nothing is seen from here on, so that no item can count as unchanged.
         """
         self.known, self.settled, self.complete, self.met = {}, {}, True, ()
         put = None if self.shelf is None else self._store
-        self.changes = dict(zip(labels, encode_each(items, of, put), strict=True))
-        if keys is not None:
-            self.changes[""] = keys
+        self.items = ItemsFound(encode_each(items, of, put), labels, keys)
 
     def adopt(self, other: "Contents") -> None:
         """Set every key of `other`, as it is encoded there. Raises `MergeConflict` where one is in conflict.

@@ -35,8 +35,6 @@ class Composite(Struct, frozen=True, array_like=True, gc=False):
 
 
 _decode = msgpack.Decoder(Composite).decode
-keys_in = msgpack.Decoder(list[bytes]).decode
-"""The keys of an expanded dict, each as a payload, of the list in which they travel."""
 
 
 def is_composite(payload: bytes | memoryview) -> bool:

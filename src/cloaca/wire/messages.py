@@ -405,16 +405,30 @@ class Warned(Message, frozen=True, tag="warned"):
     module: str
 
 
+class ItemsFound(Message, frozen=True):
+    """What a mapped task runs for: its items, in order.
+
+    `labels` are what its instances are called by, where that isn't their numbers; `keys` those of the items, where they
+    come from a dict.
+    """
+
+    payloads: list[bytes]
+    labels: list[str] | None = None
+    keys: list[bytes] | None = None
+
+
 class Done(Message, frozen=True, tag="done"):
     """The attempt ended well. `diff`: the payload of each key that it set, `None` for each that it removed.
 
-    `settled`: what keys came to of which it was told several versions, where that is small.
+    `settled`: what keys came to of which it was told several versions, where that is small. `items`: what it has found,
+    if it was to find the items of a mapped task.
     """
 
     attempt: int
     diff: dict[str, bytes | None]
     usage: Usage
     settled: dict[str, Version] | None = None
+    items: ItemsFound | None = None
 
 
 class Entry(Message, frozen=True):
