@@ -2,17 +2,24 @@
 
 import os
 import random
+import signal
 import sys
 import threading
 from collections.abc import Callable
+from contextlib import redirect_stdout
+from io import StringIO
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 import pytest
+from tests.support import PATIENCE
 
 import cloaca
 from cloaca import Context, DefaultRunner
 from cloaca.errors import CloacaError
+from cloaca.pickling import definitions, identity, stack
+from cloaca.worker.output import _TextSink
 
 Way = Callable[[], Any]
 
@@ -154,6 +161,79 @@ def test_a_child_of_a_thread_ends_as_it_does_without_workers(capfd: pytest.Captu
         seen = executed(runner, lambda context: context.set("code", code_of_a_child_of_a_thread(fail)))
     assert seen["code"] == 0  # Python ends a process of its own accord when the last thread has gone
     assert "ValueError: the child failed" in capfd.readouterr().err
+
+
+def end_in_time() -> None:
+    """A child that waits for ever fails its test, and is gone then."""
+    signal.signal(signal.SIGALRM, signal.SIG_DFL)
+    signal.alarm(int(PATIENCE))
+
+
+def test_a_child_writes_where_a_thread_of_its_parent_was_writing() -> None:
+    def fork_while_a_thread_writes(context: Context) -> None:
+        writes, goes_on = threading.Event(), threading.Event()
+
+        def stop(frame: FrameType, *_: object) -> None:
+            if frame.f_code is _TextSink._taken.__code__:
+                writes.set()
+                goes_on.wait()
+
+        def write() -> None:
+            sys.settrace(stop)
+            print("the parent", file=errors)
+
+        errors = sys.stderr
+        thread = threading.Thread(target=write)
+        thread.start()
+        writes.wait()
+        child = os.fork()
+        if child == 0:
+            end_in_time()
+            print("the child", file=errors)  # a logging handler keeps the stream, too
+            os._exit(0)
+        context.set("code", os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+        goes_on.set()
+        thread.join()
+
+    with DefaultRunner(workers=1) as runner:
+        assert executed(runner, fork_while_a_thread_writes)["code"] == 0
+
+
+def test_what_a_child_prints_goes_where_its_task_has_led_it() -> None:
+    def fork_where_output_is_kept(context: Context) -> None:
+        with redirect_stdout(StringIO()) as kept:
+            child = os.fork()
+            print("kept")
+            if child == 0:
+                os._exit(kept.getvalue() != "kept\n")
+        context.set("code", os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+
+    with DefaultRunner(workers=1) as runner:
+        assert executed(runner, fork_where_output_is_kept)["code"] == 0
+
+
+@pytest.mark.parametrize("lock", [definitions._loading, identity._giving, stack._changing], ids=type)
+def test_a_child_waits_for_no_thread_of_its_parent(lock: Any) -> None:
+    """It sends and is sent classes of the script, whatever the others were doing with theirs."""
+    held, goes_on = threading.Event(), threading.Event()
+
+    def hold() -> None:
+        with lock:
+            held.set()
+            goes_on.wait()
+
+    thread = threading.Thread(target=hold)
+    thread.start()
+    held.wait()
+    child = os.fork()
+    if child == 0:
+        end_in_time()
+        with lock:
+            os._exit(0)
+    code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    goes_on.set()
+    thread.join()
+    assert code == 0
 
 
 def test_the_parent_is_told_as_ever() -> None:

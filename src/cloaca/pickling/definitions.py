@@ -3,6 +3,7 @@
 A process that knows a class keeps its own. A definition that can't be loaded leaves no half-built class behind.
 """
 
+import os
 import pickle
 import threading
 import weakref
@@ -34,6 +35,7 @@ copies: "weakref.WeakKeyDictionary[type, MadeFrom]" = weakref.WeakKeyDictionary(
 """The classes that were loaded here."""
 
 _loading = threading.RLock()
+os.register_at_fork(after_in_child=_loading._at_fork_reinit)  # type: ignore[attr-defined]
 
 
 @lasting

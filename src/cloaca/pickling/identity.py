@@ -39,6 +39,7 @@ _classes: WeakValueDictionary[Identity, Any] = WeakValueDictionary()
 _identities: WeakKeyDictionary[Any, Identity] = WeakKeyDictionary()
 _given: set[Identity] = set()
 _giving = threading.RLock()
+os.register_at_fork(after_in_child=_giving._at_fork_reinit)  # type: ignore[attr-defined]
 
 
 def identity_of(cls: Any) -> Identity:

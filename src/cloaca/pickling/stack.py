@@ -1,5 +1,6 @@
 """Room for what is nested deeply: how deep a value may be doesn't depend on where the caller stands."""
 
+import os
 import sys
 from collections.abc import Callable
 from contextlib import suppress
@@ -14,6 +15,7 @@ MARGIN = 100
 """How many frames a fresh stack has more than Python allows: those of this package, and of the thread."""
 
 _changing = Lock()
+os.register_at_fork(after_in_child=_changing._at_fork_reinit)  # type: ignore[attr-defined]
 
 
 def with_room(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:

@@ -64,6 +64,11 @@ class Output:
         if is_given_up:
             self._open(name)
 
+    def begin_anew(self) -> None:
+        """In a forked child: what was on the way is its parent's, as are the locks. A thread of it may hold one."""
+        for sink in self._sinks.values():
+            sink.begin_anew()
+
     def _open(self, name: str) -> None:
         sink = self._sinks[name] = _TextSink(name, self)
         self._streams[name] = io.TextIOWrapper(sink, "utf-8", "backslashreplace", write_through=True)
@@ -85,6 +90,9 @@ class _TextSink(io.RawIOBase):
         self.name = f"<{name}>"
         self._stream = name
         self._output = output
+        self.begin_anew()
+
+    def begin_anew(self) -> None:
         self._rest = b""
         self._has_begun = False  # of a line, the beginning was passed on
         self._moved = 0.0  # when a line began, or was last passed on as far as it had come

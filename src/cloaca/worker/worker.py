@@ -451,6 +451,6 @@ class Worker:
     def _lose_socket(self) -> None:
         self._is_cut_off = True
         self._socket.close()
-        self._output = Output(self.say)  # another thread may have held a lock of the old one, for ever now
+        self._output.begin_anew()
         self._logbook.lose_program()
         self._notices.lose_program()
