@@ -11,7 +11,7 @@ import signal
 import stat
 import sys
 import threading
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, suppress
 from functools import cache, partial
@@ -481,35 +481,55 @@ def test_what_a_rule_raises_itself_is_a_conflict_as_ever(desk_of: DeskOf) -> Non
 
 
 def insist(act: Callable[[], None]) -> None:
-    while True:
-        with suppress(StrikeError):
-            return act()
+    """Call it until it comes through.
+
+    C goes round the loop, and drops what is raised: nothing strikes between two calls.
+    """
+    came: list[None] = []
+
+    def come() -> None:
+        act()
+        came.append(None)
+
+    call = ctypes.PYFUNCTYPE(None)(come)
+    hook, sys.unraisablehook = sys.unraisablehook, id
+    deque(zip(iter(call, 0), iter(came.__len__, 1), strict=False), maxlen=0)
+    sys.unraisablehook = hook
 
 
 def test_a_thread_may_strike_whatever_the_main_thread_does(desk_of: DeskOf) -> None:
-    """Where it strikes is a matter of luck here. What follows from it isn't."""
+    """Where it strikes is a matter of luck here. What follows from it isn't.
+
+    Neither an `Event` nor `Thread.join` can be told twice, once a strike has come in the middle: a pipe's end can.
+    """
 
     def read_in_a_hail(context: Context) -> None:
         main, seen, has_begun = threading.get_ident(), dict[int, Any](), threading.Event()
+        hails, calm = os.pipe()
+        blows = Counter[int]()
 
         def hail() -> None:
             has_begun.wait()
             pause = threading.Event()
             while len(seen) < 400:
                 pause.wait(0.0005)
-                raise_in(main)
+                blows[len(seen)] += 1
+                if blows[len(seen)] <= 3:  # what is asked for comes through at last, however slow the answers are
+                    raise_in(main)
+            os.close(calm)
 
         def read_all() -> None:
-            has_begun.set()
+            if not has_begun.is_set():
+                has_begun.set()
             while len(seen) < 400:
                 n = len(seen)
                 seen[n] = context.get(f"a{n}")
-            thread.join()
+            os.read(hails, 1)
             context.set("wrong", [(n, value) for n, value in seen.items() if value != ("a", n)])
 
-        thread = threading.Thread(target=hail)
-        thread.start()
+        threading.Thread(target=hail).start()
         insist(read_all)
+        os.close(hails)
 
     desk = desk_of(read_in_a_hail, read_what_others_did)
     ends = desk.run([0, 1] * 5)
