@@ -8,13 +8,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.support import pipe
 
 import cloaca
 from cloaca import Context, DefaultRunner, WorkerDied, WorkflowResult
-from cloaca.pool import batching
+from cloaca.pool import batching, pool
 from cloaca.pool.pool import Pool
+from cloaca.testing.desk import Desk
 from cloaca.values.blobs import LARGE
-from cloaca.wire.messages import Assignment
+from cloaca.values.codec import encode
+from cloaca.wire.messages import Assignment, Event, Items, ItemsDone, Lost, Started, Unstarted
 
 SIZE = 400
 
@@ -297,3 +300,123 @@ def test_what_instances_cost_is_told_of_each(runner: DefaultRunner) -> None:
     assert sum(task.duration or 0 for task in tasks) == pytest.approx(
         sum((task.usage.ended - task.usage.started) for task in tasks if task.usage), abs=1e-6
     )
+
+
+# ---- reports on their way ------------------------------------------------------------------------------------------
+
+
+def acting(came: Path, goes_on: Path) -> Callable[[Context, str], None]:
+    """What an item does is its name. Of none anything is reported before its attempt ends, or one says so."""
+
+    def act(_: Context, item: str) -> None:
+        from cloaca.worker import worker
+
+        hand_in = worker.Worker._hand_in_tally
+
+        def meet() -> None:
+            came.write_text("")
+            goes_on.read_text()
+
+        def meet_and_hand_in(self: worker.Worker) -> None:
+            worker.Worker._hand_in_tally = hand_in  # type: ignore[method-assign]
+            meet()
+            hand_in(self)
+
+        worker.REPORT_SECONDS = -1.0 if item == "is reported" else 1000.0
+        match item:
+            case "meets":
+                meet()
+            case "meets when it has ended":
+                worker.Worker._hand_in_tally = meet_and_hand_in  # type: ignore[method-assign]
+            case "makes no sense":
+                for descriptor in [path for path in Path("/proc/self/fd").iterdir() if path.is_socket()]:
+                    os.write(int(descriptor.name), bytes(range(1, 100)))
+                signal.pause()
+            case _:
+                """It ends at once."""
+
+    return act
+
+
+def words(*items: str) -> Items:
+    return Items([encode(item) for item in items], task="m")
+
+
+Look = Callable[[Desk], Sequence[Event]]
+
+
+@pytest.fixture
+def look_only(monkeypatch: pytest.MonkeyPatch) -> Look:
+    """One look after workers, which count as busy for long, by a program that has heard of no report when it begins."""
+    monkeypatch.setattr(pool, "RECALL_SECONDS", 0.0)
+
+    def look(desk: Desk) -> Sequence[Event]:
+        with monkeypatch.context() as patch:
+            patch.setattr(Pool, "_look_out", lambda *_: [])
+            return desk.executor.wait(0)
+
+    return look
+
+
+def ended(events: Sequence[Event]) -> list[tuple[int, int]]:
+    """Of which attempts how many items have ended well, as it was told."""
+    return [(event.attempt, len(event.written)) for event in events if isinstance(event, ItemsDone)]
+
+
+def rest_of(desk: Desk, last: int) -> list[tuple[int, int]]:
+    """Which items end well until that attempt has ended. All goes on in the worker that there is."""
+    assert isinstance(desk.executor, Pool)
+    pids, found = desk.executor.pids, list[tuple[int, int]]()
+    while last not in dict(found):
+        found += ended(desk.executor.wait(None))
+    assert desk.executor.pids == pids
+    return found
+
+
+def test_what_has_been_sent_is_read_before_what_was_noted_after_it(
+    desk_of: Callable[..., Desk], look_only: Look, tmp_path: Path
+) -> None:
+    came, goes_on = pipe(tmp_path / "came"), pipe(tmp_path / "goes on")
+    desk = desk_of(1, acting(came, goes_on), lambda _: None)
+    desk.run([1])
+    (attempt,) = desk.submit([0], sent=words("ends", "is reported", "ends", "meets", "ends"))
+    look_only(desk)
+    came.read_text()
+    assert ended(look_only(desk)) == [(attempt, 2), (attempt, 1)]
+    goes_on.write_text("")
+    assert rest_of(desk, attempt) == [(attempt, 2)]
+
+
+def test_what_was_noted_and_is_sent_late_is_read_before_what_was_noted_after_it(
+    desk_of: Callable[..., Desk], look_only: Look, tmp_path: Path
+) -> None:
+    came, goes_on = pipe(tmp_path / "came"), pipe(tmp_path / "goes on")
+    desk = desk_of(1, acting(came, goes_on), lambda _: None)
+    desk.run([1])
+    attempts = [desk.submit([0], sent=words("ends", "meets when it has ended"))[0] for _ in range(2)]
+    (last,) = desk.submit([0], sent=words("ends", "ends"))
+    look_only(desk)
+    for attempt in attempts:
+        came.read_text()
+        assert ended(look_only(desk)) == [(attempt, 2)]
+        goes_on.write_text("")
+    assert rest_of(desk, last) == [(last, 2)]
+
+
+def test_an_item_that_was_begun_is_lost_with_a_worker_that_makes_no_sense_afterwards(
+    desk_of: Callable[..., Desk], tmp_path: Path
+) -> None:
+    came, goes_on = pipe(tmp_path / "came"), pipe(tmp_path / "goes on")
+    desk = desk_of(1, acting(came, goes_on), lambda _: None)
+    desk.run([1])
+    (attempt,) = desk.submit([0], sent=words("meets", "makes no sense", "ends"))
+    events = [*desk.executor.wait(0)]
+    came.read_text()
+    while not any(isinstance(event, Started) for event in events):
+        events += desk.executor.wait(None)
+    goes_on.write_text("")
+    while not any(isinstance(event, Lost) for event in events):
+        events += desk.executor.wait(None)
+    assert [type(event) for event in events] == [Started, Lost, Unstarted]
+    assert [event.item for event in events if isinstance(event, Lost)] == [0]
+    assert events[-1] == Unstarted(attempt, 2)

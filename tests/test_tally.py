@@ -71,20 +71,6 @@ def test_what_was_reported_is_not_there_any_more(sides: tuple[Tally, Tally]) -> 
     assert found(theirs, 1).keys == [("a",)], "nothing before it is there to go on from"
 
 
-def test_what_comes_after_a_report_that_is_on_its_way_is_left_there(sides: tuple[Tally, Tally]) -> None:
-    ours, theirs = sides
-    ours.begin(7)
-    assert theirs.news(7, 0) is None
-    for n in range(2):
-        ours.add(n, end(n, {"a": b"x"}))
-    assert theirs.news(7, 0) == theirs.news(7, 1) == theirs.read()
-    assert theirs.news(8, 0) is None
-    ours.begin(7, 2)  # the two were reported
-    ours.add(2, end(2, {"a": b"y"}))
-    assert theirs.news(7, 0) is None
-    assert theirs.news(7, 2) == theirs.read()
-
-
 def test_what_is_interrupted_before_it_counts_leaves_no_trace(
     sides: tuple[Tally, Tally], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -104,15 +104,6 @@ class Tally:
             if _HEAD.unpack_from(self._memory)[1:] == head[1:]:
                 return Tallied(attempt, place, figures, list_head(count) + entries)
 
-    def news(self, attempt: int, at: int) -> Tallied | None:
-        """What stands here of the attempt, of which so many items have come to be known: if that is what comes next.
-
-        What comes before it may have been reported, and be on its way: then it is that report that comes next.
-        """
-        tallied = self.read()
-        is_next = tallied.attempt == attempt and tallied.place <= at
-        return tallied if is_next and tallied.figures else None
-
     def close(self) -> None:
         self._memory.close()
 

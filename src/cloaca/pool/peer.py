@@ -17,7 +17,7 @@ from cloaca.border.tally import Tally
 from cloaca.pool.ending import ending_of
 from cloaca.pool.launch import launch, letter
 from cloaca.wire.frames import FrameReader, decode_up, frame
-from cloaca.wire.messages import Assignment, Down, Surroundings, Tallied, Up
+from cloaca.wire.messages import Assignment, Down, Surroundings, Up
 from cloaca.wire.shortage import passes
 
 MOST_UNSHOWN, LEAST_UNSHOWN = 1 << 23, 1 << 22
@@ -152,12 +152,6 @@ class Peer:
         """The item of a batch to which the worker came last, where it told."""
         return self._mark.item
 
-    def tallied(self) -> Iterator[Tallied]:
-        """What the worker has noted of the first attempt in its queue, and may not have reported yet."""
-        tallied = self._tally.news(self.queue[0].attempt, self.at) if self.queue else None
-        if tallied is not None:
-            yield tallied
-
     def gets_on(self, count: int = 1) -> bool:
         """So many calls of the first in its queue have come to their ends. Returns whether that has, too."""
         self.at += count
@@ -192,11 +186,16 @@ class Peer:
         return self._reader.receive()
 
     def drain(self) -> Iterator[Up]:
-        """The last reports of a worker that has ended, or stands still; and what it has noted since."""
+        """All reports that are there, and what the worker has noted of the first attempt that is then in its queue.
+
+        The notes are read first: of what they follow, the reports have come by then, although it may live and go on.
+        """
+        noted = self._tally.read()
         with suppress(BlockingIOError, EOFError, ConnectionError):
             while True:  # a forked child may hold the socket open: then it never comes to its end
                 yield from self.receive()
-        yield from self.tallied()
+        if noted.figures and self.queue and self.queue[0].attempt == noted.attempt:
+            yield noted
 
     def hang_up(self) -> None:
         """Say that nothing more will come: an idle worker then leaves by itself. What it still says can be read."""

@@ -359,7 +359,7 @@ class Pool:
         laden = [peer for peer in self._peers if peer.load > 1]
         for peer in laden:
             if peer.queue[0].size > 1 and peer.item != peer.at and _is_long(peer):
-                self._collect(peer, peer.tallied())
+                self._collect(peer, peer.drain())
         if laden and not self._line and self._has_idle_worker() and not self._holds_back():
             for peer in laden:
                 self._recall(peer)
@@ -651,7 +651,10 @@ class Pool:
         """The attempt that was running is lost. One that was about to run is not: it stays first in line."""
         if not peer.queue:
             return
-        first, is_told, was_running = peer.attempt, peer.is_told, peer.is_at(begun, item)
+        first, is_told = peer.attempt, peer.is_told
+        if is_told and peer.queue[0].items is not None:
+            item = peer.at  # it may have come further, and not have told: what makes no sense doesn't count
+        was_running = is_told or peer.is_at(begun, item)
         if not was_running and (not self._line.is_lost_idly(first) or peer.at):
             return
         if peer.gets_on():
