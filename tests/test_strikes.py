@@ -16,13 +16,16 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, suppress
 from functools import cache, partial
 from itertools import count, pairwise
+from pathlib import Path
 from types import CodeType, FrameType
 from typing import Any
 
 import pytest
+from tests.support import pipe
 
 import cloaca
 from cloaca import Context, MergeConflict
+from cloaca.pool.batching import Batching
 from cloaca.pool.pool import Pool
 from cloaca.testing.desk import Desk, published, versions, written
 from cloaca.values.codec import decode, encode
@@ -563,6 +566,47 @@ def test_a_thread_that_a_task_leaves_may_strike_the_worker(desk_of: DeskOf) -> N
                 assert end.type_name == "StrikeError"
     if isinstance(first, Done) and isinstance(last, Done):
         assert written(first) == written(last)
+
+
+@pytest.mark.parametrize("asks", [True, False])
+def test_what_a_worker_said_before_it_was_struck_is_heard_while_it_runs_the_next_one(
+    desk_of: DeskOf, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, asks: bool
+) -> None:
+    """The program reads all of that at once, and finds that the worker is at another attempt than what it reads of."""
+    came, goes_on = pipe(tmp_path / "came"), pipe(tmp_path / "goes on")
+
+    def be_struck(context: Context) -> None:
+        from cloaca.worker.inlet import Inlet
+
+        answer = Inlet.answer
+
+        def strike_instead(self: Inlet, question: int) -> Slice:
+            Inlet.answer = answer  # type: ignore[method-assign]
+            raise StrikeError
+
+        Inlet.answer = strike_instead  # type: ignore[method-assign]
+        if asks:
+            context.get("a" + "1")
+        print("about to be struck")
+        raise StrikeError
+
+    def meet(_: Context) -> None:
+        came.write_text("")
+        goes_on.read_text()
+
+    monkeypatch.setattr(Batching, "size", lambda *_: 10)  # both are given to the worker at once
+    desk = desk_of(be_struck, meet, lambda context: context.set("pid", os.getpid()))
+    (before,) = map(written, desk.run([2]))
+    struck, met = desk.submit([0, 1])
+    with monkeypatch.context() as patch:
+        patch.setattr(Pool, "_look_out", lambda *_: [])
+        desk.step(0)
+        came.read_text()
+    desk.step()
+    goes_on.write_text("")
+    desk.collect()
+    assert [type(desk.ends[attempt]) for attempt in (struck, met)] == [Failed, Done]
+    assert [written(end) for end in desk.run([2])] == [before]
 
 
 def test_what_catches_a_strike_may_be_struck_itself(monkeypatch: pytest.MonkeyPatch) -> None:

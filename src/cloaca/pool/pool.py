@@ -475,14 +475,21 @@ class Pool:
             case Unfit():
                 self._take_refusal(peer, message)
             case Wants():
-                self._tell_start(peer)
-                if not peer.runs(message.attempt) or not peer.is_told:
+                self._hear_of(peer, message.attempt)
+                if not peer.runs(message.attempt):
                     raise Garbled(f"a question of attempt {message.attempt}, which it doesn't run")
                 self._events.append(message)
             case _:
-                self._tell_start(peer)
+                self._hear_of(peer, message.attempt)
                 self._backlog.add(message, peer)
                 self._events.append(message)
+
+    def _hear_of(self, peer: Peer, attempt: int) -> None:
+        """A worker has said something in an attempt: it has begun that, although it may be at the next one by now."""
+        self._tell_start(peer)
+        if peer.runs(attempt) and not peer.is_told:
+            peer.told = attempt, peer.at
+            self._events.append(Started(attempt, None, peer.number))
 
     def _take_report(self, peer: Peer, report: WorkerReport | Tallied) -> None:
         if not peer.runs(report.attempt):
