@@ -33,7 +33,7 @@ _OF_GLOBALS = frozenset({"LOAD_GLOBAL", "STORE_GLOBAL", "DELETE_GLOBAL", "LOAD_N
 
 def wrapped_in(value: object) -> Iterable[object]:
     """What a wrapper of functions consists of; nothing, where it is none."""
-    return by_type(WRAPPERS, value, _nothing)(value)
+    return by_type(WRAPPERS, value, nothing)(value)
 
 
 def by_type(table: Mapping[type, _T], value: object, default: _T) -> _T:
@@ -42,7 +42,8 @@ def by_type(table: Mapping[type, _T], value: object, default: _T) -> _T:
     return table[cls] if cls in table else next((table[base] for base in cls.__mro__ if base in table), default)
 
 
-def _nothing(_: object) -> tuple[()]:
+def nothing(_: object) -> tuple[()]:
+    """The parts of what has none."""
     return ()
 
 

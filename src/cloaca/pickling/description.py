@@ -18,7 +18,7 @@ from itertools import pairwise
 from types import BuiltinFunctionType, CellType, CodeType, FunctionType, ModuleType
 from typing import Any
 
-from cloaca.pickling.code import WRAPPERS, PartsByType, by_type
+from cloaca.pickling.code import WRAPPERS, PartsByType, by_type, nothing
 from cloaca.pickling.modules import SCRIPTS
 
 
@@ -42,7 +42,7 @@ def _descriptions(root: object, parts: PartsByType, is_own: Callable[[Any], bool
     def has_parts(value: object) -> bool:
         if isinstance(value, FunctionType | type):
             return is_own(value)
-        return by_type(parts, value, _none) is not _none
+        return by_type(parts, value, nothing) is not nothing
 
     def reference(value: object) -> str:
         if not has_parts(value):
@@ -54,7 +54,7 @@ def _descriptions(root: object, parts: PartsByType, is_own: Callable[[Any], bool
         return f"#{number}"
 
     for value in queue:  # grows meanwhile
-        yield _joined(value, map(reference, by_type(parts, value, _none)(value)))
+        yield _joined(value, map(reference, by_type(parts, value, nothing)(value)))
 
 
 def _joined(value: object, parts: Iterable[str]) -> str:
@@ -70,10 +70,6 @@ def qualified(thing: Any) -> str:
 def module_of(thing: Any) -> str:
     """The module that a class or function says it is of. A script that `multiprocessing` has spawned is the script."""
     return "__main__" if thing.__module__ in SCRIPTS else thing.__module__
-
-
-def _none(_: Any) -> tuple[()]:
-    return ()
 
 
 def _code_parts(code: CodeType) -> Iterator[object]:
@@ -124,7 +120,7 @@ WRAPPED: PartsByType = {
 
 def _text(value: object) -> str:
     """Describe a value by its type, and by what it says itself where that is the same everywhere."""
-    return _joined(value, by_type(_TEXTS, value, _none)(value))
+    return _joined(value, by_type(_TEXTS, value, nothing)(value))
 
 
 _TEXTS: dict[type, Callable[[Any], Iterable[str]]] = {

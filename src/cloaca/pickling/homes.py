@@ -26,6 +26,8 @@ Namespaces = dict[int, dict[str, Any]]
 
 _OF_MODULE = ("__package__", "__name__", "__path__", "__file__")
 _OWN = ("__name__", "__qualname__", "__module__", "__doc__", "__defaults__", "__kwdefaults__")
+if sys.version_info >= (3, 12):
+    _OWN = (*_OWN, "__type_params__")
 
 
 @lasting
@@ -42,7 +44,7 @@ def reduce_function(function: FunctionType, namespaces: Namespaces) -> Any:
     used = {name: variables[name] for name in taken if name in variables}
     contents = tuple(map(_content, function.__closure__ or ()))
     bare = make_function(code, namespace, len(contents))
-    own = {name: value for name in _own(function) if (value := getattr(function, name)) != getattr(bare, name)}
+    own = {name: value for name in _OWN if (value := getattr(function, name)) != getattr(bare, name)}
     if annotations := readable(function):
         own["__annotations__"] = annotations
     loaded = tuple(_submodules(code, (*used.values(), *contents)))
@@ -86,10 +88,6 @@ def _content(cell: CellType) -> Any:
         return cell.cell_contents
     except ValueError:
         return Empty
-
-
-def _own(function: FunctionType) -> tuple[str, ...]:
-    return (*_OWN, "__type_params__") if getattr(function, "__type_params__", ()) else _OWN
 
 
 def _submodules(code: CodeType, values: tuple[Any, ...]) -> Iterator[ModuleType]:

@@ -18,16 +18,12 @@ def settle(namespace: dict[str, Any], names: Collection[str]) -> None:
     """Import what the names stand for, as their first use would. What can't be imported stays as it is."""
     if LAZY is None:
         return
+    resolve = LAZY.resolve
     for name in names:
         if type(namespace.get(name)) is LAZY:
             with suppress(ImportError):
-                namespace[name] = imported(namespace[name])
+                namespace[name] = resolve(namespace[name])
                 _submodules(namespace[name], names)
-
-
-def imported(lazy: Any) -> Any:
-    """What a lazy import stands for. Raises whatever importing it raises."""
-    return LAZY.resolve(lazy)
 
 
 def _submodules(package: Any, names: Collection[str]) -> None:

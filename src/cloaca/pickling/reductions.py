@@ -25,7 +25,7 @@ import msgspec
 from cloaca.lasting import lasting
 from cloaca.pickling.bare import is_in_python, make_native
 from cloaca.pickling.identity import identity_of, known_as, tracked
-from cloaca.pickling.lazy import LAZY, imported
+from cloaca.pickling.lazy import LAZY
 from cloaca.pickling.markers import reduce_sentinel
 from cloaca.pickling.modules import home_of
 
@@ -173,7 +173,7 @@ def tell_alias(_: object, told: tuple[list[Any], Any]) -> None:
 
 
 def _reduce_lazy_import(value: Any) -> Any:
-    return getitem, ((imported(value),), 0)
+    return getitem, ((LAZY.resolve(value),), 0)
 
 
 def _by_name(name: str) -> Callable[[object], str]:

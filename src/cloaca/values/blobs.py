@@ -17,10 +17,10 @@ import errno
 import os
 import sys
 import weakref
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from functools import cache, partial
-from typing import Any
+from typing import Any, TypeVar
 
 from msgspec import MsgspecError, Struct, msgpack
 
@@ -51,6 +51,7 @@ _MAP_PRIVATE = 2
 _MAP_NORESERVE = 0x4000 if os.uname().sysname == "Linux" else 0x40
 
 Part = bytes | memoryview
+_Found = TypeVar("_Found")
 
 
 class Blob(Struct, frozen=True, array_like=True, gc=False):
@@ -191,24 +192,25 @@ def opened(blob: Blob) -> memoryview:
         OSError: it can't be read.
     """
     try:
-        return _content(blob)
+        return _content(blob, _read)
     except OSError as error:
         kept = _preserved.get(blob.path)
         if kept is not None and kept.content is not None:
             return memoryview(bytearray(kept.content))
         if not passes(error):
             raise
-    return patiently(partial(_content, blob))
+    return patiently(partial(_content, blob, _read))
 
 
-def _content(blob: Blob) -> memoryview:
+def _content(blob: Blob, unmapped: Callable[[int, Blob], _Found]) -> memoryview | _Found:
+    """The file, mapped; what `unmapped` finds in it, where there is no mapping to be had."""
     descriptor = os.open(blob.path, os.O_RDONLY | os.O_CLOEXEC)
     try:
         size = os.fstat(descriptor).st_size
         if size != blob.size:  # a mapping of what isn't there would end the process that looks at it
             raise OSError(errno.EIO, f"{size:,} bytes, of {blob.size:,} that were written", blob.path)
         mapped = _mapped(descriptor, size)
-        return _read(descriptor, blob) if mapped is None else mapped
+        return unmapped(descriptor, blob) if mapped is None else mapped
     finally:
         os.close(descriptor)
 
@@ -273,21 +275,14 @@ def secure(folder: str) -> None:
     for kept in list(_preserved.values()):
         if kept.content is None and kept.blob.path.startswith(f"{folder}/"):
             with suppress(OSError, MemoryError):  # then reading the value tells
-                kept.content = patiently(partial(_content, kept.blob))
+                kept.content = patiently(partial(_content, kept.blob, _read))
                 os.unlink(kept.blob.path)
 
 
 def _mapped_file(blob: Blob) -> memoryview | None:
-    if len(_mappings) >= MOST_MAPPINGS:
-        return None
-    try:
-        descriptor = os.open(blob.path, os.O_RDONLY | os.O_CLOEXEC)
-    except OSError:
-        return None
-    try:
-        return _mapped(descriptor, blob.size) if os.fstat(descriptor).st_size == blob.size else None
-    finally:
-        os.close(descriptor)
+    with suppress(OSError):
+        return _content(blob, lambda _descriptor, _blob: None)
+    return None
 
 
 class _Kept:
