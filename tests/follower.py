@@ -12,7 +12,6 @@ from cloaca.engine.facts import (
     TaskPutBack,
     TaskRetried,
     TaskStarted,
-    TaskSubmitted,
 )
 
 Place = tuple[str, int | None]
@@ -25,11 +24,11 @@ class Follower:
     """
 
     def __init__(self, before: Mapping[Place, int] | None = None) -> None:
-        self._has_submitted = False
+        self._has_begun = False
         self.facts: list[Fact] = []
         self.ended: dict[Place, TaskFinished] = {}
         self.expanded: dict[str, TaskExpanded] = {}
-        self._open: dict[Place, bool] = {}  # whether it has started
+        self._open: set[Place] = set()  # those that are known to run
         self._nth = dict(before or {})
 
     def follow(self, facts: Iterable[Fact]) -> None:
@@ -49,8 +48,7 @@ class Follower:
     def _check_place(self, fact: TaskFact, place: Place) -> None:
         assert place not in self.ended, f"{fact} of what has ended"
         if isinstance(fact, TaskExpanded | TaskFinished) and fact.reused:
-            assert not self._has_submitted, f"{fact} after something has begun"
-            assert place not in self._open
+            assert not self._has_begun, f"{fact} after something has begun"
             self._nth[place] = fact.nth
         if fact.item is not None:
             assert fact.item < self.expanded[fact.task].size
@@ -58,26 +56,25 @@ class Follower:
 
     def _follow(self, fact: TaskFact, place: Place) -> None:
         self._check_place(fact, place)
+        begins = place not in self._open and fact.nth > self._nth.get(place, 0)  # or it never did
+        assert fact.nth == self._nth.get(place, 0) + begins, fact
+        self._nth[place] = fact.nth
+        self._has_begun |= begins
+        is_open = place in self._open
+        self._open.discard(place)
         match fact:
-            case TaskSubmitted():
-                assert place not in self._open
-                assert fact.nth == self._nth.get(place, 0) + 1
-                self._has_submitted = True
-                self._open[place] = False
             case TaskStarted():
-                assert not self._open[place]
-                self._open[place] = True
-                self._nth[place] = fact.nth
+                assert begins, fact
+                self._open.add(place)
             case TaskPutBack():
-                assert self._open.pop(place) == (fact.lacking > 0)
-                self._nth[place] = fact.nth - 1
+                assert fact.lacking > 0
+                self._nth[place] -= 1
             case TaskRetried():
-                assert self._open.pop(place)
+                assert begins or is_open, fact
             case TaskExpanded():
-                assert self._open.pop(place, fact.usage is None or fact.reused)
+                assert begins or is_open or fact.usage is None or fact.reused, fact
                 self.expanded[fact.task] = fact
             case TaskFinished():
-                assert self._open.pop(place, None) in (None, True) or fact.outcome.status == "Cancelled"
                 assert (fact.size is not None) == (fact.item is None and fact.task in self.expanded)
                 if fact.size is not None:
                     ends = [self.ended[fact.task, item] for item in range(fact.size)]
@@ -85,5 +82,3 @@ class Follower:
                 self.ended[place] = fact
             case _:
                 raise AssertionError(f"{fact} is of a kind that nobody knows")
-        if not isinstance(fact, TaskSubmitted | TaskPutBack):
-            assert fact.nth == self._nth.get(place, 0), fact

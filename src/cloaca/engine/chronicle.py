@@ -3,7 +3,6 @@
 from collections.abc import Mapping
 from typing import Any
 
-from cloaca.engine.events import AttemptEvent
 from cloaca.engine.facts import (
     Fact,
     RunBegan,
@@ -13,16 +12,14 @@ from cloaca.engine.facts import (
     TaskPutBack,
     TaskRetried,
     TaskStarted,
-    TaskSubmitted,
 )
 from cloaca.engine.fan import Fan
 from cloaca.engine.ledger import Ledger
 from cloaca.engine.state import Stop
 from cloaca.engine.tries import Tries
 from cloaca.history.telling import Told
-from cloaca.wire.messages import FIGURES, Done, Failed, ItemsDone, Lost, Outcome, Skipped, Started
+from cloaca.wire.messages import Done, Failed, Lost, Outcome, Started
 
-_REPORTS = (Done, Failed, Skipped)
 _COMPLETED = Outcome("Completed")
 _NOTHING: Mapping[str, Any] = {}
 
@@ -37,6 +34,7 @@ class Chronicle:
         self.at = self.time = 0.0
         self.reused: int | None = None
         self._ledger = ledger
+        self._names, self._fans, self._attempts = ledger.names, ledger.fans, ledger.attempts
         self._tries = tries
         self._facts: list[Fact] = []
 
@@ -53,26 +51,15 @@ class Chronicle:
         """The run has ended."""
         self._facts.append(RunFinished(self.at, self.time, None if stopped is None else stopped.value))
 
-    def submitted(self, unit: int) -> None:
-        """An attempt goes to the executor."""
+    def started(self, unit: int, event: Started) -> None:
+        """It runs."""
         task, item = self._ledger.place(unit)
-        self._facts.append(TaskSubmitted(self.at, self.time, task, item, self._ledger.attempts[unit] + 1))
+        moment = self.at if event.moment is None else event.moment
+        self._facts.append(
+            TaskStarted(self.at, self.time, task, item, self._ledger.attempts[unit], moment, event.worker)
+        )
 
-    def started(self, unit: int, event: AttemptEvent) -> None:
-        """It has begun, as is told, or follows from its end."""
-        task, item = self._ledger.place(unit)
-        if isinstance(event, Started):
-            moment, worker = self.at if event.moment is None else event.moment, event.worker
-        elif isinstance(event, _REPORTS):
-            moment, worker = event.usage.started, event.usage.worker
-        elif isinstance(event, ItemsDone):
-            moment, *_, worker = FIGURES.unpack_from(event.figures)
-        else:
-            moment, worker = self.at, 0
-        nth = self._ledger.attempts[unit]
-        self._facts.append(TaskStarted(self.at, self.time, task, item, nth, moment, worker))
-
-    def put_back(self, unit: int, lacking: int = 0) -> None:
+    def put_back(self, unit: int, lacking: int) -> None:
         """It doesn't count."""
         task, item = self._ledger.place(unit)
         self._facts.append(TaskPutBack(self.at, self.time, task, item, self._ledger.attempts[unit] + 1, lacking))
@@ -92,23 +79,25 @@ class Chronicle:
 
     def ended(self, unit: int, done: Done | None = None) -> None:
         """A task or an instance has ended; `done` is how, if it ended well."""
-        ledger = self._ledger
-        task, item = ledger.place(unit)
-        fan = ledger.fans.get(unit) if item is None else None
+        if unit < len(self._names):
+            task, item, overlay = self._names[unit], None, _NOTHING
+            size = self._fans[unit].size if unit in self._fans else None
+        else:
+            (task, item), overlay, size = self._ledger.place(unit), self._overlay(unit), None
         self._facts.append(
             TaskFinished(
                 self.at,
                 self.time,
                 task,
                 item,
-                ledger.attempts[unit],
-                ledger.outcome_in_full(unit) if done is None else _COMPLETED,
-                ledger.ends[unit],
+                self._attempts[unit],
+                self._ledger.outcome_in_full(unit) if done is None else _COMPLETED,
+                self._ledger.ends[unit] if done is None else done.usage,
                 _NOTHING if done is None else done.diff,
                 None if done is None else done.settled,
                 self._tries.failures[unit],
-                _NOTHING if item is None else self._overlay(unit),
-                None if fan is None else fan.size,
+                overlay,
+                size,
                 unit == self.reused,
             )
         )

@@ -7,9 +7,9 @@ Purpose
 Guarantees
     - The same events in the same order make the same facts in the same order, but for their times. A fact comes after
       all that it follows from: a task is told to be skipped after the end for which it is.
-    - `RunBegan` comes first and `RunFinished` last, unless a fault has ended the run. Of each attempt there are
-      `TaskSubmitted`, `TaskStarted` if anything of it ran, and then exactly one of `TaskPutBack`, `TaskRetried`,
-      `TaskExpanded` and `TaskFinished`. Of what the run was given (`engine/earlier`), the latter two come alone.
+    - `RunBegan` comes first and `RunFinished` last, unless a fault has ended the run. Of each attempt of which anything
+      ran there is exactly one of `TaskPutBack`, `TaskRetried`, `TaskExpanded` and `TaskFinished`, and before that
+      `TaskStarted`, if it was known to run before it was known how it ended: else its usage tells when it began.
     - Each task has exactly one `TaskFinished`, also where it never began, and so has each instance of a mapped task,
       between the `TaskExpanded` and the `TaskFinished` of that.
     - A fact doesn't change any more. No payload in it has been opened. A large value in it is held by the run as long
@@ -20,6 +20,8 @@ Roads not taken
     - To call those who follow from inside of the run: what they raise would leave a transition half done.
     - The reports of executors as the stream: these don't say what becomes of them. One that failed may be tried again,
       or come late; what is skipped or cancelled reports nothing.
+    - That an attempt was handed to the executor: nothing of a task has happened then, and it would be a third of all
+      there is to tell. What is given back before anything of it ran leaves no trace.
     - Numbers of units, as the run has them: those of instances depend on which task was expanded first. Ids of tasks
       and numbers of items are the same in each run, so that facts of one can be given to another.
     - To keep the facts of each run for messages of errors: they hold values.
@@ -62,21 +64,17 @@ class TaskFact(Fact, frozen=True, gc=False):
     nth: int
 
 
-class TaskSubmitted(TaskFact, frozen=True, gc=False):
-    """The executor has it."""
-
-
 class TaskStarted(TaskFact, frozen=True, gc=False):
-    """It has begun, at that moment of the monotonic clock, on that worker (0: in the program itself, or not known)."""
+    """It runs, since that moment of the monotonic clock, on that worker (0: in the program itself, or not known)."""
 
     moment: float
     worker: int = 0
 
 
 class TaskPutBack(TaskFact, frozen=True, gc=False):
-    """The try doesn't count, and will be made again: nothing of it ran, or it found no room for so many bytes."""
+    """The try doesn't count, and will be made again: it found no room for so many bytes."""
 
-    lacking: int = 0
+    lacking: int
 
 
 class TaskRetried(TaskFact, frozen=True, gc=False):

@@ -357,9 +357,6 @@ class Run:
         limit = self._work[unit].limit
         if limit is not None:
             self._queue.seat(limit, attempt.number)
-        if self._chronicle is not None:
-            for one in units:
-                self._chronicle.submitted(one)
         return self._assigning.assignment(attempt.number, unit, count)
 
     def _opened(self, units: range) -> Attempt:
@@ -502,7 +499,7 @@ class Run:
     def _start(self, attempt: Attempt, event: AttemptEvent) -> Commands:
         self.states[attempt.rank] = State.RUNNING
         self.attempts[attempt.rank] += 1
-        if self._chronicle is not None:
+        if self._chronicle is not None and isinstance(event, Started):
             self._chronicle.started(attempt.rank, event)
         timeout = self._work[attempt.rank].timeout
         if timeout is not None:
@@ -522,9 +519,6 @@ class Run:
         units = range(past - event.count, past)
         if units.start < attempt.rank or self.states[units.start] is not State.SUBMITTED:
             raise self._impossible(attempt, event)
-        if self._chronicle is not None and not self.stopped:
-            for unit in units:
-                self._chronicle.put_back(unit)
         return self._take_back(attempt, units)
 
     def _take_back(self, attempt: Attempt, units: range) -> Commands:
@@ -723,10 +717,7 @@ class Run:
         self._unended -= count
         if self._chronicle is not None:
             for place in range(count):
-                done = event.alone(place)
-                if place:
-                    self._chronicle.started(unit + place, done)
-                self._chronicle.ended(unit + place, done)
+                self._chronicle.ended(unit + place, event.alone(place))
         self._instances_ended(fan, index, count)
         return self._followed_up(State.COMPLETED)
 

@@ -70,7 +70,7 @@ class Job(Struct, Generic[AnyRun], eq=False):
     `rules` are the workflow's merge rules for this run, or the function of the call: what goes with the job. `leases`
     keep the large values that the run may still need. `on_end` is called once, with the error that ended it, if one
     did; `on_delivery` with each batch of results; `on_facts` with the facts of a run that somebody follows, before what
-    the run says is done; and `on_release` with leases that the run doesn't need any more. All on the coordinator's
+    comes of them is done; and `on_release` with leases that the run doesn't need any more. All on the coordinator's
     thread. Where that is the caller's own, `catch_up` is called between two steps.
     """
 
@@ -139,6 +139,8 @@ class Coordinator:
             self._pass_on(event, now)
         if due <= now:
             self._ring(now)
+        for job in [job for job in self._jobs if job.on_facts is not None]:
+            self._tell(job)
 
     def _ring(self, now: float) -> None:
         """Tell the runs whose moment has come."""
@@ -281,16 +283,24 @@ class Coordinator:
 
     def _feed(self, job: AnyJob, event: BatchEvent | AttemptEvent, now: float) -> None:
         try:
-            if job.on_facts is None:
-                commands = job.run.handle(event, now)
-            else:
-                commands = job.run.handle(event, now, time())
-                job.on_facts(job.run.facts())
+            commands = job.run.handle(event, now) if job.on_facts is None else job.run.handle(event, now, time())
         except Exception as error:  # noqa: BLE001 - a fault in one run must not take the others along
-            self._close(job, error)
+            if self._tell(job):
+                self._close(job, error)
             return
-        if commands:
+        if commands and self._tell(job):
             self._carry_out(job, commands)
+
+    def _tell(self, job: AnyJob) -> bool:
+        """Hand on what has happened in a run that somebody follows; returns whether that went well."""
+        if job.on_facts is None:
+            return True
+        try:
+            job.on_facts(job.run.facts())
+        except Exception as error:  # noqa: BLE001 - as above
+            self._close(job, error)
+            return False
+        return True
 
     def _carry_out(self, job: AnyJob, commands: Commands) -> None:
         assignments: list[Assignment] = []
