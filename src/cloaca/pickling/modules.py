@@ -108,10 +108,10 @@ def by_reference(value: object) -> bool:
 def is_importable(module: ModuleType) -> bool:
     """Whether workers get the module that the program has by importing it."""
     name = module.__name__
-    by_value = cloudpickle.list_registry_pickle_by_value()
-    if name in SCRIPTS or not by_value.isdisjoint((name, *_parents(name))):
+    if name in SCRIPTS:
         return False
-    return _about(name, module).is_importable
+    by_value = cloudpickle.list_registry_pickle_by_value()
+    return by_value.isdisjoint((name, *_parents(name))) and _about(name, module).is_importable
 
 
 def reduce_module(module: ModuleType) -> Any:

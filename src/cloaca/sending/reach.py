@@ -79,7 +79,7 @@ class Reach:
         code, variables = function.__code__, function.__globals__
         names = _names(code)
         self._meet((*held(function), *vars(function).values()), names)
-        if not _is_followed(function) or not self._is_new((id(code), id(variables)), function):
+        if not self._is_new((id(code), id(variables)), function) or not _is_followed(function):
             return
         self._watch.attributes_of(function, ("__code__",))
         home = sys.modules.get(variables.get("__name__", ""))
