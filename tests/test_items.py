@@ -221,14 +221,19 @@ def test_the_answer_is_that_of_one_at_a_time(runner: DefaultRunner) -> None:
     assert [*together.tasks] == [*alone.tasks]
 
 
-def test_what_an_item_changes_the_next_ones_do_not_see(runner: DefaultRunner) -> None:
+def test_what_an_item_changes_the_next_ones_do_not_see(runner: DefaultRunner, tmp_path: Path) -> None:
+    """It looks at no more than what it can look at without a call that counts as a change."""
+
     def change(context: Context, item: int) -> None:
-        import logging
+        import logging.config
         import resource
         import sys
         import warnings
 
+        descriptor = os.open(tmp_path / str(item), os.O_CREAT | os.O_WRONLY, 0o777)
+        soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
         found = (
+            os.fstat(descriptor).st_mode,  # tells the umask
             os.getcwd(),
             os.environ.get("LEFT"),
             [entry for entry in sys.path if entry == "/left"],
@@ -236,29 +241,30 @@ def test_what_an_item_changes_the_next_ones_do_not_see(runner: DefaultRunner) ->
             sys.getrecursionlimit(),
             sys.dont_write_bytecode,
             logging.root.level,
+            logging.getLogger("other").disabled,
             len(logging.root.handlers),
             len(warnings.filters),
             signal.getsignal(signal.SIGUSR1) is signal.SIG_DFL,
-            os.umask(0o022),
-            resource.getrlimit(resource.RLIMIT_NOFILE),
+            soft,
             sys.stdout.closed,
             sys.excepthook is sys.__excepthook__,
             "left" in dir(sys.stdout),
             context.get("left"),
         )
-        os.umask(found[10])
+        os.close(descriptor)
         changes: list[Callable[[], object]] = [
             lambda: os.chdir("/"),
             lambda: os.environ.update(LEFT="yes"),
             lambda: sys.path.append("/left"),
             lambda: sys.argv.append("left"),
             lambda: sys.setrecursionlimit(5000),
-            lambda: setattr(sys, "dont_write_bytecode", not found[5]),
+            lambda: setattr(sys, "dont_write_bytecode", not sys.dont_write_bytecode),
             lambda: logging.basicConfig(level=1, handlers=[logging.NullHandler()], force=True),
+            lambda: logging.config.dictConfig({"version": 1}),
             lambda: warnings.simplefilter("ignore"),
             lambda: signal.signal(signal.SIGUSR1, signal.SIG_IGN),
             lambda: os.umask(0o077),
-            lambda: resource.setrlimit(resource.RLIMIT_NOFILE, (found[11][0] - 1, found[11][1])),
+            lambda: resource.setrlimit(resource.RLIMIT_NOFILE, (soft - 1, hard)),
             sys.stdout.close,
             lambda: setattr(sys, "excepthook", print),
             lambda: setattr(sys, "stdout", sys.__stderr__),

@@ -22,6 +22,7 @@ from cloaca.wire.strike import is_strike
 _BUILT_IN = frozenset({"CRITICAL", "FATAL", "ERROR", "WARNING", "WARN", "INFO", "DEBUG", "NOTSET"})
 _LARGEST = 2**63 - 1
 _SENT = "is_sent"
+_SENTINEL = "<cloaca>"
 
 
 def loggers_here() -> Loggers:
@@ -70,6 +71,12 @@ class Logbook:
         self._disabled: list[logging.Logger] = []
         self._handled: list[logging.Logger] = []
         self._is_complete = True
+        self._sentinel = logging.getLogger(_SENTINEL)  # no configuration names it: it is disabled where all are
+
+    @property
+    def is_in_order(self) -> bool:
+        """Whether all loggers are there of which the program has set something, and nobody has disabled them all."""
+        return self._is_complete and not self._sentinel.disabled
 
     @property
     def loggers(self) -> list[logging.Logger]:
@@ -91,7 +98,7 @@ class Logbook:
         relay, root = self._relay, logging.root
         if not self._is_complete:
             self._resolve(self._given)
-        if relay.was_closed:
+        if self._sentinel.disabled:
             self._enable()
         if root.handlers != self._root_handlers or logging.lastResort is not relay:
             root.handlers, logging.lastResort = list(self._root_handlers), relay
@@ -152,17 +159,15 @@ class Logbook:
         """After `dictConfig` or the like, which disables every logger that it doesn't know."""
         for _, logger in _loggers():
             logger.disabled = False
-        self._relay.was_closed = False
 
 
 class _Relay(logging.Handler):
-    """The handler that sends. `was_closed`: a configuration was put in its place."""
+    """The handler that sends."""
 
     def __init__(self, send: Callable[[Logged], None]) -> None:
         super().__init__()
         self.setFormatter(logging.Formatter(logging.BASIC_FORMAT))
         self.origin: tuple[int, str, int] | None = None
-        self.was_closed = False
         self.is_fork = False
         self._send = send
 
@@ -190,7 +195,3 @@ class _Relay(logging.Handler):
             self.handleError(record)
             return
         self._send(Logged(NONE if origin is None else origin[0], payload))
-
-    def close(self) -> None:
-        self.was_closed = True
-        super().close()

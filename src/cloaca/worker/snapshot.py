@@ -42,8 +42,8 @@ class Snapshot:
                 and (sys.gettrace(), sys.getprofile(), threading.excepthook, logging.lastResort) == self._single
                 and (not self._loggers or [*map(_of_logger, self._loggers)] == self._others)
             )
-        except (AttributeError, KeyError):
-            return False  # something was deleted
+        except Exception:  # noqa: BLE001 - something was deleted, or can't be compared
+            return False
 
 
 def _kept(found: tuple[Any, ...]) -> tuple[Any, ...]:

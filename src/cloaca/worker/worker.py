@@ -367,7 +367,7 @@ class Worker:
         self._logbook.begin(assignment.attempt, task, assignment.nth)
         self._notices.begin(assignment.attempt)
         is_settled, self._is_settled = self._is_settled, False
-        if not is_settled:
+        if not is_settled or not self._logbook.is_in_order:
             enter(self._bearings)
             self._logbook.adopt(self._surroundings.loggers)
             self._notices.adopt(self._surroundings.filters)
