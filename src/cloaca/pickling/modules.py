@@ -18,9 +18,10 @@ import os
 import sys
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import suppress
-from functools import lru_cache, partial, reduce
+from functools import lru_cache, partial
 from importlib import import_module
 from importlib.machinery import SourceFileLoader
+from operator import attrgetter
 from types import CodeType, FunctionType, ModuleType
 from typing import Any
 
@@ -86,14 +87,16 @@ def home_of(value: Any, name: str | None = None) -> tuple[ModuleType, str] | Non
         with suppress(Exception):  # whatever its code raises, it can't be imported
             import_module(module)
     path = name or value.__qualname__
-    homes = [module] if isinstance(module, str) else [one for one in sys.modules.copy() if one not in SCRIPTS]
-    home = next((home for home in map(sys.modules.get, homes) if _has(home, path, value)), None)
-    return (home, path) if home is not None and is_importable(home) else None
+    for title in [module] if isinstance(module, str) else [one for one in sys.modules.copy() if one not in SCRIPTS]:
+        home = sys.modules.get(title)
+        if home is not None and _has(home, path, value):
+            return (home, path) if is_importable(home) else None
+    return None
 
 
-def _has(module: Any, path: str, value: object) -> bool:
+def _has(module: ModuleType, path: str, value: object) -> bool:
     try:
-        return reduce(getattr, path.split("."), module) is value
+        return attrgetter(path)(module) is value
     except Exception:  # noqa: BLE001 - whatever looking for it raises, it isn't there
         return False
 
@@ -111,7 +114,9 @@ def is_importable(module: ModuleType) -> bool:
     if name in SCRIPTS:
         return False
     by_value = cloudpickle.list_registry_pickle_by_value()
-    return by_value.isdisjoint((name, *_parents(name))) and _about(name, module).is_importable
+    if by_value and not by_value.isdisjoint((name, *_parents(name))):
+        return False
+    return _about(name, module).is_importable
 
 
 def reduce_module(module: ModuleType) -> Any:
