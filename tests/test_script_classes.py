@@ -218,6 +218,19 @@ CLASSES = {
             planet, code, size, auto = values
             return planet.mass, Planet((3.0, 4.0)).radius, code, Code(2), size.b, Sizes.L, auto, Auto("one") is auto
     """,
+    "enums of what has no hash": """
+        class Route(list, enum.Enum):
+            SHORT = [1, 2]
+            LONG = [3]
+            def low(self): return self.name.lower()
+        class Table(enum.Enum):
+            ROWS = {"a": 1}
+        VALUE = [Route.SHORT, Table.ROWS]
+        def work(values):
+            route, table = values
+            same = route is Route.SHORT, Route([3]) is Route.LONG, table is Table.ROWS, Table({"a": 1}) is table
+            return same, list(route), list(Route.LONG), route.low(), table.value, len(Route)
+    """,
     "an enum of days": """
         class Holiday(date, enum.Enum):
             NEW_YEAR = 2026, 1, 1
