@@ -746,6 +746,41 @@ def test_a_forked_child_that_is_told_to_end_before_its_first_step_ends(
     assert (ended.stdout, ended.returncode, ended.stderr) == ("ended by -15\n", 0, "")
 
 
+MEANWHILE = """
+import os
+import signal
+
+os.register_at_fork(WHEN=lambda: os.kill(os.getpid(), signal.SIGTERM))
+
+def fork():
+    try:
+        child = os.fork()
+        if not child:
+            os._exit(0)
+        print("not told")
+    except SystemExit as told:
+        print("told", told.code)
+        os.wait()
+
+def in_a_worker():
+    from cloaca.attempts import termination
+    termination.follow()
+    fork()
+
+def in_a_program_that_waits():
+    from cloaca.running import interrupts
+    with interrupts.raised():
+        fork()
+"""
+
+
+@pytest.mark.parametrize("place", ["in_a_worker", "in_a_program_that_waits"])
+@pytest.mark.parametrize("when", ["before", "after_in_parent"])
+def test_who_is_told_to_end_while_it_forks_is_told(place: str, when: str, tmp_path: Path) -> None:
+    ended = run("-c", f"{MEANWHILE.replace('WHEN', when)}{place}()", cwd=tmp_path)
+    assert (ended.stdout, ended.returncode, ended.stderr) == ("told 143\n", 0, "")
+
+
 # ---- output that nobody reads --------------------------------------------------------------------------------------
 
 TALKING = """

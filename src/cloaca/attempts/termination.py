@@ -6,6 +6,7 @@ so doesn't disturb what they do. Whoever sent the signal kills the worker if it 
 
 import os
 import signal
+from types import FrameType
 from typing import NoReturn
 
 from cloaca.border import forks
@@ -20,8 +21,8 @@ class Terminated(SystemExit):
 
 def follow() -> None:
     """Be told by SIGTERM, from here on. A process that is forked from here ends by it at once, like any other."""
-    signal.signal(signal.SIGTERM, _leave)
     forks.spare(_leave, signal.SIGTERM)
+    signal.signal(signal.SIGTERM, _leave)
 
 
 def was_told() -> bool:
@@ -46,8 +47,8 @@ def end() -> NoReturn:
     os._exit(128 + signal.SIGTERM)
 
 
-def _leave(_number: int, _frame: object) -> None:
+def _leave(number: int, frame: FrameType | None) -> None:
     global _was_told  # noqa: PLW0603 - a process is told once
-    if not _was_told:
+    if not _was_told and not forks.puts_off(number, frame):
         _was_told = True
         raise Terminated(128 + signal.SIGTERM)

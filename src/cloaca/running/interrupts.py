@@ -16,6 +16,7 @@ from collections.abc import Generator
 from contextlib import contextmanager, suppress
 from threading import current_thread, main_thread
 from time import monotonic
+from types import FrameType
 
 from cloaca.attempts.termination import Terminated
 from cloaca.border import forks
@@ -73,9 +74,9 @@ def _is_full(stream: object) -> bool:
     return not room.poll(0)
 
 
-def _leave(number: int, _frame: object) -> None:
+def _leave(number: int, frame: FrameType | None) -> None:
     global _said_until  # noqa: PLW0603 - as above
-    if monotonic() < _said_until:
+    if monotonic() < _said_until or forks.puts_off(number, frame):
         return
     if not _waits:
         signal.signal(number, signal.SIG_DFL)
