@@ -26,6 +26,8 @@ from cloaca.warning import warn
 
 LARGE = 1_000_000
 
+_FUNCTIONS = (FunctionType, MethodType, partial, _lru_cache_wrapper)
+
 _numbers = count(1)
 
 
@@ -162,6 +164,7 @@ def warn_of_size(task_id: str, function: Callable[..., Any], blob: bytes, warned
 
 def reads(function: object) -> tuple[str, ...]:
     """The strings that a function's own code may pass to its context, in order of appearance, each once."""
-    own = isinstance(function, FunctionType | MethodType | partial | _lru_cache_wrapper)
-    code: object = function if own else inspect.getattr_static(type(function), "__call__", None)
+    code: object = (
+        function if isinstance(function, _FUNCTIONS) else inspect.getattr_static(type(function), "__call__", None)
+    )
     return tuple(dict.fromkeys(strings_in(code)))

@@ -55,9 +55,11 @@ def reduce_function(function: FunctionType, namespaces: Namespaces) -> Any:
 def namespace_of(function: FunctionType, namespaces: Namespaces) -> dict[str, Any]:
     """The globals that it is made with. Functions of one pickle share them, as they do here."""
     module, variables = home(function), function.__globals__
-    if module is not None:
-        return namespaces.setdefault(id(module), _ModuleVariables(module))
-    return namespaces.setdefault(id(variables), {name: variables[name] for name in _OF_MODULE if name in variables})
+    place = id(variables if module is None else module)
+    if place not in namespaces:
+        own = {name: variables[name] for name in _OF_MODULE if name in variables}
+        namespaces[place] = own if module is None else _ModuleVariables(module)
+    return namespaces[place]
 
 
 @lasting

@@ -31,9 +31,9 @@ def strings_in(value: object) -> Iterator[str]:
 def _parts(value: object) -> Sequence[object]:
     match value:
         case FunctionType():
-            return *_constants(value.__code__), *held(value)
+            return *_texts(value.__code__), *held(value)
         case CodeType():
-            return _constants(value)
+            return _texts(value)
         case partial():
             return value.func, value.args, *value.keywords.values()
         case MethodType():
@@ -62,9 +62,9 @@ def held(function: FunctionType) -> tuple[object, ...]:
 
 
 @lru_cache
-def _constants(code: CodeType) -> tuple[object, ...]:
-    """Those that are or hold strings, without the docstring."""
-    return tuple([one for one in code.co_consts[_documented(code) :] if isinstance(one, str | tuple | CodeType)])
+def _texts(code: CodeType) -> tuple[str, ...]:
+    """The strings of the code, but for its docstring, each once: many functions share one code."""
+    return tuple(dict.fromkeys(strings_in(code.co_consts[_documented(code) :])))
 
 
 def _documented(code: CodeType) -> bool:

@@ -14,13 +14,15 @@ T = TypeVar("T")
 MARGIN = 100
 """How many frames a fresh stack has more than Python allows: those of this package, and of the thread."""
 
+_if_there_is_room = suppress(RecursionError)
+
 _changing = Lock()
 os.register_at_fork(after_in_child=_changing._at_fork_reinit)  # type: ignore[attr-defined]
 
 
 def with_room(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
     """What the function returns or raises; called again in a thread of its own, where the stack here has no room."""
-    with suppress(RecursionError):
+    with _if_there_is_room:
         return function(*args, **kwargs)
     return on_its_own(function, *args, **kwargs)
 
