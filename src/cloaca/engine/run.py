@@ -74,7 +74,6 @@ from cloaca.wire.messages import (
     ItemsDone,
     Lost,
     Skipped,
-    Slice,
     Started,
     Unstarted,
     Version,
@@ -536,22 +535,7 @@ class Run:
         return ()
 
     def _answer(self, attempt: Attempt, event: Wants) -> Commands:
-        if event.outcomes:
-            return (Answer(attempt.number, self._told_outcomes(attempt, event), event.question),)
-        if event.rest:
-            found = self._sight.whole(attempt.rank)
-        else:
-            found = self._sight.nearby(attempt, event.keys) if event.keys else {}
-        return (Answer(attempt.number, Slice(found, event.rest), event.question),)
-
-    def _told_outcomes(self, attempt: Attempt, event: Wants) -> Slice:
-        if event.keys:
-            return Slice({}, outcomes=self._sight.outcomes_nearby(attempt, event.keys))
-        outcomes = self._sight.outcomes(attempt.rank)
-        if not event.rest:
-            return Slice({}, outcomes=dict(outcomes))
-        whole = self._sight.whole(attempt.rank)
-        return Slice(whole, complete=True, outcomes={**outcomes, **outcomes.of_instances(self.ledger)})
+        return (Answer(attempt.number, self._sight.answer(attempt, event), event.question),)
 
     def _complete(self, attempt: Attempt, event: Done) -> Commands:
         rank, work = attempt.rank, self._work[attempt.rank]

@@ -19,7 +19,7 @@ from cloaca.engine.view import ContextView, Overlaid
 from cloaca.history.history import History
 from cloaca.history.plan import Plan
 from cloaca.history.telling import Told
-from cloaca.wire.messages import Outcome, Overlay, Slice
+from cloaca.wire.messages import Outcome, Overlay, Slice, Wants
 
 FIRST_PREFETCH = 16
 """How many keys (or tasks without one) nearby come along with the first key that a slice lacked; doubled each time."""
@@ -102,7 +102,7 @@ class Sight:
             return fan.slice
         overlay = fan.overlay(unit - fan.first)
         if not self._is_asked:
-            return Slice(Overlaid(fan.slice.versions, overlay), complete=True, outcomes=self.outcomes(unit))
+            return Slice(Overlaid(fan.slice.versions, overlay), complete=True, outcomes=self._outcomes(unit))
         versions = fan.slice.versions
         laid_over = {key: told for key, told in overlay.items() if key in versions or key in reads}
         names = None if fan.slice.names is None else (*fan.slice.names, *overlay)
@@ -158,18 +158,33 @@ class Sight:
             versions: Mapping[str, Told] = ContextView(self._history, rank)
         else:
             versions = self._history.told(rank, dict.fromkeys((*sorted(looks), *reads)))
-        return Slice(versions, complete=True, outcomes=self.outcomes(rank))
+        return Slice(versions, complete=True, outcomes=self._outcomes(rank))
 
     # ---- answers ---------------------------------------------------------------------------------------------------
 
-    def whole(self, unit: int) -> dict[str, Told]:
+    def answer(self, attempt: Attempt, asked: Wants) -> Slice:
+        """What an attempt is answered that has asked: for keys, for how others ended, or for all there is."""
+        if not asked.outcomes:
+            found = self._whole(attempt.rank) if asked.rest else self._nearby(attempt, asked.keys)
+            return Slice(found, asked.rest)
+        if asked.keys:
+            return Slice({}, outcomes=self._outcomes_nearby(attempt, asked.keys))
+        outcomes = self._outcomes(attempt.rank)
+        if not asked.rest:
+            return Slice({}, outcomes=dict(outcomes))
+        whole = self._whole(attempt.rank)
+        return Slice(whole, complete=True, outcomes={**outcomes, **outcomes.of_instances(self._ledger)})
+
+    def _whole(self, unit: int) -> dict[str, Told]:
         """Every key that it sees."""
         whole = self._history.whole(self._ledger.seen_from(unit))
         overlay = self._overlay(unit)
         return dict(Overlaid(whole, overlay)) if overlay else whole
 
-    def nearby(self, attempt: Attempt, keys: tuple[str, ...]) -> dict[str, Told]:
+    def _nearby(self, attempt: Attempt, keys: tuple[str, ...]) -> dict[str, Told]:
         """The keys asked for, and more of what the attempt may ask for next: twice as many each time."""
+        if not keys:
+            return {}
         rank = self._ledger.seen_from(attempt.rank)
         if attempt.nearby is None or attempt.asked is None:
             attempt.nearby, attempt.asked = self._history.near(rank), []
@@ -181,14 +196,14 @@ class Sight:
         overlay = self._overlay(attempt.rank)
         return {key: overlay.get(key, told) for key, told in found.items()} if overlay else found
 
-    def outcomes(self, unit: int) -> Outcomes:
+    def _outcomes(self, unit: int) -> Outcomes:
         """How all ended that came before it. Of a task that it follows item by item, its own instance counts."""
         seen_from = self._ledger.seen_from(unit)
         return Outcomes(self._ledger, lambda: self._history, seen_from, self._ledger.followed(unit))
 
-    def outcomes_nearby(self, attempt: Attempt, names: tuple[str, ...]) -> dict[str, Outcome]:
+    def _outcomes_nearby(self, attempt: Attempt, names: tuple[str, ...]) -> dict[str, Outcome]:
         """How those ended that the attempt asks for, and more of which it may ask next: twice as many each time."""
-        outcomes = self.outcomes(attempt.rank)
+        outcomes = self._outcomes(attempt.rank)
         if attempt.ancestors is None:
             attempt.ancestors = outcomes.nearest()
         more = islice(attempt.ancestors, attempt.prefetch_ancestors)
