@@ -6,10 +6,12 @@ import math
 import os
 import random
 import re
+import sys
 import textwrap
 import threading
 import types
 import warnings
+from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -490,3 +492,22 @@ def test_functions_of_a_kind_run_on_workers_and_keep_their_globals_apart():
         program(source.replace("range(50)", "range(3)").replace("number +", "-number +"))
         context = runner.execute("kinds", cloaca.Context({"start": 0})).final_context
         assert [context[f"k{number}"] for number in range(3)] == [[0, 1], [-1, 1], [-2, 1]]
+
+
+def test_one_more_function_of_the_same_code_costs_few_calls() -> None:
+    """Now 127, of Python's functions and of C's, to pickle it, and to see later whether it has changed."""
+    make = program("def make(n): return lambda context: context.set('sum', n)")["make"]
+
+    def calls_for(number: int) -> int:
+        functions, events = [make(n) for n in range(number)], Counter[str]()
+
+        def count(_: types.FrameType, event: str, __: object) -> None:
+            events[event] += 1
+
+        sys.setprofile(count)
+        captured_all(FunctionCache(), functions)
+        sys.setprofile(None)
+        return events["call"] + events["c_call"]
+
+    calls_for(2)  # what is to be known of the code itself is found out once
+    assert (calls_for(30) - calls_for(10)) / 20 <= 135

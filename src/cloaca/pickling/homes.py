@@ -9,6 +9,8 @@ other modules define), it gets names of its own, and the module needn't be impor
 import builtins
 import sys
 from collections.abc import Iterator
+from itertools import compress
+from operator import attrgetter, ne
 from types import BuiltinFunctionType, CellType, CodeType, FunctionType, ModuleType
 from typing import Any
 
@@ -28,6 +30,7 @@ _OF_MODULE = ("__package__", "__name__", "__path__", "__file__")
 _OWN = ("__name__", "__qualname__", "__module__", "__doc__", "__defaults__", "__kwdefaults__")
 if sys.version_info >= (3, 12):
     _OWN = (*_OWN, "__type_params__")
+_values_of = attrgetter(*_OWN)
 
 
 @lasting
@@ -43,8 +46,9 @@ def reduce_function(function: FunctionType, namespaces: Namespaces) -> Any:
     taken = () if isinstance(namespace, _ModuleVariables) else names
     used = {name: variables[name] for name in taken if name in variables}
     contents = tuple(map(_content, function.__closure__ or ()))
-    bare = make_function(code, namespace, len(contents))
-    own = {name: value for name in _OWN if (value := getattr(function, name)) != getattr(bare, name)}
+    values, bare = _values_of(function), _values_of(make_function(code, namespace, len(contents)))
+    differs = () if values == bare else map(ne, values, bare)
+    own = dict(compress(zip(_OWN, values, strict=True), differs))
     if annotations := readable(function):
         own["__annotations__"] = annotations
     loaded = tuple(_submodules(code, (*used.values(), *contents)))
