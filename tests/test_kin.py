@@ -495,7 +495,7 @@ def test_functions_of_a_kind_run_on_workers_and_keep_their_globals_apart():
 
 
 def test_one_more_function_of_the_same_code_costs_few_calls() -> None:
-    """Now 127, of Python's functions and of C's, to pickle it, and to see later whether it has changed."""
+    """Now 124, of Python's functions and of C's, to pickle it, and to see later whether it has changed."""
     make = program("def make(n): return lambda context: context.set('sum', n)")["make"]
 
     def calls_for(number: int) -> int:

@@ -9,8 +9,7 @@ other modules define), it gets names of its own, and the module needn't be impor
 import builtins
 import sys
 from collections.abc import Iterator
-from itertools import compress
-from operator import attrgetter, ne
+from operator import attrgetter
 from types import BuiltinFunctionType, CellType, CodeType, FunctionType, ModuleType
 from typing import Any
 
@@ -47,8 +46,9 @@ def reduce_function(function: FunctionType, namespaces: Namespaces) -> Any:
     used = {name: variables[name] for name in taken if name in variables}
     contents = tuple(map(_content, function.__closure__ or ()))
     values, bare = _values_of(function), _values_of(make_function(code, namespace, len(contents)))
-    differs = () if values == bare else map(ne, values, bare)
-    own = dict(compress(zip(_OWN, values, strict=True), differs))
+    own: dict[str, Any] = {}
+    if values != bare:
+        own = {name: value for name, value, usual in zip(_OWN, values, bare, strict=True) if value != usual}
     if annotations := readable(function):
         own["__annotations__"] = annotations
     loaded = tuple(_submodules(code, (*used.values(), *contents)))
