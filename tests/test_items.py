@@ -1,5 +1,6 @@
 """Instances of mapped tasks that travel many to an attempt: what holds of each alone holds of them here, too."""
 
+import math
 import os
 import signal
 from collections import Counter
@@ -348,16 +349,16 @@ def words(*items: str) -> Items:
     return Items([encode(item) for item in items], task="m")
 
 
-Look = Callable[[Desk], Sequence[Event]]
+Look = Callable[..., Sequence[Event]]
 
 
 @pytest.fixture
 def look_only(monkeypatch: pytest.MonkeyPatch) -> Look:
-    """One look after workers, which count as busy for long, by a program that has heard of no report when it begins."""
-    monkeypatch.setattr(pool, "RECALL_SECONDS", 0.0)
+    """One look after workers, by a program that has heard of no report when it begins. What takes longer is long."""
 
-    def look(desk: Desk) -> Sequence[Event]:
+    def look(desk: Desk, longest: float = 0.0) -> Sequence[Event]:
         with monkeypatch.context() as patch:
+            patch.setattr(pool, "RECALL_SECONDS", longest)
             patch.setattr(Pool, "_look_out", lambda *_: [])
             return desk.executor.wait(0)
 
@@ -386,7 +387,7 @@ def test_what_has_been_sent_is_read_before_what_was_noted_after_it(
     desk = desk_of(1, acting(came, goes_on), lambda _: None)
     desk.run([1])
     (attempt,) = desk.submit([0], sent=words("ends", "is reported", "ends", "meets", "ends"))
-    look_only(desk)
+    look_only(desk, math.inf)
     came.read_text()
     assert ended(look_only(desk)) == [(attempt, 2), (attempt, 1)]
     goes_on.write_text("")
@@ -401,7 +402,7 @@ def test_what_was_noted_and_is_sent_late_is_read_before_what_was_noted_after_it(
     desk.run([1])
     attempts = [desk.submit([0], sent=words("ends", "meets when it has ended"))[0] for _ in range(2)]
     (last,) = desk.submit([0], sent=words("ends", "ends"))
-    look_only(desk)
+    look_only(desk, math.inf)
     for attempt in attempts:
         came.read_text()
         assert ended(look_only(desk)) == [(attempt, 2)]
