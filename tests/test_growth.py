@@ -15,6 +15,7 @@ from types import FrameType
 from typing import Any
 
 import pytest
+from tests.runs import found
 
 from cloaca import Context, DefaultRunner, WorkflowBuilder, context_value, merge, nearest, task
 from cloaca.engine.events import Begin, Cancel, Room
@@ -339,7 +340,7 @@ def mapped(size: int, *tasks: str) -> Run:
     run = Run(compiled, work, {"k": Version(INPUT, b"1")}, numbers=count(), answers=True)
     run.handle(Begin(), 0.0)
     (expansion,) = submitted(run, 1)
-    run.handle(Done(expansion.attempt, {str(n): b"%d" % n for n in range(size)}, NO_USAGE), 0.0)
+    run.handle(found(expansion.attempt, [b"%d" % n for n in range(size)]), 0.0)
     return run
 
 
