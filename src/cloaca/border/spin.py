@@ -5,16 +5,15 @@ nothing to do, for as long as an answer usually takes. And whoever has looked ou
 for many waits: while tasks are long nothing comes soon, and on a busy machine the look-out keeps off the core just the
 process that is waited for.
 
-Looking out pays where both sides do. So it lasts as long as one takes to answer that has to be woken, as on virtual
-machines (130 us) with a trivial task (100 us): else one short stall would put both to sleep for good, as each, when it
-tries again, finds the other one asleep.
+Looking out pays where both sides do: one that has fallen asleep answers too late. Both fail at the same time, leave it
+for as many waits, and so try again together.
 """
 
 from collections.abc import Callable
 from time import monotonic
 from typing import TypeVar
 
-SPIN_SECONDS = 0.0004
+SPIN_SECONDS = 0.0002
 TOLERATED = 16
 TRIES_AGAIN = 8
 OMITTED = 256
