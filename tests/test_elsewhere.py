@@ -8,12 +8,13 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Executor as Futures
-from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures import Future, ProcessPoolExecutor, ThreadPoolExecutor
 from functools import partial
 from multiprocessing import resource_tracker
 from pathlib import Path
+from threading import Event
 from types import ModuleType
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 from tests.support import PATIENCE, pipe
@@ -32,17 +33,10 @@ from cloaca import (
     task,
 )
 from cloaca import worker_state as state
+from cloaca.execution import provider
 from cloaca.testing.conformance import Conformance
 
-
-class Patient(ProcessPoolExecutor):
-    """Its end is always waited for: the tests look at what is left."""
-
-    def shutdown(self, wait: object = None, **more: Any) -> None:
-        super().shutdown(wait=True, **more)
-
-
-new_pool = partial(Patient, 2, multiprocessing.get_context("spawn"))
+new_pool = partial(ProcessPoolExecutor, 2, multiprocessing.get_context("spawn"))
 shared: list[ProcessPoolExecutor] = []
 
 
@@ -231,12 +225,33 @@ def test_a_death_costs_what_ran(tmp_path: Path) -> None:
 
 
 def test_what_is_made_ends_with_the_runner() -> None:
+    """All of it, before the runner's end has come: a program that ends meanwhile would be told of it."""
     with DefaultRunner(executor=new_pool, workers=2) as runner:
         (pid,) = runner.map(lambda _: os.getpid(), [0])
-    deadline = time.monotonic() + PATIENCE
-    while Path(f"/proc/{pid}").exists() and time.monotonic() < deadline:
-        time.sleep(0.01)
     assert not Path(f"/proc/{pid}").exists()
+
+
+class Ending(ThreadPoolExecutor):
+    """Says how it was told to end."""
+
+    told: ClassVar[list[bool]] = []
+    may_end: ClassVar[Event]
+
+    def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:  # noqa: FBT001, FBT002 - as there
+        self.told.append(wait)
+        if wait:
+            self.may_end.wait(PATIENCE)
+        super().shutdown(wait=wait, cancel_futures=cancel_futures)
+
+
+def test_the_end_of_what_is_made_is_waited_for_but_not_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(provider, "ENDING_SECONDS", 0.01)
+    Ending.told.clear()
+    Ending.may_end = Event()
+    with DefaultRunner(executor=Ending, workers=1) as runner:
+        assert list(runner.map(abs, [-1])) == [1]
+    assert Ending.told == [True]
+    Ending.may_end.set()
 
 
 class Unable(Futures):

@@ -136,7 +136,10 @@ class FuturesExecutor(InProgram):
             places = f"{self.place}es" if self.place.endswith("s") else f"{self.place}s"
             warn(f"The runner has ended, and {places} still run {shown}. The program can't end before they do.")
         self._is_closed = True
-        self.provider.close()
+        if tasks:
+            self.provider.let_go()
+        else:
+            self.provider.close()
 
     def _hand_over(self) -> None:
         while self._queue and len(self._open) < self.most:

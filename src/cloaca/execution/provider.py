@@ -3,11 +3,15 @@
 from collections.abc import Callable
 from concurrent.futures import Executor as Futures
 from concurrent.futures import Future
+from threading import Thread
 from typing import Any, cast
 
 from cloaca.attempts.errand import PROBE, echo
 from cloaca.errors import WorkersUnavailableError
 from cloaca.wording import a, summary_of
+
+ENDING_SECONDS = 5.0
+"""How long to wait at most for an executor that has nothing to do to end."""
 
 _NO_MORE = "The executor of the runner takes no more tasks"
 _ADVICE = (
@@ -51,14 +55,30 @@ class Provider:
         except RuntimeError as error:  # it was shut down, or is broken
             if self._make is None:
                 raise WorkersUnavailableError(f"{_NO_MORE}: {error}. {_ADVICE}") from error
-        self.close()
+        self.let_go()
         try:
             self._pool = self._made(self._make)
             return self._pool.submit(function, *given)
         except Exception as error:
             raise WorkersUnavailableError(f"{_NO_MORE}, and no new one does: {summary_of(error)}") from error
 
-    def close(self) -> None:
-        """Let go of it. What it runs goes on."""
+    def let_go(self) -> None:
+        """Have it take nothing more. What it runs goes on."""
         if self._make is not None:
             self._pool.shutdown(wait=False)
+
+    def close(self) -> None:
+        """Have it end, where it runs nothing any more.
+
+        That is waited for: a program that ends before its executor of processes is told of pipes and locks that are
+        gone. Not without a limit, as a process may hang before it has begun anything.
+        """
+        if self._make is None:
+            return
+        ending = Thread(target=self._pool.shutdown, name="cloaca end of an executor", daemon=True)
+        try:
+            ending.start()
+        except RuntimeError:  # an interpreter that ends has no new threads, and waits by itself
+            self.let_go()
+        else:
+            ending.join(ENDING_SECONDS)
