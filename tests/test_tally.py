@@ -5,7 +5,6 @@ from collections.abc import Iterator
 
 import pytest
 
-from cloaca.border import tally as tally_module
 from cloaca.border.mark import Mark, create
 from cloaca.border.tally import MOST, ItemEnd, Tally, one_tallied
 from cloaca.pool.reports import opened
@@ -79,10 +78,11 @@ def test_what_is_interrupted_before_it_counts_leaves_no_trace(
     ours.add(0, end(0, {"a": b"x"}))
     with monkeypatch.context() as patch:
 
-        def strike(*_: object) -> None:
-            raise KeyboardInterrupt
+        class Striking:
+            def __setitem__(self, *_: object) -> None:
+                raise KeyboardInterrupt
 
-        patch.setattr(tally_module, "_put_word", strike)
+        patch.setattr(ours, "_words", Striking())
         with pytest.raises(KeyboardInterrupt):
             ours.add(1, end(1, {"b": b"y"}))
     assert ours.reached(7) == 1

@@ -14,13 +14,11 @@ from mmap import ALLOCATIONGRANULARITY, mmap
 
 from cloaca.border import tally
 
-_NUMBER = struct.Struct("<q")
-_ALL = struct.Struct("<qdq")
-_ATTEMPT = _ALL.size - _NUMBER.size
+_ALL = struct.Struct("=qdq")
+_ITEM, _MOMENT, _ATTEMPT = range(3)
 _HOLD = _ALL.size
 _SIZE = _HOLD + 1
 _SHARED_MEMORY = "/dev/shm"  # noqa: S108 - a file there has no name
-_put = _ALL.pack_into
 NONE = -1
 INITIALIZING = -2
 """In the place of an attempt: what the worker has begun is the runner's initializer."""
@@ -36,32 +34,38 @@ def come_to(item: int) -> None:
 
 
 class Mark:
-    """The shared number; `descriptor` is only needed to hand it over."""
+    """The shared numbers; `descriptor` is only needed to hand them over.
+
+    Each is stored at once, as a whole: `struct` would write zeros first, and a reader, or a death, come in between.
+    """
 
     def __init__(self, descriptor: int) -> None:
         self._memory = mmap(descriptor, _SIZE)
+        self._words = memoryview(self._memory)[:_HOLD]
+        self._numbers, self._moments = self._words.cast("q"), self._words.cast("d")
 
     def write(self, attempt: int, moment: float, item: int = NONE) -> None:
         """The attempt begins, or an item of it, at that moment of the monotonic clock.
 
         The number comes last: it is what counts.
         """
-        _put(self._memory, 0, item, moment, attempt)
+        self._moments[_MOMENT] = moment
+        self._numbers[_ITEM] = item
+        self._numbers[_ATTEMPT] = attempt
 
     def read(self) -> tuple[int, float]:
         """The number of the attempt that was begun last, and when it was."""
-        number: int = _NUMBER.unpack_from(self._memory, _ATTEMPT)[0]  # first, as it was written last
-        moment: float = _ALL.unpack_from(self._memory)[1]
-        return number, moment
+        number = self._numbers[_ATTEMPT]  # first, as it was written last
+        return number, self._moments[_MOMENT]
 
     def write_item(self, number: int) -> None:
         """The attempt comes to that item of its batch."""
-        _NUMBER.pack_into(self._memory, 0, number)
+        self._numbers[_ITEM] = number
 
     @property
     def item(self) -> int | None:
         """The item to which the attempt came last, if it told."""
-        number: int = _NUMBER.unpack_from(self._memory)[0]
+        number = self._numbers[_ITEM]
         return None if number == NONE else number
 
     @property
@@ -78,6 +82,8 @@ class Mark:
         _of_items[:] = [self]
 
     def close(self) -> None:
+        for view in (self._numbers, self._moments, self._words):
+            view.release()
         self._memory.close()
 
 

@@ -20,8 +20,8 @@ from cloaca.wire.messages import FIGURES, Entry, Figures, Tallied
 MOST = 1024
 """How many items may be reported at once."""
 
-_HEAD = struct.Struct("<Qqq")
-_WORD = struct.Struct("<Q")
+_HEAD = struct.Struct("=Qqq")
+_WORD = 8
 _COUNT = 40  # bits of the word are for the bytes
 _LENGTH = (1 << _COUNT) - 1
 _FIGURES = _HEAD.size
@@ -29,7 +29,7 @@ _ENTRIES = _FIGURES + MOST * FIGURES.size
 _CAPACITY = 1 << 18
 SIZE = _ENTRIES + _CAPACITY
 
-_head, _put_figures, _put_word = _HEAD.unpack_from, FIGURES.pack_into, _WORD.pack_into
+_head, _put_figures = _HEAD.unpack_from, FIGURES.pack_into
 _encode = msgpack.Encoder().encode
 
 
@@ -47,6 +47,8 @@ class Tally:
 
     def __init__(self, descriptor: int) -> None:
         self._memory = mmap(descriptor, SIZE, offset=ALLOCATIONGRANULARITY)
+        self._view = memoryview(self._memory)[:_WORD]
+        self._words = self._view.cast("Q")
         self._keys: tuple[str, ...] | None = None
         self._read: tuple[str, ...] | None = None
 
@@ -55,8 +57,7 @@ class Tally:
     @property
     def count(self) -> int:
         """How many entries there are."""
-        word: int = _WORD.unpack_from(self._memory)[0]
-        return word >> _COUNT
+        return self._words[0] >> _COUNT
 
     def reached(self, attempt: int) -> int | None:
         """The place of the first item of the attempt that hasn't ended; `None`: this is about another one."""
@@ -87,7 +88,7 @@ class Tally:
         _put_figures(memory, _FIGURES + count * FIGURES.size, *figures)
         if not is_alike:
             self._keys = self._read = None  # where this is interrupted, the next one tells its own
-        _put_word(memory, 0, (count + 1) << _COUNT | length)
+        self._words[0] = (count + 1) << _COUNT | length  # at once, as a whole: `struct` would write a zero first
         if not is_alike:
             self._keys, self._read = keys, read
         return True
@@ -105,6 +106,8 @@ class Tally:
                 return Tallied(attempt, place, figures, list_head(count) + entries)
 
     def close(self) -> None:
+        self._words.release()
+        self._view.release()
         self._memory.close()
 
 
