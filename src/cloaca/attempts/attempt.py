@@ -79,22 +79,14 @@ def run(
         if returned is not None and returned is not context:
             take_over(context, returned, variables)
         left(None)
-        diff = _left(context, assignment, function)
+        diff = changes_of(context, assignment, function)
         written = diff.values() if contents.items is None else contents.items.payloads
         if shelf is not None:
             shelf.keep(written)
         settled = None if assignment.items is not None else contents.handed_back()
         return Done(assignment.attempt, diff, meter.stop(contents.traffic, written), settled, contents.items)
     except BaseException as error:  # noqa: BLE001 - sys.exit and Ctrl-C of a task end the task, not the worker
-        try:
-            left(error)
-        except BaseException:  # noqa: BLE001 - an alarm of the task went off on the way there: the last one
-            left(error)
-        if shelf is not None:
-            shelf.keep(())
-        traffic = Traffic() if contents is None else contents.traffic
-        lacking = 0 if shelf is None else shelf.lacked
-        return failure(assignment.attempt, error, meter.stop(traffic), tuple(traffic.absent), lacking)
+        return failed(assignment.attempt, error, contents, shelf, meter, left)
 
 
 def _item(context: Context, items: Items) -> Any:
@@ -104,11 +96,11 @@ def _item(context: Context, items: Items) -> Any:
     return value
 
 
-def _left(context: Context, assignment: Assignment, function: TaskFunction) -> dict[str, bytes | None]:
-    """What the attempt has set and removed, as it is called outside."""
-    if isinstance(context, Watched):
-        context.tell_lost_changes(assignment.task, function)
+def changes_of(context: Context, assignment: Assignment, function: TaskFunction) -> dict[str, bytes | None]:
+    """What a task, or an instance, has set and removed, as it is called outside."""
     contents = contents_of(context)
+    if isinstance(context, Watched):
+        context.tell_lost_changes(contents.writer, function)
     diff = contents.diff() if assignment.items is None else contents.changes
     return Scope(assignment.prefix).left(diff) if assignment.prefix else diff
 
@@ -156,6 +148,27 @@ def take_over(context: Context, returned: Any, variables: Variables) -> None:
             f"A task returns None, its context, or a mapping of updates, not {type(returned).__name__}. "
             "To hand on a value, use context.set(key, value)."
         )
+
+
+def failed(
+    attempt: int,
+    error: BaseException,
+    contents: Contents | None,
+    shelf: Shelf | None,
+    meter: Meter,
+    left: Callable[[BaseException | None], None],
+    item: int = 0,
+) -> Failed:
+    """The report that the function has raised this. First of all, what it left changed is put back."""
+    try:
+        left(error)
+    except BaseException:  # noqa: BLE001 - an alarm of the task went off on the way there: the last one
+        left(error)
+    if shelf is not None:
+        shelf.keep(())
+    traffic = Traffic() if contents is None else contents.traffic
+    lacking = 0 if shelf is None else shelf.lacked
+    return failure(attempt, error, meter.stop(traffic), tuple(traffic.absent), lacking, item)
 
 
 def failure(

@@ -7,15 +7,15 @@ its seed, its context variables, and what is put back when its function has ende
 from collections.abc import Callable
 from typing import Any
 
-from cloaca.attempts.attempt import TaskFunction, failure, own_variables, take_over
+from cloaca.attempts.attempt import TaskFunction, changes_of, failed, own_variables, take_over
 from cloaca.attempts.meter import Meter
 from cloaca.attempts.seeding import of_process
 from cloaca.border.tally import ItemEnd
 from cloaca.merge.rules import Rules
 from cloaca.tasks.contents import Contents
 from cloaca.tasks.context import Context, over
-from cloaca.tasks.scope import Ask, Scope
-from cloaca.tasks.shelf import Shelf, Traffic
+from cloaca.tasks.scope import Ask
+from cloaca.tasks.shelf import Shelf
 from cloaca.tasks.watched import Watched
 from cloaca.wire.messages import Assignment, Failed
 
@@ -80,13 +80,13 @@ class Series:
             if returned is not None and returned is not context:
                 take_over(context, returned, variables)
             self._left(None)
-            diff = contents.changes if self._is_plain else self._diff(context, contents, function)
+            diff = contents.changes if self._is_plain else changes_of(context, self._assignment, function)
             if shelf is not None:
                 shelf.keep(diff.values())
             traffic = contents.traffic
             return diff, (*traffic.keys,), self._meter.figures(traffic, diff.values())
         except BaseException as error:  # noqa: BLE001 - sys.exit and Ctrl-C of a task end the task, not the worker
-            return self._failed(place, error, contents, shelf)
+            return failed(self._attempt, error, contents, shelf, self._meter, self._left, place)
 
     def _loading(self) -> tuple[Rules, TaskFunction]:
         """The rules and the function. What can't be loaded fails each instance."""
@@ -94,21 +94,3 @@ class Series:
         rules = self._load(assignment.rules) if assignment.rules else Rules()
         self._loaded = rules, self._load(assignment.function)
         return self._loaded
-
-    def _diff(self, context: Context, contents: Contents, function: TaskFunction) -> dict[str, bytes | None]:
-        """What the instance has set and removed, as it is called outside."""
-        if isinstance(context, Watched):
-            context.tell_lost_changes(contents.writer, function)
-        return Scope(self._prefix).left(contents.changes) if self._prefix else contents.changes
-
-    def _failed(self, place: int, error: BaseException, contents: Contents | None, shelf: Shelf | None) -> Failed:
-        try:
-            self._left(error)
-        except BaseException:  # noqa: BLE001 - an alarm of the task went off on the way there: the last one
-            self._left(error)
-        if shelf is not None:
-            shelf.keep(())
-        traffic = Traffic() if contents is None else contents.traffic
-        lacking = 0 if shelf is None else shelf.lacked
-        usage = self._meter.stop(traffic)
-        return failure(self._attempt, error, usage, tuple(traffic.absent), lacking, place)

@@ -50,7 +50,7 @@ def spare(handler: _Handler, *numbers: signal.Signals) -> None:
     """Have no process that is forked from here take its parent's handler for its own, nor miss a signal for it."""
     forks = _Forks(handler, numbers)
     os.register_at_fork(before=forks.hold, after_in_parent=forks.let_go, after_in_child=forks.begin)
-    for number in numbers:
+    for number in numbers:  # `max` calls it for what is there, and is C: a hook in Python would be interrupted itself
         put_off = _put_off.setdefault(number, set())
         os.register_at_fork(after_in_parent=partial(max, put_off, key=_interrupt, default=None))
 

@@ -55,25 +55,23 @@ class Chronicle:
         """It runs."""
         task, item = self._ledger.place(unit)
         moment = self.at if event.moment is None else event.moment
-        self._facts.append(
-            TaskStarted(self.at, self.time, task, item, self._ledger.attempts[unit], moment, event.worker)
-        )
+        self._facts.append(TaskStarted(self.at, self.time, task, item, self._attempts[unit], moment, event.worker))
 
     def put_back(self, unit: int, lacking: int) -> None:
         """It doesn't count."""
         task, item = self._ledger.place(unit)
-        self._facts.append(TaskPutBack(self.at, self.time, task, item, self._ledger.attempts[unit] + 1, lacking))
+        self._facts.append(TaskPutBack(self.at, self.time, task, item, self._attempts[unit] + 1, lacking))
 
     def retried(self, unit: int, end: Failed | Lost, delay: float) -> None:
         """It has failed, and there will be another one."""
         task, item = self._ledger.place(unit)
-        nth, error, ended = self._ledger.attempts[unit], self._ledger.text_of(unit, end), self._tries.failures[unit]
+        nth, error, ended = self._attempts[unit], self._ledger.text_of(unit, end), self._tries.failures[unit]
         overlay = self._overlay(unit)
         self._facts.append(TaskRetried(self.at, self.time, task, item, nth, end, error, delay, ended, overlay))
 
     def expanded(self, fan: Fan, event: Done) -> None:
         """A mapped task has instances."""
-        nth, is_reused = self._ledger.attempts[fan.rank], fan.rank == self.reused
+        nth, is_reused = self._attempts[fan.rank], fan.rank == self.reused
         items, usage = (event.items, event.usage) if fan.leader is None else (None, None)
         self._facts.append(TaskExpanded(self.at, self.time, fan.task, None, nth, fan.size, items, usage, is_reused))
 

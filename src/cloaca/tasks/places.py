@@ -4,7 +4,7 @@ What has been looked at stays with the object, and is the task's own, as a value
 """
 
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, overload
 
 
 class LazyList(Sequence[Any]):
@@ -14,6 +14,12 @@ class LazyList(Sequence[Any]):
         self._load = load
         self._length = length
         self._known: dict[int, Any] = {}
+
+    @overload
+    def __getitem__(self, index: int) -> Any: ...
+
+    @overload
+    def __getitem__(self, index: slice) -> list[Any]: ...
 
     def __getitem__(self, index: int | slice) -> Any:
         if isinstance(index, slice):

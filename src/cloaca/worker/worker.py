@@ -265,27 +265,26 @@ class Worker:
         self._send(told)
 
     def _run(self, assignment: Assignment) -> None:
-        self._report = None
-        self._place = 0
-        self._begun = assignment
-        self._current = assignment.attempt, 0
-        self._mark.write(assignment.attempt, monotonic())
+        self._begin(assignment, monotonic(), NONE)
         load, reads = self._repertoire.under(assignment.variables), self._repertoire.reads(assignment.function)
         self._report = self._attempted(assignment, load, reads, self._surroundings.folders)
         self._hand_in(assignment)
 
     def _run_item(self, series: Series, whole: Assignment, place: int) -> None:
-        self._report = None
-        self._place = place
-        self._begun = whole
-        self._current = who = whole.attempt, place
-        self._mark.write(whole.attempt, self._meter.start(), place)
+        self._begin(whole, self._meter.start(), place)
         name = whole.name(place)
         self._settle_in(whole, name)
-        self._report = series.run(place, name, partial(self._ask, who))
+        self._report = series.run(place, name, partial(self._ask, (whole.attempt, place)))
         if termination.was_told():
             raise termination.Terminated
         self._hand_in(whole)
+
+    def _begin(self, assignment: Assignment, moment: float, item: int) -> None:
+        self._report = None
+        self._place = max(0, item)
+        self._begun = assignment
+        self._current = assignment.attempt, self._place
+        self._mark.write(assignment.attempt, moment, item)
 
     def _hand_in(self, assignment: Assignment) -> None:
         """Report, once or twice: the coordinator takes the first one."""
@@ -319,7 +318,7 @@ class Worker:
             self._told_at = now
             self._hand_in_tally()
         if is_last:
-            self._queue.pop(whole.attempt, None)
+            self._queue.pop(number, None)
 
     def _hand_in_tally(self) -> None:
         """Report the items that have ended, once or twice."""
