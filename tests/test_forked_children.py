@@ -45,6 +45,10 @@ WAYS: dict[Way, int] = {
 CODES = list(WAYS.values())
 
 
+def code_of(child: int) -> int:
+    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+
+
 def codes() -> list[int] | None:
     """The exit codes of children that end in these ways. In one of them that goes on, it is `None`."""
     found = []
@@ -53,7 +57,7 @@ def codes() -> list[int] | None:
         if child == 0:
             way()
             return None
-        found.append(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+        found.append(code_of(child))
     return found
 
 
@@ -121,7 +125,7 @@ def test_a_child_in_which_reading_fails_is_heard() -> None:
         if child == 0:
             context.get(f"key-{os.getppid() and 7}")
             return
-        context.set("code", os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+        context.set("code", code_of(child))
 
     with DefaultRunner(workers=1) as runner:
         assert executed(runner, read_in_the_child, Context({f"key-{n}": n for n in range(500)}))["code"] == 1
@@ -134,7 +138,7 @@ def test_a_child_that_has_set_keys_returns_well() -> None:
         child = os.fork()
         context.set("a" + "b", child)
         if child:
-            context.set("code", os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+            context.set("code", code_of(child))
 
     with DefaultRunner(workers=1) as runner:
         assert executed(runner, set_in_the_child)["code"] == 0
@@ -148,7 +152,7 @@ def code_of_a_child_of_a_thread(way: Way) -> int:
         if child == 0:
             way()
             return
-        found.append(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+        found.append(code_of(child))
 
     thread = threading.Thread(target=fork)
     thread.start()
@@ -191,7 +195,7 @@ def test_a_child_writes_where_a_thread_of_its_parent_was_writing() -> None:
             end_in_time()
             print("the child", file=errors)  # a logging handler keeps the stream, too
             os._exit(0)
-        context.set("code", os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+        context.set("code", code_of(child))
         goes_on.set()
         thread.join()
 
@@ -206,7 +210,7 @@ def test_what_a_child_prints_goes_where_its_task_has_led_it() -> None:
             print("kept")
             if child == 0:
                 os._exit(kept.getvalue() != "kept\n")
-        context.set("code", os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+        context.set("code", code_of(child))
 
     with DefaultRunner(workers=1) as runner:
         assert executed(runner, fork_where_output_is_kept)["code"] == 0
@@ -230,7 +234,7 @@ def test_a_child_waits_for_no_thread_of_its_parent(lock: Any) -> None:
         end_in_time()
         with lock:
             os._exit(0)
-    code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    code = code_of(child)
     goes_on.set()
     thread.join()
     assert code == 0
