@@ -56,6 +56,10 @@ def test_a_path_may_be_longer_than_a_command_line_and_needs_no_utf8(monkeypatch:
     assert variable == b"\xfe" * 100_000
 
 
+def test_a_worker_collects_garbage() -> None:
+    assert answer_of(lambda _: __import__("gc").isenabled())
+
+
 ODD = """
 import warnings
 

@@ -448,3 +448,16 @@ def test_what_forked_children_and_workers_share_counts_once_or_not_at_all() -> N
     assert found["codes"] == [0] * 4
     assert found["family"] == 5
     assert 80_000_000 < found["rough"] < 150_000_000
+
+
+def test_nothing_is_read_as_soon_as_the_first_worker_has_started(
+    desk_of: PoolDesk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It takes longer to start than memory is left unread; what reads it takes long to load."""
+    monkeypatch.setattr(memory, "READ_SECONDS", 0.0)
+    readings = counted(monkeypatch)
+    desk = desk_of(1, lambda _: None)
+    monkeypatch.setattr(memory, "READ_SECONDS", 3600.0)
+    desk.submit([0])
+    desk.collect()
+    assert not readings

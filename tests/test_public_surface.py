@@ -66,6 +66,17 @@ def test_importing_cloaca_imports_nothing_costly() -> None:
     assert [name for name in imported if name.startswith("cloaca.")] == []
 
 
+@pytest.mark.parametrize("state", ["enable", "disable"])
+def test_loading_a_name_leaves_the_collector_as_it_was(state: str) -> None:
+    found = subprocess.run(
+        [sys.executable, "-c", f"import gc, cloaca; gc.{state}(); cloaca.Context; print(gc.isenabled())"],
+        stdout=subprocess.PIPE,
+        text=True,
+        check=True,
+    )
+    assert found.stdout.strip() == str(state == "enable")
+
+
 def test_what_existing_scripts_bring_along_is_loaded_where_it_is_used() -> None:
     program = """
 import sys

@@ -16,13 +16,16 @@ from cloaca.errors import WorkersUnavailableError
 from cloaca.wire.messages import Surroundings
 
 _BOOT = (
+    "import gc; collects = gc.isenabled(); gc.disable(); "  # what is loaded stays: nothing of it is worth looking for
     "import socket, sys; "
     "numbers = [*map(int, sys.argv[1].split())]; "
     "program = socket.socket(fileno=numbers[0]); "
     "size = int.from_bytes(program.recv(8, socket.MSG_WAITALL), 'little'); "
     "path = program.recv(size, socket.MSG_WAITALL).decode('utf-8', 'surrogatepass'); "
     "sys.path[:] = path.split('\\0'); "
-    "from cloaca.worker.worker import main; main(program, *numbers[1:])"
+    "from cloaca.worker.worker import main; "
+    "collects and gc.enable(); "
+    "main(program, *numbers[1:])"
 )
 """Run with `-c`: `-m` costs more at every start, and would make a second module of `cloaca.worker.worker`."""
 

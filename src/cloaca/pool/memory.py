@@ -127,7 +127,7 @@ class MemoryWatch:
 
     def __init__(self, size: int, limit: int | None) -> None:
         self.limit = limit
-        self.due = monotonic() + READ_SECONDS
+        self.put_off()
         self.available: int | None = None
         self.is_short = False
         self._size = size
@@ -136,9 +136,13 @@ class MemoryWatch:
         self._kinship = Kinship()
         self._kills = self._machine.kills()
 
+    def put_off(self) -> None:
+        """Read nothing for a while: it has just been read, or nobody has done anything yet that takes memory."""
+        self.due = monotonic() + READ_SECONDS
+
     def read_machine(self) -> bool:
         """Read what the machine has left; whether it has become short."""
-        self.due = monotonic() + READ_SECONDS
+        self.put_off()
         if self.limit is not None:
             self._kinship.look()
         self.available, total = self._machine.available(), self._machine.total

@@ -461,12 +461,7 @@ class Pool:
             case Done() | Failed() | Skipped() | Tallied():
                 self._take_report(peer, message)
             case Ready():
-                if not peer.heard <= message.recall <= peer.recalls:
-                    raise Garbled(f"word of recall {message.recall}, where there were {peer.recalls}")
-                if self._equipment is not None and not peer.is_ready:
-                    self._take_stock(peer, self._equipment.name)
-                self._workforce.is_ready(peer)
-                peer.heard = message.recall
+                self._welcome(peer, message.recall)
             case Worn():
                 if peer.queue and peer.is_at(peer.begun[0], peer.item):
                     raise Garbled(f"word that it ends, while it runs attempt {peer.attempt}")
@@ -525,6 +520,18 @@ class Pool:
             self._line.forget(peer.reported)
         if peer.is_swollen and not peer.queue:
             self._look_again(peer)
+
+    def _welcome(self, peer: Peer, recall: int) -> None:
+        """A worker can be given something: it has started, or has heard of what was recalled."""
+        if not peer.heard <= recall <= peer.recalls:
+            raise Garbled(f"word of recall {recall}, where there were {peer.recalls}")
+        if not peer.is_ready:
+            if self._equipment is not None:
+                self._take_stock(peer, self._equipment.name)
+            if not self._busy():
+                self._memory.put_off()
+        self._workforce.is_ready(peer)
+        peer.heard = recall
 
     def _take_refusal(self, peer: Peer, refusal: Unfit) -> None:
         if self._equipment is None or peer.is_ready:
