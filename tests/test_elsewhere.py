@@ -68,6 +68,11 @@ def one_task(function: Any, **options: Any) -> WorkflowBuilder:
     return builder
 
 
+def test_what_is_large_of_a_function_travels_with_it(runner: DefaultRunner) -> None:
+    data = bytearray(range(256)) * 1000
+    assert list(runner.map(lambda place: data[place], [7, 300])) == [7, 44]
+
+
 def test_tasks_run_in_those_processes(runner: DefaultRunner) -> None:
     assert "workers=2" in repr(runner)
     result = runner.execute(one_task(lambda context: context.set("pid", os.getpid())))

@@ -23,7 +23,7 @@ from cloaca.errors import ModuleChangedError, StorageFullError
 from cloaca.pickling.functions import capture, load
 from cloaca.pickling.modules import LoadedModules, by_reference
 from cloaca.sending.modules import Modules
-from cloaca.values.blobs import is_reference
+from cloaca.values.blobs import Content, is_reference
 from cloaca.values.storage import Lease, Storage
 
 MakeModule = Callable[[str, str], ModuleType]
@@ -390,7 +390,7 @@ def test_a_module_that_was_replaced_by_another_of_its_name(runner: cloaca.Defaul
 
 def test_without_room_for_files_the_code_is_sent() -> None:
     class Full(Storage):
-        def put(self, payload: bytes, what: str = "program") -> tuple[bytes, Lease]:
+        def put(self, payload: Content, what: str = "program") -> tuple[bytes | Content, Lease | None]:
             raise StorageFullError(len(payload), ())
 
     storage = Full()

@@ -32,6 +32,7 @@ from cloaca.sending.captures import Captures
 from cloaca.tasks.contents import Contents
 from cloaca.tasks.context import of_versions, over
 from cloaca.tasks.scope import Scope
+from cloaca.values.holder import Nowhere
 from cloaca.wire.messages import Slice
 from cloaca.workflows.copies import homes, passing
 
@@ -283,7 +284,7 @@ def test_reads_are_sent_along_whether_said_or_not(runner: DefaultRunner) -> None
 def test_the_keys_that_code_mentions_are_sent_along_under_their_full_names() -> None:
     with builder() as whole:
         whole.add_workflow(region(), prefix="x")
-    captured = Captures(whole.build(), frozenset(), None, lambda task: task).now()
+    captured = Captures(whole.build(), frozenset(), None, lambda task: task).now(Nowhere())
     assert captured.work[0].reads == ("x.rows", "x.count")
     assert captured.work[0].prefix == "x."
 

@@ -59,6 +59,7 @@ from cloaca.running.settings import (
     checked_size,
     chosen_seed,
 )
+from cloaca.sending.attached import Attached
 from cloaca.sending.captures import Captures
 from cloaca.sending.makings import Makings
 from cloaca.sending.modules import Modules
@@ -78,6 +79,7 @@ from cloaca.workflows.workflow import Task, Workflow
 
 if TYPE_CHECKING:
     from cloaca.compat.config import DefaultRunnerConfig
+    from cloaca.values.storage import Leases
 
 Item = TypeVar("Item")
 Value = TypeVar("Value")
@@ -311,9 +313,9 @@ class DefaultRunner:
         limits = Limits(settings.workflow_timeout, fail_fast, settings.grace, settings.warn_above, startup)
         known = self._known_of(workflow)
         loop = None if settings.executor == "serial" else self._running_loop()
-        makings = self._makings(workflow, known, rules, is_here=loop is None or loop.calls_objects)
+        makings = self._makings(workflow, known, rules, None if loop is None or loop.calls_objects else loop.holder)
         host = self._inline(makings) if loop is None else loop
-        leases = stored(inputs, host.holder)
+        leases = {**makings.leases, **stored(inputs, host.holder)}
         surroundings = self._surroundings(host.holder)
         run = Run(
             workflow.plan,
@@ -453,13 +455,16 @@ class DefaultRunner:
             return results_here(serial.each(single, items, self._workroom, terms, gate))
         kind = UnbrokenBatch if terms.goes_on else BatchFunction
         sent, own, variables, objects = None, list[Publish](), 0, dict[int, object]()
+        leases: Leases = {}
         loop = self._running_loop()
         if loop.calls_objects:
             number = next(self._blocks)
             objects = {number: kind(given, terms.seed, sizes.longest, unseeded)}
         else:
-            captured = capture(OfMap("map"), kind(given, terms.seed, sizes.longest), called)
-            number, sent = captured.number, Publish(captured.number, captured.blob, (ITEMS,))
+            apart = Attached(loop.holder, leases)
+            captured = capture(OfMap("map"), kind(given, terms.seed, sizes.longest), called, apart)
+            number = captured.number
+            sent = Publish(number, captured.blob, (ITEMS,), attached=captured.attached)
             wanted = Variables([("The function of map", function)]).now()
             own, variables = ([], 0) if wanted is None else ([wanted], wanted.function)
         surroundings = self._surroundings(loop.holder)
@@ -477,7 +482,7 @@ class DefaultRunner:
 
         def job(on_delivery: Callable[[Deliver], None], on_end: OnEnd) -> Job[BatchRun]:
             ending = _at_hand(called_here, objects, on_end)
-            return Job("", run, own, ending, surroundings, sent, on_delivery=on_delivery)
+            return Job("", run, own, ending, surroundings, sent, leases, on_delivery)
 
         return mapped(self, loop, job, items, sizes, self._settings.workers, terms)
 
@@ -525,17 +530,19 @@ class DefaultRunner:
                     self._known[workflow] = known
             return known
 
-    def _makings(self, workflow: Workflow, known: "_KnownWorkflow", rules: Rules, *, is_here: bool) -> Makings:
-        """What is called here, or what workers are sent, as it stands now."""
-        if is_here:
+    def _makings(self, workflow: Workflow, known: "_KnownWorkflow", rules: Rules, holder: Holder | None) -> Makings:
+        """What is called here; or what workers are sent, as it stands now, in `holder` what of it is large."""
+        if holder is None:
             return objects_of(workflow, rules, _expansion, self._time_limit, next(self._blocks))
         with self._lock:
             if known.captures is None:
                 known.captures = Captures(workflow, rules.collected, self._settings.task_timeout, _expansion)
-            captured = known.captures.now()
+            captured = known.captures.now(holder)
         rules = rules.packed(captured.rules)  # what they use is read now, also for what is merged here later
         sent = Publish(next_number(), pickle.dumps(rules), ())
-        return Makings(captured.work, rules, sent.function, captured.functions, sent, captured.variables)
+        return Makings(
+            captured.work, rules, sent.function, captured.functions, sent, captured.variables, leases=captured.leases
+        )
 
     def _time_limit(self, task: Task) -> float | None:
         """How long a try may take. On the thread that calls, nothing can be ended before its time."""

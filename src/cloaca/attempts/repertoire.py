@@ -6,11 +6,16 @@ from typing import Any
 
 from cloaca.attempts import variables
 from cloaca.border.mark import NONE
+from cloaca.errors import DecodeError
 from cloaca.pickling.functions import load
 from cloaca.tasks.handle import with_handle
+from cloaca.values.blobs import Part, content_of
 from cloaca.wire.messages import Publish
+from cloaca.wording import summary_of
 
 _as_set = lru_cache(maxsize=1024)(frozenset[str])  # functions of one code mostly read the same
+
+_NO_HEAD = Publish(0, b"", ())
 
 
 class Repertoire:
@@ -73,10 +78,20 @@ class Repertoire:
         return self.load(number)
 
     def _made(self, sent: Publish) -> Any:
-        made = load(sent.blob, self._sent[sent.head].blob if sent.head else b"")
+        head = self._sent[sent.head] if sent.head else _NO_HEAD
+        buffers = (_content(buffer) for part in (head, sent) for buffer in part.attached)
+        made = load(_content(sent.blob), _content(head.blob), buffers)
         made = with_handle(made) if sent.takes_handle else made
         if not sent.binding and sent.writes is None and sent.looks is None:
             return made
         from cloaca.tasks.binding import bound  # most tasks declare nothing
 
         return bound(made, self.load(sent.binding) if sent.binding else None, sent.writes, sent.looks)
+
+
+def _content(part: bytes) -> Part:
+    """A part of a function, or what it refers to."""
+    try:
+        return content_of(part)
+    except OSError as error:
+        raise DecodeError(None, None, f"what a function takes along: {summary_of(error)}", is_lost=True) from error

@@ -1,17 +1,17 @@
 """Task functions as blobs that workers load.
 
 Code of importable modules travels by reference, the rest by value with the globals, closure cells and defaults that it
-names, as they are when it is captured.
+names, as they are when it is captured. What is large among these goes `Apart`, where a runner has a place for it.
 """
 
 import inspect
 import pickle
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from functools import _lru_cache_wrapper, partial
 from io import BytesIO
 from itertools import count
 from types import FunctionType, MethodType
-from typing import Any
+from typing import Any, NamedTuple, Protocol
 
 from msgspec import Struct
 
@@ -34,16 +34,44 @@ _numbers = count(1)
 class Captured(Struct, frozen=True, gc=False):
     """A function ready to be sent, or a head. `reads`: string constants of its code, which may be keys that it reads.
 
-    `head`: the number of what the blob goes on from; 0 where it is the whole function.
+    `head`: the number of what the blob goes on from; 0 where it is the whole function. `attached`: what refers to the
+    buffers that went apart, in their order; where the blob itself did, it is what refers to that.
     """
 
     number: int
     blob: bytes
     reads: tuple[str, ...]
     head: int = 0
+    attached: tuple[bytes, ...] = ()
 
 
 NOTHING = Captured(0, b"", ())
+
+
+class Apart(Protocol):
+    """Where large parts of functions go. What stood in a part's place `before` stays, if it is the same."""
+
+    def buffer(self, content: memoryview, before: bytes) -> bytes | None:
+        """What refers to a buffer, of which several functions may have hold; `None`: it stays in the blob."""
+        ...
+
+    def blob(self, content: bytes, before: bytes) -> bytes:
+        """What is sent in the place of a blob: what refers to it, or the blob itself."""
+        ...
+
+
+class Nothing:
+    """Nothing goes apart."""
+
+    def buffer(self, content: memoryview, before: bytes) -> None:
+        """It stays in the blob."""
+
+    def blob(self, content: bytes, before: bytes) -> bytes:  # noqa: ARG002 - whatever it was
+        """The blob itself."""
+        return content
+
+
+IN_BAND = Nothing()
 
 
 class RuleOf(str):
@@ -69,30 +97,48 @@ def next_number() -> int:
     return next(_numbers)
 
 
-def capture(task_id: str, function: Callable[..., Any], given: Callable[..., Any] | None = None) -> Captured:
+def capture(
+    task_id: str, function: Callable[..., Any], given: Callable[..., Any] | None = None, apart: Apart = IN_BAND
+) -> Captured:
     """A task's function, a merge rule (of a key that `RuleOf` names), or an `InitializerOf` a runner, as it stands now.
 
-    Warns if a variable that it takes along is over 1 MB. `given` is the user's own function, where this is made of it.
+    Warns if a variable that it takes along makes the blob larger than 1 MB. `given` is the user's own function, where
+    this is made of it.
 
     Raises:
         CaptureError: it can't be pickled; `variable` names what is at fault.
     """
     given = given or function
-    blob = pickled(task_id, given, function, FunctionPickler())
-    warn_of_size(task_id, given, blob, set())
-    return Captured(next_number(), blob, reads(function))
+    made = pickled(task_id, given, function, FunctionPickler(apart))
+    warn_of_size(task_id, given, made.blob, set(), apart)
+    return Captured(next_number(), apart.blob(made.blob, b""), reads(function), attached=made.attached)
 
 
-def load(blob: bytes, head: bytes = b"") -> Callable[..., Any]:
-    """The function of a blob that goes on from that head. Raises whatever importing what it refers to raises."""
-    unpickler = pickle.Unpickler(BytesIO(head + blob))
+def load(
+    blob: bytes | memoryview, head: bytes | memoryview = b"", buffers: Iterable[bytes | memoryview] = ()
+) -> Callable[..., Any]:
+    """The function of a blob that goes on from that head, with the buffers that went apart, in their order.
+
+    Raises whatever importing what it refers to raises.
+    """
+    function: Callable[..., Any]
     if head:
+        unpickler = pickle.Unpickler(BytesIO(b"".join([head, blob])), buffers=buffers)
         unpickler.load()
-    function: Callable[..., Any] = unpickler.load()
+        function = unpickler.load()
+    else:
+        function = pickle.loads(blob, buffers=buffers)
     return function
 
 
 # ---- pickling ------------------------------------------------------------------------------------------------------
+
+
+class Pickled(NamedTuple):
+    """A blob, and what refers to the buffers that went apart, in their order."""
+
+    blob: bytes
+    attached: tuple[bytes, ...]
 
 
 class FunctionPickler(Pickler):
@@ -101,29 +147,50 @@ class FunctionPickler(Pickler):
     resolve = staticmethod(fresh_class)
     by_type = FOR_FUNCTIONS
 
-    def __init__(self, head: "FunctionPickler | None" = None) -> None:
+    def __init__(self, apart: Apart, head: "FunctionPickler | None" = None) -> None:
         self._written = BytesIO()
-        super().__init__(self._written)
+        self._buffers = _Buffers(apart)
+        super().__init__(self._written, self._buffers.stays)
         self._head = head
         self.namespaces = self.namespaces if head is None else head.namespaces
 
-    def pickled(self, value: object) -> bytes:
-        """The value by itself, or as it goes on from what the `head` has pickled."""
+    def pickled(self, value: object, before: Sequence[bytes]) -> Pickled:
+        """The value by itself, or as it goes on from what the `head` has pickled. `before`: what was attached then."""
         self.memo: Any = {} if self._head is None else self._head.memo
         self._written.seek(0)
         self._written.truncate()
+        self._buffers.before, self._buffers.attached = before, []
         self.dump(value)
-        return self._written.getvalue()
+        return Pickled(self._written.getvalue(), (*self._buffers.attached,))
 
 
-def pickled(task_id: str, function: object, part: object, pickler: FunctionPickler) -> bytes:
-    """A part of a task's function, or all of it.
+class _Buffers:
+    """What becomes of the buffers of what is pickled. It doesn't lead to the pickler, which leads to it."""
+
+    def __init__(self, apart: Apart) -> None:
+        self._apart = apart
+        self.before: Sequence[bytes] = ()
+        self.attached: list[bytes] = []
+
+    def stays(self, buffer: pickle.PickleBuffer) -> bool:
+        """Whether a buffer is pickled with the rest."""
+        place = len(self.attached)
+        attached = self._apart.buffer(buffer.raw(), self.before[place] if place < len(self.before) else b"")
+        if attached is not None:
+            self.attached.append(attached)
+        return attached is None
+
+
+def pickled(
+    task_id: str, function: object, part: object, pickler: FunctionPickler, before: Sequence[bytes] = ()
+) -> Pickled:
+    """A part of a task's function, or all of it. `before`: what was attached to that when it was pickled last.
 
     Raises:
         CaptureError: it can't be pickled.
     """
     try:
-        return with_room(pickler.pickled, part)
+        return with_room(pickler.pickled, part, before)
     except Exception as error:
         name = _name_of(function)
         found = culprit.find(function, name, error)
@@ -140,12 +207,15 @@ def _name_of(function: object) -> str:
     return getattr(function, "__name__", type(function).__name__)
 
 
-def warn_of_size(task_id: str, function: Callable[..., Any], blob: bytes, warned: set[str]) -> None:
+def warn_of_size(
+    task_id: str, function: Callable[..., Any], blob: bytes, warned: set[str], apart: Apart = IN_BAND
+) -> None:
     """Warn of a variable that makes a blob so large, if it wasn't `warned` of."""
     if len(blob) <= LARGE:
         return
     variables = culprit.captured(function) if isinstance(function, FunctionType) else {_name_of(function): function}
-    sizes = {name: len(pickled(task_id, function, value, FunctionPickler())) for name, value in variables.items()}
+    pickler = FunctionPickler(apart)
+    sizes = {name: len(pickled(task_id, function, value, pickler).blob) for name, value in variables.items()}
     name = max(sizes, key=sizes.__getitem__)
     if sizes[name] > LARGE and name not in warned:
         warned.add(name)

@@ -16,7 +16,9 @@ from typing import Any
 from cloaca.pickling import culprit
 from cloaca.pickling.code import global_names
 from cloaca.pickling.functions import (
+    IN_BAND,
     NOTHING,
+    Apart,
     Captured,
     FunctionPickler,
     next_number,
@@ -40,7 +42,9 @@ class FunctionCache:
         self._watch = Watch()
         self._warned: set[str] = set()
 
-    def capture_all(self, ids: Sequence[str], functions: Sequence[Callable[..., Any]]) -> list[Captured]:
+    def capture_all(
+        self, ids: Sequence[str], functions: Sequence[Callable[..., Any]], apart: Apart = IN_BAND
+    ) -> list[Captured]:
         """What `capture` gives for each task, with `heads`; the very same object as before where nothing has changed.
 
         Also the very same list, if nothing has changed at all.
@@ -54,7 +58,7 @@ class FunctionCache:
         self._functions = ()  # as long as one may turn out to be at fault
         captured = self._captured.copy()
         for one in kin:
-            one.capture(captured, self._warned)
+            one.capture(captured, self._warned, apart)
         self._functions = functions
         if not all(map(is_, captured, self._captured)):
             self._captured = captured
@@ -86,33 +90,41 @@ class _Kin:
         self._unwatched = [place for place in self._places if not is_watched(self._functions[place], watch, asked)]
         return is_seen and not self._unwatched
 
-    def capture(self, captured: list[Captured], warned: set[str]) -> None:
+    def capture(self, captured: list[Captured], warned: set[str], apart: Apart) -> None:
         """Renew those that have changed since they were captured."""
-        leader = FunctionPickler()
-        self._lead(leader, warned)
-        pickler = leader if self.head is NOTHING else FunctionPickler(leader)
+        leader = FunctionPickler(apart)
+        self._lead(leader, warned, apart)
+        pickler = leader if self.head is NOTHING else FunctionPickler(apart, leader)
         for place in self._due:
             task_id, function, before = self._ids[place], self._functions[place], captured[place]
-            blob = pickled(task_id, function, function, pickler)
-            if blob == before.blob and self.head.number == before.head:
+            made = pickled(task_id, function, function, pickler, before.attached)
+            blob = apart.blob(made.blob, before.blob)
+            if (blob, made.attached, self.head.number) == (before.blob, before.attached, before.head):
                 continue
             if before is NOTHING:
-                warn_of_size(task_id, function, blob, warned)
-            captured[place] = Captured(next_number(), blob, reads(function), self.head.number)
+                warn_of_size(task_id, function, made.blob, warned, apart)
+            captured[place] = Captured(next_number(), blob, reads(function), self.head.number, made.attached)
         self._due = self._unwatched
 
-    def _lead(self, leader: FunctionPickler, warned: set[str]) -> None:
+    def _lead(self, leader: FunctionPickler, warned: set[str], apart: Apart) -> None:
         """Pickle the head. Where it is another one, all go on from that."""
         if len(self._places) == 1:
             return
         place = self._places[0]
         task_id, first = self._ids[place], self._functions[place]
         parts = [*_making(first, leader.namespaces), *self._shared()]
-        blob = pickled(task_id, first, parts, leader) if parts else b""
-        if blob != self.head.blob:
-            warn_of_size(task_id, first, blob, warned)
-            self.head = Captured(next_number(), blob, ()) if blob else NOTHING
-            self._due = self._places
+        if not parts:
+            self._go_on_from(NOTHING)
+            return
+        made = pickled(task_id, first, parts, leader, self.head.attached)
+        blob = apart.blob(made.blob, self.head.blob)
+        if (blob, made.attached) != (self.head.blob, self.head.attached):
+            warn_of_size(task_id, first, made.blob, warned, apart)
+            self._go_on_from(Captured(next_number(), blob, (), attached=made.attached))
+
+    def _go_on_from(self, head: Captured) -> None:
+        if head is not self.head:
+            self.head, self._due = head, self._places
 
     def _shared(self) -> list[object]:
         """What the first two have in common."""

@@ -204,6 +204,8 @@ class Coordinator:
         """
         if job.rules is not None:
             self._executor.retire([job.rules.function])
+            for part in (*job.rules.attached, job.rules.blob):  # what of it lies in files
+                job.leases.pop(part, None)
         if any(other.workflow == job.workflow for other in self._jobs):
             return
         published = self._published.get(job.workflow, ())

@@ -13,9 +13,12 @@ from cloaca.dataflow.demand import limited_reads
 from cloaca.engine.work import Work
 from cloaca.pickling.functions import Captured, RuleOf, next_number
 from cloaca.pickling.kin import FunctionCache
+from cloaca.sending.attached import Attached, still_held
 from cloaca.sending.bindings import Bindings
 from cloaca.sending.variables import Variables
 from cloaca.sending.work import all_work, reads_of
+from cloaca.values.holder import Holder
+from cloaca.values.storage import Leases
 from cloaca.wire.messages import Publish
 from cloaca.workflows.workflow import Task, Workflow, asked_in_attempts, by_rank
 
@@ -24,13 +27,15 @@ class Capture(Struct, frozen=True):
     """A workflow as workers are to know it.
 
     `functions` with their heads, conditions, and what expands mapped tasks; the `work` by rank; the merge `rules`
-    by key. `variables`: the number of what modules are to have; 0 where that is what importing them gives.
+    by key. `variables`: the number of what modules are to have; 0 where that is what importing them gives. `leases`
+    keep what functions take along in files.
     """
 
     functions: Sequence[Publish]
     work: Sequence[Work]
     rules: Mapping[str, bytes]
     variables: int = 0
+    leases: Leases = {}
 
 
 class Captures:
@@ -57,6 +62,7 @@ class Captures:
         self._collected = collected
         self._timeout = timeout
         self._functions = FunctionCache()
+        self._leases: Leases = {}
         self._rules = {key: FunctionCache() for key in workflow.merge}
         self._conditions = {
             condition: Publish(next_number(), pickle.dumps(condition), ()) for condition in asked_in_attempts(tasks)
@@ -77,9 +83,16 @@ class Captures:
         self._wanted: Publish | None = None
         self._last = Capture((), (), {})
 
-    def now(self) -> Capture:
-        """The functions and rules as they stand now. Raises `CaptureError` where one can't be sent."""
-        captured = self._functions.capture_all(self._ids, self._called)
+    def now(self, holder: Holder) -> Capture:
+        """The functions and rules as they stand now, in `holder` what is large of the functions.
+
+        Raises `CaptureError` where one can't be sent.
+        """
+        if not all(map(holder.has, self._leases)):
+            self._functions = FunctionCache()  # somebody has removed a file
+        leases = self._leases.copy()
+        captured = self._functions.capture_all(self._ids, self._called, Attached(holder, leases))
+        self._leases = still_held(leases, [*captured, *self._functions.heads])
         rules = {key: self._rules[key].capture_all([RuleOf(key)], [rule])[0].blob for key, rule in self._merge.items()}
         if captured is not self._captured:
             self._variables.look_again()
@@ -87,7 +100,7 @@ class Captures:
         if captured is not self._captured or wanted is not self._wanted:
             self._last = self._made(captured, wanted)
             self._captured, self._wanted = captured, wanted
-        return Capture(self._last.functions, self._last.work, rules, self._last.variables)
+        return Capture(self._last.functions, self._last.work, rules, self._last.variables, self._leases)
 
     def _made(self, captured: list[Captured], wanted: Publish | None) -> Capture:
         functions = [
@@ -100,6 +113,7 @@ class Captures:
                 self._bindings.number(rank),
                 task.writes,
                 self._limits.get(rank),
+                function.attached,
             )
             for rank, (task, function) in enumerate(zip(self._tasks, captured, strict=True))
         ]
@@ -112,7 +126,7 @@ class Captures:
             {rank: sent.function for rank, sent in self._expansions.items()},
         )
         published = [
-            *[Publish(head.number, head.blob, ()) for head in self._functions.heads],
+            *[Publish(head.number, head.blob, (), attached=head.attached) for head in self._functions.heads],
             *self._bindings.published,
             *functions,
             *self._conditions.values(),

@@ -6,6 +6,7 @@ from msgspec import Struct
 
 from cloaca.engine.work import Work
 from cloaca.merge.rules import Rules
+from cloaca.values.storage import Leases
 from cloaca.wire.messages import Publish
 
 
@@ -13,7 +14,8 @@ class Makings(Struct, frozen=True):
     """The `work` by rank, which names by number what tasks run; and the workflow's merge `rules`, under `number`.
 
     Workers are sent what stands under these numbers: `functions` and `sent`, the rules. What runs in the program calls
-    `objects`. `variables`: the number of what modules are to have; 0 where that is what importing them gives.
+    `objects`. `variables`: the number of what modules are to have; 0 where that is what importing them gives. `leases`
+    keep what functions take along in files.
     """
 
     work: Sequence[Work]
@@ -23,3 +25,4 @@ class Makings(Struct, frozen=True):
     sent: Publish | None = None
     variables: int = 0
     objects: Mapping[int, object] = {}
+    leases: Leases = {}

@@ -51,6 +51,7 @@ _MAP_PRIVATE = 2
 _MAP_NORESERVE = 0x4000 if os.uname().sysname == "Linux" else 0x40
 
 Part = bytes | memoryview
+Content = TypeVar("Content", bound=Part)
 _Found = TypeVar("_Found")
 
 
@@ -323,6 +324,15 @@ def _address(part: Part) -> Any:
     import ctypes  # as above
 
     return ctypes.byref(ctypes.c_char.from_buffer(part)) if len(part) and not part.readonly else part.tobytes()
+
+
+def place_of(content: memoryview) -> int:
+    """Where some bytes lie that may be written to; of others, what stands for the object that has them."""
+    if content.readonly:
+        return id(content.obj)
+    import ctypes  # as above
+
+    return ctypes.addressof(ctypes.c_char.from_buffer(content))
 
 
 @cache

@@ -2,6 +2,7 @@
 
 from typing import Protocol
 
+from cloaca.values.blobs import Content
 from cloaca.values.storage import Lease
 
 
@@ -22,7 +23,7 @@ class Holder(Protocol):
         """Whether it is a reference to what is kept here."""
         ...
 
-    def put(self, payload: bytes, what: str = "program") -> tuple[bytes, Lease | None]:
+    def put(self, payload: Content, what: str = "program") -> tuple[bytes | Content, Lease | None]:
         """Keep a payload that the program has; returns what to send in its place, and the lease, if it is kept."""
         ...
 
@@ -52,7 +53,11 @@ class Nowhere:
         """Nothing is here."""
         return False
 
-    def put(self, payload: bytes, what: str = "program") -> tuple[bytes, Lease | None]:  # noqa: ARG002 - it has no name
+    def put(
+        self,
+        payload: Content,
+        what: str = "program",  # noqa: ARG002 - it has no name
+    ) -> tuple[bytes | Content, Lease | None]:
         """The payload itself."""
         return payload, None
 

@@ -16,7 +16,7 @@ from itertools import count
 from threading import RLock
 
 from cloaca.values import folder
-from cloaca.values.blobs import Blob, NoFolderError, blob_of, is_reference, reference, secure, write
+from cloaca.values.blobs import Blob, Content, NoFolderError, blob_of, is_reference, reference, secure, write
 from cloaca.values.folder import Folder
 from cloaca.wire.frames import is_encodable
 
@@ -92,7 +92,7 @@ class Storage:
     def _is_here(self, path: str) -> bool:
         return os.path.dirname(path) in self.folders
 
-    def put(self, payload: bytes, what: str = "program") -> tuple[bytes, Lease | None]:
+    def put(self, payload: Content, what: str = "program") -> tuple[bytes | Content, Lease | None]:
         """Store a payload that the program has; returns its reference, and the lease on it. `what` names the file.
 
         It is taken to be one that merging may look into: the bytes alone don't tell. Where no folder can be used it

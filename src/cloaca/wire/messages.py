@@ -106,6 +106,7 @@ class Publish(Message, frozen=True, tag="publish"):
     `pickling/functions`), 0 where it says everything itself. `takes_handle`: it is called with a handle too. `binding`:
     the number of what tells the keys that it is called with, by name; 0 where there are none. `writes`: the keys that
     it may set and remove, where it has declared them; `looks`: those that it may look at, where that is limited.
+    `attached`: references to the buffers that the blob takes in, in their order. It may be a reference itself.
     """
 
     function: int
@@ -116,6 +117,7 @@ class Publish(Message, frozen=True, tag="publish"):
     binding: int = 0
     writes: tuple[str, ...] | None = None
     looks: tuple[str, ...] | None = None
+    attached: tuple[bytes, ...] = ()
 
 
 class Filter(Message, frozen=True):
