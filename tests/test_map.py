@@ -12,7 +12,7 @@ from operator import length_hint
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from threading import RLock
-from typing import Any
+from typing import Any, Literal
 
 import cloudpickle
 import pytest
@@ -605,6 +605,40 @@ def test_options_that_make_no_sense(on: DefaultRunner, options: dict[str, Any], 
         on.map(square, [1], **options)
 
 
+# ---- what items have to do with each other -------------------------------------------------------------------------
+
+
+class Visits:
+    def __init__(self) -> None:
+        self.count = 0
+
+
+BUFFER = [0]
+COLUMN = bytearray(1 << 17)
+
+
+def visited(visits: Visits) -> int:
+    visits.count += 1
+    return visits.count
+
+
+def in_place(number: int) -> tuple[list[int], bytearray]:
+    BUFFER[0] = COLUMN[0] = number
+    return BUFFER, COLUMN
+
+
+@pytest.mark.parametrize("on_error", ["raise", "return"])
+@pytest.mark.parametrize("chunksize", [None, 1, 7, 50])
+def test_each_item_and_each_result_is_a_copy_of_its_own(
+    on: DefaultRunner, chunksize: int | None, on_error: Literal["raise", "return"]
+) -> None:
+    """Whichever of them travel together. The function may use the same room for each of its results."""
+    assert [*on.map(visited, [Visits()] * 50, chunksize=chunksize, on_error=on_error)] == [1] * 50
+    results: list[Any] = [*on.map(in_place, range(50), chunksize=chunksize, on_error=on_error)]
+    assert [(numbers[0], column[0]) for numbers, column in results] == [(number, number) for number in range(50)]
+    assert len({id(one) for result in results for one in result}) == 100
+
+
 # ---- sizes of batches ----------------------------------------------------------------------------------------------
 
 
@@ -620,11 +654,11 @@ def test_batches_come_to_take_the_time_that_they_should(seconds_per_item: float,
 
 
 def test_what_a_batch_has_not_begun_in_time_it_gives_back() -> None:
-    payload = encode_list([100, *range(8)]).payload
+    payload, _, _ = encode_list([100, *range(8)])
     outcome = BatchFunction(square, 0, seconds=0.0).outcome(payload)
-    assert (decode_list(outcome.results).elements, outcome.reached) == ([0], 101)
+    assert (decode_list(outcome.results)[0], outcome.reached) == ([0], 101)
     outcome = BatchFunction(square, 0, seconds=1e9).outcome(payload, encode_unseen((103, 106, 0)))
-    assert (decode_list(outcome.results).elements, outcome.reached) == ([9, 16, 25], None)
+    assert (decode_list(outcome.results)[0], outcome.reached) == ([9, 16, 25], None)
 
 
 # ---- the state machine ---------------------------------------------------------------------------------------------

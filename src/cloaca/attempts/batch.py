@@ -1,8 +1,8 @@
 """What runs for `map`: one function over the items of a batch, up to the first error, which names its item."""
 
 import os
-from collections.abc import Awaitable, Callable, Sequence
-from itertools import islice
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from itertools import chain, islice
 from time import monotonic
 from typing import Any, NamedTuple
 
@@ -10,10 +10,11 @@ from cloaca.attempts.attempt import failure
 from cloaca.attempts.seeding import Seeding, Unseeded, of_process
 from cloaca.attempts.termination import Terminated
 from cloaca.border.mark import NONE, come_to
+from cloaca.errors import EncodeError
 from cloaca.item import of_item, of_result, raisable, unreadable_item
 from cloaca.tasks.context import Context, contents_of
-from cloaca.values.codec import decode, encode_unseen
-from cloaca.values.elements import decode_apart, decode_list, encode_apart, encode_list
+from cloaca.values.codec import SCALARS, decode, encode_unseen
+from cloaca.values.elements import ListWriter, decode_list
 from cloaca.wire.messages import FAILURE, FAILURES, ITEMS, PART, REACHED, RESULTS, Failed, Usage
 
 _LOOKS = 64
@@ -86,40 +87,64 @@ class BatchFunction:
     def outcome(self, payload: bytes, part: bytes | None = None) -> BatchOutcome:
         """What comes of the items in a payload, or of those that `part` tells."""
         (start, *items), unread = decode_list(payload)
-        end = start + len(items)
+        end = start + min(unread, default=len(items) + 1) - 1
         first, stop, ended = (start, end + 1, 0) if part is None else decode(part)
-        items = items[first - start : stop - start]
-        results, error = self._run(first, items, ended)
+        items = items[first - start : min(stop, end) - start]
+        results = ListWriter()
+        error = self._run(first, items, ended, results)
         reached = first + len(results)
-        if error is None and unread is not None and reached == end < stop:
-            error = of_item(unreadable_item(unread), end)
-        encoded = encode_list(results)
-        if encoded.error is not None:
-            error = of_result(encoded.error, first + encoded.length)
-        return BatchOutcome(encoded.payload, error, reached if reached < first + len(items) else None)
+        if error is None and unread and reached == end < stop:
+            error = of_item(unreadable_item(unread[end - start + 1]), end)
+        return BatchOutcome(results.payload(), error, reached if reached < first + len(items) else None)
 
-    def _run(self, first: int, items: Sequence[Any], ended: int) -> tuple[list[Any], BaseException | None]:
-        seeding, function, process = self._seeding(), self._function, os.getpid()
-        count, until = max(1, len(items) // _LOOKS), monotonic() + self._seconds
-        results: list[Any] = []
+    def _run(self, first: int, items: Sequence[Any], ended: int, results: ListWriter) -> BaseException | None:
+        """Add the results of those items that there is time for. Returns what has ended that, if anything."""
+        seeding, process = self._seeding(), os.getpid()
         try:
-            rest = seeding.each(items, first, self._seed, ended)
-            for item in rest:
-                results.append(function(item))
-                for near in islice(rest, count - 1):
-                    results.append(function(near))  # noqa: PERF401 - what there is when it raises counts
-                if monotonic() > until:
-                    break
+            self._call(seeding.each(items, first, self._seed, ended), len(items), results)
         except Terminated:
             raise
+        except _UnsentError as unsent:
+            return of_result(unsent.error, first + len(results))
         except BaseException as error:  # sys.exit and Ctrl-C end the call of map, where they come
             if os.getpid() != process:
                 raise  # a process that the function forked: it ends with that
             done = len(results)
-            return results, of_item(raisable(error), first + done, *items[done : done + 1])
+            return of_item(raisable(error), first + done, *items[done : done + 1])
         finally:
             seeding.done()
-        return results, None
+        return None
+
+    def _call(self, items: Iterator[Any], count: int, results: ListWriter) -> None:
+        function, until = self._function, monotonic() + self._seconds
+        stretch = max(0, count // _LOOKS - 1)
+        for item in items:
+            for near in chain((item,), islice(items, stretch)):
+                result = function(near)
+                if type(result) in SCALARS:
+                    results.keep(result)
+                else:
+                    _add(result, results, count)
+            if monotonic() > until:
+                break
+
+
+class _UnsentError(Exception):
+    """A result can't be sent, for this reason."""
+
+    def __init__(self, error: EncodeError) -> None:
+        super().__init__()
+        self.error = error
+
+
+def _add(result: Any, results: ListWriter, count: int) -> None:
+    """Take a result, one of so many: the next item may change it."""
+    try:
+        results.add(result)
+    except EncodeError as error:
+        raise _UnsentError(error) from None
+    if count > 1:
+        results.own()
 
 
 class UnbrokenBatch(BatchFunction):
@@ -130,46 +155,58 @@ class UnbrokenBatch(BatchFunction):
 
     def __call__(self, context: Context) -> None:
         contents = contents_of(context)
-        (start, *items), unread = decode_apart(contents.payload(ITEMS) or b"")
+        (start, *items), unread = decode_list(contents.payload(ITEMS) or b"")
         part = contents.payload(PART)
         first, stop, ended = (start, start + len(items), 0) if part is None else decode(part)
         failures = {
             start + place - 1: as_failed(of_item(unreadable_item(error), start + place - 1))
             for place, error in unread.items()
         }
-        results = self._results(items[first - start : stop - start], first, ended, failures)
-        payload, unsent = encode_apart(results)
-        for place, error in unsent.items():
-            failures[first + place] = as_failed(of_result(error, first + place))
+        results = ListWriter()
+        self._call_each(items[first - start : stop - start], first, ended, failures, results)
         reached = first + len(results)
         failures = {number: failed for number, failed in failures.items() if first <= number < reached}
-        contents.set_unseen(RESULTS, payload)
+        contents.set_unseen(RESULTS, results.payload())
         if failures:
             contents.set_unseen(FAILURES, encode_unseen(failures))
         if reached < stop:
             contents.set_unseen(REACHED, encode_unseen(reached))
 
-    def _results(self, items: Sequence[Any], first: int, ended: int, failures: dict[int, Failed]) -> list[Any]:
-        """What comes of the items that there is time for: `None` in the places of those that fail."""
-        seeding, until, process = self._seeding(), monotonic() + self._seconds, os.getpid()
-        results: list[Any] = []
+    def _call_each(
+        self, items: Sequence[Any], first: int, ended: int, failures: dict[int, Failed], results: ListWriter
+    ) -> None:
+        """Add what comes of the items that there is time for: `None` in the places of those that fail."""
+        seeding, until = self._seeding(), monotonic() + self._seconds
         try:
             for number, item in enumerate(seeding.each(items, first, self._seed, ended), first):
                 come_to(number)
-                try:
-                    results.append(None if number in failures else self._function(item))
-                except Terminated:
-                    raise
-                except BaseException as error:  # sys.exit ends the item, not the worker
-                    if os.getpid() != process:
-                        raise  # a process that the function forked: it ends with that
-                    failures[number] = as_failed(of_item(raisable(error), number, item))
-                    results.append(None)
+                failed = failures.get(number) or self._failure(number, item, results)
+                if failed is not None:
+                    failures[number] = failed
+                    results.add_apart(None)
+                elif len(items) > 1:
+                    results.own()
                 if monotonic() > until:
                     break
         finally:
             seeding.done()
-        return results
+
+    def _failure(self, number: int, item: Any, results: ListWriter) -> Failed | None:
+        """Add what comes of an item; or returns what it has failed with."""
+        process = os.getpid()
+        try:
+            result = self._function(item)
+        except Terminated:
+            raise
+        except BaseException as error:  # sys.exit ends the item, not the worker
+            if os.getpid() != process:
+                raise  # a process that the function forked: it ends with that
+            return as_failed(of_item(raisable(error), number, item))
+        try:
+            results.add_apart(result)
+        except EncodeError as error:
+            return as_failed(of_result(error, number))
+        return None
 
 
 def as_failed(error: BaseException) -> Failed:

@@ -126,13 +126,13 @@ def _outcome(
     batch: BatchFunction, item: Any, number: int, workroom: Workroom, terms: Terms, gate: AbstractContextManager[object]
 ) -> tuple[Any, BaseException | None]:
     """What comes of an item in as many tries as it has: its result, or an error."""
-    encoded = encode_list([number, item])
-    if encoded.error is not None:
-        return None, of_item(encoded.error, number, item)
+    payload, _, unsent = encode_list([number, item])
+    if unsent is not None:
+        return None, of_item(unsent, number, item)
     tries = 0
     while True:
         with gate:
-            results, error = _called(batch, encoded.payload, (number, number + 1, tries), workroom)
+            results, error = _called(batch, payload, (number, number + 1, tries), workroom)
         if error is None:
             break
         delay = terms.delay(number, tries + 1, as_failed(error))
@@ -140,8 +140,8 @@ def _outcome(
             return None, _as_sent(error)
         sleep(delay)
         tries += 1
-    elements, unread = decode_list(results)
-    return (elements[0], None) if unread is None else (None, of_result(unreadable_item(unread), number))
+    (result,), unread = decode_list(results)
+    return result, of_result(unreadable_item(unread[0]), number) if unread else None
 
 
 def _called(

@@ -23,7 +23,7 @@ from cloaca.item import of_item, of_result, unreadable_item
 from cloaca.terms import Terms
 from cloaca.values.blobs import LARGE, size_of
 from cloaca.values.codec import decode, encode_unseen
-from cloaca.values.elements import decode_apart, decode_list, encode_apart, encode_list
+from cloaca.values.elements import decode_list, encode_apart, encode_list
 from cloaca.values.holder import Holder
 from cloaca.values.storage import Leases
 from cloaca.wire.messages import FAILURE, FAILURES, REACHED, RESULTS, Done, Failed, Lost
@@ -379,27 +379,26 @@ class Batches:
 
 def _up_to_error(early: _Early, leases: Leases) -> tuple[list[Any], BaseException | None]:
     """The results of a batch up to the first error, and that error, if there is one."""
-    first, delivery = early.numbers.start, early.delivery
+    delivery = early.delivery
     end = None if delivery is None else delivery.end
     if not isinstance(end, Done):
         return [], None if delivery is None or end is None else _error(end, delivery.name, 1)
-    diff = end.diff
-    try:
-        results, unread = decode_list(diff.get(RESULTS) or b"")
-    except Exception as error:  # noqa: BLE001 - what came isn't what the batch has made
-        results, unread = [], error
-    finally:
-        _let_go(end, leases)
-    if unread is not None:
-        return results, of_result(unreadable_item(unread), first + len(results))
-    failure = diff.get(FAILURE)
+    first = early.numbers.start
+    results, errors = _read(end, first, leases)
+    if errors:
+        number = min(errors)
+        return results[: number - first], errors[number]
+    failure = end.diff.get(FAILURE)
     return results, None if failure is None else raised(decode(failure))
 
 
 def _read(done: Done, first: int, leases: Leases) -> tuple[list[Any], dict[int, BaseException]]:
     """The results of items, and by their numbers the errors of those that can't be rebuilt."""
+    unread: dict[int, Exception]
     try:
-        results, unread = decode_apart(done.diff.get(RESULTS) or b"")
+        results, unread = decode_list(done.diff.get(RESULTS) or b"")
+    except Exception as error:  # noqa: BLE001 - what came isn't what the batch has made
+        results, unread = [None], {0: error}
     finally:
         _let_go(done, leases)
     return results, {first + at: of_result(unreadable_item(error), first + at) for at, error in unread.items()}

@@ -64,10 +64,7 @@ def encode(value: object, key: str | None = None, put: Put | None = None) -> byt
     >>> decode(encode({"ids": (1, 2)}))
     {'ids': (1, 2)}
     """
-    try:
-        packed = _pack(value) if type(value) in SCALARS or is_plain(value) else None
-    except (ValueError, OverflowError, RecursionError):  # a lone surrogate, an int beyond 64 bits, no stack left
-        packed = None
+    packed = plainly(value)
     if packed is not None and (put is None or len(packed) < LARGE):
         payload = packed
     else:
@@ -90,16 +87,24 @@ def encode_each(values: list[Any], key: str | None = None, put: Put | None = Non
     with undisturbed():
         if not is_plain(values):
             return [encode(value, key, put) for value in values]
-        return [_packed(value) or encode(value, key, put) for value in values]
+        return [_small(value) or encode(value, key, put) for value in values]
+
+
+def plainly(value: object) -> bytes | None:
+    """The bytes of a value in msgpack, where that carries it exactly."""
+    return _packed(value) if type(value) in SCALARS or is_plain(value) else None
 
 
 def _packed(plain: object) -> bytes | None:
-    """A plain value in msgpack, unless it is large or msgpack can't take it after all."""
     try:
-        packed = _pack(plain)
-    except (ValueError, OverflowError, RecursionError):
+        return _pack(plain)
+    except (ValueError, OverflowError, RecursionError):  # a lone surrogate, an int beyond 64 bits, no stack left
         return None
-    return packed if len(packed) < LARGE else None
+
+
+def _small(plain: object) -> bytes | None:
+    packed = _packed(plain)
+    return packed if packed is not None and len(packed) < LARGE else None
 
 
 def encode_unseen(value: object) -> bytes:
@@ -142,7 +147,7 @@ def decode_content(content: memoryview) -> Any:
     with undisturbed():
         if content[0] != PICKLED:
             return _unpack(content)
-        return _composed(content) if is_composite(content) else _unpickle(content, _as_it_is)
+        return _composed(content) if is_composite(content) else _unpickle(content, as_it_is)
 
 
 def _composed(payload: Part) -> Any:
@@ -216,11 +221,11 @@ def _pickled(value: object, ordered: Callable[[object, Callable[[object], bytes]
     buffers: list[PickleBuffer] = []
     with BytesIO() as file:
         Pickler(file, buffers.append).dump(ordered(value, encode))
-        return _framed([file.getvalue(), *(buffer.raw() for buffer in buffers)])
+        return framed([file.getvalue(), *(buffer.raw() for buffer in buffers)])
 
 
-def _framed(parts: Sequence[Part]) -> list[Part]:
-    """The parts with what stands before and between them."""
+def framed(parts: Sequence[Part]) -> list[Part]:
+    """The parts of a pickled payload with what stands before and between them."""
     lengths = struct.pack(f"<{len(parts)}Q", *map(len, parts))
     head, *others = parts
     framed: list[Part] = [_head.pack(PICKLED, len(parts)) + lengths, head]
@@ -237,7 +242,7 @@ def _unpickle(payload: memoryview, buffer: Callable[[memoryview], Any]) -> Any:
 
 
 def parts_of(payload: memoryview) -> Iterator[memoryview]:
-    """The parts of a pickled payload: the pickle, and its buffers."""
+    """The parts of a pickled payload: the pickle, and its buffers; or what else was framed."""
     _, count = _head.unpack_from(payload)
     lengths = struct.unpack_from(f"<{count}Q", payload, _head.size)
     return _cut(payload, _head.size + 8 * count, lengths)
@@ -249,5 +254,6 @@ def _cut(payload: memoryview, start: int, lengths: Iterable[int]) -> Iterator[me
         start += length + -(start + length) % ALIGNMENT
 
 
-def _as_it_is(part: memoryview) -> memoryview:
+def as_it_is(part: memoryview) -> memoryview:
+    """What the buffers of a mapped payload are made into."""
     return part

@@ -1,121 +1,317 @@
-"""Lists as payloads, up to the first element that can't be sent, or not be rebuilt; and cut into their elements.
+"""Lists of values that have nothing to do with each other, as payloads: the items of a batch, and their results.
 
-A list is encoded and decoded in one go. Only where that fails, or where just some of its elements are asked for, they
-are looked at one by one.
+Each element is a copy of its own, of the value as it was when it was added, whatever it shares with others: what comes
+of it doesn't depend on which of them travel together. One that can't be sent, or rebuilt, leaves those before it whole.
+
+Plain values are msgpack. Others are pickled one after the other, in runs: the pickles of a run have one memo, so what
+lasts, as a class, is told once. A value that leads to something that may be changed, and to which one before it leads
+as well, begins another run. (In one pickle of all, that would be one object for those that travel together. A pickler
+for each takes up to ten times as long.)
 """
 
-from collections.abc import Callable, Sequence
-from contextlib import suppress
-from functools import partial
+from collections.abc import Callable
+from enum import Enum
+from functools import cache, partial
 from io import BytesIO
-from pickle import Unpickler
-from typing import Any, NamedTuple
+from itertools import islice
+from pickle import PickleBuffer, Unpickler
+from types import BuiltinFunctionType, FunctionType, ModuleType
+from typing import Any
 
 from msgspec import Raw, msgpack
 
 from cloaca.errors import EncodeError
-from cloaca.values.blobs import Part, content_of
-from cloaca.values.codec import decode, encode, encode_unseen, parts_of
-from cloaca.values.composite import DICT_HEADS, LIST_HEADS, collected, composite_of, is_composite
+from cloaca.pickling.classes import Pickler
+from cloaca.pickling.modules import by_reference
+from cloaca.pickling.stack import on_its_own
+from cloaca.values.blobs import Part, content_of, is_reference
+from cloaca.values.codec import SCALARS, as_it_is, decode, encode_unseen, framed, parts_of, plainly, undisturbed
+from cloaca.values.composite import DICT_HEADS, LIST_HEADS, composite_of, is_composite
 from cloaca.wire.strike import is_strike
 
-_LIST = b"\x80\x05]\x94."
-_STOP = b"."
+_BY_NAME = (FunctionType, BuiltinFunctionType, ModuleType)
+_CONSTANTS = {
+    "builtins": {"complex", "ellipsis", "range"},
+    "datetime": {"date", "datetime", "time", "timedelta", "timezone"},
+    "decimal": {"Decimal"},
+    "fractions": {"Fraction"},
+    "uuid": {"UUID"},
+}
+"""Kinds of which nothing can be changed, by module and name: to import them takes longer than most need them."""
 
 _elements = msgpack.Decoder(list[Raw]).decode
 _entries = msgpack.Decoder(dict[Any, Raw]).decode
+_sizes = msgpack.Decoder(list[int]).decode
 
 
-class Encoded(NamedTuple):
-    """The payload of a list of `length` elements; `error` tells why the one after them isn't there, if there is one."""
+class ListWriter:
+    """Takes values one after the other.
 
-    payload: bytes
-    length: int
-    error: EncodeError | None
+    Those of which nothing can be changed are encoded together, as long as there are no others. `keep` takes what is
+    known to be one of them.
 
-
-class Decoded(NamedTuple):
-    """The elements; `error` is what rebuilding the one after them raised, if it did."""
-
-    elements: list[Any]
-    error: Exception | None
-
-
-def encode_list(elements: list[Any]) -> Encoded:
-    """The bytes of a list that nobody compares with another.
-
-    >>> decode_list(encode_list([1, (2,)]).payload).elements
-    [1, (2,)]
+    >>> elements = ListWriter()
+    >>> elements.add({1})
+    >>> elements.add((2, 3))
+    >>> decode_list(elements.payload())
+    ([{1}, (2, 3)], {})
     """
-    try:
-        return Encoded(encode_unseen(elements), len(elements), None)
-    except EncodeError:
-        payloads: list[bytes] = []
-    for element in elements:
+
+    def __init__(self) -> None:
+        self._constants: list[Any] = []
+        self._parts: list[Part] = []
+        self._sizes: list[int] = []
+        self._run: _Pickles | None = None
+        self._owned = self._count = 0
+        self._are_constant = True
+        self.keep: Callable[[Any], None] = self._constants.append
+
+    def __len__(self) -> int:
+        """How many there are."""
+        return len(self._constants) + self._count
+
+    def add(self, value: object) -> None:
+        """Take the value as it is now, but for its buffers, which are read until they are owned.
+
+        Raises:
+            EncodeError: it can't be sent. The next one may be.
+        """
+        if self._are_constant and _is_constant(value):
+            self._constants.append(value)
+            return
+        self._go_on_with_others()
+        self._pickle(value)
+
+    def add_apart(self, value: object) -> None:
+        """The same; and it can be rebuilt whatever happens to the others."""
+        self._end_run()
+        self.add(value)
+        self._end_run()
+
+    def own(self) -> None:
+        """Read the values' buffers now: they may change."""
+        rest = self._parts[self._owned :]
+        self._parts[self._owned :] = [bytes(part) if isinstance(part, memoryview) else part for part in rest]
+        self._owned = len(self._parts)
+
+    def payload(self) -> bytes:
+        """The bytes of the list of all of them."""
+        if self._are_constant:
+            packed = plainly(self._constants)
+            return _together(self._constants) if packed is None else packed
+        self._end_run()
+        return b"".join(framed([msgpack.encode(self._sizes), *self._parts]))
+
+    def _go_on_with_others(self) -> None:
+        if self._are_constant:
+            self._are_constant = False
+            self.keep = self._pickle
+            for constant in self._constants:
+                self._pickle(constant)
+            self._constants.clear()
+
+    def _pickle(self, value: object) -> None:
+        if self._run is None or not self._run.takes(value):
+            self._end_run()
+            self._begin_run(value)
+        self._count += 1
+
+    def _begin_run(self, value: object) -> None:
+        run = _Pickles(self._parts)
+        if run.takes(value):
+            self._run = run
+            return
+        del self._parts[run.place :]
+        parts = [*parts_of(memoryview(encode_unseen(value)))]  # it can't be sent, or leads too deep for this stack
+        self._parts += parts
+        self._sizes.append(len(parts))
+
+    def _end_run(self) -> None:
+        if self._run is not None:
+            self._run.end()
+            self._sizes.append(len(self._parts) - self._run.place)
+            self._run = None
+
+
+class _MetAgainError(Exception):
+    """A value leads to what one before it leads to, and which may be changed."""
+
+
+class _Pickles(Pickler):
+    """Pickles of values, one after the other: one part, and others for their buffers.
+
+    An object keeps its `id` as long as the memo holds it; those that it doesn't hold are no danger.
+    """
+
+    def __init__(self, parts: list[Part]) -> None:
+        self.place = len(parts)
+        self._parts = parts
+        self._parts.append(b"")
+        self._file = BytesIO()
+        self._count = 0
+        self._met: dict[int, int] = {}
+        super().__init__(self._file, self._take_buffer)
+
+    def takes(self, value: object) -> bool:
+        """Append a value; returns whether that could be done. Where it can't, nothing else may be appended."""
+        end, parts = self._file.tell(), len(self._parts)
         try:
-            payloads.append(encode_unseen(element))
+            self.dump(value)
+        except Exception as error:
+            if not isinstance(error, _MetAgainError) and is_strike(error, partial(_Pickles([]).dump, value)):
+                raise
+            self._file.seek(end)
+            self._file.truncate()
+            del self._parts[parts:]
+            return False
+        self._count += 1
+        return True
+
+    def end(self) -> None:
+        """All values are here."""
+        self._parts[self.place] = self._file.getvalue()
+
+    def persistent_id(self, obj: Any) -> None:
+        """Called for whatever is pickled; it stands for itself."""
+        if type(obj) in SCALARS:
+            return
+        met = self._met.setdefault(id(obj), self._count)
+        if met in (self._count, _FOR_ALL):
+            return
+        if not _lasts(obj):
+            raise _MetAgainError
+        self._met[id(obj)] = _FOR_ALL
+
+    def _take_buffer(self, buffer: PickleBuffer) -> None:
+        self._parts.append(buffer.raw())
+
+
+_FOR_ALL = -1
+
+
+def _lasts(value: Any) -> bool:
+    """Whether nothing of it can be changed, or it is one for the whole process anyway."""
+    if isinstance(value, _BY_NAME):
+        return not isinstance(value, FunctionType) or by_reference(value)
+    return isinstance(value, (type, Enum)) or _is_constant(value)
+
+
+def _is_constant(value: Any) -> bool:
+    """Whether nothing of it can be changed."""
+    kind: Any = type(value)
+    if kind in SCALARS:
+        return True
+    if kind is tuple or kind is frozenset:
+        try:
+            return all(map(_is_constant, value))
+        except RecursionError:
+            return False
+    module = kind.__module__
+    return kind.__qualname__ in _CONSTANTS.get(module, ()) or (module.startswith("numpy") and _is_of_numpy(kind))
+
+
+@cache
+def _is_of_numpy(kind: type) -> bool:
+    """Whether it is a kind of numbers, or tells of one. Records may be changed."""
+    names = {one.__name__ for one in kind.__mro__}
+    return not names.isdisjoint({"number", "bool_", "bool", "dtype", "datetime64", "timedelta64"})
+
+
+def _together(constants: list[Any]) -> bytes:
+    return b"".join(framed([b"", *parts_of(memoryview(encode_unseen(constants)))]))
+
+
+def encode_list(values: list[Any]) -> tuple[bytes, int, EncodeError | None]:
+    """The bytes of a list up to the first element that can't be sent, how many there are, and why the next one can't.
+
+    >>> decode_list(encode_list([1, (2,)])[0])
+    ([1, (2,)], {})
+    """
+    payload = plainly(values)
+    if payload is not None:
+        return payload, len(values), None
+    elements = ListWriter()
+    for place, value in enumerate(values):
+        try:
+            elements.add(value)
         except EncodeError as error:
-            return Encoded(collected(payloads), len(payloads), error)
-    return Encoded(collected(payloads), len(payloads), None)
+            return elements.payload(), place, error
+    return elements.payload(), len(values), None
 
 
-def decode_list(payload: bytes) -> Decoded:
-    """A list from its bytes. Raises `FileNotFoundError` where the payload refers to a file that has been removed."""
-    try:
-        return Decoded(decode(payload), None)
-    except Exception as error:  # unpickling runs user code; what it raises is seen again below, in its place
-        if is_strike(error, partial(decode, payload)):
-            raise
-        elements: list[Any] = []
-    for load in _loads(payload):
-        try:
-            elements.append(load())
-        except Exception as error:  # noqa: BLE001 - as above
-            return Decoded(elements, error)
-    return Decoded(elements, None)
-
-
-def encode_apart(elements: list[Any]) -> tuple[bytes, dict[int, EncodeError]]:
+def encode_apart(values: list[Any]) -> tuple[bytes, dict[int, EncodeError]]:
     """The bytes of a list, and by place what could not be sent: it is `None` there.
 
     Other than those of `encode_list`, each element can be rebuilt whatever happens to those before it.
-
-    >>> payload, errors = encode_apart([1, (2,)])
-    >>> decode_apart(payload), errors
-    (([1, (2,)], {}), {})
     """
-    payloads: list[bytes | None] = []
-    errors: dict[int, EncodeError] = {}
-    with suppress(EncodeError):  # which ones they are shows below
-        payload = encode(elements)
-        if payload[0] in LIST_HEADS:
-            return payload, errors
-    for place, element in enumerate(elements):
+    payload, errors = plainly(values), dict[int, EncodeError]()
+    if payload is not None:
+        return payload, errors
+    elements = ListWriter()
+    for place, value in enumerate(values):
         try:
-            payloads.append(encode_unseen(element))
+            elements.add_apart(value)
         except EncodeError as error:
             errors[place] = error
-            payloads.append(None)
-    return collected(payloads), errors
+            elements.add_apart(None)
+    return elements.payload(), errors
 
 
-def decode_apart(payload: bytes) -> tuple[list[Any], dict[int, Exception]]:
-    """A list from the bytes that `encode_apart` gave, and by place what rebuilding an element raised."""
+def decode_list(payload: bytes) -> tuple[list[Any], dict[int, Exception]]:
+    """A list from its bytes, and by place what rebuilding an element raised: it is `None` there.
+
+    Where an element wasn't encoded apart, those of its run that come after such a one are missing.
+
+    Raises:
+        FileNotFoundError: the payload refers to a file that has been removed.
+    """
     content = memoryview(content_of(payload))
-    if not is_composite(content):
-        return decode(payload), {}
+    if content[0] in LIST_HEADS:
+        return decode(content), {}
     elements: list[Any] = []
     errors: dict[int, Exception] = {}
-    for place, element in enumerate(composite_of(content).elements):
-        load = partial(decode, b"\xc0" if element is None else element)
-        try:
-            elements.append(load())
-        except Exception as error:  # unpickling runs user code
-            if is_strike(error, load):
-                raise
-            errors[place] = error
-            elements.append(None)
+    sizes, *parts = parts_of(content)
+    if not sizes:
+        (elements,), _ = _loaded(parts, bytearray)
+        return elements, {}
+    rest = iter(parts)
+    with undisturbed():
+        for size in _sizes(sizes):
+            found, error = _loaded([*islice(rest, size)], as_it_is if is_reference(payload) else bytearray)
+            elements += found
+            if error is not None:
+                errors[len(elements)] = error
+                elements.append(None)
     return elements, errors
+
+
+def _loaded(run: list[memoryview], buffer: Callable[[memoryview], Any]) -> tuple[list[Any], Exception | None]:
+    load = partial(_load, run, buffer)
+    elements, error = load()
+    if isinstance(error, RecursionError):
+        elements, error = on_its_own(load)
+    if error is not None and is_strike(error, partial(_raise_again, load)):
+        raise error
+    return elements, error
+
+
+def _load(run: list[memoryview], buffer: Callable[[memoryview], Any]) -> tuple[list[Any], Exception | None]:
+    pickles, *buffers = run
+    elements: list[Any] = []
+    with BytesIO(pickles) as file:
+        unpickler = Unpickler(file, buffers=map(buffer, buffers))
+        try:
+            while file.tell() < len(pickles):
+                elements.append(unpickler.load())
+        except Exception as error:  # noqa: BLE001 - unpickling runs user code
+            return elements, error
+    return elements, None
+
+
+def _raise_again(load: Callable[[], tuple[list[Any], Exception | None]]) -> None:
+    _, error = load()
+    if error is not None:
+        raise error
 
 
 def elements_of(payload: Part) -> list[Part] | dict[Any, Part] | None:
@@ -131,48 +327,3 @@ def elements_of(payload: Part) -> list[Part] | dict[Any, Part] | None:
     if content[0] in DICT_HEADS:
         return {key: memoryview(element) for key, element in _entries(content).items()}
     return None
-
-
-def _loads(payload: bytes) -> Sequence[Callable[[], Any]]:
-    """What gives the elements of a list, to be called in this order."""
-    content = memoryview(content_of(payload))
-    if is_composite(content):
-        return [partial(decode, element) for element in composite_of(content).elements if element is not None]
-    pickled, *buffers = parts_of(content)
-    pickles = _cut(bytes(pickled))
-    unpickler = Unpickler(BytesIO(_LIST + b"".join(pickles)), buffers=map(bytearray, buffers))
-    unpickler.load()  # the list itself has the first place in the memo
-    return [unpickler.load] * len(pickles)
-
-
-def _cut(pickled: bytes) -> list[bytes]:
-    """Pickles of the elements of a pickled list, to be loaded one after the other by one unpickler, after a list.
-
-    An element begins with the last instruction that was met when there were only the elements before it on the stack.
-    """
-    from pickletools import genops, markobject  # a large module that is hardly ever needed
-
-    file, code, end = BytesIO(pickled), bytearray(), 0
-    depths = [0]  # of the stack, and of what lies on it from each mark on
-    begins: dict[tuple[int, int], int] = {}  # by how many marks there are, and how deep it is from the last one on
-    pickles: list[bytes] = []
-    for instruction, _, _ in genops(file):
-        start, end = end, file.tell()
-        if instruction.name == "FRAME":  # its length won't be right any more
-            continue
-        here = begins[len(depths), depths[-1]] = len(code)
-        code += pickled[start:end]
-        popped, pushed = instruction.stack_before, instruction.stack_after
-        count = 0
-        if markobject in popped:
-            count = depths.pop()
-            popped = popped[: popped.index(markobject)]
-        if pushed == [markobject]:
-            depths.append(0)
-            continue
-        depths[-1] += len(pushed) - len(popped)
-        if depths == [1] and instruction.name in {"APPEND", "APPENDS"}:
-            edges = [begins[2, place] for place in range(count)] if count else [begins[1, 1]]
-            spans = zip(edges, [*edges[1:], here], strict=True)
-            pickles += [bytes(code[begin:past]) + _STOP for begin, past in spans]
-    return pickles
