@@ -453,6 +453,35 @@ def test_an_instance_that_has_ended_takes_less_than_a_kilobyte() -> None:
     assert taken < 1024 * LARGE
 
 
+def test_a_task_without_fault_takes_little_more_than_its_function() -> None:
+    def setter(number: int) -> Callable[[Context], None]:
+        def set_one(context: Context) -> None:
+            context[f"key {number}"] = number
+
+        return set_one
+
+    def define(size: int) -> WorkflowBuilder:
+        with WorkflowBuilder(f"{size} tasks") as builder:
+            for number in range(size):
+                task(id=f"t{number}")(setter(number))
+
+            @task(dependencies=[f"t{number}" for number in range(size)])
+            def total(context: Context) -> None:
+                context["total"] = sum(context[f"key {number}"] for number in range(size))
+
+        return builder
+
+    define(2)  # what is loaded once
+    tracemalloc.start()
+    try:
+        builder = define(LARGE)
+        taken, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert len(builder.build().tasks) == LARGE + 1
+    assert taken < 1536 * LARGE
+
+
 def test_a_missing_name_among_many_is_compared_with_few(monkeypatch: pytest.MonkeyPatch) -> None:
     compared, get_close_matches = list[int](), difflib.get_close_matches
 

@@ -9,6 +9,7 @@ import re
 import sys
 import textwrap
 import threading
+import tracemalloc
 import types
 import warnings
 from collections import Counter
@@ -511,3 +512,19 @@ def test_one_more_function_of_the_same_code_costs_few_calls() -> None:
 
     calls_for(2)  # what is to be known of the code itself is found out once
     assert (calls_for(30) - calls_for(10)) / 20 <= 135
+
+
+def test_a_function_of_many_takes_little_where_it_is_loaded() -> None:
+    make = program("def make(n):\n    return lambda: n", __file__="/somewhere/program.py", __package__=None)["make"]
+    captured = captured_all(cache := FunctionCache(), [make(number) for number in range(1000)])
+    loaded(cache, captured[0])
+    tracemalloc.start()
+    try:
+        functions = [loaded(cache, one) for one in captured]
+        taken, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert [function() for function in functions] == [*range(1000)]
+    assert len({id(function.__globals__) for function in functions}) == 1000
+    assert {function.__globals__["__file__"] for function in functions} == {"/somewhere/program.py"}
+    assert taken < 640 * len(functions)

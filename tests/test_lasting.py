@@ -52,7 +52,7 @@ print(json.dumps({kind: encode(eval(value)).hex() for kind, value in json.loads(
 """
 
 OF_CLASSES = {"Loader.assign", "Loader.make", "known_class", "make_class"}
-OF_FUNCTIONS = {"load_code", "make_function", "tell_function"}
+OF_FUNCTIONS = {"load_code", "make_function", "make_variables", "tell_function"}
 
 KINDS: dict[str, tuple[str, set[str]]] = {
     "a tuple": ("(1, {'a': (2.5, None)}, Ellipsis)", set()),

@@ -269,7 +269,7 @@ def test_a_long_way_through_functions_and_a_large_graph_of_objects(make_module: 
     module.VALUE = 2
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        assert {*Variables([("Task 't'", module.task)]).contents()["cloaca_long"]} == {"VALUE"}
+        assert {*Variables([module.task], str).contents()["cloaca_long"]} == {"VALUE"}
 
 
 def test_packages_whose_modules_import_each_other(
@@ -305,7 +305,7 @@ def test_what_modules_make_by_themselves_isn_t_sent(settings: Any, steps: Any) -
                 settings.LOG.info("%s", settings.SINCE)
             steps.top(context)
 
-        found = Variables([("Task 't'", task)]).contents()
+        found = Variables([task], str).contents()
     assert {*found["cloaca_settings"]} == {"SINCE"}
     assert {*found["cloaca_steps"]} == {"RATE"}, "importing it reads it from the other module"
 
@@ -313,7 +313,7 @@ def test_what_modules_make_by_themselves_isn_t_sent(settings: Any, steps: Any) -
 def test_what_a_condition_sets_isn_t_taken_for_a_constant(make_module: MakeModule) -> None:
     module = make_module("cloaca_either", "import os\nVALUE = os.sep if os.sep else None\ndef f(_): return VALUE")
     module.VALUE = None
-    assert Variables([("Task 't'", module.f)]).contents().keys() == {"cloaca_either"}
+    assert Variables([module.f], str).contents().keys() == {"cloaca_either"}
 
 
 @pytest.mark.parametrize("name", ["cloaca_steps.rate", "cloaca_settings.CLIENT", "time.gmtime"])
@@ -355,7 +355,7 @@ def test_a_registry_of_what_can_t_be_sent_is_not_taken_for_a_change(make_module:
     )
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        assert Variables([("Task 't'", module.f)]).now() is None
+        assert Variables([module.f], str).now() is None
 
 
 def test_a_text_in_the_code_is_no_name(settings: Any) -> None:
@@ -366,11 +366,11 @@ def test_a_text_in_the_code_is_no_name(settings: Any) -> None:
 
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        assert Variables([("Task 't'", task)]).now() is None
+        assert Variables([task], str).now() is None
 
 
 def test_nothing_is_published_anew_where_nothing_has_changed(settings: Any, steps: Any) -> None:
-    variables = Variables([("Task 't'", steps.made())])
+    variables = Variables([steps.made()], str)
     settings.LIMITS["more"] = 1
     first = variables.now()
     assert variables.now() is first

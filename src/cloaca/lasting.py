@@ -22,6 +22,7 @@ HOMES = {
     "make_function": "pickling.homes",
     "make_native": "pickling.bare",
     "make_type_parameter": "pickling.reductions",
+    "make_variables": "pickling.homes",
     "marker": "pickling.markers",
     "of_this_process": "tasks.scratch",
     "tell_alias": "pickling.reductions",

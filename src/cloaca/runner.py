@@ -465,7 +465,7 @@ class DefaultRunner:
             captured = capture(OfMap("map"), kind(given, terms.seed, sizes.longest), called, apart)
             number = captured.number
             sent = Publish(number, captured.blob, (ITEMS,), attached=captured.attached)
-            wanted = Variables([("The function of map", function)]).now()
+            wanted = Variables([function], lambda _: "The function of map").now()
             own, variables = ([], 0) if wanted is None else ([wanted], wanted.function)
         surroundings = self._surroundings(loop.holder)
         run = BatchRun(
@@ -594,7 +594,9 @@ class DefaultRunner:
         """The initializer, as workers get it."""
         if self._initializer is None:
             return None
-        return equipment(self._initializer, Variables([("The runner's initializer", self._initializer)]).contents())
+        return equipment(
+            self._initializer, Variables([self._initializer], lambda _: "The runner's initializer").contents()
+        )
 
     def _check_usable(self) -> None:
         if runs_task():

@@ -9,7 +9,7 @@ from collections.abc import Collection, Iterable, Iterator, Sequence
 from collections.abc import Set as AbstractSet
 from functools import cached_property
 from itertools import chain, islice
-from weakref import WeakKeyDictionary
+from weakref import WeakKeyDictionary, WeakSet
 
 from cloaca.dataflow.finding import Finding, FindingKind, advice_of, finding_of
 from cloaca.dataflow.flow import Flow
@@ -62,9 +62,13 @@ def told(workflow: Workflow, input_keys: Iterable[str] | None = None) -> tuple[F
 
     Raises `WorkflowError` where it wants them to be errors.
     """
-    if workflow.check == "off":
+    if workflow.check == "off" or workflow in _faultless:
         return ()
     analysis = _analysis(workflow)
+    if not analysis.may_find:
+        _faultless.add(workflow)
+        del _analyses[workflow]
+        return ()
     found = analysis.likely(None if input_keys is None else frozenset(input_keys))
     if found and workflow.check == "error":
         raise WorkflowError(workflow.name, tuple([finding.message for finding in found]))
@@ -81,6 +85,8 @@ def touches(workflow: Workflow) -> Sequence[Touches]:
 
 
 _analyses: "WeakKeyDictionary[Workflow, _Analysis]" = WeakKeyDictionary()
+_faultless: "WeakSet[Workflow]" = WeakSet()
+"""Those of which nothing is to be told whatever they are given. What was found out of them isn't kept."""
 
 
 def _analysis(workflow: Workflow) -> "_Analysis":
@@ -106,6 +112,11 @@ class _Analysis:
         self._last: tuple[frozenset[str], tuple[Finding, ...]] | None = None
         self._alike: dict[str, list[str]] = {}  # what stands for it may be given too, so it goes with `_last`
         self.told: set[Finding] = set()
+
+    @property
+    def may_find(self) -> bool:
+        """Whether some input makes for a likely mistake."""
+        return bool(self._outputs or self._always or self._flow.unmet or self._flow.unfound)
 
     def likely(self, given: frozenset[str] | None) -> tuple[Finding, ...]:
         """The likely mistakes. Executions mostly are given the same keys: what the last one was told is kept."""

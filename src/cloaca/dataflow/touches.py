@@ -59,7 +59,7 @@ class Touches(NamedTuple):
             text = names[key]
             if text is not None:
                 values[text] = either(values.get(text, value), value)
-        keys: dict[str, Any] = {field: named(getattr(self, field)) for field in _KEYS}
+        keys: dict[str, Any] = {field: named(held) for field in _KEYS if (held := getattr(self, field))}
         return self._replace(values=values, **keys)
 
     def under(self, prefix: str) -> "Touches":
@@ -178,7 +178,7 @@ def _value_of(function: FunctionType, variable: str) -> Any:
     return value
 
 
-@lru_cache(maxsize=4096)
+@lru_cache(maxsize=1024)
 def _answer(code: CodeType, file: str, context: str, held: tuple[Symbol, ...]) -> Touches:
     """The answer where the variables around the function hold this. One that holds no text may be any key."""
     variables, unnamed = _unnamed(code, file, context)
@@ -188,10 +188,11 @@ def _answer(code: CodeType, file: str, context: str, held: tuple[Symbol, ...]) -
     unknown = {key for key, text in keys.items() if text is None}
     touches = unnamed.renamed(lambda key: keys.get(key, key))
     guarded = touches.needs & (touches.looks | touches.asks)  # it looks for them elsewhere, so it can do without
+    if guarded:
+        touches = touches._replace(
+            needs=touches.needs - guarded, looks=touches.looks | guarded, surely=touches.surely - guarded
+        )
     return touches._replace(
-        needs=touches.needs - guarded,
-        looks=touches.looks | guarded,
-        surely=touches.surely - guarded,
         values={key: symbols[one.of] if one.role == "name" else one for key, one in touches.values.items()},
         reads_more=not unknown.isdisjoint(unnamed.reads | unnamed.asks),
         sets_more=not unknown.isdisjoint(unnamed.sets),

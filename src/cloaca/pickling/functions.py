@@ -7,7 +7,7 @@ names, as they are when it is captured. What is large among these goes `Apart`, 
 import inspect
 import pickle
 from collections.abc import Callable, Iterable, Sequence
-from functools import _lru_cache_wrapper, partial
+from functools import _lru_cache_wrapper, lru_cache, partial
 from io import BytesIO
 from itertools import count
 from types import FunctionType, MethodType
@@ -237,4 +237,10 @@ def reads(function: object) -> tuple[str, ...]:
     code: object = (
         function if isinstance(function, _FUNCTIONS) else inspect.getattr_static(type(function), "__call__", None)
     )
-    return tuple(dict.fromkeys(strings_in(code)))
+    return _once(tuple(dict.fromkeys(strings_in(code))))
+
+
+@lru_cache(maxsize=1024)
+def _once(keys: tuple[str, ...]) -> tuple[str, ...]:
+    """The same ones that others were given: functions of one code mostly read the same."""
+    return keys

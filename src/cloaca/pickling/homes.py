@@ -10,6 +10,7 @@ import builtins
 import sys
 from collections.abc import Iterator
 from operator import attrgetter
+from sys import intern
 from types import BuiltinFunctionType, CellType, CodeType, FunctionType, ModuleType
 from typing import Any
 
@@ -25,7 +26,7 @@ Held = tuple[dict[str, Any], tuple[Any, ...], dict[str, Any], dict[str, Any], tu
 Namespaces = dict[int, dict[str, Any]]
 """The globals that functions of one pickle are made with, by the `id` of those that they stand for."""
 
-_OF_MODULE = ("__package__", "__name__", "__path__", "__file__")
+_OF_MODULE = ("__name__", "__package__", "__file__", "__path__")
 _OWN = ("__name__", "__qualname__", "__module__", "__doc__", "__defaults__", "__kwdefaults__")
 if sys.version_info >= (3, 12):
     _OWN = (*_OWN, "__type_params__")
@@ -61,7 +62,7 @@ def namespace_of(function: FunctionType, namespaces: Namespaces) -> dict[str, An
     module, variables = home(function), function.__globals__
     place = id(variables if module is None else module)
     if place not in namespaces:
-        own = {name: variables[name] for name in _OF_MODULE if name in variables}
+        own = _NewVariables({name: variables[name] for name in _OF_MODULE if name in variables})
         namespaces[place] = own if module is None else _ModuleVariables(module)
     return namespaces[place]
 
@@ -73,20 +74,37 @@ def make_function(code: CodeType, variables: dict[str, Any], cells: int) -> Func
 
 
 @lasting
+def make_variables(*values: Any) -> dict[str, Any]:
+    """Globals for functions to be made with. A process may have thousands of them: they share their texts."""
+    made = {
+        name: intern(value) if type(value) is str else value
+        for name, value in zip(_OF_MODULE, values)  # noqa: B905 - those at the end may be missing
+        if value is not Empty
+    }
+    made["__builtins__"] = vars(builtins)
+    return made
+
+
+@lasting
 def tell_function(function: FunctionType, told: Held) -> None:
     """Tell a function what it holds, or a part of it."""
     used, contents, own, attributes, _ = told
-    function.__globals__.update(used)
-    function.__globals__.setdefault("__builtins__", vars(builtins))
-    for cell, content in zip(function.__closure__ or (), contents, strict=True):
-        if content is not Empty:
-            cell.cell_contents = content
+    variables = function.__globals__
+    if used:
+        variables.update(used)
+    if "__builtins__" not in variables:
+        variables["__builtins__"] = vars(builtins)
+    if contents:
+        for cell, content in zip(function.__closure__ or (), contents, strict=True):
+            if content is not Empty:
+                cell.cell_contents = content
     for name, value in own.items():
         setattr(function, name, value)
-    function.__dict__.update(attributes)
+    if attributes:
+        function.__dict__.update(attributes)
 
 
-MAKERS = (make_function, tell_function)
+MAKERS = (make_function, make_variables, tell_function)
 
 
 def _content(cell: CellType) -> Any:
@@ -113,6 +131,16 @@ def home(function: FunctionType) -> ModuleType | None:
     if not isinstance(module, ModuleType) or vars(module) is not variables or not is_importable(module):
         return None
     return None if all(_is_fixed(name, variables) for name in global_names(function.__code__)) else module
+
+
+class _NewVariables(dict[str, Any]):
+    """Stands for variables that functions are to have by themselves."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        values = [self.get(name, Empty) for name in _OF_MODULE]
+        while values and values[-1] is Empty:
+            values.pop()
+        return make_variables, tuple(values)
 
 
 class _ModuleVariables(dict[str, Any]):

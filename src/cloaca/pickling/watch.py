@@ -9,9 +9,9 @@ The watch keeps what it has seen alive, so an identity can't come to mean anothe
 import gc
 import os
 import sys
-from collections.abc import Callable, Collection, Mapping, Sequence, Sized
-from itertools import repeat
-from operator import eq, is_
+from collections.abc import Callable, Collection, Mapping, Sized
+from itertools import chain
+from operator import attrgetter, eq, is_
 from types import BuiltinFunctionType, FunctionType, GenericAlias, MethodType, ModuleType, UnionType
 from typing import Any, get_args, get_origin
 
@@ -29,12 +29,14 @@ _OF_FUNCTION = (
     *("__code__", "__defaults__", "__kwdefaults__", "__annotations__"),
     *("__name__", "__qualname__", "__module__", "__doc__", "__dict__"),
 )
-_OF_CELL = ("cell_contents",)
+_of_function = attrgetter(*_OF_FUNCTION)
 
 
 class Watch(Struct):
-    """What functions captured: attributes of objects, and entries of dicts, as they were."""
+    """What functions captured: attributes of these and of others, and entries of dicts, as they were."""
 
+    functions: list[FunctionType] = field(default_factory=list)
+    held: list[object] = field(default_factory=list)
     owners: list[object] = field(default_factory=list)
     names: list[str] = field(default_factory=list)
     attributes: list[object] = field(default_factory=list)
@@ -53,6 +55,7 @@ class Watch(Struct):
                     look(key, ABSENT) is entry
                     for look, key, entry in zip(self.lookups, self.keys, self.entries, strict=True)
                 )
+                and all(map(is_, chain.from_iterable(map(_of_function, self.functions)), self.held))
                 and all(map(is_, map(getattr, self.owners, self.names), self.attributes))
                 and all(map(eq, map(len, self.sized), self.sizes))
                 and self.modules == len(sys.modules)
@@ -60,12 +63,19 @@ class Watch(Struct):
         except ValueError:  # a closure cell that has been emptied
             return False
 
-    def attributes_of(self, owner: object, names: Sequence[str]) -> list[Any]:
-        values = [getattr(owner, name) for name in names]
-        self.owners += repeat(owner, len(names))
-        self.names += names
-        self.attributes += values
-        return values
+    def function(self, function: FunctionType) -> tuple[Any, ...]:
+        """What it holds by itself, in the order of `_OF_FUNCTION`."""
+        held: tuple[Any, ...] = _of_function(function)
+        self.functions.append(function)
+        self.held += held
+        return held
+
+    def attribute(self, owner: object, name: str) -> Any:
+        value = getattr(owner, name)
+        self.owners.append(owner)
+        self.names.append(name)
+        self.attributes.append(value)
+        return value
 
     def size(self, collection: Sized) -> None:
         self.sized.append(collection)
@@ -134,12 +144,12 @@ class _Survey:
         own = function.__dict__
         if own or not all(map(gc.get_referents, cells)) or not are_readable(function):
             return [own]  # a dict: not stable
-        code, defaults, keywords, annotations, *_ = self.watch.attributes_of(function, _OF_FUNCTION)
+        code, defaults, keywords, annotations, *_ = self.watch.function(function)
         variables = [self.watch.entry(function.__globals__, name) for name in global_names(code)]
         self.watch.size(own)
         return [
             *(defaults or ()),
-            *[self.watch.attributes_of(cell, _OF_CELL)[0] for cell in cells],
+            *[self.watch.attribute(cell, "cell_contents") for cell in cells],
             *self.entries(keywords or {}),
             *(variables if home(function) is None else ()),
             *self.entries(annotations),

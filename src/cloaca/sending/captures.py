@@ -73,12 +73,7 @@ class Captures:
             if task.for_each
         }
         self._bindings = Bindings(tasks)
-        self._variables = Variables(
-            [
-                *((f"Task {task.id!r}", task.function) for task in tasks),
-                *((f"The merge rule of key {key!r}", rule) for key, rule in self._merge.items()),
-            ]
-        )
+        self._variables = Variables([*self._called, *self._merge.values()], self._name)
         self._captured: list[Captured] = []
         self._wanted: Publish | None = None
         self._last = Capture((), (), {})
@@ -101,6 +96,12 @@ class Captures:
             self._last = self._made(captured, wanted)
             self._captured, self._wanted = captured, wanted
         return Capture(self._last.functions, self._last.work, rules, self._last.variables, self._leases)
+
+    def _name(self, number: int) -> str:
+        """What a function is, or a merge rule after them."""
+        if number < len(self._ids):
+            return f"Task {self._ids[number]!r}"
+        return f"The merge rule of key {[*self._merge][number - len(self._ids)]!r}"
 
     def _made(self, captured: list[Captured], wanted: Publish | None) -> Capture:
         functions = [

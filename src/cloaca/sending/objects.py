@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 from cloaca.dataflow.demand import limited_reads
 from cloaca.merge.rules import Rules
-from cloaca.pickling.mentions import strings_in
+from cloaca.pickling.functions import reads
 from cloaca.sending.makings import Makings
 from cloaca.sending.work import all_work, reads_of
 from cloaca.tasks.binding import Binding, bound
@@ -28,9 +28,7 @@ def objects_of(
     conditions = {condition: own + number + n for n, condition in enumerate(asked_in_attempts(tasks), 1)}
     functions |= {own: rules, **{expansions[rank]: expand(tasks[rank]) for rank in expansions}}
     functions |= {number: condition for condition, number in conditions.items()}
-    called = [
-        (first + rank, reads_of(task, strings_in(task.function)), time_limit(task)) for rank, task in enumerate(tasks)
-    ]
+    called = [(first + rank, reads_of(task, reads(task.function)), time_limit(task)) for rank, task in enumerate(tasks)]
     return Makings(all_work(workflow.plan, tasks, called, conditions, expansions), rules, own, objects=functions)
 
 

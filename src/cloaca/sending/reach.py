@@ -81,7 +81,7 @@ class Reach:
         self._meet((*held(function), *vars(function).values()), names)
         if not self._is_new((id(code), id(variables)), function) or not _is_followed(function):
             return
-        self._watch.attributes_of(function, ("__code__",))
+        self._watch.attribute(function, "__code__")
         home = sys.modules.get(variables.get("__name__", ""))
         is_home = home is not None and vars(home) is variables and is_given(home)
         for name in global_names(code):

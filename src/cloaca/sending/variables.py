@@ -50,10 +50,11 @@ _UNKNOWN = object()
 
 
 class Variables:
-    """What functions find in the user's own modules, to be published. `functions` come with what they are, in words."""
+    """What functions find in the user's own modules, to be published. `name` tells which one that is, in words."""
 
-    def __init__(self, functions: Sequence[tuple[str, object]]) -> None:
+    def __init__(self, functions: Sequence[object], name: Callable[[int], str]) -> None:
         self._functions = functions
+        self._name = name
         self._reach: Reach | None = None
         self._fixed: dict[Place, bytes | None] = {}
         self._changeable: dict[Place, Any] = {}
@@ -76,7 +77,7 @@ class Variables:
     def contents(self) -> dict[str, dict[str, bytes]]:
         """The payloads, by module and by the way to the variable in it."""
         if self._reach is None or not self._reach.stands():
-            self._reach = Reach(function for _, function in self._functions)
+            self._reach = Reach(self._functions)
             self._look_through(self._reach.found)
         changeable = {place: _encoded(value) for place, value in self._changeable.items()}
         contents: dict[str, dict[str, bytes]] = {}
@@ -105,7 +106,8 @@ class Variables:
         if place in self._warned:
             return
         self._warned.add(place)
-        user = next(words for words, function in self._functions if place in Reach([function]).found)
+        numbers = (number for number, function in enumerate(self._functions) if place in Reach([function]).found)
+        user = self._name(next(numbers))
         warn(
             f"{user} uses {'.'.join(place)}, which the program has set to {a(type(value).__name__)}. That isn't sent: "
             f"in workers it is what importing {place[0]!r} gives. Set it in the runner's initializer, pass what is "
