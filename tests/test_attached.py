@@ -1,6 +1,7 @@
 """What functions take along: large parts of it are put into files once, and mapped; and nothing is left of them."""
 
 import os
+import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -190,6 +191,62 @@ def test_with_its_runner_it_goes(numbers: Any) -> None:
         runner.execute(workflow_of(summing("sum", numbers)), raise_on_failure=True)
         assert files()
     assert files() == []
+
+
+# ---- what is shared -------------------------------------------------------------------------------------------------
+
+
+def entry(place: int, *, numbers: Any) -> float:
+    return float(numbers[place])
+
+
+def entry_of_sum(one: int, other: int, numbers: Any) -> float:
+    return entry(one + other, numbers=numbers)
+
+
+async def awaited_entry(place: int, *, numbers: Any) -> float:
+    return entry(place, numbers=numbers)
+
+
+def test_what_is_shared_is_given_by_name(own_runner: cloaca.DefaultRunner, numbers: Any) -> None:
+    shared = {"numbers": numbers}
+    assert list(own_runner.map(entry, [3, 5], shared=shared)) == [3.0, 5.0]
+    assert list(own_runner.map(awaited_entry, [3, 5], shared=shared)) == [3.0, 5.0]
+    assert list(own_runner.map(entry_of_sum, [3, 5], [1, 2], shared=shared)) == [4.0, 7.0]
+    assert list(own_runner.map(abs, [-3], shared={})) == [3]
+
+
+def test_what_is_shared_lies_in_one_file_until_the_call_is_over(pool: cloaca.DefaultRunner, numbers: Any) -> None:
+    results = pool.map(entry, range(NUMBERS), shared={"numbers": numbers})
+    assert next(results) == 0.0
+    assert len(files()) == 1
+    del results
+    assert files_soon(0) == []
+
+
+def test_what_is_shared_is_as_large_as_it_is(pool: cloaca.DefaultRunner) -> None:
+    assert list(pool.map(entry, [7], shared={"numbers": list(range(500_000))})) == [7.0]  # and nothing is warned of
+
+
+def test_shared_without_such_a_parameter_tells_where_the_function_stands(pool: cloaca.DefaultRunner) -> None:
+    line = entry.__code__.co_firstlineno
+    with pytest.raises(ValueError, match=rf"passes 'number' by name.*test_attached\.py:{line}.*\(item, \*, number\)"):
+        pool.map(entry, [1], shared={"number": 1})
+    with pytest.raises(ValueError, match="by name 'place'"):
+        pool.map(entry, [1], shared={"place": 1})
+    with pytest.raises(ValueError, match=r"shared=\{'prices': prices\}"):
+        pool.map(entry, [1])  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("shared", [5, [("numbers", 1)], {1: 2}])
+def test_shared_is_by_name(pool: cloaca.DefaultRunner, shared: Any) -> None:
+    with pytest.raises(ValueError, match="by the names of parameters"):
+        pool.map(entry, [1], shared=shared)
+
+
+def test_shared_that_cannot_be_sent_tells_its_name(pool: cloaca.DefaultRunner) -> None:
+    with pytest.raises(cloaca.CaptureError, match=r"entry\.keywords\['numbers'\]"):
+        pool.map(entry, [1], shared={"numbers": threading.Lock()})
 
 
 # ---- where it can't be put there -----------------------------------------------------------------------------------

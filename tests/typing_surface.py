@@ -241,6 +241,10 @@ async def wait_for(name: str) -> float:
     return float(len(name))
 
 
+def scaled(number: int, *, by: float) -> float:
+    return number * by
+
+
 def runners(context: cloaca.Context, builder: cloaca.WorkflowBuilder) -> None:
     cloaca.DefaultRunner("sqlite://:memory:", workers=2, executor="serial")
     cloaca.DefaultRunner(memory_limit=2**30, grace_seconds=0.5)
@@ -265,6 +269,9 @@ def runners(context: cloaca.Context, builder: cloaca.WorkflowBuilder) -> None:
         assert_type(runner.map(isinstance, [2], [int], retry_attempts=2), Iterator[bool])
         assert_type(runner.map(len, ["a"], on_error="return", timeout=2.5), Iterator[int | BaseException])
         runner.map(len, [1, 2])  # type: ignore[arg-type]
+        assert_type(runner.map(scaled, [1, 2], shared={"by": 2.5}), Iterator[float])
+        assert_type(runner.map(scaled, [1], shared={"by": 2}, on_error="return"), Iterator[float | BaseException])
+        runner.map(scaled, [1, 2], shared=2.5)  # type: ignore[call-overload]
         assert_type(runner.execute(builder, {"a": 1}), cloaca.WorkflowResult)
         assert_type(runner.execute(builder.build(), context), cloaca.WorkflowResult)
         assert_type(runner.start(builder, {"a": 1}), cloaca.Execution)

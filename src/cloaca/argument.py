@@ -100,14 +100,14 @@ class Misfit(NamedTuple):
     error: TypeError
 
 
-def misfit_of(function: Callable[..., Any], *given: object) -> Misfit | None:
+def misfit_of(function: Callable[..., Any], /, *given: object, **named: object) -> Misfit | None:
     """Why a function can't be called with that, if it can't. Some builtins don't tell."""
     try:
         takes = signature(function)
     except (ValueError, TypeError):
         return None
     try:
-        takes.bind(*given)
+        takes.bind(*given, **named)
     except TypeError as error:
         return Misfit(takes, error)
     return None
@@ -121,8 +121,11 @@ def callback(what: str, value: object, *given: str) -> Callable[..., object]:
     return called
 
 
-def of_items(value: Any, count: int = 1) -> Any:
-    """A function that is called with an item of each of `count` iterables, and of which a call does what is to do."""
+def of_items(value: Any, count: int, shared: Mapping[str, Any], place: str) -> Any:
+    """A function that is called with an item of each of `count` iterables, and by name with what is shared.
+
+    A call of it does what is to do. `place` is where it stands, for messages.
+    """
     if not callable(value):
         raise ValueError(f"map calls a function with each item; {value!r} can't be called.")
     if any(inspect.isgeneratorfunction(one) or inspect.isasyncgenfunction(one) for one in _codes(value)):
@@ -130,12 +133,29 @@ def of_items(value: Any, count: int = 1) -> Any:
             f"map calls a function with each item; {value!r} is a generator, of which a call runs nothing: return from "
             "it instead of yielding."
         )
-    if misfit := misfit_of(value, *[object()] * count):
+    if misfit := misfit_of(value, *[object()] * count, **shared):
+        unknown = next((name for name in shared if name not in misfit.takes.parameters), None)
+        if unknown is not None:
+            raise ValueError(
+                f"map passes {unknown!r} by name, as it is shared, and {value!r} ({place}) takes {misfit.takes}. Give "
+                f"it such a parameter, as in def f(item, *, {unknown}), or leave {unknown!r} out of what is shared."
+            ) from misfit.error
         passed = "one item, as the only argument" if count == 1 else f"{count} items, one of each iterable"
+        named = f", and by name {', '.join(map(repr, shared))}" if shared else ""
         raise ValueError(
-            f"map passes {passed}, and {value!r} takes {misfit.takes}. Take the item apart in the function, or give "
-            "an iterable for each argument, as in map(f, a, b); what stays the same goes into a functools.partial."
+            f"map passes {passed}{named}, and {value!r} takes {misfit.takes}. Take the item apart in the function, or "
+            "give an iterable for each argument, as in map(f, a, b); what stays the same is given by the name of its "
+            "parameter, as in shared={'prices': prices}."
         ) from misfit.error
+    return value
+
+
+def shared(value: Any) -> Mapping[str, Any]:
+    """Values by the names of parameters."""
+    if value is None:
+        return {}
+    if not isinstance(value, Mapping) or not all(isinstance(name, str) for name in value):
+        raise ValueError(f"shared tells values by the names of parameters, as in {{'prices': prices}}, not {value!r}.")
     return value
 
 

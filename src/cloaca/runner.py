@@ -35,7 +35,7 @@ from cloaca.errors import NestedExecutionError, RunnerClosedError
 from cloaca.execution import choice, serial
 from cloaca.execution.choice import Chosen
 from cloaca.merge.rules import Rules
-from cloaca.pickling.functions import OfMap, capture, next_number
+from cloaca.pickling.functions import OfMap, Sharing, capture, next_number
 from cloaca.pool.launch import check_interpreter
 from cloaca.results.result import WorkflowResult
 from cloaca.retry import RetryPolicy
@@ -345,6 +345,50 @@ class DefaultRunner:
 
     @overload
     def map(
+        self,
+        function: Callable[..., Coro[Value]],
+        items: Some,
+        /,
+        *more: Some,
+        shared: Mapping[str, Any],
+        **options: Unpack[Raises],
+    ) -> Iterator[Value]: ...
+
+    @overload
+    def map(
+        self,
+        function: Callable[..., Value],
+        items: Some,
+        /,
+        *more: Some,
+        shared: Mapping[str, Any],
+        **options: Unpack[Raises],
+    ) -> Iterator[Value]: ...
+
+    @overload
+    def map(
+        self,
+        function: Callable[..., Coro[Value]],
+        items: Some,
+        /,
+        *more: Some,
+        shared: Mapping[str, Any],
+        **options: Unpack[Yields],
+    ) -> Iterator[Value | BaseException]: ...
+
+    @overload
+    def map(
+        self,
+        function: Callable[..., Value],
+        items: Some,
+        /,
+        *more: Some,
+        shared: Mapping[str, Any],
+        **options: Unpack[Yields],
+    ) -> Iterator[Value | BaseException]: ...
+
+    @overload
+    def map(
         self, function: Callable[[Item], Coro[Value]], items: Iterable[Item], **options: Unpack[Raises]
     ) -> Iterator[Value]: ...
 
@@ -396,6 +440,7 @@ class DefaultRunner:
         ordered: bool = True,
         on_error: Literal["raise", "return"] = "raise",
         limit: str | None = None,
+        shared: Mapping[str, Any] | None = None,
     ) -> Iterator[Any]:
         """Call the function with each of the items, on the workers; yield what it returns, in the order of the items.
 
@@ -406,7 +451,8 @@ class DefaultRunner:
         they take, and a batch that takes too long gives back what it hasn't begun. Random numbers that the function
         draws follow from `seed` and the item's number, wherever it runs. Calls of an `async def` are awaited in the
         worker, one after the other. With `more_iterables` the function is called with an item of each, until the
-        shortest one ends.
+        shortest one ends. What all calls take is `shared`, by the names of the function's parameters: large arrays,
+        frames and bytes are put into shared memory once, and each worker has them for all its calls.
 
         What the function raises is raised where its result would come, with a note that names the item: all results of
         items before it have come then, and nothing more comes, whatever the number of workers and the batches' sizes.
@@ -445,7 +491,10 @@ class DefaultRunner:
         timeout = checked_seconds("timeout", timeout)
         sizes = Sizes(checked_size(chunksize, timeout))
         check_limit(limit, self._settings.limits)
-        called = argument.of_items(function, 1 + len(more_iterables))
+        shared = argument.shared(shared)
+        place = place_of(function, working_directory()) if shared else ""
+        called = argument.of_items(function, 1 + len(more_iterables), shared, place)
+        called = Sharing(called, **shared) if shared else called
         given = Spread(called) if more_iterables else called
         given = Awaited(given) if argument.is_awaited(called) else given
         items = zip(items, *more_iterables, strict=False) if more_iterables else items
@@ -465,7 +514,7 @@ class DefaultRunner:
             captured = capture(OfMap("map"), kind(given, terms.seed, sizes.longest), called, apart)
             number = captured.number
             sent = Publish(number, captured.blob, (ITEMS,), attached=captured.attached)
-            wanted = Variables([function], lambda _: "The function of map").now()
+            wanted = Variables([called], lambda _: "The function of map").now()
             own, variables = ([], 0) if wanted is None else ([wanted], wanted.function)
         surroundings = self._surroundings(loop.holder)
         run = BatchRun(

@@ -74,6 +74,10 @@ class Nothing:
 IN_BAND = Nothing()
 
 
+class Sharing(partial[Any]):
+    """A function with what all calls of it share, by the names of its parameters. Nobody is warned of that."""
+
+
 class RuleOf(str):
     """The key of a merge rule, where otherwise the id of a task tells whose function something is."""
 
@@ -204,6 +208,8 @@ def pickled(
 
 
 def _name_of(function: object) -> str:
+    if isinstance(function, Sharing):
+        function = function.func
     return getattr(function, "__name__", type(function).__name__)
 
 
@@ -213,11 +219,12 @@ def warn_of_size(
     """Warn of a variable that makes a blob so large, if it wasn't `warned` of."""
     if len(blob) <= LARGE:
         return
+    function = function.func if isinstance(function, Sharing) else function
     variables = culprit.captured(function) if isinstance(function, FunctionType) else {_name_of(function): function}
     pickler = FunctionPickler(apart)
     sizes = {name: len(pickled(task_id, function, value, pickler).blob) for name, value in variables.items()}
-    name = max(sizes, key=sizes.__getitem__)
-    if sizes[name] > LARGE and name not in warned:
+    name = max(sizes, key=sizes.__getitem__, default="")
+    if sizes.get(name, 0) > LARGE and name not in warned:
         warned.add(name)
         owner = "The merge rule of key" if isinstance(task_id, RuleOf) else "The function of task"
         advice = "Put it into the context, and let the task read it there."
