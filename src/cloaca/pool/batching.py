@@ -21,13 +21,12 @@ class Batching:
 
     def __init__(self) -> None:
         self._mean = BATCH_SECONDS
-        self._fitting = 1
 
     def measured(self, seconds: float, written: int = 0) -> None:
         """Take note of one attempt. One that wrote much counts as long: what is to use that shall come next."""
         if written >= LARGE:
             seconds += BATCH_SECONDS * written / LARGE
-        self._learn(seconds, NEWEST_WEIGHT)
+        self._mean += NEWEST_WEIGHT * (seconds - self._mean)
 
     def tallied(self, figures: bytes) -> None:
         """Take note of items that have ended one after the other, by their `FIGURES`."""
@@ -35,11 +34,11 @@ class Batching:
         moments, written = fields.cast("d"), fields.cast("q")[6::8].tolist()
         seconds = sum(moments[1::8]) - sum(moments[0::8])
         seconds += BATCH_SECONDS * sum([size for size in written if size >= LARGE]) / LARGE
-        self._learn(seconds / count, 1 - (1 - NEWEST_WEIGHT) ** count)
+        self._mean += (1 - (1 - NEWEST_WEIGHT) ** count) * (seconds / count - self._mean)
 
-    def _learn(self, seconds: float, weight: float) -> None:
-        self._mean += weight * (seconds - self._mean)
-        self._fitting = max(1, int(BATCH_SECONDS / max(self._mean, BATCH_SECONDS / LARGEST_BATCH)))
+    @property
+    def _fitting(self) -> int:
+        return max(1, int(BATCH_SECONDS / max(self._mean, BATCH_SECONDS / LARGEST_BATCH)))
 
     @property
     def window(self) -> int:
@@ -47,7 +46,8 @@ class Batching:
 
         Where tasks aren't tiny, that is the one that it runs. Which one comes next is decided when that has ended.
         """
-        return 1 if self._fitting == 1 else WINDOW_BATCHES * self._fitting
+        fitting = self._fitting
+        return 1 if fitting == 1 else WINDOW_BATCHES * fitting
 
     def size(self, share: int) -> int:
         """How many assignments a worker may hold when half of an even share is `share`; at least one.

@@ -13,7 +13,7 @@ _place = attrgetter("place")
 
 
 class Line:
-    """Attempts that no worker has. `load` is how many calls of functions these come to.
+    """Attempts that no worker has. `load` is how many calls of functions these come to: none where nothing waits.
 
     `withdrawn` are those to be stopped that workers have, with the seconds of grace.
     """

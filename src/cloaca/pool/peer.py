@@ -31,23 +31,25 @@ class Peer:
     """One worker process. `number` tells it from all others that the program has started.
 
     `queue` holds the assignments that were sent and not yet reported, the running one first; `at`: how many items of
-    that were reported; `load`: how many calls of functions are left, in all. `told`: the attempt of which a start was
-    told last, and the place of the item in it. `permits` are the right to start what is queued, `known` the functions
-    that the worker has, `surroundings` where it was told to run.
+    that were reported; `load`: how many calls of functions are left, in all. `is_told`: that the first of them has
+    begun was told, where there is any. `permits` are the right to start what is queued, `known` the functions that the
+    worker has, `surroundings` where it was told to run.
 
-    `is_ready`: it has said so; `recalls`: how often something was recalled from it, of which it knows of `heard`;
-    `reported`: the attempt that it has reported last. `has_hung_up`: its socket came to an end before it did;
-    `nonsense`: what came there makes no sense; `is_doomed`: it is ending, and is to be given nothing more;
-    `is_stopped`: it was told to; `kill_at`: when it is to be killed if it hasn't ended by then, or given up if
-    `is_killed`; `is_given_up`: that was done. `judged_at`: it was told to stand still, and this is when it is judged at
-    the latest; `stalls`: how often in a row it was found standing still of its own. `memory` is the last reading of
-    what it has for itself, in bytes; `is_swollen`: that was so much that it is looked at again before it is given more;
-    `limit`: it was stopped as it had more than that. `baseline` is what the runner's initializer has left it with;
-    `is_unfit`: that raised, here or in another worker. `is_outdated`: the program has loaded modules anew since it was
-    told of them.
+    `is_attended`: something may be expected of it, or to be done with it, beside its tasks: mostly not. `is_ready`: it
+    has said so; `recalls`: how often something was recalled from it, of which it knows of `heard`; `reported`: the
+    attempt that it has reported last. `has_hung_up`: its socket came to an end before it did; `nonsense`: what came
+    there makes no sense; `is_doomed`: it is ending, and is to be given nothing more; `is_stopped`: it was told to;
+    `kill_at`: when it is to be killed if it hasn't ended by then, or given up if `is_killed`; `is_given_up`: that was
+    done. `judged_at`: it was told to stand still, and this is when it is judged at the latest; `stalls`: how often in a
+    row it was found standing still of its own. `memory` is the last reading of what it has for itself, in bytes;
+    `is_swollen`: that was so much that it is looked at again before it is given more; `limit`: it was stopped as it had
+    more than that. `baseline` is what the runner's initializer has left it with; `is_unfit`: that raised, here or in
+    another worker. `is_outdated`: the program has loaded modules anew since it was told of them.
 
     `unshown`: how many bytes the program holds of what it has told and nobody has been shown yet; `is_held`: that is so
     much that it is to tell no more.
+
+    `exit_descriptor` becomes readable when the process has ended.
 
     `initializer` is the number under which it will be published; 0 where there is none.
     """
@@ -57,9 +59,9 @@ class Peer:
         self.queue: deque[Assignment] = deque()
         self.known: set[int] = set()
         self.surroundings: Surroundings | None = None
-        self.told: tuple[int, int] = (NONE, 0)
         self.reported = NONE
         self.at = self.load = self.recalls = self.heard = self.stalls = self.baseline = self.unshown = 0
+        self.is_told = self.is_attended = True
         self.is_ready = self.is_unfit = self.is_swollen = self.is_outdated = self.is_held = False
         self.is_doomed = self.is_stopped = self.is_killed = self.is_given_up = self.has_hung_up = False
         self.kill_at: float | None = None
@@ -88,6 +90,7 @@ class Peer:
             undo.callback(_discard, self._process)
             self._ending = ending_of(self._process)
             undo.pop_all()
+        self.exit_descriptor = self._ending.descriptor
         self.socket.setblocking(False)  # noqa: FBT003 - the argument's only form
         self._reader = FrameReader(self.socket, decode_up)
 
@@ -97,10 +100,10 @@ class Peer:
         return self._process.pid
 
     @property
-    def is_attended(self) -> bool:
-        """Whether something is expected of it, or to be done with it, beside its tasks: mostly not."""
+    def is_at_ease(self) -> bool:
+        """Whether nothing is expected of it, nor to be done with it, beside its tasks."""
         is_as_it_was = self.is_ready and not self.is_outdated and not self.is_held
-        return not is_as_it_was or self.kill_at is not None or self.judged_at is not None
+        return is_as_it_was and self.kill_at is None and self.judged_at is None
 
     @property
     def takes_more(self) -> bool:
@@ -117,26 +120,18 @@ class Peer:
         """Whether that is the attempt that it runs, or is about to."""
         return bool(self.queue) and self.queue[0].attempt == attempt
 
-    @property
-    def is_told(self) -> bool:
-        """Whether it was told that the attempt has begun, or the next item of it."""
-        return self.told == (self.attempt, self.at)
-
     def is_at(self, begun: int, item: int | None) -> bool:
         """Whether what it has begun last is the first assignment in its queue, or the next item of that."""
-        return begun == self.attempt and (self.queue[0].items is None or item == self.at)
+        first = self.queue[0]
+        return begun == first.attempt and (first.items is None or item == self.at)
 
     def has_outdated(self, surroundings: Surroundings) -> bool:
         """Whether it is found only now that the program has loaded modules anew since it was told of them."""
         if self.is_outdated or self.surroundings is None:
             return False
         self.is_outdated = self.surroundings.generation < surroundings.generation
+        self.is_attended = True
         return self.is_outdated
-
-    @property
-    def exit_descriptor(self) -> int:
-        """It becomes readable when the process has ended."""
-        return self._ending.descriptor
 
     @property
     def begun(self) -> tuple[int, float]:
@@ -158,10 +153,17 @@ class Peer:
         self.load -= count
         first = self.queue[0]
         if first.items is not None and self.at < first.size:
+            self.is_told = False
             return False
         self.reported = self.queue.popleft().attempt
         self.at = 0
+        self.is_told = not self.queue
         return True
+
+    def is_to_end(self, kill_at: float) -> None:
+        """Give it nothing more, and kill it at that moment if it hasn't ended by then."""
+        self.is_doomed = self.is_attended = True
+        self.kill_at = kill_at
 
     def send(self, messages: Sequence[Down]) -> None:
         """Write as much as the socket takes now; the rest waits in `outgoing`."""
@@ -211,6 +213,7 @@ class Peer:
         """Tell the process to stand still. By then, or soon, `stands_still`."""
         if self.judged_at is None:
             self.judged_at = monotonic() + STILL_SECONDS
+            self.is_attended = True
             with suppress(ProcessLookupError):
                 os.kill(self.pid, signal.SIGSTOP)
 
@@ -259,6 +262,7 @@ class Peer:
         is_held = self.unshown > (LEAST_UNSHOWN if self.is_held else MOST_UNSHOWN)
         if is_held != self.is_held:
             self.is_held = is_held
+            self.is_attended = True
             self._mark.hold(back=is_held)
 
     def has_ended(self, timeout: float) -> bool:

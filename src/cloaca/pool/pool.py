@@ -61,6 +61,7 @@ from cloaca.wire.messages import (
     Publish,
     Ready,
     Recall,
+    Remark,
     Retire,
     Skipped,
     Started,
@@ -169,7 +170,7 @@ class Pool:
         self._surroundings = replace(surroundings, environment=environment)
         outdated = [peer for peer in self._peers if peer.has_outdated(surroundings)]
         self._dismiss_outdated()
-        if outdated and (self._line or self._busy()):
+        if outdated and (self._line.load or self._busy()):
             self._notice(_RELOADED)
 
     def publish(self, functions: Sequence[Publish]) -> None:
@@ -211,13 +212,13 @@ class Pool:
         if self._fault is not None:
             fault, self._fault = self._fault, None
             raise fault
-        self._stop_withdrawn()
+        if self._line.withdrawn:
+            self._stop_withdrawn()
         self._feed()
         self._look_after_workers()
         self._relieve()
-        self._feed()
         ended: list[Peer] = []
-        for key, mask in self._look_out(0 if self._events else self._time_left(timeout)):
+        for key, mask in self._look_out(timeout):
             peer: Peer | None = key.data
             if peer is None:
                 self._waker.hear()
@@ -228,25 +229,26 @@ class Pool:
         for peer in filter(self._workforce.has_gone, ended):
             self._bury(peer)
         self._feed()
-        for peer in self._peers:
+        for peer in [peer for peer in self._peers if not peer.is_told]:
             self._tell_start(peer)
         return self._taken()
 
     def _look_after_workers(self) -> None:
         now = monotonic()
+        attended = [peer for peer in self._peers if peer.is_attended]
+        if not attended and now < self._memory.due and now < self._stalls.due:
+            return
         if self._memory.due <= now:
             self._read_memory()
         if self._stalls.due <= now:
             self._look_for_stalls()
-        if attended := self._attended():
-            for peer in self._workforce.kill_overdue(attended):
-                self._bury(peer)
-            self._judge()
-            self._dismiss_outdated()
-
-    def _attended(self) -> list[Peer]:
-        """The workers of which something is expected, or to be done, beside their tasks: mostly none."""
-        return [peer for peer in self._peers if peer.is_attended]
+        for peer in self._workforce.kill_overdue(attended):
+            self._bury(peer)
+        self._judge()
+        self._dismiss_outdated()
+        for peer in attended:
+            peer.is_attended = not peer.is_at_ease
+        self._feed()
 
     def _notice(self, record: bytes) -> None:
         """Have something told that is about the workers."""
@@ -286,11 +288,23 @@ class Pool:
 
     # ---- waiting ---------------------------------------------------------------------------------------------------
 
-    def _time_left(self, timeout: float | None) -> float | None:
+    def _look_out(self, timeout: float | None) -> list[tuple[SelectorKey, int]]:
+        """What sockets and ends of workers have, at once or as soon as anything has."""
+        if self._events:
+            return self._selector.select(0)
+        busy = [peer for peer in self._peers if peer.queue]
+        left = self._time_left(timeout, busy)
+        if left != 0 and 0 < len(busy) < self._cores:
+            found = self._lookout.look(partial(self._selector.select, 0))
+            if found:
+                return found
+        return self._selector.select(left)
+
+    def _time_left(self, timeout: float | None, busy: list[Peer]) -> float | None:
         """How long to wait at most: until a worker is to be killed, memory to be read, or a look at workers is due."""
-        now, busy = monotonic(), self._busy()
+        now = monotonic()
         left = inf if timeout is None else timeout
-        for peer in self._attended():
+        for peer in [peer for peer in self._peers if peer.is_attended]:
             left = min(left, self._patience(peer, now))
         if busy:
             left = min(left, self._memory.due - now)
@@ -298,7 +312,7 @@ class Pool:
                 left = min(left, START_SECONDS)
             if len(busy) < len(self._peers) and any(peer.load > 1 for peer in busy) and self._has_idle_worker():
                 left = min(left, RECALL_SECONDS)
-        if (again_at := self._workforce.again_at) is not None and self._line and not self._holds_back():
+        if (again_at := self._workforce.again_at) is not None and self._line.load and not self._holds_back():
             left = min(left, again_at - now)
         return None if left == inf else max(0.0, left)
 
@@ -317,24 +331,17 @@ class Pool:
     def _has_idle_worker(self) -> bool:
         return any(not peer.queue and peer.takes_more for peer in self._peers)
 
-    def _look_out(self, timeout: float | None) -> list[tuple[SelectorKey, int]]:
-        if timeout != 0 and 0 < len(self._busy()) < self._cores:
-            found = self._lookout.look(partial(self._selector.select, 0))
-            if found:
-                return found
-        return self._selector.select(timeout)
-
     # ---- feeding ---------------------------------------------------------------------------------------------------
 
     def _feed(self) -> None:
-        if not self._line or self._holds_back() or self._fault is not None:
+        if not self._line.load or self._holds_back() or self._fault is not None:
             return
         if len(self._peers) < self._size:
             self._start_workers(len(self._line) - len(self._peers) + len(self._busy()))
         batch = self._batching.size(ceil(self._line.load / (2 * self._size)))
         hungry = [peer for peer in self._peers if peer.load <= batch // 2 and peer.takes_more]
         for peer in sorted(hungry, key=attrgetter("load")):
-            if not self._line or self._holds_back():
+            if not self._line.load or self._holds_back():
                 return
             if not peer.is_swollen:
                 self._hand_over(peer, batch - peer.load)
@@ -357,12 +364,15 @@ class Pool:
     def _relieve(self) -> None:
         """Where a task turned out long, others go on from what has ended before it and what waits behind it."""
         laden = [peer for peer in self._peers if peer.load > 1]
+        if not laden:
+            return
         for peer in laden:
             if peer.queue[0].size > 1 and peer.item != peer.at and _is_long(peer):
                 self._collect(peer, peer.drain())
-        if laden and not self._line and self._has_idle_worker() and not self._holds_back():
+        if not self._line.load and self._has_idle_worker() and not self._holds_back():
             for peer in laden:
                 self._recall(peer)
+            self._feed()
 
     def _recall(self, peer: Peer) -> None:
         """Take back what waits at a worker, which may have begun it meanwhile."""
@@ -392,15 +402,20 @@ class Pool:
             peer.load -= taken
             count -= taken
             attempts.append(last.attempt)
+        if not peer.queue:
+            peer.is_told = True
         return attempts
 
     def _hand_over(self, peer: Peer, count: int) -> None:
         is_idle = not peer.queue
-        messages: list[Down] = [Free(self._line.first)] if is_idle else []
+        messages: list[Down] = []
+        if is_idle:
+            peer.is_told = False
+            messages.append(Free(self._line.first))
         if peer.surroundings != self._surroundings:
             peer.surroundings = self._surroundings
             messages.append(self._surroundings)
-        had = peer.load
+        waiting = self._line.load
         for assignment in self._line.take(count):
             for number in (assignment.rules, assignment.variables, assignment.condition):
                 if number and number not in peer.known:
@@ -409,8 +424,9 @@ class Pool:
                 messages += self._made_known(peer, assignment.function)
             messages.append(assignment)
             peer.queue.append(assignment)
-            peer.load += assignment.size
-        peer.permits.issue(peer.load - had - is_idle)
+        taken = waiting - self._line.load
+        peer.load += taken
+        peer.permits.issue(taken - is_idle)
         self._send(peer, messages)
 
     def _made_known(self, peer: Peer, number: int) -> list[Publish]:
@@ -451,15 +467,19 @@ class Pool:
             return
         try:
             for message in messages:
-                self._take(peer, message)
+                match message:
+                    case Done() | Failed() | Skipped():
+                        self._take_report(peer, message)
+                    case Tallied():
+                        self._take_tallied(peer, message)
+                    case _:
+                        self._take(peer, message)
         except Garbled as nonsense:
             peer.nonsense = str(nonsense)
             self._workforce.cut_off(peer)
 
-    def _take(self, peer: Peer, message: Up) -> None:
+    def _take(self, peer: Peer, message: Ready | Unfit | Worn | Wants | Remark) -> None:
         match message:
-            case Done() | Failed() | Skipped() | Tallied():
-                self._take_report(peer, message)
             case Ready():
                 self._welcome(peer, message.recall)
             case Worn():
@@ -483,18 +503,12 @@ class Pool:
         """A worker has said something in an attempt: it has begun that, although it may be at the next one by now."""
         self._tell_start(peer)
         if peer.runs(attempt) and not peer.is_told:
-            peer.told = attempt, peer.at
+            peer.is_told = True
             self._events.append(Started(attempt, None, peer.number))
 
-    def _take_report(self, peer: Peer, report: WorkerReport | Tallied) -> None:
-        if not peer.runs(report.attempt):
-            if report.attempt == peer.reported:
-                return  # an exception struck the worker in the middle of telling: it tells once more
-            raise Garbled(f"a report of attempt {report.attempt}, which it doesn't run")
-        if isinstance(report, Tallied):
-            self._take_tallied(peer, report)
-            return
-        if peer.queue[0].items is not None and not _is_news(report, peer.at):
+    def _take_report(self, peer: Peer, report: WorkerReport) -> None:
+        first = _first_told_of(peer, report)
+        if first is None or (first.items is not None and not _is_news(report, peer.at)):
             return
         report = checked(report)
         usage = report.usage
@@ -503,11 +517,14 @@ class Pool:
         self._get_on(peer)
 
     def _take_tallied(self, peer: Peer, tallied: Tallied) -> None:
-        if peer.queue[0].items is None or tallied.place > peer.at:
+        first = _first_told_of(peer, tallied)
+        if first is None:
+            return
+        if first.items is None or tallied.place > peer.at:
             raise Garbled(f"a tally of attempt {tallied.attempt} from item {tallied.place} on")
         done = opened(tallied, peer.at)
         count = len(done.written)
-        if peer.at + count > peer.queue[0].size:
+        if peer.at + count > first.size:
             raise Garbled(f"a tally of more items than attempt {tallied.attempt} has")
         if count:
             self._batching.tallied(done.figures)
@@ -562,14 +579,14 @@ class Pool:
             return
         begun, moment = peer.begun
         if peer.is_at(begun, peer.item):
-            peer.told = begun, peer.at
+            peer.is_told = True
             self._events.append(Started(begun, moment, peer.number))
 
     # ---- stopping --------------------------------------------------------------------------------------------------
 
     def _stop_withdrawn(self) -> None:
         """Stop the workers that run a withdrawn attempt."""
-        for peer in self._peers if self._line.withdrawn else ():
+        for peer in self._peers:
             if peer.attempt not in self._line.withdrawn:
                 continue
             if peer.is_doomed:
@@ -706,6 +723,15 @@ def _reason(peer: Peer, code: int | None) -> str | None:
     if (peer.has_hung_up and peer.is_killed) or code == SOCKET_LOST:
         return HUNG_UP
     return UNTOLD if code is None else None
+
+
+def _first_told_of(peer: Peer, report: WorkerReport | Tallied) -> Assignment | None:
+    """What comes first at a worker, which it reports. `None`: it tells once more, as an exception struck it telling."""
+    if peer.queue and peer.queue[0].attempt == report.attempt:
+        return peer.queue[0]
+    if report.attempt == peer.reported:
+        return None
+    raise Garbled(f"a report of attempt {report.attempt}, which it doesn't run")
 
 
 def _is_news(report: WorkerReport, at: int) -> bool:

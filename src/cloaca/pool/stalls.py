@@ -53,7 +53,7 @@ def has_begun(peer: Peer) -> bool:
     if not peer.queue:
         return True
     first = peer.queue[0].attempt
-    return first == peer.told[0] or first == peer.begun[0]  # of most the start was noticed before
+    return peer.is_told or first == peer.begun[0]
 
 
 def _is_busy(peer: Peer) -> bool:

@@ -120,14 +120,13 @@ class Workforce:
         elif not peer.is_doomed:
             peer.signal_group(signal.SIGTERM)
             peer.signal_group(signal.SIGCONT)
-        peer.is_doomed = peer.is_stopped = True
-        peer.kill_at = deadline if peer.kill_at is None else min(peer.kill_at, deadline)
+        peer.is_stopped = True
+        peer.is_to_end(deadline if peer.kill_at is None else min(peer.kill_at, deadline))
 
     def dismiss(self, peer: Peer) -> None:
         """Let a worker go that has nothing to do."""
         peer.hang_up()
-        peer.is_doomed = True
-        peer.kill_at = monotonic() + GRACE_SECONDS
+        peer.is_to_end(monotonic() + GRACE_SECONDS)
 
     def lost_contact(self, peer: Peer) -> None:
         """A worker's socket has come to its end. One that lives on is of no use without it.
@@ -136,8 +135,8 @@ class Workforce:
         """
         self._unwatch(peer.socket)
         if not peer.is_doomed:
-            peer.has_hung_up = peer.is_doomed = True
-            peer.kill_at = monotonic() + ENDING_SECONDS
+            peer.has_hung_up = True
+            peer.is_to_end(monotonic() + ENDING_SECONDS)
 
     def cut_off(self, peer: Peer) -> None:
         """Kill a worker that sends what makes no sense: nothing that it says counts any more."""
@@ -176,8 +175,8 @@ class Workforce:
         if peer.reap():
             return True
         self._unwatch(peer.exit_descriptor)
-        peer.is_doomed = peer.is_killed = True
-        peer.kill_at = monotonic() + ENDING_SECONDS
+        peer.is_killed = True
+        peer.is_to_end(monotonic() + ENDING_SECONDS)
         return False
 
     def bury(self, peer: Peer) -> int | None:

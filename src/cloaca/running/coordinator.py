@@ -59,8 +59,6 @@ from cloaca.wire.messages import (
     Warned,
 )
 
-_REMARKS = (Said, Logged, Warned)
-
 AnyRun = TypeVar("AnyRun", bound=Run | BatchRun)
 
 
@@ -139,8 +137,9 @@ class Coordinator:
             self._pass_on(event, now)
         if due <= now:
             self._ring(now)
-        for job in [job for job in self._jobs if job.on_facts is not None]:
-            self._tell(job)
+        for job in [*self._jobs]:
+            if job.on_facts is not None:
+                self._tell(job)
 
     def _ring(self, now: float) -> None:
         """Tell the runs whose moment has come."""
@@ -228,36 +227,30 @@ class Coordinator:
                 room -= self._load - open_before
 
     def _pass_on(self, event: Event, now: float) -> None:
-        if isinstance(event, _REMARKS):
-            self._console.show(event)
-            return
-        job = self._owner_of(event)
+        """Tell the run whose event it is. What has ended isn't open any more; what it has stored is looked after."""
+        match event:
+            case Done():  # first, as there is one for each task
+                job = self._owners.pop(event.attempt, None)
+                self._load -= job is not None
+                for payload in references_among(event.diff.values() if event.items is None else event.items.payloads):
+                    self._take_over(event.attempt, payload, job)
+            case Started() | Wants():
+                job = self._owners.get(event.attempt)
+            case ItemsDone():
+                job = self._get_on(event.attempt, len(event.written))
+                for payload in event.stored:
+                    self._take_over(event.attempt, payload, job)
+            case Said() | Logged() | Warned():
+                self._console.show(event)
+                return
+            case _:
+                if isinstance(event, Lost):
+                    self._bury(event)
+                job = self._get_on(event.attempt, event.count if isinstance(event, Unstarted) else 1)
         if job is not None:
             self._feed(job, event, now)
         elif not isinstance(event, Started | Wants):
             self._seats.free(event.attempt)  # its run was ended by a fault, and left it to itself
-
-    def _owner_of(self, event: AttemptEvent) -> AnyJob | None:
-        """Whose event it is; what it says that has ended isn't open any more, and what that has stored is looked after.
-
-        `None`: nobody's, as its run was ended by a fault.
-        """
-        if isinstance(event, Done):  # first, as there is one for each task
-            job = self._owners.pop(event.attempt, None)
-            self._load -= job is not None
-            for payload in references_among(event.diff.values() if event.items is None else event.items.payloads):
-                self._take_over(event.attempt, payload, job)
-            return job
-        if isinstance(event, Started | Wants):
-            return self._owners.get(event.attempt)
-        if isinstance(event, ItemsDone):
-            job = self._get_on(event.attempt, len(event.written))
-            for payload in event.stored:
-                self._take_over(event.attempt, payload, job)
-            return job
-        if isinstance(event, Lost):
-            self._bury(event)
-        return self._get_on(event.attempt, event.count if isinstance(event, Unstarted) else 1)
 
     def _get_on(self, attempt: int, count: int) -> AnyJob | None:
         """So many calls of an attempt have ended; returns whose it is."""
@@ -311,16 +304,16 @@ class Coordinator:
             match command:
                 case Assignment():
                     self._owners[command.attempt] = job
-                    size = command.size
-                    self._load += size
-                    if size > 1:
+                    if command.items is not None and (size := command.size) > 1:
                         self._sizes[command.attempt] = size
+                        self._load += size - 1
                     assignments.append(command)
                 case Withdraw():
                     withdrawn.append(command)
                 case _:
                     self._carry_out_one(job, command)
         if assignments:
+            self._load += len(assignments)
             self._executor.submit(assignments)
         for grace, those in groupby(withdrawn, attrgetter("grace")):
             self._executor.cancel([withdraw.attempt for withdraw in those], grace)
