@@ -21,7 +21,7 @@ def cost_of(end: End) -> Usage | None:
 
 
 class AllEnds:
-    """The ends of one run, by rank and unit.
+    """The ends of one run, by rank and unit; `of_tasks` alone by rank.
 
     >>> ends = AllEnds(1)
     >>> ends.grow(2)
@@ -33,7 +33,7 @@ class AllEnds:
 
     def __init__(self, tasks: int) -> None:
         self._tasks = tasks
-        self._ends: list[End] = [None] * tasks
+        self.of_tasks: list[End] = [None] * tasks
         self._others: dict[int, End] = {}  # of instances that didn't end well
         self._figures = bytearray()
         self._read = array("I")  # by instance, from 1, which of these it has read
@@ -53,7 +53,7 @@ class AllEnds:
 
     def __getitem__(self, unit: int) -> End:
         if unit < self._tasks:
-            return self._ends[unit]
+            return self.of_tasks[unit]
         if unit in self._others:
             return self._others[unit]
         place = self._read[unit - self._tasks]
@@ -65,7 +65,7 @@ class AllEnds:
     def __setitem__(self, unit: int, end: End) -> None:
         """Of a task, or of an instance that didn't end well."""
         if unit < self._tasks:
-            self._ends[unit] = end
+            self.of_tasks[unit] = end
         else:
             self._others[unit] = end
 
@@ -81,7 +81,7 @@ class AllEnds:
 
     def of_tasks_and_failed(self) -> Iterator[tuple[int, End]]:
         """Those of all tasks, and of the instances that didn't end well."""
-        yield from enumerate(self._ends)
+        yield from enumerate(self.of_tasks)
         yield from sorted(self._others.items(), key=_unit)
 
 

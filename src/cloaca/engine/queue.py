@@ -21,6 +21,8 @@ class Queue:
         self._places = priority.places
         self._ranks = priority.ranks
         self._ready = ReadyTasks(priority) if priority.is_longest_first else Guarded(priority)
+        self.add = self._ready.add
+        """The task is ready: itself, or the first of its instances."""
         self._work = work
         self._ledger = ledger
         self._seats = seats
@@ -53,10 +55,6 @@ class Queue:
     def fill(self, ranks: Sequence[int]) -> None:
         """These are ready at the start."""
         self._ready.fill(ranks)
-
-    def add(self, rank: int) -> None:
-        """The task is ready: itself, or the first of its instances."""
-        self._ready.add(rank)
 
     def offer(self, fan: Fan, unit: int) -> None:
         """An instance is ready, again or at last."""

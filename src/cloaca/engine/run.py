@@ -283,7 +283,10 @@ class Run:
         if attempt is None:
             self.late += 1
             return ()
-        transition = _TRANSITIONS.get((self.states[attempt.rank], type(event)))
+        kind = type(event)
+        if kind in _AT_ONCE and self.states[attempt.rank] is State.SUBMITTED:
+            self._start(attempt, event)
+        transition = _TRANSITIONS.get((self.states[attempt.rank], kind))
         if transition is None:
             raise self._impossible(attempt, event)
         return transition(self, attempt, event)
@@ -524,7 +527,7 @@ class Run:
         """Nothing of these has run."""
         attempt.count -= len(units)
         if not attempt.count:
-            self._forget(attempt)
+            self._get_on(attempt)
         if self.stopped:
             for unit in units:
                 self._close(unit, State.CANCELLED)
@@ -549,19 +552,16 @@ class Run:
         return self._end(attempt, State.COMPLETED, event.usage, event)
 
     def _record(self, rank: int, diff: Mapping[str, bytes | None], seconds: float) -> None:
+        limit = self._limits.size
         for key, write in self.history.record(rank, diff).items():
             self._lifetimes.written(key, write)
-            if self._limits.size is not None:
-                self._note_size(key, write.version, self._limits.size)
+            payload = diff[key]
+            if limit is not None and payload is not None and (size := size_of(payload)) > limit:
+                self.oversized.setdefault(key, (self.plan.names[rank], size))
         self._durations[rank] = seconds
 
     def _kept(self, payload: bytes | None) -> bytes | None:
         return payload if payload is None or len(payload) < LARGE else self._store(payload)
-
-    def _note_size(self, key: str, version: Version, limit: int) -> None:
-        size = 0 if version.payload is None else size_of(version.payload)
-        if size > limit:
-            self.oversized.setdefault(key, (version.writer, size))
 
     def _fail(self, attempt: Attempt, event: Failed | Lost) -> Commands:
         rank = attempt.rank
@@ -589,27 +589,17 @@ class Run:
     def _skip(self, attempt: Attempt, event: Skipped) -> Commands:
         return self._end(attempt, State.SKIPPED, event)
 
-    def _start_and_skip(self, attempt: Attempt, event: Skipped) -> Commands:
-        self._start(attempt, event)
-        return self._skip(attempt, event)
-
-    def _start_and_complete(self, attempt: Attempt, event: Done) -> Commands:
-        self._start(attempt, event)
-        return self._complete(attempt, event)
-
-    def _start_and_fail(self, attempt: Attempt, event: Failed) -> Commands:
-        self._start(attempt, event)
-        return self._fail(attempt, event)
-
     def _end(self, attempt: Attempt, state: State, end: End, done: Done | None = None) -> Commands:
         rank = attempt.rank
         self._get_on(attempt)
-        self.ends[rank] = end
-        if rank >= self._tasks:
-            self.ledger.fan_of(rank).cost(end)
-        self._close(rank, state, done)
         if rank < self._tasks:
+            self.ends.of_tasks[rank] = end
+            self._close(rank, state, done)
             self._release(rank)
+        else:
+            self.ends[rank] = end
+            self.ledger.fan_of(rank).cost(end)
+            self._close(rank, state, done)
         return self._followed_up(state)
 
     def _followed_up(self, state: State) -> Commands:
@@ -617,16 +607,13 @@ class Run:
         released = () if self._lifetimes.is_idle and not self._spent else self._released()
         if state is State.FAILED and self._limits.fail_fast and self._unended and not self.stopped:
             return [*released, *self._stop(Stop.FAILED_FAST)]
-        return (*released, *self._ended()) if released else self._ended()
+        return released if self._unended else [*released, *self._ended()]
 
     def _get_on(self, attempt: Attempt, count: int = 1) -> None:
         """So many of those that it is at have ended, or go on in another one."""
-        if count == attempt.count:
-            self._forget(attempt)
-        else:
+        if count < attempt.count:
             attempt.get_on(count)
-
-    def _forget(self, attempt: Attempt) -> None:
+            return
         del self._open[attempt.number]
         if self._pressure.alone is not None:
             self._pressure.alone = None
@@ -643,24 +630,26 @@ class Run:
         A mapped task may count as ended well and as failed (`Fan.counted`). One that is to follow another one item by
         item comes here only where that one was never expanded.
         """
+        waiting, well, states = self._waiting, self._well, self.states
         ahead = [ended]
         while ahead:
             task = ahead.pop()
-            well = self.states[task] is State.COMPLETED if task not in self._fans else self._fans[task].has_succeeded
+            counts = states[task] is State.COMPLETED if task not in self._fans else self._fans[task].has_succeeded
             for dependent in self.plan.successors[task]:
-                self._waiting[dependent] -= 1
-                self._well[dependent] += well
-                if self._waiting[dependent] or self.states[dependent] is not State.WAITING:
+                waiting[dependent] -= 1
+                well[dependent] += counts
+                if waiting[dependent] or states[dependent] is not State.WAITING:
                     continue
                 work = self._work[dependent]
                 if dependent in self._following:
                     may_start = False
                 elif work.rule is None and work.trigger is None:
-                    may_start = rules.may_start(self._well[dependent])
+                    may_start = rules.may_start(well[dependent])
                 else:
                     may_start = self.ledger.refusal(dependent) is None
                 if may_start:
-                    self._make_ready(dependent)
+                    states[dependent] = State.READY
+                    self._queue.add(dependent)
                 else:
                     self._queue.expect(dependent, -1)
                     self._close(dependent, State.SKIPPED)
@@ -675,13 +664,9 @@ class Run:
             return self._complete_instances(attempt, tallied(event))
         if self.stopped:
             return self._end(attempt, State.CANCELLED, None)
-        self._forget(attempt)
+        self._get_on(attempt)
         self._expand(unit, event)
         return [*self._released(), *self._ended()]
-
-    def _start_and_complete_instances(self, attempt: Attempt, event: ItemsDone) -> Commands:
-        self._start(attempt, event)
-        return self._complete_instances(attempt, event)
 
     def _complete_instances(self, attempt: Attempt, event: ItemsDone) -> Commands:
         """The next instances of an attempt have ended well, of which the first was started."""
@@ -801,13 +786,12 @@ class Run:
                 self._record(fan.rank, {key: self._kept(payload) for key, payload in left.items()}, fan.seconds)
 
 
+_AT_ONCE = frozenset({Done, ItemsDone, Failed, Skipped})
+"""What may come of a submitted attempt before anything tells that it runs: so it has begun, too."""
+
 _TRANSITIONS: dict[tuple[State, type[AttemptEvent]], Callable[[Run, Attempt, Any], Commands]] = {
     (State.SUBMITTED, Started): Run._start,
     (State.SUBMITTED, Unstarted): Run._give_back,
-    (State.SUBMITTED, Done): Run._start_and_complete,
-    (State.SUBMITTED, ItemsDone): Run._start_and_complete_instances,
-    (State.SUBMITTED, Failed): Run._start_and_fail,
-    (State.SUBMITTED, Skipped): Run._start_and_skip,
     (State.RUNNING, Wants): Run._answer,
     (State.RUNNING, Unstarted): Run._give_back,
     (State.RUNNING, Done): Run._complete,

@@ -87,7 +87,7 @@ class Sight:
         """What a task is sent. `reads` are the keys that its code names."""
         if not self._is_asked:
             return self._whole_slice(rank, rank, reads)
-        found = self._history.told(rank, reads)
+        found = self._history.told(rank, reads) if reads else {}
         if rank in self._habits:
             found |= self._by_habit(rank, rank)
         elif self._plan.predecessors[rank] and not found:

@@ -11,7 +11,7 @@ _TOLERATED_STALE = 64
 
 
 class Timers:
-    """Moments by number (of an attempt, or a task's rank).
+    """Moments by number (of an attempt, or a task's rank). `due`: when the next one rings, if there is any.
 
     >>> timers = Timers()
     >>> timers.set(7, 12.5)
@@ -21,44 +21,44 @@ class Timers:
     """
 
     def __init__(self) -> None:
+        self.due: float | None = None
         self._moments: dict[int, float] = {}
         self._heap: list[tuple[float, int]] = []
 
     def __iter__(self) -> Iterator[int]:
         return iter(self._moments)
 
-    @property
-    def due(self) -> float | None:
-        """When the next one rings; `None` where there is none."""
-        if not self._heap:
-            return None
-        self._clear()
-        return self._heap[0][0] if self._heap else None
-
     def set(self, number: int, moment: float) -> None:
         """Have it ring at `moment`."""
         self._moments[number] = moment
         heappush(self._heap, (moment, number))
+        self._clear()
 
     def drop(self, number: int) -> None:
         """Forget it, if it is set."""
-        if self._moments.pop(number, None) is not None and len(self._heap) > 2 * len(self._moments) + _TOLERATED_STALE:
+        if self._moments.pop(number, None) is None:
+            return
+        if len(self._heap) > 2 * len(self._moments) + _TOLERATED_STALE:
             self._heap = [(moment, number) for number, moment in self._moments.items()]
             heapify(self._heap)
+        self._clear()
 
     def drop_all(self) -> None:
         """Forget all."""
         self._moments.clear()
         self._heap.clear()
+        self.due = None
 
     def ring(self, now: float) -> Iterator[int]:
         """Take out those whose moment has come, in order of their moments, then numbers."""
         while (due := self.due) is not None and due <= now:
             _, number = heappop(self._heap)
             del self._moments[number]
+            self._clear()
             yield number
 
     def _clear(self) -> None:
         """Take stale entries off the top."""
         while self._heap and self._moments.get(self._heap[0][1]) != self._heap[0][0]:
             heappop(self._heap)
+        self.due = self._heap[0][0] if self._heap else None

@@ -132,7 +132,7 @@ class History:
         writes = {}
         for key, payload in diff.items():
             seen = self.candidates(rank, key)
-            if self._is_unchanged(key, seen, payload):
+            if self._is_unchanged(key, seen, payload) if seen else payload is None:
                 continue
             writes[key] = write = Write(rank, (Version(name, payload),), seen)
             self._stand(key, write)
@@ -194,8 +194,6 @@ class History:
         return tuple(self._standing.get(key, ())) if alone is None else (alone,)
 
     def _is_unchanged(self, key: str, seen: Sequence[Write], payload: bytes | None) -> bool:
-        if not seen:
-            return payload is None
         version = seen[0].version
         return len(seen) == 1 and version.payload == payload and not version.rivals and key not in self._collected
 
@@ -363,7 +361,7 @@ class History:
         names = self._names_after(rank)
         if names is None:
             names = self._names_of_all()
-        return None if names is None else (*passed, *names)
+        return (*passed, *names) if passed and names is not None else names
 
     def _names_of_all(self) -> tuple[str, ...] | None:
         count = len(self._alone) + len(self._standing) + len(self._inputs)
