@@ -14,6 +14,7 @@ from cloaca.engine.run import Run
 from cloaca.engine.work import GRACE_SECONDS, Merging, Work
 from cloaca.errors import INPUT, InternalError
 from cloaca.history.plan import plan
+from cloaca.history.unwanted import Demand
 from cloaca.retry import RetryPolicy
 from cloaca.values.blobs import Blob, reference, references_in
 from cloaca.values.codec import decode, encode
@@ -42,6 +43,7 @@ def a_run(
     timeout: float | None = None,
     answers: bool = True,
     merging: Merging | None = None,
+    demand: Demand | None = None,
     **given: bytes,
 ) -> Run:
     """A run in which some tasks are mapped over `items`, and would set `out`."""
@@ -51,7 +53,7 @@ def a_run(
     each = paired(compiled, keys, {rank: EXPANSION + rank for rank in ranks}, dict.fromkeys(ranks, ("out",)))
     work = [Work(rank, ("k",), timeout, retry, each=each.get(rank)) for rank in ranks]
     known = {key: Version(INPUT, payload) for key, payload in given.items()}
-    run = Run(compiled, work, known, numbers=count(), answers=answers, merging=merging)
+    run = Run(compiled, work, known, numbers=count(), answers=answers, merging=merging, demand=demand)
     tell(run, Begin())
     return run
 
@@ -285,6 +287,63 @@ def test_what_instances_have_set_is_kept_where_those_that_follow_fail() -> None:
     (last,) = submitted(run)
     assert freed(run, failed(last.attempt)) == []
     assert [*references_in(final(run)["k"] or b"")] == [large("a")]
+
+
+K, NO_KEY = frozenset({"k"}), frozenset[str]()
+
+
+def asking(*reads: frozenset[str] | None, outputs: frozenset[str] = NO_KEY) -> Demand:
+    return Demand(outputs, reads)
+
+
+@pytest.mark.parametrize("seen", [K, None], ids=["its key", "any key"])
+def test_what_nobody_asks_for_is_freed_when_the_last_one_of_its_row_has_ended_that_may_look(
+    seen: frozenset[str] | None,
+) -> None:
+    """Whoever comes after the row and looks at nothing of it finds its place empty."""
+    run = a_run(CHAIN, "a", "b", "c", items=b"", demand=asking(K, seen, NO_KEY, NO_KEY))
+    attempts = through_a(run, large("a"))
+    assert freed(run, done(attempts["b[0]"])) == [large("a")]
+    (last,) = submitted(run)
+    assert freed(run, done(last.attempt)) == []
+    assert freed(run, done(attempts["a[1]"], k=large("other"))) == []
+    (second,) = submitted(run)
+    assert freed(run, failed(second.attempt)) == []
+    assert final(run)["k"] == encode([None, None])
+
+
+def test_what_a_later_one_of_the_row_may_look_at_is_kept_for_it() -> None:
+    run = a_run(CHAIN, "a", "b", "c", items=b"", demand=asking(K, K, K, NO_KEY))
+    attempts = through_a(run, large("a"))
+    assert freed(run, done(attempts["b[0]"])) == []
+    (last,) = submitted(run)
+    assert freed(run, done(last.attempt)) == [large("a")]
+
+
+def test_what_is_set_anew_is_freed_once() -> None:
+    run = a_run(CHAIN, "a", "b", "c", items=b"", demand=asking(K, K, K, NO_KEY))
+    attempts = through_a(run, large("a"))
+    assert freed(run, done(attempts["b[0]"], k=large("b"))) == [large("a")]
+    (last,) = submitted(run)
+    assert freed(run, done(last.attempt)) == [large("b")]
+
+
+@pytest.mark.parametrize(
+    ("demand", "merging"),
+    [
+        (asking(K, K, NO_KEY, NO_KEY, outputs=K), None),
+        (asking(K, K, NO_KEY, K), None),
+        (asking(K, K, NO_KEY, None), None),
+        (asking(K, K, NO_KEY, NO_KEY), Merging(ruled=K)),
+    ],
+    ids=["asked for", "read by others", "read by who may read any", "a rule"],
+)
+def test_what_is_asked_for_or_may_be_looked_at_later_is_kept(demand: Demand, merging: Merging | None) -> None:
+    run = a_run(CHAIN, "a", "b", "c", items=b"", demand=demand, merging=merging)
+    attempts = through_a(run, large("a"))
+    assert freed(run, done(attempts["b[0]"])) == []
+    (last,) = submitted(run)
+    assert freed(run, done(last.attempt)) == []
 
 
 @pytest.mark.parametrize("seed", range(5))

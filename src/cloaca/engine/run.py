@@ -199,7 +199,7 @@ class Run:
         self._limits = limits or Limits()
         self._tries = Tries(self._work, self.ledger, seed)
         self._queue = Queue(self.priority, self._work, self.ledger, Seats() if seats is None else seats)
-        self._rows = Rows(plan, self.history.ancestry, self._merging.ruled | self._merging.collected)
+        self._rows = Rows(plan, self.history.ancestry, self._merging.ruled | self._merging.collected, demand)
         self._assigning = Assigning(
             plan,
             self._work,
@@ -732,7 +732,7 @@ class Run:
             self._spent += references_among(fan.spend(index, count))
             if state is State.COMPLETED and fan.head.has_stored:
                 for place in range(index, index + count):
-                    self._spent += self._rows.superseded(fan, place)
+                    self._spent += self._rows.spent(fan, place)
             if not fan.unended:
                 self._end_mapped(fan)
             for follower in fan.followers:
