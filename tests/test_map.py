@@ -639,6 +639,63 @@ def test_each_item_and_each_result_is_a_copy_of_its_own(
     assert len({id(one) for result in results for one in result}) == 100
 
 
+def change_the_process(number: int) -> tuple[object, ...]:
+    import decimal
+    import resource
+    import warnings
+
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    found = (
+        os.environ.get("LEFT"),
+        os.getcwd(),
+        decimal.getcontext().prec,
+        warnings.filters[0][0],
+        signal.getsignal(signal.SIGUSR1),
+        sys.getrecursionlimit(),
+        sys.stdout.closed,
+        hard,
+    )
+    os.environ["LEFT"] = str(number)
+    os.chdir("/")
+    decimal.getcontext().prec = 5 + number
+    warnings.simplefilter("error")
+    signal.signal(signal.SIGUSR1, signal.SIG_IGN)
+    sys.setrecursionlimit(5000 + number)
+    if number % 10 == 3:
+        sys.stdout.close()
+    if number == 20:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (min(soft, hard - 1), hard - 1))
+    return found
+
+
+@pytest.mark.parametrize("on_error", ["raise", "return"])
+@pytest.mark.parametrize("chunksize", [None, 1, 25])
+def test_what_an_item_changes_of_its_process_the_next_ones_do_not_see(
+    processes: DefaultRunner, chunksize: int | None, on_error: Literal["raise", "return"]
+) -> None:
+    """Whichever of them travel together; where it can't be put back, another worker goes on behind it."""
+    found = [*processes.map(change_the_process, range(50), chunksize=chunksize, on_error=on_error)]
+    assert found == [found[0]] * 50
+
+
+def set_going(number: int) -> int:
+    if number == 3:
+        signal.signal(signal.SIGUSR1, lambda *_: sys.exit("it has come"))
+        signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGUSR1])
+        os.kill(os.getpid(), signal.SIGUSR1)
+    if number == 4 and os.fork() == 0:
+        return number
+    return number
+
+
+@pytest.mark.parametrize("on_error", ["raise", "return"])
+def test_what_an_item_has_set_going_strikes_no_other(
+    processes: DefaultRunner, on_error: Literal["raise", "return"]
+) -> None:
+    found = [*processes.map(set_going, range(10), chunksize=10, on_error=on_error)]
+    assert found == [*range(10)]
+
+
 # ---- sizes of batches ----------------------------------------------------------------------------------------------
 
 

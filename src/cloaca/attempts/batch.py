@@ -6,7 +6,9 @@ from itertools import chain, islice
 from time import monotonic
 from typing import Any, NamedTuple
 
-from cloaca.attempts.attempt import failure
+from cloaca.attempts import leaving
+from cloaca.attempts.attempt import failure, own_variables
+from cloaca.attempts.harmless import is_harmless
 from cloaca.attempts.seeding import Seeding, Unseeded, of_process
 from cloaca.attempts.termination import Terminated
 from cloaca.border.mark import NONE, come_to
@@ -14,6 +16,7 @@ from cloaca.errors import EncodeError
 from cloaca.item import of_item, of_result, raisable, unreadable_item
 from cloaca.tasks.context import Context, contents_of
 from cloaca.values.codec import SCALARS, decode, encode_unseen
+from cloaca.values.constants import is_constant
 from cloaca.values.elements import ListWriter, decode_list
 from cloaca.wire.messages import FAILURE, FAILURES, ITEMS, PART, REACHED, RESULTS, Failed, Usage
 
@@ -25,11 +28,11 @@ class Spread:
     """A function of several arguments, which come as one item."""
 
     def __init__(self, function: Callable[..., Any]) -> None:
-        self._function = function
+        self.called = function
 
     def __call__(self, item: tuple[Any, ...]) -> Any:
         """Call it with what the item holds."""
-        return self._function(*item)
+        return self.called(*item)
 
 
 class Awaited:
@@ -100,8 +103,9 @@ class BatchFunction:
     def _run(self, first: int, items: Sequence[Any], ended: int, results: ListWriter) -> BaseException | None:
         """Add the results of those items that there is time for. Returns what has ended that, if anything."""
         seeding, process = self._seeding(), os.getpid()
+        call = self._call if len(items) == 1 or self._is_harmless(items) else self._call_each
         try:
-            self._call(seeding.each(items, first, self._seed, ended), len(items), results)
+            call(seeding.each(items, first, self._seed, ended), len(items), results)
         except Terminated:
             raise
         except _UnsentError as unsent:
@@ -115,6 +119,11 @@ class BatchFunction:
             seeding.done()
         return None
 
+    def _is_harmless(self, items: Sequence[Any]) -> bool:
+        """Whether calling the function with them can change nothing of the process."""
+        function = self._function.called if isinstance(self._function, Spread) else self._function
+        return is_harmless(function) and all(map(is_constant, items))
+
     def _call(self, items: Iterator[Any], count: int, results: ListWriter) -> None:
         function, until = self._function, monotonic() + self._seconds
         stretch = max(0, count // _LOOKS - 1)
@@ -126,6 +135,16 @@ class BatchFunction:
                 else:
                     _add(result, results, count)
             if monotonic() > until:
+                break
+
+    def _call_each(self, items: Iterator[Any], count: int, results: ListWriter) -> None:
+        """The same, and what one of them changes of the process ends with it."""
+        until = monotonic() + self._seconds
+        for item in items:
+            result = own_variables().run(self._function, item)
+            goes_on = leaving.has_ended()
+            _add(result, results, count)
+            if not goes_on or monotonic() > until:
                 break
 
 
@@ -163,7 +182,7 @@ class UnbrokenBatch(BatchFunction):
             for place, error in unread.items()
         }
         results = ListWriter()
-        self._call_each(items[first - start : stop - start], first, ended, failures, results)
+        self._call_unbroken(items[first - start : stop - start], first, ended, failures, results)
         reached = first + len(results)
         failures = {number: failed for number, failed in failures.items() if first <= number < reached}
         contents.set_unseen(RESULTS, results.payload())
@@ -172,7 +191,7 @@ class UnbrokenBatch(BatchFunction):
         if reached < stop:
             contents.set_unseen(REACHED, encode_unseen(reached))
 
-    def _call_each(
+    def _call_unbroken(
         self, items: Sequence[Any], first: int, ended: int, failures: dict[int, Failed], results: ListWriter
     ) -> None:
         """Add what comes of the items that there is time for: `None` in the places of those that fail."""
@@ -180,33 +199,40 @@ class UnbrokenBatch(BatchFunction):
         try:
             for number, item in enumerate(seeding.each(items, first, self._seed, ended), first):
                 come_to(number)
-                failed = failures.get(number) or self._failure(number, item, results)
+                result, failed = None, failures.get(number)
+                if failed is None:
+                    result, failed = self._called(number, item)
+                goes_on = len(items) > 1 and leaving.has_ended()
+                failed = failed or _kept(number, result, results)
                 if failed is not None:
                     failures[number] = failed
                     results.add_apart(None)
-                elif len(items) > 1:
-                    results.own()
-                if monotonic() > until:
+                if not goes_on or monotonic() > until:
                     break
+                results.own()
         finally:
             seeding.done()
 
-    def _failure(self, number: int, item: Any, results: ListWriter) -> Failed | None:
-        """Add what comes of an item; or returns what it has failed with."""
+    def _called(self, number: int, item: Any) -> tuple[Any, Failed | None]:
+        """What the function returns; or what it has failed with."""
         process = os.getpid()
         try:
-            result = self._function(item)
+            return own_variables().run(self._function, item), None
         except Terminated:
             raise
         except BaseException as error:  # sys.exit ends the item, not the worker
             if os.getpid() != process:
                 raise  # a process that the function forked: it ends with that
-            return as_failed(of_item(raisable(error), number, item))
-        try:
-            results.add_apart(result)
-        except EncodeError as error:
-            return as_failed(of_result(error, number))
-        return None
+            return None, as_failed(of_item(raisable(error), number, item))
+
+
+def _kept(number: int, result: Any, results: ListWriter) -> Failed | None:
+    """Take the result of an item; returns why it can't be sent, where that is so."""
+    try:
+        results.add_apart(result)
+    except EncodeError as error:
+        return as_failed(of_result(error, number))
+    return None
 
 
 def as_failed(error: BaseException) -> Failed:

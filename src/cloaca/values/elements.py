@@ -11,7 +11,7 @@ for each takes up to ten times as long.)
 
 from collections.abc import Callable
 from enum import Enum
-from functools import cache, partial
+from functools import partial
 from io import BytesIO
 from itertools import islice
 from pickle import PickleBuffer, Unpickler
@@ -27,18 +27,10 @@ from cloaca.pickling.stack import on_its_own
 from cloaca.values.blobs import Part, content_of, is_reference
 from cloaca.values.codec import SCALARS, as_it_is, decode, encode_unseen, framed, parts_of, plainly, undisturbed
 from cloaca.values.composite import DICT_HEADS, LIST_HEADS, composite_of, is_composite
+from cloaca.values.constants import is_constant
 from cloaca.wire.strike import is_strike
 
 _BY_NAME = (FunctionType, BuiltinFunctionType, ModuleType)
-_CONSTANTS = {
-    "builtins": {"complex", "ellipsis", "range"},
-    "datetime": {"date", "datetime", "time", "timedelta", "timezone"},
-    "decimal": {"Decimal"},
-    "fractions": {"Fraction"},
-    "uuid": {"UUID"},
-}
-"""Kinds of which nothing can be changed, by module and name: to import them takes longer than most need them."""
-
 _elements = msgpack.Decoder(list[Raw]).decode
 _entries = msgpack.Decoder(dict[Any, Raw]).decode
 _sizes = msgpack.Decoder(list[int]).decode
@@ -76,7 +68,7 @@ class ListWriter:
         Raises:
             EncodeError: it can't be sent. The next one may be.
         """
-        if self._are_constant and _is_constant(value):
+        if self._are_constant and is_constant(value):
             self._constants.append(value)
             return
         self._go_on_with_others()
@@ -193,28 +185,7 @@ def _lasts(value: Any) -> bool:
     """Whether nothing of it can be changed, or it is one for the whole process anyway."""
     if isinstance(value, _BY_NAME):
         return not isinstance(value, FunctionType) or by_reference(value)
-    return isinstance(value, (type, Enum)) or _is_constant(value)
-
-
-def _is_constant(value: Any) -> bool:
-    """Whether nothing of it can be changed."""
-    kind: Any = type(value)
-    if kind in SCALARS:
-        return True
-    if kind is tuple or kind is frozenset:
-        try:
-            return all(map(_is_constant, value))
-        except RecursionError:
-            return False
-    module = kind.__module__
-    return kind.__qualname__ in _CONSTANTS.get(module, ()) or (module.startswith("numpy") and _is_of_numpy(kind))
-
-
-@cache
-def _is_of_numpy(kind: type) -> bool:
-    """Whether it is a kind of numbers, or tells of one. Records may be changed."""
-    names = {one.__name__ for one in kind.__mro__}
-    return not names.isdisjoint({"number", "bool_", "bool", "dtype", "datetime64", "timedelta64"})
+    return isinstance(value, (type, Enum)) or is_constant(value)
 
 
 def _together(constants: list[Any]) -> bytes:

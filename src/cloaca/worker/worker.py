@@ -17,7 +17,7 @@ from threading import RLock
 from time import monotonic, sleep
 from typing import Any, NoReturn
 
-from cloaca.attempts import attempt, child, terminal, termination, variables
+from cloaca.attempts import attempt, child, leaving, terminal, termination, variables
 from cloaca.attempts.initializer import Initializer, initializing
 from cloaca.attempts.items import Series
 from cloaca.attempts.meter import Meter
@@ -142,6 +142,7 @@ class Worker:
         self._mark = mark
         self._tally = tally
         mark.take_items()
+        leaving.look_after(self._goes_on)
         self._permit = Permit(permits_descriptor)
         self._heard = 0
         self._initializer = initializer
@@ -385,6 +386,14 @@ class Worker:
             self._leftovers.keep()  # what it sets is meant to stay
         elif not self._leftovers.put_back():
             self._is_worn = True
+
+    def _goes_on(self) -> bool:
+        """One of several items has ended that a single attempt calls its function with; whether it may go on."""
+        self._has_left(None)
+        self._output.renew()
+        if self._begun is not None and not self._is_settled:
+            self._settle_in(self._begun, self._begun.task)
+        return not self._is_worn
 
     def _ask(
         self,
