@@ -26,7 +26,7 @@ def sides() -> Iterator[tuple[Tally, Tally]]:
 
 
 def end(n: int, diff: dict[str, bytes | None], read: tuple[str, ...] = ("items",)) -> ItemEnd:
-    return diff, read, (1.0 + n, 1.5 + n, 0.25, 1000 + n, 1, 2, 3, 4)
+    return (*diff,), (*diff.values(),), read, (1.0 + n, 1.5 + n, 0.25, 1000 + n, 1, 2, 3, 4)
 
 
 def found(theirs: Tally, place: int = 0) -> ItemsDone:
@@ -79,6 +79,9 @@ def test_what_is_interrupted_before_it_counts_leaves_no_trace(
     with monkeypatch.context() as patch:
 
         class Striking:
+            def __getitem__(self, place: int, words: memoryview = ours._words) -> int:
+                return int(words[place])
+
             def __setitem__(self, *_: object) -> None:
                 raise KeyboardInterrupt
 

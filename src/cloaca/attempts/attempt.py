@@ -14,6 +14,7 @@ from cloaca.attempts.meter import Meter
 from cloaca.attempts.seeding import Seeding, Unseeded, of_process
 from cloaca.attempts.terminal import explain
 from cloaca.attempts.traces import users_traceback
+from cloaca.merge.rules import Rules
 from cloaca.tasks.contents import Contents
 from cloaca.tasks.context import Context, contents_of, over
 from cloaca.tasks.scope import Ask, Scope
@@ -59,7 +60,7 @@ def run(
     shelf = Shelf(folders, assignment.attempt) if folders else None
     contents = None
     try:
-        rules = load(assignment.rules) if assignment.rules else None
+        rules = load(assignment.rules) if assignment.rules else Rules()
         origin = (assignment.seed, assignment.ended)
         contents = Contents(
             assignment.slice, assignment.task, rules, covered=reads, ask=ask, shelf=shelf, origin=origin

@@ -40,8 +40,9 @@ class Series:
             raise AssertionError("without items, there is nothing to run through")
         self._assignment = assignment
         self._attempt, self._slice = assignment.attempt, assignment.slice
-        self._seed, self._ended = assignment.seed, assignment.ended
+        self._seed, self._ended = self._origin = assignment.seed, assignment.ended
         self._items, self._prefix = assignment.items, assignment.prefix
+        self._names = [assignment.name(place) for place in range(assignment.size)]
         self._load = load
         self._reads = reads
         self._meter = meter
@@ -52,39 +53,32 @@ class Series:
         self._loaded: tuple[Rules, TaskFunction] | None = None
         self._is_plain = kind is not Watched and not self._prefix and self._items.overlays is None
 
-    def run(self, place: int, name: str, ask: Ask) -> ItemEnd | Failed:
+    def run(self, place: int, ask: Ask) -> ItemEnd | Failed:
         """Run the instance at that place; whatever it raises becomes a `Failed`."""
-        items = self._items
+        name = self._names[place]
         shelf = Shelf(self._folders, self._attempt, place) if self._folders else None
         contents = None
         try:
             rules, function = self._loaded or self._loading()
-            contents = Contents(
-                self._slice if self._is_plain else self._assignment.seen(place),
-                name,
-                rules,
-                covered=self._reads,
-                ask=ask,
-                shelf=shelf,
-                origin=(self._seed, self._ended),
-            )
+            slice_ = self._slice if self._is_plain else self._assignment.seen(place)
+            contents = Contents(slice_, name, rules, self._reads, ask, shelf, None, self._origin)
             if self._prefix:
                 contents.enter(self._prefix)
             context = over(contents, self._kind)
             self._seeding.begin(self._seed, name, self._ended)
             variables = own_variables()
-            value = contents.item(items, place)
+            value = contents.item(self._items, place)
             if not self._is_plain and isinstance(context, Watched):
-                context.call_with_item(value, items.payloads[place])
+                context.call_with_item(value, self._items.payloads[place])
             returned = variables.run(function, context, value)
             if returned is not None and returned is not context:
                 take_over(context, returned, variables)
             self._left(None)
             diff = contents.changes if self._is_plain else changes_of(context, self._assignment, function)
-            if shelf is not None:
-                shelf.keep(diff.values())
-            traffic = contents.traffic
-            return diff, (*traffic.keys,), self._meter.figures(traffic, diff.values())
+            traffic, values = contents.traffic, (*diff.values(),)
+            if shelf is not None and shelf.written:
+                shelf.keep(values)
+            return (*diff,), values, (*traffic.keys,), self._meter.figures(traffic, values)
         except BaseException as error:  # noqa: BLE001 - sys.exit and Ctrl-C of a task end the task, not the worker
             return failed(self._attempt, error, contents, shelf, self._meter, self._left, place)
 

@@ -37,6 +37,8 @@ class Meter:
         self._clock = clock
         self._peak = high_water()
         self._started = self._looked = self._cpu = 0.0
+        self.ended = 0.0
+        """When the last one had."""
 
     def start(self) -> float:
         """An attempt begins: at that moment."""
@@ -51,10 +53,11 @@ class Meter:
 
     def figures(self, traffic: Traffic, written: Iterable[bytes | None]) -> Figures:
         """The same, as the figures of an instance."""
-        ended = monotonic()
-        cpu = ended - self._started
+        started = self._started
+        self.ended = ended = monotonic()
+        cpu = ended - started
         if cpu >= WORTH_A_READING:
-            busy = self._cpu + (self._started - self._looked)
+            busy = self._cpu + (started - self._looked)
             self._look(ended)
             cpu = max(0.0, self._cpu - busy)
             self._peak = high_water()
@@ -62,7 +65,7 @@ class Meter:
         for payload in written:
             if payload is not None:
                 size += size_of(payload)
-        return self._started, ended, cpu, self._peak, traffic.read, traffic.mapped, size, self._worker
+        return started, ended, cpu, self._peak, traffic.read, traffic.mapped, size, self._worker
 
     def _look(self, now: float) -> None:
         """Read the clock of CPU time."""

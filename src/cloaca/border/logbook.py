@@ -24,6 +24,9 @@ _LARGEST = 2**63 - 1
 _SENT = "is_sent"
 _SENTINEL = "<cloaca>"
 
+Speaker = tuple[int, str, int]
+"""Of what a process begun last: the number of the attempt, the task or instance, and which try of it that is."""
+
 
 def loggers_here() -> Loggers:
     """What is set of this process's loggers now."""
@@ -59,10 +62,10 @@ def _bounded(level: int) -> int:
 
 
 class Logbook:
-    """A worker's logging. `send` takes what goes to the program."""
+    """A worker's logging. `send` takes what goes to the program; `speaker` tells of what was begun last."""
 
-    def __init__(self, send: Callable[[Logged], None]) -> None:
-        self._relay = _Relay(send)
+    def __init__(self, send: Callable[[Logged], None], speaker: Callable[[], Speaker]) -> None:
+        self._relay = _Relay(send, speaker)
         self._handlers: list[logging.Handler] = [self._relay]
         self._root_handlers: list[logging.Handler] = []
         self._kept: tuple[int | None, list[logging.Handler] | None] = None, None
@@ -82,10 +85,6 @@ class Logbook:
     def loggers(self) -> list[logging.Logger]:
         """Those of which the program has set something, beside the root."""
         return [*(logger for logger, _ in self._levels[1:]), *self._disabled, *self._handled]
-
-    def begin(self, attempt: int, task: str, nth: int) -> None:
-        """Log for that attempt: the `nth` try of the task."""
-        self._relay.origin = attempt, task, nth
 
     def adopt(self, given: Loggers) -> None:
         """Log as the program would, whatever a task has changed."""
@@ -164,11 +163,11 @@ class Logbook:
 class _Relay(logging.Handler):
     """The handler that sends."""
 
-    def __init__(self, send: Callable[[Logged], None]) -> None:
+    def __init__(self, send: Callable[[Logged], None], speaker: Callable[[], Speaker]) -> None:
         super().__init__()
         self.setFormatter(logging.Formatter(logging.BASIC_FORMAT))
-        self.origin: tuple[int, str, int] | None = None
         self.is_fork = False
+        self._speaker = speaker
         self._send = send
 
     def emit(self, record: logging.LogRecord) -> None:
@@ -185,13 +184,13 @@ class _Relay(logging.Handler):
         if self.is_fork:
             sys.stderr.write(self.format(record) + "\n")
             return
-        origin = self.origin
+        attempt, task, nth = self._speaker()
         try:
-            told = {"task": origin[1], "attempt": origin[2]} if origin is not None else {}
+            told = {} if attempt == NONE else {"task": task, "attempt": nth}
             payload = encode_record(record, **told)
         except Exception as error:  # whatever the user's own objects raise
             if is_strike(error, partial(encode_record, record)):
                 raise
             self.handleError(record)
             return
-        self._send(Logged(NONE if origin is None else origin[0], payload))
+        self._send(Logged(attempt, payload))

@@ -11,7 +11,7 @@ import warnings
 from collections.abc import Callable, Sequence
 from typing import Any, TextIO
 
-from cloaca.border.mark import NONE
+from cloaca.border.logbook import Speaker
 from cloaca.errors import EncodeError
 from cloaca.values.codec import encode
 from cloaca.wire.frames import encodable
@@ -68,22 +68,18 @@ def _compiled(pattern: tuple[str, int] | str | None) -> Any:
 
 
 class Notices:
-    """A worker's warnings. `send` takes what goes to the program."""
+    """A worker's warnings. `send` takes what goes to the program; `speaker` tells of what was begun last."""
 
-    def __init__(self, send: Callable[[Warned], None]) -> None:
+    def __init__(self, send: Callable[[Warned], None], speaker: Callable[[], Speaker]) -> None:
         self._send = send
-        self._attempt = NONE
+        self._speaker = speaker
+        self._sent_of: Speaker | None = None
         self._given: tuple[Filter, ...] | None = None
         self._filters: Sequence[Any] = ()
         self._sent: set[tuple[object, ...]] = set()
         self._is_fork = False
         self._shown_before = warnings.showwarning
         self._hook = warnings.showwarning = self._show
-
-    def begin(self, attempt: int) -> None:
-        """Warn for that attempt."""
-        self._attempt = attempt
-        self._sent.clear()
 
     def adopt(self, given: tuple[Filter, ...]) -> None:
         """Warn as the program would, whatever a task has changed."""
@@ -121,13 +117,17 @@ class Notices:
         if self._is_fork or file is not None:
             self._shown_before(message, category, filename, lineno, file, line)
             return
+        speaker = self._speaker()
+        if speaker != self._sent_of:
+            self._sent_of = speaker
+            self._sent.clear()
         place = (category, str(message), filename, lineno)
         if place in self._sent:
             return
         self._sent.add(place)
         self._send(
             Warned(
-                self._attempt,
+                speaker[0],
                 _encoded(message),
                 encodable(category.__name__),
                 encodable(str(message)),

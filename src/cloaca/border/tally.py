@@ -21,20 +21,20 @@ MOST = 1024
 """How many items may be reported at once."""
 
 _HEAD = struct.Struct("=Qqq")
-_WORD = 8
 _COUNT = 40  # bits of the word are for the bytes
-_LENGTH = (1 << _COUNT) - 1
+_ONE = 1 << _COUNT
+_LENGTH = _ONE - 1
 _FIGURES = _HEAD.size
 _ENTRIES = _FIGURES + MOST * FIGURES.size
 _CAPACITY = 1 << 18
 SIZE = _ENTRIES + _CAPACITY
 
-_head, _put_figures = _HEAD.unpack_from, FIGURES.pack_into
+_put_figures = FIGURES.pack_into
 _encode = msgpack.Encoder().encode
 
 
-ItemEnd = tuple[dict[str, bytes | None], tuple[str, ...], Figures]
-"""What an item has set and removed, at which keys it has looked, and what it cost."""
+ItemEnd = tuple[tuple[str, ...], tuple[bytes | None, ...], tuple[str, ...], Figures]
+"""Which keys an item has set (to these payloads) and removed (`None`), at which it has looked, and what it cost."""
 
 
 def list_head(count: int) -> bytes:
@@ -47,7 +47,7 @@ class Tally:
 
     def __init__(self, descriptor: int) -> None:
         self._memory = mmap(descriptor, SIZE, offset=ALLOCATIONGRANULARITY)
-        self._view = memoryview(self._memory)[:_WORD]
+        self._view = memoryview(self._memory)[: _HEAD.size]
         self._words = self._view.cast("Q")
         self._keys: tuple[str, ...] | None = None
         self._read: tuple[str, ...] | None = None
@@ -71,26 +71,25 @@ class Tally:
 
     def add(self, place: int, end: ItemEnd) -> bool:
         """The item at that place has ended so; adding it again changes nothing. Returns whether there was room."""
-        memory = self._memory
-        diff, read, figures = end
-        word, first, _ = _head(memory)
-        count, length = word >> _COUNT, word & _LENGTH
-        if first + count != place:
+        keys, values, read, figures = end
+        memory, words = self._memory, self._words
+        word = words[0]
+        count = word >> _COUNT
+        if words[1] + count != place:
             return True
-        keys, values = (*diff,), (*diff.values(),)
-        is_alike = keys == self._keys and read == self._read
-        data = _encode((values,) if is_alike else (values, keys, read))
-        start = _ENTRIES + length
-        length += len(data)
-        if count == MOST or length > _CAPACITY:
-            return False
-        memory[start : _ENTRIES + length] = data
-        _put_figures(memory, _FIGURES + count * FIGURES.size, *figures)
-        if not is_alike:
+        if keys == self._keys and read == self._read:
+            data = _encode((values,))
+        else:
             self._keys = self._read = None  # where this is interrupted, the next one tells its own
-        self._words[0] = (count + 1) << _COUNT | length  # at once, as a whole: `struct` would write a zero first
-        if not is_alike:
-            self._keys, self._read = keys, read
+            data = _encode((values, keys, read))
+        start = _ENTRIES + (word & _LENGTH)
+        past = start + len(data)
+        if count == MOST or past > SIZE:
+            return False
+        memory[start:past] = data
+        _put_figures(memory, _FIGURES + count * FIGURES.size, *figures)
+        words[0] = word + _ONE + len(data)  # at once, as a whole: `struct` would write a zero first
+        self._keys, self._read = keys, read
         return True
 
     # ---- both sides ------------------------------------------------------------------------------------------------
@@ -113,6 +112,6 @@ class Tally:
 
 def one_tallied(attempt: int, place: int, end: ItemEnd) -> Tallied:
     """The report of one item, for which there is no room."""
-    diff, read, figures = end
-    entry = Entry(tuple(diff.values()), tuple(diff), read)
+    keys, values, read, figures = end
+    entry = Entry(values, keys, read)
     return Tallied(attempt, place, FIGURES.pack(*figures), list_head(1) + _encode(entry))

@@ -12,6 +12,7 @@ from functools import partial
 from itertools import chain
 from typing import Any
 
+from msgspec import Struct, field
 from msgspec.structs import replace
 
 from cloaca.errors import INPUT, MergeConflict, StorageFullError, UndeclaredReadError, UndeclaredWriteError
@@ -47,46 +48,30 @@ def _answer_nothing(*_question: object) -> Slice:
     return _NOTHING
 
 
-class Contents:
-    """What one context holds.
+class Contents(Struct, eq=False):
+    """What one context holds. It is a `Struct`, as there is one for each item: no other object is made as quickly.
 
     `covered` keys that `given` lacks are absent, others are asked for. Large values are put on the `shelf`, if there is
     one. `leases` keep the files that values refer to. `origin` is what the attempt's seed follows from beside the id of
     the task, its `writer`: the run's seed, and how many tries of the task have ended.
     """
 
+    given: Slice = _NOTHING
+    writer: str = INPUT
+    rules: Rules = field(default_factory=Rules)
+    covered: frozenset[str] = frozenset()
+    ask: Ask = _answer_nothing
+    shelf: Shelf | None = None
+    leases: object = None
+    origin: tuple[int, int] | None = None
+    prefix: str = ""  # of the names of keys, where the task belongs to a copy
+    traffic: Traffic = field(default_factory=Traffic)
+    changes: dict[str, bytes | None] = field(default_factory=dict)
+    settled: dict[str, Settled | Conflict] = field(default_factory=dict)
+    outcomes: Mapping[str, Outcome] | None = None  # once one was asked for
     item_key: bytes | None = None  # where the attempt is for an item
     items: ItemsFound | None = None  # where it has found those of a mapped task
     why: Callable[[str], str] | None = None  # where it is that of a result: why a key is absent
-
-    def __init__(
-        self,
-        given: Slice = _NOTHING,
-        writer: str = INPUT,
-        rules: Rules | None = None,
-        *,
-        covered: frozenset[str] = frozenset(),
-        ask: Ask = _answer_nothing,
-        shelf: Shelf | None = None,
-        leases: object = None,
-        origin: tuple[int, int] | None = None,
-    ) -> None:
-        self.known: Mapping[str, tuple[Version, ...]] = given.versions
-        self.complete = given.complete
-        self.outcomes = given.outcomes if given.complete else None  # else those that the condition names, not all
-        self.met = given.met
-        self.names = given.names
-        self.writer = writer
-        self.rules = Rules() if rules is None else rules
-        self.covered = covered
-        self.ask = ask
-        self.shelf = shelf
-        self.leases = leases
-        self.origin = origin
-        self.prefix = ""  # of the names of keys, where the task belongs to a copy
-        self.traffic = Traffic()
-        self.changes: dict[str, bytes | None] = {}
-        self.settled: dict[str, Settled | Conflict] = {}
 
     # ---- other contents --------------------------------------------------------------------------------------------
 
@@ -96,8 +81,7 @@ class Contents:
         What is read is told under the names that keys have outside.
         """
         scope = Scope(prefix)
-        given = scope.entered(Slice(self.known, self.complete, self.outcomes, self.met, self.names))
-        self.known, self.outcomes, self.met, self.names = given.versions, given.outcomes, given.met, given.names
+        self.given = scope.entered(self.given)
         self.covered = frozenset(scope.inner(self.covered))
         self.ask = scope.asking(self.ask)
         self.rules = self.rules.within(prefix)
@@ -115,7 +99,7 @@ class Contents:
 
     def unchanged(self) -> "Contents":
         """What was given, without the changes. What is merged for one of the two is merged for both."""
-        given = Contents(whole(self.known), rules=self.rules, leases=self.leases)
+        given = Contents(whole(self.given.versions), rules=self.rules, leases=self.leases)
         given.settled = self.settled
         return given
 
@@ -132,7 +116,7 @@ class Contents:
 
     def _seen(self, key: str) -> bytes | Conflict | None:
         """What was there before the changes."""
-        versions = self.known.get(key)
+        versions = self.given.versions.get(key)
         if versions is None:
             versions = self._sought(key)
         if len(versions) == 1 and key not in self.rules.collected and not versions[0].rivals:
@@ -148,13 +132,16 @@ class Contents:
 
     def _sought(self, key: str) -> tuple[Version, ...]:
         """The versions of a key that isn't known: asked for, unless it is known to be absent."""
-        name = checked_key(key)
-        if self.complete or name in self.covered or (self.names is not None and name not in self.names):
+        name, given = checked_key(key), self.given
+        if given.complete or name in self.covered or (given.names is not None and name not in given.names):
             return ()
         answer = self.ask((name,), False, False)  # noqa: FBT003 - positions of Ask
         found = {name: (), **answer.versions}
-        self.known = {**self.known, **found}
+        self._learn(found)
         return found[name]
+
+    def _learn(self, found: Mapping[str, tuple[Version, ...]]) -> None:
+        self.given = replace(self.given, versions={**self.given.versions, **found})
 
     def read(self, key: str, held: Part, how: Callable[[Part], Any] = decode) -> Any:
         """The value of a key, or a place in it. Raises `DecodeError` where it can't be rebuilt."""
@@ -192,7 +179,7 @@ class Contents:
         """Store a large value; one that has the very bytes of what the task saw is that already."""
         if self.shelf is None or key is None:
             raise AssertionError("a value of no task is never stored")
-        versions = self.known.get(key)
+        versions = self.given.versions.get(key)
         if versions is None:
             versions = self._sought(key)
         seen = versions[0].payload if len(versions) == 1 and self.item_key is None else None
@@ -220,16 +207,16 @@ class Contents:
         if key in self.changes:
             return self.writer
         settled = self.settled.get(key)
-        return settled.writer if isinstance(settled, Settled) else self.known[key][0].writer
+        return settled.writer if isinstance(settled, Settled) else self.given.versions[key][0].writer
 
     # ---- all keys --------------------------------------------------------------------------------------------------
 
     def keys(self) -> Iterable[str]:
         """Every key that there is, in order, and those that were removed."""
-        if not self.complete:
-            self.known = self.ask((), True, False).versions  # noqa: FBT003 - positions of Ask
-            self.complete = True
-        return dict.fromkeys(chain(self.known, self.changes))  # asks no mapping how long it is
+        if not self.given.complete:
+            found = self.ask((), True, False).versions  # noqa: FBT003 - positions of Ask
+            self.given = replace(self.given, versions=found, complete=True, outcomes=None)
+        return dict.fromkeys(chain(self.given.versions, self.changes))  # asks no mapping how long it is
 
     def present(self) -> dict[str, bytes | Conflict]:
         """What stands for every key that there is, in order."""
@@ -280,7 +267,8 @@ class Contents:
 
     def limit_reads(self, reads: Collection[str]) -> None:
         """Let no other keys be looked at from here on: one that is there is an `UndeclaredReadError`."""
-        seen, task, ask = self.known, self.writer, None if self.complete else self.ask
+        seen, task, ask = self.given.versions, self.writer, None if self.given.complete else self.ask
+        self.outcomes = self._outcomes_given
 
         def ask_declared(keys: tuple[str, ...], rest: bool, outcomes: bool) -> Slice:  # noqa: FBT001 - the shape of Ask
             here = seen if rest else {key: seen[key] for key in keys if key in seen}
@@ -291,15 +279,15 @@ class Contents:
             return replace(answer, versions={key: told for key, told in answer.versions.items() if key in reads})
 
         self.ask = ask_declared
-        self.known = {key: seen[key] for key in reads if key in seen}
-        self.complete = False
+        known = {key: seen[key] for key in reads if key in seen}
+        self.given = replace(self.given, versions=known, complete=False)
 
     def find_items(self, of: str, items: list[Any], labels: list[str] | None, keys: list[bytes] | None) -> None:
         """These are the items of key `of` for which instances are to run.
 
         Nothing is seen from here on, so that no item can count as unchanged.
         """
-        self.known, self.settled, self.complete, self.met = {}, {}, True, ()
+        self.given, self.settled = _NOTHING, {}
         put = None if self.shelf is None else self._store
         self.items = ItemsFound(encode_each(items, of, put), labels, keys)
 
@@ -326,23 +314,23 @@ class Contents:
         To set a value that equals what was there is no change; where bytes don't tell, what was there is asked for.
         """
         changes = dict(self.changes)  # a thread that the task leaves may go on with its own
-        if not self.complete:
-            if self.names == () and not self.known:
+        if not self.given.complete:
+            if self.given.names == () and not self.given.versions:
                 return changes  # there is nothing that they could equal
             unknown = tuple([key for key, payload in changes.items() if self._is_in_doubt(key, payload)])
             if unknown:
-                answer = self.ask(unknown, False, False)  # noqa: FBT003 - positions of Ask
-                self.known = {**self.known, **answer.versions}
+                self._learn(self.ask(unknown, False, False).versions)  # noqa: FBT003 - positions of Ask
         kept = {key: payload for key, payload in changes.items() if not self._is_as_seen(key, payload)}
         return changes if len(kept) == len(changes) else kept
 
     def _is_in_doubt(self, key: str, payload: bytes | None) -> bool:
         """Whether a change may be one or not, and only what was there can tell, which isn't known."""
-        if key in self.known or key in self.covered or key in self.rules.collected:
+        given = self.given
+        if key in given.versions or key in self.covered or key in self.rules.collected:
             return False
-        if self.met is None or key in self.met:
+        if given.met is None or key in given.met:
             return True
-        is_there = self.names is None or key in self.names
+        is_there = given.names is None or key in given.names
         return is_there and payload is not None and not is_telling(payload)
 
     def _is_as_seen(self, key: str, payload: bytes | None) -> bool:
@@ -353,7 +341,7 @@ class Contents:
         """
         if key in self.rules.collected and key not in self.settled:
             return False
-        if not self.known.get(key):
+        if not self.given.versions.get(key):
             return False
         seen = self._seen(key)
         if seen is None or payload is None:
@@ -371,7 +359,7 @@ class Contents:
         } or None
 
     def _is_worth_telling(self, key: str, settled: Settled) -> bool:
-        if len(self.known.get(key, ())) < SEVERAL or key in self.rules.collected:
+        if len(self.given.versions.get(key, ())) < SEVERAL or key in self.rules.collected:
             return False
         payload = settled.payload
         if payload is not None and (len(payload) > HANDED_BACK or is_reference(payload) or is_composite(payload)):
@@ -382,8 +370,15 @@ class Contents:
     def outcome(self, task: str) -> Outcome:
         """How an ancestor ended. Raises `KeyError` where there is none of that id."""
         if self.outcomes is None:
+            self.outcomes = self._outcomes_given
+        if self.outcomes is None:
             self.outcomes = _Ancestors(self.ask)
         return self.outcomes[task]
+
+    @property
+    def _outcomes_given(self) -> Mapping[str, Outcome] | None:
+        """All of them, if they were given, and not only those that a condition names."""
+        return self.given.outcomes if self.given.complete else None
 
 
 class _Declared(dict[str, bytes | None]):

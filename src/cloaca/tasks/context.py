@@ -356,7 +356,7 @@ def over(contents: Contents, kind: type[Context] = Context) -> Context:
 
 def of_versions(known: Mapping[str, tuple[Version, ...]], rules: Rules | None = None, leases: object = None) -> Context:
     """A context that holds exactly these versions. `leases` keep what they refer to, for as long as it lives."""
-    return over(Contents(whole(known), rules=rules, leases=leases))
+    return over(Contents(whole(known), rules=Rules() if rules is None else rules, leases=leases))
 
 
 @lasting

@@ -5,6 +5,8 @@ from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from itertools import count
 
+from msgspec import Struct, field
+
 from cloaca.errors import StorageFullError
 from cloaca.values.blobs import MARK, Blob, NoFolderError, Part, blob_of, reference, references_in, size_of, write
 
@@ -15,56 +17,53 @@ _REFERS = MARK[:1]
 _numbers = count()  # of files of this process: threads of a task may set values at once
 
 
-class Shelf:
+class Shelf(Struct, eq=False):
     """Where an attempt puts its large values: files in the folders of the runner, under the attempt's number.
 
-    Where it is at an item, its place comes after that.
+    Where it is at an item, its place comes after that. `lacked`: how many bytes the last value takes for which there
+    was no room.
     """
 
-    __slots__ = ("_attempt", "_folders", "_is_shared", "_item", "_written", "lacked")
-
-    def __init__(self, folders: Sequence[str], attempt: int, item: int | None = None) -> None:
-        self._folders = folders
-        self._attempt = attempt
-        self._item = item
-        self._written: set[bytes] | None = None
-        self._is_shared = False
-        self.lacked = 0
-        """How many bytes the last value takes for which there was no room."""
+    folders: Sequence[str]
+    attempt: int
+    item: int | None = None
+    written: set[bytes] | None = None
+    is_shared: bool = False
+    lacked: int = 0
 
     def put(self, parts: Sequence[Part], is_structure: bool) -> bytes:  # noqa: FBT001 - a fact about the value
         """Write a value; returns its reference. Raises `StorageFullError` where there is no room.
 
         Where no folder can be used at all, it is the value itself.
         """
-        name = self._attempt if self._item is None else f"{self._attempt}-{self._item}"
+        name = self.attempt if self.item is None else f"{self.attempt}-{self.item}"
         try:
-            path, size = write(self._folders, f"{name}.{os.getpid()}.{next(_numbers)}", parts)
+            path, size = write(self.folders, f"{name}.{os.getpid()}.{next(_numbers)}", parts)
         except NoFolderError:
             return b"".join(parts)
         except StorageFullError as error:
             self.lacked = error.size
             raise
         payload = reference(Blob(path, size, is_structure))
-        if self._written is None:
-            self._written = set()
-        self._written.add(payload)
+        if self.written is None:
+            self.written = set()
+        self.written.add(payload)
         return payload
 
     def drop(self, payload: bytes) -> None:
         """Remove what this attempt wrote: it has set something else since."""
-        if self._written and payload in self._written and not self._is_shared:
-            self._remove(self._written, payload)
+        if self.written and payload in self.written and not self.is_shared:
+            self._remove(self.written, payload)
 
     def share(self) -> None:
         """A copy of the context has the same values from here on: nothing is removed before the attempt's end."""
-        self._is_shared = True
+        self.is_shared = True
 
     def keep(self, payloads: Iterable[bytes | None]) -> None:
         """The attempt has ended with these: remove all else that it wrote."""
-        if self._written:
-            for payload in self._written.difference(payloads):
-                self._remove(self._written, payload)
+        if self.written:
+            for payload in self.written.difference(payloads):
+                self._remove(self.written, payload)
 
     def _remove(self, written: set[bytes], payload: bytes) -> None:
         written.discard(payload)
@@ -72,16 +71,13 @@ class Shelf:
             os.unlink(blob_of(payload).path)
 
 
-class Traffic:
+class Traffic(Struct, eq=False):
     """What an attempt has read: which keys, and how many bytes, here and in files."""
 
-    __slots__ = ("absent", "keys", "mapped", "read")
-
-    def __init__(self) -> None:
-        self.keys: dict[str, None] = {}
-        self.absent: dict[str, None] = {}
-        self.read = 0
-        self.mapped = 0
+    keys: dict[str, None] = field(default_factory=dict)
+    absent: dict[str, None] = field(default_factory=dict)
+    read: int = 0
+    mapped: int = 0
 
     def note(self, key: str, payload: Part) -> None:
         """A value is read, or a part of one."""

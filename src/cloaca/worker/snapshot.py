@@ -12,11 +12,13 @@ from collections.abc import Iterable
 from operator import attrgetter, itemgetter
 from typing import Any
 
-_SYS, _WARNINGS = vars(sys), vars(warnings)
+_SYS, _WARNINGS, _THREADING, _LOGGING = vars(sys), vars(warnings), vars(threading), vars(logging)
+_gettrace, _getprofile = sys.gettrace, sys.getprofile
 _STREAMS = ("stdin", "stdout", "stderr")
 _HOOKS = ("excepthook", "displayhook", "unraisablehook", "breakpointhook")
 _of_sys = itemgetter("path", "argv", "dont_write_bytecode", *_STREAMS, *_HOOKS)
 _of_warnings = itemgetter("filters", "defaultaction", "showwarning")
+_of_threading, _of_logging = itemgetter("excepthook"), itemgetter("lastResort")
 _of_root = attrgetter("level", "handlers", "disabled", "manager.disable")
 _of_logger = attrgetter("level", "handlers", "disabled")
 
@@ -26,22 +28,29 @@ class Snapshot:
 
     def __init__(self, loggers: Iterable[logging.Logger] = ()) -> None:
         self._loggers = list(loggers)
-        self._sys = _kept(_of_sys(_SYS))
-        self._warnings = _kept(_of_warnings(_WARNINGS))
-        self._root = _kept(_of_root(logging.root))
         self._others = [_kept(_of_logger(logger)) for logger in self._loggers]
-        self._single = sys.gettrace(), sys.getprofile(), threading.excepthook, logging.lastResort
+        self._all = (
+            _kept(_of_sys(_SYS)),
+            _kept(_of_warnings(_WARNINGS)),
+            _kept(_of_root(logging.root)),
+            threading.excepthook,
+            logging.lastResort,
+            _gettrace(),
+            _getprofile(),
+        )
 
     def holds(self) -> bool:
         """Whether it is as it was."""
         try:
             return (
-                _of_sys(_SYS) == self._sys
-                and _of_warnings(_WARNINGS) == self._warnings
-                and _of_root(logging.root) == self._root
-                and (sys.gettrace(), sys.getprofile(), threading.excepthook, logging.lastResort) == self._single
-                and (not self._loggers or [*map(_of_logger, self._loggers)] == self._others)
-            )
+                _of_sys(_SYS),
+                _of_warnings(_WARNINGS),
+                _of_root(_LOGGING["root"]),
+                _of_threading(_THREADING),
+                _of_logging(_LOGGING),
+                _gettrace(),
+                _getprofile(),
+            ) == self._all and (not self._loggers or [*map(_of_logger, self._loggers)] == self._others)
         except Exception:  # noqa: BLE001 - something was deleted, or can't be compared
             return False
 

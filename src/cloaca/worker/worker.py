@@ -25,7 +25,7 @@ from cloaca.attempts.nesting import become_worker
 from cloaca.attempts.repertoire import Repertoire
 from cloaca.border import inheritance, lifeline, naming
 from cloaca.border.authkey import Authkey
-from cloaca.border.logbook import Logbook
+from cloaca.border.logbook import Logbook, Speaker
 from cloaca.border.mark import INITIALIZING, NONE, Mark
 from cloaca.border.notices import Notices
 from cloaca.border.permits import Permit
@@ -135,6 +135,7 @@ class Worker:
         self._questions = count(1)
         self._queue: dict[int, Assignment] = {}
         self._begun: Assignment | None = None
+        self._latest: Assignment | None = None  # the one that was begun last
         self._place = 0  # of its item, where it has some
         self._report: Done | Failed | Skipped | ItemEnd | None = None
         self._told_at = 0.0  # all items were reported then that had ended
@@ -151,8 +152,8 @@ class Worker:
         self._authkey = Authkey()
         self._output = Output(self.say)
         terminal.give_up()
-        self._logbook = Logbook(self._tell)
-        self._notices = Notices(self._tell)
+        self._logbook = Logbook(self._tell, self._speaker)
+        self._notices = Notices(self._tell, self._speaker)
         self._repertoire = Repertoire(self._logbook.restore)  # modules that are imported may configure logging
         self._meter = Meter(worker=number)
         self._kind = context_kind()
@@ -265,6 +266,11 @@ class Worker:
             sleep(HELD_SECONDS)
         self._send(told)
 
+    def _speaker(self) -> Speaker:
+        """Of what it has begun last: the attempt, the task or instance, and which try of it that is."""
+        latest = self._latest
+        return (NONE, "", 0) if latest is None else (latest.attempt, latest.name(self._place), latest.nth)
+
     def _run(self, assignment: Assignment) -> None:
         self._begin(assignment, monotonic(), NONE)
         load, reads = self._repertoire.under(assignment.variables), self._repertoire.reads(assignment.function)
@@ -272,24 +278,28 @@ class Worker:
         self._hand_in(assignment)
 
     def _run_item(self, series: Series, whole: Assignment, place: int) -> None:
-        self._begin(whole, self._meter.start(), place)
-        name = whole.name(place)
-        self._settle_in(whole, name)
-        self._report = series.run(place, name, partial(self._ask, (whole.attempt, place)))
+        who = self._begin(whole, self._meter.start(), place)
+        if not self._is_settled:
+            self._settle_in()
+        self._is_settled = False
+        self._report = series.run(place, partial(self._ask, who))
         if termination.was_told():
             raise termination.Terminated
         self._hand_in(whole)
 
-    def _begin(self, assignment: Assignment, moment: float, item: int) -> None:
+    def _begin(self, assignment: Assignment, moment: float, item: int) -> tuple[int, int]:
+        """From here on it is at that; returns who asks for more."""
         self._report = None
-        self._place = max(0, item)
-        self._begun = assignment
-        self._current = assignment.attempt, self._place
+        self._place = place = 0 if item == NONE else item
+        self._begun = self._latest = assignment
+        self._current = who = assignment.attempt, place
         self._mark.write(assignment.attempt, moment, item)
+        return who
 
     def _hand_in(self, assignment: Assignment) -> None:
         """Report, once or twice: the coordinator takes the first one."""
-        self._output.renew()
+        if not self._is_settled or self._output.is_touched:
+            self._output.renew()
         with self._asking:  # a thread that the task leaves may wait for an answer: it comes before the report goes
             self._current = None
         if assignment.items is not None:
@@ -309,17 +319,17 @@ class Worker:
         What is out of the ordinary is reported at once, after all before it.
         """
         end, tally, number = self._report, self._tally, whole.attempt
-        is_noted = isinstance(end, tuple) and tally.add(place, end)
+        is_noted = type(end) is tuple and tally.add(place, end)
         if not is_noted and end is not None and tally.reached(number) == place:
             self._hand_in_tally()
             self._send(one_tallied(number, place, end) if isinstance(end, tuple) else end)
             tally.begin(number, place + 1)
-        is_last, now = place + 1 >= whole.size, monotonic()
-        if is_last or self._is_worn or now - self._told_at > REPORT_SECONDS:
+        now = self._meter.ended
+        if now - self._told_at > REPORT_SECONDS or self._is_worn or place + 1 >= whole.size:
             self._told_at = now
             self._hand_in_tally()
-        if is_last:
-            self._queue.pop(number, None)
+            if place + 1 >= whole.size:
+                self._queue.pop(number, None)
 
     def _hand_in_tally(self) -> None:
         """Report the items that have ended, once or twice."""
@@ -355,31 +365,30 @@ class Worker:
         folders: tuple[str, ...] = (),
     ) -> Done | Failed | Skipped:
         """Run it in the program's surroundings. Who was told to end does so."""
-        self._settle_in(assignment, assignment.task)
+        self._latest = assignment
+        if not self._is_settled:
+            self._settle_in()
+        self._is_settled = False
         ask = partial(self._ask, (assignment.attempt, 0))
         report = attempt.run(assignment, load, reads, ask, self._meter, folders, self._has_left, self._kind)
         if termination.was_told():
             raise termination.Terminated
         return report
 
-    def _settle_in(self, assignment: Assignment, task: str) -> None:
-        """Be where the program is, log and warn as it would: whatever another task has changed, if any has."""
-        self._logbook.begin(assignment.attempt, task, assignment.nth)
-        self._notices.begin(assignment.attempt)
-        is_settled, self._is_settled = self._is_settled, False
-        if not is_settled or not self._logbook.is_in_order:
-            enter(self._bearings)
-            self._logbook.adopt(self._surroundings.loggers)
-            self._notices.adopt(self._surroundings.filters)
-            self._snapshot = Snapshot(self._logbook.loggers)
+    def _settle_in(self) -> None:
+        """Be where the program is, log and warn as it would: whatever another task has changed."""
+        enter(self._bearings)
+        self._logbook.adopt(self._surroundings.loggers)
+        self._notices.adopt(self._surroundings.filters)
+        self._snapshot = Snapshot(self._logbook.loggers)
 
     def _has_left(self, error: BaseException | None) -> None:
         """A task's function has ended: put back what it has changed. A process that it forked ends with it."""
         if self._is_cut_off:
             child.end(error, self._output.renew)
         is_as_it_was = not self._leftovers.were_noted() and self._snapshot.holds()
-        self._is_settled = is_as_it_was and error is None and not self._initializer
-        if self._is_settled:
+        if is_as_it_was and error is None and not self._initializer:
+            self._is_settled = self._logbook.is_in_order
             return
         self._leftovers.clear()
         if self._initializer:
