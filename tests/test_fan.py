@@ -472,10 +472,51 @@ def test_what_is_cancelled_has_ended_as_far_as_it_came() -> None:
     assert states(run)["a"] == "CANCELLED"
 
 
-def test_what_has_a_time_limit_of_its_own_goes_alone() -> None:
-    run = a_run(PAIR[:1], "a", timeout=1.0, items=b"")
-    expand(run, [encode(n) for n in range(30)])
-    assert [one.size for one in submitted(run, Room(30, grain=8))] == [1] * 30
+def test_a_time_limit_is_that_of_an_instance_from_its_own_start() -> None:
+    run = a_run(PAIR[:1], "a", timeout=2.0, items=b"")
+    number = several(run, 40).attempt
+    tell(run, Started(number, 1.0))
+    assert run.due == 3.0
+    tell(run, items_done(number, b"\x01", b"\x01"))
+    assert run.due is None, "nobody has heard of a start of the next one"
+    tell(run, Started(number, 2.5))
+    assert run.due == 4.5
+    assert run.handle(Tick(), 4.5) == [Withdraw(number, GRACE_SECONDS, 2)]
+    tell(run, lost(number), Unstarted(number, 2))
+    assert [states(run)[f"a[{n}]"] for n in range(20, 25)] == ["COMPLETED"] * 2 + ["FAILED"] + ["READY"] * 2
+    assert "TaskTimeout" in (run.ledger.outcome(run.ledger.find("a[22]") or 0).error or "")
+    assert run.due is None
+
+
+def test_an_instance_that_ends_as_it_is_stopped_has_ended_and_the_next_one_has_a_time_of_its_own() -> None:
+    run = a_run(PAIR[:1], "a", timeout=2.0, items=b"")
+    number = several(run, 40).attempt
+    tell(run, Started(number, 1.0))
+    assert run.handle(Tick(), 3.0) == [Withdraw(number, GRACE_SECONDS, 0)]
+    tell(run, items_done(number, b"\x01"), Started(number, 3.0))
+    assert run.due == 5.0
+    tell(run, lost(number), Unstarted(number, 3))
+    assert [states(run)[f"a[{n}]"] for n in range(20, 25)] == ["COMPLETED", "FAILED"] + ["READY"] * 3
+    assert "WorkerDied" in (run.ledger.outcome(run.ledger.find("a[21]") or 0).error or "")
+
+
+def test_what_is_withdrawn_of_a_run_that_was_stopped_is_all_of_it() -> None:
+    run = a_run(PAIR[:1], "a", timeout=2.0, items=b"")
+    number = several(run, 40).attempt
+    tell(run, Started(number, 1.0), Cancel())
+    assert run.handle(Tick(), 3.0) == [Withdraw(number, GRACE_SECONDS)]
+
+
+def test_an_instance_that_took_too_long_is_tried_again_alone() -> None:
+    policy = RetryPolicy.builder().max_attempts(2).initial_delay(1).with_jitter(False).build()
+    run = a_run(PAIR[:1], "a", timeout=2.0, retry=policy, items=b"")
+    number = several(run, 40).attempt
+    tell(run, Started(number, 1.0))
+    run.handle(Tick(), 3.0)
+    tell(run, lost(number), Unstarted(number, 4))
+    run.handle(Tick(), 100.0)
+    again = submitted(run, Room(10, grain=5))
+    assert [(one.task, one.nth, one.size) for one in again] == [("a[20]", 2, 1), ("a[21]", 1, 4), ("a[25]", 1, 5)]
 
 
 def test_what_follows_goes_on_many_at_a_time() -> None:

@@ -107,6 +107,21 @@ def test_what_died_is_tried_again_alone(runner: DefaultRunner, tmp_path: Path) -
     assert [task.id for task in result.tasks.values() if task.attempts == 2] == ["m0[200]"]
 
 
+def test_only_what_takes_too_long_is_ended_and_tried_again(runner: DefaultRunner, tmp_path: Path) -> None:
+    trace = tmp_path / "trace"
+
+    def hang_once(context: Context, item: int) -> None:
+        noting(trace, item)
+        if item == 200 and noted(trace)[item] == 1:
+            signal.pause()
+        context.set("out", item)
+
+    result = run(runner, hang_once, timeout=3, retry_attempts=2, retry_delay_ms=0)
+    assert result.final_context["out"] == [*range(SIZE)]
+    assert noted(trace) == Counter(range(SIZE)) + Counter([200])
+    assert [task.id for task in result.tasks.values() if task.attempts == 2] == ["m0[200]"]
+
+
 def test_no_more_run_at_once_than_a_limit_allows(sizes: list[int], tmp_path: Path) -> None:
     trace = tmp_path / "trace"
 
@@ -367,6 +382,7 @@ Look = Callable[..., Sequence[Event]]
 @pytest.fixture
 def look_only(monkeypatch: pytest.MonkeyPatch) -> Look:
     """One look after workers, by a program that has heard of no report when it begins. What takes longer is long."""
+    monkeypatch.setattr(pool, "RECALL_SECONDS", math.inf)  # at any other time nothing is, on the slowest machine
 
     def look(desk: Desk, longest: float = 0.0) -> Sequence[Event]:
         with monkeypatch.context() as patch:
@@ -466,3 +482,93 @@ def test_an_item_that_was_begun_is_lost_with_a_worker_that_makes_no_sense_afterw
     assert [type(event) for event in events] == [Started, Lost, Unstarted]
     assert [event.item for event in events if isinstance(event, Lost)] == [0]
     assert events[-1] == Unstarted(attempt, 2)
+
+
+# ---- stopped at an item --------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def waiting(desk_of: Callable[..., Desk], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Any]:
+    """Runs items of these names until the first one has begun that waits to go on. Returns the desk and the attempt."""
+    monkeypatch.setattr(pool, "RECALL_SECONDS", math.inf)  # what a worker has noted is read only to judge it
+    desk = desk_of(1, acting(pipe(tmp_path / "came"), pipe(tmp_path / "goes on")), lambda _: None)
+    desk.run([1])
+
+    def wait(*items: str) -> tuple[Desk, int]:
+        (attempt,) = desk.submit([0], sent=words(*items))
+        until(desk, lambda events: any(isinstance(event, Started) for event in events))
+        (tmp_path / "came").read_text()
+        return desk, attempt
+
+    return wait
+
+
+def until(desk: Desk, holds: Callable[[list[Event]], object]) -> list[Event]:
+    """What is told until that holds of it."""
+    events = list[Event]()
+    while not holds(events):
+        events += desk.executor.wait(None)
+    return events
+
+
+def is_over(events: list[Event]) -> bool:
+    return any(isinstance(event, Unstarted) for event in events)
+
+
+def let_go_on(tmp_path: Path) -> None:
+    """Let an item end that waits, until the next one has begun."""
+    (tmp_path / "goes on").write_text("")
+    (tmp_path / "came").read_text()
+
+
+def test_an_item_is_stopped_alone(waiting: Callable[..., tuple[Desk, int]]) -> None:
+    desk, attempt = waiting("meets", "ends", "ends")
+    desk.executor.cancel([attempt], 0, 0)
+    lost, rest = until(desk, is_over)
+    assert isinstance(lost, Lost)
+    assert lost.item == 0
+    assert rest == Unstarted(attempt, 2)
+
+
+def test_a_worker_that_has_come_to_the_next_item_goes_on(
+    waiting: Callable[..., tuple[Desk, int]], tmp_path: Path
+) -> None:
+    desk, attempt = waiting("meets", "meets", "ends")
+    let_go_on(tmp_path)
+    desk.executor.cancel([attempt], 0, 0)
+    assert ended(until(desk, ended)) == [(attempt, 1)]
+    (tmp_path / "goes on").write_text("")
+    assert rest_of(desk, attempt) == [(attempt, 2)]
+
+
+def test_the_next_item_can_be_stopped_after_one_that_ended_in_time(
+    waiting: Callable[..., tuple[Desk, int]], tmp_path: Path
+) -> None:
+    desk, attempt = waiting("meets", "meets", "ends")
+    let_go_on(tmp_path)
+    desk.executor.cancel([attempt], 0, 0)
+    done, started = until(desk, lambda events: len(events) > 1)
+    assert ended([done]) == [(attempt, 1)]
+    assert isinstance(started, Started)
+    desk.executor.cancel([attempt], 0, 1)
+    lost, rest = until(desk, is_over)
+    assert isinstance(lost, Lost)
+    assert lost.item == 1
+    assert rest == Unstarted(attempt, 1)
+
+
+@pytest.mark.parametrize("comes_to", [0, 1])
+def test_a_worker_that_dies_as_it_is_to_be_stopped_costs_the_item_that_it_is_at(
+    waiting: Callable[..., tuple[Desk, int]], tmp_path: Path, comes_to: int
+) -> None:
+    desk, attempt = waiting("meets", "meets", "ends")
+    if comes_to:
+        let_go_on(tmp_path)
+    assert isinstance(desk.executor, Pool)
+    (pid,) = desk.executor.pids
+    desk.executor.cancel([attempt], 1000, 0)
+    os.kill(pid, signal.SIGKILL)
+    events = until(desk, is_over)
+    assert ended(events) == [(attempt, 1)] * comes_to
+    assert [event.item for event in events if isinstance(event, Lost)] == [comes_to]
+    assert events[-1] == Unstarted(attempt, 2 - comes_to)

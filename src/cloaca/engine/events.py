@@ -63,11 +63,13 @@ class Deliver(Struct, frozen=True):
 class Withdraw(Struct, frozen=True):
     """Stop the attempt; exactly one `Done`, `Failed`, `Skipped`, `Lost` or `Unstarted` is still to come.
 
-    Once it has been told to end, it gets `grace` seconds to do so.
+    Once it has been told to end, it gets `grace` seconds to do so. Where it is at several items of a mapped task, and
+    `item` is the place of one, only as long as it hasn't come to the end of that: else it goes on.
     """
 
     attempt: int
     grace: float
+    item: int | None = None
 
 
 class Release(Struct, frozen=True):

@@ -140,8 +140,7 @@ class Queue:
 
     def _taken(self, fan: Fan, most: int) -> range:
         """Some of the fan's instances. Its task stays here as long as others are ready."""
-        is_plain = most > 1 and self._may_begin is None and self._work[fan.first].is_plain
-        units = fan.take(most if is_plain else 1, self._ledger.attempts)
+        units = fan.take(most if self._may_begin is None else 1, self._ledger.attempts)
         self._ready.expect(fan.rank, 1 - len(units))
         if fan.ready:
             self.add(fan.rank)

@@ -379,7 +379,7 @@ class Run:
 
     def _expire(self, attempt: Attempt) -> Withdraw:
         attempt.is_expired = True
-        return Withdraw(attempt.number, self._limits.grace)
+        return Withdraw(attempt.number, self._limits.grace, None if self.stopped else attempt.item)
 
     def _stop(self, why: Stop, grace: float | None = None) -> Commands:
         """Cancel what hasn't begun, and withdraw what has. Said again, it may shorten the grace of what still runs."""
@@ -501,11 +501,12 @@ class Run:
     def _start(self, attempt: Attempt, event: AttemptEvent) -> Commands:
         self.states[attempt.rank] = State.RUNNING
         self.attempts[attempt.rank] += 1
-        if self._chronicle is not None and isinstance(event, Started):
-            self._chronicle.started(attempt.rank, event)
-        timeout = self._work[attempt.rank].timeout
-        if timeout is not None:
-            self._tries.deadlines.set(attempt.number, self._moment(event) + timeout)
+        if isinstance(event, Started):
+            if self._chronicle is not None:
+                self._chronicle.started(attempt.rank, event)
+            timeout = self._work[attempt.rank].timeout
+            if timeout is not None:
+                self._tries.deadlines.set(attempt.number, self._moment(event) + timeout)
         if self._awaits_first:
             self._awaits_first = False
             if self._deadline is not None and self._limits.timeout is not None:
@@ -611,6 +612,9 @@ class Run:
 
     def _get_on(self, attempt: Attempt, count: int = 1) -> None:
         """So many of those that it is at have ended, or go on in another one."""
+        work = self._work[attempt.rank]
+        if work.timeout is not None:
+            self._tries.deadlines.drop(attempt.number)  # if there is a next one, it has a time of its own
         if count < attempt.count:
             attempt.get_on(count)
             return
@@ -618,9 +622,6 @@ class Run:
         if self._pressure.alone is not None:
             self._pressure.alone = None
             self._hold_back()
-        work = self._work[attempt.rank]
-        if work.timeout is not None:
-            self._tries.deadlines.drop(attempt.number)
         if work.limit is not None:
             self._queue.unseat(attempt.number)
 

@@ -30,7 +30,8 @@ MOST_PREFETCH = 1 << 20
 class Attempt(Struct, gc=False):
     """An open attempt of a task, by rank, or of an instance, by unit; or of so many, one after the other.
 
-    `rank` is that of the first one that hasn't ended, and `count` how many haven't. `is_expired`: its time was up.
+    `rank` is that of the first one that hasn't ended, `count` how many haven't, and `place` how many have.
+    `is_expired`: its time was up.
 
     `nearby` and `prefetch` serve what it asks for: the keys in `asked`; `ancestors` and `prefetch_ancestors` how others
     ended.
@@ -39,6 +40,7 @@ class Attempt(Struct, gc=False):
     number: int
     rank: int
     count: int = 1
+    place: int = 0
     is_expired: bool = False
     nearby: Iterator[tuple[str, Told] | None] | None = None
     prefetch: int = FIRST_PREFETCH
@@ -46,9 +48,15 @@ class Attempt(Struct, gc=False):
     ancestors: Iterator[str] | None = None
     prefetch_ancestors: int = FIRST_PREFETCH
 
+    @property
+    def item(self) -> int | None:
+        """The place of the one that it is at, if it is at several."""
+        return self.place if self.place or self.count > 1 else None
+
     def get_on(self, count: int) -> None:
         """So many have ended. The next one has asked for nothing so far."""
         self.rank += count
+        self.place += count
         self.count -= count
         self.is_expired = False
         self.nearby = self.asked = self.ancestors = None

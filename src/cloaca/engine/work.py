@@ -34,11 +34,6 @@ class Work(Struct, frozen=True, gc=False):
     limit: str | None = None
     prefix: str = ""
 
-    @property
-    def is_plain(self) -> bool:
-        """Whether an attempt may be at several instances: none has a time of its own. A seat they share."""
-        return self.timeout is None
-
 
 def followers(work: Sequence[Work]) -> dict[int, list[int]]:
     """The tasks that follow another one item by item, by its rank."""

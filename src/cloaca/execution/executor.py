@@ -62,10 +62,11 @@ class Executor(Protocol):
         """Pass on what an attempt asked for."""
         ...
 
-    def cancel(self, attempts: Sequence[int], grace: float) -> None:
+    def cancel(self, attempts: Sequence[int], grace: float, item: int | None = None) -> None:
         """Give back attempts that haven't started (`Unstarted`), stop those that run (`Lost`).
 
-        A task that runs is told to end, and has `grace` seconds for it. Said again, it may shorten that.
+        A task that runs is told to end, and has `grace` seconds for it. Said again, it may shorten that. `item`: of
+        attempts at several, only while they haven't come to the end of the one at that place.
         """
         ...
 

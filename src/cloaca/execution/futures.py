@@ -87,7 +87,7 @@ class FuturesExecutor(InProgram):
         """Queue them; they are handed over in `wait`."""
         self._queue.extend(assignments)
 
-    def cancel(self, attempts: Sequence[int], grace: float) -> None:  # noqa: ARG002 - nobody can be told to end
+    def cancel(self, attempts: Sequence[int], grace: float, item: int | None = None) -> None:  # noqa: ARG002 - nobody can be told to end
         """Give back those that wait; those that run are lost, and go on."""
         withdrawn = set(attempts)
         self._events += [Unstarted(queued.attempt) for queued in self._queue if queued.attempt in withdrawn]

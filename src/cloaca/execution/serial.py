@@ -64,7 +64,7 @@ class SerialExecutor(InProgram):
         """Never called: slices are complete."""
         raise AssertionError(f"Attempt {answer.attempt} didn't ask")
 
-    def cancel(self, attempts: Sequence[int], grace: float) -> None:  # noqa: ARG002 - there is nobody to be patient with
+    def cancel(self, attempts: Sequence[int], grace: float, item: int | None = None) -> None:  # noqa: ARG002 - nobody to be patient with
         """Give back those that are queued; nothing else can be under way."""
         withdrawn = set(attempts)
         self._events += [Unstarted(queued.attempt) for queued in self._queue if queued.attempt in withdrawn]

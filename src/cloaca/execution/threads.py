@@ -61,9 +61,9 @@ class ThreadsExecutor(FuturesExecutor):
         if mailbox is not None:
             mailbox.put(answer.slice)
 
-    def cancel(self, attempts: Sequence[int], grace: float) -> None:
+    def cancel(self, attempts: Sequence[int], grace: float, item: int | None = None) -> None:
         """As in all, and nobody waits for an answer that won't come."""
-        super().cancel(attempts, grace)
+        super().cancel(attempts, grace, item)
         for asked_by, mailbox in list(self._asking.values()):
             if asked_by in self.stuck:
                 mailbox.put(None)

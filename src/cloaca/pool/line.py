@@ -15,12 +15,13 @@ _place = attrgetter("place")
 class Line:
     """Attempts that no worker has. `load` is how many calls of functions these come to: none where nothing waits.
 
-    `withdrawn` are those to be stopped that workers have, with the seconds of grace.
+    `withdrawn` are those to be stopped that workers have, with the seconds of grace, and where each is to be stopped
+    only at one of its items, the place of that.
     """
 
     def __init__(self) -> None:
         self.load = 0
-        self.withdrawn: dict[int, float] = {}
+        self.withdrawn: dict[int, tuple[float, int | None]] = {}
         self._waiting: deque[Assignment] = deque()
         self._idle_deaths: dict[int, int] = {}  # how often an attempt was first at a worker that died without it
 
@@ -59,14 +60,24 @@ class Line:
             self._waiting.appendleft(assignment)
             self.load += assignment.size
 
-    def withdraw(self, attempts: Sequence[int], queued: Iterable[int], grace: float) -> list[Unstarted]:
+    def withdraw(
+        self, attempts: Sequence[int], queued: Iterable[int], grace: float, item: int | None = None
+    ) -> list[Unstarted]:
         """These are to end: what waits is given back, of what workers have `queued` it is noted."""
         withdrawn = set(attempts)
         given_back = [self._given_back(waiting) for waiting in self._waiting if waiting.attempt in withdrawn]
         self._waiting = deque(waiting for waiting in self._waiting if waiting.attempt not in withdrawn)
         self.load = sum([waiting.size for waiting in self._waiting])
-        self.withdrawn.update(dict.fromkeys(withdrawn.intersection(queued), grace))
+        self.withdrawn.update(dict.fromkeys(withdrawn.intersection(queued), (grace, item)))
         return given_back
+
+    def grace(self, attempt: int, at: int) -> float | None:
+        """How many seconds an attempt gets to end that has come to that item; `None`: it is to go on."""
+        grace, item = self.withdrawn.get(attempt, (None, None))
+        if item is not None and at > item:
+            del self.withdrawn[attempt]
+            return None
+        return grace
 
     def _given_back(self, assignment: Assignment) -> Unstarted:
         self._idle_deaths.pop(assignment.attempt, None)

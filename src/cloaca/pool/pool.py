@@ -197,10 +197,10 @@ class Pool:
             if peer.runs(answer.attempt):
                 self._send(peer, [answer])
 
-    def cancel(self, attempts: Sequence[int], grace: float) -> None:
+    def cancel(self, attempts: Sequence[int], grace: float, item: int | None = None) -> None:
         """Give back what is pending; in `wait`, stop what runs. What a worker has queued is stopped when it starts."""
         queued = (assignment.attempt for peer in self._peers for assignment in peer.queue)
-        self._events += self._line.withdraw(attempts, queued, grace)
+        self._events += self._line.withdraw(attempts, queued, grace, item)
 
     def wait(self, timeout: float | None) -> Sequence[Event]:
         """Feed the workers, and collect what they report; may return early, with nothing.
@@ -587,18 +587,19 @@ class Pool:
     def _stop_withdrawn(self) -> None:
         """Stop the workers that run a withdrawn attempt."""
         for peer in self._peers:
-            if peer.attempt not in self._line.withdrawn:
+            grace = self._line.grace(peer.attempt, peer.at)
+            if grace is None:
                 continue
             if peer.is_doomed:
-                self._workforce.stop(peer, self._line.withdrawn[peer.attempt])
+                self._workforce.stop(peer, grace)
             else:
                 peer.halt()
 
     def _judge(self) -> None:
         """Stop those that were halted for a reason that holds, and let the others go on.
 
-        One may have reported one attempt by now, and run the next one: it was made to stand still, so that what it has
-        reported can be read before it is judged.
+        One may have come to the end of an attempt, or of an item, by now, and run the next one: it was made to stand
+        still, so that what it has reported can be read before it is judged.
         """
         for peer in self._peers:
             if not peer.stands_still:
@@ -606,8 +607,9 @@ class Pool:
             self._collect(peer, peer.drain())
             if peer.is_doomed:
                 continue
-            if peer.attempt in self._line.withdrawn:
-                self._workforce.stop(peer, self._line.withdrawn[peer.attempt])
+            grace = self._line.grace(peer.attempt, peer.at)
+            if grace is not None:
+                self._workforce.stop(peer, grace)
             elif peer.queue and self._has_too_much(peer):
                 peer.limit = self._memory.limit
                 self._workforce.stop(peer, 0)  # no grace: it would go on growing

@@ -315,8 +315,8 @@ class Coordinator:
         if assignments:
             self._load += len(assignments)
             self._executor.submit(assignments)
-        for grace, those in groupby(withdrawn, attrgetter("grace")):
-            self._executor.cancel([withdraw.attempt for withdraw in those], grace)
+        for (grace, item), those in groupby(withdrawn, attrgetter("grace", "item")):
+            self._executor.cancel([withdraw.attempt for withdraw in those], grace, item)
 
     def _carry_out_one(self, job: AnyJob, command: Answer | Release | Deliver | Ended) -> None:
         match command:

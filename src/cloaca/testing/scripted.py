@@ -257,7 +257,7 @@ class ScriptedExecutor(InProgram):
         asking.is_asking = False
         asking.answer = answer.slice
 
-    def cancel(self, attempts: Sequence[int], grace: float) -> None:
+    def cancel(self, attempts: Sequence[int], grace: float, item: int | None = None) -> None:  # noqa: ARG002 - each is at one
         """Offer the moves by which these attempts end early. They may still win the race, and end by themselves.
 
         `graces` keeps what each was given last.
