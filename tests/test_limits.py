@@ -140,8 +140,8 @@ def test_a_task_s_own_limit_may_be_longer_than_the_runner_s(tmp_path: Path) -> N
             workflow(
                 patient=(wait, {"timeout": 1000}),
                 slow=(hang, {}),
-                quick=(quick, {}),
-                release=(release, {"dependencies": ["slow", "quick"]}),
+                quick=(quick, {"timeout": 1000}),
+                release=(release, {"dependencies": ["slow", "quick"], "timeout": 1000}),
             )
         )
     assert [task.status for task in result.tasks.values()] == ["Completed", "Failed", "Completed", "Completed"]
