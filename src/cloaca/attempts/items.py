@@ -42,7 +42,7 @@ class Series:
         self._attempt, self._slice = assignment.attempt, assignment.slice
         self._seed, self._ended = self._origin = assignment.seed, assignment.ended
         self._items, self._prefix = assignment.items, assignment.prefix
-        self._names = [assignment.name(place) for place in range(assignment.size)]
+        self._names = assignment.names()
         self._load = load
         self._reads = reads
         self._meter = meter

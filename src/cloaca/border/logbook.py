@@ -73,13 +73,10 @@ class Logbook:
         self._levels: list[tuple[logging.Logger, int]] = []
         self._disabled: list[logging.Logger] = []
         self._handled: list[logging.Logger] = []
-        self._is_complete = True
-        self._sentinel = logging.getLogger(_SENTINEL)  # no configuration names it: it is disabled where all are
-
-    @property
-    def is_in_order(self) -> bool:
-        """Whether all loggers are there of which the program has set something, and nobody has disabled them all."""
-        return self._is_complete and not self._sentinel.disabled
+        self.is_complete = True
+        """Whether all loggers are there of which the program has set something."""
+        self.sentinel = logging.getLogger(_SENTINEL)
+        """No configuration names it: it is disabled where all are."""
 
     @property
     def loggers(self) -> list[logging.Logger]:
@@ -95,9 +92,9 @@ class Logbook:
     def restore(self) -> None:
         """Make the loggers what the program's are, whatever a task or an import did. Cheap where they are."""
         relay, root = self._relay, logging.root
-        if not self._is_complete:
+        if not self.is_complete:
             self._resolve(self._given)
-        if self._sentinel.disabled:
+        if self.sentinel.disabled:
             self._enable()
         if root.handlers != self._root_handlers or logging.lastResort is not relay:
             root.handlers, logging.lastResort = list(self._root_handlers), relay
@@ -152,7 +149,7 @@ class Logbook:
         self._levels += [(here[name], level) for name, level in given.levels.items() if name in here]
         self._disabled = [here[name] for name in given.disabled if name in here]
         self._handled = [here[name] for name in given.handled if name in here]
-        self._is_complete = existing.keys() | here.keys() >= set(given.custom)
+        self.is_complete = existing.keys() | here.keys() >= set(given.custom)
 
     def _enable(self) -> None:
         """After `dictConfig` or the like, which disables every logger that it doesn't know."""

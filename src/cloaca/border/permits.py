@@ -64,7 +64,8 @@ class Permit:
                 self._take()
             except BlockingIOError:
                 return False
-        if taken[0]:  # else the pipe has come to its end
+        is_one = taken[0]  # else the pipe has come to its end
+        if is_one:
             self._has = wanted  # no call stands between this and what follows
         del taken[0]
-        return wanted == self._has
+        return bool(is_one)

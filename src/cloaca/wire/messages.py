@@ -250,6 +250,14 @@ class Assignment(Message, frozen=True, tag="assign"):
         """How often the function is called, and so how many ends are to be reported."""
         return 1 if self.items is None else len(self.items.payloads)
 
+    def names(self) -> list[str]:
+        """What its instances are called, in order."""
+        items = self.items
+        if items is None or not items.task:
+            return [self.task]
+        past = items.number + len(items.payloads)
+        return [f"{items.task}[{label}]" for label in items.labels or range(items.number, past)]
+
     def name(self, place: int) -> str:
         """What the instance at that place is called."""
         items = self.items

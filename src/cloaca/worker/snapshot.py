@@ -18,23 +18,27 @@ _STREAMS = ("stdin", "stdout", "stderr")
 _HOOKS = ("excepthook", "displayhook", "unraisablehook", "breakpointhook")
 _of_sys = itemgetter("path", "argv", "dont_write_bytecode", *_STREAMS, *_HOOKS)
 _of_warnings = itemgetter("filters", "defaultaction", "showwarning")
-_of_threading, _of_logging = itemgetter("excepthook"), itemgetter("lastResort")
-_of_root = attrgetter("level", "handlers", "disabled", "manager.disable")
+_of_threading, _of_logging = itemgetter("excepthook"), itemgetter("root", "lastResort")
+_of_root = itemgetter("level", "handlers", "disabled")
+_threshold, _is_disabled = attrgetter("disable"), itemgetter("disabled")
 _of_logger = attrgetter("level", "handlers", "disabled")
 
 
 class Snapshot:
-    """What is set now; of loggers, the root and those given."""
+    """What is set now; of loggers, the root and those given. The `sentinel` is disabled where all are."""
 
-    def __init__(self, loggers: Iterable[logging.Logger] = ()) -> None:
+    def __init__(self, loggers: Iterable[logging.Logger] = (), sentinel: logging.Logger = logging.root) -> None:
         self._loggers = list(loggers)
+        self._root, self._manager, self._sentinel = vars(logging.root), logging.root.manager, vars(sentinel)
         self._others = [_kept(_of_logger(logger)) for logger in self._loggers]
         self._all = (
             _kept(_of_sys(_SYS)),
             _kept(_of_warnings(_WARNINGS)),
-            _kept(_of_root(logging.root)),
-            threading.excepthook,
-            logging.lastResort,
+            _kept(_of_root(self._root)),
+            _of_threading(_THREADING),
+            _of_logging(_LOGGING),
+            _threshold(self._manager),
+            _is_disabled(self._sentinel),
             _gettrace(),
             _getprofile(),
         )
@@ -45,9 +49,11 @@ class Snapshot:
             return (
                 _of_sys(_SYS),
                 _of_warnings(_WARNINGS),
-                _of_root(_LOGGING["root"]),
+                _of_root(self._root),
                 _of_threading(_THREADING),
                 _of_logging(_LOGGING),
+                _threshold(self._manager),
+                _is_disabled(self._sentinel),
                 _gettrace(),
                 _getprofile(),
             ) == self._all and (not self._loggers or [*map(_of_logger, self._loggers)] == self._others)

@@ -241,6 +241,8 @@ class Worker:
                 self._hand_in_tally()
                 return False
             self._run_item(series, whole, place)
+        self._hand_in_tally()
+        self._queue.pop(number, None)
         return True
 
     def _bear(self, error: BaseException) -> None:
@@ -279,9 +281,7 @@ class Worker:
 
     def _run_item(self, series: Series, whole: Assignment, place: int) -> None:
         who = self._begin(whole, self._meter.start(), place)
-        if not self._is_settled:
-            self._settle_in()
-        self._is_settled = False
+        self._settle_in()
         self._report = series.run(place, partial(self._ask, who))
         if termination.was_told():
             raise termination.Terminated
@@ -314,7 +314,7 @@ class Worker:
             self._leave(0)
 
     def _hand_in_item(self, whole: Assignment, place: int) -> None:
-        """Keep what came of an item, unless that was done; and report what there is, at the end and from time to time.
+        """Keep what came of an item, unless that was done; and report what there is, from time to time.
 
         What is out of the ordinary is reported at once, after all before it.
         """
@@ -325,11 +325,9 @@ class Worker:
             self._send(one_tallied(number, place, end) if isinstance(end, tuple) else end)
             tally.begin(number, place + 1)
         now = self._meter.ended
-        if now - self._told_at > REPORT_SECONDS or self._is_worn or place + 1 >= whole.size:
+        if now - self._told_at > REPORT_SECONDS or self._is_worn:
             self._told_at = now
             self._hand_in_tally()
-            if place + 1 >= whole.size:
-                self._queue.pop(number, None)
 
     def _hand_in_tally(self) -> None:
         """Report the items that have ended, once or twice."""
@@ -366,9 +364,7 @@ class Worker:
     ) -> Done | Failed | Skipped:
         """Run it in the program's surroundings. Who was told to end does so."""
         self._latest = assignment
-        if not self._is_settled:
-            self._settle_in()
-        self._is_settled = False
+        self._settle_in()
         ask = partial(self._ask, (assignment.attempt, 0))
         report = attempt.run(assignment, load, reads, ask, self._meter, folders, self._has_left, self._kind)
         if termination.was_told():
@@ -376,11 +372,13 @@ class Worker:
         return report
 
     def _settle_in(self) -> None:
-        """Be where the program is, log and warn as it would: whatever another task has changed."""
-        enter(self._bearings)
-        self._logbook.adopt(self._surroundings.loggers)
-        self._notices.adopt(self._surroundings.filters)
-        self._snapshot = Snapshot(self._logbook.loggers)
+        """Be where the program is, log and warn as it would: whatever another task has changed, if any has."""
+        if not self._is_settled:
+            enter(self._bearings)
+            self._logbook.adopt(self._surroundings.loggers)
+            self._notices.adopt(self._surroundings.filters)
+            self._snapshot = Snapshot(self._logbook.loggers, self._logbook.sentinel)
+        self._is_settled = False
 
     def _has_left(self, error: BaseException | None) -> None:
         """A task's function has ended: put back what it has changed. A process that it forked ends with it."""
@@ -388,7 +386,7 @@ class Worker:
             child.end(error, self._output.renew)
         is_as_it_was = not self._leftovers.were_noted() and self._snapshot.holds()
         if is_as_it_was and error is None and not self._initializer:
-            self._is_settled = self._logbook.is_in_order
+            self._is_settled = self._logbook.is_complete
             return
         self._leftovers.clear()
         if self._initializer:
@@ -400,8 +398,7 @@ class Worker:
         """One of several items has ended that a single attempt calls its function with; whether it may go on."""
         self._has_left(None)
         self._output.renew()
-        if self._begun is not None and not self._is_settled:
-            self._settle_in(self._begun, self._begun.task)
+        self._settle_in()
         return not self._is_worn
 
     def _ask(
