@@ -518,6 +518,29 @@ def test_nothing_is_pickled_again_while_only_atoms_are_captured(monkeypatch):
     assert cache.capture_all(["t"], [namespace["task"]])[0] is first
 
 
+def test_what_holds_only_what_is_watched_is_watched_itself(monkeypatch: pytest.MonkeyPatch) -> None:
+    source = """
+class Settings:
+    def __init__(self): self.rates, self.names = {"a": [1.5, 2]}, {"x", "y"}
+
+SETTINGS, TABLE = Settings(), [(1, {"k": 2})]
+def task(context): return SETTINGS, TABLE
+"""
+    names: dict[str, Any] = {"__name__": "__main__"}
+    exec(source, names)
+    cache = FunctionCache()
+    first = cache.capture_all(["t"], [names["task"]])[0]
+    with monkeypatch.context() as patch:
+        patch.setattr("cloaca.pickling.classes.Pickler.dump", None)
+        assert cache.capture_all(["t"], [names["task"]])[0] is first
+    for change in ("SETTINGS.rates['a'].append(3)", "TABLE[0][1]['k'] = 3", "Settings.more = 1", "SETTINGS.new = 1"):
+        exec(change, names)
+        changed = cache.capture_all(["t"], [names["task"]])[0]
+        assert changed.blob != first.blob
+        assert changed.blob == FunctionCache().capture_all(["t"], [names["task"]])[0].blob
+        first = changed
+
+
 def test_another_function_under_the_same_id_is_captured_anew():
     cache = FunctionCache()
     one = cache.capture_all(["t"], [lambda context: 1])[0]

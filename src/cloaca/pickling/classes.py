@@ -46,7 +46,7 @@ from cloaca.pickling.enums import OF_MEMBERS
 from cloaca.pickling.hints import meant, unresolved
 from cloaca.pickling.homes import MAKERS, Namespaces, reduce_function, tell_function
 from cloaca.pickling.identity import Identity, identity_of
-from cloaca.pickling.layouts import layout, subscripted
+from cloaca.pickling.layouts import OF_PYTHON, layout, subscripted
 from cloaca.pickling.markers import reduce_plain_object
 from cloaca.pickling.modules import by_reference, reduce_module
 from cloaca.pickling.reductions import (
@@ -68,13 +68,10 @@ if TYPE_CHECKING:
 
     Annotations = Callable[[type], dict[str, Any]]
 
-_OF_PYTHON = {one: name for name, one in vars(types).items() if getattr(one, "__module__", None) == "builtins"}
-"""Types that say they are builtins, but stand in `types`, under other names."""
-
 
 def travels_by_value(cls: type) -> bool:
     """Whether a class can't be imported elsewhere, as far as can be told from here."""
-    return cls not in _OF_PYTHON and (subscripted(cls) is not None or not by_reference(cls))
+    return cls not in OF_PYTHON and (subscripted(cls) is not None or not by_reference(cls))
 
 
 def _reduce_text_file(file: TextIOWrapper) -> Any:
@@ -132,8 +129,8 @@ class Pickler(pickle.Pickler):
     def reducer_override(self, obj: Any) -> Any:
         kind: Any = type(obj)
         if issubclass(kind, type):
-            if obj in _OF_PYTHON:
-                return getattr, (types, _OF_PYTHON[obj])
+            if obj in OF_PYTHON:
+                return getattr, (types, OF_PYTHON[obj])
             return self.reduce_class(obj) if travels_by_value(obj) else NotImplemented
         if kind is FunctionType:
             return NotImplemented if obj in _MAKING or by_reference(obj) else self.reduce_function(obj)
@@ -175,7 +172,9 @@ class Pickler(pickle.Pickler):
         if copy is not None:
             return copy.definition
         if cls not in self._definitions:
-            self._definitions.update(_define(cls))
+            from cloaca.pickling.kept import definitions_of  # workers have copies of classes, mostly
+
+            self._definitions.update(definitions_of(cls, _define))
         return self._definitions[cls]
 
 

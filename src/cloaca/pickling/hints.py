@@ -30,7 +30,7 @@ if sys.version_info >= (3, 14):
 
     def _as_far_as_known(thing: type | FunctionType) -> dict[str, Any]:
         texts, known = unresolved(thing), get_annotations(thing, format=Format.FORWARDREF)
-        return {name: texts[name] if _mentions_text(one) else one for name, one in known.items()}
+        return {name: texts[name] if mentions_text(one) else one for name, one in known.items()}
 
     def signature(function: Callable[..., object], *, follow_wrapped: bool = True) -> inspect.Signature:
         """The signature. Annotations that Python can't evaluate are forward references in it."""
@@ -77,21 +77,21 @@ def readable(function: FunctionType) -> dict[str, Any]:
 
 
 def _resolved(cls: type, annotations: dict[str, Any]) -> dict[str, Any]:
-    texts = {name: annotation for name, annotation in annotations.items() if _mentions_text(annotation)}
+    texts = {name: annotation for name, annotation in annotations.items() if mentions_text(annotation)}
     if not texts:
         return annotations
     names = _names(cls)
     return {name: _meaning(one, names) if name in texts else one for name, one in annotations.items()}
 
 
-def _mentions_text(annotation: Any) -> bool:
+def mentions_text(annotation: Any) -> bool:
     if isinstance(annotation, str | ForwardRef):
         return True
     if isinstance(annotation, list):  # the arguments of a Callable
-        return any(map(_mentions_text, annotation))
+        return any(map(mentions_text, annotation))
     origin = get_origin(annotation)
     parts = () if origin is Literal else get_args(annotation)
-    return any(map(_mentions_text, parts[:1] if origin is Annotated else parts))
+    return any(map(mentions_text, parts[:1] if origin is Annotated else parts))
 
 
 def _names(cls: type) -> dict[str, Any]:

@@ -92,6 +92,11 @@ def _of_the_program(identity: Identity) -> type | None:
     return cls
 
 
+def is_at_home(cls: Any) -> bool:
+    """Whether a class stands under its own name in its module."""
+    return _place_of(cls) is not None
+
+
 def _place_of(cls: Any) -> tuple[str, str] | None:
     """The module and the name under which a class stands."""
     if not isinstance(cls, type) or ":" in cls.__qualname__ + cls.__module__:

@@ -6,6 +6,7 @@ the class is made: `__slots__`, the fields and options of a msgspec Struct, the 
 """
 
 import enum
+import types
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from typing import Any, TypeAlias
@@ -36,6 +37,10 @@ OF_THIS_PROCESS = frozenset(
     {"__msgspec_cache__", "__annotate__", "__annotate_func__", "__annotations__", "__annotations_cache__"}
 )
 """What msgspec has found out of a class, and how its annotations are evaluated: with the names that are here."""
+
+
+OF_PYTHON = {one: name for name, one in vars(types).items() if getattr(one, "__module__", None) == "builtins"}
+"""Types that say they are builtins, but stand in `types`, under other names."""
 
 
 def layout(

@@ -1,27 +1,53 @@
-"""Whether anything that a function captures may have changed since it was pickled.
+"""Whether anything that a function captures, or the definition of a class consists of, may have changed since.
 
 Remembered are the identities of everything that a by-value function takes along, by-value functions that it calls
-included, provided that each is something that can't change inside: an immutable atom, a module, or what travels by
-reference. With anything else among them there is nothing to watch: the function has to be pickled to know.
+included: what its globals and attributes are, and what each object among them refers to that could be changed. With
+that, an object is the same as before if it is an immutable atom, a module, or what travels by reference; or one that
+is pickled as nothing but what it refers to: a list, a class of the script, an instance of one. With anything else among
+them (an array, a generator) there is nothing to watch: the function has to be pickled to know.
 The watch keeps what it has seen alive, so an identity can't come to mean another object.
 """
 
+import builtins
+import copyreg
 import gc
-import os
+import re
 import sys
-from collections.abc import Callable, Collection, Mapping, Sized
+from collections.abc import Callable, Collection, Mapping, Sequence, Sized
+from enum import Enum, Flag
+from functools import cached_property, partial
+from inspect import ArgInfo
 from itertools import chain
 from operator import attrgetter, eq, is_
-from types import BuiltinFunctionType, FunctionType, GenericAlias, MethodType, ModuleType, UnionType
-from typing import Any, get_args, get_origin
+from types import (
+    BuiltinFunctionType,
+    CellType,
+    ClassMethodDescriptorType,
+    CodeType,
+    FunctionType,
+    GenericAlias,
+    GetSetDescriptorType,
+    MappingProxyType,
+    MemberDescriptorType,
+    MethodDescriptorType,
+    MethodType,
+    ModuleType,
+    UnionType,
+    WrapperDescriptorType,
+)
+from typing import Any, ForwardRef, get_args, get_origin
 
 from msgspec import Struct, field
 
+from cloaca.pickling.bare import native_base
 from cloaca.pickling.code import global_names
-from cloaca.pickling.hints import are_readable
+from cloaca.pickling.definitions import copies
+from cloaca.pickling.hints import are_readable, mentions_text, written
 from cloaca.pickling.homes import home
+from cloaca.pickling.layouts import OF_PYTHON, subscripted
+from cloaca.pickling.markers import reduce_plain_object
 from cloaca.pickling.modules import by_reference
-from cloaca.pickling.reductions import is_shared
+from cloaca.pickling.reductions import BY_TYPE, is_shared
 
 ATOMS = frozenset({type(None), bool, int, float, complex, str, bytes, type(Ellipsis)})
 ABSENT = object()
@@ -30,6 +56,31 @@ _OF_FUNCTION = (
     *("__name__", "__qualname__", "__module__", "__doc__", "__dict__"),
 )
 _of_function = attrgetter(*_OF_FUNCTION)
+
+MOST = 10_000
+"""How many objects are looked at: of more, it is quicker to pickle them."""
+
+_HOLDERS = frozenset(
+    {dict, list, set, frozenset, CellType, MappingProxyType, partial, property, staticmethod, classmethod}
+    | {type(vars(ArgInfo)["args"]), type(vars(Enum)["name"]), cached_property}
+    | {vars(builtins).get("frozendict", dict)}  # since Python 3.15
+)
+"""What is pickled as what it refers to."""
+
+_MODULES = ("dataclasses", "typing")
+"""Modules whose objects are, too: fields of dataclasses, types."""
+
+_FIXED = frozenset(
+    {ClassMethodDescriptorType, GetSetDescriptorType, MemberDescriptorType, MethodDescriptorType, WrapperDescriptorType}
+    | {CodeType, range, re.Pattern}
+    | {vars(builtins).get("sentinel", CodeType)}  # since Python 3.15
+)
+
+_DEFAULTS = ("__reduce_ex__", "__reduce__", "__getstate__", "__getattribute__")
+"""What of an object's class tells how it is pickled."""
+
+_NAME = re.compile(r"[^\W\d][\w.]*")
+_END = (object(),)
 
 
 class Watch(Struct):
@@ -45,6 +96,10 @@ class Watch(Struct):
     entries: list[object] = field(default_factory=list)
     sized: list[Sized] = field(default_factory=list)
     sizes: list[int] = field(default_factory=list)
+    holders: list[object] = field(default_factory=list)
+    referents: list[object] = field(default_factory=list)
+    dicts: list[dict[Any, Any]] = field(default_factory=list)
+    dict_keys: list[object] = field(default_factory=list)
     modules: int = field(default_factory=lambda: len(sys.modules))  # submodules in use are captured too
 
     def unchanged(self) -> bool:
@@ -59,9 +114,29 @@ class Watch(Struct):
                 and all(map(is_, map(getattr, self.owners, self.names), self.attributes))
                 and all(map(eq, map(len, self.sized), self.sizes))
                 and self.modules == len(sys.modules)
+                and (not self.holders or self._hold_the_same())
             )
-        except ValueError:  # a closure cell that has been emptied
+        except (ValueError, RuntimeError):  # a closure cell that has been emptied; a dict that another thread changes
             return False
+
+    def _hold_the_same(self) -> bool:
+        referents = gc.get_referents(*self.holders)
+        return (
+            len(referents) == len(self.referents)
+            and all(map(is_, referents, self.referents))
+            and all(map(is_, chain.from_iterable(self.dicts), self.dict_keys))
+        )
+
+    def hold(self, holder: object) -> list[Any]:
+        """What it refers to, in its order. Of a dict that may be the values alone."""
+        if type(holder) is dict:
+            self.dicts.append(holder)
+            self.dict_keys += holder
+            self.size(holder)
+        held = gc.get_referents(holder)
+        self.holders += holder, _END
+        self.referents += *held, *_END
+        return held
 
     def function(self, function: FunctionType) -> tuple[Any, ...]:
         """What it holds by itself, in the order of `_OF_FUNCTION`."""
@@ -89,12 +164,12 @@ class Watch(Struct):
         return value
 
 
-def is_watched(function: object, watch: Watch, asked: Collection[int] = ()) -> bool:
-    """Put what a function captures under watch. `False` if something among it may change unseen.
+def is_watched(value: object, watch: Watch, asked: Collection[int] = ()) -> bool:
+    """Put what a function captures, or what makes up a class, under watch. `False` if something may change unseen.
 
     `asked`: the `id` of values that were asked for by themselves.
     """
-    return _Survey(watch, asked).stable(function)
+    return _Survey(watch, asked).covers(value)
 
 
 class _Survey:
@@ -103,58 +178,135 @@ class _Survey:
     def __init__(self, watch: Watch, asked: Collection[int]) -> None:
         self.watch = watch
         self._asked = asked
-        self._seen: set[int] = set()
+        self._seen: dict[int, object] = {}
 
-    def stable(self, value: object) -> bool:
+    def covers(self, value: object) -> bool:
+        waiting = [value]
+        while waiting:
+            one = waiting.pop()
+            if type(one) in ATOMS or id(one) in self._seen or id(one) in self._asked:
+                continue
+            self._seen[id(one)] = one
+            parts = self._parts(one)
+            if parts is None or len(waiting) + len(self._seen) + len(parts) > MOST:
+                return False
+            waiting += parts
+        return True
+
+    def _parts(self, value: Any) -> Sequence[object] | None:
+        """What leads on from a value; `None` where it may change unseen."""
         kind = type(value)
-        if kind in ATOMS or id(value) in self._asked or kind is object or value is os.environ:
-            return True
         match value:
             case FunctionType():
-                return self.stable_function(value)
+                return () if self._stands_for_itself(value) else self._of_function(value)
             case type():
-                return self.by_reference(value)
+                return self._of_class(value)
+            case BuiltinFunctionType() | MethodType() if is_shared(value.__self__):
+                return ()
             case BuiltinFunctionType():
-                return type(value.__self__) is ModuleType or is_shared(value.__self__)
+                return (value.__self__,) if isinstance(value.__self__, ModuleType | type) else None
             case MethodType():
-                return is_shared(value.__self__)
+                return value.__func__, value.__self__
             case ModuleType():
-                return by_reference(value)
+                return () if by_reference(value) else None
             case GenericAlias() | UnionType():
-                return all(map(self.stable, (get_origin(value), *get_args(value))))
+                return get_origin(value), *get_args(value)
             case tuple() if kind is tuple:
-                return all(map(self.stable, value))
+                return value
             case _:
-                return False
+                return self._of_object(value, kind)
 
-    def by_reference(self, value: "FunctionType | type") -> bool:
+    def _of_object(self, value: Any, kind: type) -> Sequence[object] | None:
+        if kind in _FIXED:
+            return ()
+        if kind is object:
+            return self._of_marker(value)
+        if kind is ForwardRef:
+            self.watch.hold(value)
+            return ()  # it travels as its text
+        if kind is cached_property:
+            self.watch.hold(value)
+            self.watch.hold(vars(value))
+            return (value.func,)  # its lock stays in its process
+        if kind not in _HOLDERS and kind.__module__ not in _MODULES and not _is_what_it_holds(kind):
+            return None
+        own = getattr(value, "__dict__", None)  # before it is looked through: asked for, it may be another object
+        return [*self.watch.hold(value), *([] if kind in _HOLDERS else [kind]), *([] if own is None else [own])]
+
+    def _of_marker(self, value: object) -> Sequence[object]:
+        """It travels as the place where it stands."""
+        reduced = reduce_plain_object(value)
+        if reduced is not NotImplemented:
+            _, (_, module, name) = reduced
+            self.watch.entry(vars(sys.modules[module]), name)
+        return ()
+
+    def _stands_for_itself(self, value: "FunctionType | type") -> bool:
+        """Whether it travels by its name, under which it still has to stand."""
         module = sys.modules.get(value.__module__)
         if module is None or not by_reference(value):
             return False
         return self.watch.entry(vars(module), value.__qualname__) is value
 
-    def stable_function(self, function: FunctionType) -> bool:
-        if id(function) in self._seen:
-            return True
-        self._seen.add(id(function))
-        return self.by_reference(function) or all(map(self.stable, self.taken_along(function)))
-
-    def taken_along(self, function: FunctionType) -> list[object]:
+    def _of_function(self, function: FunctionType) -> Sequence[object] | None:
         cells = function.__closure__ or ()
         own = function.__dict__
-        if own or not all(map(gc.get_referents, cells)) or not are_readable(function):
-            return [own]  # a dict: not stable
+        if not all(map(gc.get_referents, cells)) or not are_readable(function):
+            return None
         code, defaults, keywords, annotations, *_ = self.watch.function(function)
         variables = [self.watch.entry(function.__globals__, name) for name in global_names(code)]
         self.watch.size(own)
         return [
             *(defaults or ()),
             *[self.watch.attribute(cell, "cell_contents") for cell in cells],
-            *self.entries(keywords or {}),
+            *self._entries(keywords or {}),
             *(variables if home(function) is None else ()),
-            *self.entries(annotations),
+            *self._entries(annotations),
+            *([own] if own else ()),
         ]
 
-    def entries(self, mapping: dict[str, Any]) -> list[object]:
+    def _entries(self, mapping: dict[str, Any]) -> list[object]:
         self.watch.size(mapping)
         return [self.watch.entry(mapping, key) for key in mapping]
+
+    def _of_class(self, cls: type) -> Sequence[object] | None:
+        if cls in OF_PYTHON:
+            return ()
+        if by_reference(cls):
+            return () if self._stands_for_itself(cls) else None
+        if cls in copies or subscripted(cls) is not None:
+            return None
+        meant = [part for one in written(cls).values() if mentions_text(one) for part in self._meant(cls, str(one))]
+        for name in ("__name__", "__qualname__"):
+            self.watch.attribute(cls, name)
+        inherited = [held for base in cls.__mro__[1:] for held in gc.get_referents(base) if type(held) is dict]
+        for namespace in inherited:
+            self.watch.hold(namespace)  # what a class has of its bases isn't its own
+        return [type(cls), *meant, *self.watch.hold(cls)]
+
+    def _meant(self, cls: type, text: str) -> list[object]:
+        """What the names in an annotation stand for."""
+        module = sys.modules.get(cls.__module__)
+        meant: list[object] = []
+        for dotted in _NAME.findall(text) if module else ():
+            value: Any = module
+            for name in dotted.split("."):
+                value = self.watch.entry(vars(value), name) if isinstance(value, ModuleType | type) else ABSENT
+            meant += [] if value is ABSENT else [value]
+        return meant
+
+
+def _is_what_it_holds(kind: Any) -> bool:
+    """Whether its instances are pickled as what they refer to: in no way of their own."""
+    if kind in BY_TYPE or kind in copyreg.dispatch_table:
+        return False
+    if issubclass(kind, Enum):
+        is_plain = getattr(kind, "_member_type_", object) in (object, *ATOMS)
+        return is_plain and kind.__reduce_ex__ in (Enum.__reduce_ex__, Flag.__reduce_ex__)
+    return (
+        all(getattr(kind, name) is getattr(object, name) for name in _DEFAULTS)
+        and not hasattr(kind, "__getnewargs__")
+        and not hasattr(kind, "__getnewargs_ex__")
+        and native_base(kind) is object
+        and not vars(copyreg)["_slotnames"](kind)
+    )
