@@ -19,7 +19,7 @@ from tests.reference import deterministic
 from tests.support import no_descriptors, run
 
 from cloaca.errors import StorageFullError
-from cloaca.values import blobs
+from cloaca.values import mappings
 from cloaca.values.blobs import (
     Blob,
     NoFolderError,
@@ -166,7 +166,7 @@ def test_a_part_of_a_value_keeps_the_mapping(tmp_path: Path) -> None:
 def test_a_mapping_goes_when_nobody_uses_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     blob = stored(tmp_path, bytes(100_000))
     undone: list[int] = []
-    libc = blobs._libc()
+    libc = mappings.libc()
 
     class Watched:
         mmap, memcmp = libc.mmap, libc.memcmp
@@ -176,7 +176,7 @@ def test_a_mapping_goes_when_nobody_uses_it(tmp_path: Path, monkeypatch: pytest.
             undone.append(size)
             return int(libc.munmap(address, size))
 
-    monkeypatch.setattr(blobs, "_libc", Watched)
+    monkeypatch.setattr(mappings, "libc", Watched)
     content = opened(blob)
     part = content[:10]
     del content
@@ -416,7 +416,7 @@ def having(room: int, folder: str) -> Callable[[str], object]:
 @pytest.fixture
 def unmappable(monkeypatch: pytest.MonkeyPatch) -> None:
     """No file can be mapped, as `vm.max_map_count` has been reached, or the file system can't."""
-    monkeypatch.setattr(blobs._libc(), "mmap", lambda *_: blobs._FAILED)
+    monkeypatch.setattr(mappings.libc(), "mmap", lambda *_: mappings._FAILED)
 
 
 @pytest.mark.usefixtures("unmappable")
@@ -428,13 +428,13 @@ def test_what_cannot_be_mapped_is_read(tmp_path: Path) -> None:
 
 def test_a_process_maps_some_files_and_reads_the_others(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     gc.collect()
-    monkeypatch.setattr(blobs, "MOST_MAPPINGS", len(blobs._mappings) + 2)
+    monkeypatch.setattr(mappings, "MOST_MAPPINGS", len(mappings._all) + 2)
     content = [opened(stored(tmp_path, bytes([n]) * 5000, name=str(n))) for n in range(4)]
-    assert len(blobs._mappings) == blobs.MOST_MAPPINGS
+    assert len(mappings._all) == mappings.MOST_MAPPINGS
     assert [bytes(one[:1]) for one in content] == [b"\0", b"\1", b"\2", b"\3"]
     del content[:2]
     content.append(opened(stored(tmp_path, b"last", name="last")))
-    assert len(blobs._mappings) == blobs.MOST_MAPPINGS - 1
+    assert len(mappings._all) == mappings.MOST_MAPPINGS - 1
     assert bytes(content[-1]) == b"last"
 
 

@@ -24,7 +24,7 @@ from cloaca.pool import memory, peer, workforce
 from cloaca.pool.pool import Pool
 from cloaca.tasks.context import contents_of
 from cloaca.testing.desk import Desk, published, written
-from cloaca.values import blobs, storage
+from cloaca.values import blobs, mappings, storage
 from cloaca.wire import shortage
 from cloaca.wire.shortage import patiently
 
@@ -315,7 +315,7 @@ def test_a_value_that_is_lost_costs_its_key_only(monkeypatch: pytest.MonkeyPatch
         make(context)
         context["other"] = b"y" * BIG
 
-    monkeypatch.setattr(blobs, "MOST_MAPPINGS", 0)
+    monkeypatch.setattr(mappings, "MOST_MAPPINGS", 0)
     with DefaultRunner(workers=1) as runner:
         result = runner.execute(define(make=make_two))
         os.truncate(file_of("big", result), 10)
@@ -381,7 +381,7 @@ def test_what_could_not_be_merged_for_want_of_a_descriptor_is_merged_once_there_
     with cloaca.WorkflowBuilder("merged") as builder:
         for n in range(2):
             cloaca.task(id=f"make {n}")(lambda context, n=n: context.set("rows", {n: "x" * BIG}))
-    monkeypatch.setattr(blobs, "MOST_MAPPINGS", 0)
+    monkeypatch.setattr(mappings, "MOST_MAPPINGS", 0)
     with DefaultRunner(workers=1) as runner:
         result = runner.execute(builder)
         with monkeypatch.context() as patch, no_descriptors():
@@ -401,16 +401,16 @@ def test_more_values_than_there_are_mappings_outlive_their_runner(monkeypatch: p
         def each(context: Context, n: int) -> None:
             context["v"] = bytes([n]) * BIG
 
-    monkeypatch.setattr(blobs, "MOST_MAPPINGS", len(blobs._mappings) + 3)
+    monkeypatch.setattr(mappings, "MOST_MAPPINGS", len(mappings._all) + 3)
     with DefaultRunner(workers=1) as runner:
         result = runner.execute(builder)
         assert [value[:1] for value in result.final_context["v"]] == [bytes([n]) for n in range(8)]
     assert [value[:1] for value in result.final_context["v"]] == [bytes([n]) for n in range(8)]
-    assert len(blobs._mappings) <= blobs.MOST_MAPPINGS
+    assert len(mappings._all) <= mappings.MOST_MAPPINGS
 
 
 def test_a_program_that_may_map_nothing_reads(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(blobs._libc(), "mmap", lambda *_: blobs._FAILED)
+    monkeypatch.setattr(mappings.libc(), "mmap", lambda *_: mappings._FAILED)
     with DefaultRunner(workers=1) as runner:
         result = runner.execute(define(make=make), {"given": b"g" * BIG})
         assert len(result.final_context["big"]) == BIG
@@ -433,7 +433,7 @@ def test_an_input_that_is_lost_is_told_where_it_is_given(tmp_path: Path, monkeyp
     shared = tmp_path / "shared"
     shared.mkdir()
     monkeypatch.setattr(storage, "SHARED_MEMORY", shared)
-    monkeypatch.setattr(blobs, "MOST_MAPPINGS", 0)
+    monkeypatch.setattr(mappings, "MOST_MAPPINGS", 0)
     with DefaultRunner(workers=1) as runner:
         result = runner.execute(define(make=make))
         file_of("big", result).unlink()

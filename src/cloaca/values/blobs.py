@@ -5,8 +5,7 @@ dozen bytes. Who reads the value maps the file copy-on-write: arrays come out wi
 written to them is seen by nobody else. A file holds exactly the bytes that the payload would have been.
 
 A file is never changed once its reference has been given away, nor cut short: a mapping stays good after the file has
-been removed. Mappings hold no descriptor (`mmap.mmap` would keep one each). How many a process may have is limited, and
-its own memory needs some: beyond `MOST_MAPPINGS`, and where there is none to be had, files are read.
+been removed. Where there is no mapping to be had (see `cloaca.values.mappings`), files are read.
 
 A folder that can't be used, whatever the reason, is one of many: the next one serves. Where none can, values are sent.
 
@@ -15,16 +14,16 @@ When files go is not decided here: see `cloaca.values.storage` and `cloaca.histo
 
 import errno
 import os
-import sys
 import weakref
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
-from functools import cache, partial
+from functools import partial
 from typing import Any, TypeVar
 
 from msgspec import MsgspecError, Struct, msgpack
 
 from cloaca.errors import DecodeError, StorageFullError
+from cloaca.values import mappings
 from cloaca.values.composite import composite_of, is_composite
 from cloaca.wire.shortage import passes, patiently
 from cloaca.wording import summary_of
@@ -39,16 +38,8 @@ MARK = b"\xc1\0\0\0\0"
 _LENGTH = len(MARK)
 """How a reference begins. A pickled payload begins so too, but never has no parts."""
 
-MOST_MAPPINGS = 1 << 14
-"""A quarter of what Linux gives a process, for all that it does."""
-
 _PIECES = 512
 _FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
-_PROT_READ, _PROT_WRITE = 1, 2
-_FAILED = 2 * sys.maxsize + 1
-"""-1 as an address."""
-_MAP_PRIVATE = 2
-_MAP_NORESERVE = 0x4000 if os.uname().sysname == "Linux" else 0x40
 
 Part = bytes | memoryview
 Content = TypeVar("Content", bound=Part)
@@ -205,35 +196,18 @@ def opened(blob: Blob) -> memoryview:
 
 def _content(blob: Blob, unmapped: Callable[[int, Blob], _Found]) -> memoryview | _Found:
     """The file, mapped; what `unmapped` finds in it, where there is no mapping to be had."""
+    spare = mappings.taken_over(blob.path, blob.size)
+    if spare is not None:
+        return spare
     descriptor = os.open(blob.path, os.O_RDONLY | os.O_CLOEXEC)
     try:
         size = os.fstat(descriptor).st_size
         if size != blob.size:  # a mapping of what isn't there would end the process that looks at it
             raise OSError(errno.EIO, f"{size:,} bytes, of {blob.size:,} that were written", blob.path)
-        mapped = _mapped(descriptor, size)
+        mapped = mappings.mapped(blob.path, descriptor, size)
         return unmapped(descriptor, blob) if mapped is None else mapped
     finally:
         os.close(descriptor)
-
-
-def _mapped(descriptor: int, size: int) -> memoryview | None:
-    """The file, mapped; `None` where there is no mapping to be had."""
-    if len(_mappings) >= MOST_MAPPINGS:
-        return None
-    address = _libc().mmap(None, size, _PROT_READ | _PROT_WRITE, _MAP_PRIVATE | _MAP_NORESERVE, descriptor, 0)
-    if address == _FAILED:
-        return None
-    _mappings.add(address)
-    import ctypes  # takes long to load, and is needed for large values alone
-
-    content = (ctypes.c_ubyte * size).from_address(address)
-    weakref.finalize(content, _unmap, address, size).atexit = False
-    return memoryview(content).cast("B")
-
-
-def _unmap(address: int, size: int) -> None:
-    _mappings.discard(address)
-    _libc().munmap(address, size)
 
 
 def _read(descriptor: int, blob: Blob) -> memoryview:
@@ -246,10 +220,6 @@ def _read(descriptor: int, blob: Blob) -> memoryview:
             raise OSError(errno.EIO, f"{len(left):,} of {blob.size:,} bytes are missing", blob.path)
         left = left[count:]
     return content
-
-
-_mappings: set[int] = set()
-"""Where those of this process begin."""
 
 
 def unreadable(key: str, writer: str, payload: Part, error: Exception) -> DecodeError:
@@ -315,7 +285,7 @@ def is_content(blob: Blob, parts: Sequence[Part]) -> bool:
 
 def same_bytes(one: Part, other: Part) -> bool:
     """Whether two buffers of one length hold the same bytes. Comparing memory views would look at each in turn."""
-    return bool(_libc().memcmp(_address(one), _address(other), len(one)) == 0)
+    return bool(mappings.libc().memcmp(_address(one), _address(other), len(one)) == 0)
 
 
 def _address(part: Part) -> Any:
@@ -333,15 +303,3 @@ def place_of(content: memoryview) -> int:
     import ctypes  # as above
 
     return ctypes.addressof(ctypes.c_char.from_buffer(content))
-
-
-@cache
-def _libc() -> Any:
-    import ctypes  # as above
-
-    libc = ctypes.CDLL(None, use_errno=True)
-    libc.mmap.restype = ctypes.c_void_p
-    libc.mmap.argtypes = (ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int, ctypes.c_int, ctypes.c_int, ctypes.c_longlong)
-    libc.munmap.argtypes = (ctypes.c_void_p, ctypes.c_size_t)
-    libc.memcmp.argtypes = (ctypes.c_void_p, ctypes.c_void_p, ctypes.c_size_t)
-    return libc

@@ -11,7 +11,7 @@ import os
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from functools import partial
-from itertools import count
+from itertools import chain, count
 from socket import socket
 from threading import RLock
 from time import monotonic, sleep
@@ -33,6 +33,8 @@ from cloaca.border.surroundings import bearings, enter, here, is_in
 from cloaca.border.tally import ItemEnd, Tally, one_tallied
 from cloaca.tasks.shelf import Traffic
 from cloaca.tasks.watched import context_kind
+from cloaca.values import mappings
+from cloaca.values.blobs import blob_of, references_in
 from cloaca.wire.frames import Garbled, HungUp
 from cloaca.wire.messages import (
     SOCKET_LOST,
@@ -71,6 +73,9 @@ HELD_SECONDS = 0.002
 REPORT_SECONDS = 0.005
 """How long items may have ended before they are reported, where others are run meanwhile."""
 
+SPARE_PATIENCE = 10
+"""How many milliseconds a mapping that nobody uses waits for the next task."""
+
 _PATIENCE = 100  # how often exceptions may strike outside of tasks, and between two rounds of that
 
 
@@ -87,6 +92,7 @@ def main(
     `number` is that of this worker.
     """
     become_worker()
+    mappings.keep_spare()
     lifeline.follow(lifeline_descriptor)
     inheritance.renounce()
     naming.bear(naming.name_of(number))
@@ -96,6 +102,13 @@ def main(
     os.close(mark_descriptor)
     os.set_inheritable(permits_descriptor, False)  # noqa: FBT003 - the argument's only form
     Worker(connection, mark, tally, permits_descriptor, initializer, number).serve()
+
+
+def _files_of(assignment: Assignment) -> set[str]:
+    """The files of the values that an attempt is sent."""
+    versions = chain.from_iterable(assignment.slice.versions.values())
+    payloads = [version.payload for version in versions if version.payload is not None]
+    return {blob_of(held).path for payload in payloads for held in references_in(payload)}
 
 
 def _pieces(text: str) -> Iterator[str]:
@@ -208,7 +221,16 @@ class Worker:
             if self._mail:
                 self._heed()
             if not self._run_queued():
-                self._inlet.await_more()
+                self._await_more()
+
+    def _await_more(self) -> None:
+        """Wait for mail: with a spare mapping, for which the next task may have use, not for long."""
+        if not mappings.is_spare():
+            self._inlet.await_more()
+            return
+        self._inlet.await_more(SPARE_PATIENCE)
+        if not self._mail:
+            mappings.drop_spare()
 
     def _run_queued(self) -> bool:
         """Run what is queued; returns whether that was interrupted by mail."""
@@ -289,6 +311,8 @@ class Worker:
 
     def _begin(self, assignment: Assignment, moment: float, item: int) -> tuple[int, int]:
         """From here on it is at that; returns who asks for more."""
+        if mappings.is_spare():
+            mappings.drop_spare(_files_of(assignment))
         self._report = None
         self._place = place = 0 if item == NONE else item
         self._begun = self._latest = assignment
