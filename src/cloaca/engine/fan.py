@@ -230,8 +230,11 @@ class Fan:
     def keep(self, index: int, done: ItemsDone) -> None:
         """Instances have set and removed this, from that one on."""
         past = index + len(done.written)
-        known = {keys: self._names.setdefault(keys, keys) for keys in set(done.keys) if keys}
-        self._keys_set[index:past] = [known.get(keys, ()) for keys in done.keys]
+        first, known = done.keys[0], self._names
+        if done.keys.count(first) == len(done.keys):  # as mostly
+            self._keys_set[index:past] = [known.setdefault(first, first) if first else ()] * len(done.keys)
+        else:
+            self._keys_set[index:past] = [known.setdefault(keys, keys) if keys else () for keys in done.keys]
         self._written_there[index:past] = done.written
         self.head.has_stored |= bool(done.stored)
 
