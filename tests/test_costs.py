@@ -26,6 +26,7 @@ from cloaca.pool import batching, pool
 from cloaca.pool.peer import Peer
 from cloaca.pool.pool import Pool
 from cloaca.testing.desk import Desk, published, written
+from cloaca.wire.messages import Started
 
 TASKS = 1000
 
@@ -123,7 +124,7 @@ def test_the_coordinator_reads_no_more_often_than_there_are_reports(calls: Count
 def test_few_calls_stand_between_a_report_and_the_assignment_that_follows_from_it(
     runner: DefaultRunner, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Now 182, of Python's functions and of C's: what else there is to do waits until the worker has its assignment."""
+    """Now 158, of Python's functions and of C's: what else there is to do waits until the worker has its assignment."""
     with cloaca.WorkflowBuilder("chain"):
         for number in range(TASKS):
             cloaca.task(id=str(number), dependencies=[str(number - 1)] if number else [])(add_one)
@@ -155,12 +156,45 @@ def test_few_calls_stand_between_a_report_and_the_assignment_that_follows_from_i
     monkeypatch.setattr(Peer, "send", counting_up_to(Peer.send))
     assert runner.execute("chain").status == "Completed"
     ((usual, times),) = counted.most_common(1)
-    assert usual <= 190
+    assert usual <= 165
     assert times > TASKS / 2
 
 
 def add_one(context: Context) -> None:
     context.set("sum", context.get("sum", 0) + 1)
+
+
+def test_what_a_report_costs_does_not_depend_on_how_many_workers_are_busy() -> None:
+    """Of each of these less than one call: the pool asks no worker for anything that has nothing to tell."""
+    assert least_calls_for_a_report(beside=6) < least_calls_for_a_report(beside=0) + 6
+
+
+def least_calls_for_a_report(beside: int) -> int:
+    """How many calls a pool makes at least for an attempt while so many other workers are busy."""
+    pool = Pool(beside + 1, {})
+    pool.publish(published(lambda context: context.set("value", 1), wait_for_ever))
+    calls, counted = [0], list[int]()
+
+    def count_call(_: FrameType, event: str, __: Any) -> None:
+        calls[0] += event in ("call", "c_call")
+
+    with Desk(pool) as desk:
+        others = desk.submit([1] * beside)
+        while sum(isinstance(event, Started) for event in desk.events) < len(others):
+            desk.step()
+        for _ in range(50):
+            (attempt,) = desk.submit([0])
+            calls[0] = 0
+            while attempt not in desk.ends:
+                sys.setprofile(count_call)
+                desk.step()
+                sys.setprofile(None)
+            counted.append(calls[0])
+    return min(counted)
+
+
+def wait_for_ever(_: Context) -> None:
+    threading.Event().wait()
 
 
 def test_permits_are_issued_for_a_batch_at_once_and_the_coordinator_is_woken_once(calls: Counter[str]) -> None:

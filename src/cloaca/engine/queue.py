@@ -72,8 +72,6 @@ class Queue:
 
     def call_up(self) -> None:
         """Let those that waited for a seat which is free now compete with all that are ready."""
-        if not self._aside:
-            return
         for limit, waiting in list(self._aside.items()):
             for _ in range(self._callable(limit)):
                 self._ready.add(self._ranks[heappop(waiting)])

@@ -342,7 +342,8 @@ class Run:
         queue, width = self._queue, len(self._open) + count
         if self._pressure.alone is not None:
             return ()
-        queue.call_up()
+        if queue.is_waiting:
+            queue.call_up()
         while count > 0 and (units := queue.take(width, min(grain, count))) is not None:
             count -= len(units)
             assignments.append(self._attempt(units))

@@ -28,11 +28,6 @@ class Line:
     def __len__(self) -> int:
         return len(self._waiting)
 
-    @property
-    def first(self) -> int:
-        """The attempt that comes next."""
-        return self._waiting[0].attempt
-
     def add(self, assignments: Iterable[Assignment]) -> None:
         """Put each in its place."""
         waiting = self._waiting
@@ -43,14 +38,14 @@ class Line:
             else:
                 waiting.append(assignment)
 
-    def take(self, count: int) -> Iterator[Assignment]:
-        """The next ones, as they leave the line, until they come to so many calls."""
-        while count > 0 and self._waiting:
+    def take(self, count: int) -> list[Assignment]:
+        """Take out the next ones, until they come to so many calls."""
+        taken, left = list[Assignment](), self.load - count
+        while self.load > max(0, left):
             assignment = self._waiting.popleft()
-            size = assignment.size
-            self.load -= size
-            count -= size
-            yield assignment
+            self.load -= assignment.size
+            taken.append(assignment)
+        return taken
 
     def put_back(self, assignment: Assignment) -> Iterator[Unstarted]:
         """Put it first. One that was withdrawn is given back instead."""

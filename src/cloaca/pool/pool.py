@@ -105,6 +105,7 @@ _BLIND = encode_notice(
     "memory_limit stops no task."
 )
 
+_load = attrgetter("load")
 _pools: "weakref.WeakSet[Pool]" = weakref.WeakSet()
 
 
@@ -208,7 +209,7 @@ class Pool:
         What can wait is done between the two: then no worker waits for it, nor whoever waits for a report.
         """
         if self._closed:
-            return self._taken()
+            return self._told()
         if self._fault is not None:
             fault, self._fault = self._fault, None
             raise fault
@@ -229,9 +230,10 @@ class Pool:
         for peer in filter(self._workforce.has_gone, ended):
             self._bury(peer)
         self._feed()
-        for peer in [peer for peer in self._peers if not peer.is_told]:
-            self._tell_start(peer)
-        return self._taken()
+        for peer in self._peers:
+            if not peer.is_told:
+                self._tell_start(peer)
+        return self._told()
 
     def _look_after_workers(self) -> None:
         now = monotonic()
@@ -256,7 +258,7 @@ class Pool:
         self._backlog.add(notice)
         self._events.append(notice)
 
-    def _taken(self) -> list[Event]:
+    def _told(self) -> list[Event]:
         events, self._events = self._events, []
         return events
 
@@ -304,13 +306,14 @@ class Pool:
         """How long to wait at most: until a worker is to be killed, memory to be read, or a look at workers is due."""
         now = monotonic()
         left = inf if timeout is None else timeout
-        for peer in [peer for peer in self._peers if peer.is_attended]:
-            left = min(left, self._patience(peer, now))
+        for peer in self._peers:
+            if peer.is_attended:
+                left = min(left, self._patience(peer, now))
+            if not peer.is_told:
+                left = min(left, START_SECONDS)
         if busy:
             left = min(left, self._memory.due - now)
-            if not all(peer.is_told for peer in busy):
-                left = min(left, START_SECONDS)
-            if len(busy) < len(self._peers) and any(peer.load > 1 for peer in busy) and self._has_idle_worker():
+            if len(busy) < len(self._peers) and max(map(_load, busy)) > 1 and self._has_idle_worker():
                 left = min(left, RECALL_SECONDS)
         if (again_at := self._workforce.again_at) is not None and self._line.load and not self._holds_back():
             left = min(left, again_at - now)
@@ -336,11 +339,11 @@ class Pool:
     def _feed(self) -> None:
         if not self._line.load or self._holds_back() or self._fault is not None:
             return
-        if len(self._peers) < self._size:
-            self._start_workers(len(self._line) - len(self._peers) + len(self._busy()))
+        if len(self._peers) < self._size and (lacking := len(self._line) - len(self._peers) + len(self._busy())) > 0:
+            self._start_workers(lacking)
         batch = self._batching.size(ceil(self._line.load / (2 * self._size)))
         hungry = [peer for peer in self._peers if peer.load <= batch // 2 and peer.takes_more]
-        for peer in sorted(hungry, key=attrgetter("load")):
+        for peer in sorted(hungry, key=_load):
             if not self._line.load or self._holds_back():
                 return
             if not peer.is_swollen:
@@ -407,27 +410,26 @@ class Pool:
         return attempts
 
     def _hand_over(self, peer: Peer, count: int) -> None:
-        is_idle = not peer.queue
+        is_idle, waiting = not peer.queue, self._line.load
+        assignments = self._line.take(count)
         messages: list[Down] = []
         if is_idle:
             peer.is_told = False
-            messages.append(Free(self._line.first))
+            messages.append(Free(assignments[0].attempt))
         if peer.surroundings != self._surroundings:
             peer.surroundings = self._surroundings
             messages.append(self._surroundings)
-        waiting = self._line.load
-        for assignment in self._line.take(count):
+        for assignment in assignments:
             for number in (assignment.rules, assignment.variables, assignment.condition):
                 if number and number not in peer.known:
                     messages += self._made_known(peer, number)
             if assignment.function not in peer.known:
                 messages += self._made_known(peer, assignment.function)
-            messages.append(assignment)
-            peer.queue.append(assignment)
         taken = waiting - self._line.load
+        peer.queue += assignments
         peer.load += taken
         peer.permits.issue(taken - is_idle)
-        self._send(peer, messages)
+        self._send(peer, [*messages, *assignments])
 
     def _made_known(self, peer: Peer, number: int) -> list[Publish]:
         """What tells the worker of a function: first its head and its binding, if it has any that are news too."""

@@ -54,19 +54,15 @@ class Workforce:
         self._killed_starts = 0
         self._makes_workers = False
         self._lacks_since: float | None = None
-        self._again_at: float | None = None
-
-    @property
-    def again_at(self) -> float | None:
+        self.again_at: float | None = None
         """When it may be worth trying to start a worker again, where none could be."""
-        return self._again_at
 
     def start(self, count: int, surroundings: Surroundings, initializer: int = 0) -> Iterator[Peer]:
         """Start up to `count` more, and yield each, before it has been told anything.
 
         Raises `WorkersUnavailableError` where there is none and none can be started.
         """
-        if self._again_at is not None and monotonic() < self._again_at:
+        if self.again_at is not None and monotonic() < self.again_at:
             return
         for _ in range(min(count, self._size - len(self.peers))):
             try:
@@ -76,7 +72,7 @@ class Workforce:
                 return
             if not self._makes_workers:
                 peer.kill_at = monotonic() + BECOMING_SECONDS
-            self._lacks_since = self._again_at = None
+            self._lacks_since = self.again_at = None
             yield peer
 
     def _started(self, surroundings: Surroundings, initializer: int) -> Peer:
@@ -94,9 +90,9 @@ class Workforce:
         """Go on with the workers that there are; where there is none, try again for a while if that may help."""
         now = monotonic()
         since = now if self._lacks_since is None or self.peers else self._lacks_since
-        self._lacks_since, self._again_at = since, now + AGAIN_SECONDS
+        self._lacks_since, self.again_at = since, now + AGAIN_SECONDS
         if not self.peers and (not passes(error) or now - since >= PATIENCE_SECONDS):
-            self._lacks_since = self._again_at = None
+            self._lacks_since = self.again_at = None
             advice = f" {_SCARCE}" if passes(error) else ""
             raise WorkersUnavailableError(f"No worker process can be started: {error}.{advice}") from error
 

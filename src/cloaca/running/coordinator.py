@@ -283,7 +283,7 @@ class Coordinator:
             if self._tell(job):
                 self._close(job, error)
             return
-        if commands and self._tell(job):
+        if commands and (job.on_facts is None or self._tell(job)):
             self._carry_out(job, commands)
 
     def _tell(self, job: AnyJob) -> bool:

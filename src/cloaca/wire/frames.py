@@ -120,13 +120,13 @@ class FrameReader(Generic[Message]):
             except Exception as error:
                 raise _no_message(view[body:past], error) from error
             yield message
-        self._make_room()
+        if start == self._end and len(view) == _CAPACITY:
+            self._start = self._end = 0
+        else:
+            self._make_room()
 
     def _make_room(self) -> None:
         """Have space for what comes next. Of a large frame it is as much as has come of it: a length is only a word."""
-        if self._start == self._end and len(self._view) == _CAPACITY:
-            self._start = self._end = 0
-            return
         rest = self._view[self._start : self._end]
         wanted = needed(rest)
         if wanted > _CAPACITY:
