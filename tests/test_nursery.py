@@ -245,6 +245,15 @@ def test_it_goes_with_the_program_although_a_child_of_that_lives_on(tmp_path: Pa
     sweep()
 
 
+def test_nobody_says_anything_when_the_program_is_killed(tmp_path: Path) -> None:
+    script = PROGRAM_THAT_WAITS.replace("        if not os.fork():\n            signal.pause()\n", "")
+    with Program(script, tmp_path) as program:
+        program.line()
+        program.send(signal.SIGKILL)
+        assert program.end() == (-signal.SIGKILL, "", "")
+    sweep()
+
+
 # ---- what it loads ---------------------------------------------------------------------------------------------------
 
 
