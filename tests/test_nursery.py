@@ -28,6 +28,12 @@ PROGRAM = os.getpid()
 PoolDesk = Callable[..., Desk]
 
 
+@pytest.fixture(autouse=True)
+def _patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """However busy the machine is: it is waited for."""
+    monkeypatch.setattr(nursery, "LOADING_SECONDS", 3600.0)
+
+
 @pytest.fixture
 def desk_of() -> Iterator[PoolDesk]:
     with ExitStack() as stack:
