@@ -29,6 +29,7 @@ from hypothesis.extra import numpy as npst
 
 import cloaca
 from cloaca.errors import EncodeError
+from cloaca.values import codec
 from cloaca.values.codec import MAX_DEPTH, PICKLED, decode, encode, is_plain
 
 if TYPE_CHECKING:
@@ -849,3 +850,13 @@ def test_sharing_within_a_value_with_sets_survives() -> None:
     shared = {1, 2}
     one, other = decode(encode([shared, shared]))
     assert one is other
+
+
+@pytest.mark.parametrize(
+    "value",
+    [(), (1,), (None, True, 1.5), ("ab", "ab", b"x"), ("\ud800", 1 << 80, -0.0), ("x" * 70_000, 1), (b"y" * 65_500, 2)],
+    ids=lambda value: ascii(value)[:20],
+)
+def test_a_tuple_of_plain_values_has_the_bytes_of_any_pickle(value: tuple[object, ...]) -> None:
+    assert encode(value) == b"".join(map(bytes, codec._pickle(value, None)))
+    assert decode(encode(value)) == value
