@@ -1,5 +1,7 @@
 """Lists as payloads: one that can't be sent or rebuilt as a whole comes through up to the element at fault."""
 
+import gc
+import weakref
 from collections.abc import Callable
 from pathlib import Path
 from threading import Lock
@@ -129,6 +131,26 @@ def test_what_is_added_is_as_it_was_then() -> None:
         elements.own()
     taken, _ = decode_list(elements.payload())
     assert [(float(array.max()), items) for array, items in taken] == [(0.0, [0]), (1.0, [1]), (2.0, [2])]
+
+
+def test_nothing_is_kept_of_large_values_but_their_bytes() -> None:
+    """Also where nobody looks for garbage."""
+    gc.disable()
+    try:
+        elements, kept = ListWriter(), list[weakref.ref[Any]]()
+        for number in range(3):
+            array = np.full(100_000, number)
+            kept.append(weakref.ref(array))
+            elements.add(array)
+            elements.own()
+            del array
+            assert [one() for one in kept] == [None] * (number + 1)
+        kept.append(weakref.ref(elements))
+        assert len(elements.payload()) > 2_400_000
+        del elements
+        assert kept[-1]() is None
+    finally:
+        gc.enable()
 
 
 def test_each_is_rebuilt_whatever_happens_to_those_before_it() -> None:

@@ -14,9 +14,10 @@ from enum import Enum
 from functools import partial
 from io import BytesIO
 from itertools import islice
-from pickle import PickleBuffer, Unpickler
+from pickle import Unpickler
 from types import BuiltinFunctionType, FunctionType, ModuleType
 from typing import Any
+from weakref import proxy
 
 from msgspec import Raw, msgpack
 
@@ -24,7 +25,7 @@ from cloaca.errors import EncodeError
 from cloaca.pickling.classes import Pickler
 from cloaca.pickling.modules import by_reference
 from cloaca.pickling.stack import on_its_own
-from cloaca.values.blobs import Part, content_of, is_reference
+from cloaca.values.blobs import LARGE, Part, content_of, is_reference
 from cloaca.values.codec import SCALARS, as_it_is, decode, encode_unseen, framed, parts_of, plainly, undisturbed
 from cloaca.values.composite import DICT_HEADS, LIST_HEADS, composite_of, is_composite
 from cloaca.values.constants import is_constant
@@ -56,7 +57,7 @@ class ListWriter:
         self._run: _Pickles | None = None
         self._owned = self._count = 0
         self._are_constant = True
-        self.keep: Callable[[Any], None] = self._constants.append
+        self.keep: Callable[[Any], object] = self._constants.append
 
     def __len__(self) -> int:
         """How many there are."""
@@ -81,10 +82,12 @@ class ListWriter:
         self._end_run()
 
     def own(self) -> None:
-        """Read the values' buffers now: they may change."""
+        """Read the values' buffers now: they may change. Of large values nothing else is kept then."""
         rest = self._parts[self._owned :]
         self._parts[self._owned :] = [bytes(part) if isinstance(part, memoryview) else part for part in rest]
         self._owned = len(self._parts)
+        if any(len(part) >= LARGE for part in rest):
+            self._end_run()
 
     def payload(self) -> bytes:
         """The bytes of the list of all of them."""
@@ -97,7 +100,7 @@ class ListWriter:
     def _go_on_with_others(self) -> None:
         if self._are_constant:
             self._are_constant = False
-            self.keep = self._pickle
+            self.keep = partial(ListWriter._pickle, proxy(self))  # a method would lead back to it
             for constant in self._constants:
                 self._pickle(constant)
             self._constants.clear()
@@ -142,7 +145,7 @@ class _Pickles(Pickler):
         self._file = BytesIO()
         self._count = 0
         self._met: dict[int, int] = {}
-        super().__init__(self._file, self._take_buffer)
+        super().__init__(self._file, lambda buffer: parts.append(buffer.raw()))  # which doesn't lead back to this
 
     def takes(self, value: object) -> bool:
         """Append a value; returns whether that could be done. Where it can't, nothing else may be appended."""
@@ -173,9 +176,6 @@ class _Pickles(Pickler):
         if not _lasts(obj):
             raise _MetAgainError
         self._met[id(obj)] = _FOR_ALL
-
-    def _take_buffer(self, buffer: PickleBuffer) -> None:
-        self._parts.append(buffer.raw())
 
 
 _FOR_ALL = -1
