@@ -28,7 +28,6 @@ from tests.support import ready
 
 from cloaca import Context, DefaultRunner
 from cloaca.authoring import registry
-from cloaca.pool import workforce
 from cloaca.pool.pool import Pool
 from cloaca.testing.desk import Desk, published
 
@@ -39,10 +38,10 @@ SHARED = (Path("/dev/shm"), Path(tempfile.gettempdir()))
 SLOW = """
     test_backlog test_callbacks test_coordinator test_costs test_crash_matrix test_crashes test_data test_depth_first
     test_docs test_elsewhere test_endings test_examples test_executor_conformance test_failures test_for_each
-    test_forged_messages test_forked_children test_functions test_growth test_handle test_initializer test_interruptions
-    test_items test_kin test_large_values test_launch test_leak_check test_leftovers test_lifetimes test_limits test_map
-    test_map_errors test_memory test_merge_properties test_merging test_modules test_nested_pools test_notices
-    test_nursery test_outputs test_parameters test_pool test_portability test_records test_registry test_resuming
+    test_forged_messages test_forked_children test_functions test_growth test_handle test_initializer
+    test_interruptions test_items test_kin test_large_values test_launch test_leak_check test_leftovers test_lifetimes
+    test_limits test_map test_map_errors test_memory test_merge_properties test_merging test_modules test_nested_pools
+    test_notices test_outputs test_parameters test_pool test_portability test_records test_registry test_resuming
     test_reuse test_room test_run_model test_runner test_script_classes test_seeding test_shortage test_stalls
     test_storage test_stress test_strikes test_variables test_watched
 """
@@ -193,12 +192,6 @@ def own_runner(request: pytest.FixtureRequest) -> Iterator[DefaultRunner]:
     """The same for one test alone, which may end its workers."""
     with DefaultRunner(workers=2, executor=request.param) as runner:
         yield runner
-
-
-@pytest.fixture(params=[1, sys.maxsize], ids=["forked", "fresh"])
-def way_of_starting(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    """All workers of pools that are made from here on are forked from a nursery, or none is."""
-    monkeypatch.setattr(workforce, "LEAST_NURSED", request.param)
 
 
 @pytest.fixture

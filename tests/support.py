@@ -63,12 +63,6 @@ def pipe(path: Path) -> Path:
     return path
 
 
-def workers() -> list[psutil.Process]:
-    """Those of this process, whatever has started them."""
-    children = psutil.Process().children(recursive=True)
-    return [child for child in children if any("cloaca-worker" in part for part in child.cmdline())]
-
-
 @contextmanager
 def watched(processes: Iterable[int]) -> Iterator[None]:
     """In the end every one of these processes has ended. (A process that nobody has waited for counts as ended.)"""

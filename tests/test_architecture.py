@@ -99,7 +99,7 @@ ROOMS = {
     "attempts": "border tasks triggers merge values pickling wire",
     "worker": "attempts border tasks values pickling wire",
     "machine": "",
-    "pool": "machine attempts border values pickling wire",
+    "pool": "machine attempts border values wire",
     "execution": "machine pool attempts tasks values wire",
     "sending": "dataflow workflows engine history tasks triggers merge values pickling wire",
     "results": "dataflow workflows engine history tasks merge values wire",

@@ -300,8 +300,7 @@ def test_nothing_of_an_idle_runner_wakes_up(runner: DefaultRunner) -> None:
     idle = [
         Path("/proc/self/task", str(thread.native_id)) for thread in threading.enumerate() if "cloaca" in thread.name
     ]
-    started = psutil.Process().children(recursive=True)
-    idle += [path for process in started for path in Path("/proc", str(process.pid), "task").iterdir()]
+    idle += [path for child in psutil.Process().children() for path in Path("/proc", str(child.pid), "task").iterdir()]
     assert len(idle) >= 2
     with DefaultRunner(workers=1) as other:
         other.execute("trivial")

@@ -22,7 +22,6 @@ from cloaca.wire.messages import Assignment
 BRANCHES = 60
 FEWER = 20
 LARGE = 1 << 20
-PROGRAM = os.getpid()
 
 
 def most_alive(changes: Iterable[tuple[float, int]]) -> int:
@@ -125,7 +124,7 @@ def pass_one_on(context: cloaca.Context, _: int) -> None:
 
 def stored() -> int:
     """How many large values the runner has stored, beside the code of modules."""
-    files = [file.name for folder in Path("/dev/shm").glob(f"cloaca-{PROGRAM}-*") for file in folder.iterdir()]
+    files = [file.name for folder in Path("/dev/shm").glob(f"cloaca-{os.getppid()}-*") for file in folder.iterdir()]
     return sum(not name.startswith(("cloaca.lock", "modules.")) for name in files)
 
 

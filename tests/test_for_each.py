@@ -23,7 +23,6 @@ from cloaca.attempts.expansion import Expansion
 from cloaca.values.blobs import LARGE
 
 cloudpickle.register_pickle_by_value(sys.modules[__name__])  # as if all this stood in the user's script
-PROGRAM = os.getpid()
 
 
 @pytest.fixture
@@ -407,7 +406,7 @@ def test_a_long_list_of_small_values_is_stored_once_and_mapped(pool: DefaultRunn
 
 def files_of_the_runner(context: Context) -> None:
     """How many large values are stored now, beyond those that were when it was asked first."""
-    folders = Path("/dev/shm").glob(f"cloaca-{PROGRAM}-*")
+    folders = Path("/dev/shm").glob(f"cloaca-{os.getppid()}-*")
     count = sum(
         not file.name.startswith(("cloaca.lock", "modules.")) for folder in folders for file in folder.iterdir()
     )

@@ -7,7 +7,6 @@ import errno
 import os
 import shutil
 import socket
-import sys
 import tempfile
 import threading
 import time
@@ -92,12 +91,6 @@ def tell_pid(context: Context) -> None:
 
 
 @pytest.fixture
-def unnursed(monkeypatch: pytest.MonkeyPatch) -> None:
-    """No worker is forked: what is made for one is made in the program."""
-    monkeypatch.setattr(workforce, "LEAST_NURSED", sys.maxsize)
-
-
-@pytest.fixture
 def desk() -> Iterator[Desk]:
     pool = Pool(2, {})
     pool.publish(published(tell_pid))
@@ -119,7 +112,6 @@ def failing(monkeypatch: pytest.MonkeyPatch, owner: object, name: str, error: Ex
     return failed
 
 
-@pytest.mark.usefixtures("unnursed")
 @pytest.mark.parametrize("number", [errno.EMFILE, errno.ENFILE, errno.EAGAIN, errno.ENOMEM], ids=errno.errorcode.get)
 @pytest.mark.parametrize(
     ("owner", "name"),

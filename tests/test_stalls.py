@@ -19,7 +19,7 @@ from typing import Any
 import cloudpickle
 import psutil
 import pytest
-from tests.support import PATIENCE, pipe, workers
+from tests.support import PATIENCE, pipe
 
 import cloaca
 from cloaca import Context, DefaultRunner, RunnerClosedError, TaskTimeout, WorkerDied
@@ -27,8 +27,6 @@ from cloaca.pool import stalls, workforce
 from cloaca.pool.peer import Peer
 from cloaca.testing.desk import Desk, written
 from cloaca.wire.messages import Done, Lost, Started
-
-pytestmark = pytest.mark.usefixtures("way_of_starting")
 
 cloudpickle.register_pickle_by_value(sys.modules[__name__])  # as if all this stood in the user's script
 
@@ -190,7 +188,7 @@ def test_a_worker_that_is_killed_and_does_not_end_is_given_up(desk_of: Callable[
 def test_it_costs_one_time_limit_and_is_told(unending: set[int], caplog: pytest.LogCaptureFixture) -> None:
     with DefaultRunner(workers=2, grace_seconds=0.1) as runner:
         runner.execute(workflow(a=tell_pid, b=tell_pid))
-        unending.update(process.pid for process in workers())
+        unending.update(process.pid for process in psutil.Process().children())
         result = runner.execute(workflow(limited=hang, other=tell_pid))
         assert isinstance(result.tasks["limited"].error, TaskTimeout)
         assert result.tasks["other"].status == "Completed"

@@ -85,8 +85,7 @@ def weather(kill_every: float | None) -> Weather:
 def kill_workers(over: Event, every: float, kills: list[int]) -> None:
     chance, program = random.Random(0), psutil.Process()
     while not over.wait(every):
-        started = program.children(recursive=True)
-        workers = [one for one in started if one.name().startswith("cloaca-worker")]
+        workers = program.children()
         if workers:
             victim = chance.choice(workers).pid
             with suppress(ProcessLookupError):

@@ -134,11 +134,6 @@ def is_given(module: ModuleType) -> bool:
     return is_importable(module) and _about(module.__name__, module).given is not None
 
 
-def is_installed(module: ModuleType) -> bool:
-    """Whether it is one that workers find by themselves."""
-    return is_importable(module) and _about(module.__name__, module).given is None
-
-
 def code_given(name: str) -> bytes | None:
     """The code of such a module, marshalled."""
     given = _known[name].given

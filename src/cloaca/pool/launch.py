@@ -9,11 +9,9 @@ import os
 import subprocess
 import sys
 from collections.abc import Mapping
-from contextlib import suppress
-from threading import Thread
 
 from cloaca.border.inheritance import BEGUN_AS_WORKER
-from cloaca.border.naming import NURSERY, headline, name_of
+from cloaca.border.naming import name_of
 from cloaca.errors import WorkersUnavailableError
 from cloaca.wire.messages import Surroundings
 
@@ -22,20 +20,10 @@ _BOOT = (
     "import socket, sys; "
     "numbers = [*map(int, sys.argv[1].split())]; "
     "program = socket.socket(fileno=numbers[0]); "
-)
-_OF_WORKER = (
     "size = int.from_bytes(program.recv(8, socket.MSG_WAITALL), 'little'); "
     "path = program.recv(size, socket.MSG_WAITALL).decode('utf-8', 'surrogatepass'); "
     "sys.path[:] = path.split('\\0'); "
     "from cloaca.worker.worker import main; "
-    "collects and gc.enable(); "
-    "main(program, *numbers[1:])"
-)
-_OF_NURSERY = (
-    "hook = sys.excepthook; sys.excepthook = lambda *_: None; "  # what lacks here lacks in workers, which tell of it
-    "sys.path[:] = program.recv(1 << 18).decode('utf-8', 'surrogatepass').split('\\0'); "
-    "from cloaca.worker.nursery import main; "
-    "sys.excepthook = hook; "
     "collects and gc.enable(); "
     "main(program, *numbers[1:])"
 )
@@ -72,10 +60,6 @@ class WorkerProcess(subprocess.Popen[bytes]):
     """A process whose end may be told to somebody else: a program that ignores SIGCHLD, or waits for all children."""
 
     is_untold = False
-    untold = (
-        "how isn't known, as the program ignores SIGCHLD, or waits for all its child processes (with "
-        "signal.signal(signal.SIGCHLD, signal.SIG_DFL) it would stand here)"
-    )
 
     def _try_wait(self, wait_flags: int) -> tuple[int, int]:
         """What `wait` calls: it takes an end that nobody tells any more for exit code 0."""
@@ -88,20 +72,10 @@ class WorkerProcess(subprocess.Popen[bytes]):
 
 def launch(number: int, descriptors: tuple[int, ...], initializer: int, surroundings: Surroundings) -> WorkerProcess:
     """Start the worker of that number, with these descriptors: its socket, life-line, mark and permits."""
-    return _started(name_of(number), _OF_WORKER, descriptors, surroundings, initializer, number)
-
-
-def launch_nursery(descriptors: tuple[int, ...], surroundings: Surroundings) -> WorkerProcess:
-    """Start what workers are forked from, with its socket and its life-line."""
-    return _started(NURSERY, _OF_NURSERY, descriptors, surroundings)
-
-
-def _started(
-    name: str, rest: str, descriptors: tuple[int, ...], surroundings: Surroundings, *numbers: int
-) -> WorkerProcess:
-    code = headline(name, os.getpid()) + _BOOT + rest  # what it is stands first where command lines are listed
+    name = name_of(number)
+    code = f"'{name} of process {os.getpid()}'; {_BOOT}"  # what it is stands first where command lines are listed
     return WorkerProcess(
-        [sys.executable, *_flags(), "-c", code, " ".join(map(str, (*descriptors, *numbers)))],
+        [sys.executable, *_flags(), "-c", code, " ".join(map(str, (*descriptors, initializer, number)))],
         env=_seen(surroundings.environment),
         stdin=subprocess.DEVNULL,
         pass_fds=descriptors,
@@ -134,9 +108,3 @@ def _seen(environment: Mapping[bytes, bytes]) -> Mapping[bytes, bytes]:
 
 
 _HASH_SEED = b"PYTHONHASHSEED"
-
-
-def wait_later(process: WorkerProcess) -> None:
-    """See to it that nothing is left of a process when it ends, without waiting for that."""
-    with suppress(RuntimeError):  # no thread can be started: it stays a zombie until the program ends
-        Thread(target=process.wait, daemon=True, name="cloaca exit watch").start()

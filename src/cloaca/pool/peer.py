@@ -6,16 +6,16 @@ from collections import deque
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, suppress
 from socket import SHUT_WR, socketpair
-from subprocess import TimeoutExpired
+from subprocess import Popen, TimeoutExpired
+from threading import Thread
 from time import monotonic
 
 from cloaca.border.mark import NONE, Mark, create
 from cloaca.border.naming import next_number
 from cloaca.border.permits import Permits
 from cloaca.border.tally import Tally
-from cloaca.pool.ending import Ending, ending_of
-from cloaca.pool.launch import WorkerProcess, launch, letter, wait_later
-from cloaca.pool.nursery import Nursery, Nursling
+from cloaca.pool.ending import ending_of
+from cloaca.pool.launch import launch, letter
 from cloaca.wire.frames import FrameReader, decode_up, frame
 from cloaca.wire.messages import Assignment, Down, Surroundings, Up
 from cloaca.wire.shortage import passes
@@ -51,14 +51,10 @@ class Peer:
 
     `exit_descriptor` becomes readable when the process has ended.
 
-    `initializer` is the number under which it will be published; 0 where there is none. It is forked from the
-    `nursery`, or a fresh interpreter where there is none.
+    `initializer` is the number under which it will be published; 0 where there is none.
     """
 
-    _process: WorkerProcess | Nursling
-    _ending: Ending
-
-    def __init__(self, surroundings: Surroundings, initializer: int = 0, nursery: Nursery | None = None) -> None:
+    def __init__(self, surroundings: Surroundings, initializer: int = 0) -> None:
         self.number = next_number()
         self.queue: deque[Assignment] = deque()
         self.known: set[int] = set()
@@ -90,12 +86,9 @@ class Peer:
             self._tally = Tally(mark)
             undo.callback(self._tally.close)
             descriptors = socket.fileno(), lifeline, mark, self.permits.reader
-            if nursery is None:
-                self._process = process = launch(self.number, descriptors, initializer, surroundings)
-                undo.callback(_discard, process)
-                self._ending = ending_of(process)
-            else:
-                self._process = self._ending = nursery.fork(self.number, descriptors, initializer)
+            self._process = launch(self.number, descriptors, initializer, surroundings)
+            undo.callback(_discard, self._process)
+            self._ending = ending_of(self._process)
             undo.pop_all()
         self.exit_descriptor = self._ending.descriptor
         self.socket.setblocking(False)  # noqa: FBT003 - the argument's only form
@@ -244,13 +237,11 @@ class Peer:
 
     @property
     def exit_code(self) -> int | None:
-        """The process's exit code, or minus the signal that ended it, once it was reaped; `None`: nobody can tell."""
-        return None if self._process.is_untold else self._process.returncode
+        """The process's exit code, or minus the signal that ended it, once it was reaped.
 
-    @property
-    def untold(self) -> str:
-        """Why nobody can, where that is so."""
-        return self._process.untold
+        `None`: the program ignores SIGCHLD, or waits for all its children, and so nobody can tell.
+        """
+        return None if self._process.is_untold else self._process.returncode
 
     def reap(self) -> bool:
         """Whether nothing is left of the process any more, if it has ended."""
@@ -263,8 +254,7 @@ class Peer:
     def give_up(self) -> None:
         """Wait no more for the process; if it ends after all, nothing is left of it."""
         self.is_given_up = True
-        if isinstance(self._process, WorkerProcess):  # else the nursery does that
-            wait_later(self._process)
+        _reap_later(self._process)
 
     def tells(self, size: int) -> None:
         """It has told so many bytes more, or, where it is less than none, so many have been shown."""
@@ -290,7 +280,13 @@ class Peer:
             os.close(descriptor)
 
 
-def _discard(process: WorkerProcess) -> None:
+def _discard(process: Popen[bytes]) -> None:
     """End a process that has just been started."""
     process.kill()
-    wait_later(process)
+    _reap_later(process)
+
+
+def _reap_later(process: Popen[bytes]) -> None:
+    """See to it that nothing is left of a process when it ends, without waiting for that."""
+    with suppress(RuntimeError):  # no thread can be started: it stays a zombie until the program ends
+        Thread(target=process.wait, daemon=True, name="cloaca exit watch").start()

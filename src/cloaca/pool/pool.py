@@ -24,7 +24,6 @@ import signal
 import weakref
 from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
-from itertools import chain
 from math import ceil, inf
 from operator import attrgetter
 from selectors import EVENT_READ, EVENT_WRITE, DefaultSelector, SelectorKey
@@ -86,14 +85,16 @@ STILL_SECONDS = 0.001
 HELD_SECONDS = 0.005
 """How long to wait at most where a worker is held back, to see whether what it told has been shown."""
 
-LOOKED_THROUGH = 64
-"""In how many functions to look for modules that are loaded before the first workers are forked."""
-
 RECALL_SECONDS = 0.002
 """How long a task may run, while others wait behind it and a worker has nothing to do."""
 
 HUNG_UP = "the worker's connection to the program was closed, and so it was stopped"
 NONSENSE = "what came on the worker's connection to the program makes no sense ({}), and so it was stopped"
+UNTOLD = (
+    "how isn't known, as the program ignores SIGCHLD, or waits for all its child processes (with "
+    "signal.signal(signal.SIGCHLD, signal.SIG_DFL) it would stand here)"
+)
+
 _RELOADED = encode_notice(
     "Modules were reloaded while tasks are under way: what hasn't begun of these runs the new version. Wait for "
     "executions to end before you reload a module."
@@ -147,7 +148,6 @@ class Pool:
         self._selector.register(self._waker.descriptor, EVENT_READ)
         self._closed = False
         _pools.add(self)
-        self._workforce.nurse(self._surroundings)
 
     @property
     def window(self) -> int:
@@ -177,8 +177,6 @@ class Pool:
     def publish(self, functions: Sequence[Publish]) -> None:
         """Keep the functions; each goes to a worker with the first assignment there that names it."""
         self._functions.update((function.function, function) for function in functions)
-        if not self._peers:
-            self._workforce.foresee(function.blob for function in functions[:LOOKED_THROUGH])
 
     def retire(self, functions: Sequence[int]) -> None:
         """Forget functions, here and in the workers."""
@@ -192,8 +190,6 @@ class Pool:
 
     def submit(self, assignments: Sequence[Assignment]) -> None:
         """Take on attempts; they go to workers in `wait`, the most urgent first."""
-        if not self._peers:
-            self._workforce.foresee(chain.from_iterable(map(_first_values, assignments[:1])))
         self._line.add(assignments)
 
     def answer(self, answer: Answer) -> None:
@@ -226,7 +222,7 @@ class Pool:
         for key, mask in self._look_out(timeout):
             peer: Peer | None = key.data
             if peer is None:
-                (self._waker if key.fd == self._waker.descriptor else self._workforce).hear()
+                self._waker.hear()
             elif key.fd == peer.exit_descriptor:
                 ended.append(peer)
             else:
@@ -719,13 +715,6 @@ class Pool:
         )
 
 
-def _first_values(assignment: Assignment) -> list[bytes]:
-    """What it reads at once, or its first item."""
-    if assignment.items is not None:
-        return assignment.items.payloads[:1]
-    return [version.payload or b"" for versions in assignment.slice.versions.values() for version in versions[:1]]
-
-
 def _is_long(peer: Peer) -> bool:
     begun, moment = peer.begun
     return begun == peer.attempt and monotonic() - moment >= RECALL_SECONDS
@@ -737,7 +726,7 @@ def _reason(peer: Peer, code: int | None) -> str | None:
         return NONSENSE.format(peer.nonsense)
     if (peer.has_hung_up and peer.is_killed) or code == SOCKET_LOST:
         return HUNG_UP
-    return peer.untold if code is None else None
+    return UNTOLD if code is None else None
 
 
 def _first_told_of(peer: Peer, report: WorkerReport | Tallied) -> Assignment | None:

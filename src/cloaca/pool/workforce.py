@@ -16,14 +16,12 @@ not for ever.
 import signal
 import sys
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import suppress
 from selectors import EVENT_READ, EVENT_WRITE, BaseSelector
 from socket import socket
 from time import monotonic
 
 from cloaca.border.mark import NONE
 from cloaca.errors import WorkersUnavailableError
-from cloaca.pool.nursery import Nursery, NurseryLostError, preloadable
 from cloaca.pool.peer import Peer
 from cloaca.wire.messages import Surroundings
 from cloaca.wire.shortage import AGAIN_SECONDS, PATIENCE_SECONDS, passes
@@ -35,9 +33,6 @@ KILLED_SECONDS = 2.0
 
 BECOMING_SECONDS = 60.0
 """How long what was started may take to be a worker, as long as none has shown that `sys.executable` makes workers."""
-
-LEAST_NURSED = 2
-"""From how many workers on there is a process from which they are forked."""
 
 TOLERATED_FAILED_STARTS = 3
 """In a row, of workers that ended by themselves before they were ready: the next one would, too."""
@@ -53,7 +48,6 @@ class Workforce:
 
     def __init__(self, size: int, selector: BaseSelector) -> None:
         self.peers: list[Peer] = []
-        self._nursery: Nursery | None = None
         self._size = size
         self._selector = selector
         self._failed_starts = 0
@@ -61,53 +55,18 @@ class Workforce:
         self._makes_workers = False
         self._lacks_since: float | None = None
         self.again_at: float | None = None
-        """When it may be worth trying to start a worker again, where none could be, or the nursery is waited for."""
-
-    def nurse(self, surroundings: Surroundings) -> None:
-        """Have workers forked from what is started now, if that can be done here. One alone is started as quickly."""
-        if self._size < LEAST_NURSED:
-            return
-        with suppress(OSError):
-            nursery = Nursery(surroundings)
-            try:
-                self._selector.register(nursery.descriptor, EVENT_READ)
-            except OSError:
-                nursery.close()
-            else:
-                self._nursery = nursery
-
-    def foresee(self, blobs: Iterable[bytes]) -> None:
-        """The first workers will run these functions, or read these values: what they mention is loaded beforehand."""
-        if self._nursery is not None:
-            self._nursery.load(preloadable(blobs))
-
-    def hear(self) -> None:
-        """Take in what the nursery has told."""
-        if self._nursery is None:
-            return
-        self._nursery.hear()
-        if not self._nursery.is_loading:
-            self.again_at = None
-        if self._nursery.is_lost:
-            self._unwatch(self._nursery.descriptor)
-            self._nursery.close()
+        """When it may be worth trying to start a worker again, where none could be."""
 
     def start(self, count: int, surroundings: Surroundings, initializer: int = 0) -> Iterator[Peer]:
         """Start up to `count` more, and yield each, before it has been told anything.
 
         Raises `WorkersUnavailableError` where there is none and none can be started.
         """
-        if self._nursery is not None and self._nursery.is_loading:
-            self.again_at = self._nursery.due
         if self.again_at is not None and monotonic() < self.again_at:
             return
-        count = min(count, self._size - len(self.peers))
-        nursery = (
-            self._nursery if count > 0 and self._nursery is not None and self._nursery.suits(surroundings) else None
-        )
-        for _ in range(count):
+        for _ in range(min(count, self._size - len(self.peers))):
             try:
-                peer = self._started(surroundings, initializer, nursery)
+                peer = self._started(surroundings, initializer)
             except OSError as error:
                 self._do_without(error)
                 return
@@ -116,11 +75,8 @@ class Workforce:
             self._lacks_since = self.again_at = None
             yield peer
 
-    def _started(self, surroundings: Surroundings, initializer: int, nursery: Nursery | None) -> Peer:
-        try:
-            peer = Peer(surroundings, initializer, nursery)
-        except NurseryLostError:  # it is done without from here on
-            peer = Peer(surroundings, initializer)
+    def _started(self, surroundings: Surroundings, initializer: int) -> Peer:
+        peer = Peer(surroundings, initializer)
         self.peers.append(peer)
         try:
             self._selector.register(peer.socket, EVENT_READ | EVENT_WRITE, peer)
@@ -279,16 +235,12 @@ class Workforce:
         peers, self.peers[:] = list(self.peers), []
         for peer in peers:
             _leave(peer)
-        if self._nursery is not None:
-            self._nursery.close()
         return [peer for peer in peers if peer.is_given_up]
 
     def abandon(self) -> None:
         """In a forked child of the program: give up every descriptor, the life-lines above all."""
         for peer in self.peers:
             peer.close()
-        if self._nursery is not None:
-            self._nursery.abandon()
 
 
 def _await_ends(peers: Iterable[Peer], timeout: float) -> None:
