@@ -16,8 +16,8 @@ from typing import Any
 import pytest
 from tests.support import Program, no_descriptors, run
 
-from cloaca.values import blobs, storage
 from cloaca.values import folder as folder_module
+from cloaca.values import mappings, storage
 from cloaca.values.blobs import Blob, blob_of, opened, preserve, reference
 from cloaca.values.codec import decode, encode
 from cloaca.values.folder import LOCK, PREFIX, _system
@@ -533,7 +533,7 @@ def test_a_folder_that_was_removed_is_made_anew(places: tuple[Path, Path]) -> No
 
 
 def test_what_cannot_be_mapped_outlives_its_storage(places: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(blobs, "MOST_MAPPINGS", 0)
+    monkeypatch.setattr(mappings, "MOST_MAPPINGS", 0)
     here = Storage()
     payload, lease = here.put(VALUE)
     kept = preserve(blob_of(payload))
