@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Awaitable, Callable, Iterator, Sequence
-from itertools import chain, islice
+from itertools import islice
 from time import monotonic
 from typing import Any, NamedTuple
 
@@ -103,7 +103,7 @@ class BatchFunction:
     def _run(self, first: int, items: Sequence[Any], ended: int, results: ListWriter) -> BaseException | None:
         """Add the results of those items that there is time for. Returns what has ended that, if anything."""
         seeding, process = self._seeding(), os.getpid()
-        call = self._call if len(items) == 1 or self._is_harmless(items) else self._call_each
+        call = self._call_all if self._is_harmless(items) else self._call_each
         try:
             call(seeding.each(items, first, self._seed, ended), len(items), results)
         except Terminated:
@@ -120,32 +120,33 @@ class BatchFunction:
         return None
 
     def _is_harmless(self, items: Sequence[Any]) -> bool:
-        """Whether calling the function with them can change nothing of the process."""
+        """Whether calling the function with them can change nothing, so that no item has to do with another one."""
         function = self._function.called if isinstance(self._function, Spread) else self._function
-        return is_harmless(function) and all(map(is_constant, items))
+        return is_harmless(function) and (SCALARS.issuperset(map(type, items)) or all(map(is_constant, items)))
 
-    def _call(self, items: Iterator[Any], count: int, results: ListWriter) -> None:
+    def _call_all(self, items: Iterator[Any], count: int, results: ListWriter) -> None:
         function, until = self._function, monotonic() + self._seconds
-        stretch = max(0, count // _LOOKS - 1)
-        for item in items:
-            for near in chain((item,), islice(items, stretch)):
-                result = function(near)
-                if type(result) in SCALARS:
-                    results.keep(result)
-                else:
-                    _add(result, results, count)
-            if monotonic() > until:
-                break
+        others = max(0, count // _LOOKS - 1)
+        made: list[Any] = []
+        try:
+            for item in items:
+                made.append(function(item))
+                made += map(function, islice(items, others))  # what there is when it raises counts
+                if monotonic() > until:
+                    break
+        finally:
+            _add(made, results)
 
     def _call_each(self, items: Iterator[Any], count: int, results: ListWriter) -> None:
-        """The same, and what one of them changes of the process ends with it."""
+        """The same where one of them may change something: that ends with it, and its result is taken as it is then."""
         until = monotonic() + self._seconds
         for item in items:
-            result = own_variables().run(self._function, item)
-            goes_on = leaving.has_ended()
-            _add(result, results, count)
+            made = own_variables().run(self._function, item)
+            goes_on = count > 1 and leaving.has_ended()
+            _add([made], results)
             if not goes_on or monotonic() > until:
                 break
+            results.own()
 
 
 class _UnsentError(Exception):
@@ -156,14 +157,11 @@ class _UnsentError(Exception):
         self.error = error
 
 
-def _add(result: Any, results: ListWriter, count: int) -> None:
-    """Take a result, one of so many: the next item may change it."""
+def _add(made: Sequence[Any], results: ListWriter) -> None:
     try:
-        results.add(result)
+        results.add_all(made)
     except EncodeError as error:
         raise _UnsentError(error) from None
-    if count > 1:
-        results.own()
 
 
 class UnbrokenBatch(BatchFunction):

@@ -9,7 +9,7 @@ as well, begins another run. (In one pickle of all, that would be one object for
 for each takes up to ten times as long.)
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from enum import Enum
 from functools import partial
 from io import BytesIO
@@ -17,7 +17,6 @@ from itertools import islice
 from pickle import Unpickler
 from types import BuiltinFunctionType, FunctionType, ModuleType
 from typing import Any
-from weakref import proxy
 
 from msgspec import Raw, msgpack
 
@@ -40,8 +39,7 @@ _sizes = msgpack.Decoder(list[int]).decode
 class ListWriter:
     """Takes values one after the other.
 
-    Those of which nothing can be changed are encoded together, as long as there are no others. `keep` takes what is
-    known to be one of them.
+    Those of which nothing can be changed are encoded together, as long as there are no others.
 
     >>> elements = ListWriter()
     >>> elements.add({1})
@@ -57,7 +55,6 @@ class ListWriter:
         self._run: _Pickles | None = None
         self._owned = self._count = 0
         self._are_constant = True
-        self.keep: Callable[[Any], object] = self._constants.append
 
     def __len__(self) -> int:
         """How many there are."""
@@ -74,6 +71,14 @@ class ListWriter:
             return
         self._go_on_with_others()
         self._pickle(value)
+
+    def add_all(self, values: Sequence[object]) -> None:
+        """The same for several, of which none can change any other one."""
+        if self._are_constant and SCALARS.issuperset(map(type, values)):
+            self._constants += values
+            return
+        for value in values:
+            self.add(value)
 
     def add_apart(self, value: object) -> None:
         """The same; and it can be rebuilt whatever happens to the others."""
@@ -100,7 +105,6 @@ class ListWriter:
     def _go_on_with_others(self) -> None:
         if self._are_constant:
             self._are_constant = False
-            self.keep = partial(ListWriter._pickle, proxy(self))  # a method would lead back to it
             for constant in self._constants:
                 self._pickle(constant)
             self._constants.clear()
