@@ -116,6 +116,18 @@ class Yields(_Options):
     on_error: Literal["return"]
 
 
+class SharingRaises(Raises):
+    """The same, with what all calls share."""
+
+    shared: Mapping[str, Any]
+
+
+class SharingYields(Yields):
+    """The same, with what all calls share."""
+
+    shared: Mapping[str, Any]
+
+
 class DefaultRunner:
     """Runs workflows on worker processes that use every core.
 
@@ -345,46 +357,22 @@ class DefaultRunner:
 
     @overload
     def map(
-        self,
-        function: Callable[..., Coro[Value]],
-        items: Some,
-        /,
-        *more: Some,
-        shared: Mapping[str, Any],
-        **options: Unpack[Raises],
+        self, function: Callable[..., Coro[Value]], items: Some, /, *more: Some, **options: Unpack[SharingRaises]
     ) -> Iterator[Value]: ...
 
     @overload
     def map(
-        self,
-        function: Callable[..., Value],
-        items: Some,
-        /,
-        *more: Some,
-        shared: Mapping[str, Any],
-        **options: Unpack[Raises],
+        self, function: Callable[..., Value], items: Some, /, *more: Some, **options: Unpack[SharingRaises]
     ) -> Iterator[Value]: ...
 
     @overload
     def map(
-        self,
-        function: Callable[..., Coro[Value]],
-        items: Some,
-        /,
-        *more: Some,
-        shared: Mapping[str, Any],
-        **options: Unpack[Yields],
+        self, function: Callable[..., Coro[Value]], items: Some, /, *more: Some, **options: Unpack[SharingYields]
     ) -> Iterator[Value | BaseException]: ...
 
     @overload
     def map(
-        self,
-        function: Callable[..., Value],
-        items: Some,
-        /,
-        *more: Some,
-        shared: Mapping[str, Any],
-        **options: Unpack[Yields],
+        self, function: Callable[..., Value], items: Some, /, *more: Some, **options: Unpack[SharingYields]
     ) -> Iterator[Value | BaseException]: ...
 
     @overload

@@ -31,10 +31,21 @@ class Snapshot:
         self._loggers = list(loggers)
         self._root, self._manager, self._sentinel = vars(logging.root), logging.root.manager, vars(sentinel)
         self._others = [_kept(_of_logger(logger)) for logger in self._loggers]
-        self._all = (
-            _kept(_of_sys(_SYS)),
-            _kept(_of_warnings(_WARNINGS)),
-            _kept(_of_root(self._root)),
+        self._all = _kept(self._now())
+
+    def holds(self) -> bool:
+        """Whether it is as it was."""
+        try:
+            is_as_it_was = self._now() == self._all
+            return is_as_it_was and (not self._loggers or [*map(_of_logger, self._loggers)] == self._others)
+        except Exception:  # noqa: BLE001 - something was deleted, or can't be compared
+            return False
+
+    def _now(self) -> tuple[Any, ...]:
+        return (
+            _of_sys(_SYS),
+            _of_warnings(_WARNINGS),
+            _of_root(self._root),
             _of_threading(_THREADING),
             _of_logging(_LOGGING),
             _threshold(self._manager),
@@ -43,24 +54,9 @@ class Snapshot:
             _getprofile(),
         )
 
-    def holds(self) -> bool:
-        """Whether it is as it was."""
-        try:
-            return (
-                _of_sys(_SYS),
-                _of_warnings(_WARNINGS),
-                _of_root(self._root),
-                _of_threading(_THREADING),
-                _of_logging(_LOGGING),
-                _threshold(self._manager),
-                _is_disabled(self._sentinel),
-                _gettrace(),
-                _getprofile(),
-            ) == self._all and (not self._loggers or [*map(_of_logger, self._loggers)] == self._others)
-        except Exception:  # noqa: BLE001 - something was deleted, or can't be compared
-            return False
 
-
-def _kept(found: tuple[Any, ...]) -> tuple[Any, ...]:
+def _kept(found: Any) -> Any:
     """Lists are changed in place: they are compared with a copy."""
-    return tuple([list(one) if type(one) is list else one for one in found])
+    if type(found) is tuple:
+        return tuple([_kept(one) for one in found])
+    return list(found) if type(found) is list else found
