@@ -3,6 +3,7 @@
 import gc
 import weakref
 from collections.abc import Callable
+from datetime import date
 from pathlib import Path
 from threading import Lock
 from typing import Any, Self
@@ -39,6 +40,13 @@ class Pair:
         return isinstance(other, Pair) and (self.left, self.right) == (other.left, other.right)
 
     __hash__ = None  # type: ignore[assignment]
+
+
+class Day(date):
+    """Of a kind of which nothing can be changed, and it can."""
+
+    def note(self, text: str) -> None:
+        self.text = text
 
 
 class Lasting(tuple[Any]):
