@@ -90,12 +90,11 @@ class Context:
         >>> len(rows), rows[1], rows[:2]
         (3, [3], [[1, 2], [3]])
         """
-        from cloaca.tasks.places import LazyDict, LazyList
-        from cloaca.values.elements import elements_of
+        from cloaca.tasks.places import LazyDict, LazyList, payloads_in
 
         contents = self._contents
         held = contents.held(key)
-        cut = contents.read(key, held, elements_of) if isinstance(held, bytes) else None
+        cut = contents.read(key, held, payloads_in) if isinstance(held, bytes) else None
         found = self[key] if cut is None else cut
         load = partial(getitem, found) if cut is None else partial(self._place, key, cut)
         if isinstance(found, list):

@@ -6,6 +6,30 @@ What has been looked at stays with the object, and is the task's own, as a value
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from typing import Any, overload
 
+from msgspec import Raw, msgpack
+
+from cloaca.values.blobs import Part, content_of
+from cloaca.values.codec import decode
+from cloaca.values.composite import DICT_HEADS, LIST_HEADS, composite_of, is_composite
+
+_elements = msgpack.Decoder(list[Raw]).decode
+_entries = msgpack.Decoder(dict[Any, Raw]).decode
+
+
+def payloads_in(payload: Part) -> list[Part] | dict[Any, Part] | None:
+    """The payloads of the elements of a list or dict, by key; `None` where it can only be decoded as a whole."""
+    content = memoryview(content_of(payload))
+    if is_composite(content):
+        held = composite_of(content)
+        if held.keys is not None:
+            return {decode(key): element for key, element in held.entries()}
+        return [b"\xc0" if element is None else element for element in held.elements]
+    if content[0] in LIST_HEADS:
+        return [memoryview(element) for element in _elements(content)]
+    if content[0] in DICT_HEADS:
+        return {key: memoryview(element) for key, element in _entries(content).items()}
+    return None
+
 
 class LazyList(Sequence[Any]):
     """The elements of a list. A slice is a list. It can't be changed; `list(...)` makes a list that can."""

@@ -18,7 +18,7 @@ from pickle import Unpickler
 from types import BuiltinFunctionType, FunctionType, ModuleType
 from typing import Any
 
-from msgspec import Raw, msgpack
+from msgspec import msgpack
 
 from cloaca.errors import EncodeError
 from cloaca.pickling.classes import Pickler
@@ -26,13 +26,11 @@ from cloaca.pickling.modules import by_reference
 from cloaca.pickling.stack import on_its_own
 from cloaca.values.blobs import LARGE, Part, content_of, is_reference
 from cloaca.values.codec import SCALARS, as_it_is, decode, encode_unseen, framed, parts_of, plainly, undisturbed
-from cloaca.values.composite import DICT_HEADS, LIST_HEADS, composite_of, is_composite
+from cloaca.values.composite import LIST_HEADS
 from cloaca.values.constants import is_constant
 from cloaca.wire.strike import is_strike
 
 _BY_NAME = (FunctionType, BuiltinFunctionType, ModuleType)
-_elements = msgpack.Decoder(list[Raw]).decode
-_entries = msgpack.Decoder(dict[Any, Raw]).decode
 _sizes = msgpack.Decoder(list[int]).decode
 
 
@@ -287,18 +285,3 @@ def _raise_again(load: Callable[[], tuple[list[Any], Exception | None]]) -> None
     _, error = load()
     if error is not None:
         raise error
-
-
-def elements_of(payload: Part) -> list[Part] | dict[Any, Part] | None:
-    """The payloads of the elements of a list or dict, by key; `None` where it can only be decoded as a whole."""
-    content = memoryview(content_of(payload))
-    if is_composite(content):
-        held = composite_of(content)
-        if held.keys is not None:
-            return {decode(key): element for key, element in held.entries()}
-        return [b"\xc0" if element is None else element for element in held.elements]
-    if content[0] in LIST_HEADS:
-        return [memoryview(element) for element in _elements(content)]
-    if content[0] in DICT_HEADS:
-        return {key: memoryview(element) for key, element in _entries(content).items()}
-    return None
