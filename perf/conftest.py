@@ -7,10 +7,10 @@ from pathlib import Path
 import msgspec
 import pytest
 from perf import page
-from perf.contest import Round, compile_package, play_round
+from perf.contest import Round, compile_package, play_round, weigh
 from perf.peers import PEERS, absent, named
 from perf.record import Record, changes, conditions, load, save
-from perf.score import score
+from perf.score import NOT_WEIGHED, score
 from perf.table import change_table, score_table
 from perf.workloads import Workload
 from pytest_benchmark.fixture import BenchmarkFixture
@@ -63,8 +63,6 @@ def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
     record = config.stash[RECORD]
     if not record.scores:
         return
-    if config.getoption("store") is not None:
-        save(record, config.getoption("store"))
     if config.getoption("markdown") is not None:
         page.write(record, config.getoption("markdown"))
     if exitstatus == pytest.ExitCode.OK and config.getoption("fail_if_slower"):
@@ -123,16 +121,21 @@ def play(clock: ReportedTime, benchmark: BenchmarkFixture, pytestconfig: pytest.
             record.left_out[given.name] = given.lacking
             pytest.skip(given.lacking)
         workload = given.without(missing)
+        if not workload.duels:
+            pytest.skip("no peer of it plays")
         rounds: list[Round] = []
 
         def turn() -> None:
             rounds.append(play_round(workload.contenders, len(rounds)))
-            clock.now += rounds[-1]["cloaca"].seconds
+            clock.now += rounds[-1][workload.duels[0].contender].seconds
 
         benchmark.pedantic(turn, rounds=workload.pace * pytestconfig.getoption("rounds"))
-        scores = [score(workload.name, duel, rounds) for duel in workload.duels]
+        peaks = weigh(workload.contenders) if workload.is_weighed else NOT_WEIGHED
+        scores = [score(workload.name, duel, rounds, peaks) for duel in workload.duels]
         benchmark.extra_info.update((scored.name, msgspec.to_builtins(scored)) for scored in scores)
         record.scores.extend(scores)
         record.workloads[workload.name] = workload.what
+        if pytestconfig.getoption("store") is not None:  # after each one: a long run that is ended leaves what it has
+            save(record, pytestconfig.getoption("store"))
 
     return play

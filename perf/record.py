@@ -74,7 +74,7 @@ def conditions() -> dict[str, str]:
         "system": f"{platform.system()} {platform.release()} {platform.machine()}",
         "python": f"{platform.python_implementation()} {platform.python_version()}",
         "cloaca": cloaca.__version__,
-        **{package: version_of(package) for package in ("msgspec", "cloudpickle", "psutil", "numpy")},
+        **{package: version_of(package) for package in ("msgspec", "cloudpickle", "psutil", "numpy", "pandas")},
         **versions(),
     }
 

@@ -1,18 +1,27 @@
 """Score: how a duel of two contenders ended. Pure arithmetic on what their rounds came to."""
 
 import statistics
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Literal
 
 from perf.contest import Round
 
+Peaks = Mapping[str, int | None]
+"""The most memory that each contender had, in bytes; `None` where the system doesn't tell."""
+NOT_WEIGHED: Peaks = MappingProxyType({})
+
 
 @dataclass(frozen=True, slots=True)
 class Must:
-    """What the first contender of a duel is meant to reach: a ratio of at least, a time (in seconds) of at most."""
+    """What the first contender of a duel is meant to reach, of one of a score's figures.
 
-    figure: Literal["ratio", "time", "difference"]
+    At least so much of what is the peer's over its own (`ratio`, `memory`); at most so much of what is in seconds or
+    bytes (`time`, `difference`, `peak`).
+    """
+
+    figure: Literal["ratio", "time", "difference", "memory", "peak"]
     bound: float
 
 
@@ -22,7 +31,7 @@ class Duel:
 
     contender: str
     peer: str
-    must: Must | None = None
+    musts: tuple[Must, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +55,7 @@ class Figure:
 
 @dataclass(frozen=True, slots=True)
 class Score:
-    """A duel of one workload and its figures: times in seconds, peaks in bytes.
+    """A duel of one workload and its figures: times in seconds, peaks in bytes. `cpu` is told of programs only.
 
     `ratio` is the peer's time over the contender's: 2 says twice as fast as the peer. `difference` is the contender's
     time less the peer's. Both are taken round by round, from processes that ran right after each other.
@@ -61,6 +70,8 @@ class Score:
     difference: Figure
     peak: float | None
     peer_peak: float | None
+    cpu: float | None = None
+    peer_cpu: float | None = None
 
     @property
     def name(self) -> str:
@@ -68,18 +79,35 @@ class Score:
         return f"{self.workload}: {self.duel.contender} / {self.duel.peer}"
 
     @property
-    def is_met(self) -> bool | None:
-        """Whether the medians reach what they must; `None` where nothing is asked for."""
-        must = self.duel.must
-        if must is None:
+    def memory(self) -> float | None:
+        """The peer's peak over the contender's."""
+        return None if self.peak is None or self.peer_peak is None else self.peer_peak / self.peak
+
+    @property
+    def cpu_ratio(self) -> float | None:
+        """What the peer takes of the processors over what the contender does."""
+        return None if self.cpu is None or self.peer_cpu is None else self.peer_cpu / self.cpu
+
+    def reached(self, must: Must) -> float | None:
+        """The figure that this is about: of what was measured in each round, the median."""
+        match must.figure:
+            case "memory":
+                return self.memory
+            case "peak":
+                return self.peak
+            case figure:
+                median: float = getattr(self, figure).median
+                return median
+
+    def meets(self, must: Must) -> bool | None:
+        """Whether that is reached; `None` where it wasn't measured."""
+        reached = self.reached(must)
+        if reached is None:
             return None
-        if must.figure == "ratio":
-            return self.ratio.median >= must.bound
-        figure = self.time if must.figure == "time" else self.difference
-        return figure.median <= must.bound
+        return reached >= must.bound if must.figure in {"ratio", "memory"} else reached <= must.bound
 
 
-def score(workload: str, duel: Duel, rounds: Sequence[Round]) -> Score:
+def score(workload: str, duel: Duel, rounds: Sequence[Round], peaks: Peaks = NOT_WEIGHED) -> Score:
     """The score of a duel after these rounds, of which there is at least one."""
     pairs = [(outcomes[duel.contender], outcomes[duel.peer]) for outcomes in rounds]
     return Score(
@@ -90,11 +118,13 @@ def score(workload: str, duel: Duel, rounds: Sequence[Round]) -> Score:
         Figure.of(theirs.seconds for _, theirs in pairs),
         Figure.of(theirs.seconds / ours.seconds for ours, theirs in pairs),
         Figure.of(ours.seconds - theirs.seconds for ours, theirs in pairs),
-        _median(ours.peak for ours, _ in pairs),
-        _median(theirs.peak for _, theirs in pairs),
+        peaks.get(duel.contender),
+        peaks.get(duel.peer),
+        _median(ours.cpu for ours, _ in pairs),
+        _median(theirs.cpu for _, theirs in pairs),
     )
 
 
-def _median(peaks: Iterable[int | None]) -> float | None:
-    known = [peak for peak in peaks if peak is not None]
+def _median(values: Iterable[float | None]) -> float | None:
+    known = [value for value in values if value is not None]
     return statistics.median(known) if known else None

@@ -34,7 +34,7 @@ def _score_row(score: Score) -> tuple[str, ...]:
         f"{score.ratio.median:.2f}",
         f"{score.ratio.low:.2f}-{score.ratio.high:.2f}",
         duration(score.difference.median),
-        bound(score.duel.must),
+        "; ".join(map(bound, score.duel.musts)) or "-",
         verdict(score),
         memory(score.peak),
         memory(score.peer_peak),
@@ -54,8 +54,11 @@ def _mark(change: Change) -> str:
 
 
 def verdict(score: Score) -> str:
-    """Whether a score reaches what it must."""
-    return {None: "", True: "met", False: "missed"}[score.is_met]
+    """Whether a score reaches all that it must."""
+    met = {score.meets(must) for must in score.duel.musts}
+    if not met:
+        return ""
+    return "met" if met == {True} else "missed" if False in met else "not measured"
 
 
 def duration(seconds: float) -> str:
@@ -83,17 +86,17 @@ def span(figure: Figure) -> str:
     return f"{low.split()[0] if low.split()[1] == high.split()[1] else low}-{high}"
 
 
-def bound(must: Must | None) -> str:
+def bound(must: Must) -> str:
     """What a score must reach.
 
-    >>> bound(Must("ratio", 1 / 1.3)), bound(Must("time", 0.1)), bound(None)
-    ('ratio >= 0.77', 'time <= 100.0 ms', '-')
+    >>> bound(Must("ratio", 1 / 1.3)), bound(Must("time", 0.1)), bound(Must("peak", 3 << 20))
+    ('ratio >= 0.77', 'time <= 100.0 ms', 'peak <= 3 MiB')
     """
     match must:
-        case None:
-            return "-"
-        case Must("ratio", least):
-            return f"ratio >= {least:.2g}"
+        case Must("ratio" | "memory" as figure, least):
+            return f"{figure} >= {least:.2g}"
+        case Must("peak", most):
+            return f"peak <= {memory(most)}"
         case Must(figure, most):
             return f"{figure} <= {duration(most)}"
 

@@ -33,6 +33,10 @@ def test_cpu(play: Play) -> None:
     play(workloads.cpu(loops_for(TASK_SECONDS)))
 
 
+def test_sleepers(play: Play) -> None:
+    play(workloads.sleepers())
+
+
 def test_merge(play: Play) -> None:
     play(workloads.merge())
 

@@ -3,7 +3,7 @@
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 
-from perf.contest import Play, clocked, reported
+from perf.contest import Contender, charged, clocked, reported
 from perf.peers import PEERS, peer_of
 from perf.score import Duel, Must
 
@@ -13,20 +13,23 @@ WORKERS = 2
 """The same for every contender, whatever the number of cores: so runs on different machines can be compared."""
 
 SLOW = ("dask", "ray")
+MIB = 1 << 20
 
 
 @dataclass(frozen=True, slots=True)
 class Workload:
     """Contenders by name, and the pairs of them whose ratios are reported. `what` tells a reader what they do.
 
-    A short workload plays `pace` rounds for each one asked for. `lacking`: why it can't be played.
+    A short workload plays `pace` rounds for each one asked for. `is_weighed`: its contenders' memory says something.
+    `lacking`: why it can't be played.
     """
 
     name: str
     what: str
-    contenders: Mapping[str, Play]
+    contenders: Mapping[str, Contender]
     duels: tuple[Duel, ...]
     pace: int = 1
+    is_weighed: bool = True
     lacking: str = ""
 
     def without(self, absent: Collection[str]) -> "Workload":
@@ -42,7 +45,10 @@ def trivial() -> Workload:
         PEERS,
         "trivial",
         f"{tasks:,} independent tasks that each set a key of their own, and one that sums them. Time per task.",
-        {"ProcessPool": Must("ratio", 5), "Pool": Must("ratio", 2.5)},
+        {
+            "ProcessPool": (Must("ratio", 1 / 0.18),),
+            "Pool": (Must("ratio", 1 / 0.45), Must("peak", 110 * MIB)),
+        },
         repeats=3,
         per=tasks,
         tasks=tasks,
@@ -56,7 +62,7 @@ def chain() -> Workload:
         _all_but("joblib"),
         "chain",
         f"{tasks:,} tasks, each needing the one before. Time per task.",
-        {"ProcessPool": Must("ratio", 4)},
+        {"ProcessPool": (Must("ratio", 1 / 0.2),)},
         repeats=5,
         per=tasks,
         tasks=tasks,
@@ -70,7 +76,7 @@ def layers() -> Workload:
         PEERS,
         "layers",
         f"{layers} layers of {width} tasks that each need three of the layer before. Time per task.",
-        {"dask": Must("ratio", 40)},
+        {"dask": (Must("ratio", 40),)},
         repeats=3,
         per=layers * width,
         layers=layers,
@@ -85,8 +91,9 @@ def mapping() -> Workload:
         PEERS,
         "map",
         f"One trivial function over {items:,} items. Time for all of them.",
-        {"Pool": Must("ratio", 1 / 1.3)},
+        {"Pool": (Must("ratio", 1 / 1.3),)},
         repeats=3,
+        slow=("joblib", "mpire", "pebble", *SLOW),
         items=items,
     )
     return workload if hasattr(cloaca.DefaultRunner, "map") else replace(workload, lacking="DefaultRunner has no map")
@@ -101,7 +108,25 @@ def cpu(loops: int) -> Workload:
     return replace(
         workload,
         contenders={**workload.contenders, "loop": reported("cpu", "in_a_loop", tasks=tasks, loops=loops)},
-        duels=(Duel("cloaca", "loop", Must("ratio", 1.9)), *workload.duels),
+        duels=(Duel("cloaca", "loop", (Must("ratio", 1.9),)), *workload.duels),
+    )
+
+
+def sleepers() -> Workload:
+    """What the program itself takes of the processor for a task, while 64 workers sleep."""
+    tasks, workers = 6_400, 64
+    names = ("cloaca", "ProcessPool", "Pool")
+    return Workload(
+        "sleepers",
+        f"{tasks:,} tasks that sleep for 5 ms, on {workers} workers. What the program alone takes of the processor for "
+        "each.",
+        {
+            name: reported(
+                "sleepers", function_name(name), per=tasks, warmups=1, repeats=2, tasks=tasks, workers=workers
+            )
+            for name in names
+        },
+        (Duel("cloaca", "ProcessPool", (Must("time", 30e-6),)), Duel("cloaca", "Pool")),
     )
 
 
@@ -115,7 +140,7 @@ def merge() -> Workload:
             "cloaca": reported("merge", "with_cloaca", warmups=1, repeats=3, branches=branches, workers=WORKERS),
             "decoding": reported("merge", "by_decoding", warmups=1, repeats=3, branches=branches),
         },
-        (Duel("cloaca", "decoding", Must("difference", 0.04)),),
+        (Duel("cloaca", "decoding", (Must("difference", 0.04),)),),
     )
 
 
@@ -125,7 +150,7 @@ def array() -> Workload:
         PEERS,
         "array",
         "An array of 200 MB is made, and 16 tasks each sum every sixteenth element. Time for all of it.",
-        {"joblib": Must("ratio", 1.5)},
+        {"joblib": (Must("ratio", 1 / 0.5),)},
         repeats=3,
         slow=("ProcessPool", "loky", "pebble", *SLOW),
         tasks=16,
@@ -139,7 +164,7 @@ def records() -> Workload:
         PEERS,
         "records",
         "The program has a list of 200,000 dicts of five fields, and 16 tasks each go through it. Time for all of it.",
-        dict.fromkeys(("ProcessPool", "loky", "joblib"), Must("ratio", 1.8)),
+        {"joblib": (Must("ratio", 1 / 0.6),), "ProcessPool": (Must("ratio", 1 / 0.35),)},
         repeats=3,
         tasks=16,
         size=200_000,
@@ -154,7 +179,7 @@ def cold() -> Workload:
             f"ProcessPool {method}": reported("cold", "with_processpool", workers=WORKERS, method=method)
             for method in ("fork", "forkserver", "spawn")
         },
-        **{name: reported("cold", _function(name), workers=WORKERS) for name in _all_but("ProcessPool")},
+        **{name: reported("cold", function_name(name), workers=WORKERS) for name in _all_but("ProcessPool")},
     }
     with_imports = {
         "cloaca + imports": reported("cold", "with_cloaca_and_its_imports", workers=WORKERS),
@@ -168,7 +193,7 @@ def cold() -> Workload:
         "One task, from starting the tool to the first result. Its imports are counted only where that is said.",
         {**contenders, **with_imports},
         (
-            Duel("cloaca", first, Must("time", 0.1)),
+            Duel("cloaca", first, (Must("time", 0.1),)),
             *(Duel("cloaca", name) for name in others),
             Duel("cloaca + imports", "ProcessPool fork + imports"),
         ),
@@ -180,27 +205,28 @@ _SCRIPT = "cloaca for a script"
 
 
 def imports() -> Workload:
-    """The import of each tool in a process of its own. The difference from a bare interpreter is what to look at."""
+    """What the import of each tool takes of the processor. The difference from a bare interpreter is the import."""
     modules = {name: package or name for name, package in PEERS.items()} | {
         "ProcessPool": "concurrent.futures.process",
         "Pool": "multiprocessing.pool",
     }
     return Workload(
         "import",
-        '`python -c "import cloaca"`, a whole process. The difference from a bare interpreter is the import; a script '
-        "needs `from cloaca import WorkflowBuilder, task, DefaultRunner`.",
+        '`python -c "import cloaca"`: what the whole process takes of the processor. The difference from a bare '
+        "interpreter is the import; a script needs `from cloaca import WorkflowBuilder, task, DefaultRunner`.",
         {
-            "cloaca": clocked("-c", "import cloaca"),
-            "bare": clocked("-c", "pass"),
-            _SCRIPT: clocked("-c", "from cloaca import WorkflowBuilder, task, DefaultRunner"),
-            **{name: clocked("-c", f"import {module}") for name, module in modules.items()},
+            "cloaca": charged("-c", "import cloaca"),
+            "bare": charged("-c", "pass"),
+            _SCRIPT: charged("-c", "from cloaca import WorkflowBuilder, task, DefaultRunner"),
+            **{name: charged("-c", f"import {module}") for name, module in modules.items()},
         },
         (
-            Duel("cloaca", "bare", Must("difference", 0.05)),
-            Duel(_SCRIPT, "bare", Must("difference", 0.09)),
+            Duel("cloaca", "bare", (Must("difference", 0.05),)),
+            Duel(_SCRIPT, "bare", (Must("difference", 0.08),)),
             *(Duel(_SCRIPT, name) for name in modules),
         ),
         pace=4,
+        is_weighed=False,
     )
 
 
@@ -211,8 +237,9 @@ def customers() -> Workload:
         "customers",
         f"`python {' '.join(example)}`, a whole process: 15 tasks.",
         {"cloaca": clocked(*example), "bare": clocked("-c", "pass")},
-        (Duel("cloaca", "bare", Must("time", 0.35)),),
+        (Duel("cloaca", "bare", (Must("time", 0.35),)),),
         pace=2,
+        is_weighed=False,
     )
 
 
@@ -220,7 +247,7 @@ def _beside(
     peers: Collection[str],
     name: str,
     what: str,
-    musts: Mapping[str, Must] | None = None,
+    musts: Mapping[str, tuple[Must, ...]] | None = None,
     *,
     repeats: int = 1,
     slow: Collection[str] = SLOW,
@@ -229,10 +256,10 @@ def _beside(
 ) -> Workload:
     """A workload that cloaca and each peer does in its own way, warm; those that are `slow` at it do it just once."""
 
-    def play(contender: str) -> Play:
+    def play(contender: str) -> Contender:
         return reported(
             name,
-            _function(contender),
+            function_name(contender),
             per=per,
             warmups=3 if contender == "cloaca" else int(contender not in slow),
             repeats=1 if contender in slow else repeats,
@@ -245,12 +272,17 @@ def _beside(
         name,
         what,
         {contender: play(contender) for contender in ("cloaca", *peers)},
-        tuple(Duel("cloaca", peer, known.get(peer)) for peer in peers),
+        tuple(Duel("cloaca", peer, known.get(peer, ())) for peer in peers),
     )
 
 
-def _function(contender: str) -> str:
-    return f"with_{contender.lower()}"
+def function_name(contender: str) -> str:
+    """The function that plays a contender, in the workload's file.
+
+    >>> function_name("cloaca map"), function_name("ProcessPool")
+    ('with_cloaca_map', 'with_processpool')
+    """
+    return f"with_{contender.lower().replace(' ', '_')}"
 
 
 def _all_but(peer: str) -> list[str]:

@@ -67,12 +67,18 @@ def pebble(workers):
 
 @contextmanager
 def dask(workers):
+    with start_dask(workers) as client:
+        client.gather(client.map(nothing, STARTERS))
+        yield client
+
+
+@contextmanager
+def start_dask(workers):
     """Without its dashboard, which costs time and wants a port."""
     from distributed import Client, LocalCluster
 
     cluster = LocalCluster(n_workers=workers, threads_per_worker=1, dashboard_address=None)
     with cluster, Client(cluster) as client:
-        client.gather(client.map(nothing, STARTERS))
         yield client
 
 
