@@ -28,6 +28,7 @@ from tests.support import ready
 
 from cloaca import Context, DefaultRunner
 from cloaca.authoring import registry
+from cloaca.pool import nursery
 from cloaca.pool.pool import Pool
 from cloaca.testing.desk import Desk, published
 
@@ -36,14 +37,15 @@ DESCRIPTORS = Path("/proc/self/fd")
 SHARED = (Path("/dev/shm"), Path(tempfile.gettempdir()))
 
 SLOW = """
-    test_backlog test_callbacks test_coordinator test_costs test_crash_matrix test_crashes test_data test_depth_first
-    test_docs test_elsewhere test_endings test_examples test_executor_conformance test_failures test_for_each
-    test_forged_messages test_forked_children test_functions test_growth test_handle test_initializer
-    test_interruptions test_items test_kin test_large_values test_launch test_leak_check test_leftovers test_lifetimes
-    test_limits test_map test_map_errors test_memory test_merge_properties test_merging test_modules test_nested_pools
-    test_notices test_outputs test_parameters test_pool test_portability test_records test_registry test_resuming
-    test_reuse test_room test_run_model test_runner test_script_classes test_seeding test_shortage test_stalls
-    test_storage test_stress test_strikes test_variables test_watched
+    test_backlog test_callbacks test_codes test_coordinator test_copies test_costs test_crash_matrix test_crashes
+    test_data test_depth_first test_docs test_elsewhere test_endings test_examples test_executor_conformance
+    test_failures test_for_each test_forged_messages test_forked_children test_functions test_growth test_handle
+    test_initializer test_interruptions test_items test_kin test_large_values test_launch test_leak_check test_leftovers
+    test_lifetimes test_limits test_map test_map_errors test_memory test_merge_properties test_merging test_modules
+    test_nested_pools test_notices test_nursery test_outputs test_parameters test_pool test_portability test_recording
+    test_records test_registry test_resuming test_room test_run_model test_runner test_script_classes test_seeding
+    test_shortage test_stalls test_storage test_store test_store_processes test_stress test_strikes test_variables
+    test_watched
 """
 """Files with a program, a pool or much work for each test. `-m "not slow"` leaves them out, all tests that draw their
 examples, and those that are marked where they stand."""
@@ -192,6 +194,13 @@ def own_runner(request: pytest.FixtureRequest) -> Iterator[DefaultRunner]:
     """The same for one test alone, which may end its workers."""
     with DefaultRunner(workers=2, executor=request.param) as runner:
         yield runner
+
+
+@pytest.fixture(params=[1, sys.maxsize], ids=["forked", "fresh"])
+def way_of_starting(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """All workers of runners that are made from here on are forked from a nursery, or none is."""
+    monkeypatch.setattr(nursery, "LEAST_WORKERS", request.param)
+    monkeypatch.setattr(nursery, "LOADING_SECONDS", 3600.0)  # however busy the machine is
 
 
 @pytest.fixture

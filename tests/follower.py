@@ -48,7 +48,7 @@ class Follower:
     def _check_place(self, fact: TaskFact, place: Place) -> None:
         assert place not in self.ended, f"{fact} of what has ended"
         if isinstance(fact, TaskExpanded | TaskFinished) and fact.reused:
-            assert not self._has_begun, f"{fact} after something has begun"
+            assert not self._has_begun or fact.origin, f"{fact} after something has begun"
             self._nth[place] = fact.nth
         if fact.item is not None:
             assert fact.item < self.expanded[fact.task].size

@@ -17,6 +17,7 @@ from cloaca.engine.statuses import Statuses
 from cloaca.engine.tries import Tries
 from cloaca.engine.work import Work
 from cloaca.history.write import unsuperseded
+from cloaca.progress.progress import progress_of
 from cloaca.triggers.rules import DEFAULT, RULES, Ends
 from cloaca.triggers.verdict import judge
 from cloaca.wire.messages import Failed, Lost, Skipped, Usage
@@ -61,9 +62,20 @@ def check(run: Run) -> None:
         *_fans(run),
         *_ends(run),
         *_writes(run),
+        *_progress(run),
     ]
     if faults:
         raise AssertionError("The run broke its invariants:\n" + "\n".join(faults))
+
+
+def _progress(run: Run) -> Iterator[str]:
+    """What is shown of it counts every task and instance once: a mapped task itself only as long as it has none."""
+    told = progress_of("w", "Running", run.ledger, run.open_attempts.values(), run.durations, 2, 1.0, 0.0)
+    states = Counter(state for unit, state in enumerate(run.states) if unit not in run.ledger.fans)
+    known = (State.COMPLETED, State.FAILED, State.SKIPPED, State.CANCELLED, State.RUNNING)
+    counts = [told.completed, told.failed, told.skipped, told.cancelled, told.running]
+    if [told.total, *counts] != [states.total(), *(states[state] for state in known)]:
+        yield f"It is told that {told}, and the states are {states}."
 
 
 def _counts(run: Run, books: _Books) -> Iterator[str]:
@@ -112,8 +124,13 @@ def _seats(run: Run, books: _Books) -> Iterator[str]:
 def _attempts(run: Run) -> Iterator[str]:
     attempts = run.open_attempts
     ranks = sorted(attempt.rank + nth for attempt in attempts.values() for nth in range(attempt.count))
-    if ranks != _ranks(run, _OPEN):
-        yield f"The tasks {_ranks(run, _OPEN)} are SUBMITTED or RUNNING, and attempts are open at {ranks}."
+    opened = _ranks(run, frozenset({State.AHEAD, *_OPEN}))
+    if ranks != opened:
+        yield f"The tasks {opened} are AHEAD, SUBMITTED or RUNNING, and attempts are open at {ranks}."
+    for rank in _ranks(run, frozenset({State.AHEAD})):
+        before = [dependency for dependency in run.plan.predecessors[rank] if dependency in ranks]
+        if len(before) != len(run.plan.predecessors[rank]):
+            yield _about(run, rank, f"of what it was to come right after, only {before} is under way")
     yield from (
         f"Attempt {attempt.number} is filed under {number}."
         for number, attempt in attempts.items()

@@ -353,8 +353,7 @@ def test_urls_of_memory(url: str) -> None:
     "url", ["sqlite:///tmp/x.db", "sqlite://x.db", "file:x", "x.db", "x.sqlite", "x.sqlite3", "./folder/x", "/tmp/x"]
 )
 def test_urls_of_files(url: str) -> None:
-    with pytest.warns(UserWarning, match="not recorded"):
-        DefaultRunner(url).shutdown()
+    DefaultRunner(url).shutdown()
 
 
 def test_a_runner_from_its_making_to_its_end(runner: DefaultRunner) -> None:

@@ -92,29 +92,49 @@ ROOMS = {
     "triggers": "merge values wire",
     "history": "values wire",
     "engine": "history triggers values wire",
+    "store": "engine values wire",
     "tasks": "merge values pickling wire",
-    "workflows": "tasks history triggers merge pickling wire",
+    "workflows": "store tasks history triggers merge pickling wire",
     "dataflow": "workflows tasks history triggers",
     "border": "values wire",
     "attempts": "border tasks triggers merge values pickling wire",
     "worker": "attempts border tasks values pickling wire",
     "machine": "",
-    "pool": "machine attempts border values wire",
-    "execution": "machine pool attempts tasks values wire",
+    "pool": "machine attempts border values pickling wire",
+    "execution": "machine pool attempts border tasks values wire",
     "sending": "dataflow workflows engine history tasks triggers merge values pickling wire",
-    "results": "dataflow workflows engine history tasks merge values wire",
+    "account": "engine history",
+    "tracing": "account",
+    "report": "account",
+    "results": "report tracing account dataflow workflows engine history tasks merge values wire",
+    "progress": "engine",
     "compat": "",
     "authoring": "compat results dataflow workflows engine history tasks triggers merge wire",
-    "running": "results execution attempts border dataflow workflows engine tasks merge values wire",
-    "runner": (
-        "running authoring compat results sending execution pool attempts border dataflow workflows "
-        "engine tasks merge values pickling wire"
+    "running": "progress results execution attempts border dataflow workflows engine tasks merge values wire",
+    "recording": "running sending workflows triggers merge engine history values store wire",
+    "recorded": "recording store workflows engine history tasks values wire",
+    "runs": (
+        "recorded recording store running sending execution attempts border workflows engine tasks values pickling wire"
     ),
-    "testing": "execution attempts border tasks triggers merge values pickling wire",
+    "planned": "recorded recording workflows engine merge wire",
+    "executions": (
+        "planned recorded runs running progress authoring results sending execution attempts dataflow workflows engine "
+        "tasks merge values pickling wire"
+    ),
+    "calls": "runs running progress sending execution attempts engine tasks values pickling wire",
+    "past": ("runs recorded recording store authoring results sending attempts workflows engine merge tasks values"),
+    "runner": (
+        "planned past store calls executions runs running authoring compat results execution attempts workflows "
+        "engine tasks values wire"
+    ),
+    "pytest_plugin": "runner",
+    "testing": "store engine execution attempts border tasks triggers merge values pickling wire",
 }
 """From the ground up: what the modules of each room may import, beside its own and the ground."""
 
-DOING = frozenset({"border", "attempts", "worker", "machine", "pool", "execution", "sending", "running", "runner"})
+DOING = frozenset(
+    "border attempts worker machine pool execution sending running runs calls executions runner".split()  # noqa: SIM905
+)
 """What a run is done by. What it is decided by doesn't reach these, on no way."""
 
 ON_THE_GROUND = {

@@ -13,8 +13,8 @@ from tests.runs import DIAMOND, assigned, done, failed, lost, states
 from cloaca.engine.events import AttemptEvent, Begin, Cancel, Command, Ended, Room, RunEvent, Tick, Withdraw
 from cloaca.engine.run import Run
 from cloaca.engine.state import Stop
-from cloaca.engine.timers import Timers
-from cloaca.engine.work import GRACE_SECONDS, Limits, Work
+from cloaca.engine.timers import GRACE_SECONDS, Timers
+from cloaca.engine.work import Limits, Work
 from cloaca.history.plan import plan
 from cloaca.retry import BackoffStrategy, RetryCondition, RetryPolicy
 from cloaca.wire.messages import Assignment, Failed, Lost, Started, Unstarted, Vitals

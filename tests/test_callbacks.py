@@ -448,7 +448,7 @@ def test_large_values_are_kept_for_callbacks_and_no_longer() -> None:
 
 
 def stored(runner: DefaultRunner) -> set[Path]:
-    loop = runner._loop
+    loop = runner._runs._loop
     assert loop is not None
     return {path for folder in loop.holder.folders for path in Path(folder).iterdir()}
 

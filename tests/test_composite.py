@@ -12,7 +12,8 @@ from tests.reference import deterministic
 
 from cloaca.merge.equality import equal
 from cloaca.merge.rules import Rules
-from cloaca.merge.settle import Settled, settle
+from cloaca.merge.settle import settle
+from cloaca.merge.settled import Settled
 from cloaca.tasks.shelf import Traffic
 from cloaca.values.blobs import LARGE, Blob, Part, is_reference, reference, references_in, size_of, write
 from cloaca.values.codec import PICKLED, decode, decode_content, encode, encode_each, inlined

@@ -27,6 +27,8 @@ import cloaca
 from cloaca import Context, DecodeError, EncodeError, TaskError, WorkerDied
 from cloaca.errors import RemoteTraceback
 
+pytestmark = pytest.mark.usefixtures("way_of_starting")
+
 cloudpickle.register_pickle_by_value(sys.modules[__name__])  # as if all this stood in the user's script
 
 SIBLINGS = ("one", "two", "three", "four")

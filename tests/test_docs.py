@@ -7,6 +7,7 @@ import subprocess
 import sys
 from functools import cache
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
 
@@ -94,14 +95,16 @@ def _printed(page: str, executor: str) -> list[str]:
 
 def _run_all(scripts: list[str], executor: str) -> list[str]:
     """What scripts print that are run in one process, one after the other."""
-    run = subprocess.run(
-        [sys.executable, "-c", RUN_ALL],
-        env={**os.environ, "CLOACA_EXECUTOR": executor},
-        input=json.dumps(scripts),
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    with TemporaryDirectory() as folder:
+        run = subprocess.run(
+            [sys.executable, "-c", RUN_ALL],
+            cwd=folder,
+            env={**os.environ, "CLOACA_EXECUTOR": executor},
+            input=json.dumps(scripts),
+            capture_output=True,
+            text=True,
+            check=False,
+        )
     assert (run.returncode, run.stderr) == (0, "")
     printed: list[str] = json.loads(run.stdout)
     return printed

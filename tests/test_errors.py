@@ -131,6 +131,10 @@ SAYS: list[tuple[Exception, list[str]]] = [
         ["'pay'", "context_value('score', 'greater_than', 10)", "key 'score'", "TypeError: no", "Let the tasks before"],
     ),
     (
+        errors.FingerprintError("load", "FileNotFoundError: prices.csv"),
+        ["Task 'load' can't begin", "its fingerprint raised FileNotFoundError: prices.csv", "task(fingerprint=...)"],
+    ),
+    (
         errors.MissingKeyError("total", "rovs", ("rows",)),
         ["Task 'total' takes key 'rovs', which isn't there. The nearest names are 'rows'.", "Set it in a task before"],
     ),

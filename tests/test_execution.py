@@ -139,4 +139,4 @@ def test_a_notebook_draws_a_workflow() -> None:
     assert repr(builder) == "WorkflowBuilder('one', 1 task)"
     built = builder.build()
     shown = built._repr_mimebundle_(include=None, exclude=None)
-    assert shown == {"text/plain": "Workflow('one', 1 task)", "text/vnd.mermaid": built.to_mermaid()}
+    assert (shown["text/plain"], shown["text/vnd.mermaid"]) == ("Workflow('one', 1 task)", built.to_mermaid())

@@ -11,7 +11,8 @@ from tests.runs import answered, assigned, done, failed, found, lost, states, te
 from cloaca.engine.events import AttemptEvent, Begin, Cancel, Ended, Release, Room, Tick, Withdraw
 from cloaca.engine.pairing import paired
 from cloaca.engine.run import Run
-from cloaca.engine.work import GRACE_SECONDS, Merging, Work
+from cloaca.engine.timers import GRACE_SECONDS
+from cloaca.engine.work import Merging, Work
 from cloaca.errors import INPUT, InternalError
 from cloaca.history.plan import plan
 from cloaca.history.unwanted import Demand

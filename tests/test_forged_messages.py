@@ -251,6 +251,7 @@ IMPOSSIBLE: dict[str, tuple[Callable[[int], list[Up]], str]] = {
         lambda n: [Done(n, {}, NO_COST, items=ItemsFound([b"x"], []))],
         "0 names or keys of 1 items",
     ),
+    "word that it is held": (lambda n: [Done(n, {}, NO_COST, is_held=True)], "word that another attempt stands for"),
     "a composite of nothing": (lambda n: [Done(n, {"big": COMPOSITE + b"x"}, NO_COST)], "a value of key 'big'"),
 }
 

@@ -1,6 +1,7 @@
 """Task functions as blobs: what they take along, what is refused, and when they are pickled again."""
 
-import importlib
+import dis
+import importlib.util
 import json
 import math
 import operator
@@ -14,14 +15,17 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial, wraps
 from pathlib import Path
+from types import CodeType
 from typing import Any
 
 import pytest
 from tests.support import output_of
 
 from cloaca.errors import CaptureError
-from cloaca.pickling.functions import Captured, capture, load, reads
+from cloaca.pickling.code import codes_in, global_names
+from cloaca.pickling.functions import Captured, capture, reads
 from cloaca.pickling.kin import FunctionCache
+from cloaca.pickling.loading import load
 from cloaca.values.codec import decode, encode
 
 LOCK = threading.Lock()
@@ -47,6 +51,37 @@ def program(source: str, **names: Any) -> dict[str, Any]:
     namespace = {"__name__": "__main__", **names}
     exec(textwrap.dedent(source), namespace)
     return namespace
+
+
+# ---- the globals that code names ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("module", ["argparse", "inspect", "turtle", "typing", "unittest.mock"])
+def test_the_globals_that_code_names_are_those_that_dis_tells(module: str) -> None:
+    spec = importlib.util.find_spec(module)
+    assert spec is not None
+    assert spec.origin is not None
+    codes = list(codes_in(compile(Path(spec.origin).read_text(encoding="utf-8"), module, "exec")))
+    assert len(codes) > 100
+    assert [global_names(code) for code in codes] == [named_by_dis(code) for code in codes]
+
+
+def test_so_they_are_of_code_that_the_interpreter_has_adapted() -> None:
+    def adapted(number: int) -> int:
+        return len(str(math.floor(number))) + int(operator.add(number, LENGTH))
+
+    for number in range(1000):
+        adapted(number)
+    assert global_names(adapted.__code__) == named_by_dis(adapted.__code__)
+
+
+LENGTH = 3
+
+
+def named_by_dis(code: CodeType) -> tuple[str, ...]:
+    names = ("LOAD_GLOBAL", "STORE_GLOBAL", "DELETE_GLOBAL", "LOAD_NAME", "LOAD_FROM_DICT_OR_GLOBALS")
+    steps = (step for one in codes_in(code) for step in dis.get_instructions(one))
+    return tuple(dict.fromkeys([step.argval for step in steps if step.opname in names]))
 
 
 # ---- there and back ------------------------------------------------------------------------------------------------
@@ -83,7 +118,7 @@ def test_a_function_of_the_program_runs_elsewhere():
         LIMIT = 3
         def helper(number): return number + LIMIT if number < 10 else helper(number - 1)
         def task(context): return helper(context["number"])
-        child = "import sys; from cloaca.pickling.functions import load;"
+        child = "import sys; from cloaca.pickling.loading import load;"
         child += "print(load(sys.stdin.buffer.read())({'number': 12}))"
         print(subprocess.check_output([sys.executable, "-c", child], input=capture("t", task).blob))
     """
@@ -101,7 +136,7 @@ WORKER = """
     from cloaca.pickling.kin import FunctionCache
 
     def elsewhere(function):
-        child = "import sys; from cloaca.pickling.functions import load; print(load(sys.stdin.buffer.read())(None))"
+        child = "import sys; from cloaca.pickling.loading import load; print(load(sys.stdin.buffer.read())(None))"
         blob = capture("t", function).blob
         print(subprocess.check_output([sys.executable, "-c", child], input=blob, text=False).decode(), end="")
 """
@@ -209,7 +244,8 @@ def test_a_worker_takes_the_definitions_as_they_stand_when_captured():
     out = run_script("""
         import subprocess, sys
         from cloaca.values.codec import encode
-        from cloaca.pickling.functions import capture, load
+        from cloaca.pickling.functions import capture
+        from cloaca.pickling.loading import load
 
         class Rate:
             value = 1
@@ -228,7 +264,7 @@ def test_a_worker_takes_the_definitions_as_they_stand_when_captured():
         child = '''
         import pickle, sys
         from cloaca.values.codec import decode
-        from cloaca.pickling.functions import load
+        from cloaca.pickling.loading import load
         first, one, two, second, change = pickle.load(sys.stdin.buffer)
         old = load(first)
         rate = decode(one)
@@ -541,6 +577,21 @@ def task(context): return SETTINGS, TABLE
         first = changed
 
 
+def test_a_change_of_a_dict_of_attributes_is_seen() -> None:
+    class Settings:
+        def __init__(self) -> None:
+            self.rate = [1]
+
+    settings = Settings()
+    attributes = vars(settings)
+    cache, task = FunctionCache(), lambda context: attributes
+    first = cache.capture_all(["t"], [task])[0]
+    settings.rate = [2]
+    second = cache.capture_all(["t"], [task])[0]
+    settings.rate.append(3)
+    assert len({first.blob, second.blob, cache.capture_all(["t"], [task])[0].blob}) == 3
+
+
 def test_another_function_under_the_same_id_is_captured_anew():
     cache = FunctionCache()
     one = cache.capture_all(["t"], [lambda context: 1])[0]
@@ -573,6 +624,6 @@ import sys
 sys.stdout.buffer.write(functions.capture("t", task).blob)
 """
     blob = subprocess.run([sys.executable, "-c", script], check=True, capture_output=True).stdout
-    reader = "import sys; from cloaca.pickling import functions; print(functions.load(sys.stdin.buffer.read())(None))"
+    reader = "import sys; from cloaca.pickling import loading; print(loading.load(sys.stdin.buffer.read())(None))"
     read = subprocess.run([sys.executable, "-c", reader], input=blob, check=True, capture_output=True)
     assert read.stdout.strip() == b"6"

@@ -8,7 +8,7 @@ import difflib
 import sys
 import tracemalloc
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import suppress
+from contextlib import closing, suppress
 from itertools import count, pairwise
 from random import Random
 from types import FrameType
@@ -27,10 +27,15 @@ from cloaca.errors import INPUT
 from cloaca.history.history import History
 from cloaca.history.plan import Plan, plan
 from cloaca.merge.rules import Rules
-from cloaca.merge.settle import Settled, settle
+from cloaca.merge.settle import settle
+from cloaca.merge.settled import Settled
+from cloaca.recording.past_attempts import PastAttempts
+from cloaca.store.memory import MemoryStore
+from cloaca.store.records import Code, Record
 from cloaca.tasks.contents import Contents
 from cloaca.tasks.context import of_versions, over
 from cloaca.testing import NO_USAGE
+from cloaca.testing.stores import TASKS, header, record
 from cloaca.values.codec import decode, encode
 from cloaca.wire.messages import Answer, Assignment, Done, Failed, Outcome, Slice, Started, Usage, Version, Wants
 
@@ -770,3 +775,23 @@ def set_by_computed_name(value: str) -> Callable[[Context], None]:
 
 def hand_over(_context: Context) -> None:
     """Writes nothing."""
+
+
+def test_why_tasks_ran_again_is_told_by_reading_each_execution_once() -> None:
+    class CountingStore(MemoryStore):
+        reads = 0
+
+        def records(self, execution: str) -> Iterator[Record]:
+            self.reads += 1
+            return super().records(execution)
+
+    with closing(CountingStore()) as store:
+        for id in "ab":
+            store.append(
+                store.create(header(id)), [record(task, b"old") for task in TASKS], [Code(b"old", {"x": b"1"})]
+            )
+        now = Code(b"new", {"x": b"2"})
+        past = PastAttempts(store, "sales", dict.fromkeys([*TASKS, "another"], now), {}, frozenset())
+        assert {past.why_none(task, None) for task in TASKS} == {"its code changed: x"}
+        assert past.why_none("another", None) == "never ran"
+        assert store.reads == 2

@@ -227,7 +227,7 @@ def test_a_runner_that_is_collected_is_not_waited_for(monkeypatch: pytest.Monkey
     waited: list[float | None] = []
     runner = DefaultRunner(workers=1)
     runner.execute(small())
-    folders, wait = runner._running_loop().holder.folders, Latch.wait
+    folders, wait = runner._runs.running_loop().holder.folders, Latch.wait
 
     def noting(self: Latch, timeout: float | None = None) -> bool:
         waited.append(timeout)

@@ -307,6 +307,33 @@ def test_what_an_item_changes_the_next_ones_do_not_see(runner: DefaultRunner, tm
     assert found == [found[0]] * SIZE
 
 
+class Meddler:
+    """Changes its process where it is expected to count, and tells what it has found there."""
+
+    def count(self, _text: str) -> tuple[str | None, int]:
+        found = os.environ.get("LEFT"), os.umask(0o077)
+        os.environ["LEFT"] = "yes"
+        return found
+
+
+@pytest.mark.parametrize(
+    "function",
+    [
+        lambda context, item: context.set("out", item.count("a")),
+        lambda context, item: context.set("out", context["meddler"].count(item) if isinstance(item, str) else 0),
+    ],
+    ids=["its item", "a key that it reads"],
+)
+def test_a_function_that_changes_nothing_itself_may_be_given_what_does(
+    runner: DefaultRunner, function: Callable[..., Any]
+) -> None:
+    with cloaca.WorkflowBuilder("meddling", check="off") as builder:
+        cloaca.task(id="m0", for_each="items")(function)
+    items = ["a", Meddler()] * (SIZE // 2)
+    found = runner.execute(builder, Context({"items": items, "meddler": Meddler()})).final_context["out"]
+    assert len({one for one in found if isinstance(one, tuple)}) == 1
+
+
 def test_lines_that_items_leave_unfinished_end_with_them(
     runner: DefaultRunner, capsys: pytest.CaptureFixture[str]
 ) -> None:

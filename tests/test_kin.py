@@ -25,8 +25,9 @@ import cloaca
 from cloaca.errors import CaptureError
 from cloaca.pickling import classes
 from cloaca.pickling.code import reduce_code
-from cloaca.pickling.functions import Captured, capture, load
+from cloaca.pickling.functions import Captured, capture
 from cloaca.pickling.kin import FunctionCache
+from cloaca.pickling.loading import load
 
 
 def program(source: str, **names: Any) -> dict[str, Any]:
@@ -528,3 +529,28 @@ def test_a_function_of_many_takes_little_where_it_is_loaded() -> None:
     assert len({id(function.__globals__) for function in functions}) == 1000
     assert {function.__globals__["__file__"] for function in functions} == {"/somewhere/program.py"}
     assert taken < 640 * len(functions)
+
+
+def test_of_thousands_of_functions_that_name_one_variable_it_is_watched_once() -> None:
+    make = program("RATE = 2\ndef make(n): return lambda context: n * RATE")["make"]
+    captured_all(cache := FunctionCache(), functions := [make(number) for number in range(50)])
+    assert len(cache._watch.keys) == 1
+    make.__globals__["RATE"] = 3
+    assert loaded(cache, captured_all(cache, functions)[7])(None) == 21
+
+
+def test_a_function_is_given_no_attributes_by_being_looked_at() -> None:
+    """An empty dict for its attributes and one for its annotations would take as much as all else that it has."""
+
+    def make(number: int) -> Callable[..., Any]:
+        return lambda context: context.set(f"k{number}", number)
+
+    functions = [make(number) for number in range(3)]
+    before = [len(gc.get_referents(function)) for function in functions]
+    with cloaca.WorkflowBuilder("w"):
+        for number, function in enumerate(functions):
+            cloaca.task(id=f"t{number}")(function)
+    with cloaca.DefaultRunner(workers=1) as runner:
+        for _ in range(2):
+            runner.execute("w").raise_for_status()
+    assert [len(gc.get_referents(function)) for function in functions] == before

@@ -26,9 +26,9 @@ from cloaca.history.history import History
 from cloaca.history.plan import plan
 from cloaca.history.telling import NOTHING_TO_MERGE, Told
 from cloaca.history.unwanted import Demand
-from cloaca.merge.conflict import Conflict
 from cloaca.merge.rules import Rules
-from cloaca.merge.settle import Settled, settle
+from cloaca.merge.settle import settle
+from cloaca.merge.settled import Conflict, Settled
 from cloaca.values.blobs import Blob, blob_of, reference, references_in
 from cloaca.values.codec import decode, encode
 from cloaca.wire.messages import Answer, Assignment, Slice, Started, Unstarted, Version, Wants

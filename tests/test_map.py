@@ -79,7 +79,7 @@ def test_instances_of_the_program_s_classes_go_both_ways(on: DefaultRunner) -> N
 
 def test_large_items_and_results_pass_and_their_files_go(processes: DefaultRunner) -> None:
     def files() -> list[Path]:
-        folders = vars(processes)["_loop"].holder.folders
+        folders = processes._runs.running_loop().holder.folders
         return [path for folder in folders for path in Path(folder).glob("[0-9p]*.*")]
 
     blobs = [bytes([n]) * 200_000 for n in range(20)]

@@ -26,7 +26,8 @@ from cloaca.execution.serial import SerialExecutor
 from cloaca.running.batches import Sizes
 from cloaca.running.coordinator import Job
 from cloaca.running.loop import Loop
-from cloaca.running.mapping import mapped
+from cloaca.running.mapping import mapped, unseen
+from cloaca.terms import Terms
 from cloaca.values.storage import Storage
 from cloaca.wire.messages import Assignment
 from cloaca.wire.messages import Event as AnyEvent
@@ -203,7 +204,7 @@ class Desk:
 
             return Job("", run, (), ended, here(), on_delivery=on_delivery)
 
-        found = outcome(mapped(self, self._loop, job, items, Sizes(chunksize), workers))
+        found = outcome(mapped(self, self._loop, job, items, Sizes(chunksize), workers, Terms(), unseen))
         has_ended.wait()
         return found
 
@@ -260,7 +261,7 @@ def test_what_is_too_large_for_a_message_comes_before_the_error_too(desk: Desk, 
         assert found == outcome(serial.map(pick, items))
         assert found.results == blobs[:4]
         assert list(runner.map(abs, [-1])) == [1]  # the loop holds what it was given last
-        loop = vars(runner)["_loop"]
+        loop = runner._runs.running_loop()
         assert [path for folder in loop.holder.folders for path in Path(folder).glob("[0-9p]*.*")] == []
 
 

@@ -303,7 +303,8 @@ def malformed(*_: object) -> None:
 
 @pytest.fixture(params=[unreadable, malformed])
 def blind(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    """psutil can read nothing."""
+    """Nothing can be read, by psutil or without it."""
+    monkeypatch.setattr(memory, "_STATM", False)
     monkeypatch.setattr(psutil, "virtual_memory", request.param)
     monkeypatch.setattr(psutil.Process, "memory_info", request.param)
 

@@ -20,7 +20,8 @@ from tests.support import pipe, run
 
 import cloaca
 from cloaca.errors import ModuleChangedError, StorageFullError
-from cloaca.pickling.functions import capture, load
+from cloaca.pickling.functions import capture
+from cloaca.pickling.loading import load
 from cloaca.pickling.modules import LoadedModules, by_reference
 from cloaca.sending.modules import Modules
 from cloaca.values.blobs import Content, is_reference

@@ -30,7 +30,9 @@ def metadata(wheel: Path) -> Message:
 
 
 def test_the_wheel_has_the_source_and_nothing_else(wheel: Path) -> None:
-    sources = {path.relative_to(SOURCE).as_posix() for path in SOURCE.rglob("*") if path.suffix in {".py", ".typed"}}
+    sources = {
+        path.relative_to(SOURCE).as_posix() for path in SOURCE.rglob("*") if path.suffix in {".css", ".py", ".typed"}
+    }
     with ZipFile(wheel) as archive:
         packed = {name for name in archive.namelist() if ".dist-info/" not in name}
     assert packed == sources
@@ -43,9 +45,9 @@ def test_the_wheel_has_the_licence(wheel: Path) -> None:
         assert archive.read(licence) == (ROOT / "LICENSE").read_bytes()
 
 
-def test_the_wheel_asks_for_three_packages(metadata: Message) -> None:
+def test_the_wheel_asks_for_five_packages(metadata: Message) -> None:
     required = [line for line in metadata.get_all("Requires-Dist", []) if "extra ==" not in line]
-    assert required == ["cloudpickle<4,>=3.1", "msgspec>=0.20", "psutil>=5.9.4"]
+    assert required == ["cloudpickle<4,>=3.1", "msgspec>=0.20", "psutil>=5.9.4", "rich>=13.7", "xxhash>=3.4.1"]
 
 
 def test_every_public_name_can_be_imported_from_the_wheel(wheel: Path, tmp_path: Path) -> None:

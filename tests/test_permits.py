@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cloaca.border.permits import Permit, Permits
+from cloaca.border.permits import SEVERAL, Permit, Permits
 
 
 @pytest.fixture
@@ -54,6 +54,17 @@ def test_what_was_taken_can_not_be_recalled(permits: Permits) -> None:
     assert permits.recall(9) == 4
     assert permits.recall(9) == 0
     assert not permit.is_for(2)
+
+
+def test_of_short_items_a_worker_takes_several_at_once(permits: Permits) -> None:
+    permits.issue(SEVERAL + 2)
+    permit = Permit(permits.reader)
+    assert permit.is_for(1, 0, are_short=True)
+    assert permit.is_in_hand
+    assert permits.recall(9) == 2
+    assert all(permit.is_for(1, item, are_short=True) for item in range(1, SEVERAL))
+    assert not permit.is_in_hand
+    assert not permit.is_for(1, SEVERAL, are_short=True)
 
 
 def test_no_more_is_recalled_than_asked_for(permits: Permits) -> None:

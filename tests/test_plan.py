@@ -77,7 +77,7 @@ def test_rank_is_the_order_of_definition_where_that_is_possible() -> None:
         names=("b", "a", "c"),
         predecessors=((), (0,), (1, 0)),
         successors=((1, 2), (2,), ()),
-        defined=(0, 1, 2),
+        defined=range(3),
         rank={"b": 0, "a": 1, "c": 2},
     )
 

@@ -21,8 +21,22 @@ from cloaca.pool import batching
 from cloaca.pool.batching import LARGEST_BATCH, Batching
 from cloaca.pool.peer import Peer
 from cloaca.pool.pool import Pool
+from cloaca.testing import NO_USAGE
 from cloaca.testing.desk import Desk, published, written
-from cloaca.wire.messages import Answer, Assignment, Done, Down, Lost, Publish, Recall, Retire, Started, Unstarted
+from cloaca.wire.messages import (
+    FIGURES,
+    Answer,
+    Assignment,
+    Done,
+    Down,
+    Failed,
+    Lost,
+    Publish,
+    Recall,
+    Retire,
+    Started,
+    Unstarted,
+)
 
 PoolDesk = Callable[..., Desk]
 
@@ -565,6 +579,23 @@ def test_a_batch_is_never_more_than_the_share_nor_the_largest_batch() -> None:
 
 def test_a_batch_is_a_millisecond_of_work() -> None:
     assert learned(*[1e-4] * 100).size(1000) in (9, 10)
+
+
+def test_more_may_wait_of_items_than_of_tasks() -> None:
+    batching = learned(*[1e-4] * 100)
+    batching.tallied(FIGURES.pack(1.0, 1.0001, 0.0001, 0, 0, 0, 0, 1) * 100)
+    assert batching.size(1000) in (79, 80)
+    batching.measured(1e-4)
+    assert batching.size(1000) in (9, 10)
+
+
+def test_where_room_is_short_no_more_is_begun_than_there_are_workers() -> None:
+    """Those that find none end soon: taken for short ones, they would draw others after them that find none either."""
+    batching = learned(*[1e-6] * 50)
+    lacking = Failed(1, "StorageFullError", "no room", "", None, NO_USAGE, lacking=1 << 20)
+    for _ in range(10):
+        batching.broken_off(lacking)
+    assert (batching.window, batching.size(1000)) == (1, 1)
 
 
 def test_one_long_task_shrinks_batches_at_once_and_is_forgotten_slowly() -> None:

@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from heapq import heappop, heappush
 from itertools import count
+from operator import is_
 from random import Random
 
 import pytest
@@ -140,7 +141,8 @@ def test_the_critical_path_is_not_kept_waiting_by_what_is_deeper(workers: int, *
     assert scheduled(graph, durations, workers, known=known) <= 1.05 * bound(graph, durations, workers)
 
 
-def test_where_nothing_is_to_be_sorted_nothing_is_kept() -> None:
-    priority = Priority(compiled([(f"t{n}", []) for n in range(1000)]))
-    assert isinstance(priority.ranks, range)
+def test_where_nothing_is_to_be_sorted_one_list_is_kept_of_the_plans_own_numbers() -> None:
+    plan_ = compiled([(f"t{n}", []) for n in range(1000)])
+    priority = Priority(plan_)
     assert priority.places is priority.ranks
+    assert all(map(is_, priority.ranks, plan_.rank.values()))

@@ -16,6 +16,10 @@ import cloaca
 HOME: dict[str, str] = vars(cloaca)["_HOME"]
 SOURCE = Path(__file__).parents[1] / "src"
 
+OF_DEFINITIONS = 55
+OF_A_WORKER = 79
+"""How many modules of cloaca are loaded at most: each takes a third of a millisecond."""
+
 
 def test_all_is_the_lazy_table() -> None:
     assert sorted(cloaca.__all__) == sorted(HOME)
@@ -66,6 +70,48 @@ def test_importing_cloaca_imports_nothing_costly() -> None:
     assert [name for name in imported if name.startswith("cloaca.")] == []
 
 
+def test_who_defines_workflows_loads_nothing_of_what_runs_them() -> None:
+    program = """
+import json
+import sys
+before = {*sys.modules}
+from cloaca import DefaultRunner, WorkflowBuilder, task
+print(json.dumps([*sys.modules.keys() - before]))
+"""
+    loaded = set(json.loads(_run(program)))
+    costly = {"cloudpickle", "concurrent.futures", "dataclasses", "logging", "socket", "subprocess", "tempfile"}
+    runs = {"cloaca.runs", "cloaca.engine.run", "cloaca.pickling.classes", "cloaca.pool.pool", "cloaca.tasks.context"}
+    assert loaded.isdisjoint(costly | runs)
+    assert len([name for name in loaded if name.startswith("cloaca.")]) <= OF_DEFINITIONS
+
+
+@pytest.mark.parametrize("call", ["[*runner.map(loaded, [0])][0]", "runner.execute(workflow).final_context['loaded']"])
+def test_a_worker_loads_nothing_that_a_plain_function_does_without(call: str) -> None:
+    program = f"""
+import json
+import sys
+import cloaca
+
+def loaded(_):
+    return [*sys.modules]
+
+with cloaca.WorkflowBuilder("w") as workflow:
+    @cloaca.task()
+    def loading(context):
+        context["loaded"] = [*sys.modules]
+
+with cloaca.DefaultRunner(workers=1) as runner:
+    print(json.dumps({call}))
+"""
+    found = set(json.loads(_run(program)))
+    writing = {"cloudpickle", "cloaca.pickling.classes", "cloaca.pickling.functions", "cloaca.values.pickles"}
+    merging = {"cloaca.merge.named", "cloaca.merge.settle", "cloaca.merge.conflict"}
+    assert found.isdisjoint({"typing_extensions"} | writing | merging)
+    if "random" in found:  # whatever has loaded that here, as what measures coverage does: it is seeded
+        found.discard("cloaca.seed")
+    assert len([name for name in found if name.startswith("cloaca.")]) <= OF_A_WORKER
+
+
 @pytest.mark.parametrize("state", ["enable", "disable"])
 def test_loading_a_name_leaves_the_collector_as_it_was(state: str) -> None:
     found = subprocess.run(
@@ -93,7 +139,7 @@ print("cloaca.compat.namespace" in sys.modules)
     assert _run(program).splitlines() == ["[]", "True"]
 
 
-def test_the_program_loads_nothing_of_what_workers_run() -> None:
+def test_a_program_that_maps_loads_nothing_of_what_workers_run_nor_of_workflows() -> None:
     program = """
 import sys
 import cloaca
@@ -101,8 +147,9 @@ import cloaca
 with cloaca.DefaultRunner(workers=1) as runner:
     print(list(runner.map(abs, [-1])))
 print([name for name in sys.modules if name.startswith("cloaca.worker")])
+print(sys.modules.keys() & {"cloaca.engine.run", "cloaca.executions", "cloaca.results.result"})
 """
-    assert _run(program).splitlines() == ["[1]", "[]"]
+    assert _run(program).splitlines() == ["[1]", "[]", "set()"]
 
 
 def _run(program: str) -> str:

@@ -553,6 +553,7 @@ with cloaca.WorkflowBuilder("w"):
         logging.getLogger("mine").warning("warning")
 
 {configured}
+logging.getLogger("cloaca").setLevel("WARNING")  # which would tell of the execution itself
 cloaca.DefaultRunner(workers=1).execute("w")
 """
 

@@ -1,6 +1,7 @@
 """What a run leaves, from runs that were told event by event how they went."""
 
 import pickle
+import re
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from itertools import count
@@ -9,6 +10,7 @@ from typing import Any
 import pytest
 from tests.support import without_places
 
+import cloaca
 from cloaca import MergeConflict, Task, TaskError, WorkerDied, Workflow, WorkflowFailedError, WorkflowResult
 from cloaca.engine.events import Begin, Cancel, Room
 from cloaca.engine.run import Run
@@ -353,3 +355,36 @@ def test_one_cancelled_task_is_told_in_the_singular() -> None:
     run = a_run([("only", [])])
     run.handle(Cancel(), 0.0)
     assert result_of(run).error_message == "1 task was cancelled: 'only'"
+
+
+def test_the_picture_of_a_result_tells_how_each_task_ended() -> None:
+    with cloaca.WorkflowBuilder("drawn") as builder:
+
+        @cloaca.task(for_each="rows")
+        def load(context: cloaca.Context, row: int) -> None:
+            context.set("loaded", row)
+
+        @cloaca.task(dependencies=[load])
+        def bad(context: cloaca.Context) -> None:
+            raise ValueError("no")
+
+        cloaca.task(id="after", dependencies=[bad])(lambda context: None)
+
+    with cloaca.DefaultRunner(executor="serial") as runner:
+        result = runner.execute(builder, {"rows": [1, 2]})
+    head, load_, bad_, after, *edges = re.sub(r"[\d.]+ (us|ms|s)\b", "T", result.to_mermaid("LR")).splitlines()
+    assert (head, load_) == ("flowchart LR", '    t0[["load<br>Completed, 2 instances, T"]]')
+    assert (bad_, after) == ('    t1["bad<br>Failed, T"]', '    t2["after<br>Skipped"]')
+    assert [line.split() for line in edges[2:]] == [
+        ["classDef", "completed", "stroke:#1a7f37,stroke-width:2px"],
+        ["class", "t0", "completed"],
+        ["classDef", "failed", "stroke:#cf222e,stroke-width:2px"],
+        ["class", "t1", "failed"],
+        ["classDef", "skipped", "stroke:#8c959f,stroke-width:2px"],
+        ["class", "t2", "skipped"],
+    ]
+    assert '    t1 [label="bad\\nFailed, T" color="#cf222e" penwidth=2];' in re.sub(
+        r"[\d.]+ (us|ms|s)\b", "T", result.to_dot()
+    )
+    loaded = pickle.loads(pickle.dumps(result))
+    assert loaded.to_mermaid() == result.to_mermaid()

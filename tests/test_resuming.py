@@ -24,7 +24,7 @@ from cloaca.engine.earlier import Earlier
 from cloaca.engine.ends import End
 from cloaca.engine.events import Begin, Cancel, Command, Ended, Release, Room, Tick, Withdraw
 from cloaca.engine.facts import Fact, RunFinished, TaskExpanded, TaskFinished, TaskRetried
-from cloaca.engine.fan import Each, tallied
+from cloaca.engine.fan import Each, together
 from cloaca.engine.pairing import paired
 from cloaca.engine.run import Run
 from cloaca.engine.seats import Seats
@@ -214,7 +214,7 @@ class Driver:
             report = self.weave.report(alone(begun, place))
             if place and (isinstance(report, Lost) or self.random.random() < 0.3):
                 self.tell(Started(begun.attempt))
-            self.tell(tallied(report) if isinstance(report, Done) else report)
+            self.tell(together([report]) if isinstance(report, Done) else report)
             if isinstance(report, Lost):
                 if place + 1 < size:
                     self.tell(Unstarted(begun.attempt, size - place - 1))

@@ -8,7 +8,8 @@ from tests.runs import CHAIN, DIAMOND, a_run, answered, assigned, done, failed, 
 
 from cloaca.engine.events import AttemptEvent, Begin, Cancel, Ended, Room, Withdraw
 from cloaca.engine.sight import FIRST_PREFETCH
-from cloaca.engine.work import GRACE_SECONDS, Merging
+from cloaca.engine.timers import GRACE_SECONDS
+from cloaca.engine.work import Merging
 from cloaca.errors import INPUT, InternalError
 from cloaca.history.history import LITTLE
 from cloaca.testing import NO_USAGE

@@ -43,8 +43,8 @@ from cloaca.engine.replica import Replica
 from cloaca.engine.run import Run
 from cloaca.engine.seats import Seats
 from cloaca.engine.state import State, Stop
-from cloaca.engine.timers import Timers
-from cloaca.engine.work import GRACE_SECONDS, Work
+from cloaca.engine.timers import GRACE_SECONDS, Timers
+from cloaca.engine.work import Work
 from cloaca.history.plan import plan
 from cloaca.retry import BackoffStrategy, RetryPolicy
 from cloaca.testing import NO_USAGE

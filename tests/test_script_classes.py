@@ -11,8 +11,9 @@ import cloudpickle
 import pytest
 from tests.support import output_of
 
-from cloaca.pickling.functions import capture, load
+from cloaca.pickling.functions import capture
 from cloaca.pickling.kin import FunctionCache
+from cloaca.pickling.loading import load
 from cloaca.values.codec import decode, encode
 
 START = """

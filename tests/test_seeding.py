@@ -20,8 +20,9 @@ import cloaca
 from cloaca import Context, DefaultRunner
 from cloaca.attempts.attempt import TaskFunction
 from cloaca.execution.serial import SerialExecutor
-from cloaca.pickling.functions import capture, load
+from cloaca.pickling.functions import capture
 from cloaca.pickling.kin import FunctionCache
+from cloaca.pickling.loading import load
 from cloaca.pool.pool import Pool
 from cloaca.seed import LIMIT, derived
 from cloaca.testing import ScriptedExecutor, running

@@ -11,9 +11,9 @@ from cloaca.errors import INPUT, DecodeError, EncodeError, MergeConflict
 from cloaca.merge import settle as merging
 from cloaca.merge import sum as summed
 from cloaca.merge import union
-from cloaca.merge.conflict import Conflict, shown
 from cloaca.merge.rules import Rules
-from cloaca.merge.settle import Settled
+from cloaca.merge.settled import Conflict, Settled
+from cloaca.merge.shown import shown
 from cloaca.values.codec import decode, encode
 from cloaca.wire.messages import Version
 

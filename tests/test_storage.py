@@ -20,7 +20,7 @@ from cloaca.values import folder as folder_module
 from cloaca.values import mappings, storage
 from cloaca.values.blobs import Blob, blob_of, opened, preserve, reference
 from cloaca.values.codec import decode, encode
-from cloaca.values.folder import LOCK, PREFIX, _system
+from cloaca.values.folder import LOCK, PREFIX, system
 from cloaca.values.storage import Lease, Storage, sweep
 
 VALUE = bytes(100_000)
@@ -299,7 +299,7 @@ def test_a_folder_of_another_user_is_never_swept(places: tuple[Path, Path], monk
 
 
 def test_a_folder_without_a_lock_may_just_be_in_the_making(places: tuple[Path, Path]) -> None:
-    folder = abandoned(places[0], f"{PREFIX}{os.getpid()}-{_system()}-x")
+    folder = abandoned(places[0], f"{PREFIX}{os.getpid()}-{system()}-x")
     (folder / LOCK).rename(folder / f"{LOCK}.draft")
     sweep()
     assert sorted(path.name for path in folder.iterdir()) == ["1.1", f"{LOCK}.draft"]
@@ -335,7 +335,7 @@ def dead() -> int:
 @pytest.mark.parametrize("lock", [None, f"{LOCK}.draft"])
 def test_a_folder_without_a_lock_goes_with_its_process(places: tuple[Path, Path], lock: str | None) -> None:
     """It was killed in the middle of making or removing it."""
-    folder = abandoned(places[0], f"{PREFIX}{dead()}-{_system()}-x")
+    folder = abandoned(places[0], f"{PREFIX}{dead()}-{system()}-x")
     (folder / LOCK).unlink()
     if lock is not None:
         (folder / lock).touch()
@@ -384,7 +384,7 @@ def test_a_file_system_without_locks_will_do(places: tuple[Path, Path], monkeypa
     assert decode_content(payload) == VALUE
     assert [path.name for folder in here.folders for path in Path(folder).iterdir()] == ["program.0"]
     assert descriptors() == before
-    left = [abandoned(places[0], f"{PREFIX}{pid}-{_system()}-x") for pid in (dead(), os.getpid())]
+    left = [abandoned(places[0], f"{PREFIX}{pid}-{system()}-x") for pid in (dead(), os.getpid())]
     sweep()
     assert [folder.exists() for folder in left] == [False, True]
     del lease

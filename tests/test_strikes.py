@@ -41,6 +41,7 @@ from cloaca.wire.messages import (
     Said,
     Slice,
     Started,
+    Unstarted,
     Usage,
     Wants,
     Warned,
@@ -330,6 +331,50 @@ def test_a_worker_may_be_struck_anywhere_between_items(desk_of: DeskOf) -> None:
     assert kinds.total() > 200
     assert len(pids) == 1
     assert kinds["Done"] > kinds["Failed"]
+
+
+def look_at_what_was_left(context: Context) -> None:
+    look(context)
+    context.set("left", context.get("key"))
+
+
+def ends_of_chain(desk: Desk, first: int) -> list[Done | Failed | Unstarted]:
+    """How three attempts ended of which each comes right after the one before, in the order in which that was told."""
+    ends: list[Done | Failed | Unstarted] = []
+    desk.executor.submit(
+        [
+            Assignment(first + place, "t", min(place, 1), Slice(versions({"b2": ("b", 2)}), names=()), after=after)
+            for place, after in enumerate([None, first, first + 1])
+        ]
+    )
+    while len(ends) < 3:
+        for event in desk.executor.wait(None):
+            if not isinstance(event, Started | Said):
+                assert isinstance(event, Done | Failed | Unstarted), event
+                ends.append(event)
+    return ends
+
+
+def test_a_worker_may_be_struck_anywhere_in_a_chain(desk_of: DeskOf) -> None:
+    """Each sees what the one before has left, or isn't run: then it is given back before that one's end is told."""
+    desk = desk_of(strike_afterwards, look_at_what_was_left)
+    pids: set[int] = set()
+    shapes = Counter[str]()
+    for first in count(0, 3):
+        ends = ends_of_chain(desk, first)
+        shapes[" ".join(f"{type(end).__name__} {end.attempt - first}" for end in ends)] += 1
+        found = [written(end) for end in ends if isinstance(end, Done) and end.attempt > first]
+        found = [{**found[0], **one} for one in found]  # what is as the one before has left it is no change
+        assert all(isinstance(end, Done | Unstarted) or end.type_name == "StrikeError" for end in ends)
+        assert [(one["seen"], one["left"]) for one in found] == [(("b", 2), "value")] * len(found)
+        pids.update(one["pid"] for one in found)
+        if found and not found[-1]["has_struck"]:
+            break
+    whole, cut = "Done 0 Done 1 Done 2", ["Unstarted 2 Unstarted 1 Failed 0", "Done 0 Unstarted 2 Failed 1"]
+    assert set(shapes) <= {whole, "Done 0 Done 1 Failed 2", *cut}
+    assert shapes[whole] > 50
+    assert shapes[cut[0]] + shapes[cut[1]] > 10
+    assert len(pids) == 1
 
 
 def test_a_report_that_comes_twice_counts_once(desk_of: DeskOf) -> None:

@@ -37,7 +37,8 @@ from cloaca import (
 )
 from cloaca.engine.events import Begin, Cancel, Ended, Room, Withdraw
 from cloaca.engine.run import Run
-from cloaca.engine.work import GRACE_SECONDS, Work
+from cloaca.engine.timers import GRACE_SECONDS
+from cloaca.engine.work import Work
 from cloaca.history.plan import plan
 from cloaca.pool.pool import Pool
 from cloaca.retry import RetryPolicy

@@ -287,6 +287,10 @@ def test_outside_a_block() -> None:
         task()(nothing)
 
 
+async def awaited(context):
+    """A function that would have to be awaited."""
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
@@ -327,11 +331,41 @@ def test_outside_a_block() -> None:
         ({"timeout": "30"}, "above 0, not '30'"),
         ({"id": ""}, "id is a string"),
         ({"id": 3}, "id is a string"),
+        ({"reuse": 1}, r"task\(reuse=\.\.\.\) is True or False, not 1"),
+        ({"fingerprint": 3}, r"task\(fingerprint=\.\.\.\) is a function that can be called with \(context\), not 3"),
+        (
+            {"fingerprint": len, "for_each": "rows"},
+            r"can be called with \(context, item\), and <built-in .* takes \(obj",
+        ),
+        ({"fingerprint": awaited}, "nobody would await"),
+        (
+            {"cache_version": True},
+            "is a text that isn't empty, or a whole number, not True",
+        ),
+        ({"cache_version": ""}, "a whole number, not ''"),
+        ({"cache_version": 1.5}, "a whole number, not 1.5"),
+        ({"accept": 5}, r"task\(accept=\.\.\.\) takes the digest of a task's earlier code, or a list of some, not 5"),
+        ({"accept": ["ab" * 16, "xyz"]}, r"takes 32 hex digits, as workflow\.code_of\(id\) tells them, not 'xyz'"),
+        ({"accept": "x" * 32}, "not 'xxx"),
+        ({"accept": ""}, "takes 32 hex digits, .*, not ''"),
     ],
 )
 def test_arguments_that_make_no_sense(options: dict[str, object], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         task(**options)  # type: ignore[call-overload]
+
+
+def test_what_a_task_says_of_being_used_again() -> None:
+    with WorkflowBuilder("w", reuse=True) as builder:
+        task(id="first", reuse=False, fingerprint=len, cache_version=7, accept="AB" * 16)(nothing)
+        task(id="second", cache_version="b", accept=["ab" * 16, "cd" * 16])(nothing)
+        task(id="third")(nothing)
+    workflow = builder.build()
+    said = [(one.reuse, one.fingerprint, one.cache_version, one.accept) for one in workflow.tasks]
+    assert said == [(False, len, "7", ("ab" * 16,)), (None, None, "b", ("ab" * 16, "cd" * 16)), (None, None, "", ())]
+    assert workflow.reuse
+    with pytest.raises(ValueError, match=r"WorkflowBuilder\(reuse=\.\.\.\) is True or False, not 'yes'"):
+        WorkflowBuilder("w", reuse="yes")  # type: ignore[arg-type]
 
 
 DEFAULT = RetryPolicy.default()
@@ -571,6 +605,16 @@ def test_pictures_of_a_plain_workflow() -> None:
         "    t2 -> t3;",
         "}",
     ]
+
+
+def test_a_picture_goes_from_left_to_right_where_that_is_asked_for() -> None:
+    workflow = diamond()
+    assert workflow.to_mermaid("LR").splitlines()[0] == "flowchart LR"
+    assert workflow.to_mermaid("LR").splitlines()[1:] == workflow.to_mermaid().splitlines()[1:]
+    head, way, *rest = workflow.to_dot("LR").splitlines()
+    assert (way, [head, *rest]) == ("    rankdir=LR;", workflow.to_dot().splitlines())
+    with pytest.raises(ValueError, match="direction"):
+        workflow.to_dot("down")  # type: ignore[arg-type]
 
 
 def test_pictures_of_ids_with_every_kind_of_mark() -> None:

@@ -74,6 +74,9 @@ def tasks() -> None:
     cloaca.task(timeout="30")  # type: ignore[call-overload]
     cloaca.task(for_each="rows")
     cloaca.task(for_each=["rows"])  # type: ignore[call-overload]
+    cloaca.task(reuse=False, fingerprint=lambda context: 1, cache_version=3, accept="ab12")
+    cloaca.task(for_each="rows", fingerprint=lambda context, item: 1, cache_version="b", accept=["ab12"])
+    cloaca.task(fingerprint=1)  # type: ignore[call-overload]
     cloaca.task(name="x")  # type: ignore[call-overload]
     cloaca.task("x")  # type: ignore[call-overload]
     cloaca.task(dependencies="x")  # a str is a sequence of them: refused when it runs
@@ -156,6 +159,7 @@ def workflows(builder: cloaca.WorkflowBuilder) -> None:
     assert_type(builder.add_task("load"), cloaca.WorkflowBuilder)
     workflow = builder.build()
     assert_type(workflow, cloaca.Workflow)
+    assert_type((workflow.reuse, workflow.code_of("load")), tuple[bool, str])
     assert_type(workflow.copies[0].prefix, str)
     assert_type(workflow.name, str)
     assert_type(workflow.description, str)
@@ -185,9 +189,10 @@ def workflows(builder: cloaca.WorkflowBuilder) -> None:
     assert_type(workflow.topological_sort(), list[str])
     assert_type(workflow.get_execution_levels(), list[list[str]])
     assert_type(workflow.get_roots(), list[str])
+    assert_type((workflow.reuse, workflow.tasks[0].reuse), tuple[bool, bool | None])
     assert_type(workflow.get_leaves(), list[str])
-    assert_type(workflow.to_mermaid(), str)
-    assert_type(workflow.to_dot(), str)
+    assert_type((workflow.to_mermaid("LR"), workflow.to_dot(direction="LR"), workflow.to_svg()), tuple[str, str, str])
+    workflow.to_dot("down")  # type: ignore[arg-type]
     workflow.validate()
     workflow.name = "other"  # type: ignore[misc]
     cloaca.register_workflow_constructor("w", builder.build)
@@ -274,7 +279,14 @@ def runners(context: cloaca.Context, builder: cloaca.WorkflowBuilder) -> None:
         runner.map(scaled, [1, 2], shared=2.5)  # type: ignore[call-overload]
         assert_type(runner.execute(builder, {"a": 1}), cloaca.WorkflowResult)
         assert_type(runner.execute(builder.build(), context), cloaca.WorkflowResult)
-        assert_type(runner.start(builder, {"a": 1}), cloaca.Execution)
+        assert_type(runner.start(builder, {"a": 1}, progress=True), cloaca.Execution)
+        told = runner.start(builder).progress()
+        assert_type(told, cloaca.Progress)
+        assert_type((told.name, told.status), tuple[str, str])
+        assert_type((told.total, told.done, told.running), tuple[int, int, int])
+        assert_type((told.fraction, told.rate, told.left), tuple[float, float, float | None])
+        assert_type([(one.task, one.done, one.total) for one in told.mapped], list[tuple[str, int, int]])
+        assert_type([(one.worker, one.task, one.seconds) for one in told.busy], list[tuple[int, str, float]])
         runner.execute("w", {1: 1})  # type: ignore[dict-item]
         runner.execute("w", [1])  # type: ignore[arg-type]
         runner.execute(1)  # type: ignore[arg-type]
@@ -290,6 +302,39 @@ def runners(context: cloaca.Context, builder: cloaca.WorkflowBuilder) -> None:
         runner.shutdown()
 
 
+def past(runner: cloaca.DefaultRunner) -> None:
+    assert_type(runner.resume("0123"), cloaca.WorkflowResult)
+    assert_type(runner.executions("w", status="Failed"), list[cloaca.PastExecution])
+    assert_type(runner.prune(keep=3), int)
+    assert_type(runner.replay("0123", "load", 2), cloaca.Context)
+    assert_type(runner.plan("w", {"a": 1}, targets=["load"]), cloaca.RunPlan)
+    planned: cloaca.PlannedTask = runner.plan("w")["load"]
+    assert_type(planned.because, str)
+    past = runner.execution("0123")
+    assert_type((past.id, past.workflow, past.status, past.seed), tuple[str, str, str, int])
+    assert_type((past.start_time, past.end_time, past.duration), tuple[str, str | None, float | None])
+    assert_type((past.input, past.final_context), tuple[cloaca.Context, cloaca.Context])
+    assert_type((past.before("load"), past.after("load", 2)), tuple[cloaca.Context, cloaca.Context])
+    assert_type(past.tasks, Mapping[str, cloaca.TaskResult])
+    assert_type(past.result, cloaca.WorkflowResult)
+    assert_type(past.error_message, str | None)
+
+
+def stores(
+    claimed: cloaca.ExecutionClaimedError,
+    unknown: cloaca.UnknownExecutionError,
+    lost: cloaca.ValueLostError,
+    changed: cloaca.ExecutionChangedError,
+    error: cloaca.StoreError,
+    fingerprint: cloaca.FingerprintError,
+) -> None:
+    assert_type((fingerprint.task, fingerprint.reason), tuple[str, str])
+    assert_type((claimed.execution, claimed.owner, claimed.silent), tuple[str, str, float])
+    assert_type((unknown.execution, unknown.close), tuple[str, tuple[str, ...]])
+    assert_type((lost.file, error.path), tuple[str, str | None])
+    assert_type((changed.execution, changed.workflow, changed.findings), tuple[str, str, tuple[str, ...]])
+
+
 def results(result: cloaca.WorkflowResult) -> None:
     assert_type(result.status, Status)
     assert_type(result.execution_id, str)
@@ -303,6 +348,20 @@ def results(result: cloaca.WorkflowResult) -> None:
     assert_type(result.merges, dict[str, str])
     assert_type(result.tasks, Mapping[str, cloaca.TaskResult])
     result.raise_for_status()
+    summary = result.summary()
+    assert_type(summary, cloaca.Summary)
+    assert_type((summary.seconds, summary.work, summary.cpu), tuple[float, float, float])
+    assert_type((summary.speed_up, summary.bound, summary.idle.seconds), tuple[float, float, float])
+    assert_type((summary.critical_path, summary.critical_path_seconds), tuple[tuple[str, ...], float])
+    assert_type((summary.slowest, summary.advice), tuple[tuple[tuple[str, float], ...], tuple[str, ...]])
+    result.save_trace("run.json")
+    result.save_report("run.html")
+    assert_type((result.to_mermaid("LR"), result.to_dot(), result.to_svg("LR")), tuple[str, str, str])
+    explanation = result.explain("total")
+    assert_type(explanation, cloaca.Explanation)
+    assert_type((explanation.key, explanation.how, explanation.value), tuple[str, str, str])
+    assert_type((explanation.rule, explanation.why), tuple[str, str])
+    assert_type([(one.task, one.place, one.saw) for one in explanation.writes], list[tuple[str, str, tuple[str, ...]]])
     task = result.tasks["load"]
     assert_type(task.id, str)
     assert_type(task.status, str)
@@ -334,6 +393,11 @@ def dataflow(workflow: cloaca.Workflow, finding: cloaca.Finding) -> None:
     cloaca.WorkflowBuilder("w", check="loud")  # type: ignore[arg-type]
 
 
+def reuse(task: cloaca.Task) -> None:
+    assert_type(task.fingerprint, Callable[..., object] | None)
+    assert_type((task.cache_version, task.accept), tuple[str, tuple[str, ...]])
+
+
 WARNING: type[UserWarning] = cloaca.DataflowWarning
 
 
@@ -355,6 +419,7 @@ def exceptions(
     undeclared: cloaca.UndeclaredWriteError,
     unread: cloaca.UndeclaredReadError,
     module: cloaca.ModuleChangedError,
+    fingerprint: cloaca.FingerprintError,
 ) -> None:
     assert_type(workflow.findings, tuple[str, ...])
     assert_type((capture.task, capture.variable, capture.type_name), tuple[str | None, str, str])
@@ -366,6 +431,7 @@ def exceptions(
     assert_type((conflict.places, conflict.path, conflict.reason), tuple[tuple[str, ...], str, str | None])
     assert_type((condition.task, condition.condition, condition.key), tuple[str, str, str])
     assert_type((module.module, module.file), tuple[str, str | None])
+    assert_type((fingerprint.task, fingerprint.reason), tuple[str, str])
     assert_type((full.task, full.key, full.size), tuple[str | None, str | None, int])
     assert_type(full.folders, tuple[tuple[str, int], ...])
     assert_type(full.unusable, tuple[tuple[str, str], ...])

@@ -13,6 +13,7 @@ TYPE_CHECKING = (
 if TYPE_CHECKING:
     from cloaca import merge as merge
     from cloaca import testing as testing
+    from cloaca.account.summary import Summary as Summary
     from cloaca.authoring.builder import WorkflowBuilder as WorkflowBuilder
     from cloaca.authoring.decorator import task as task
     from cloaca.authoring.registry import register_workflow_constructor as register_workflow_constructor
@@ -27,6 +28,9 @@ if TYPE_CHECKING:
     from cloaca.errors import DataflowWarning as DataflowWarning
     from cloaca.errors import DecodeError as DecodeError
     from cloaca.errors import EncodeError as EncodeError
+    from cloaca.errors import ExecutionChangedError as ExecutionChangedError
+    from cloaca.errors import ExecutionClaimedError as ExecutionClaimedError
+    from cloaca.errors import FingerprintError as FingerprintError
     from cloaca.errors import InitializerError as InitializerError
     from cloaca.errors import InternalError as InternalError
     from cloaca.errors import MemoryLimitExceeded as MemoryLimitExceeded
@@ -38,15 +42,23 @@ if TYPE_CHECKING:
     from cloaca.errors import RemoteTraceback as RemoteTraceback
     from cloaca.errors import RunnerClosedError as RunnerClosedError
     from cloaca.errors import StorageFullError as StorageFullError
+    from cloaca.errors import StoreError as StoreError
     from cloaca.errors import TaskError as TaskError
     from cloaca.errors import TaskTimeout as TaskTimeout
     from cloaca.errors import UndeclaredReadError as UndeclaredReadError
     from cloaca.errors import UndeclaredWriteError as UndeclaredWriteError
+    from cloaca.errors import UnknownExecutionError as UnknownExecutionError
     from cloaca.errors import UnknownWorkflowError as UnknownWorkflowError
+    from cloaca.errors import ValueLostError as ValueLostError
     from cloaca.errors import WorkerDied as WorkerDied
     from cloaca.errors import WorkersUnavailableError as WorkersUnavailableError
     from cloaca.errors import WorkflowError as WorkflowError
     from cloaca.errors import WorkflowFailedError as WorkflowFailedError
+    from cloaca.past import PastExecution as PastExecution
+    from cloaca.planned import PlannedTask as PlannedTask
+    from cloaca.planned import RunPlan as RunPlan
+    from cloaca.progress.progress import Progress as Progress
+    from cloaca.results.explanation import Explanation as Explanation
     from cloaca.results.result import TaskResult as TaskResult
     from cloaca.results.result import WorkflowResult as WorkflowResult
     from cloaca.retry import BackoffStrategy as BackoffStrategy
@@ -74,6 +86,7 @@ if TYPE_CHECKING:
 
 _NAMES = {
     "": "merge testing",
+    "account.summary": "Summary",
     "authoring.builder": "WorkflowBuilder",
     "authoring.decorator": "task",
     "authoring.registry": "register_workflow_constructor",
@@ -82,15 +95,20 @@ _NAMES = {
     "dataflow.check": "check",
     "dataflow.finding": "Finding",
     "errors": """
-        CaptureError CloacaError ConditionError DataflowWarning DecodeError EncodeError InitializerError
-        InternalError MemoryLimitExceeded MergeConflict MissingKeyError ModuleChangedError NestedExecutionError
-        ParameterError RemoteTraceback RunnerClosedError StorageFullError TaskError TaskTimeout UndeclaredReadError
-        UndeclaredWriteError UnknownWorkflowError WorkerDied WorkersUnavailableError WorkflowError
+        CaptureError CloacaError ConditionError DataflowWarning DecodeError EncodeError ExecutionChangedError
+        ExecutionClaimedError FingerprintError InitializerError InternalError MemoryLimitExceeded MergeConflict
+        MissingKeyError ModuleChangedError NestedExecutionError ParameterError RemoteTraceback RunnerClosedError
+        StorageFullError StoreError TaskError TaskTimeout UndeclaredReadError UndeclaredWriteError
+        UnknownExecutionError UnknownWorkflowError ValueLostError WorkerDied WorkersUnavailableError WorkflowError
         WorkflowFailedError
     """,
+    "past": "PastExecution",
+    "planned": "PlannedTask RunPlan",
+    "progress.progress": "Progress",
     "retry": "BackoffStrategy RetryCondition RetryPolicy RetryPolicyBuilder",
     "runner": "DefaultRunner",
     "running.future": "Execution",
+    "results.explanation": "Explanation",
     "results.result": "TaskResult WorkflowResult",
     "tasks.context": "Context",
     "tasks.handle": "TaskHandle",
@@ -109,15 +127,17 @@ __version__ = "0.1.0"
 # fmt: off
 __all__ = [
     "BackoffStrategy", "CaptureError", "CloacaError", "Condition", "ConditionError", "Context", "Copy",
-    "DataflowWarning", "DecodeError", "DefaultRunner", "DefaultRunnerConfig", "EncodeError", "Execution", "Finding",
-    "InitializerError", "InternalError", "LostChangeWarning", "MemoryLimitExceeded", "MergeConflict",
-    "MissingKeyError", "ModuleChangedError", "NestedExecutionError", "ParameterError", "RemoteTraceback",
-    "RetryCondition", "RetryPolicy", "RetryPolicyBuilder", "RunnerClosedError", "StorageFullError", "Task",
-    "TaskError", "TaskHandle", "TaskNamespace", "TaskResult", "TaskTimeout", "UndeclaredReadError",
-    "UndeclaredWriteError", "UnknownWorkflowError", "WorkerDied", "WorkersUnavailableError", "Workflow",
-    "WorkflowBuilder", "WorkflowContext", "WorkflowError", "WorkflowFailedError", "WorkflowResult", "all_of",
-    "always", "any_of", "check", "context_value", "merge", "none_of", "register_workflow_constructor", "task",
-    "task_failed", "task_skipped", "task_success", "testing", "worker_state",
+    "DataflowWarning", "DecodeError", "DefaultRunner", "DefaultRunnerConfig", "EncodeError", "Execution",
+    "ExecutionChangedError", "ExecutionClaimedError", "Explanation", "Finding", "FingerprintError", "InitializerError",
+    "InternalError", "LostChangeWarning", "MemoryLimitExceeded", "MergeConflict", "MissingKeyError",
+    "ModuleChangedError", "NestedExecutionError", "ParameterError", "PastExecution", "PlannedTask", "Progress",
+    "RemoteTraceback", "RetryCondition", "RetryPolicy", "RetryPolicyBuilder", "RunPlan", "RunnerClosedError",
+    "StorageFullError", "StoreError", "Summary", "Task", "TaskError", "TaskHandle", "TaskNamespace", "TaskResult",
+    "TaskTimeout", "UndeclaredReadError", "UndeclaredWriteError", "UnknownExecutionError", "UnknownWorkflowError",
+    "ValueLostError", "WorkerDied", "WorkersUnavailableError", "Workflow", "WorkflowBuilder", "WorkflowContext",
+    "WorkflowError", "WorkflowFailedError", "WorkflowResult", "all_of", "always", "any_of", "check", "context_value",
+    "merge", "none_of", "register_workflow_constructor", "task", "task_failed", "task_skipped", "task_success",
+    "testing", "worker_state",
 ]
 # fmt: on
 

@@ -10,7 +10,7 @@ from math import isfinite
 from typing import Any, NamedTuple, TypeVar
 
 from cloaca.pickling.hints import signature
-from cloaca.wire.frames import is_encodable
+from cloaca.wire.text import is_encodable
 from cloaca.wording import a
 
 _T = TypeVar("_T")

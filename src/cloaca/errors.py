@@ -69,6 +69,20 @@ class UnknownWorkflowError(CloacaError, ValueError):
     """`execute` was given the name of no registered workflow; the message lists the nearest names."""
 
 
+class ExecutionChangedError(CloacaError, ValueError):
+    """An execution can't be gone on with, as its workflow has other tasks by now. `findings` are the differences."""
+
+    def __init__(self, execution: str, workflow: str, findings: tuple[str, ...]) -> None:
+        shown = "; ".join(findings[:SHOWN_WRITERS]) + (" ..." if len(findings) > SHOWN_WRITERS else "")
+        super().__init__(
+            f"Execution {execution!r} can't be gone on with: workflow {workflow!r} isn't what it was: {shown}. Begin "
+            "a new one that takes over what still holds: runner.execute(..., reuse=True)."
+        )
+        self.execution = execution
+        self.workflow = workflow
+        self.findings = findings
+
+
 class RunnerClosedError(CloacaError, ValueError):
     """`execute` or `start` was called on a runner after `shutdown`."""
 
@@ -366,6 +380,21 @@ class ConditionError(CloacaError):
         self.task, self.condition, self.key = task, condition, key
 
 
+class FingerprintError(CloacaError):
+    """A task's fingerprint raised, or returned what can't be pickled: nobody can tell what it goes by. The task fails.
+
+    `task` is the task's id, or the name of an instance; `reason` what the fingerprint has raised, in words, which is
+    the `__cause__` too. Retried as the task's policy says.
+    """
+
+    def __init__(self, task: str, reason: str) -> None:
+        super().__init__(
+            f"Task {task!r} can't begin: its fingerprint raised {reason}. Let task(fingerprint=...) return what the "
+            "task depends on beside its context, as a value that can be pickled."
+        )
+        self.task, self.reason = task, reason
+
+
 # ---- while a run goes on -------------------------------------------------------------------------------------------
 
 
@@ -501,6 +530,77 @@ class WorkflowFailedError(CloacaError):
     """
 
     result: Any = None
+
+
+# ---- what was recorded ---------------------------------------------------------------------------------------------
+
+
+class StoreError(CloacaError, OSError):
+    """Something can't be recorded, or what was recorded can't be read; the message names the file and the way out.
+
+    What was recorded before stays as it is. `path` is the store's file (`None` where it is none). Where the store says
+    what exactly is wrong, it is one of `UnknownExecutionError`, `ExecutionClaimedError`, `ClaimLostError` and
+    `ValueLostError`.
+    """
+
+    def __init__(self, text: str, *, path: str | None = None) -> None:
+        super().__init__(text)
+        self.path = path
+
+
+class UnknownExecutionError(StoreError, ValueError):
+    """The store holds no execution of that id. `execution` is the id, `close` are those that look like it."""
+
+    def __init__(self, execution: str, close: tuple[str, ...] = (), *, path: str | None = None) -> None:
+        where = "The store" if path is None else f"The store {path!r}"
+        nearest = f" Did you mean {' or '.join(map(repr, close))}?" if close else ""
+        super().__init__(
+            f"{where} holds no execution {execution!r}.{nearest} runner.executions() lists those that it holds.",
+            path=path,
+        )
+        self.execution, self.close = execution, close
+
+
+class ExecutionClaimedError(StoreError):
+    """An execution is under way elsewhere: nobody else can go on with it, or remove it.
+
+    `execution` is its id, `owner` tells which process has it, `silent` for how many seconds nothing was heard of it.
+    """
+
+    def __init__(self, execution: str, owner: str, silent: float, *, way: str, path: str | None = None) -> None:
+        super().__init__(
+            f"Execution {execution!r} is under way: {owner} has it, and was last heard of {silent:.0f} s ago. {way}",
+            path=path,
+        )
+        self.execution, self.owner, self.silent = execution, owner, silent
+
+
+class ClaimLostError(StoreError):
+    """Another process has taken an execution over, or removed it: this one can't record anything of it any more.
+
+    That happens to a process that others had to take for dead, as one on another machine that was suspended for longer
+    than a minute. `execution` is the id.
+    """
+
+    def __init__(self, execution: str, *, path: str | None = None) -> None:
+        super().__init__(
+            f"Execution {execution!r} isn't this process's any more: another one has taken it over or removed it, as "
+            "nothing was heard of this one for long. What this one does of it from here on isn't recorded.",
+            path=path,
+        )
+        self.execution = execution
+
+
+class ValueLostError(StoreError):
+    """The file of a large value, beside the store, is gone or was cut short. `file` is its path."""
+
+    def __init__(self, file: str, what: str, *, path: str | None = None) -> None:
+        super().__init__(
+            f"A recorded value is lost: its file {file!r} {what}. Put the file back from a copy; or run the execution "
+            "anew instead of going on with it: the tasks that made such values run again then.",
+            path=path,
+        )
+        self.file = file
 
 
 class InternalError(CloacaError):

@@ -8,27 +8,27 @@ from importlib import import_module
 from typing import Any, TypeVar
 
 HOMES = {
-    "Empty": "pickling.homes",
+    "Empty": "pickling.loading",
     "Loader": "pickling.definitions",
     "context_of": "tasks.context",
     "fresh_class": "pickling.definitions",
     "known_class": "pickling.definitions",
-    "load_code": "pickling.code",
+    "load_code": "pickling.loading",
     "make_alias": "pickling.reductions",
     "make_cached": "pickling.reductions",
     "make_class": "pickling.layouts",
     "make_enum": "pickling.enums",
     "make_error": "errors",
-    "make_function": "pickling.homes",
+    "make_function": "pickling.loading",
     "make_native": "pickling.bare",
     "make_type_parameter": "pickling.reductions",
-    "make_variables": "pickling.homes",
+    "make_variables": "pickling.loading",
     "marker": "pickling.markers",
     "of_this_process": "tasks.scratch",
     "tell_alias": "pickling.reductions",
     "tell_dispatcher": "pickling.reductions",
     "tell_exception": "pickling.reductions",
-    "tell_function": "pickling.homes",
+    "tell_function": "pickling.loading",
 }
 """Where each of them is defined today."""
 

@@ -1,85 +1,44 @@
-"""DefaultRunner: runs workflows. It puts the parts together, and is the only module that knows all of them."""
+"""DefaultRunner: runs workflows. What users call; how it is done stands in `cloaca.runs`."""
 
 import os
-import pickle
 import sys
 import weakref
-from array import array
-from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping, MutableMapping, MutableSequence
-from contextlib import ExitStack, nullcontext, suppress
+from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping, Sequence
 from functools import partial
-from itertools import count
-from threading import BoundedSemaphore, Lock
+from importlib import import_module
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, NoReturn, Self, TypeAlias, TypedDict, TypeVar, Unpack, overload
 
-from msgspec import Struct
-from msgspec.structs import replace
-
 from cloaca import argument
-from cloaca.attempts.batch import Awaited, BatchFunction, Spread, UnbrokenBatch
-from cloaca.attempts.expansion import Expansion
-from cloaca.attempts.initializer import Equipment, equipment
-from cloaca.attempts.nesting import runs_task
-from cloaca.attempts.seeding import unseeded
-from cloaca.attempts.workroom import Workroom
-from cloaca.authoring.builder import WorkflowBuilder, workflow_of
-from cloaca.border.surroundings import here
-from cloaca.dataflow.demand import demand_of, looked_at
-from cloaca.engine.batches import BatchRun
-from cloaca.engine.events import Deliver
-from cloaca.engine.run import Run
-from cloaca.engine.seats import Seats
-from cloaca.engine.work import GRACE_SECONDS, Limits, Merging
-from cloaca.errors import NestedExecutionError, RunnerClosedError
-from cloaca.execution import choice, serial
-from cloaca.execution.choice import Chosen
-from cloaca.merge.rules import Rules
-from cloaca.pickling.functions import OfMap, Sharing, capture, next_number
-from cloaca.pool.launch import check_interpreter
-from cloaca.results.result import WorkflowResult
+from cloaca.authoring.builder import WorkflowBuilder
+from cloaca.engine.timers import GRACE_SECONDS
+from cloaca.execution import choice
 from cloaca.retry import RetryPolicy
-from cloaca.running import interrupts
-from cloaca.running.batches import Sizes
-from cloaca.running.coordinator import Job
-from cloaca.running.future import Execution, OnEnd, Reporting, begun, executed, finish, outlast
-from cloaca.running.loop import Inline, Loop
-from cloaca.running.mapping import mapped, results_here
 from cloaca.running.settings import (
     Settings,
-    check_limit,
-    check_limits_of,
+    check_interpreter,
     check_platform,
     checked_initializer,
     checked_limits,
     checked_memory,
-    checked_order,
-    checked_retry,
     checked_seconds,
-    checked_size,
-    chosen_seed,
+    shows_progress,
 )
-from cloaca.sending.attached import Attached
-from cloaca.sending.captures import Captures
-from cloaca.sending.makings import Makings
-from cloaca.sending.modules import Modules
-from cloaca.sending.objects import objects_of
-from cloaca.sending.values import kept, stored
-from cloaca.sending.variables import Variables
-from cloaca.tasks.context import Context, contents_of
-from cloaca.tasks.place import place_of, working_directory
-from cloaca.tasks.watched import context_kind
-from cloaca.terms import Terms
-from cloaca.values.holder import Holder
-from cloaca.wire.messages import ITEMS, Publish, Surroundings
+from cloaca.values.codec import undisturbed
 from cloaca.wire.shortage import patiently
-from cloaca.wording import a
-from cloaca.workflows.copies import homes, passing
-from cloaca.workflows.workflow import Task, Workflow
+from cloaca.workflows.workflow import Workflow
 
 if TYPE_CHECKING:
+    from datetime import timedelta
+
     from cloaca.compat.config import DefaultRunnerConfig
-    from cloaca.values.storage import Leases
+    from cloaca.execution.choice import Chosen
+    from cloaca.past import PastExecution
+    from cloaca.planned import RunPlan
+    from cloaca.results.result import WorkflowResult
+    from cloaca.running.future import Execution
+    from cloaca.tasks.context import Context
+    from cloaca.workflows.workflow import Target
 
 Item = TypeVar("Item")
 Value = TypeVar("Value")
@@ -87,9 +46,6 @@ Coro: TypeAlias = Coroutine[Any, Any, Value]
 Some: TypeAlias = Iterable[Any]
 
 _IN_MEMORY = "sqlite://:memory:"
-
-STARTUP_SECONDS = 60.0
-"""How long workers may take to start before the time of an execution counts all the same."""
 
 
 class _Options(TypedDict, total=False):
@@ -102,6 +58,7 @@ class _Options(TypedDict, total=False):
     timeout: float | None
     ordered: bool
     limit: str | None
+    progress: bool | None
 
 
 class Raises(_Options, total=False):
@@ -136,7 +93,9 @@ class DefaultRunner:
     `shutdown`, which doesn't; a program's end waits, too.
 
     Args:
-        database_url: where runs would be recorded; nothing is recorded yet. A URL of a file is accepted with a warning.
+        database_url: where executions are recorded: "sqlite:///runs.db" (or a path that ends in .db), so that they can
+            be resumed, looked at and reused. By default what the environment variable `CLOACA_STORE` says, or else
+            nothing is recorded: "sqlite://:memory:".
         workers: how many worker processes or threads; by default as many as the executor that is given has, or as the
             cores that this process may use.
         executor: "processes"; "threads", for tasks that wait for others rather than compute; or "serial" to run every
@@ -157,8 +116,14 @@ class DefaultRunner:
             tasks share: it sets attributes of `cloaca.worker_state`. With the serial executor it is called once.
         limits: how many attempts of tasks with `task(limit="db")` may run at once on this runner, by name: `{"db": 2}`.
         raise_on_failure: whether `execute` raises where a task fails, unless it is told otherwise.
+        durability: what was recorded survives the end of the program, however it comes. With "full", it survives a
+            power failure, too; and an execution that can't be recorded any more is cancelled, and raises `StoreError`.
+            With "normal" it goes on then, and an error is logged.
+        allow_pickle: whether values may be recorded, and loaded from records, that are no plain data: to load these is
+            to run code that whoever wrote them has chosen.
 
     With `CLOACA_DEBUG=1` in the environment, tasks warn of changes that they make to a fetched value and never set.
+    With `CLOACA_LOG=debug` (or `info`), what happens in executions is written to standard error.
 
     Raises:
         ValueError: an argument makes no sense; the message says which.
@@ -179,10 +144,10 @@ class DefaultRunner:
 
     def __init__(
         self,
-        database_url: str = _IN_MEMORY,
+        database_url: str | None = None,
         *,
         workers: int | None = None,
-        executor: Chosen | None = None,
+        executor: "Chosen | None" = None,
         warn_above: int = 1 << 30,
         memory_limit: int | None = None,
         task_timeout_seconds: float | None = None,
@@ -191,14 +156,17 @@ class DefaultRunner:
         initializer: Callable[[], object] | None = None,
         limits: Mapping[str, int] | None = None,
         raise_on_failure: bool = False,
+        durability: Literal["normal", "full"] = "normal",
+        allow_pickle: bool = True,
+        progress: bool | None = None,
     ) -> None:
         check_platform()
-        if database_url != _IN_MEMORY:
-            from cloaca.compat.database import check_url  # only where a script names a database
+        if os.environ.get("CLOACA_LOG"):
+            from cloaca.running.log import configure  # few ask
 
-            check_url(database_url)
+            configure()
         chosen = choice.checked(executor or os.environ.get("CLOACA_EXECUTOR") or "processes")
-        self._settings = Settings(
+        settings = Settings(
             workers=argument.whole("workers", choice.workers_of(chosen) if workers is None else workers, least=1),
             executor=chosen,
             warn_above=argument.whole("warn_above, a number of bytes,", warn_above, least=1),
@@ -208,25 +176,18 @@ class DefaultRunner:
             grace=argument.not_negative("grace_seconds", grace_seconds),
             limits=checked_limits(limits),
             raise_on_failure=argument.switch("raise_on_failure", raise_on_failure),
+            store=_store(database_url),
+            durability=argument.choice("durability", durability, {"normal": "normal", "full": "full"}),
+            allows_pickles=argument.switch("allow_pickle", allow_pickle),
+            progress=shows_progress(progress, os.environ.get("CLOACA_PROGRESS")),
         )
-        if self._settings.executor == "processes":
-            check_interpreter()
-        self._initializer = checked_initializer(initializer)
-        self._workroom = Workroom(self._initializer)
-        self._gates = {name: BoundedSemaphore(size) for name, size in self._settings.limits.items()}
-        self._seats = Seats(self._settings.limits)
-        self._kind = context_kind()
-        self._warned: set[str] = set()
-        self._lock = Lock()
-        self._loop: Loop | None = None
-        self._closed = False
-        self._process = os.getpid()
-        self._under_way: set[Execution] = set()
-        self._numbers = count()
-        self._blocks = count(1 << 32, 1 << 32)  # of numbers for the objects that threads call
-        self._objects: dict[int, object] = {}
-        self._modules = Modules()
-        self._known: weakref.WeakKeyDictionary[Workflow, _KnownWorkflow] = weakref.WeakKeyDictionary()
+        initializer = checked_initializer(initializer)
+        spare = self._nursery(settings.workers) if settings.executor == "processes" else choice.Spare()
+        with undisturbed():
+            from cloaca.runs import Runs  # half of cloaca: it is loaded while the nursery loads
+
+        self._settings = settings
+        self._runs = Runs(settings, initializer, spare)
 
     @classmethod
     def with_config(cls, database_url: str, config: "DefaultRunnerConfig") -> Self:
@@ -241,12 +202,15 @@ class DefaultRunner:
     def execute(
         self,
         workflow_name: Workflow | WorkflowBuilder | str,
-        context: Context | dict[str, Any] | None = None,
+        context: "Context | dict[str, Any] | None" = None,
         *,
         fail_fast: bool = False,
         seed: int | None = None,
         raise_on_failure: bool | None = None,
-    ) -> WorkflowResult:
+        reuse: bool | None = None,
+        targets: "Sequence[Target] | None" = None,
+        progress: bool | None = None,
+    ) -> "WorkflowResult":
         """Run a workflow on `context`, a `Context` or a dict, which doesn't change; and wait for its end.
 
         `workflow_name` is the workflow itself, its builder once the block has ended, or a name: that means the workflow
@@ -258,6 +222,12 @@ class DefaultRunner:
         that hasn't ended. Random numbers follow from `seed`, from 0 to below 2**63; by default one is drawn, and
         `result.seed` tells it.
 
+        With `reuse`, on a runner that records, a task isn't run where an attempt of the same code is on record that
+        looked at the same things; `result.tasks[id].ran_because` says why the others ran. The seed is that of the
+        execution that is taken over, if none is given. By default the workflow and its tasks say whether; `False`
+        takes over nothing. With `targets`, ids or functions of tasks, only these run, and those before them. With
+        `progress` (by default what the runner was given) a display shows how far it is.
+
         Raises:
             ValueError: `seed` is no such number, a task has a `limit` that this runner has not, or a builder's block
                 hasn't ended.
@@ -268,6 +238,7 @@ class DefaultRunner:
             CaptureError: the function of a task, a merge rule or the initializer can't be sent to a worker; nothing has
                 run.
             InitializerError: the initializer raised.
+            StoreError: the runner's store can't be opened; or `reuse` is asked for, and it has none.
             RunnerClosedError: the runner was shut down.
             NestedExecutionError: this was called in a worker.
             KeyboardInterrupt: Ctrl-C was pressed; the exception's `result` tells how far it got.
@@ -276,84 +247,133 @@ class DefaultRunner:
         Whatever a signal handler of the program raises meanwhile, as an alarm's, is raised here once the execution is
         cancelled.
         """
-        raises = self._raises(said=raise_on_failure)
-        told = Reporting(raises_failure=raises, logs_failure=not raises, logs_error=False)
-        with interrupts.raised():
-            return executed(self._made(workflow_name, context, told, fail_fast=fail_fast, seed=seed))
+        _load("cloaca.executions")  # who only calls `map` does without
+        from cloaca.executions import Asked, execute
+
+        asked = Asked(fail_fast, seed, raise_on_failure, reuse, targets, progress)
+        return execute(self._runs, workflow_name, context, asked)
 
     def start(
         self,
         workflow_name: Workflow | WorkflowBuilder | str,
-        context: Context | dict[str, Any] | None = None,
+        context: "Context | dict[str, Any] | None" = None,
         *,
         fail_fast: bool = False,
         seed: int | None = None,
         raise_on_failure: bool | None = None,
-    ) -> Execution:
+        reuse: bool | None = None,
+        targets: "Sequence[Target] | None" = None,
+        progress: bool | None = None,
+    ) -> "Execution":
         """Start a workflow on `context`; returns at once, with an `Execution`. Takes what `execute` takes.
 
         With the serial executor it returns when the run has ended. Raises what `execute` raises, but for failures: with
         `raise_on_failure`, `Execution.result` raises those. They are logged in any case, as nobody need ask for it.
         """
-        told = Reporting(self._raises(said=raise_on_failure), logs_failure=True, logs_error=True)
-        return begun(self._made(workflow_name, context, told, fail_fast=fail_fast, seed=seed))
+        _load("cloaca.executions")
+        from cloaca.executions import Asked, start
 
-    def _raises(self, *, said: bool | None) -> bool:
-        return self._settings.raise_on_failure if said is None else argument.switch("raise_on_failure", said)
+        asked = Asked(fail_fast, seed, raise_on_failure, reuse, targets, progress)
+        return start(self._runs, workflow_name, context, asked)
 
-    def _made(
+    def resume(
+        self,
+        execution_id: str,
+        workflow: Workflow | WorkflowBuilder | str | None = None,
+        *,
+        fail_fast: bool = False,
+        raise_on_failure: bool | None = None,
+        progress: bool | None = None,
+    ) -> "WorkflowResult":
+        """Go on with an execution that was interrupted, has failed or was cancelled; and wait for its end.
+
+        It has the input and the seed that it had. What completed isn't run again, all else is, with the code that the
+        tasks have now: so mend what failed, and resume. A task that completed although one before it had failed runs
+        again, as that may end well this time. The result is that of the whole execution. One that completed is not run
+        at all.
+
+        `workflow` is looked up by its name, if it isn't given. It has to have the tasks and dependencies that it had.
+
+        Raises what `execute` raises, and:
+            UnknownExecutionError: the runner's store has no execution with that id.
+            ExecutionClaimedError: another process (or thread) is at it.
+            ExecutionChangedError: the workflow has other tasks or dependencies by now.
+            ValueLostError: a file is gone that holds a value.
+            StoreError: the runner records nothing, or its store can't be read.
+        """
+        _load("cloaca.executions")
+        from cloaca.executions import Asked, resume
+
+        return resume(self._runs, execution_id, workflow, Asked(fail_fast, None, raise_on_failure, progress=progress))
+
+    def plan(
         self,
         workflow_name: Workflow | WorkflowBuilder | str,
-        context: Context | dict[str, Any] | None,
-        told: Reporting,
+        context: "Context | dict[str, Any] | None" = None,
         *,
-        fail_fast: bool,
-        seed: int | None,
-    ) -> Execution:
-        from cloaca.dataflow import check
+        seed: int | None = None,
+        targets: "Sequence[Target] | None" = None,
+    ) -> "RunPlan":
+        """What `execute(..., reuse=True)` would run, and why, without running anything. Takes what that takes.
 
-        self._check_usable()
-        workflow = workflow_of(workflow_name)
-        check_limits_of(workflow, self._settings.limits)
-        given = contents_of(_checked_context(context))
-        inputs = given.versions()
-        found = check.told(workflow, inputs)
-        seed = chosen_seed(seed)
-        rules = Rules(workflow.merge, workflow.on_conflict, homes(workflow))
-        settings = self._settings
-        startup = STARTUP_SECONDS if self._initializer is None else 0.0
-        limits = Limits(settings.workflow_timeout, fail_fast, settings.grace, settings.warn_above, startup)
-        known = self._known_of(workflow)
-        loop = None if settings.executor == "serial" else self._running_loop()
-        makings = self._makings(workflow, known, rules, None if loop is None or loop.calls_objects else loop.holder)
-        host = self._inline(makings) if loop is None else loop
-        leases = {**makings.leases, **stored(inputs, host.holder)}
-        surroundings = self._surroundings(host.holder)
-        run = Run(
-            workflow.plan,
-            makings.work,
-            inputs,
-            numbers=self._numbers,
-            answers=host.answers,
-            limits=limits,
-            merging=_merging(workflow, makings.rules, makings.number),
-            demand=demand_of(workflow),
-            seed=seed,
-            variables=makings.variables,
-            durations=known.durations,
-            habits=known.habits,
-            store=partial(kept, host.holder, leases),
-            seats=host.seats,
-            looks=() if host.answers or makings.objects else looked_at(workflow),
-        )
-        called = self._objects  # not the runner itself: whoever lets go of it ends it
+        Returns a mapping from the ids of tasks to `PlannedTask`: `runs` is "yes", "no" or "maybe", where it depends on
+        what a task before it leaves; `because` says why. Printed, it is a table.
 
-        def job(on_end: OnEnd) -> Job[Run]:
-            ending = _at_hand(called, makings.objects, on_end)
-            return Job(workflow.name, run, makings.functions, ending, surroundings, makings.sent, leases)
+        Raises what `execute` raises before anything runs.
+        """
+        _load("cloaca.executions")
+        from cloaca.executions import plan
 
-        under_way = self._under_way
-        return Execution(self, self._warned, workflow, makings.rules, job, host, under_way, told, given.leases, found)
+        return plan(self._runs, workflow_name, context, seed, targets)
+
+    def executions(self, workflow: str | None = None, status: str | None = None) -> "list[PastExecution]":
+        """The executions that are recorded, the newest first: of a workflow, by its name, or with a status.
+
+        `status` is "Running", "Completed", "Failed", "Cancelled" or "Interrupted".
+
+        Raises `StoreError` where the runner records nothing, or its store can't be read.
+        """
+        from cloaca.past import executions
+
+        return executions(self._runs, workflow, status)
+
+    def execution(self, id: str) -> "PastExecution":
+        """An execution that is recorded: how its tasks ended, and what each of them saw.
+
+        Raises `UnknownExecutionError` where there is none with that id, which lists near ones; and as above.
+        """
+        from cloaca.past import execution
+
+        return execution(self._runs, id)
+
+    def replay(self, execution_id: str, task: str, item: int | None = None) -> "Context":
+        """Call a task of a recorded execution once more, here, with exactly what it saw; returns what it left.
+
+        For a debugger: it is called in this process and this thread, with the code that it has now and the seed that
+        it had, and what it raises is raised. Of a mapped task, the instance for the item of that number is called.
+        Nothing is recorded.
+
+        Raises:
+            KeyError: no attempt of the task is recorded, or it isn't a task of the workflow any more.
+            ValueError: the task is a mapped one, and no item is said.
+            UnknownWorkflowError: no workflow of that name is registered.
+            UnknownExecutionError: as above.
+        """
+        from cloaca.past import replay
+
+        return replay(self._runs, execution_id, task, item)
+
+    def prune(self, *, keep: int | None = None, older_than: "timedelta | float | None" = None) -> int:
+        """Forget executions, and the values that no other one holds; returns how many bytes that has freed.
+
+        Of each workflow, the latest `keep` stay; so do those that began less than `older_than` ago (seconds, or a
+        `timedelta`). While a workflow is under way, all its executions stay: it may take over from any.
+
+        Raises `ValueError` where neither is said, and `StoreError` as above.
+        """
+        from cloaca.past import prune
+
+        return prune(self._runs, keep, older_than)
 
     @overload
     def map(
@@ -429,6 +449,7 @@ class DefaultRunner:
         on_error: Literal["raise", "return"] = "raise",
         limit: str | None = None,
         shared: Mapping[str, Any] | None = None,
+        progress: bool | None = None,
     ) -> Iterator[Any]:
         """Call the function with each of the items, on the workers; yield what it returns, in the order of the items.
 
@@ -454,7 +475,8 @@ class DefaultRunner:
         on. `timeout` is how many seconds a call may take; items travel one by one then. With `on_error="return"` an
         exception comes in the place of the result, and others after it. With either, a worker's death is the end of the
         item that ran; the others of its batch begin once more. With `ordered=False` results come as they are there.
-        `limit` is the name of one of the runner's limits: no more batches run at once than that says, nor tasks.
+        `limit` is the name of one of the runner's limits: no more batches run at once than that says, nor tasks. With
+        `progress` (by default what the runner was given) a display shows how many results have come.
 
         Raises:
             ValueError: an option makes no sense, the function can't be called with an item, or the runner was shut
@@ -474,54 +496,25 @@ class DefaultRunner:
         ...     list(runner.map(lambda number: number**2, range(5)))
         [0, 1, 4, 9, 16]
         """
-        self._check_usable()
-        terms = Terms(checked_retry(retry, retry_attempts), chosen_seed(seed), *checked_order(on_error, ordered))
-        timeout = checked_seconds("timeout", timeout)
-        sizes = Sizes(checked_size(chunksize, timeout))
-        check_limit(limit, self._settings.limits)
-        shared = argument.shared(shared)
-        place = place_of(function, working_directory()) if shared else ""
-        called = argument.of_items(function, 1 + len(more_iterables), shared, place)
-        called = Sharing(called, **shared) if shared else called
-        given = Spread(called) if more_iterables else called
-        given = Awaited(given) if argument.is_awaited(called) else given
-        items = zip(items, *more_iterables, strict=False) if more_iterables else items
-        if self._settings.executor == "serial":
-            gate = self._gates[limit] if limit else nullcontext()
-            single = BatchFunction(given, terms.seed, sizes.longest)
-            return results_here(serial.each(single, items, self._workroom, terms, gate))
-        kind = UnbrokenBatch if terms.goes_on else BatchFunction
-        sent, own, variables, objects = None, list[Publish](), 0, dict[int, object]()
-        leases: Leases = {}
-        loop = self._running_loop()
-        if loop.calls_objects:
-            number = next(self._blocks)
-            objects = {number: kind(given, terms.seed, sizes.longest, unseeded)}
-        else:
-            apart = Attached(loop.holder, leases)
-            captured = capture(OfMap("map"), kind(given, terms.seed, sizes.longest), called, apart)
-            number = captured.number
-            sent = Publish(number, captured.blob, (ITEMS,), attached=captured.attached)
-            wanted = Variables([called], lambda _: "The function of map").now()
-            own, variables = ([], 0) if wanted is None else ([wanted], wanted.function)
-        surroundings = self._surroundings(loop.holder)
-        run = BatchRun(
-            number,
-            numbers=self._numbers,
-            grace=self._settings.grace,
-            variables=variables,
+        _load("cloaca.calls")  # who only runs workflows does without
+        from cloaca.calls import call_each
+
+        return call_each(
+            self._runs,
+            function,
+            items,
+            *more_iterables,
+            chunksize=chunksize,
+            seed=seed,
+            retry=retry,
+            retry_attempts=retry_attempts,
             timeout=timeout,
+            ordered=ordered,
+            on_error=on_error,
             limit=limit,
-            seats=self._seats,
+            shared=shared,
+            progress=progress,
         )
-
-        called_here = self._objects  # not the runner itself: whoever lets go of it ends it
-
-        def job(on_delivery: Callable[[Deliver], None], on_end: OnEnd) -> Job[BatchRun]:
-            ending = _at_hand(called_here, objects, on_end)
-            return Job("", run, own, ending, surroundings, sent, leases, on_delivery)
-
-        return mapped(self, loop, job, items, sizes, self._settings.workers, terms)
 
     def shutdown(self) -> None:
         """End the workers, and wait for that: a few seconds at most. Idempotent.
@@ -529,9 +522,7 @@ class DefaultRunner:
         Executions that are under way end with a `RunnerClosedError`: `execute` and `Execution.result` raise it, as do
         the results of `map`. A signal handler may call this, whatever it has interrupted.
         """
-        self._closed = True  # without a lock: what a signal handler has interrupted may hold it
-        if self._loop is not None:
-            self._loop.stop()
+        self._runs.stop()
 
     def __enter__(self) -> Self:
         return self
@@ -540,12 +531,19 @@ class DefaultRunner:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         """Wait for what `start` has begun, where the block has ended well, and shut down."""
-        self._closed = True
         try:
-            if error is None:
-                finish(self._under_way)
+            self._runs.close(waits=error is None)
         finally:
             self.shutdown()
+
+    def _nursery(self, workers: int) -> choice.Spare:
+        """What workers will be forked from, started now: until there is a task, it will have loaded what they need."""
+        from cloaca.attempts.nesting import runs_task
+
+        check_interpreter()
+        spare = choice.Spare() if runs_task() else choice.nursery_for(workers)
+        weakref.finalize(self, spare.close)
+        return spare
 
     def __reduce__(self) -> NoReturn:
         raise TypeError(
@@ -554,154 +552,22 @@ class DefaultRunner:
         )
 
     def __repr__(self) -> str:
-        state = "closed" if self._closed else "open"
+        state = "closed" if self._runs.is_closed else "open"
         return f"DefaultRunner(workers={self._settings.workers}, executor={self._settings.executor!r}, {state})"
 
-    def _known_of(self, workflow: Workflow) -> "_KnownWorkflow":
-        """What is known of the workflow. Where tasks run one after the other, nothing is learnt: their order stays."""
-        with self._lock:
-            known = self._known.get(workflow)
-            if known is None:
-                known = _KnownWorkflow(array("d", bytes(8 * len(workflow.tasks))), {})
-                if self._settings.executor != "serial":
-                    self._known[workflow] = known
-            return known
 
-    def _makings(self, workflow: Workflow, known: "_KnownWorkflow", rules: Rules, holder: Holder | None) -> Makings:
-        """What is called here; or what workers are sent, as it stands now, in `holder` what of it is large."""
-        if holder is None:
-            return objects_of(workflow, rules, _expansion, self._time_limit, next(self._blocks))
-        with self._lock:
-            if known.captures is None:
-                known.captures = Captures(workflow, rules.collected, self._settings.task_timeout, _expansion)
-            captured = known.captures.now(holder)
-        rules = rules.packed(captured.rules)  # what they use is read now, also for what is merged here later
-        sent = Publish(next_number(), pickle.dumps(rules), ())
-        return Makings(
-            captured.work, rules, sent.function, captured.functions, sent, captured.variables, leases=captured.leases
-        )
+def _store(url: str | None) -> str | None:
+    """The URL of what records, if anything does."""
+    named = os.environ.get("CLOACA_STORE") if url is None else url
+    if named is None or named == _IN_MEMORY:
+        return None
+    from cloaca.store.url import path_of  # only where a script names a database
 
-    def _time_limit(self, task: Task) -> float | None:
-        """How long a try may take. On the thread that calls, nothing can be ended before its time."""
-        return None if self._settings.executor == "serial" else task.timeout or self._settings.task_timeout
-
-    def _inline(self, makings: Makings) -> Inline:
-        """What runs one execution on the thread that calls."""
-        gates = {work.function: self._gates[work.limit] for work in makings.work if work.limit is not None}
-        executor = serial.SerialExecutor(makings.objects, self._workroom, gates, self._kind)
-        return Inline(executor, Seats(self._settings.limits))
-
-    def _running_loop(self) -> Loop:
-        with self._lock:
-            self._check_usable()
-            if self._loop is None:
-                self._loop = patiently(self._made_loop)
-            loop = self._loop
-        if self._closed:  # meanwhile, by another thread or a signal handler, who saw no loop to stop
-            loop.stop()
-            self._check_usable()
-        return loop
-
-    def _made_loop(self) -> Loop:
-        """What runs tasks. Where something lacks for it, nothing is left."""
-        settings = self._settings
-        with ExitStack() as undo:
-            if settings.executor == "processes":
-                executor, holder = choice.on_processes(settings.workers, settings.memory_limit, self._equipment())
-            else:
-                executor, holder = choice.on_provider(
-                    settings.executor, settings.workers, self._objects, self._workroom, self._kind, self._equipment
-                )
-            undo.callback(executor.close)
-            undo.callback(holder.close)
-            loop = Loop(executor, holder, self._seats)
-            undo.pop_all()
-        weakref.finalize(self, _end, weakref.ref(self), self._under_way, loop)
-        return loop
-
-    def _surroundings(self, holder: Holder) -> Surroundings:
-        """Where tasks run that are started now."""
-        if self._settings.executor != "processes":
-            return here()
-        folders = holder.renew()
-        modules = self._modules.now(holder)
-        return replace(here(), folders=folders, modules=modules.payload, generation=modules.generation)
-
-    def _equipment(self) -> Equipment | None:
-        """The initializer, as workers get it."""
-        if self._initializer is None:
-            return None
-        return equipment(
-            self._initializer, Variables([self._initializer], lambda _: "The runner's initializer").contents()
-        )
-
-    def _check_usable(self) -> None:
-        if runs_task():
-            raise NestedExecutionError(
-                "execute was called inside a task or its worker. Where a module starts a run when it is imported, put "
-                "the call under `if __name__ == '__main__':`. A task can't run a workflow of its own."
-            )
-        if self._closed:
-            raise RunnerClosedError("This runner was shut down. Create a new DefaultRunner.")
-        if self._process != os.getpid():
-            raise RunnerClosedError("This runner belongs to the process that forked this one. Create a new one here.")
+    return path_of(named)
 
 
-class _KnownWorkflow(Struct):
-    """What a runner knows of a workflow that it has run: what runs are given and bring up to date, and its captures."""
-
-    durations: MutableSequence[float]
-    habits: MutableMapping[int, tuple[str, ...]]
-    captures: Captures | None = None
-
-
-def _end(runner: "weakref.ref[DefaultRunner]", under_way: set[Execution], loop: Loop) -> None:
-    """Nobody has the runner any more, or the program ends: it waits for what it has begun, unless Ctrl-C ends it.
-
-    A runner is collected on any thread, in the middle of anything: there nothing is waited for.
-    """
-    if runner() is None:
-        loop.let_go()
-        return
-    try:
-        if not isinstance(getattr(sys, "last_value", None), KeyboardInterrupt):
-            with suppress(KeyboardInterrupt, SystemExit):  # it has ended the execution, and the program ends anyway
-                outlast(under_way)
-    finally:
-        loop.stop()
-
-
-def _at_hand(objects: dict[int, object], called: Mapping[int, object], on_end: OnEnd) -> OnEnd:
-    """A run begins that calls these: they are there until it has ended. Returns what is to be told of that."""
-    objects.update(called)
-
-    def ending(error: Exception | None) -> None:
-        for number in called:
-            objects.pop(number, None)
-        on_end(error)
-
-    return ending
-
-
-def _expansion(task: Task) -> Expansion:
-    """What expands a mapped task."""
-    return Expansion(task.id, task.for_each or "")
-
-
-def _merging(workflow: Workflow, rules: Rules, number: int) -> Merging:
-    directory = working_directory()
-
-    def place(rank: int) -> str:
-        return place_of(workflow.tasks[workflow.plan.defined[rank]].function, directory)
-
-    return Merging(
-        number, frozenset(workflow.merge), rules.collected, rules.on_conflict == "fail", place, passing(workflow)
-    )
-
-
-def _checked_context(given: Context | dict[str, Any] | None) -> Context:
-    if isinstance(given, Context):
-        return given
-    if given is not None and not isinstance(given, dict):
-        raise TypeError(f"execute takes a dict or a cloaca.Context of first values, not {a(type(given).__name__)}.")
-    return Context(given)
+def _load(name: str) -> None:
+    """Load a part of what runs. Where there is no descriptor to read it with, that waits for one."""
+    if name not in sys.modules:
+        with undisturbed():
+            patiently(partial(import_module, name))

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from contextvars import Context as Variables
 from contextvars import copy_context
 from decimal import getcontext, setcontext
-from inspect import isawaitable
+from functools import cache
 from types import FrameType, TracebackType
 from typing import Any
 
@@ -21,8 +21,8 @@ from cloaca.tasks.scope import Ask, Scope
 from cloaca.tasks.shelf import Shelf, Traffic
 from cloaca.tasks.watched import Watched
 from cloaca.values.codec import encode
-from cloaca.wire.frames import encodable
 from cloaca.wire.messages import Assignment, Done, Failed, Items, Skipped, Slice, Usage
+from cloaca.wire.text import encodable
 from cloaca.wording import kinds_of
 
 TaskFunction = Callable[..., Any]
@@ -62,7 +62,7 @@ def run(
     try:
         rules = load(assignment.rules) if assignment.rules else Rules()
         origin = (assignment.seed, assignment.ended)
-        contents = Contents(
+        contents = contents_kind(assignment)(
             assignment.slice, assignment.task, rules, covered=reads, ask=ask, shelf=shelf, origin=origin
         )
         if assignment.condition and (reason := _refusal(assignment, load, contents, seeding)) is not None:
@@ -71,9 +71,13 @@ def run(
         contents.demand_agreement(assignment.agreed)
         if assignment.prefix:
             contents.enter(assignment.prefix)
+        generators = seeding()
+        if assignment.fingerprint and is_held(assignment, load, contents, generators):
+            left(None)
+            return held(assignment.attempt, contents, meter, generators)
         context = over(contents, kind)
         function = load(assignment.function)
-        seeding().begin(assignment.seed, assignment.task, assignment.ended)
+        generators.begin(assignment.seed, assignment.task, assignment.ended)
         variables, items = own_variables(), assignment.items
         given = () if items is None else (_item(context, items),)
         returned = variables.run(function, context, *given)
@@ -85,9 +89,23 @@ def run(
         if shelf is not None:
             shelf.keep(written)
         settled = None if assignment.items is not None else contents.handed_back()
-        return Done(assignment.attempt, diff, meter.stop(contents.traffic, written), settled, contents.items)
+        usage = meter.stop(contents.traffic, written)
+        looked = contents.looked(has_drawn=generators.has_drawn) if assignment.noting is not None else None
+        return Done(assignment.attempt, diff, usage, settled, contents.items, looked)
     except BaseException as error:  # noqa: BLE001 - sys.exit and Ctrl-C of a task end the task, not the worker
         return failed(assignment.attempt, error, contents, shelf, meter, left)
+
+
+def contents_kind(assignment: Assignment) -> type[Contents]:
+    """The class of what an attempt sees: where its run is recorded, that notes what is looked at."""
+    return _recorded() if assignment.noting is not None else Contents
+
+
+@cache
+def _recorded() -> type[Contents]:
+    from cloaca.tasks.recorded import RecordedContents  # most runs aren't
+
+    return RecordedContents
 
 
 def _item(context: Context, items: Items) -> Any:
@@ -118,6 +136,22 @@ def _refusal(
     return None if reason is None else encodable(reason)
 
 
+def is_held(
+    assignment: Assignment, load: Callable[[int], Any], contents: Contents, seeding: Seeding | Unseeded, place: int = 0
+) -> bool:
+    """Whether an earlier attempt stands for this one, as the task's fingerprint comes to the same; seeded as above."""
+    from cloaca.attempts import fingerprint  # few tasks have one
+
+    seeding.begin(assignment.seed, contents.writer, assignment.ended)
+    return own_variables().run(fingerprint.is_met, assignment, load, contents, place)
+
+
+def held(attempt: int, contents: Contents, meter: Meter, seeding: Seeding | Unseeded) -> Done:
+    """The report that an earlier attempt stands for this one: the function wasn't called."""
+    usage = meter.stop(contents.traffic)
+    return Done(attempt, {}, usage, looked=contents.looked(has_drawn=seeding.has_drawn), is_held=True)
+
+
 def own_variables() -> Variables:
     """Context variables for one attempt: what it sets in them, as the precision of `decimal`, ends with it."""
     variables = copy_context()
@@ -133,10 +167,8 @@ def _copy_decimal() -> None:
 
 def take_over(context: Context, returned: Any, variables: Variables) -> None:
     """Set what a task has returned, or what comes of that."""
-    if isawaitable(returned):
-        from cloaca.attempts.coroutines import finish  # asyncio takes longer to load than a worker to start
-
-        returned = variables.run(finish, returned)
+    if not isinstance(returned, _AT_ONCE):
+        returned = _awaited(returned, variables)
     if returned is None or returned is context:
         return
     if isinstance(returned, Context):
@@ -149,6 +181,20 @@ def take_over(context: Context, returned: Any, variables: Variables) -> None:
             f"A task returns None, its context, or a mapping of updates, not {type(returned).__name__}. "
             "To hand on a value, use context.set(key, value)."
         )
+
+
+_AT_ONCE = (type(None), Context, Mapping)
+
+
+def _awaited(returned: Any, variables: Variables) -> Any:
+    """What it comes to, where it is a coroutine or the like."""
+    from inspect import isawaitable  # few tasks return anything else, and what follows takes long to load
+
+    if not isawaitable(returned):
+        return returned
+    from cloaca.attempts.coroutines import finish  # asyncio takes longer to load than a worker to start
+
+    return variables.run(finish, returned)
 
 
 def failed(

@@ -15,9 +15,9 @@ from cloaca.border.mark import NONE, come_to
 from cloaca.errors import EncodeError
 from cloaca.item import of_item, of_result, raisable, unreadable_item
 from cloaca.tasks.context import Context, contents_of
-from cloaca.values.codec import SCALARS, decode, encode_unseen
-from cloaca.values.constants import is_constant
+from cloaca.values.codec import decode, encode_unseen
 from cloaca.values.elements import ListWriter, decode_list
+from cloaca.values.kinds import SCALARS, is_constant
 from cloaca.wire.messages import FAILURE, FAILURES, ITEMS, PART, REACHED, RESULTS, Failed, Usage
 
 _LOOKS = 64

@@ -18,7 +18,7 @@ from cloaca.attempts.nesting import inside_task
 from cloaca.attempts.repertoire import Repertoire
 from cloaca.attempts.workroom import Workroom
 from cloaca.border.mark import NONE
-from cloaca.pickling.functions import load
+from cloaca.pickling.loading import load
 from cloaca.tasks.watched import context_kind
 from cloaca.wire.messages import Assignment, Done, Failed, Publish, Skipped, Slice
 

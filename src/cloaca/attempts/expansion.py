@@ -4,17 +4,17 @@ The engine, which opens no value, is told them one by one, in their order; where
 keys, and with the *labels* by which instances are called.
 """
 
-import gc
 from collections import UserString
 from collections.abc import Iterable, Iterator, Mapping, Sized
 from collections.abc import Set as AbstractSet
 from types import FunctionType, ModuleType
 from typing import Any
 
+from cloaca.pickling.referents import referents
 from cloaca.tasks.context import Context, contents_of
 from cloaca.values.canonical import LEAVES
 from cloaca.values.codec import encode, encode_each
-from cloaca.wire.frames import encodable
+from cloaca.wire.text import encodable
 from cloaca.wording import a, clipped
 
 _LONGEST = 80
@@ -129,5 +129,5 @@ def _holds_a_set(key: Any) -> bool:
             return True
         if id(part) not in seen and not isinstance(part, _NO_PARTS):
             seen.add(id(part))
-            ahead += gc.get_referents(part)
+            ahead += referents(part)
     return False

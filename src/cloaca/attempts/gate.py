@@ -7,7 +7,8 @@ process, costs this attempt and nothing else.
 from collections.abc import Mapping
 
 from cloaca.errors import ConditionError
-from cloaca.merge.conflict import Conflict, short
+from cloaca.merge.settled import Conflict
+from cloaca.merge.shown import short
 from cloaca.tasks.contents import Contents
 from cloaca.tasks.context import over
 from cloaca.triggers import verdict
@@ -34,6 +35,7 @@ class _AttemptFacts:
         self._outcomes = outcomes
 
     def status(self, task: str) -> str:
+        self._contents.note_outcome(task)
         return self._outcomes[task].status
 
     def holds(self, asked: ContextValue) -> bool:

@@ -13,7 +13,7 @@ from msgspec import Struct
 from cloaca.attempts.variables import Wanted, of_process
 from cloaca.border.mark import NONE
 from cloaca.errors import InitializerError, RemoteTraceback
-from cloaca.pickling.functions import InitializerOf, capture, load
+from cloaca.pickling.loading import load
 from cloaca.wire.messages import Assignment, Failed, Publish, Slice, Unfit
 from cloaca.wording import summary
 
@@ -52,11 +52,9 @@ class Equipment(Struct, frozen=True):
     function: Publish
 
 
-def equipment(function: Callable[[], object], wanted: Wanted) -> Equipment:
-    """The initializer as it stands now. Raises `CaptureError` where it can't be sent."""
-    name = name_of(function)
-    captured = capture(InitializerOf(name), function)
-    return Equipment(name, Publish(captured.number, pickle.dumps(Prepared(name, captured.blob, wanted)), ()))
+def equipment(name: str, number: int, blob: bytes, wanted: Wanted) -> Equipment:
+    """The initializer of that name, captured under a number."""
+    return Equipment(name, Publish(number, pickle.dumps(Prepared(name, blob, wanted)), ()))
 
 
 def name_of(function: object) -> str:

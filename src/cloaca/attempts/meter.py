@@ -19,6 +19,9 @@ from cloaca.wire.messages import Figures, Usage, usage_of
 WORTH_A_READING = 0.001
 """Seconds after which the high-water mark and the clock of CPU time are read again."""
 
+SHORT = 0.0001
+"""Seconds that an attempt takes at most that counts as short."""
+
 _STATUS = "/proc/self/status"
 _UNIT = 1 if sys.platform == "darwin" else 1024
 """Of what `getrusage` says, in bytes."""
@@ -39,6 +42,8 @@ class Meter:
         self._started = self._looked = self._cpu = 0.0
         self.ended = 0.0
         """When the last one had."""
+        self.short = 0
+        """How many attempts in a row were short, up to the last one."""
 
     def start(self) -> float:
         """An attempt begins: at that moment."""
@@ -56,6 +61,7 @@ class Meter:
         started = self._started
         self.ended = ended = monotonic()
         cpu = ended - started
+        self.short = self.short + 1 if cpu <= SHORT else 0
         if cpu >= WORTH_A_READING:
             busy = self._cpu + (started - self._looked)
             self._look(ended)

@@ -7,8 +7,7 @@ from typing import Any
 from cloaca.attempts import variables
 from cloaca.border.mark import NONE
 from cloaca.errors import DecodeError
-from cloaca.pickling.functions import load
-from cloaca.tasks.handle import with_handle
+from cloaca.pickling.loading import load
 from cloaca.values.blobs import Part, content_of
 from cloaca.wire.messages import Publish
 from cloaca.wording import summary_of
@@ -33,20 +32,21 @@ class Repertoire:
 
     def __contains__(self, number: int) -> bool:
         """Whether it was published."""
-        return number in self._reads
+        return number in self._sent or number in self._loaded
 
     def __len__(self) -> int:
         """How many were published."""
-        return len(self._reads)
+        return len(self._sent) + len(self._loaded)
 
     def learn(self, function: Publish) -> None:
         """Take in what was published."""
         self._sent[function.function] = function
-        self._reads[function.function] = _as_set(function.reads)
+        if function.reads:
+            self._reads[function.function] = _as_set(function.reads)
 
     def clear(self) -> None:
         """Let go of all."""
-        self.forget([*self._reads])
+        self.forget([*self._sent, *self._loaded])
 
     def forget(self, numbers: Iterable[int]) -> None:
         """Let go of what nobody will ask for again."""
@@ -66,7 +66,8 @@ class Repertoire:
         """The function itself. Raises whatever importing what it refers to raises."""
         function = self._loaded.get(number)
         if function is None:
-            function = self._loaded[number] = self._made(self._sent[number])
+            sent = self._sent[number]
+            function = self._loaded[sent.function] = self._made(sent)  # by one number, not one of each message
             self._sent.pop(number, None)
             self._on_load()
         return function
@@ -81,7 +82,10 @@ class Repertoire:
         head = self._sent[sent.head] if sent.head else _NO_HEAD
         buffers = (_content(buffer) for part in (head, sent) for buffer in part.attached)
         made = load(_content(sent.blob), _content(head.blob), buffers)
-        made = with_handle(made) if sent.takes_handle else made
+        if sent.takes_handle:
+            from cloaca.tasks.handle import with_handle  # few tasks do
+
+            made = with_handle(made)
         if not sent.binding and sent.writes is None and sent.looks is None:
             return made
         from cloaca.tasks.binding import bound  # most tasks declare nothing

@@ -29,6 +29,9 @@ def of_process() -> "Seeding":
 class Unseeded:
     """Leaves the generators alone: where attempts share a process, seeding one would disturb the others."""
 
+    has_drawn = False
+    """Nothing that is drawn follows from a seed."""
+
     def begin(self, seed: int, task: str, ended: int) -> None:
         """Nothing to do."""
 
@@ -62,6 +65,11 @@ class Seeding:
         for name in _SEED:
             when_imported(name, partial(self._found, name))
         os.register_at_fork(after_in_child=self._drop_rest)
+
+    @property
+    def has_drawn(self) -> bool:
+        """Whether anything was drawn since a seed was set. Where the state was put back, that can't be told."""
+        return any(_IS_USED[name](module) for name, module in self._modules.items())
 
     def begin(self, seed: int, task: str, ended: int) -> None:
         """From here on, what is drawn follows from the run's seed, the task, and how many tries of it have ended."""
@@ -159,6 +167,20 @@ def _seed_numpy(module: Any, seed: int) -> None:
     module.seed([seed & 0xFFFF_FFFF, seed >> 32, 2])
 
 
+def _is_random_used(module: Any) -> bool:
+    _, words, gauss = module.getstate()
+    return (words[0], words[-1], gauss) != (_FIRST_WORD, _WORDS, None)
+
+
+def _is_numpy_used(module: Any) -> bool:
+    kind, words, place, has_gauss, _ = module.get_state()
+    return (kind, int(words[0]), place, has_gauss) != ("MT19937", _FIRST_WORD, _WORDS, 0)
+
+
+_FIRST_WORD, _WORDS = 0x8000_0000, 624
+"""How a Mersenne twister begins that was given several words as a seed (Matsumoto, 2002), and where it stands then."""
+
+_IS_USED: Mapping[str, Callable[[Any], bool]] = {"random": _is_random_used, "numpy.random.mtrand": _is_numpy_used}
 _SEED: Mapping[str, Callable[[Any, int], None]] = {"random": _seed_random, "numpy.random.mtrand": _seed_numpy}
 _GET = {"random": "getstate", "numpy.random.mtrand": "get_state"}
 _SET = {"random": "setstate", "numpy.random.mtrand": "set_state"}

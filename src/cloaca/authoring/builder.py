@@ -14,24 +14,20 @@ from msgspec.structs import replace
 
 from cloaca import argument
 from cloaca.authoring import precedence, registry
-from cloaca.authoring.places import places_of
-from cloaca.engine.pairing import findings
 from cloaca.errors import INPUT, WorkflowError
 from cloaca.history.plan import Plan, plan
-from cloaca.merge.given import checked_on_conflict, checked_rules
-from cloaca.merge.named import by_structure
-from cloaca.merge.rules import OnConflict, Rule
-from cloaca.results.result import WorkflowResult
+from cloaca.merge.given import OnConflict, Rule, checked_on_conflict, checked_rules, structured
 from cloaca.tasks.signature import typed
 from cloaca.triggers.condition import renamed, stands_alone
 from cloaca.triggers.rules import TriggerRule, checked_rule
-from cloaca.wire.frames import is_encodable
+from cloaca.wire.text import is_encodable
 from cloaca.wording import a, counted
 from cloaca.workflows.copies import Added, checked_inputs, checked_prefix, copied_tasks, copy_of
 from cloaca.workflows.workflow import Copy, Task, Workflow
 
 if TYPE_CHECKING:
     from cloaca.compat.namespace import WorkflowContext
+    from cloaca.results.result import WorkflowResult
 
 Dependency: TypeAlias = str | Callable[..., Any]
 _CHECKS: Final[dict[str, Literal["error", "warn", "off"]]] = {"error": "error", "warn": "warn", "off": "off"}
@@ -87,6 +83,9 @@ class WorkflowBuilder:
     tells: "warn" issues a `DataflowWarning` when the block ends or an execution starts, "error" raises a
     `WorkflowError`, "off" is silent. `cloaca.check` returns them.
 
+    `reuse=True`: where executions are recorded, attempts of earlier ones stand for tasks whose code and whatever they
+    look at are the same, unless a task or `execute` says otherwise.
+
     Raises `ValueError` where a merge rule is no function of the base and the values, `on_complete` none of the result,
     and for other arguments that make no sense.
 
@@ -111,14 +110,15 @@ class WorkflowBuilder:
         on_conflict: OnConflict | None = None,
         trigger_rule: TriggerRule | None = None,
         outputs: Sequence[str] | None = None,
-        on_complete: Callable[[WorkflowResult], object] | None = None,
+        on_complete: Callable[["WorkflowResult"], object] | None = None,
         check: Literal["error", "warn", "off"] = "warn",
+        reuse: bool = False,
     ) -> None:
         check_name("A workflow's name", name)
         self._trigger_rule = checked_rule("WorkflowBuilder(trigger_rule=...)", trigger_rule)
         rules = checked_rules(merge)
-        self._merge = MappingProxyType({key: rule for key, rule in rules.items() if rule is not by_structure})
-        self._structured = frozenset(rules.keys() - self._merge.keys())
+        self._structured = structured(rules)
+        self._merge = MappingProxyType({key: rule for key, rule in rules.items() if key not in self._structured})
         self._on_conflict: OnConflict | None = checked_on_conflict(on_conflict)
         self._outputs = None if outputs is None else argument.keys("WorkflowBuilder(outputs=...)", outputs)
         self._on_complete = (
@@ -127,6 +127,7 @@ class WorkflowBuilder:
             else argument.callback("WorkflowBuilder(on_complete=...)", on_complete, "result")
         )
         self._check: Literal["error", "warn", "off"] = argument.choice("WorkflowBuilder(check=...)", check, _CHECKS)
+        self._reuse = argument.switch("WorkflowBuilder(reuse=...)", reuse)
         self.name = name
         self._namespace = (tenant or "public", package or "embedded", workflow or name)
         self._description = ""
@@ -287,6 +288,7 @@ class WorkflowBuilder:
             self._check,
             self._structured | self._added.structured,
             self._outputs,
+            self._reuse,
         )
 
     def _compiled(self, tasks: Sequence[Task], untyped: Sequence[str] = ()) -> Plan:
@@ -303,6 +305,8 @@ class WorkflowBuilder:
             raise self._error(unclear + error.findings, tasks) from None
         unclear = unclear or tuple(precedence.unordered(conditions, compiled))
         if any(task.for_each for task in tasks):
+            from cloaca.engine.pairing import findings
+
             keys = [tasks[place].for_each for place in compiled.defined]
             ruled = {task.id for task, _ in self._defined if task.has_rule and not task.prefix}
             unclear += tuple(findings(compiled, keys, ruled))
@@ -311,6 +315,8 @@ class WorkflowBuilder:
         return compiled
 
     def _error(self, findings: tuple[str, ...], tasks: Sequence[Task]) -> WorkflowError:
+        from cloaca.authoring.places import places_of
+
         return WorkflowError(self.name, findings, places_of(findings, tasks))
 
     def _with_rule(self, task: Task, mapped: Mapping[str, str]) -> Task:

@@ -43,7 +43,16 @@ def task(function: Any = None, /, **options: Unpack[TaskOptions]) -> Any:
 
     `on_success(task_id, context)` is called when the task has ended well, with what it saw and set, and
     `on_failure(task_id, error, context)` for each try that failed: in the program, on the thread that waits for the
-    result, while the run goes on. Of a mapped task, that is said of each instance. What they raise is logged.
+    result, while the run goes on. Of a mapped task, that is said of each instance. Of a task that isn't run, as an
+    attempt on record stands for it, nothing is. What they raise is logged.
+
+    The rest is about executions that are recorded. `reuse` says whether an attempt of an earlier one may stand for the
+    task, if it ran the same code and looked at the same things; by default it is for the workflow or `execute` to say.
+    What such an attempt depends on beside its context, `fingerprint(context)` tells: it is called in the task's place
+    before it, and what it returns, any value, is part of what the task looks at. (Of a mapped task, it is called with
+    `(context, item)`.) It can set nothing; where it raises, the task fails, with `FingerprintError`. `cache_version`, a
+    text or number, is part of the code: with another one nothing is reused. `accept` lists what `Workflow.code_of` told
+    of earlier code of the task, whose attempts are as good as those of its own.
 
     The function may be anything that can be called with the context: a lambda (with an `id`), a closure, a partial, a
     method, an object, an `async def`. A last parameter named `handle` or `task_handle` is given a `TaskHandle`.

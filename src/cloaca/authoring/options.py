@@ -2,15 +2,17 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from typing import Any, Final, TypedDict
+from typing import TYPE_CHECKING, Any, Final, TypedDict
 
 from cloaca import argument
 from cloaca.authoring.builder import Dependency, check_name, checked_dependencies
 from cloaca.retry import BackoffStrategy, RetryCondition, RetryPolicy, checked_policy
-from cloaca.tasks.context import Context
 from cloaca.triggers.condition import Condition
 from cloaca.triggers.rules import TriggerRule, checked_rule
-from cloaca.wire.frames import is_encodable
+from cloaca.wire.text import is_encodable
+
+if TYPE_CHECKING:
+    from cloaca.tasks.context import Context
 
 
 class TaskOptions(TypedDict, total=False):
@@ -25,8 +27,8 @@ class TaskOptions(TypedDict, total=False):
     retry_max_delay_ms: float | None
     retry_condition: str | None
     retry_jitter: bool | None
-    on_success: Callable[[str, Context], object] | None
-    on_failure: Callable[[str, str, Context], object] | None
+    on_success: Callable[[str, "Context"], object] | None
+    on_failure: Callable[[str, str, "Context"], object] | None
     trigger_rules: Condition | None
     trigger_rule: TriggerRule | None
     timeout: float | None
@@ -34,6 +36,10 @@ class TaskOptions(TypedDict, total=False):
     reads: Sequence[str] | None
     writes: Sequence[str] | None
     limit: str | None
+    reuse: bool | None
+    fingerprint: Callable[..., object] | None
+    cache_version: str | int | None
+    accept: str | Sequence[str] | None
 
 
 _NAMES: Final = TaskOptions.__annotations__.keys()
@@ -60,6 +66,8 @@ def checked_options(options: Mapping[str, Any]) -> dict[str, Any]:
     if "retry" in said and retries:
         raise ValueError(f"task takes either retry= or {', '.join(retries)}, not both: put them into the policy.")
     checked = {name: check(f"task({name}=...)", said[name]) for name, check in _CHECKS.items() if name in said}
+    if "fingerprint" in said:
+        checked["fingerprint"] = _fingerprint(said["fingerprint"], with_item="for_each" in said)
     if retries:
         checked["retry"] = RetryPolicy(**{_POLICY[name]: checked.pop(name) for name in _POLICY if name in checked})
     return checked
@@ -71,6 +79,27 @@ def checked_options(options: Mapping[str, Any]) -> dict[str, Any]:
 def _id(_what: str, name: Any) -> Any:
     check_name("A task's id", name)
     return name
+
+
+def _fingerprint(function: Any, *, with_item: bool) -> Callable[..., object]:
+    """Called before the task, with what that is called with, but for a handle and keys."""
+    return argument.callback("task(fingerprint=...)", function, *("context", "item")[: 1 + with_item])
+
+
+def _version(what: str, value: Any) -> str:
+    if not isinstance(value, str | int) or isinstance(value, bool) or value == "":
+        raise ValueError(f"{what} is a text that isn't empty, or a whole number, not {value!r}.")
+    return str(value)
+
+
+def _digests(what: str, given: Any) -> tuple[str, ...]:
+    listed = (given,) if isinstance(given, str) else given
+    if not isinstance(listed, list | tuple | set | frozenset):
+        raise ValueError(f"{what} takes the digest of a task's earlier code, or a list of some, not {given!r}.")
+    for digest in listed:
+        if not isinstance(digest, str) or len(digest) != _DIGITS or not _HEX.issuperset(digest.lower()):
+            raise ValueError(f"{what} takes {_DIGITS} hex digits, as workflow.code_of(id) tells them, not {digest!r}.")
+    return tuple([digest.lower() for digest in listed])
 
 
 def _milliseconds(what: str, value: Any) -> float:
@@ -101,6 +130,8 @@ def _items_key(what: str, key: Any) -> str:
     return str.__str__(key)
 
 
+_DIGITS: Final = 32
+_HEX: Final = frozenset("0123456789abcdef")
 _BACKOFFS: Final = {
     "fixed": BackoffStrategy.fixed(),
     "linear": BackoffStrategy.linear(),
@@ -129,5 +160,8 @@ _CHECKS: Final[Mapping[str, Callable[[str, Any], Any]]] = {
     "on_success": lambda what, function: argument.callback(what, function, "task_id", "context"),
     "on_failure": lambda what, function: argument.callback(what, function, "task_id", "error", "context"),
     "for_each": _items_key,
+    "reuse": argument.switch,
+    "cache_version": _version,
+    "accept": _digests,
     "writes": argument.keys,
 }

@@ -15,9 +15,9 @@ from functools import partial
 
 from cloaca.border.mark import NONE
 from cloaca.values.records import encode_record
-from cloaca.wire.frames import encodable
 from cloaca.wire.messages import Logged, Loggers
 from cloaca.wire.strike import is_strike
+from cloaca.wire.text import encodable
 
 _BUILT_IN = frozenset({"CRITICAL", "FATAL", "ERROR", "WARNING", "WARN", "INFO", "DEBUG", "NOTSET"})
 _LARGEST = 2**63 - 1

@@ -5,6 +5,9 @@ from contextlib import suppress
 from itertools import count
 from typing import Any
 
+NURSERY = "cloaca-nursery"
+"""What the process is called from which workers are forked."""
+
 _MAIN = "MainProcess"  # as `logging` has it, where `multiprocessing` has given the process no other name
 _SHOWN = 15  # characters, of a name in the kernel's list
 
@@ -22,10 +25,8 @@ def name_of(number: int) -> str:
 
 
 def bear(name: str) -> None:
-    """Have this process called so. What shows its command line shows the name as well: `launch` has put it there."""
-    shown = name if len(name) <= _SHOWN else name.rpartition("-")[0]
-    with suppress(OSError), open("/proc/self/comm", "w") as file:
-        file.write(shown)
+    """Have this process called so."""
+    show(name)
     make = logging.getLogRecordFactory()
 
     def named(*args: Any, **more: Any) -> logging.LogRecord:
@@ -35,3 +36,31 @@ def bear(name: str) -> None:
         return record
 
     logging.setLogRecordFactory(named)
+
+
+def show(name: str) -> None:
+    """Have it so in lists of processes. Those of command lines show it anyway, but for what a nursery has forked."""
+    shown = name if len(name) <= _SHOWN else name.rpartition("-")[0]
+    with suppress(OSError), open("/proc/self/comm", "w") as file:
+        file.write(shown)
+
+
+def headline(name: str, program: int) -> str:
+    """What stands first in the code that a process is started with. It does nothing, and may be written over."""
+    return f"'{name} of process {program}'; ".ljust(_HEADLINE)
+
+
+def show_headline(name: str, program: int) -> None:
+    """Have that in command lines of a process which was started under another name."""
+    with suppress(OSError), open("/proc/self/stat", "rb") as stat:
+        start = int(stat.read().rpartition(b") ")[2].split()[_ARGUMENTS])
+        with open("/proc/self/cmdline", "rb") as line:
+            place = line.read().find(f"'{NURSERY} of".encode())
+        if place >= 0:
+            with open("/proc/self/mem", "r+b", buffering=0) as memory:
+                memory.seek(start + place)
+                memory.write(headline(name, program).encode())
+
+
+_HEADLINE = 64
+_ARGUMENTS = 45  # of what follows the name: where the arguments begin

@@ -14,8 +14,8 @@ from typing import Any, TextIO
 from cloaca.border.logbook import Speaker
 from cloaca.errors import EncodeError
 from cloaca.values.codec import encode
-from cloaca.wire.frames import encodable
 from cloaca.wire.messages import Filter, Warned
+from cloaca.wire.text import encodable
 
 _settings: Any = warnings
 _DECIDED_HERE = frozenset({"ignore", "error"})

@@ -5,12 +5,20 @@ several, and the kernel sees to it that nobody else gets the same one. The worke
 queue, the coordinator from its end: so how many bytes it got tells which ones it has. Nothing runs twice, and neither
 side ever waits for the other.
 
+Where items are short, a worker takes several at once: to take one is a call of the system, which may take longer. What
+it has in hand nobody can recall. So it does that only where no item can wait for another one, and a few short ones may
+stand behind one that turns out long. All are for one attempt, and it hears of nothing that was recalled before it has
+come to their end.
+
 A permit is for nothing in particular. So a worker from which some were recalled is given nothing more until it has
 said that it knows: a new permit would let it start one that was recalled.
 """
 
 import os
 from itertools import repeat
+
+SEVERAL = 16
+"""How many a worker takes at once, where items are short."""
 
 
 class Permits:
@@ -43,17 +51,24 @@ class Permit:
 
     def __init__(self, reader: int) -> None:
         self._has: tuple[int, int] | None = None
-        self._taken: list[bytes] = []
-        self._take = map(self._taken.append, map(os.read, repeat(reader), repeat(1))).__next__
+        self._taken: list[int] = []  # bytes
+        self._take, self._take_several = [
+            map(self._taken.extend, map(os.read, repeat(reader), repeat(most))).__next__ for most in (1, SEVERAL)
+        ]
 
     def give(self, attempt: int) -> None:
         """That attempt needs none from the pipe, nor does its first item, where it has several."""
         self._has = attempt, 0
 
-    def is_for(self, attempt: int, item: int = 0) -> bool:
+    @property
+    def is_in_hand(self) -> bool:
+        """Whether there are any that were taken and not used yet."""
+        return bool(self._taken)
+
+    def is_for(self, attempt: int, item: int = 0, *, are_short: bool = False) -> bool:
         """Whether the attempt, which is the first in the worker's queue, may be started, or its next item.
 
-        If not, it was recalled.
+        If not, it was recalled. `are_short`: there are `SEVERAL` more items, and all are short, by what is known.
         """
         wanted = attempt, item
         if wanted == self._has:
@@ -61,11 +76,11 @@ class Permit:
         taken = self._taken
         if not taken:
             try:
-                self._take()
+                self._take_several() if are_short else self._take()
             except BlockingIOError:
                 return False
-        is_one = taken[0]  # else the pipe has come to its end
-        if is_one:
-            self._has = wanted  # no call stands between this and what follows
-        del taken[0]
-        return bool(is_one)
+        if not taken:  # the pipe has come to its end
+            return False
+        self._has = wanted  # no call stands between this and what follows
+        del taken[-1]
+        return True

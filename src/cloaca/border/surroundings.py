@@ -13,13 +13,9 @@ from typing import NamedTuple
 from cloaca.border.authkey import authkey_here
 from cloaca.border.logbook import loggers_here
 from cloaca.border.notices import filters_here
-from cloaca.wire.frames import raw, text_of
+from cloaca.border.whereabouts import directory_here, path_here, variables
 from cloaca.wire.messages import InterpreterLimits, Surroundings
-
-_OWN = os.path.dirname(os.__file__)
-_LIBRARY = frozenset({_OWN, f"{_OWN}{os.sep}lib-dynload"})
-
-_variables: dict[bytes, bytes] = os.environ._data  # type: ignore[attr-defined]  # as the system has them: compared by C
+from cloaca.wire.text import raw, text_of
 
 
 class Bearings(NamedTuple):
@@ -34,11 +30,10 @@ class Bearings(NamedTuple):
 
 def here() -> Surroundings:
     """Those of this process as they are now."""
-    directory = _directory() or os.fsencode(os.sep)  # where the program's directory was removed under it
     return Surroundings(
-        directory,
-        tuple(map(raw, _path(os.fsdecode(directory)))),
-        environment=dict(_variables),
+        directory_here() or os.fsencode(os.sep),  # where the program's directory was removed under it
+        path_here(),
+        environment=dict(variables),
         limits=_limits(),
         loggers=loggers_here(),
         filters=filters_here(),
@@ -49,7 +44,7 @@ def here() -> Surroundings:
 
 def bearings(surroundings: Surroundings) -> Bearings:
     """How to get there. Of the environment it has the very objects of this process: to compare these is quick."""
-    own = {variable: variable for variable in _variables.items()}
+    own = {variable: variable for variable in variables.items()}
     return Bearings(
         surroundings.directory,
         [text_of(entry) for entry in surroundings.path],
@@ -61,14 +56,14 @@ def bearings(surroundings: Surroundings) -> Bearings:
 
 def enter(bearings: Bearings) -> None:
     """Make them those of this process. Costs next to nothing where they are."""
-    if _directory() != bearings.directory:
+    if directory_here() != bearings.directory:
         try:
             os.chdir(bearings.directory)
         except OSError:
             os.chdir(os.sep)
     if sys.path != bearings.path:
         sys.path[:] = bearings.path
-    if _variables != bearings.environment:
+    if variables != bearings.environment:
         _set_variables(bearings.environment)
     if not _are_here(bearings.limits):
         _limit(bearings.limits)
@@ -78,7 +73,7 @@ def enter(bearings: Bearings) -> None:
 
 def is_in(bearings: Bearings) -> bool:
     """Whether this process is in their directory, whoever went there: libraries do so past Python's own functions."""
-    return _directory() == bearings.directory
+    return directory_here() == bearings.directory
 
 
 MOVES = {
@@ -86,27 +81,6 @@ MOVES = {
     "sys": ("setrecursionlimit", "set_int_max_str_digits", "setswitchinterval"),
 }
 """The functions that change what isn't just set, by their modules."""
-
-
-def _path(directory: str) -> list[str]:
-    """`sys.path`, with all that begins in the working directory (as "" does) behind Python's own library.
-
-    The program has imported that before it went there. A worker imports it now, and may not find `socket.py` of a
-    folder of data.
-    """
-    entries = [entry for entry in sys.path if isinstance(entry, str)]
-    own = max([place for place, entry in enumerate(entries, 1) if entry in _LIBRARY], default=0)
-    before = [entry for entry in entries[:own] if not _is_local(entry)]
-    moved = [entry for entry in entries[:own] if _is_local(entry)]
-    return [_joined(directory, entry) if _is_local(entry) else entry for entry in (*before, *moved, *entries[own:])]
-
-
-def _is_local(entry: str) -> bool:
-    return not entry or (not os.path.isabs(entry) and os.path.isdir(entry))
-
-
-def _joined(directory: str, entry: str) -> str:
-    return os.path.join(directory, entry) if entry else directory
 
 
 def _limits() -> InterpreterLimits:
@@ -133,17 +107,10 @@ def _limit(limits: InterpreterLimits) -> None:
 
 
 def _set_variables(environment: Mapping[bytes, bytes]) -> None:
-    changed = dict(environment.items() - _variables.items())
-    surplus = _variables.keys() - environment.keys()
+    changed = dict(environment.items() - variables.items())
+    surplus = variables.keys() - environment.keys()
     for name in surplus:
         del os.environb[name]
     os.environb.update(changed)
     if b"TZ" in surplus or b"TZ" in changed:
         time.tzset()
-
-
-def _directory() -> bytes | None:
-    try:
-        return os.getcwdb()
-    except OSError:
-        return None

@@ -15,7 +15,7 @@ from mmap import ALLOCATIONGRANULARITY, mmap
 
 from msgspec import msgpack
 
-from cloaca.wire.messages import FIGURES, Entry, Figures, Tallied
+from cloaca.wire.messages import FIGURES, Entry, Figures, Looked, Tallied
 
 MOST = 1024
 """How many items may be reported at once."""
@@ -33,8 +33,11 @@ _put_figures = FIGURES.pack_into
 _encode = msgpack.Encoder().encode
 
 
-ItemEnd = tuple[tuple[str, ...], tuple[bytes | None, ...], tuple[str, ...], Figures]
-"""Which keys an item has set (to these payloads) and removed (`None`), at which it has looked, and what it cost."""
+ItemEnd = tuple[tuple[str, ...], tuple[bytes | None, ...], tuple[str, ...], Figures, Looked | None]
+"""Which keys an item has set (to these payloads) and removed (`None`), which ones it has read, and what it cost.
+
+Where its run is recorded, last of all what it has looked at.
+"""
 
 
 def list_head(count: int) -> bytes:
@@ -51,6 +54,7 @@ class Tally:
         self._words = self._view.cast("Q")
         self._keys: tuple[str, ...] | None = None
         self._read: tuple[str, ...] | None = None
+        self._looked: Looked | None = None
 
     # ---- the worker's side -----------------------------------------------------------------------------------------
 
@@ -71,17 +75,17 @@ class Tally:
 
     def add(self, place: int, end: ItemEnd) -> bool:
         """The item at that place has ended so; adding it again changes nothing. Returns whether there was room."""
-        keys, values, read, figures = end
+        keys, values, read, figures, looked = end
         memory, words = self._memory, self._words
         word = words[0]
         count = word >> _COUNT
         if words[1] + count != place:
             return True
-        if keys == self._keys and read == self._read:
+        if keys == self._keys and read == self._read and looked == self._looked:
             data = _encode((values,))
         else:
             self._keys = self._read = None  # where this is interrupted, the next one tells its own
-            data = _encode((values, keys, read))
+            data = _encode((values, keys, read, looked))
         start = _ENTRIES + (word & _LENGTH)
         past = start + len(data)
         if count == MOST or past > SIZE:
@@ -89,7 +93,7 @@ class Tally:
         memory[start:past] = data
         _put_figures(memory, _FIGURES + count * FIGURES.size, *figures)
         words[0] = word + _ONE + len(data)  # at once, as a whole: `struct` would write a zero first
-        self._keys, self._read = keys, read
+        self._keys, self._read, self._looked = keys, read, looked
         return True
 
     # ---- both sides ------------------------------------------------------------------------------------------------
@@ -112,6 +116,6 @@ class Tally:
 
 def one_tallied(attempt: int, place: int, end: ItemEnd) -> Tallied:
     """The report of one item, for which there is no room."""
-    keys, values, read, figures = end
-    entry = Entry(values, keys, read)
+    keys, values, read, figures, looked = end
+    entry = Entry(values, keys, read, looked)
     return Tallied(attempt, place, FIGURES.pack(*figures), list_head(1) + _encode(entry))

@@ -20,7 +20,7 @@ from cloaca.nearest import nearest
 from cloaca.tasks.place import innermost, working_directory
 from cloaca.triggers.condition import Condition, ContextValue, leaves
 from cloaca.warning import warn
-from cloaca.workflows.copies import passed_in, source_of
+from cloaca.workflows.passed import passed_in, source_of
 from cloaca.workflows.workflow import Task, Workflow, by_rank
 
 _MOST = 100

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from cloaca.history.unwanted import Demand
-from cloaca.workflows.copies import passed_in
+from cloaca.workflows.passed import passed_in
 from cloaca.workflows.workflow import Task, Workflow, by_rank
 
 if TYPE_CHECKING:
@@ -56,8 +56,10 @@ def _names(task: Task, key: str) -> bool:
     """Whether the task's own code looks at the key, or is called with it."""
     from cloaca.dataflow.touches import touches_of  # loads what reads code
 
-    own = touches_of(task.function).under(task.prefix)
-    return key in own.reads | own.asks or any(task.prefix + one.name == key for one in task.form.parameters)
+    called = [task.function] if task.fingerprint is None else [task.function, task.fingerprint]
+    own = [touches_of(function).under(task.prefix) for function in called]
+    is_read = any(key in one.reads | one.asks for one in own)
+    return is_read or any(task.prefix + one.name == key for one in task.form.parameters)
 
 
 def _known(workflow: Workflow) -> "Sequence[tuple[Task, Touches]]":
@@ -75,7 +77,13 @@ def _reads(task: Task, touched: "Touches") -> frozenset[str] | None:
         return None
     if touched.reads_more and task.reads is None:
         return None
-    return touched.reads | touched.asks | touched.sets
+    own = touched.reads | touched.asks | touched.sets
+    if task.fingerprint is None:
+        return own
+    from cloaca.dataflow.touches import touches_of
+
+    before = touches_of(task.fingerprint).under(task.prefix)
+    return None if before.reads_more else own | before.reads | before.asks
 
 
 def _with_sources(keys: Iterable[str], passed: Mapping[str, str]) -> frozenset[str]:

@@ -95,7 +95,7 @@ def touches_of(function: Callable[..., Any]) -> Touches:
         if called is None:
             break
         inner, place = called, place + given
-    if not isinstance(inner, FunctionType) or "__wrapped__" in inner.__dict__:
+    if not isinstance(inner, FunctionType) or hasattr(inner, "__wrapped__"):
         return OPEN
     code = inner.__code__
     if place >= code.co_argcount:

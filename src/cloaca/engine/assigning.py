@@ -10,11 +10,14 @@ from cloaca.engine.tries import Tries
 from cloaca.engine.work import Merging, Work
 from cloaca.history.history import History
 from cloaca.history.plan import Plan
-from cloaca.wire.messages import Assignment
+from cloaca.wire.messages import NOTING, Assignment, Noting
 
 
 class Assigning:
-    """Makes the assignments of one run. `is_asked`: whether the executor asks for what a slice lacks."""
+    """Makes the assignments of one run.
+
+    `is_asked`: whether the executor asks for what a slice lacks; `is_recorded`: whether the run is.
+    """
 
     def __init__(
         self,
@@ -30,6 +33,7 @@ class Assigning:
         seed: int,
         variables: int,
         is_asked: bool,
+        is_recorded: bool = False,
     ) -> None:
         self._plan = plan
         self._work = work
@@ -42,9 +46,15 @@ class Assigning:
         self._seed = seed
         self._variables = variables
         self._is_asked = is_asked
+        self._is_recorded = is_recorded
 
-    def assignment(self, number: int, unit: int, count: int = 1) -> Assignment:
-        """Of the attempt of that number, of a task or of so many instances."""
+    def assignment(
+        self, number: int, unit: int, count: int = 1, head: int | None = None, after: int | None = None
+    ) -> Assignment:
+        """Of the attempt of that number, of a task or of so many instances.
+
+        In a chain it comes right `after` another attempt; `head` is the task with which that begins.
+        """
         work = self._work[unit]
         if work.each is not None:
             if unit >= len(self._plan.names):
@@ -55,23 +65,26 @@ class Assigning:
         if self._merging.unanimous and len(self._plan.predecessors[unit]) > 1:
             agreed = tuple(self._history.joined_keys(unit))
             reads = (*reads, *agreed)
-        slice_ = self._sight.slice(unit, reads)
+        slice_ = self._sight.slice(unit, reads) if head is None else self._sight.slice_in_chain(unit, reads, head)
         if work.condition and self._is_asked:
             slice_ = replace(slice_, outcomes=self._ledger.named_outcomes(work.trigger))
-        return Assignment(
+        return Assignment(  # in their order, as keywords take longer
             number,
             self._plan.names[unit],
             work.function,
             slice_,
             self._merging.rules,
             agreed,
-            nth=self._ledger.attempts[unit] + 1,
-            ended=self._tries.failures[unit],
-            seed=self._seed,
-            place=self._places[unit],
-            condition=work.condition,
-            prefix=work.prefix,
-            variables=self._variables,
+            self._ledger.attempts[unit] + 1,
+            self._tries.failures[unit],
+            self._seed,
+            self._places[unit],
+            work.condition,
+            None,
+            work.prefix,
+            self._variables,
+            after,
+            self._noting(work) if self._is_recorded else None,
         )
 
     def _of_instances(self, number: int, units: range) -> Assignment:
@@ -94,10 +107,15 @@ class Assigning:
             items=fan.items(unit - fan.first, len(units), overlays),
             prefix=work.prefix,
             variables=self._variables,
+            noting=self._noting(work) if self._is_recorded else None,
         )
+
+    def _noting(self, work: Work) -> Noting:
+        """What an attempt is told whose looks are noted."""
+        return Noting(work.fingerprint) if work.fingerprint else NOTING
 
 
 def _expanding(work: Work, each: Each) -> Work:
     """What a mapped task does first: tell its items, one by one."""
     asked = () if work.trigger is None else work.trigger.keys
-    return replace(work, function=each.expansion, reads=(each.key, *asked), prefix="")
+    return replace(work, function=each.expansion, reads=(each.key, *asked), prefix="", fingerprint=0)

@@ -15,6 +15,9 @@ from cloaca.engine.facts import (
 )
 from cloaca.engine.fan import Fan
 from cloaca.engine.ledger import Ledger
+from cloaca.engine.looking import Looking
+from cloaca.engine.looks import Looks
+from cloaca.engine.reuse import Candidate
 from cloaca.engine.state import Stop
 from cloaca.engine.tries import Tries
 from cloaca.history.telling import Told
@@ -23,20 +26,26 @@ from cloaca.wire.messages import Done, Failed, Lost, Outcome, Started
 _COMPLETED = Outcome("Completed")
 _NOTHING: Mapping[str, Any] = {}
 
+NO_CANDIDATES: Mapping[int, Candidate] = {}
+
 
 class Chronicle:
     """Those that nobody has taken yet. `at` and `time` are when they happen, as in `Fact`.
 
-    `reused` is the unit whose end the run takes from what it was given.
+    `looking`, where the run is recorded, tells what attempts have found. `given` is the unit whose end the run takes
+    from what it was given, and `candidates` are the attempts that stand for those of units, at that moment.
     """
 
-    def __init__(self, ledger: Ledger, tries: Tries) -> None:
+    def __init__(self, ledger: Ledger, tries: Tries, looking: Looking | None = None) -> None:
         self.at = self.time = 0.0
-        self.reused: int | None = None
+        self.given: int | None = None
+        self.candidates = NO_CANDIDATES
+        self._looking = looking
         self._ledger = ledger
         self._names, self._fans, self._attempts = ledger.names, ledger.fans, ledger.attempts
         self._tries = tries
         self._facts: list[Fact] = []
+        self._seen: tuple[int, Looks | None] = -1, None
 
     def take(self) -> list[Fact]:
         """Take out all there are, in order."""
@@ -71,9 +80,26 @@ class Chronicle:
 
     def expanded(self, fan: Fan, event: Done) -> None:
         """A mapped task has instances."""
-        nth, is_reused = self._attempts[fan.rank], fan.rank == self.reused
-        items, usage = (event.items, event.usage) if fan.leader is None else (None, None)
-        self._facts.append(TaskExpanded(self.at, self.time, fan.task, None, nth, fan.size, items, usage, is_reused))
+        nth = self._attempts[fan.rank]
+        if fan.leader is not None:
+            self._facts.append(TaskExpanded(self.at, self.time, fan.task, None, nth, fan.size))
+            return
+        candidate = self.candidates.get(fan.rank)
+        self._facts.append(
+            TaskExpanded(
+                self.at,
+                self.time,
+                fan.task,
+                None,
+                nth,
+                fan.size,
+                event.items,
+                event.usage,
+                candidate is not None or fan.rank == self.given,
+                "" if candidate is None else candidate.origin,
+                None if self._looking is None else self._looks(fan.rank, event, candidate, self._looking),
+            )
+        )
 
     def ended(self, unit: int, done: Done | None = None) -> None:
         """A task or an instance has ended; `done` is how, if it ended well."""
@@ -82,6 +108,7 @@ class Chronicle:
             size = self._fans[unit].size if unit in self._fans else None
         else:
             (task, item), overlay, size = self._ledger.place(unit), self._overlay(unit), None
+        candidate = self.candidates.get(unit)
         self._facts.append(
             TaskFinished(
                 self.at,
@@ -96,9 +123,23 @@ class Chronicle:
                 self._tries.failures[unit],
                 overlay,
                 size,
-                unit == self.reused,
+                candidate is not None or unit == self.given,
+                "" if candidate is None else candidate.origin,
+                None if done is None or self._looking is None else self._looks(unit, done, candidate, self._looking),
             )
         )
+
+    def look(self, unit: int, done: Done) -> None:
+        """See what a task has looked at before what it has left stands there, which is quicker than after."""
+        if self._looking is not None and done.looked is not None and unit not in self.candidates:
+            self._seen = unit, self._looking.of(unit, done.looked)
+
+    def _looks(self, unit: int, done: Done, candidate: Candidate | None, looking: Looking) -> Looks | None:
+        if candidate is not None:
+            return candidate.looks
+        if self._seen[0] == unit:
+            return self._seen[1]
+        return None if done.looked is None else looking.of(unit, done.looked)
 
     def _overlay(self, unit: int) -> Mapping[str, Told]:
         fan = None if unit < len(self._ledger.names) else self._ledger.fan_of(unit)

@@ -18,12 +18,14 @@ class Begin(Struct, frozen=True):
 class Room(Struct, frozen=True):
     """The executor takes up to `count` more attempts. `open`: how many there are, of this run and of others.
 
-    Instances of a mapped task count one by one; an attempt may be at `grain` of them, one after the other.
+    Instances of a mapped task count one by one; an attempt may be at `grain` of them, one after the other. So many
+    tasks of a `chain` may be submitted at once.
     """
 
     count: int
     open: int = 0
     grain: int = 1
+    chain: int = 1
 
 
 class Cancel(Struct, frozen=True):

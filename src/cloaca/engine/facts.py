@@ -32,6 +32,7 @@ from collections.abc import Mapping
 from msgspec import Struct, field
 
 from cloaca.engine.ends import End, cost_of
+from cloaca.engine.looks import Looks
 from cloaca.history.telling import Told
 from cloaca.wire.messages import Failed, ItemsFound, Lost, Outcome, Usage, Version
 
@@ -95,13 +96,16 @@ class TaskExpanded(TaskFact, frozen=True, gc=False):
     """A mapped task has so many instances from here on: itself, or together with the one that it follows.
 
     `items` are what it has instances for, and `usage` is what finding them has cost; of one that follows another there
-    are neither. `reused`: the run was given it (see `engine/earlier`).
+    are neither. `reused`: the run was given it (see `engine/earlier`), or has taken it over from the execution of the
+    `origin`. `looks`: what its attempt has looked at, where the run is recorded.
     """
 
     size: int
     items: ItemsFound | None = None
     usage: Usage | None = None
     reused: bool = False
+    origin: str = ""
+    looks: Looks | None = None
 
 
 class TaskFinished(TaskFact, frozen=True, gc=False):
@@ -110,7 +114,7 @@ class TaskFinished(TaskFact, frozen=True, gc=False):
     `end` is what the last one ended with; `None` where it never began, or was cancelled. `diff` is what it has set and
     removed, and `settled` what keys came to of which it was told several versions. `ended` and `overlay` as above.
     `size`: of a mapped task that was expanded, how many instances it had; what they set stands in their facts.
-    `reused`: the run was given this end.
+    `reused`, `origin` and `looks` as above.
     """
 
     outcome: Outcome
@@ -121,6 +125,8 @@ class TaskFinished(TaskFact, frozen=True, gc=False):
     overlay: Mapping[str, Told] = field(default_factory=dict)
     size: int | None = None
     reused: bool = False
+    origin: str = ""
+    looks: Looks | None = None
 
     @property
     def usage(self) -> Usage | None:

@@ -87,6 +87,8 @@ class Fan:
         self._first: dict[State, int] = {}  # that ended so, in the order of the items
         self.is_too_wide = False
         """Whether its instances set too many keys to be collected: most likely one for each item."""
+        self.goes_one_by_one = False
+        """Whether no attempt is at several of its instances."""
         self._keys_set: list[tuple[str, ...]] = [()] * self.size  # mostly the very ones that others have
         self._written_there: list[tuple[bytes | None, ...]] = [()] * self.size
         self._names: dict[tuple[str, ...], tuple[str, ...]] = {}
@@ -145,7 +147,7 @@ class Fan:
 
         One that was tried before, as `attempts` tells by unit, stays alone.
         """
-        most = max(1, min(most, self._taken // RAMP))
+        most = 1 if self.goes_one_by_one else max(1, min(most, self._taken // RAMP))
         start = heappop(self._again) if self._again else self._next
         stop = start + 1
         if start == self._next:
@@ -189,6 +191,15 @@ class Fan:
             if payload is not None:
                 return payload, fan.name(index)
         return own, self.head.task
+
+    def item(self, index: int) -> tuple[bytes, bytes | None]:
+        """What an instance is for, and its key, if it has one."""
+        payload, _ = self._item(index, self.head._items[index] or b"")
+        return payload, None if self.keys is None else self.keys[index]
+
+    def set_before(self, index: int) -> dict[str, tuple[str, bytes | None]]:
+        """What the instances before it wrote for the same item, by key: whose instance last did, and what."""
+        return {key: (fan.task, payload) for fan in reversed(self.above()) for key, payload in fan.wrote(index).items()}
 
     def overlay(self, index: int) -> dict[str, tuple[Version, ...]]:
         """What an instance sees on top of the slice: what the instances before it wrote for the same item."""
@@ -343,9 +354,18 @@ class Fan:
         self._items, self._keys_set, self._written_there, self.slice = [], [], [], None
 
 
-def tallied(done: Done) -> ItemsDone:
-    """The end of one instance, as that of several is told."""
-    usage, diff = done.usage, done.diff
-    figures = FIGURES.pack(*figures_of(usage))
-    written = tuple(diff.values())
-    return ItemsDone(done.attempt, figures, [written], [tuple(diff)], [usage.read], references_among(written))
+def together(ends: Sequence[Done]) -> ItemsDone:
+    """The ends of instances that stand side by side, each told as that of a task, as those of several are told."""
+    figures = b"".join([FIGURES.pack(*figures_of(done.usage)) for done in ends])
+    written = [(*done.diff.values(),) for done in ends]
+    stored = [payload for payloads in written for payload in references_among(payloads)]
+    looked = [done.looked for done in ends] if ends[0].looked is not None else ()
+    return ItemsDone(
+        ends[0].attempt,
+        figures,
+        written,
+        [(*done.diff,) for done in ends],
+        [done.usage.read for done in ends],
+        stored,
+        looked,
+    )

@@ -42,7 +42,7 @@ class Ledger:
         self.ends = AllEnds(len(names))
         self.fans: dict[int, Fan] = {}
         self._ranks = plan.rank
-        self._predecessors = plan.predecessors
+        self.predecessors = plan.predecessors
         self._work = work
         self._by_unit: list[Fan] = []
         self._places: dict[int, Mapping[str, int]] = {}
@@ -188,7 +188,7 @@ class Ledger:
     def refusal(self, rank: int) -> str | None:
         """Why the task isn't to start now that all before it has ended; `None`: it is to start."""
         work = self._work[rank]
-        ends = [end for task in self._predecessors[rank] for end in self._ends(task)]
+        ends = [end for task in self.predecessors[rank] for end in self._ends(task)]
         refusal = rules.refusal(work.rule or rules.DEFAULT, ends)
         if refusal is not None or work.trigger is None or work.condition:
             return refusal

@@ -9,7 +9,8 @@ Where that would make all end later, the longest way goes first: list scheduling
 it. Results don't depend on it.
 """
 
-from collections.abc import Mapping, Sequence
+from array import array
+from collections.abc import Iterable, Mapping, Sequence
 
 from cloaca.history.plan import Plan
 
@@ -34,8 +35,8 @@ class Priority:
     ) -> None:
         known = [seconds for seconds in durations if seconds > 0]
         self.usual = sum(known) / len(known) if known else 1.0
-        self.seconds = [seconds if seconds > 0 else self.usual for seconds in durations if known]
-        self.seconds += [self.usual] * (len(plan.names) - len(self.seconds))
+        self.seconds = array("d", [seconds if seconds > 0 else self.usual for seconds in durations if known])
+        self.seconds.extend([self.usual] * (len(plan.names) - len(self.seconds)))
         self.ways = _longest(range(len(plan.names) - 1, -1, -1), plan.successors, self.seconds)
         """How long the longest way from each task to the end is, the task included."""
         self.tail = _tail(plan, self.seconds)
@@ -43,9 +44,10 @@ class Priority:
         self.ranks = _depth_first(plan, self.seconds)
         if followers:
             self.ranks = _last_stage_first(self.ranks, followers)
-        self.places: Sequence[int] = self.ranks
-        if not isinstance(self.ranks, range):
-            self.places = [0] * len(self.ranks)
+        self.places = [*plan.rank.values()]
+        if self.ranks == self.places:
+            self.ranks = self.places
+        else:
             for place, rank in enumerate(self.ranks):
                 self.places[rank] = place
         ways = [self.ways[rank] for rank in self.ranks]
@@ -53,9 +55,9 @@ class Priority:
         """Whether the first of any tasks is the one with the longest way, too."""
 
 
-def _longest(ranks: Sequence[int], ahead: Sequence[Sequence[int]], seconds: Sequence[float]) -> list[float]:
+def _longest(ranks: Iterable[int], ahead: Sequence[Sequence[int]], seconds: Sequence[float]) -> "array[float]":
     """How long the longest way is that leads on from each task, the task included. `ranks`: those ahead come first."""
-    ways = [*seconds]
+    ways = array("d", seconds)
     for rank in ranks:
         others = ahead[rank]
         if others:
@@ -72,16 +74,16 @@ def _tail(plan: Plan, seconds: Sequence[float]) -> float:
     return tail
 
 
-def _depth_first(plan: Plan, seconds: Sequence[float]) -> Sequence[int]:
+def _depth_first(plan: Plan, seconds: Sequence[float]) -> list[int]:
     """All tasks, each after what it needs, and as soon as that is there; the deepest first, ties as they are listed."""
-    ranks, predecessors = range(len(plan.names)), plan.predecessors
-    depths = _longest(ranks, predecessors, seconds)
+    predecessors = plan.predecessors
+    depths = _longest(range(len(predecessors)), predecessors, seconds)
     ends = [rank for rank, successors in enumerate(plan.successors) if not successors]
     ends.sort(key=depths.__getitem__, reverse=True)
-    if len(ends) == len(ranks):
-        return ranks if ends == [*ranks] else ends
+    if len(ends) == len(predecessors):
+        return ends
     order: list[int] = []
-    is_entered = bytearray(len(ranks))
+    is_entered = bytearray(len(predecessors))
     ahead = ends[::-1]
     while ahead:
         rank = ahead.pop()
@@ -95,7 +97,7 @@ def _depth_first(plan: Plan, seconds: Sequence[float]) -> Sequence[int]:
                 continue
             ahead.append(~rank)
             ahead += needed if len(needed) == 1 else sorted(needed, key=depths.__getitem__, reverse=True)[::-1]
-    return ranks if order == [*ranks] else order
+    return order
 
 
 def _last_stage_first(order: Sequence[int], followers: Mapping[int, Sequence[int]]) -> list[int]:

@@ -17,6 +17,8 @@ Rules of this file
        ^                                                             +------> COMPLETED
        |     Skipped: its condition on values doesn't hold           |
        +-------------------------------------------------------------+
+    In a chain, what waits only for the one before is submitted with that, and is AHEAD until that has ended well (see
+    engine/chain). Where it doesn't, it is Unstarted, and WAITING again.
     An attempt that found no room for a value is HELD_UP until others have let go of some (see engine/back_pressure).
     A mapped task whose first attempt has told its items is EXPANDED until its instances have ended (see engine/fan).
     What hasn't ended when the run is stopped ends as CANCELLED. A run is stopped by Cancel, by the first failure of a
@@ -32,7 +34,8 @@ from msgspec.structs import replace
 
 from cloaca.engine.assigning import Assigning
 from cloaca.engine.back_pressure import BackPressure
-from cloaca.engine.chronicle import Chronicle
+from cloaca.engine.chain import Chains
+from cloaca.engine.chronicle import NO_CANDIDATES, Chronicle
 from cloaca.engine.earlier import Earlier
 from cloaca.engine.ends import End
 from cloaca.engine.events import (
@@ -49,20 +52,40 @@ from cloaca.engine.events import (
     Withdraw,
 )
 from cloaca.engine.facts import Fact
-from cloaca.engine.fan import Fan, tallied
+from cloaca.engine.fan import Fan, together
 from cloaca.engine.ledger import Ledger
+from cloaca.engine.looking import Looking
+from cloaca.engine.offers import Offers, Takeover
 from cloaca.engine.priority import Priority
 from cloaca.engine.queue import Queue
+from cloaca.engine.reuse import Reuse
 from cloaca.engine.rows import Rows
 from cloaca.engine.seats import Seats
 from cloaca.engine.sight import Attempt, Sight
-from cloaca.engine.state import ENDED, State, Stop
+from cloaca.engine.state import (
+    AHEAD,
+    BACKING_OFF,
+    CANCELLED,
+    COMPLETED,
+    ENDED,
+    EXPANDED,
+    FAILED,
+    HELD_UP,
+    READY,
+    RUNNING,
+    SKIPPED,
+    SUBMITTED,
+    WAITING,
+    State,
+    Stop,
+)
 from cloaca.engine.tries import Tries
 from cloaca.engine.work import Limits, Merging, Work, followers
 from cloaca.errors import InternalError, StorageFullError
 from cloaca.history.history import History
 from cloaca.history.lifetimes import Lifetimes
 from cloaca.history.plan import Plan
+from cloaca.history.told_digests import Combining, ContentOf
 from cloaca.history.unwanted import Demand
 from cloaca.triggers import rules
 from cloaca.values.blobs import LARGE, references_among, references_in, size_of
@@ -73,6 +96,7 @@ from cloaca.wire.messages import (
     Failed,
     ItemsDone,
     Lost,
+    Noting,
     Skipped,
     Started,
     Unstarted,
@@ -80,7 +104,10 @@ from cloaca.wire.messages import (
     Wants,
 )
 
-_IDLE = frozenset({State.WAITING, State.READY, State.BACKING_OFF, State.HELD_UP})
+MOST_TOGETHER = 1 << 10
+"""How many instances are ended at once, where attempts of others stand for theirs."""
+
+_IDLE = frozenset({WAITING, READY, BACKING_OFF, HELD_UP})
 
 
 class Run:
@@ -93,13 +120,16 @@ class Run:
     earlier runs, by rank, and 0 where that isn't known; `habits`: the keys that tasks read there for which they had to
     ask, by rank. Both are brought up to date. `store` takes a large payload that was made here, and returns what to
     send in its place. `seats` are those of the runner, for tasks with a named limit. `earlier`: what had ended before.
-    `looks`: see `Sight`.
+    `looks`: see `Sight`. `content`, where the run is recorded, gives the digest of what a payload consists of, and
+    `combining` those of the merge rules. `reuse`: attempts of other executions, which may stand for those of this one;
+    then `reasons` tells of all that has to run why it does.
     """
 
     __slots__ = (  # not for memory: an object of more than thirty attributes finds them slowly without
         "__weakref__",
         "_assigning",
         "_awaits_first",
+        "_chains",
         "_chronicle",
         "_deadline",
         "_durations",
@@ -109,9 +139,11 @@ class Run:
         "_following",
         "_lifetimes",
         "_limits",
+        "_looking",
         "_merging",
         "_now",
         "_numbers",
+        "_offers",
         "_open",
         "_pressure",
         "_queue",
@@ -157,6 +189,9 @@ class Run:
         seats: Seats | None = None,
         earlier: Iterable[Fact] = (),
         looks: Sequence[AbstractSet[str] | None] = (),
+        content: ContentOf | None = None,
+        combining: Combining | None = None,
+        reuse: Reuse | None = None,
     ) -> None:
         self.plan = plan
         self._durations = array("d", bytes(8 * len(plan.names))) if durations is None else durations
@@ -200,6 +235,25 @@ class Run:
         self._tries = Tries(self._work, self.ledger, seed)
         self._queue = Queue(self.priority, self._work, self.ledger, Seats() if seats is None else seats)
         self._rows = Rows(plan, self.history.ancestry, self._merging.ruled | self._merging.collected, demand)
+        self._looking = None
+        if content is not None:
+            self._looking = Looking(
+                plan,
+                self._work,
+                self.history,
+                self.ledger,
+                merging=self._merging,
+                seed=seed,
+                content=content,
+                combining=combining or Combining(),
+            )
+        self._offers = None
+        if reuse is not None:
+            if self._looking is None:
+                raise InternalError(
+                    "A run that isn't recorded can't tell whether attempts of others may stand for its own"
+                )
+            self._offers = Offers(reuse, self._looking, self.ledger, self._tries, self._work)
         self._assigning = Assigning(
             plan,
             self._work,
@@ -212,6 +266,7 @@ class Run:
             seed=seed,
             variables=variables,
             is_asked=answers,
+            is_recorded=content is not None,
         )
         self._pressure = BackPressure(self.priority.places, self.ledger)
         self._deadline: float | None = None
@@ -220,6 +275,7 @@ class Run:
         self._tasks = len(plan.names)
         self._fans = self.ledger.fans
         self._following = frozenset(rank for ranks in self._followers.values() for rank in ranks)
+        self._chains = Chains(plan, self._work, self.states, self._merging, self._following)
         self._store = store
         self._spent: list[bytes] = []  # items that nobody needs any more
         self._numbers = numbers
@@ -234,6 +290,11 @@ class Run:
     def ready(self) -> int:
         """How many tasks and instances could be submitted now."""
         return self._queue.size or bool(self._pressure)
+
+    @property
+    def durations(self) -> Sequence[float]:
+        """How many seconds tasks, or an instance of each, took last, by rank; 0.0: that isn't known."""
+        return self._durations
 
     @property
     def open_attempts(self) -> Mapping[int, Attempt]:
@@ -251,9 +312,14 @@ class Run:
         due, deadline = self._tries.due, self._deadline
         return deadline if due is None else due if deadline is None else min(due, deadline)
 
+    @property
+    def reasons(self) -> Mapping[tuple[str, int | None], str]:
+        """Why tasks and instances run that others could have stood for, by id and number of the item."""
+        return {} if self._offers is None else self._offers.reasons
+
     def listen(self) -> None:
         """Somebody is going to follow the run: from here on, its facts are there to be taken."""
-        self._chronicle = Chronicle(self.ledger, self._tries)
+        self._chronicle = Chronicle(self.ledger, self._tries, self._looking)
 
     def facts(self) -> Sequence[Fact]:
         """Those that came of the events since this was asked last: each is handed out once."""
@@ -266,27 +332,29 @@ class Run:
             self._chronicle.at, self._chronicle.time = now, time
         match event:
             case Done():  # first, as there is one for each task
-                return self._report(event)
+                commands = self._report(event)
             case Room():
-                return self._submit(event.count, event.open, event.grain)
+                commands = self._submit(event.count, event.open, event.grain, event.chain)
             case Begin():
-                return self._begin()
+                commands = self._begin()
             case Cancel():
-                return self._stop(Stop.CANCELLED, event.grace)
+                commands = self._stop(Stop.CANCELLED, event.grace)
             case Tick():
-                return self._tick()
+                commands = self._tick()
             case _:
-                return self._report(event)
+                commands = self._report(event)
+        return commands if self._offers is None else [*commands, *self._taken_over(self._offers)]
 
     def _report(self, event: AttemptEvent) -> Commands:
         attempt = self._open.get(event.attempt)
         if attempt is None:
             self.late += 1
             return ()
-        kind = type(event)
-        if kind in _AT_ONCE and self.states[attempt.rank] is State.SUBMITTED:
+        kind, state = type(event), self.states[attempt.rank]
+        if state is SUBMITTED and kind in _AT_ONCE:
             self._start(attempt, event)
-        transition = _TRANSITIONS.get((self.states[attempt.rank], kind))
+            state = RUNNING
+        transition = _TRANSITIONS.get((state, kind))
         if transition is None:
             raise self._impossible(attempt, event)
         return transition(self, attempt, event)
@@ -304,17 +372,33 @@ class Run:
             return ()
         if self._limits.timeout is not None:
             self._deadline = self._now + self._limits.startup + self._limits.timeout
-        ready = [rank for rank, waiting in enumerate(self._waiting) if not waiting]
+        ready = [rank for rank, waiting in zip(self.plan.rank.values(), self._waiting, strict=True) if not waiting]
         for rank in ready:
-            self.states[rank] = State.READY
+            self.states[rank] = READY
         self._queue.fill(ready)
-        return self._resume() if self._earlier.is_given else ()
+        commands = self._resume() if self._earlier.is_given else ()
+        if self._offers is not None:
+            units = self._ready_units()
+            for unit in units:
+                self._queue.expect(unit, 1)
+            self._offers.pending.extend(units)
+        return commands
+
+    def _ready_units(self) -> list[int]:
+        """Take out all that is ready, to be submitted or to be offered."""
+        units = self._queue.take_all()
+        if self._offers is not None:
+            for unit in self._offers.pending:
+                self._queue.expect(unit, -1)
+            units += self._offers.pending
+            self._offers.pending.clear()
+        return units
 
     def _resume(self) -> Commands:
         """End all that had ended before; what has not is ready then. Meanwhile, each counts as an open attempt."""
         commands: list[Command] = []
         left: list[Attempt] = []
-        while attempts := [self._opened(range(unit, unit + 1)) for unit in self._queue.take_all()]:
+        while attempts := [self._opened(range(unit, unit + 1)) for unit in self._ready_units()]:
             for attempt in attempts:
                 place = self.ledger.place(attempt.rank)
                 self.attempts[attempt.rank], self._tries.failures[attempt.rank] = self._earlier.tries(place)
@@ -326,27 +410,91 @@ class Run:
         for attempt in left:
             commands += self._take_back(attempt, range(attempt.rank, attempt.rank + 1))
         if self._chronicle is not None:
-            self._chronicle.reused = None
+            self._chronicle.given = None
         return [command for command in commands if not isinstance(command, Withdraw)]
 
     def _end_again(self, attempt: Attempt, report: Done | Failed | Lost | Skipped) -> Commands:
         """End it as it had ended: it isn't tried again."""
         if self._chronicle is not None:
-            self._chronicle.reused = attempt.rank
+            self._chronicle.given = attempt.rank
         if isinstance(report, Done):
             return self._complete(attempt, report)
-        return self._end(attempt, State.SKIPPED if isinstance(report, Skipped) else State.FAILED, report)
+        return self._end(attempt, SKIPPED if isinstance(report, Skipped) else FAILED, report)
 
-    def _submit(self, count: int, under_way: int, grain: int) -> Commands:
+    # ---- what other executions have done ---------------------------------------------------------------------------
+
+    def _taken_over(self, offers: Offers) -> Iterator[Command]:
+        """Offer all that has become ready, and what does by that, and so on; what nothing stands for is ready then."""
+        pending = offers.pending
+        while pending:
+            unit = pending.popleft()
+            takeover = offers.takeover(unit)
+            if takeover is None:
+                self._make_ready(unit)
+                continue
+            if unit < self._tasks:
+                self._queue.expect(unit, -1)
+                yield from self._take_over(unit, takeover)
+                continue
+            takeovers = [takeover, *self._more_taken_over(offers, unit)]
+            self._queue.expect(unit, -len(takeovers))
+            yield from self._take_over_together(unit, takeovers)
+
+    def _take_over(self, unit: int, takeover: Takeover) -> Commands:
+        """End a task as the attempt did that stands for its own."""
+        candidate, chronicle = takeover.candidate, self._chronicle
+        self.attempts[unit], self._tries.failures[unit] = candidate.nth, candidate.ended
+        if chronicle is None:
+            return self._complete(self._opened(range(unit, unit + 1)), takeover.report)
+        chronicle.candidates = {unit: candidate}
+        commands = self._complete(self._opened(range(unit, unit + 1)), takeover.report)
+        chronicle.candidates = NO_CANDIDATES
+        return commands
+
+    def _more_taken_over(self, offers: Offers, unit: int) -> Iterator[Takeover]:
+        """What stands for the instances right after one, as far as anything does: they are ended together."""
+        pending, fan = offers.pending, self.ledger.fan_of(unit)
+        for beside in range(unit + 1, min(unit + MOST_TOGETHER, fan.first + fan.size)):
+            if not pending or pending[0] != beside:
+                return
+            takeover = offers.takeover(pending.popleft())
+            if takeover is None:
+                self._make_ready(beside)
+                return
+            yield takeover
+
+    def _take_over_together(self, unit: int, takeovers: Sequence[Takeover]) -> Commands:
+        """End instances, from that one on, as the attempts did that stand for theirs."""
+        candidates = [takeover.candidate for takeover in takeovers]
+        past = unit + len(candidates)
+        self.attempts[unit:past] = [candidate.nth for candidate in candidates]
+        self._tries.failures[unit:past] = [candidate.ended for candidate in candidates]
+        if self._chronicle is not None:
+            self._chronicle.candidates = dict(zip(range(unit, past), candidates, strict=True))
+        commands = self._have_completed(unit, together([takeover.report for takeover in takeovers]))
+        if self._chronicle is not None:
+            self._chronicle.candidates = NO_CANDIDATES
+        return commands
+
+    def _submit(self, count: int, under_way: int, grain: int, chain: int) -> Commands:
         assignments: list[Assignment] = []
         queue, width = self._queue, len(self._open) + count
         if self._pressure.alone is not None:
             return ()
+        if self._pressure or not self._chains.are_allowed:
+            chain = 1
         if queue.is_waiting:
             queue.call_up()
         while count > 0 and (units := queue.take(width, min(grain, count))) is not None:
             count -= len(units)
             assignments.append(self._attempt(units))
+            if chain > 1 and units.start < self._tasks:
+                behind = self._chains.behind(units.start, min(chain - 1, count))
+                if behind and self._offers is not None:
+                    behind = self._offers.that_may_go_ahead(units.start, behind)
+                if behind:
+                    count -= len(behind)
+                    assignments += self._attempts_behind(assignments[-1].attempt, units.start, behind)
         if not assignments and self._pressure and not self._is_any_under_way(under_way):
             unit = self._pressure.try_alone()
             queue.expect(unit, -1)
@@ -360,15 +508,27 @@ class Run:
         limit = self._work[unit].limit
         if limit is not None:
             self._queue.seat(limit, attempt.number)
-        return self._assigning.assignment(attempt.number, unit, count)
+        assignment = self._assigning.assignment(attempt.number, unit, count)
+        if self._offers is None or not (unless := self._offers.unless(unit)):
+            return assignment
+        return replace(assignment, noting=Noting(assignment.fingerprint, unless))
+
+    def _attempts_behind(self, before: int, head: int, behind: Iterable[int]) -> Iterator[Assignment]:
+        """Submit those as well that come in a chain behind the `head`, whose attempt goes before theirs."""
+        for rank in behind:
+            attempt = self._opened(range(rank, rank + 1))
+            self.states[rank] = AHEAD
+            self._queue.expect(rank, -1)
+            yield self._assigning.assignment(attempt.number, rank, head=head, after=before)
+            before = attempt.number
 
     def _opened(self, units: range) -> Attempt:
         attempt = Attempt(next(self._numbers), units.start, len(units))
         self._open[attempt.number] = attempt
         if attempt.count == 1:
-            self.states[units.start] = State.SUBMITTED
+            self.states[units.start] = SUBMITTED
         else:
-            self.states[units.start : units.stop] = [State.SUBMITTED] * attempt.count
+            self.states[units.start : units.stop] = [SUBMITTED] * attempt.count
         return attempt
 
     def _tick(self) -> Commands:
@@ -394,15 +554,17 @@ class Run:
 
     def _cancel_idle(self) -> None:
         self._queue.clear()
+        if self._offers is not None:
+            self._offers.pending.clear()
         self._tries.backoffs.drop_all()
         self._pressure.clear()
         self._deadline = None
         for rank, state in enumerate(self.states):
             if state in _IDLE:
-                self._close(rank, State.CANCELLED)
+                self._close(rank, CANCELLED)
 
     def _make_ready(self, rank: int) -> None:
-        self.states[rank] = State.READY
+        self.states[rank] = READY
         if rank < self._tasks:
             self._queue.add(rank)
         else:
@@ -417,7 +579,7 @@ class Run:
         self.attempts[unit] -= 1
         if self._chronicle is not None:
             self._chronicle.put_back(unit, lacking)
-        self.states[unit] = State.HELD_UP
+        self.states[unit] = HELD_UP
         self._queue.expect(unit, 1)
         self._pressure.hold_up(unit, lacking)
         self._hold_back()
@@ -458,6 +620,8 @@ class Run:
         yield from map(seen_from, self._queue)
         yield from map(seen_from, self._tries.backoffs)
         yield from map(seen_from, self._pressure)
+        if self._offers is not None:
+            yield from map(seen_from, self._offers.pending)
         for attempt in self._open.values():
             yield seen_from(attempt.rank)
 
@@ -500,9 +664,10 @@ class Run:
     # ---- transitions -----------------------------------------------------------------------------------------------
 
     def _start(self, attempt: Attempt, event: AttemptEvent) -> Commands:
-        self.states[attempt.rank] = State.RUNNING
+        self.states[attempt.rank] = RUNNING
         self.attempts[attempt.rank] += 1
-        if isinstance(event, Started):
+        if type(event) is Started:
+            attempt.worker, attempt.began = event.worker, self._now if event.moment is None else event.moment
             if self._chronicle is not None:
                 self._chronicle.started(attempt.rank, event)
             timeout = self._work[attempt.rank].timeout
@@ -521,9 +686,19 @@ class Run:
     def _give_back(self, attempt: Attempt, event: Unstarted) -> Commands:
         past = attempt.rank + attempt.count
         units = range(past - event.count, past)
-        if units.start < attempt.rank or self.states[units.start] is not State.SUBMITTED:
+        if units.start < attempt.rank or self.states[units.start] is not SUBMITTED:
             raise self._impossible(attempt, event)
         return self._take_back(attempt, units)
+
+    def _fall_behind(self, attempt: Attempt, _: Unstarted) -> Commands:
+        """What it was to come right after hasn't ended well: it waits for that as any other does."""
+        self._get_on(attempt)
+        if self.stopped:
+            self._close(attempt.rank, CANCELLED)
+            return self._ended()
+        self._queue.expect(attempt.rank, 1)
+        self.states[attempt.rank] = WAITING
+        return ()
 
     def _take_back(self, attempt: Attempt, units: range) -> Commands:
         """Nothing of these has run."""
@@ -532,7 +707,7 @@ class Run:
             self._get_on(attempt)
         if self.stopped:
             for unit in units:
-                self._close(unit, State.CANCELLED)
+                self._close(unit, CANCELLED)
             return self._ended()
         self._queue.expect(units.start, len(units))
         for unit in units:
@@ -544,14 +719,20 @@ class Run:
 
     def _complete(self, attempt: Attempt, event: Done) -> Commands:
         rank, work = attempt.rank, self._work[attempt.rank]
+        if event.is_held and self._offers is not None:
+            self._get_on(attempt)
+            takeover = self._offers.held(rank)
+            return self._take_over(rank, takeover) if rank < self._tasks else self._take_over_together(rank, [takeover])
         if work.each is not None:
             return self._complete_part(attempt, event)
+        if self._looking is not None and self._chronicle is not None:
+            self._chronicle.look(rank, event)
         self._record(rank, event.diff, event.usage.ended - event.usage.started)
         if event.settled is not None:
             self.history.settle(rank, event.settled)
         if attempt.nearby is not None:
             self._sight.learn(rank, attempt, event.usage.read)
-        return self._end(attempt, State.COMPLETED, event.usage, event)
+        return self._end(attempt, COMPLETED, event.usage, event)
 
     def _record(self, rank: int, diff: Mapping[str, bytes | None], seconds: float) -> None:
         limit = self._limits.size
@@ -575,21 +756,21 @@ class Run:
             if attempt.is_expired:
                 event = replace(event, timeout=self._work[rank].timeout)
             elif self.stopped:
-                return self._end(attempt, State.CANCELLED, event)
+                return self._end(attempt, CANCELLED, event)
         delay = None if self.stopped else self._tries.delay(rank, event)
         if delay is None:
-            return self._end(attempt, State.FAILED, event)
+            return self._end(attempt, FAILED, event)
         if self._chronicle is not None:
             self._chronicle.retried(rank, event, delay)
         self._tries.failures[rank] += isinstance(event, Failed)
         self._get_on(attempt)
         self._queue.expect(rank, 1)
-        self.states[rank] = State.BACKING_OFF
+        self.states[rank] = BACKING_OFF
         self._tries.backoffs.set(rank, self._now + delay)
         return ()
 
     def _skip(self, attempt: Attempt, event: Skipped) -> Commands:
-        return self._end(attempt, State.SKIPPED, event)
+        return self._end(attempt, SKIPPED, event)
 
     def _end(self, attempt: Attempt, state: State, end: End, done: Done | None = None) -> Commands:
         rank = attempt.rank
@@ -607,7 +788,7 @@ class Run:
     def _followed_up(self, state: State) -> Commands:
         """What an end brings about, of whatever ended so."""
         released = () if self._lifetimes.is_idle and not self._spent else self._released()
-        if state is State.FAILED and self._limits.fail_fast and self._unended and not self.stopped:
+        if state is FAILED and self._limits.fail_fast and self._unended and not self.stopped:
             return [*released, *self._stop(Stop.FAILED_FAST)]
         return released if self._unended else [*released, *self._ended()]
 
@@ -633,14 +814,17 @@ class Run:
         item comes here only where that one was never expanded.
         """
         waiting, well, states = self._waiting, self._well, self.states
+        add = self._queue.add if self._offers is None else self._offers.pending.append
         ahead = [ended]
         while ahead:
             task = ahead.pop()
-            counts = states[task] is State.COMPLETED if task not in self._fans else self._fans[task].has_succeeded
+            counts = states[task] is COMPLETED if task not in self._fans else self._fans[task].has_succeeded
             for dependent in self.plan.successors[task]:
                 waiting[dependent] -= 1
                 well[dependent] += counts
-                if waiting[dependent] or states[dependent] is not State.WAITING:
+                if waiting[dependent] or states[dependent] is not WAITING:
+                    if states[dependent] is AHEAD:
+                        states[dependent] = SUBMITTED
                     continue
                 work = self._work[dependent]
                 if dependent in self._following:
@@ -650,11 +834,11 @@ class Run:
                 else:
                     may_start = self.ledger.refusal(dependent) is None
                 if may_start:
-                    states[dependent] = State.READY
-                    self._queue.add(dependent)
+                    states[dependent] = READY
+                    add(dependent)
                 else:
                     self._queue.expect(dependent, -1)
-                    self._close(dependent, State.SKIPPED)
+                    self._close(dependent, SKIPPED)
                     ahead.append(dependent)
 
     # ---- mapped tasks ----------------------------------------------------------------------------------------------
@@ -663,9 +847,9 @@ class Run:
         """A mapped task was expanded, or one of its instances has ended well."""
         unit = attempt.rank
         if unit >= self._tasks:
-            return self._complete_instances(attempt, tallied(event))
+            return self._complete_instances(attempt, together([event]))
         if self.stopped:
-            return self._end(attempt, State.CANCELLED, None)
+            return self._end(attempt, CANCELLED, None)
         self._get_on(attempt)
         self._expand(unit, event)
         return [*self._released(), *self._ended()]
@@ -675,22 +859,26 @@ class Run:
         unit, count = attempt.rank, len(event.written)
         if count > attempt.count:
             raise self._impossible(attempt, event)
-        fan = self.ledger.fan_of(unit)
+        if attempt.nearby is not None:
+            self._sight.learn_of_item(self.ledger.fan_of(unit), attempt, event.read[0])
+        self._get_on(attempt, count)
+        self.attempts[unit + 1 : unit + count] = [1] * (count - 1)
+        return self._have_completed(unit, event)
+
+    def _have_completed(self, unit: int, event: ItemsDone) -> Commands:
+        """Instances have ended so, from that one on."""
+        fan, count = self.ledger.fan_of(unit), len(event.written)
         index = unit - fan.first
         fan.keep(index, event)
-        if attempt.nearby is not None:
-            self._sight.learn_of_item(fan, attempt, event.read[0])
-        self._get_on(attempt, count)
         self.ends.keep(unit, event)
         fan.cost_of_all(event.figures)
-        self.attempts[unit + 1 : unit + count] = [1] * (count - 1)
-        self.states[unit : unit + count] = [State.COMPLETED] * count
+        self.states[unit : unit + count] = [COMPLETED] * count
         self._unended -= count
         if self._chronicle is not None:
             for place in range(count):
                 self._chronicle.ended(unit + place, event.alone(place))
         self._instances_ended(fan, index, count)
-        return self._followed_up(State.COMPLETED)
+        return self._followed_up(COMPLETED)
 
     def _expand(self, rank: int, event: Done) -> None:
         """From here on there are instances: of the task, and of those that follow it item by item."""
@@ -700,7 +888,10 @@ class Run:
             ahead += self._followers.get(mapped, ())
         fan = self._fans[rank]
         fan.add(event.usage)
-        if fan.size:
+        if fan.size and self._offers is not None:
+            fan.withdraw()
+            self._make_known(fan, range(fan.first, fan.first + fan.size))
+        elif fan.size:
             self._queue.add(rank)
         else:
             self._end_mapped(fan)
@@ -713,13 +904,21 @@ class Run:
             raise InternalError(f"Task {self.plan.names[rank]!r} was to tell its items, and told none")
         leader = None if work.each.follows is None else self._fans[work.each.follows]
         fan = Fan(self.plan.names[rank], rank, len(self.states), work.each, event.items, leader)
-        self.ledger.add(fan, State.READY if leader is None else State.WAITING)
+        fan.goes_one_by_one = self._offers is not None and work.fingerprint != 0
+        self.ledger.add(fan, READY if leader is None else WAITING)
         self._queue.expect(rank, fan.unended - (leader is not None))
         self._tries.failures += [0] * fan.unended
         self._work += [work] * fan.unended
         self._unended += fan.unended
         if self._chronicle is not None:
             self._chronicle.expanded(fan, event)
+
+    def _make_known(self, fan: Fan, units: Iterable[int]) -> None:
+        """These instances are ready for the first time."""
+        if self._offers is None:
+            self._queue.offer_all(fan, units)
+        else:
+            self._offers.pending.extend(units)
 
     def _instances_ended(self, fan: Fan, index: int, count: int) -> None:
         """So many have ended alike, from that one on: count it, and let those begin that follow them item by item.
@@ -732,22 +931,22 @@ class Run:
             state = self.states[fan.first + index]
             fan.count(index, count, state)
             self._spent += references_among(fan.spend(index, count))
-            if state is State.COMPLETED and fan.head.has_stored:
+            if state is COMPLETED and fan.head.has_stored:
                 for place in range(index, index + count):
                     self._spent += self._rows.spent(fan, place)
             if not fan.unended:
                 self._end_mapped(fan)
             for follower in fan.followers:
                 units = range(follower.first + index, follower.first + index + count)
-                waiting = [unit for unit in units if self.states[unit] is State.WAITING]
-                if state is State.COMPLETED:
+                waiting = [unit for unit in units if self.states[unit] is WAITING]
+                if state is COMPLETED:
                     for unit in waiting:
-                        self.states[unit] = State.READY
-                    self._queue.offer_all(follower, waiting)
+                        self.states[unit] = READY
+                    self._make_known(follower, waiting)
                     continue
                 for unit in waiting:  # what doesn't end well does so alone
                     self._queue.expect(unit, -1)
-                    self.states[unit] = State.CANCELLED if self.stopped else State.SKIPPED
+                    self.states[unit] = CANCELLED if self.stopped else SKIPPED
                     self._unended -= 1
                     if self._chronicle is not None:
                         self._chronicle.ended(unit)
@@ -759,7 +958,7 @@ class Run:
         while ahead:
             fan = ahead.pop()
             has_led = fan.leader is None or self.states[fan.leader.rank] in ENDED
-            if has_led and not fan.unended and self.states[fan.rank] is State.EXPANDED:
+            if has_led and not fan.unended and self.states[fan.rank] is EXPANDED:
                 self._close_mapped(fan)
                 ahead += fan.followers
 
@@ -784,7 +983,7 @@ class Run:
         above = self._rows.bequeathed(last)
         for place, fan in enumerate([*above, last], 1):
             left = diff if fan is last else self._rows.diff_of(fan, fan.collect(), [*above[place:], last])
-            if left or fan.state is State.COMPLETED:
+            if left or fan.state is COMPLETED:
                 self._record(fan.rank, {key: self._kept(payload) for key, payload in left.items()}, fan.seconds)
 
 
@@ -792,13 +991,14 @@ _AT_ONCE = frozenset({Done, ItemsDone, Failed, Skipped})
 """What may come of a submitted attempt before anything tells that it runs: so it has begun, too."""
 
 _TRANSITIONS: dict[tuple[State, type[AttemptEvent]], Callable[[Run, Attempt, Any], Commands]] = {
-    (State.SUBMITTED, Started): Run._start,
-    (State.SUBMITTED, Unstarted): Run._give_back,
-    (State.RUNNING, Wants): Run._answer,
-    (State.RUNNING, Unstarted): Run._give_back,
-    (State.RUNNING, Done): Run._complete,
-    (State.RUNNING, ItemsDone): Run._complete_instances,
-    (State.RUNNING, Failed): Run._fail,
-    (State.RUNNING, Skipped): Run._skip,
-    (State.RUNNING, Lost): Run._fail,
+    (AHEAD, Unstarted): Run._fall_behind,
+    (SUBMITTED, Started): Run._start,
+    (SUBMITTED, Unstarted): Run._give_back,
+    (RUNNING, Wants): Run._answer,
+    (RUNNING, Unstarted): Run._give_back,
+    (RUNNING, Done): Run._complete,
+    (RUNNING, ItemsDone): Run._complete_instances,
+    (RUNNING, Failed): Run._fail,
+    (RUNNING, Skipped): Run._skip,
+    (RUNNING, Lost): Run._fail,
 }

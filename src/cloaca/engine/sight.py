@@ -31,7 +31,7 @@ class Attempt(Struct, gc=False):
     """An open attempt of a task, by rank, or of an instance, by unit; or of so many, one after the other.
 
     `rank` is that of the first one that hasn't ended, `count` how many haven't, and `place` how many have.
-    `is_expired`: its time was up.
+    `is_expired`: its time was up. It runs on that `worker`, and `began` then, as far as the run was told.
 
     `nearby` and `prefetch` serve what it asks for: the keys in `asked`; `ancestors` and `prefetch_ancestors` how others
     ended.
@@ -47,6 +47,8 @@ class Attempt(Struct, gc=False):
     asked: list[str] | None = None
     ancestors: Iterator[str] | None = None
     prefetch_ancestors: int = FIRST_PREFETCH
+    worker: int = 0
+    began: float | None = None
 
     @property
     def item(self) -> int | None:
@@ -88,6 +90,7 @@ class Sight:
         self._collected = collected
         self._is_asked = is_asked
         self._looks = looks
+        self._of_input: tuple[tuple[str, ...], Slice | None] = (), None
 
     # ---- slices ----------------------------------------------------------------------------------------------------
 
@@ -95,12 +98,29 @@ class Sight:
         """What a task is sent. `reads` are the keys that its code names."""
         if not self._is_asked:
             return self._whole_slice(rank, rank, reads)
+        if not self._plan.predecessors[rank] and rank not in self._habits:
+            return self._slice_of_input(rank, reads)
         found = self._history.told(rank, reads) if reads else {}
         if rank in self._habits:
             found |= self._by_habit(rank, rank)
         elif self._plan.predecessors[rank] and not found:
             found = self._history.left_by_dependencies(rank)
         return Slice(found, met=self._history.met(rank), names=self._history.names(rank))
+
+    def _slice_of_input(self, rank: int, reads: tuple[str, ...]) -> Slice:
+        """What a task is sent that depends on none: the same, mostly, as the one before that reads the same keys."""
+        known, slice_ = self._of_input
+        if reads != known or slice_ is None:
+            found = self._history.told(rank, reads) if reads else {}
+            slice_ = Slice(found, met=self._history.met(rank), names=self._history.names(rank))
+            if self._history.is_input_alike:
+                self._of_input = reads, slice_
+        return slice_
+
+    def slice_in_chain(self, rank: int, reads: tuple[str, ...], head: int) -> Slice:
+        """What a task is sent that comes in a chain: what its `head` sees. The worker has what others leave."""
+        found = self._history.told(head, reads) | self._by_habit(rank, head)
+        return Slice(found, met=self._history.met(head), names=self._history.names(head))
 
     def slice_for_item(self, fan: Fan, unit: int, reads: tuple[str, ...]) -> Slice:
         """What an instance sees: what all of its task see alike, and what those before it wrote for the same item."""

@@ -7,6 +7,9 @@ million attempts that ended in time leave nothing behind.
 from collections.abc import Iterator
 from heapq import heapify, heappop, heappush
 
+GRACE_SECONDS = 2.0
+"""How long a task that is stopped has to put its things in order, where nobody has said."""
+
 _TOLERATED_STALE = 64
 
 

@@ -5,12 +5,11 @@ from collections.abc import Sequence
 from msgspec import Struct, field
 
 from cloaca.engine.fan import Each
+from cloaca.engine.timers import GRACE_SECONDS
 from cloaca.history.passing import Passing
 from cloaca.history.telling import PlaceOf
 from cloaca.retry import RetryPolicy
 from cloaca.triggers.condition import Condition
-
-GRACE_SECONDS = 2.0
 
 
 class Work(Struct, frozen=True, gc=False):
@@ -20,7 +19,7 @@ class Work(Struct, frozen=True, gc=False):
     `rule` holds, given by name (`None`: the default one), and so does its `trigger`, if there is one. `condition`: the
     number under which that was published, where it is asked in the attempt; 0 where the run decides. `each`: it is a
     mapped task, and runs this for each item. `limit`: the name of the seats of which each attempt takes one. `prefix`:
-    of the task's keys, in a copy.
+    of the task's keys, in a copy. `fingerprint`: the number under which the task's was published, 0 where it has none.
     """
 
     function: int
@@ -33,6 +32,7 @@ class Work(Struct, frozen=True, gc=False):
     each: Each | None = None
     limit: str | None = None
     prefix: str = ""
+    fingerprint: int = 0
 
 
 def followers(work: Sequence[Work]) -> dict[int, list[int]]:

@@ -65,7 +65,13 @@ class ElsewhereExecutor(FuturesExecutor):
 
     def _errand(self, assignment: Assignment) -> errand.Errand:
         """The attempt with all that it takes. What is made as it is looked at is made now."""
-        named = assignment.function, assignment.rules, assignment.condition, assignment.variables
+        named = (
+            assignment.function,
+            assignment.rules,
+            assignment.condition,
+            assignment.variables,
+            assignment.fingerprint,
+        )
         functions = {number: self._functions[number] for number in named if number in self._functions}
         for function in [*functions.values()]:
             functions |= {n: self._functions[n] for n in (function.head, function.binding) if n in self._functions}

@@ -3,12 +3,14 @@
 The contract, which one conformance suite checks on every executor:
     - For every submitted attempt exactly one of `Done`, `Failed`, `Skipped`, `Lost`, `Unstarted` comes out of `wait`,
       sooner or later; `Started` comes before `Lost`, and before `Done`, `Failed` and `Skipped` unless these are known
-      as soon; never with `Unstarted`. An attempt at several items ends item by item: `ItemsDone` tells of the next
-      ones, `Failed` and `Lost` of the next one, and `Unstarted` of the last ones.
+      within milliseconds; never with `Unstarted`. An attempt at several items ends item by item: `ItemsDone` tells of
+      the next ones, `Failed` and `Lost` of the next one, and `Unstarted` of the last ones.
     - `Said`, `Logged` and `Warned` come in the order in which a worker told them, before the report of their attempt;
       those of a thread that a task has left behind may come later.
     - How it ended tells the number of the worker, and so does `Started`: 0 where that is the calling thread, or isn't
       known yet. No two workers have the same one.
+    - An attempt that comes `after` another one is submitted right behind that, and begins once that is `Done`. Where it
+      ends otherwise, all that come after it are `Unstarted`, the last one first, and that is told before.
     - An attempt runs at most once. An executor never retries.
     - No payload, blob or error is opened on the coordinator's side.
     - All calls come from one thread, except `wake`. None blocks, except `wait`.
@@ -35,6 +37,9 @@ class Executor(Protocol):
     def grain(self, ready: int) -> int:
         """How many items one attempt may be at, where so many are ready. An executor that takes no such attempts: 1."""
         ...
+
+    lanes: int
+    """How many workers share the window, where it takes attempts that come right `after` others, in a chain; else 0."""
 
     calls_objects: bool
     """Whether it calls the program's own objects. Otherwise they are published."""
@@ -94,6 +99,7 @@ class InProgram:
     """What nobody needs to be told of who calls the program's own objects, where the program runs."""
 
     calls_objects = True
+    lanes = 0
 
     def grain(self, ready: int) -> int:  # noqa: ARG002 - nothing is sent, so nothing is saved
         """An attempt is at one item."""

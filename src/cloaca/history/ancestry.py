@@ -12,7 +12,7 @@ ranks are close, `is_known_above` has them: each task keeps its ancestors among 
 
 from collections.abc import Collection, Iterator
 from functools import cached_property
-from operator import or_
+from operator import eq, or_
 
 from cloaca.history.plan import Plan
 
@@ -27,7 +27,7 @@ class Ancestry:
 
     def __init__(self, plan: Plan) -> None:
         self._plan = plan
-        self._direct: dict[int, frozenset[int]] = {}
+        self._direct: dict[int, range | frozenset[int]] = {}
         self._near: list[int] = []
 
     def is_known_above(self, ancestor: int, task: int) -> bool:
@@ -104,7 +104,9 @@ class Ancestry:
         if len(predecessors) <= FEW:
             return predecessors
         if task not in self._direct:
-            self._direct[task] = frozenset(predecessors)
+            row = range(predecessors[0], predecessors[-1] + 1)  # as mostly, of those that are many
+            is_row = len(row) == len(predecessors) and all(map(eq, predecessors, row))
+            self._direct[task] = row if is_row else frozenset(predecessors)
         return self._direct[task]
 
     @cached_property

@@ -33,8 +33,9 @@ from cloaca.history.passing import NOTHING_PASSED, Passed, Passing
 from cloaca.history.plan import Plan
 from cloaca.history.stretch import Site, Stretches
 from cloaca.history.telling import PlaceOf, Telling, Told
+from cloaca.history.told_digests import Combining, ContentOf, ToldDigests
 from cloaca.history.write import INPUT_RANK, Write, unsuperseded
-from cloaca.values.blobs import references_in
+from cloaca.values.blobs import references_in, size_of
 from cloaca.wire.messages import Version
 
 MANY = 32
@@ -166,6 +167,11 @@ class History:
     def shared(self) -> AbstractSet[bytes | None]:
         """The payloads that were passed in, and so belong to another key as well."""
         return self._passed.payloads
+
+    @property
+    def is_input_alike(self) -> bool:
+        """Whether all tasks that depend on none see the same, from the start of the run to its end."""
+        return not self._has_rivals and not self._passed.keys
 
     @property
     def ancestry(self) -> Ancestry:
@@ -340,6 +346,18 @@ class History:
                     found[key] = write.told
         return found
 
+    def digests(self, content: ContentOf, combining: Combining) -> ToldDigests:
+        """What tasks are told, as digests. `content` is that of a payload."""
+        return ToldDigests(
+            self._plan.predecessors,
+            self.candidates,
+            self._telling,
+            self._passed,
+            collected=self._collected,
+            content=content,
+            combining=combining,
+        )
+
     def joined_keys(self, rank: int) -> list[str]:
         """The keys of which the task sees several candidates, in the order of the alphabet."""
         return sorted(key for key in self._met if len(self.candidates(rank, key)) > 1)
@@ -418,15 +436,18 @@ class History:
 
     def whole(self, rank: int) -> dict[str, Told]:
         """Every key that the task sees, in a fixed order: the input's first, then as the candidates were set."""
+        return {
+            key: writes[0].told if len(writes) == 1 and key not in self._collected else self.versions(rank, key)
+            for key, writes in self.standing_at(rank).items()
+        }
+
+    def standing_at(self, rank: int) -> dict[str, tuple[Write, ...]]:
+        """The same keys, each with its candidates, in no particular order of these."""
         are_few = len(self._alone) + len(self._standing) < rank // FEW
         standing = self._of_each_key(rank) if are_few else self._of_ancestors(rank)
         untouched = self._given_to(rank)
         tasks = sorted({write.rank for writes in standing.values() for write in writes})
-        ordered = self._in_order(untouched, {**untouched, **standing}, tasks)
-        return {
-            key: writes[0].told if len(writes) == 1 and key not in self._collected else self.versions(rank, key)
-            for key, writes in ordered.items()
-        }
+        return self._in_order(untouched, {**untouched, **standing}, tasks)
 
     def _of_each_key(self, rank: int) -> dict[str, tuple[Write, ...]]:
         """The writes that stand at the task, by key: each key of the run is looked up."""
@@ -456,6 +477,33 @@ class History:
         final: dict[str, Told] = {key: writes[0].told for key, writes in self._inputs.items() if key not in alone}
         final |= {key: write.told for writes in self._writes for key, write in writes.items() if alone[key] is write}
         return final
+
+    @property
+    def completed(self) -> bytes:
+        """Which tasks have completed, by rank."""
+        return bytes(self._completed)
+
+    def sizes(self) -> dict[str, dict[int, int | None]]:
+        """Of each key that was written more than once: how many bytes each write takes, by rank.
+
+        `None` stands for a removal, or for several values that were given in conflict.
+        """
+        given = {**self._passed.given(), **self._inputs}
+        overwritten = (key for key in given if key in self._alone or key in self._standing)
+        found: dict[str, dict[int, int | None]] = {key: {} for key in (*self._lowest, *overwritten)}
+        if not found:
+            return found
+        for key in given.keys() & found.keys():
+            found[key][INPUT_RANK] = _size(given[key][0])
+        for rank, writes in enumerate(self._writes):
+            for key, write in writes.items():
+                if key in found:
+                    found[key][rank] = _size(write)
+        return found
+
+    def all_writes(self, key: str) -> list[Write]:
+        """All writes of the key that what stands in the end goes back to, in the merge order there."""
+        return self._telling.all_writes(sinks(self._plan, self._completed), self._stands(key))
 
     def standing(self) -> dict[str, tuple[Write, ...]]:
         """Every key at the end of the run, with the writes that stand, in no particular order."""
@@ -490,3 +538,9 @@ class History:
                 visited.add(task)
                 yield task
                 ahead.extend(self._plan.predecessors[task])
+
+
+def _size(write: Write) -> int | None:
+    """How many bytes it takes, if it is a value."""
+    payload = write.version.payload
+    return None if payload is None else size_of(payload)

@@ -43,12 +43,17 @@ class Passed:
         self._passing = passing
         self._collected = collected
         self._found: dict[tuple[str, tuple[Source, ...]], tuple[Write, ...]] = {}
+        self._sources: dict[Write, Source] = {}  # of those that stand for several versions
         self.keys = frozenset(key for sources in passing.values() for key in sources)
         self.payloads: set[bytes | None] = set()
 
     def keys_at(self, rank: int) -> tuple[str, ...]:
         """The keys that may be passed in to the task."""
         return tuple(self._passing.get(rank, ()))
+
+    def given(self) -> dict[str, tuple[Write, ...]]:
+        """What was passed in so far, by key."""
+        return {key: writes for (key, _), writes in self._found.items() if writes}
 
     def to(self, rank: int, key: str, versions: Callable[[int, str], Told]) -> tuple[Write, ...]:
         """What is passed in to the task under the key: one write, or none. `versions`: what a task sees of a key."""
@@ -64,7 +69,15 @@ class Passed:
         for source in sources:
             told = versions(source.entry, source.key)
             self.payloads.update(version.payload for version in told)
-            yield from (Write(INPUT_RANK, (version,), ()) for version in self._as_one(source, told))
+            for version in self._as_one(source, told):
+                write = Write(INPUT_RANK, (version,), ())
+                if version.source:
+                    self._sources[write] = source
+                yield write
+
+    def source_of(self, write: Write) -> Source | None:
+        """Where a write comes from that stands for all versions of another key; `None`: it doesn't."""
+        return self._sources.get(write)
 
     def _as_one(self, source: Source, told: Told) -> tuple[Version, ...]:
         """The version that stands for all of the source. Who reads it merges them, by the rule of the source."""

@@ -12,7 +12,7 @@ shortest cycle of a large component takes quadratic time: only components that a
 """
 
 from collections import Counter, deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from heapq import heapify, heappop, heappush
 from typing import TypeAlias
 
@@ -38,7 +38,7 @@ class Plan(Struct, frozen=True):
     names: tuple[str, ...]
     predecessors: tuple[tuple[int, ...], ...]
     successors: tuple[tuple[int, ...], ...]
-    defined: tuple[int, ...]
+    defined: Sequence[int]
     rank: Mapping[str, int]
 
     def levels(self) -> list[list[int]]:
@@ -79,7 +79,7 @@ def plan(workflow: str, tasks: Sequence[tuple[str, Sequence[str]]]) -> Plan:
         findings += _cycles([task for task, _ in tasks], edges)
     if findings:
         raise WorkflowError(workflow, tuple(findings))
-    return _compiled(tuple(places), edges, order)
+    return _compiled(places, edges, order)
 
 
 def _resolve(task: str, dependencies: Sequence[str], places: Mapping[str, int]) -> tuple[int, ...]:
@@ -93,18 +93,23 @@ def _ascending(edges: _Edges) -> bool:
     return all(not earlier or max(earlier) < place for place, earlier in enumerate(edges))
 
 
-def _compiled(names: tuple[str, ...], edges: _Edges, order: Sequence[int]) -> Plan:
+def _compiled(places: Mapping[str, int], edges: _Edges, order: Sequence[int]) -> Plan:
+    names, rank = tuple(places), places
     if not isinstance(order, range):
         rank_of = dict(zip(order, range(len(order)), strict=True))
-        names = tuple([names[place] for place in order])
+        order, names = tuple(order), tuple([names[place] for place in order])
+        rank = {name: place for place, name in enumerate(names)}
         edges = [tuple([rank_of[earlier] for earlier in edges[place]]) for place in order]
-    return Plan(
-        names=names,
-        predecessors=tuple(map(tuple, edges)),
-        successors=tuple(map(tuple, _reversed(edges))),
-        defined=tuple(order),
-        rank={name: rank for rank, name in enumerate(names)},
-    )
+    return Plan(names, tuple(map(tuple, edges)), tuple(_alike(map(tuple, _reversed(edges)))), order, rank)
+
+
+def _alike(rows: Iterable[tuple[int, ...]]) -> Iterator[tuple[int, ...]]:
+    """The same, with one tuple for all of a row of equal ones: thousands of tasks may have the same successor."""
+    last: tuple[int, ...] = ()
+    for row in rows:
+        if row != last:
+            last = row
+        yield last
 
 
 def _reversed(edges: _Edges) -> list[list[int]]:

@@ -52,7 +52,7 @@ class Telling:
         self._stretches = stretches
         self._place_of = place_of
         self._ruled = ruled
-        self._told_of: dict[tuple[str, Site], tuple[Site, Told]] = {}
+        self._told_of: dict[tuple[str, Site], tuple[Site, Sequence[Write], Told]] = {}
         self._settled: dict[tuple[str, Site], Version] = {}
         self._size = 0
 
@@ -63,17 +63,17 @@ class Telling:
 
     def joined(self, dependencies: Site, key: str) -> Told:
         """The versions of a key with several candidates at a reader, or the one that they are known to come to."""
-        site = self._site(dependencies, key)
+        site = self.site(dependencies, key)
         settled = self._settled.get((key, site))
         return self._down_from(site, key) if settled is None else (settled,)
 
     def joined_in_full(self, dependencies: Site, key: str) -> Told:
         """The same, where it matters how many there are and what they are merged by."""
-        return self._down_from(self._site(dependencies, key), key)
+        return self._down_from(self.site(dependencies, key), key)
 
     def settle(self, dependencies: Site, key: str, version: Version) -> None:
         """Somebody who reads the key there has found out what it comes to: remember that, or rather the latest ones."""
-        name = key, self._site(dependencies, key)
+        name = key, self.site(dependencies, key)
         if name in self._settled:
             return
         self._settled[name] = version
@@ -81,32 +81,32 @@ class Telling:
         while self._size > REMEMBERED:
             self._size -= len(self._settled.pop(next(iter(self._settled))).payload or b"")
 
-    def _site(self, dependencies: Site, key: str) -> Site:
+    def site(self, dependencies: Site, key: str) -> Site:
         """Where a reader sees the key from: below what only passes it on."""
         site = self._stretches.site(dependencies, key)
-        while not (told := self._stretch(site, key))[1]:
-            site = told[0]
+        while not (found := self.stretch(site, key))[2]:
+            site = found[0]
         return site
 
     def _down_from(self, site: Site, key: str) -> Told:
         """What is told there, down to what is known or stands by itself."""
-        base, told = self._stretch(site, key)
+        base, _, told = self.stretch(site, key)
         parts, settled = [told], None
         while base and (settled := self._settled.get((key, base))) is None:
-            base, told = self._stretch(base, key)
+            base, _, told = self.stretch(base, key)
             parts.append(told)
         if base and settled:
             parts[-1] = (settled, *parts[-1][1:])
         return parts[0] if len(parts) == 1 else tuple(chain.from_iterable(reversed(parts)))
 
-    def _stretch(self, site: Site, key: str) -> tuple[Site, Told]:
-        """The base of a site, and what is told of the writes since then."""
+    def stretch(self, site: Site, key: str) -> tuple[Site, Sequence[Write], Told]:
+        """The base of a site, the writes since then, and what is told of these: the same at any time."""
         found = self._told_of.get((key, site))
         if found is None:
             stretch = self._stretches.down_from(site, key)
             if len(self._told_of) >= MANY:
                 del self._told_of[next(iter(self._told_of))]
-            found = self._told_of[key, site] = stretch.base, self._told_stretch(key, stretch)
+            found = self._told_of[key, site] = stretch.base, stretch.writes, self._told_stretch(key, stretch)
         return found
 
     def _told_stretch(self, key: str, stretch: Stretch) -> Told:
@@ -116,8 +116,16 @@ class Telling:
 
     def collected(self, dependencies: Site, key: str, candidates: Sequence[Write]) -> Told:
         """All versions of a key that is collected by task."""
-        writes = self._in_order(dependencies, *_since_the_input(candidates))
-        return self._told(key, writes, {write: write.seen for write in writes}, ())
+        return self.collection(dependencies, key, candidates)[1]
+
+    def collection(self, dependencies: Site, key: str, candidates: Sequence[Write]) -> tuple[Sequence[Write], Told]:
+        """All writes of such a key, and what is told of them."""
+        writes = self.all_writes(dependencies, candidates)
+        return writes, self._told(key, writes, {write: write.seen for write in writes}, ())
+
+    def all_writes(self, dependencies: Site, candidates: Sequence[Write]) -> list[Write]:
+        """The candidates and all that came before them, in the merge order at the reader."""
+        return self._in_order(dependencies, *_since_the_input(candidates))
 
     def _told(self, key: str, writes: Sequence[Write], seen: Mapping[Write, Sequence[Write]], milestone: Told) -> Told:
         places = {write: place for place, write in enumerate(writes, len(milestone))}

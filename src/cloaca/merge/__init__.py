@@ -12,6 +12,22 @@ are the ones that are needed most.
 that each add one to a count of five come to seven.
 """
 
-from cloaca.merge.named import by_structure, by_task, concat, first, last, max, min, sum, union  # noqa: A004 - cloaca.merge.sum it is
+from importlib import import_module
+
+TYPE_CHECKING = False  # as every type checker knows it
+if TYPE_CHECKING:
+    from cloaca.merge.named import by_structure, by_task, concat, first, last, max, min, sum, union  # noqa: A004 - cloaca.merge.sum it is
 
 __all__ = ["by_structure", "by_task", "concat", "first", "last", "max", "min", "sum", "union"]
+
+
+def __getattr__(name: str) -> object:
+    """The rules are loaded when the first one is named: most runs have none, and need other modules of this package."""
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}", name=name)
+    rule = globals()[name] = getattr(import_module("cloaca.merge.named"), name)
+    return rule
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

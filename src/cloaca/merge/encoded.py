@@ -12,7 +12,7 @@ from msgspec import Raw, msgpack
 
 from cloaca.merge.equality import equal
 from cloaca.pickling.stack import with_room
-from cloaca.values.blobs import Part, content_of, same_bytes
+from cloaca.values.blobs import Part, content_of, is_reference, same_bytes
 from cloaca.values.codec import PICKLED, decode, decode_content, is_telling, undisturbed
 from cloaca.values.composite import LIST_HEADS
 from cloaca.wire.strike import is_strike
@@ -27,8 +27,10 @@ def are_equal(one: bytes, other: bytes) -> bool:
     >>> are_equal(encode({"a": 1, "b": 2}), encode({"b": 2, "a": 1})), are_equal(encode([1]), encode([True]))
     (True, False)
     """
-    if one == other or is_telling(one) or is_telling(other):
-        return one == other
+    if one == other:
+        return True
+    if (is_telling(one) or is_telling(other)) and not (is_reference(one) or is_reference(other)):
+        return False
     try:
         return _are_equal(one, other)
     except Exception as error:  # rebuilding a value runs user code; reading the key tells what it raised

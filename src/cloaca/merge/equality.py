@@ -23,7 +23,8 @@ from typing import Any
 
 from cloaca.errors import EncodeError
 from cloaca.pickling.stack import with_room
-from cloaca.values.codec import SCALARS, encode
+from cloaca.values.codec import encode
+from cloaca.values.kinds import SCALARS
 from cloaca.wire.strike import is_strike
 
 _FOUND = frozenset({str, int, bytes, bool, type(None)})

@@ -1,11 +1,13 @@
 """What users give as merge rules, checked where they give it."""
 
 import builtins
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Callable, Mapping
+from typing import Any, Literal
 
-from cloaca.argument import misfit_of
-from cloaca.merge.rules import OnConflict, Rule
+Rule = Callable[[Any, list[Any]], Any]
+"""From the base and the candidates' values to the value."""
+
+OnConflict = Literal["first", "last", "fail"]
 
 _BUILTINS = {getattr(builtins, name): name for name in ("sum", "max", "min")}
 _ON_CONFLICT: dict[Any, OnConflict] = {"first": "first", "last": "last", "fail": "fail"}
@@ -22,6 +24,15 @@ def checked_rules(merge: Any) -> dict[str, Rule]:
             raise ValueError(f"merge= maps keys, which are strings, to rules; {key!r} is no string.")
         _check_rule(f"The merge rule of key {key!r}", rule)
     return {str.__str__(key): rule for key, rule in merge.items()}
+
+
+def structured(rules: Mapping[str, Rule]) -> frozenset[str]:
+    """The keys that merge by structure on purpose."""
+    if not rules:
+        return frozenset()
+    from cloaca.merge.named import by_structure
+
+    return frozenset(key for key, rule in rules.items() if rule is by_structure)
 
 
 def checked_on_conflict(on_conflict: Any) -> OnConflict | None:
@@ -41,6 +52,8 @@ def _check_rule(which: str, rule: Any) -> None:
     for builtin, name in _BUILTINS.items():
         if rule is builtin:
             raise ValueError(f"{which} is Python's own {name}: write cloaca.merge.{name}.")
+    from cloaca.argument import misfit_of  # workers take rules as they are
+
     if misfit_of(rule, None, ()):
         raise ValueError(f"{which} is called with the base and the values: {rule!r} doesn't take two arguments.")
 

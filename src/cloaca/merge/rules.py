@@ -1,19 +1,14 @@
 """Rules: what a workflow says about merging, and what was merged by it so far in this process."""
 
 import pickle
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from copy import copy
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
-from cloaca.merge.named import by_task
-
-Rule = Callable[[Any, list[Any]], Any]
-"""From the base and the candidates' values to the value."""
+from cloaca.merge.given import OnConflict, Rule
 
 REMEMBERED = 1 << 26
 """How many bytes of merged values a process keeps for readers to come."""
-
-OnConflict = Literal["first", "last", "fail"]
 
 
 class Home(NamedTuple):
@@ -102,4 +97,6 @@ _NONE: frozenset[str] = frozenset()
 
 
 def _by_task(functions: Mapping[str, Rule | bytes]) -> frozenset[str]:
+    from cloaca.merge.named import by_task
+
     return frozenset(key for key, rule in functions.items() if rule is by_task)

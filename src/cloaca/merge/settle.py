@@ -18,11 +18,12 @@ from msgspec.structs import replace
 
 from cloaca.errors import INPUT, MERGE
 from cloaca.merge.change import ABSENT, Change
-from cloaca.merge.conflict import Conflict, conflict, rivals_of
+from cloaca.merge.conflict import conflict
 from cloaca.merge.equality import are_found_by_hash
 from cloaca.merge.lineage import Lineage, Versions, set_of
 from cloaca.merge.named import combined, first, last, union
 from cloaca.merge.rules import Rules
+from cloaca.merge.settled import Conflict, Settled, rivals_of
 from cloaca.merge.strand import BY_NUMBER, Clash, Join, Order, Steps
 from cloaca.merge.structure import Structured
 from cloaca.merge.united import united
@@ -43,19 +44,6 @@ _TIMES_DECODED = 8
 
 class _RuleExited(Exception):  # noqa: N818 - stands for the SystemExit that a rule raised
     """A rule called `sys.exit`."""
-
-
-class Settled(Struct):
-    """The value that a key's versions come to: encoded, or `None` where the key is absent.
-
-    `how` names what made it of several values; it is `None` where one of them stands, as it was written.
-    `is_handed_back`: the run was told of it by this process.
-    """
-
-    payload: bytes | None
-    writer: str
-    how: str | None = None
-    is_handed_back: bool = False
 
 
 def settle(key: str, versions: tuple[Version, ...], rules: Rules) -> Settled | Conflict:

@@ -16,10 +16,11 @@ from msgspec.structs import replace
 
 from cloaca.merge.change import ABSENT, Absent, Change
 from cloaca.merge.equality import are_found_by_hash, equal, same
+from cloaca.merge.given import OnConflict
 from cloaca.merge.lineage import Lineage, Versions, members, set_of
-from cloaca.merge.rules import OnConflict
 from cloaca.merge.strand import Clash, Join, Order, Steps, Strand
-from cloaca.values.codec import SCALARS, encode
+from cloaca.values.codec import encode
+from cloaca.values.kinds import SCALARS
 
 _DICTS = frozenset({dict, OrderedDict, defaultdict, Counter})
 _SCALARS = SCALARS | {Absent}

@@ -23,7 +23,6 @@ definition per class, which for classes that all mention each other grows with t
 """
 
 import copyreg
-import gc
 import pickle
 import sys
 import types
@@ -40,13 +39,14 @@ from weakref import WeakKeyDictionary, WeakSet, WeakValueDictionary
 from cloudpickle import cloudpickle
 
 from cloaca.pickling.bare import AsCall, reduce_bare
-from cloaca.pickling.code import load_code, reduce_code
+from cloaca.pickling.code import reduce_code
 from cloaca.pickling.definitions import Definition, Loader, copies, known_class
 from cloaca.pickling.enums import OF_MEMBERS
 from cloaca.pickling.hints import meant, unresolved
-from cloaca.pickling.homes import MAKERS, Namespaces, reduce_function, tell_function
+from cloaca.pickling.homes import Namespaces, reduce_function
 from cloaca.pickling.identity import Identity, identity_of
 from cloaca.pickling.layouts import OF_PYTHON, layout, subscripted
+from cloaca.pickling.loading import MAKERS, load_code, tell_function
 from cloaca.pickling.markers import reduce_plain_object
 from cloaca.pickling.modules import by_reference, reduce_module
 from cloaca.pickling.reductions import (
@@ -61,6 +61,7 @@ from cloaca.pickling.reductions import (
     reduce_member,
     reduce_shared,
 )
+from cloaca.pickling.referents import referents
 from cloaca.wire.strike import is_strike
 
 if TYPE_CHECKING:
@@ -241,7 +242,7 @@ class DefinitionPickler(Pickler):
                 return True
             holders = [one for one in level if type(one) in _HOLDERS and id(one) not in seen]
             seen.update(map(id, holders))
-            level = gc.get_referents(*holders)
+            level = referents(*holders)
         return False
 
     def _is_made_by_code(self, kind: type, level: list[Any]) -> bool:

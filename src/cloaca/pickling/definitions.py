@@ -11,7 +11,6 @@ from io import BytesIO
 from types import MethodType
 from typing import TYPE_CHECKING, Any
 
-from cloudpickle import cloudpickle
 from msgspec import Struct
 
 from cloaca.lasting import lasting
@@ -86,6 +85,8 @@ class Loader(pickle.Unpickler):
             return
         for name, own in attributes.pop(OF_MEMBERS, {}).items():
             vars(cls.__members__[name]).update(own)
+        from cloudpickle import cloudpickle  # a process that only calls functions does without
+
         cloudpickle._class_setstate(cls, (attributes, {}))
         self._names.setdefault(cls, set()).update(attributes)
 

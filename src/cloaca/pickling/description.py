@@ -21,6 +21,27 @@ from typing import Any
 from cloaca.pickling.code import WRAPPERS, PartsByType, by_type, nothing
 from cloaca.pickling.modules import SCRIPTS
 
+UNSAID = frozenset(
+    {
+        "__annotate__",
+        "__annotate_func__",
+        "__annotations__",
+        "__annotations_cache__",
+        "__dict__",
+        "__doc__",
+        "__firstlineno__",
+        "__module__",
+        "__msgspec_cache__",
+        "__static_attributes__",
+        "__weakref__",
+    }
+)
+"""Entries of a class that say where it stands, or that Python adds."""
+
+
+STATED = ("__slots__", "__match_args__", "__struct_encode_fields__", "__struct_defaults__")
+"""Attributes that belong to the definition of a class, where it has them."""
+
 
 def digest(root: object, parts: PartsByType, is_own: Callable[[Any], bool]) -> str:
     """The hash, 16 hex digits, of a value and all that it leads to.

@@ -6,7 +6,7 @@ names, as they are when it is captured. What is large among these goes `Apart`, 
 
 import inspect
 import pickle
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from functools import _lru_cache_wrapper, lru_cache, partial
 from io import BytesIO
 from itertools import count
@@ -19,7 +19,8 @@ from cloaca.errors import CaptureError
 from cloaca.pickling import culprit
 from cloaca.pickling.classes import Pickler
 from cloaca.pickling.definitions import fresh_class
-from cloaca.pickling.mentions import strings_in
+from cloaca.pickling.loading import Sharing
+from cloaca.pickling.mentions import held, may_lead_to_strings, strings_in, texts
 from cloaca.pickling.reductions import FOR_FUNCTIONS
 from cloaca.pickling.stack import with_room
 from cloaca.warning import warn
@@ -74,10 +75,6 @@ class Nothing:
 IN_BAND = Nothing()
 
 
-class Sharing(partial[Any]):
-    """A function with what all calls of it share, by the names of its parameters. Nobody is warned of that."""
-
-
 class RuleOf(str):
     """The key of a merge rule, where otherwise the id of a task tells whose function something is."""
 
@@ -116,23 +113,6 @@ def capture(
     made = pickled(task_id, given, function, FunctionPickler(apart))
     warn_of_size(task_id, given, made.blob, set(), apart)
     return Captured(next_number(), apart.blob(made.blob, b""), reads(function), attached=made.attached)
-
-
-def load(
-    blob: bytes | memoryview, head: bytes | memoryview = b"", buffers: Iterable[bytes | memoryview] = ()
-) -> Callable[..., Any]:
-    """The function of a blob that goes on from that head, with the buffers that went apart, in their order.
-
-    Raises whatever importing what it refers to raises.
-    """
-    function: Callable[..., Any]
-    if head:
-        unpickler = pickle.Unpickler(BytesIO(b"".join([head, blob])), buffers=buffers)
-        unpickler.load()
-        function = unpickler.load()
-    else:
-        function = pickle.loads(blob, buffers=buffers)
-    return function
 
 
 # ---- pickling ------------------------------------------------------------------------------------------------------
@@ -241,6 +221,8 @@ def warn_of_size(
 
 def reads(function: object) -> tuple[str, ...]:
     """The strings that a function's own code may pass to its context, in order of appearance, each once."""
+    if isinstance(function, FunctionType) and not any(map(may_lead_to_strings, held(function))):
+        return texts(function.__code__)
     code: object = (
         function if isinstance(function, _FUNCTIONS) else inspect.getattr_static(type(function), "__call__", None)
     )

@@ -12,14 +12,19 @@ the code that makes them on demand (since Python 3.14). What can't be resolved s
 program, too.
 """
 
+import gc
 import inspect
 import sys
 from collections.abc import Callable
 from functools import partial
-from types import FunctionType
+from operator import attrgetter
+from types import CodeType, FunctionType, NoneType
 from typing import Annotated, Any, ForwardRef, Literal, get_args, get_origin, get_type_hints
 
 from cloaca.wire.strike import is_strike
+
+_NAMING = frozenset({CodeType, NoneType, str})
+_plain_parts = attrgetter("__globals__", "__builtins__", "__defaults__", "__kwdefaults__", "__closure__")
 
 if sys.version_info >= (3, 14):
     from annotationlib import Format, get_annotations
@@ -59,6 +64,12 @@ def written(thing: type | FunctionType) -> dict[str, Any]:
         if is_strike(error, partial(inspect.get_annotations, thing)):
             raise
         return _as_far_as_known(thing)
+
+
+def is_plain(function: FunctionType) -> bool:
+    """Whether it has neither annotations nor attributes. Where it has none, to ask for these makes dicts that stay."""
+    known = [*map(id, _plain_parts(function))]
+    return not [one for one in gc.get_referents(function) if type(one) not in _NAMING and id(one) not in known]
 
 
 def are_readable(function: FunctionType) -> bool:

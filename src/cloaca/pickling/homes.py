@@ -10,32 +10,22 @@ import builtins
 import sys
 from collections.abc import Iterator
 from operator import attrgetter
-from sys import intern
 from types import BuiltinFunctionType, CellType, CodeType, FunctionType, ModuleType
 from typing import Any
 
-from cloaca.lasting import lasting
 from cloaca.pickling.code import attribute_names, global_names
-from cloaca.pickling.hints import readable
+from cloaca.pickling.hints import is_plain, readable
 from cloaca.pickling.lazy import settle
+from cloaca.pickling.loading import OF_MODULE, Empty, Held, make_function, make_variables, tell_function
 from cloaca.pickling.modules import by_reference, is_importable
-
-Held = tuple[dict[str, Any], tuple[Any, ...], dict[str, Any], dict[str, Any], tuple[ModuleType, ...]]
-"""What a function is told: globals, contents of its cells, what it has by itself, attributes, modules to be loaded."""
 
 Namespaces = dict[int, dict[str, Any]]
 """The globals that functions of one pickle are made with, by the `id` of those that they stand for."""
 
-_OF_MODULE = ("__name__", "__package__", "__file__", "__path__")
 _OWN = ("__name__", "__qualname__", "__module__", "__doc__", "__defaults__", "__kwdefaults__")
 if sys.version_info >= (3, 12):
     _OWN = (*_OWN, "__type_params__")
 _values_of = attrgetter(*_OWN)
-
-
-@lasting
-class Empty:
-    """Stands for what is in a cell that is empty, or will be told later."""
 
 
 def reduce_function(function: FunctionType, namespaces: Namespaces) -> Any:
@@ -50,10 +40,13 @@ def reduce_function(function: FunctionType, namespaces: Namespaces) -> Any:
     own: dict[str, Any] = {}
     if values != bare:
         own = {name: value for name, value, usual in zip(_OWN, values, bare, strict=True) if value != usual}
-    if annotations := readable(function):
-        own["__annotations__"] = annotations
+    attributes: dict[str, Any] = {}
+    if not is_plain(function):
+        attributes = function.__dict__
+        if annotations := readable(function):
+            own["__annotations__"] = annotations
     loaded = tuple(_submodules(code, (*used.values(), *contents)))
-    held: Held = used, contents, own, function.__dict__, loaded
+    held: Held = used, contents, own, attributes, loaded
     return make_function, (code, namespace, len(contents)), held, None, None, tell_function
 
 
@@ -62,49 +55,9 @@ def namespace_of(function: FunctionType, namespaces: Namespaces) -> dict[str, An
     module, variables = home(function), function.__globals__
     place = id(variables if module is None else module)
     if place not in namespaces:
-        own = _NewVariables({name: variables[name] for name in _OF_MODULE if name in variables})
+        own = _NewVariables({name: variables[name] for name in OF_MODULE if name in variables})
         namespaces[place] = own if module is None else _ModuleVariables(module)
     return namespaces[place]
-
-
-@lasting
-def make_function(code: CodeType, variables: dict[str, Any], cells: int) -> FunctionType:
-    """A function that is still to be told what it holds."""
-    return FunctionType(code, variables, None, None, tuple([CellType() for _ in range(cells)]) or None)
-
-
-@lasting
-def make_variables(*values: Any) -> dict[str, Any]:
-    """Globals for functions to be made with. A process may have thousands of them: they share their texts."""
-    made = {
-        name: intern(value) if type(value) is str else value
-        for name, value in zip(_OF_MODULE, values)  # noqa: B905 - those at the end may be missing
-        if value is not Empty
-    }
-    made["__builtins__"] = vars(builtins)
-    return made
-
-
-@lasting
-def tell_function(function: FunctionType, told: Held) -> None:
-    """Tell a function what it holds, or a part of it."""
-    used, contents, own, attributes, _ = told
-    variables = function.__globals__
-    if used:
-        variables.update(used)
-    if "__builtins__" not in variables:
-        variables["__builtins__"] = vars(builtins)
-    if contents:
-        for cell, content in zip(function.__closure__ or (), contents, strict=True):
-            if content is not Empty:
-                cell.cell_contents = content
-    for name, value in own.items():
-        setattr(function, name, value)
-    if attributes:
-        function.__dict__.update(attributes)
-
-
-MAKERS = (make_function, make_variables, tell_function)
 
 
 def _content(cell: CellType) -> Any:
@@ -137,7 +90,7 @@ class _NewVariables(dict[str, Any]):
     """Stands for variables that functions are to have by themselves."""
 
     def __reduce__(self) -> tuple[Any, ...]:
-        values = [self.get(name, Empty) for name in _OF_MODULE]
+        values = [self.get(name, Empty) for name in OF_MODULE]
         while values and values[-1] is Empty:
             values.pop()
         return make_variables, tuple(values)

@@ -23,14 +23,11 @@ from typing import Any
 from weakref import WeakKeyDictionary, WeakValueDictionary
 
 from cloaca.pickling.code import PartsByType
-from cloaca.pickling.description import WRAPPED, cell_parts, dict_parts, digest, module_of, qualified
+from cloaca.pickling.description import STATED, WRAPPED, cell_parts, dict_parts, digest, module_of, qualified
 from cloaca.pickling.hints import unresolved
 from cloaca.pickling.modules import by_reference
 
 Identity = str
-
-_STATED = ("__slots__", "__match_args__", "__struct_encode_fields__", "__struct_defaults__")
-"""Attributes that belong to the definition, where a class has them."""
 
 _ADDRESS = re.compile(" at 0x[0-9a-f]+")
 _ON_DEMAND = frozenset({"__annotate__", "__annotate_func__"})
@@ -130,7 +127,7 @@ def _class_parts(cls: type) -> Iterator[object]:
     for name, annotation in unresolved(cls).items():
         yield name
         yield _ADDRESS.sub("", formatannotation(annotation)).replace("__mp_main__.", "__main__.")
-    for name in _STATED:
+    for name in STATED:
         yield getattr(cls, name, None)
     for name, member in vars(cls).items():
         if isinstance(member, _CODE) and name not in _ON_DEMAND:

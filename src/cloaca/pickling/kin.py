@@ -6,6 +6,7 @@ loaded by one unpickler, first its head and then itself. So it arrives as if it 
 to what; but what they share is pickled and sent once.
 """
 
+from array import array
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -26,7 +27,8 @@ from cloaca.pickling.functions import (
     reads,
     warn_of_size,
 )
-from cloaca.pickling.homes import MAKERS, Namespaces, namespace_of
+from cloaca.pickling.homes import Namespaces, namespace_of
+from cloaca.pickling.loading import MAKERS
 from cloaca.pickling.modules import by_reference
 from cloaca.pickling.watch import Watch, is_watched
 
@@ -73,12 +75,12 @@ class FunctionCache:
 class _Kin:
     """Functions of one piece of code: their places among all. What is by itself has no head."""
 
-    def __init__(self, places: list[int], ids: Sequence[str], functions: Sequence[Callable[..., Any]]) -> None:
+    def __init__(self, places: Sequence[int], ids: Sequence[str], functions: Sequence[Callable[..., Any]]) -> None:
         self.head = NOTHING
         self._places = places
         self._ids = ids
         self._functions = functions
-        self._due: list[int] = []
+        self._due: Sequence[int] = ()
         self._unwatched: list[int] = []
 
     def is_watched(self, watch: Watch) -> bool:
@@ -136,7 +138,7 @@ class _Kin:
 
 
 def _kin_among(ids: Sequence[str], functions: Sequence[Callable[..., Any]]) -> list[_Kin]:
-    alike: dict[int, list[int]] = defaultdict(list)
+    alike: dict[int, array[int]] = defaultdict(partial(array, "I"))
     for place, function in enumerate(functions):
         alike[_origin(function)].append(place)
     return [_Kin(places, ids, functions) for places in alike.values()]

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from functools import _lru_cache_wrapper, lru_cache, partial
 from types import CodeType, FunctionType, MethodType, ModuleType
 
-from cloaca.wire.frames import is_encodable
+from cloaca.wire.text import is_encodable
 
 MANY = 1000
 """How many strings of a list are taken for keys at most."""
@@ -23,17 +23,22 @@ def strings_in(value: object) -> Iterator[str]:
         if isinstance(one, str):
             if is_encodable(one):
                 yield one
-        elif not isinstance(one, _WITHOUT) and id(one) not in seen:
+        elif may_lead_to_strings(one) and id(one) not in seen:
             seen.add(id(one))
             waiting += reversed(_parts(one))
+
+
+def may_lead_to_strings(value: object) -> bool:
+    """Whether it is one, or may hold any that are told."""
+    return not isinstance(value, _WITHOUT)
 
 
 def _parts(value: object) -> Sequence[object]:
     match value:
         case FunctionType():
-            return *_texts(value.__code__), *held(value)
+            return *texts(value.__code__), *held(value)
         case CodeType():
-            return _texts(value)
+            return texts(value)
         case partial():
             return value.func, value.args, *value.keywords.values()
         case MethodType():
@@ -62,7 +67,7 @@ def held(function: FunctionType) -> tuple[object, ...]:
 
 
 @lru_cache
-def _texts(code: CodeType) -> tuple[str, ...]:
+def texts(code: CodeType) -> tuple[str, ...]:
     """The strings of the code, but for its docstring, each once: many functions share one code."""
     return tuple(dict.fromkeys(strings_in(code.co_consts[_documented(code) :])))
 

@@ -25,7 +25,6 @@ from operator import attrgetter
 from types import CodeType, FunctionType, ModuleType
 from typing import Any
 
-from cloudpickle import cloudpickle
 from msgspec import Struct
 from msgspec.structs import replace
 
@@ -113,7 +112,8 @@ def is_importable(module: ModuleType) -> bool:
     name = module.__name__
     if name in SCRIPTS:
         return False
-    by_value = cloudpickle.list_registry_pickle_by_value()
+    cloudpickle = sys.modules.get("cloudpickle")  # who registers a module has loaded it
+    by_value = cloudpickle.list_registry_pickle_by_value() if cloudpickle else ()
     if by_value and not by_value.isdisjoint((name, *_parents(name))):
         return False
     return _about(name, module).is_importable
@@ -123,7 +123,9 @@ def reduce_module(module: ModuleType) -> Any:
     """As its name; with all that is in it where it can't be imported."""
     if by_reference(module):
         return import_module, (module.__name__,)
-    return cloudpickle.dynamic_subimport, (
+    from cloudpickle.cloudpickle import dynamic_subimport
+
+    return dynamic_subimport, (
         module.__name__,
         {name: value for name, value in vars(module).items() if name not in _OF_THE_IMPORT},
     )
@@ -132,6 +134,33 @@ def reduce_module(module: ModuleType) -> Any:
 def is_given(module: ModuleType) -> bool:
     """Whether it is one of the user's own, which workers import as the code that they are given."""
     return is_importable(module) and _about(module.__name__, module).given is not None
+
+
+def is_installed(module: ModuleType) -> bool:
+    """Whether it is one that workers find by themselves."""
+    return is_importable(module) and _about(module.__name__, module).given is None
+
+
+def module_called(name: str) -> ModuleType | None:
+    """The module of that name, loaded if it is one of the user's own; `None` where there is none, or it can't be."""
+    if name not in sys.modules and _may_be_own(name.partition(".")[0]):
+        with suppress(Exception):  # whatever its code raises, it can't be imported
+            import_module(name)
+    return sys.modules.get(name)
+
+
+def _may_be_own(top: str) -> bool:
+    """Whether a module that may not be loaded yet would be the user's own."""
+    if top in sys.modules:
+        return _is_own(top, sys.modules[top])
+    from importlib.util import find_spec  # asked rarely, and workers do without it
+
+    try:
+        spec = find_spec(top)
+    except (ImportError, ValueError):
+        return False
+    places = [spec.origin] if spec and spec.has_location else [*((spec and spec.submodule_search_locations) or ())]
+    return any(not _is_installed(str(place), top) for place in places)
 
 
 def code_given(name: str) -> bytes | None:

@@ -18,7 +18,7 @@ from enum import Enum, Flag
 from functools import cached_property, partial
 from inspect import ArgInfo
 from itertools import chain
-from operator import attrgetter, eq, is_
+from operator import eq, is_
 from types import (
     BuiltinFunctionType,
     CellType,
@@ -42,20 +42,16 @@ from msgspec import Struct, field
 from cloaca.pickling.bare import native_base
 from cloaca.pickling.code import global_names
 from cloaca.pickling.definitions import copies
-from cloaca.pickling.hints import are_readable, mentions_text, written
+from cloaca.pickling.hints import are_readable, is_plain, mentions_text, written
 from cloaca.pickling.homes import home
 from cloaca.pickling.layouts import OF_PYTHON, subscripted
 from cloaca.pickling.markers import reduce_plain_object
 from cloaca.pickling.modules import by_reference
 from cloaca.pickling.reductions import BY_TYPE, is_shared
+from cloaca.pickling.referents import referents
 
 ATOMS = frozenset({type(None), bool, int, float, complex, str, bytes, type(Ellipsis)})
 ABSENT = object()
-_OF_FUNCTION = (
-    *("__code__", "__defaults__", "__kwdefaults__", "__annotations__"),
-    *("__name__", "__qualname__", "__module__", "__doc__", "__dict__"),
-)
-_of_function = attrgetter(*_OF_FUNCTION)
 
 MOST = 10_000
 """How many objects are looked at: of more, it is quicker to pickle them."""
@@ -84,7 +80,7 @@ _END = (object(),)
 
 
 class Watch(Struct):
-    """What functions captured: attributes of these and of others, and entries of dicts, as they were."""
+    """What functions captured: what these refer to, attributes of others, and entries of dicts, as they were."""
 
     functions: list[FunctionType] = field(default_factory=list)
     held: list[object] = field(default_factory=list)
@@ -92,6 +88,7 @@ class Watch(Struct):
     names: list[str] = field(default_factory=list)
     attributes: list[object] = field(default_factory=list)
     lookups: list[Callable[[str, object], Any]] = field(default_factory=list)
+    looked_up: set[tuple[int, str]] = field(default_factory=set)
     keys: list[str] = field(default_factory=list)
     entries: list[object] = field(default_factory=list)
     sized: list[Sized] = field(default_factory=list)
@@ -100,6 +97,8 @@ class Watch(Struct):
     referents: list[object] = field(default_factory=list)
     dicts: list[dict[Any, Any]] = field(default_factory=list)
     dict_keys: list[object] = field(default_factory=list)
+    untold: list[dict[Any, Any]] = field(default_factory=list)  # of which the collector tells nothing
+    untold_values: list[object] = field(default_factory=list)
     modules: int = field(default_factory=lambda: len(sys.modules))  # submodules in use are captured too
 
     def unchanged(self) -> bool:
@@ -110,7 +109,7 @@ class Watch(Struct):
                     look(key, ABSENT) is entry
                     for look, key, entry in zip(self.lookups, self.keys, self.entries, strict=True)
                 )
-                and all(map(is_, chain.from_iterable(map(_of_function, self.functions)), self.held))
+                and _are_the_same(gc.get_referents(*self.functions), self.held)
                 and all(map(is_, map(getattr, self.owners, self.names), self.attributes))
                 and all(map(eq, map(len, self.sized), self.sizes))
                 and self.modules == len(sys.modules)
@@ -120,11 +119,10 @@ class Watch(Struct):
             return False
 
     def _hold_the_same(self) -> bool:
-        referents = gc.get_referents(*self.holders)
         return (
-            len(referents) == len(self.referents)
-            and all(map(is_, referents, self.referents))
+            _are_the_same(gc.get_referents(*self.holders), self.referents)
             and all(map(is_, chain.from_iterable(self.dicts), self.dict_keys))
+            and _are_the_same([*chain.from_iterable(map(dict.values, self.untold))], self.untold_values)
         )
 
     def hold(self, holder: object) -> list[Any]:
@@ -133,17 +131,18 @@ class Watch(Struct):
             self.dicts.append(holder)
             self.dict_keys += holder
             self.size(holder)
-        held = gc.get_referents(holder)
+        told, held = gc.get_referents(holder), referents(holder)
         self.holders += holder, _END
-        self.referents += *held, *_END
+        self.referents += *told, *_END
+        if type(holder) is dict and len(told) < len(held):
+            self.untold.append(holder)
+            self.untold_values += held
         return held
 
-    def function(self, function: FunctionType) -> tuple[Any, ...]:
-        """What it holds by itself, in the order of `_OF_FUNCTION`."""
-        held: tuple[Any, ...] = _of_function(function)
+    def function(self, function: FunctionType) -> None:
+        """What it holds by itself. It begins with its code and ends with its name, so all may stand in one row."""
         self.functions.append(function)
-        self.held += held
-        return held
+        self.held += gc.get_referents(function)
 
     def attribute(self, owner: object, name: str) -> Any:
         value = getattr(owner, name)
@@ -158,10 +157,16 @@ class Watch(Struct):
 
     def entry(self, mapping: Mapping[str, Any], key: str) -> Any:
         value = mapping.get(key, ABSENT)
-        self.lookups.append(mapping.get)
-        self.keys.append(key)
-        self.entries.append(value)
+        if (id(mapping), key) not in self.looked_up:  # thousands of functions may name the same variable
+            self.looked_up.add((id(mapping), key))
+            self.lookups.append(mapping.get)
+            self.keys.append(key)
+            self.entries.append(value)
         return value
+
+
+def _are_the_same(ones: Sequence[object], others: Sequence[object]) -> bool:
+    return len(ones) == len(others) and all(map(is_, ones, others))
 
 
 def is_watched(value: object, watch: Watch, asked: Collection[int] = ()) -> bool:
@@ -249,20 +254,24 @@ class _Survey:
         return self.watch.entry(vars(module), value.__qualname__) is value
 
     def _of_function(self, function: FunctionType) -> Sequence[object] | None:
-        cells = function.__closure__ or ()
-        own = function.__dict__
-        if not all(map(gc.get_referents, cells)) or not are_readable(function):
+        cells, keywords = function.__closure__ or (), function.__kwdefaults__
+        if not all(map(gc.get_referents, cells)):
             return None
-        code, defaults, keywords, annotations, *_ = self.watch.function(function)
-        variables = [self.watch.entry(function.__globals__, name) for name in global_names(code)]
-        self.watch.size(own)
+        more: list[object] = []
+        if not is_plain(function):
+            if not are_readable(function):
+                return None
+            own = function.__dict__
+            self.watch.size(own)
+            more = [*self._entries(function.__annotations__), *([own] if own else ())]
+        self.watch.function(function)
+        variables = [self.watch.entry(function.__globals__, name) for name in global_names(function.__code__)]
         return [
-            *(defaults or ()),
+            *(function.__defaults__ or ()),
             *[self.watch.attribute(cell, "cell_contents") for cell in cells],
-            *self._entries(keywords or {}),
+            *(self._entries(keywords) if keywords is not None else ()),
+            *more,
             *(variables if home(function) is None else ()),
-            *self._entries(annotations),
-            *([own] if own else ()),
         ]
 
     def _entries(self, mapping: dict[str, Any]) -> list[object]:

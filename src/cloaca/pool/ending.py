@@ -13,10 +13,8 @@ import os
 from contextlib import suppress
 from select import POLLIN, poll
 from threading import Thread
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from subprocess import Popen
+from cloaca.pool.child import ChildProcess
 
 _REFUSED = frozenset({errno.ENOSYS, errno.EPERM, errno.EACCES, errno.EINVAL})
 
@@ -54,7 +52,7 @@ class Ending:
 class _WaitedFor(Ending):
     """The end of one process, as a thread tells it that waits for it."""
 
-    def __init__(self, process: "Popen[bytes]") -> None:
+    def __init__(self, process: ChildProcess) -> None:
         readable, writable = os.pipe()
         super().__init__(process.pid, readable)
         try:
@@ -75,7 +73,7 @@ class _WaitedFor(Ending):
             return False  # that can't be told
 
 
-def ending_of(process: "Popen[bytes]") -> Ending:
+def ending_of(process: ChildProcess) -> Ending:
     """The end of a process that this one has started."""
     try:
         return Ending(process.pid, os.pidfd_open(process.pid))
@@ -87,7 +85,7 @@ def ending_of(process: "Popen[bytes]") -> Ending:
         return _WaitedFor(process)
 
 
-def _wait(process: "Popen[bytes]", writable: int) -> None:
+def _wait(process: ChildProcess, writable: int) -> None:
     process.wait()
     with suppress(BrokenPipeError):  # the coordinator has waited for it, too, and has taken leave of it
         os.write(writable, b"\0")  # to close it wouldn't do where a forked child of the program holds it open

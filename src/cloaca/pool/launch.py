@@ -8,22 +8,31 @@ the command line: it is the first that comes on the worker's socket.
 import os
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from cloaca.border.inheritance import BEGUN_AS_WORKER
-from cloaca.border.naming import name_of
-from cloaca.errors import WorkersUnavailableError
-from cloaca.wire.messages import Surroundings
+from cloaca.border.naming import NURSERY, headline, name_of
+from cloaca.pool.child import ChildProcess
 
 _BOOT = (
     "import gc; collects = gc.isenabled(); gc.disable(); "  # what is loaded stays: nothing of it is worth looking for
     "import socket, sys; "
     "numbers = [*map(int, sys.argv[1].split())]; "
     "program = socket.socket(fileno=numbers[0]); "
+)
+_OF_WORKER = (
     "size = int.from_bytes(program.recv(8, socket.MSG_WAITALL), 'little'); "
     "path = program.recv(size, socket.MSG_WAITALL).decode('utf-8', 'surrogatepass'); "
     "sys.path[:] = path.split('\\0'); "
     "from cloaca.worker.worker import main; "
+    "collects and gc.enable(); "
+    "main(program, *numbers[1:])"
+)
+_OF_NURSERY = (
+    "hook = sys.excepthook; sys.excepthook = lambda *_: None; "  # what lacks here lacks in workers, which tell of it
+    "sys.path[:] = program.recv(1 << 18).decode('utf-8', 'surrogatepass').split('\\0'); "
+    "from cloaca.worker.nursery import main; "
+    "sys.excepthook = hook; "
     "collects and gc.enable(); "
     "main(program, *numbers[1:])"
 )
@@ -33,54 +42,37 @@ _LONG = 1 << 16
 """From how many bytes on a variable is left out: Linux takes 128 KiB. It is set with the others before a task runs."""
 
 
-def check_interpreter() -> None:
-    """Raise `WorkersUnavailableError` where workers can't be started as `sys.executable` is no Python interpreter."""
-    if BEGUN_AS_WORKER in os.environ:
-        raise WorkersUnavailableError(
-            f"This process was started to be a worker, as sys.executable ({sys.executable}) was taken for a Python "
-            f"interpreter; but it runs a program. {_ADVICE}"
-        )
-    if getattr(sys, "frozen", False) or not sys.executable:
-        raise WorkersUnavailableError(
-            "Worker processes can't be started: they need a Python interpreter, and sys.executable is "
-            f"{'this program itself, which is frozen' if sys.executable else 'not set'}. {_ADVICE}"
-        )
-
-
-_ADVICE = 'Use executor="serial" (or CLOACA_EXECUTOR=serial) there, which runs tasks in the program itself.'
-
-
-def letter(surroundings: Surroundings) -> bytes:
+def letter(path: Sequence[bytes]) -> bytes:
     """What a worker reads first: where it finds modules."""
-    path = b"\0".join(surroundings.path)
-    return len(path).to_bytes(8, "little") + path
+    joined = b"\0".join(path)
+    return len(joined).to_bytes(8, "little") + joined
 
 
-class WorkerProcess(subprocess.Popen[bytes]):
-    """A process whose end may be told to somebody else: a program that ignores SIGCHLD, or waits for all children."""
-
-    is_untold = False
-
-    def _try_wait(self, wait_flags: int) -> tuple[int, int]:
-        """What `wait` calls: it takes an end that nobody tells any more for exit code 0."""
-        try:
-            return os.waitpid(self.pid, wait_flags)
-        except ChildProcessError:
-            self.is_untold = True
-            return self.pid, 0
-
-
-def launch(number: int, descriptors: tuple[int, ...], initializer: int, surroundings: Surroundings) -> WorkerProcess:
+def launch(
+    number: int, descriptors: tuple[int, ...], initializer: int, environment: Mapping[bytes, bytes]
+) -> ChildProcess:
     """Start the worker of that number, with these descriptors: its socket, life-line, mark and permits."""
-    name = name_of(number)
-    code = f"'{name} of process {os.getpid()}'; {_BOOT}"  # what it is stands first where command lines are listed
-    return WorkerProcess(
-        [sys.executable, *_flags(), "-c", code, " ".join(map(str, (*descriptors, initializer, number)))],
-        env=_seen(surroundings.environment),
+    return _started(name_of(number), _OF_WORKER, descriptors, environment, initializer, number)
+
+
+def launch_nursery(descriptors: tuple[int, ...], environment: Mapping[bytes, bytes]) -> ChildProcess:
+    """Start what workers are forked from, with its socket and its life-line."""
+    return _started(NURSERY, _OF_NURSERY, descriptors, environment)
+
+
+def _started(
+    name: str, rest: str, descriptors: tuple[int, ...], environment: Mapping[bytes, bytes], *numbers: int
+) -> ChildProcess:
+    code = headline(name, os.getpid()) + _BOOT + rest  # what it is stands first where command lines are listed
+    started = subprocess.Popen(
+        [sys.executable, *_flags(), "-c", code, " ".join(map(str, (*descriptors, *numbers)))],
+        env=_seen(environment),
         stdin=subprocess.DEVNULL,
         pass_fds=descriptors,
         start_new_session=True,
     )
+    started.returncode = 0  # whatever it will be: it isn't waited for there
+    return ChildProcess(started.pid)
 
 
 def _flags() -> list[str]:

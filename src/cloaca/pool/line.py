@@ -15,6 +15,8 @@ _place = attrgetter("place")
 class Line:
     """Attempts that no worker has. `load` is how many calls of functions these come to: none where nothing waits.
 
+    Those of a chain stand behind the first of them, and go with it.
+
     `withdrawn` are those to be stopped that workers have, with the seconds of grace, and where each is to be stopped
     only at one of its items, the place of that.
     """
@@ -23,6 +25,7 @@ class Line:
         self.load = 0
         self.withdrawn: dict[int, tuple[float, int | None]] = {}
         self._waiting: deque[Assignment] = deque()
+        self._behind: dict[int, list[Assignment]] = {}  # what comes after an attempt in a chain, by its number
         self._idle_deaths: dict[int, int] = {}  # how often an attempt was first at a worker that died without it
 
     def __len__(self) -> int:
@@ -31,8 +34,16 @@ class Line:
     def add(self, assignments: Iterable[Assignment]) -> None:
         """Put each in its place."""
         waiting = self._waiting
+        behind: list[Assignment] = []
         for assignment in assignments:
             self.load += assignment.size
+            if assignment.after is not None:
+                if not behind:
+                    behind = self._behind[assignment.after] = []
+                behind.append(assignment)
+                continue
+            if behind:
+                behind = []
             if waiting and assignment.place < waiting[-1].place:
                 insort(waiting, assignment, key=_place)
             else:
@@ -40,29 +51,37 @@ class Line:
 
     def take(self, count: int) -> list[Assignment]:
         """Take out the next ones, until they come to so many calls."""
-        taken, left = list[Assignment](), self.load - count
-        while self.load > max(0, left):
+        taken: list[Assignment] = []
+        left = max(0, self.load - count)
+        while self.load > left:
             assignment = self._waiting.popleft()
             self.load -= assignment.size
             taken.append(assignment)
+            if self._behind and (behind := self._behind.pop(assignment.attempt, None)) is not None:
+                self.load -= len(behind)
+                taken += behind
         return taken
 
-    def put_back(self, assignment: Assignment) -> Iterator[Unstarted]:
-        """Put it first. One that was withdrawn is given back instead."""
-        if self.withdrawn.pop(assignment.attempt, None) is not None:
-            yield self._given_back(assignment)
-        else:
-            self._waiting.appendleft(assignment)
-            self.load += assignment.size
+    def put_back(self, assignment: Assignment, behind: Sequence[Assignment] = ()) -> Iterator[Unstarted]:
+        """Put it first, and what comes after it in a chain behind it. What was withdrawn is given back instead."""
+        if assignment.attempt in self.withdrawn:
+            yield from map(self.given_back, reversed([assignment, *behind]))
+            return
+        self._waiting.appendleft(assignment)
+        self.load += assignment.size + len(behind)
+        if behind:
+            self._behind[assignment.attempt] = [*behind]
 
     def withdraw(
         self, attempts: Sequence[int], queued: Iterable[int], grace: float, item: int | None = None
     ) -> list[Unstarted]:
         """These are to end: what waits is given back, of what workers have `queued` it is noted."""
         withdrawn = set(attempts)
-        given_back = [self._given_back(waiting) for waiting in self._waiting if waiting.attempt in withdrawn]
+        going = [waiting for waiting in self._waiting if waiting.attempt in withdrawn]
+        units = [[head, *self._behind.pop(head.attempt, ())] for head in going]
+        given_back = [self.given_back(one) for unit in units for one in reversed(unit)]
         self._waiting = deque(waiting for waiting in self._waiting if waiting.attempt not in withdrawn)
-        self.load = sum([waiting.size for waiting in self._waiting])
+        self.load = sum([waiting.size for waiting in self._waiting]) + sum(map(len, self._behind.values()))
         self.withdrawn.update(dict.fromkeys(withdrawn.intersection(queued), (grace, item)))
         return given_back
 
@@ -74,8 +93,9 @@ class Line:
             return None
         return grace
 
-    def _given_back(self, assignment: Assignment) -> Unstarted:
-        self._idle_deaths.pop(assignment.attempt, None)
+    def given_back(self, assignment: Assignment) -> Unstarted:
+        """It doesn't stand here any more, nor is it to: whoever submitted it has it back."""
+        self.forget(assignment.attempt)
         return Unstarted(assignment.attempt, assignment.size)
 
     def is_lost_idly(self, attempt: int) -> bool:

@@ -6,8 +6,6 @@ from collections import deque
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, suppress
 from socket import SHUT_WR, socketpair
-from subprocess import Popen, TimeoutExpired
-from threading import Thread
 from time import monotonic
 
 from cloaca.border.mark import NONE, Mark, create
@@ -16,6 +14,7 @@ from cloaca.border.permits import Permits
 from cloaca.border.tally import Tally
 from cloaca.pool.ending import ending_of
 from cloaca.pool.launch import launch, letter
+from cloaca.pool.nursery import Nursery
 from cloaca.wire.frames import FrameReader, decode_up, frame
 from cloaca.wire.messages import Assignment, Down, Surroundings, Up
 from cloaca.wire.shortage import passes
@@ -51,10 +50,11 @@ class Peer:
 
     `exit_descriptor` becomes readable when the process has ended.
 
-    `initializer` is the number under which it will be published; 0 where there is none.
+    `initializer` is the number under which it will be published; 0 where there is none. It is forked from the
+    `nursery`, or a fresh interpreter where there is none.
     """
 
-    def __init__(self, surroundings: Surroundings, initializer: int = 0) -> None:
+    def __init__(self, surroundings: Surroundings, initializer: int = 0, nursery: Nursery | None = None) -> None:
         self.number = next_number()
         self.queue: deque[Assignment] = deque()
         self.known: set[int] = set()
@@ -69,7 +69,7 @@ class Peer:
         self.memory: int | None = None
         self.limit: int | None = None
         self.nonsense: str | None = None
-        self.outgoing = bytearray(letter(surroundings))
+        self.outgoing = bytearray(letter(surroundings.path))
         with ExitStack() as undo, ExitStack() as theirs:
             self.socket, socket = socketpair()
             undo.callback(self.socket.close)
@@ -86,8 +86,11 @@ class Peer:
             self._tally = Tally(mark)
             undo.callback(self._tally.close)
             descriptors = socket.fileno(), lifeline, mark, self.permits.reader
-            self._process = launch(self.number, descriptors, initializer, surroundings)
-            undo.callback(_discard, self._process)
+            if nursery is None:
+                self._process = launch(self.number, descriptors, initializer, surroundings.environment)
+            else:
+                self._process = nursery.fork(self.number, descriptors, initializer)
+            undo.callback(self._process.discard)
             self._ending = ending_of(self._process)
             undo.pop_all()
         self.exit_descriptor = self._ending.descriptor
@@ -110,6 +113,14 @@ class Peer:
         """Whether it may be given more: it knows of all that was recalled, and isn't to end or to stand still."""
         is_told_to_stand = self.is_doomed or self.judged_at is not None
         return self.is_ready and self.heard == self.recalls and not is_told_to_stand and not self.is_outdated
+
+    @property
+    def permitted(self) -> int:
+        """How many calls of functions are left that take a permit, the one that it is at included if it took one.
+
+        What comes after another attempt in a chain takes none: nobody else could begin it.
+        """
+        return sum([one.size for one in self.queue if one.after is None]) - self.at
 
     @property
     def attempt(self) -> int:
@@ -245,16 +256,12 @@ class Peer:
 
     def reap(self) -> bool:
         """Whether nothing is left of the process any more, if it has ended."""
-        try:
-            self._process.wait(0)
-        except TimeoutExpired:
-            return False
-        return True
+        return self._process.is_reaped()
 
     def give_up(self) -> None:
         """Wait no more for the process; if it ends after all, nothing is left of it."""
         self.is_given_up = True
-        _reap_later(self._process)
+        self._process.wait_later()
 
     def tells(self, size: int) -> None:
         """It has told so many bytes more, or, where it is less than none, so many have been shown."""
@@ -278,15 +285,3 @@ class Peer:
         self.permits.close()
         for descriptor in (self._lifeline, self.exit_descriptor):
             os.close(descriptor)
-
-
-def _discard(process: Popen[bytes]) -> None:
-    """End a process that has just been started."""
-    process.kill()
-    _reap_later(process)
-
-
-def _reap_later(process: Popen[bytes]) -> None:
-    """See to it that nothing is left of a process when it ends, without waiting for that."""
-    with suppress(RuntimeError):  # no thread can be started: it stays a zombie until the program ends
-        Thread(target=process.wait, daemon=True, name="cloaca exit watch").start()

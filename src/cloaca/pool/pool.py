@@ -22,8 +22,10 @@ Which workers there are, and how they end, is `Workforce`'s business; their memo
 import os
 import signal
 import weakref
+from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
+from itertools import chain
 from math import ceil, inf
 from operator import attrgetter
 from selectors import EVENT_READ, EVENT_WRITE, DefaultSelector, SelectorKey
@@ -36,11 +38,13 @@ from cloaca.border.mark import INITIALIZING, NONE
 from cloaca.border.spin import Lookout
 from cloaca.border.surroundings import here
 from cloaca.border.waker import Waker
+from cloaca.border.whereabouts import widened
 from cloaca.errors import InitializerError
 from cloaca.pool.backlog import Backlog
 from cloaca.pool.batching import Batching
 from cloaca.pool.line import Line
 from cloaca.pool.memory import MemoryWatch
+from cloaca.pool.nursery import Nursery
 from cloaca.pool.peer import Peer
 from cloaca.pool.reports import WorkerReport, checked, opened
 from cloaca.pool.stalls import TOLERATED, StallWatch, given_up, has_begun, interrupted, unstarted
@@ -77,13 +81,16 @@ from cloaca.wire.messages import (
 from cloaca.wire.shortage import passes
 
 START_SECONDS = 0.005
-"""How long to wait at most where a worker is to begin a task, to see that it has."""
+"""How often to look whether workers have begun what they were given. Of most short tasks only the end is told."""
 
 STILL_SECONDS = 0.001
 """How long to wait at most where a worker was told to stand still, to see whether it does."""
 
 HELD_SECONDS = 0.005
 """How long to wait at most where a worker is held back, to see whether what it told has been shown."""
+
+LOOKED_THROUGH = 64
+"""In how many functions to look for modules that are loaded before the first workers are forked."""
 
 RECALL_SECONDS = 0.002
 """How long a task may run, while others wait behind it and a worker has nothing to do."""
@@ -114,6 +121,7 @@ class Pool:
 
     `environment` is what the workers' environment has beyond the program's own; `cores` how many there are;
     `memory_limit` how many bytes a worker may have for itself; `equipment` what each runs before its first task.
+    They are forked from the `nursery`, if there is one: it is the pool's from then on.
     """
 
     answers = True
@@ -126,10 +134,11 @@ class Pool:
         cores: int = 1,
         memory_limit: int | None = None,
         equipment: Equipment | None = None,
+        nursery: Nursery | None = None,
     ) -> None:
-        self._size = size
+        self._size = self.lanes = size
         self._cores = cores
-        self._environment = {os.fsencode(name): os.fsencode(value) for name, value in environment.items()}
+        self._environment = environment
         self._equipment = equipment
         self._fault: InitializerError | None = None
         self._functions: dict[int, Publish] = {}
@@ -142,11 +151,13 @@ class Pool:
         self._stalls = StallWatch()
         self._waker = Waker()
         self._selector = DefaultSelector()
-        self._workforce = Workforce(size, self._selector)
+        self._workforce = Workforce(size, self._selector, nursery)
         self._peers = self._workforce.peers
-        self.surround(here())
+        self._surroundings = here()
+        self.surround(self._surroundings)
         self._selector.register(self._waker.descriptor, EVENT_READ)
         self._closed = False
+        self._starts_due = 0.0
         _pools.add(self)
 
     @property
@@ -167,8 +178,10 @@ class Pool:
 
     def surround(self, surroundings: Surroundings) -> None:
         """Tell each worker with the next assignments that it is given, where that is news."""
-        environment = {**surroundings.environment, **self._environment}
-        self._surroundings = replace(surroundings, environment=environment)
+        environment = widened(surroundings.environment, self._environment)
+        surrounded = replace(surroundings, environment=environment)
+        if surrounded != self._surroundings:  # else it stays the same object, which workers are known to have
+            self._surroundings = surrounded
         outdated = [peer for peer in self._peers if peer.has_outdated(surroundings)]
         self._dismiss_outdated()
         if outdated and (self._line.load or self._busy()):
@@ -177,6 +190,8 @@ class Pool:
     def publish(self, functions: Sequence[Publish]) -> None:
         """Keep the functions; each goes to a worker with the first assignment there that names it."""
         self._functions.update((function.function, function) for function in functions)
+        if not self._peers:
+            self._workforce.foresee(function.blob for function in functions[:LOOKED_THROUGH])
 
     def retire(self, functions: Sequence[int]) -> None:
         """Forget functions, here and in the workers."""
@@ -190,6 +205,8 @@ class Pool:
 
     def submit(self, assignments: Sequence[Assignment]) -> None:
         """Take on attempts; they go to workers in `wait`, the most urgent first."""
+        if not self._peers:
+            self._workforce.foresee(chain.from_iterable(map(_first_values, assignments[:1])))
         self._line.add(assignments)
 
     def answer(self, answer: Answer) -> None:
@@ -222,7 +239,7 @@ class Pool:
         for key, mask in self._look_out(timeout):
             peer: Peer | None = key.data
             if peer is None:
-                self._waker.hear()
+                (self._waker if key.fd == self._waker.descriptor else self._workforce).hear()
             elif key.fd == peer.exit_descriptor:
                 ended.append(peer)
             else:
@@ -230,9 +247,7 @@ class Pool:
         for peer in filter(self._workforce.has_gone, ended):
             self._bury(peer)
         self._feed()
-        for peer in self._peers:
-            if not peer.is_told:
-                self._tell_start(peer)
+        self._tell_starts()
         return self._told()
 
     def _look_after_workers(self) -> None:
@@ -310,7 +325,7 @@ class Pool:
             if peer.is_attended:
                 left = min(left, self._patience(peer, now))
             if not peer.is_told:
-                left = min(left, START_SECONDS)
+                left = min(left, self._starts_due - now)
         if busy:
             left = min(left, self._memory.due - now)
             if len(busy) < len(self._peers) and max(map(_load, busy)) > 1 and self._has_idle_worker():
@@ -380,21 +395,36 @@ class Pool:
     def _recall(self, peer: Peer) -> None:
         """Take back what waits at a worker, which may have begun it meanwhile."""
         if peer.load > 1 and _is_long(peer):
-            count = peer.permits.recall(peer.load - 1)
+            count = peer.permits.recall(peer.permitted - (peer.queue[0].after is None))
             recalled = self._take_back(peer, count)
             if count:
                 peer.recalls += 1
                 self._send(peer, [Recall(peer.recalls, recalled)])
 
+    def _take_all_back(self, peer: Peer) -> None:
+        """A worker ends: all that it has queued is for others."""
+        self._break_off(peer, 0)
+        self._take_back(peer, peer.permitted)
+
     def _take_back(self, peer: Peer, count: int) -> list[int]:
-        """The last `count` calls that a worker has queued are for others; returns the attempts that they are of."""
-        attempts = []
+        """The last `count` calls that a worker has permits for are for others; returns the attempts that they are of.
+
+        What comes after one of these in a chain goes along.
+        """
+        attempts: list[int] = []
+        behind: deque[Assignment] = deque()
         while count:
             at = peer.at if len(peer.queue) == 1 else 0
             last = peer.queue.pop()
+            attempts.append(last.attempt)
+            if last.after is not None:
+                behind.appendleft(last)
+                peer.load -= 1
+                continue
             taken = min(count, last.size - at)
             if taken == last.size:
-                self._events += self._line.put_back(last)
+                self._events += self._line.put_back(last, behind)
+                behind.clear()
             else:
                 self._events.append(Unstarted(last.attempt, taken))
                 if taken < last.size - at:
@@ -404,10 +434,19 @@ class Pool:
                     self._line.forget(last.attempt)
             peer.load -= taken
             count -= taken
-            attempts.append(last.attempt)
         if not peer.queue:
             peer.is_told = True
         return attempts
+
+    def _break_off(self, peer: Peer, place: int = 1) -> None:
+        """What comes at that place of a worker's queue, and after it in its chain, isn't begun: it is given back."""
+        queue, past = peer.queue, place
+        while past < len(queue) and queue[past].after is not None:
+            past += 1
+        peer.load -= past - place
+        for last in reversed(range(place, past)):
+            self._events.append(self._line.given_back(queue[last]))
+            del queue[last]
 
     def _hand_over(self, peer: Peer, count: int) -> None:
         is_idle, waiting = not peer.queue, self._line.load
@@ -416,11 +455,14 @@ class Pool:
         if is_idle:
             peer.is_told = False
             messages.append(Free(assignments[0].attempt))
-        if peer.surroundings != self._surroundings:
+        if peer.surroundings is not self._surroundings:
             peer.surroundings = self._surroundings
             messages.append(self._surroundings)
+        behind = 0
         for assignment in assignments:
-            for number in (assignment.rules, assignment.variables, assignment.condition):
+            behind += assignment.after is not None
+            asked = 0 if assignment.noting is None else assignment.noting.fingerprint
+            for number in (assignment.rules, assignment.variables, assignment.condition, asked):
                 if number and number not in peer.known:
                     messages += self._made_known(peer, number)
             if assignment.function not in peer.known:
@@ -428,7 +470,7 @@ class Pool:
         taken = waiting - self._line.load
         peer.queue += assignments
         peer.load += taken
-        peer.permits.issue(taken - is_idle)
+        peer.permits.issue(taken - is_idle - behind)
         self._send(peer, [*messages, *assignments])
 
     def _made_known(self, peer: Peer, number: int) -> list[Publish]:
@@ -487,7 +529,7 @@ class Pool:
             case Worn():
                 if peer.queue and peer.is_at(peer.begun[0], peer.item):
                     raise Garbled(f"word that it ends, while it runs attempt {peer.attempt}")
-                self._take_back(peer, peer.load)
+                self._take_all_back(peer)
                 self._workforce.dismiss(peer)
             case Unfit():
                 self._take_refusal(peer, message)
@@ -513,8 +555,14 @@ class Pool:
         if first is None or (first.items is not None and not _is_news(report, peer.at)):
             return
         report = checked(report)
-        usage = report.usage
-        self._batching.measured(usage.ended - usage.started, usage.bytes_written)
+        if isinstance(report, Done) and report.is_held and not first.unless:
+            raise Garbled(f"word that another attempt stands for attempt {report.attempt}, for which none is to")
+        if type(report) is Done:
+            usage = report.usage
+            self._batching.measured(usage.ended - usage.started, usage.bytes_written)
+        else:
+            self._batching.broken_off(report)
+            self._break_off(peer)
         self._events.append(report)
         self._get_on(peer)
 
@@ -574,6 +622,15 @@ class Pool:
         """No worker can be made ready. It is raised once all that was told before has been passed on."""
         if self._workforce.reject_unready():
             self._fault = fault
+
+    def _tell_starts(self) -> None:
+        """Tell what workers run now, every so often."""
+        untold = [peer for peer in self._peers if not peer.is_told]
+        if not untold or (now := monotonic()) < self._starts_due:
+            return
+        self._starts_due = now + START_SECONDS
+        for peer in untold:
+            self._tell_start(peer)
 
     def _tell_start(self, peer: Peer) -> None:
         """Tell what a worker runs now. What has begun and ended meanwhile needs no telling."""
@@ -677,7 +734,7 @@ class Pool:
             self._notice(given_up(peer))
             code = -signal.SIGKILL
         self._lose_first(peer, code, begun, moment, item)
-        self._take_back(peer, peer.load)
+        self._take_all_back(peer)
         if not peer.is_ready and not peer.is_unfit:
             was_at = self._equipment if begun == INITIALIZING else None
             self._workforce.count_failed_start(code, None if was_at is None else was_at.name)
@@ -692,6 +749,7 @@ class Pool:
         was_running = is_told or peer.is_at(begun, item)
         if not was_running and (not self._line.is_lost_idly(first) or peer.at):
             return
+        self._break_off(peer)
         if peer.gets_on():
             self._line.forget(first)
         if not is_told:
@@ -713,6 +771,13 @@ class Pool:
                 worker=peer.number,
             )
         )
+
+
+def _first_values(assignment: Assignment) -> list[bytes]:
+    """What it reads at once, or its first item."""
+    if assignment.items is not None:
+        return assignment.items.payloads[:1]
+    return [version.payload or b"" for versions in assignment.slice.versions.values() for version in versions[:1]]
 
 
 def _is_long(peer: Peer) -> bool:
@@ -740,7 +805,7 @@ def _first_told_of(peer: Peer, report: WorkerReport | Tallied) -> Assignment | N
 
 def _is_news(report: WorkerReport, at: int) -> bool:
     """Whether it is about the next item of an attempt, and not about one that was reported before."""
-    place = report.item if isinstance(report, Failed) else None
+    place = report.item if isinstance(report, Failed) else 0 if isinstance(report, Done) and report.is_held else None
     if place is None or place > at:
         raise Garbled(f"a report of item {place} of attempt {report.attempt}, where {at} is the next one")
     return place == at

@@ -1,20 +1,21 @@
 """Reports of workers, looked at before the program builds on them: a task may have written to what isn't its own."""
 
-from itertools import pairwise
 from math import inf
 from operator import le
 from time import monotonic
+from typing import TypeVar
 
 from msgspec import MsgspecError, msgpack
 from msgspec.structs import replace
 
+from cloaca.values.blobs import MARK as REFERRING
 from cloaca.values.blobs import is_sound, references_among
 from cloaca.values.composite import MARK
 from cloaca.wire.frames import Garbled
 from cloaca.wire.messages import FIGURES, Done, Entry, Failed, ItemsDone, ItemsFound, Skipped, Tallied, Usage
 
 WorkerReport = Done | Failed | Skipped
-
+One = TypeVar("One")
 
 _LATEST = 1e10
 """Seconds on a clock that began when the machine did: three hundred years."""
@@ -24,7 +25,7 @@ def checked(report: WorkerReport) -> WorkerReport:
     """The report, with figures that can be. Raises `Garbled` where what it has set isn't what it seems to be."""
     if isinstance(report, Done):
         for key, payload in report.diff.items():
-            if payload is not None and payload[:1] in _SUSPECT and not is_sound(payload):
+            if payload is not None and payload[:_LENGTH] in _SUSPECT and not is_sound(payload):
                 raise _unsound(key, payload)
         if report.items is not None:
             _check(report.items)
@@ -44,12 +45,15 @@ def _check(found: ItemsFound) -> None:
         if beside is not None and len(beside) != size:
             raise Garbled(f"{len(beside)} names or keys of {size} items")
     for payload in found.payloads:
-        if payload[:1] in _SUSPECT and not is_sound(payload):
+        if payload[:_LENGTH] in _SUSPECT and not is_sound(payload):
             raise Garbled(f"a value of an item that begins with {payload[:24]!r}")
 
 
 _entries = msgpack.Decoder(list[Entry]).decode
-_SUSPECT = frozenset({b"", MARK[:1]})
+_SUSPECT = frozenset({b"", MARK, REFERRING})
+"""How payloads begin that only seem to be what they are, if anything is wrong. Both marks are of one length."""
+
+_LENGTH = len(MARK)
 _FIELDS = FIGURES.size // 8
 
 
@@ -62,29 +66,33 @@ def opened(tallied: Tallied, place: int) -> ItemsDone:
     figures = _plausible(tallied.figures)
     if len(figures) != len(entries) * FIGURES.size:
         raise Garbled(f"figures of {len(figures)} bytes for {len(entries)} items")
-    keys = _spelt_out([entry.keys for entry in entries])
-    read = _spelt_out([entry.read for entry in entries])
+    keys = _spelt_out([entry.keys for entry in entries], ())
+    read = _spelt_out([entry.read for entry in entries], ())
+    first = entries[0].looked if entries else None
+    looked = [] if first is None else _spelt_out([entry.looked for entry in entries], first)
     past = place - tallied.place
     written = [entry.payloads for entry in entries[past:]]
     if [*map(len, written)] != [*map(len, keys[past:])]:
         raise Garbled(f"as many values as keys are expected of an item, and not {written[:1]} of {keys[past:][:1]}")
-    suspect = [value for values in written for value in values if value is not None and value[:1] in _SUSPECT]
+    suspect = [value for values in written for value in values if value is not None and value[:_LENGTH] in _SUSPECT]
     for payload in suspect:
         if not is_sound(payload):
             raise _unsound(f"of an item of attempt {tallied.attempt}", payload)
     figures = figures[past * FIGURES.size :]
-    return ItemsDone(tallied.attempt, figures, written, keys[past:], read[past:], references_among(suspect))
+    stored = references_among(suspect)
+    return ItemsDone(tallied.attempt, figures, written, keys[past:], read[past:], stored, looked[past:])
 
 
-def _spelt_out(told: list[tuple[str, ...] | None]) -> list[tuple[str, ...]]:
-    """The same, with what was told last in the place of each `None`."""
+def _spelt_out(told: list[One | None], nothing: One) -> list[One]:
+    """The same, with what was told last in the place of each `None`; before all, `nothing`."""
     if told[1:].count(None) == len(told) - 1:  # as mostly
-        return [told[0] or ()] * len(told)
-    found: list[tuple[str, ...]] = []
-    news = [place for place, one in enumerate(told) if one is not None]
-    for place, end in pairwise([*news, len(told)]):
-        found += [told[place] or ()] * (end - place)
-    return [()] * (len(told) - len(found)) + found
+        return [nothing if told[0] is None else told[0]] * len(told)
+    found: list[One] = []
+    last = nothing
+    for one in told:
+        last = last if one is None else one
+        found.append(last)
+    return found
 
 
 def _plausible(figures: bytes) -> bytes:

@@ -22,6 +22,8 @@ from time import monotonic
 
 from cloaca.border.mark import NONE
 from cloaca.errors import WorkersUnavailableError
+from cloaca.pool.foresight import preloadable
+from cloaca.pool.nursery import Nursery, NurseryLostError
 from cloaca.pool.peer import Peer
 from cloaca.wire.messages import Surroundings
 from cloaca.wire.shortage import AGAIN_SECONDS, PATIENCE_SECONDS, passes
@@ -44,10 +46,14 @@ _SCARCE = "See how many files (ulimit -n) and processes (ulimit -u) the program 
 
 
 class Workforce:
-    """Up to `size` workers, whose sockets and ends are watched by `selector`."""
+    """Up to `size` workers, whose sockets and ends are watched by `selector`, forked from the nursery if there is one.
 
-    def __init__(self, size: int, selector: BaseSelector) -> None:
+    It is the workforce's from then on.
+    """
+
+    def __init__(self, size: int, selector: BaseSelector, nursery: Nursery | None = None) -> None:
         self.peers: list[Peer] = []
+        self._nursery = None if nursery is None or nursery.is_lost else nursery
         self._size = size
         self._selector = selector
         self._failed_starts = 0
@@ -55,18 +61,42 @@ class Workforce:
         self._makes_workers = False
         self._lacks_since: float | None = None
         self.again_at: float | None = None
-        """When it may be worth trying to start a worker again, where none could be."""
+        """When it may be worth trying to start a worker again, where none could be, or the nursery is waited for."""
+        if self._nursery is not None:
+            selector.register(self._nursery.descriptor, EVENT_READ)
+
+    def foresee(self, blobs: Iterable[bytes]) -> None:
+        """The first workers will run these functions, or read these values: what they mention is loaded beforehand."""
+        if self._nursery is not None:
+            self._nursery.load(preloadable(blobs))
+
+    def hear(self) -> None:
+        """Take in what the nursery has told."""
+        if self._nursery is None:
+            return
+        self._nursery.hear()
+        if not self._nursery.is_loading:
+            self.again_at = None
+        if self._nursery.is_lost:
+            self._unwatch(self._nursery.descriptor)
+            self._nursery.close()
+            self._nursery = None
 
     def start(self, count: int, surroundings: Surroundings, initializer: int = 0) -> Iterator[Peer]:
         """Start up to `count` more, and yield each, before it has been told anything.
 
         Raises `WorkersUnavailableError` where there is none and none can be started.
         """
+        nursery = self._nursery
+        if nursery is not None and nursery.is_loading:
+            self.again_at = nursery.due
         if self.again_at is not None and monotonic() < self.again_at:
             return
+        if nursery is not None and not nursery.suits(surroundings.environment):
+            nursery = None
         for _ in range(min(count, self._size - len(self.peers))):
             try:
-                peer = self._started(surroundings, initializer)
+                peer = self._started(surroundings, initializer, nursery)
             except OSError as error:
                 self._do_without(error)
                 return
@@ -75,8 +105,11 @@ class Workforce:
             self._lacks_since = self.again_at = None
             yield peer
 
-    def _started(self, surroundings: Surroundings, initializer: int) -> Peer:
-        peer = Peer(surroundings, initializer)
+    def _started(self, surroundings: Surroundings, initializer: int, nursery: Nursery | None) -> Peer:
+        try:
+            peer = Peer(surroundings, initializer, nursery)
+        except NurseryLostError:  # it is done without from here on
+            peer = Peer(surroundings, initializer)
         self.peers.append(peer)
         try:
             self._selector.register(peer.socket, EVENT_READ | EVENT_WRITE, peer)
@@ -235,6 +268,8 @@ class Workforce:
         peers, self.peers[:] = list(self.peers), []
         for peer in peers:
             _leave(peer)
+        if self._nursery is not None:
+            self._nursery.close()
         return [peer for peer in peers if peer.is_given_up]
 
     def abandon(self) -> None:

@@ -14,7 +14,7 @@ from cloaca.engine.state import State
 from cloaca.nearest import nearest
 from cloaca.tasks.place import place_of, shortened
 from cloaca.wire.messages import Failed, Outcome
-from cloaca.workflows.copies import passed_in, source_of
+from cloaca.workflows.passed import passed_in, source_of
 from cloaca.workflows.workflow import Task, Workflow, by_rank
 
 _MOST = 100  # findings
@@ -68,6 +68,10 @@ class Absences:
         raised = end.place if isinstance(end, Failed) else ""
         place = shortened(raised, self._directory) if raised else place_of(task.function, self._directory)
         return f" ({place})" if place else ""
+
+    def place(self, rank: int) -> str:
+        """Where the function of a task stands."""
+        return place_of(self._tasks[rank].function, self._directory)
 
     def _rank_of(self, unit: int) -> int:
         return unit if unit < len(self._tasks) else self._ledger.fan_of(unit).rank

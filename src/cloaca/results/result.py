@@ -8,7 +8,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from functools import cached_property, partial
 from itertools import islice
-from typing import Any, Literal
+from traceback import format_exception
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from cloaca.dataflow.finding import Finding
 from cloaca.engine.ends import End, cost_of
@@ -17,8 +18,10 @@ from cloaca.engine.run import Run
 from cloaca.engine.state import State, Stop
 from cloaca.errors import MergeConflict, WorkflowFailedError
 from cloaca.failure import error_of, raised
+from cloaca.history.pedigree import Pedigrees
 from cloaca.history.plan import Plan
 from cloaca.merge.rules import Rules
+from cloaca.merge.settled import Conflict
 from cloaca.nearest import nearest
 from cloaca.results.absences import Absences
 from cloaca.tasks.context import contents_of, of_versions, over
@@ -27,10 +30,22 @@ from cloaca.values.blobs import blob_of, preserve, references_in
 from cloaca.values.storage import Leases
 from cloaca.wire.messages import Failed, Lost, Outcome, Usage, Version
 from cloaca.wording import add_note, counted
-from cloaca.workflows.workflow import Workflow
+from cloaca.workflows.workflow import Workflow, shapes_of
+
+if TYPE_CHECKING:
+    from os import PathLike
+
+    from cloaca.account.account import Account
+    from cloaca.account.spans import Span
+    from cloaca.account.summary import Summary
+    from cloaca.report.page import Failure
+    from cloaca.results.explanation import Explanation
+    from cloaca.workflows.diagram import Direction
 
 Status = Literal["Completed", "Failed", "Cancelled"]
 _LISTED = 10
+_REPORTED = 100  # failures in a report
+_EXPLAINED = 50  # keys in a report
 _LONGEST = 200  # of a text in a repr
 _ROWS = 50
 _HEAD = ("task", "status", "attempts", "seconds", "why")
@@ -42,7 +57,8 @@ class TaskResult:
 
     `status` is "Completed", "Failed", "Skipped" or "Cancelled"; `attempts` counts the tries that have begun.
     `error_message` says how it failed, `reason` why it was skipped. (A rule that looks at values is asked in a worker:
-    that counts as a try.)
+    that counts as a try.) `reused`: it wasn't run, as an attempt stands for it that was recorded before, in the
+    execution `reused_from`; `ran_because` tells, where an execution was asked to reuse, why this one ran all the same.
 
     Each instance of a mapped task has a result, too (`result.tasks["process[3]"]`). The task itself has the error of
     its first instance that failed; its times run from the first begin to the last end, and its costs are summed.
@@ -57,8 +73,13 @@ class TaskResult:
         clock: float,
         failed: tuple[str, int] | None = None,
         findings: tuple[Finding, ...] = (),
+        reused_from: str | None = None,
+        ran_because: str | None = None,
     ) -> None:
         self.id = id
+        self.reused = reused_from is not None
+        self.reused_from = reused_from
+        self.ran_because = ran_because
         self.status = outcome.status
         self.error_message = outcome.error
         self.reason = outcome.reason
@@ -90,12 +111,12 @@ class TaskResult:
     @property
     def start_time(self) -> str | None:
         """When the attempt began, as an RFC 3339 string; `None` where none reported."""
-        return None if self.usage is None else _rfc3339(self._clock + self.usage.started)
+        return None if self.usage is None else rfc3339(self._clock + self.usage.started)
 
     @property
     def end_time(self) -> str | None:
         """When the attempt ended, as an RFC 3339 string; `None` where none reported."""
-        return None if self.usage is None else _rfc3339(self._clock + self.usage.ended)
+        return None if self.usage is None else rfc3339(self._clock + self.usage.ended)
 
     @property
     def duration(self) -> float | None:
@@ -145,6 +166,19 @@ class TaskResult:
         return f"TaskResult({self.id!r}, {self.status!r}, attempts={self.attempts}{why})"
 
 
+class Reused(NamedTuple):
+    """What was taken over in a run, and why the rest ran: by id of the task and number of the item.
+
+    `origins` are the executions from which it was, and `reasons` why all else ran, where that was asked.
+    """
+
+    origins: Mapping[tuple[str, int | None], str] = {}
+    reasons: Mapping[tuple[str, int | None], str] = {}
+
+
+NOTHING_REUSED = Reused()
+
+
 class _Tasks(Mapping[str, TaskResult]):
     """The results by name: tasks in the order of the workflow, each followed by its instances.
 
@@ -152,9 +186,10 @@ class _Tasks(Mapping[str, TaskResult]):
     """
 
     def __init__(
-        self, ledger: Ledger, outcomes: Sequence[Outcome], clock: float, findings: tuple[Finding, ...]
+        self, ledger: Ledger, outcomes: Sequence[Outcome], clock: float, findings: tuple[Finding, ...], reuse: Reused
     ) -> None:
         self._ledger = ledger
+        self._reuse = reuse
         self._findings = findings
         self._outcomes = outcomes
         self._clock = clock
@@ -187,7 +222,10 @@ class _Tasks(Mapping[str, TaskResult]):
         outcome = self._outcomes[unit] if unit < len(self._outcomes) else ledger.outcome_in_full(unit)
         failed = ledger.error_name(unit)
         explained = tuple([found for found in self._findings if found.explains(id, outcome.error or "")])
-        return TaskResult(id, outcome, ledger.attempts[unit], ledger.ends[unit], self._clock, failed, explained)
+        place = ledger.place(unit)
+        reused_from, because = self._reuse.origins.get(place), self._reuse.reasons.get(place)
+        attempts, end = ledger.attempts[unit], ledger.ends[unit]
+        return TaskResult(id, outcome, attempts, end, self._clock, failed, explained, reused_from, because)
 
 
 class WorkflowResult:
@@ -215,18 +253,27 @@ class WorkflowResult:
         clock: float,
         leases: tuple[Leases, object] = ({}, None),
         findings: tuple[Finding, ...] = (),
+        reused: Reused = NOTHING_REUSED,
+        workers: int = 0,
     ) -> None:
         self.workflow = workflow.name
         self.execution_id = execution_id
         self.seed = run.seed
-        self.start_time = _rfc3339(started)
-        self.end_time = _rfc3339(ended)
+        self.start_time = rfc3339(started)
+        self.end_time = rfc3339(ended)
         self.duration = ended - started
+        self._plan = run.plan
+        self._shapes = shapes_of(workflow)
+        self._ledger = run.ledger
+        self._began = started - clock
+        self._workers = workers
+        self._reasons = tuple(reused.reasons.values())
+        self._reused = sum(run.ledger.unit(*place) not in run.ledger.fans for place in reused.origins)
         outcomes = run.ledger.outcomes_in_full()
         self._absences = Absences(workflow, run, outcomes, working_directory())
         if any(outcome.status == "Failed" for outcome in outcomes):
             findings = (*findings, *self._absences.findings(run, findings))
-        self.tasks: Mapping[str, TaskResult] = _Tasks(run.ledger, outcomes, clock, findings)
+        self.tasks: Mapping[str, TaskResult] = _Tasks(run.ledger, outcomes, clock, findings, reused)
         self.status: Status = _status(run, outcomes)
         self._roots = root_causes(run.plan, outcomes)
         self.error_message = _message(self.status, run, outcomes, self._roots, findings, self._absences.at)
@@ -234,6 +281,7 @@ class WorkflowResult:
         final = run.history.final()
         if self._outputs is not None:
             final = {key: told for key, told in final.items() if key in self._outputs}
+        self._pedigrees = Pedigrees(run.plan, run.history, self._absences.place)
         self.final_context = of_versions(final, rules, _held(final, *leases))
         contents_of(self.final_context).why = partial(_why_absent, self._absences, self._outputs)
 
@@ -250,9 +298,167 @@ class WorkflowResult:
         """
         return contents_of(self.final_context).unchanged().merges()
 
+    def summary(self) -> "Summary":
+        """Where the time went: speed-up, the critical path, idle workers, slowest tasks, and advice. Print it.
+
+        >>> import cloaca
+        >>> with cloaca.WorkflowBuilder("greeting") as builder:
+        ...
+        ...     @cloaca.task()
+        ...     def greet(context):
+        ...         context.set("greeting", "Hello")
+        >>> with cloaca.DefaultRunner(executor="serial") as runner:
+        ...     summary = runner.execute(builder).summary()
+        >>> summary.workers, summary.critical_path, summary.counts
+        (1, ('greet',), {'Completed': 1})
+        """
+        from cloaca.account.summary import Summary
+
+        return Summary(self.workflow, self.status, self._account, self._reused)
+
+    def explain(self, key: str) -> "Explanation":
+        """How the value of a key in the end came to be: which tasks wrote it, having seen what, merged by which rule.
+
+        Print it, or look at its attributes. Of an absent key it tells why it is, as far as that is known. Of values
+        that the run or a pickle has let go of, their sizes are told.
+
+        >>> import cloaca
+        >>> with cloaca.WorkflowBuilder("log") as builder:
+        ...     for name in ("north", "south"):
+        ...         _ = cloaca.task(id=name)(lambda context, name=name: context.set("log", [*context["log"], name]))
+        >>> with cloaca.DefaultRunner(executor="serial") as runner:
+        ...     explanation = runner.execute(builder, {"log": ["start"]}).explain("log")
+        >>> explanation.how, explanation.rule, [written.task for written in explanation.writes]
+        ('merged', 'list', ['the input', 'north', 'south'])
+        """
+        from cloaca.results.explanation import Explanation, explained, removal, writes_of
+
+        contents = contents_of(self.final_context).unchanged()
+        told = contents.given.versions.get(key, ())
+        is_asked_for = self._outputs is None or key in self._outputs
+        writes = tuple(writes_of(told, self._pedigrees.of(key) if is_asked_for else ()))
+        held = contents.held(key)
+        if held is None:
+            why = (
+                removal(writes)
+                or _why_absent(self._absences, self._outputs, key)
+                or "No task of this execution has set it."
+            )
+            near = nearest(key, list(contents.present()), 1)
+            why += f" Did you mean {near[0]!r}?" if near and not told else ""
+            return Explanation(key, "absent", "", writes, why=why)
+        if isinstance(held, Conflict):
+            return Explanation(key, "conflict", "", writes, why=str(held.error))
+        return explained(key, writes, held, self.merges.get(key, ""))
+
+    def to_mermaid(self, direction: "Direction" = "TB") -> str:
+        """Return the graph as the text of a Mermaid flowchart, with how each task ended, and how long it took.
+
+        It goes from top to bottom ("TB"), or from left to right ("LR").
+        """
+        from cloaca.workflows import diagram
+
+        return diagram.to_mermaid(self._plan, self._notes(), *self._shapes, direction, self._statuses())
+
+    def to_dot(self, direction: "Direction" = "TB") -> str:
+        """Return the graph as the text of a Graphviz file. Takes what `to_mermaid` takes."""
+        from cloaca.workflows import diagram
+
+        return diagram.to_dot(self.workflow, self._plan, self._notes(), *self._shapes, direction, self._statuses())
+
+    def to_svg(self, direction: "Direction" = "TB") -> str:
+        """Return the graph as an SVG picture, drawn by Graphviz. Takes what `to_mermaid` takes.
+
+        Raises `RuntimeError` where there is no Graphviz; the message says how to install it.
+        """
+        from cloaca.workflows import svg
+
+        return svg.drawn(self.to_dot(direction))
+
+    def _statuses(self) -> dict[str, str]:
+        return {name: self.tasks[name].status for name in self._plan.names}
+
+    def _notes(self) -> dict[str, str]:
+        from cloaca.account.told import duration
+
+        notes = {}
+        for rank, name in enumerate(self._plan.names):
+            task, fan = self.tasks[name], self._ledger.fans.get(rank)
+            parts = [task.status, *([] if fan is None else [counted(fan.size, "instance")])]
+            parts += [] if task.duration is None else [duration(task.duration)]
+            notes[name] = ", ".join(parts)
+        return notes
+
+    def save_trace(self, path: "str | PathLike[str]") -> None:
+        """Write a trace of what ran when and where to a file, in the trace event format of Chrome.
+
+        https://ui.perfetto.dev opens it, and so does chrome://tracing. Each worker is a track.
+
+        Raises `OSError` where the file can't be written, and `ValueError` where no task ran: each was taken over, or
+        none began.
+        """
+        from cloaca.tracing.chrome import save
+
+        if not self._account.spans:
+            raise ValueError(f"There is nothing to trace: no task of this execution of {self.workflow!r} ran in it.")
+        save(path, f"{self.workflow} ({self.execution_id})", self._account, self._error_of)
+
+    def save_report(self, path: "str | PathLike[str]") -> None:
+        """Write a report to a file, as one HTML page that opens offline: what ran when, what failed, what was merged.
+
+        Raises `OSError` where the file can't be written.
+        """
+        from cloaca.report.page import Story, save
+
+        failed = [name for rank in range(len(self._plan.names)) for name in self._failed_of(rank)]
+        told = (*self.merges, *(key for key in self.conflicts if key not in self.merges))[:_EXPLAINED]
+        facts = {
+            "execution": self.execution_id,
+            "began": self.start_time,
+            "ended": self.end_time,
+            "seed": str(self.seed),
+            "workers": str(self._account.workers),
+        }
+        story = Story(
+            self.workflow,
+            self.status,
+            facts,
+            self.error_message,
+            str(self.summary()),
+            self._account,
+            [self._failure_of(name) for name in failed[:_REPORTED]],
+            max(len(failed) - _REPORTED, 0),
+            {key: str(self.explain(key)) for key in told},
+            Counter(self._reasons),
+        )
+        save(path, story)
+
+    def _failed_of(self, rank: int) -> Iterator[str]:
+        """The names of a task, or of its instances, that failed."""
+        if self._ledger.states[rank] is not State.FAILED:
+            return iter(())
+        return map(self._ledger.name, self._ledger.failed(rank, len(self._ledger.states)))
+
+    def _failure_of(self, name: str) -> "Failure":
+        from cloaca.report.page import Failure
+
+        task = self.tasks[name]
+        traced = "" if task.error is None else "".join(format_exception(task.error))
+        return Failure(name, shortened(task.error_message or ""), traced, task.keys_read)
+
+    def _error_of(self, span: "Span") -> str | None:
+        return self.tasks[span.name].error_message if span.status == "Failed" else None
+
+    @cached_property
+    def _account(self) -> "Account":
+        from cloaca.account.account import Account  # few ask
+
+        return Account(self._ledger, self._plan, self._began, self.duration, self._workers)
+
     def __getstate__(self) -> dict[str, Any]:
         """A pickle takes along what merging came to, not the rules, which may be closures."""
-        return {**vars(self), "merges": self.merges}
+        kept = {name: value for name, value in vars(self).items() if name != "_account"}
+        return {**kept, "merges": self.merges}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         vars(self).update(state)
@@ -400,5 +606,6 @@ def _unknown(id: object, names: Sequence[str]) -> str:
     return f"No task of this workflow has the id {id!r}.{advice}"
 
 
-def _rfc3339(seconds: float) -> str:
+def rfc3339(seconds: float) -> str:
+    """A moment, in seconds since 1970, as text."""
     return datetime.fromtimestamp(seconds, UTC).isoformat()

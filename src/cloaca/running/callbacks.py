@@ -58,7 +58,8 @@ class Callbacks:
     def follow(self, facts: Sequence[Fact]) -> None:
         """Each try that has ended well or failed, of a task that has a callback for that, is one to call it.
 
-        A mapped task that was expanded isn't told of: its instances were.
+        A mapped task that was expanded isn't told of: its instances were. Neither is what was taken over: of that its
+        own execution has told.
         """
         for fact in facts:
             match fact:
@@ -66,7 +67,7 @@ class Callbacks:
                     self._tell(fact, "on_failure", {}, fact.error)
                 case TaskFinished(outcome=Outcome("Failed", error), size=None):
                     self._tell(fact, "on_failure", {}, error or "")
-                case TaskFinished(outcome=Outcome("Completed"), size=None):
+                case TaskFinished(outcome=Outcome("Completed"), size=None, reused=False):
                     self._tell(fact, "on_success", fact.diff)
                 case _:
                     """Nobody is called."""

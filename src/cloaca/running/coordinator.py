@@ -15,11 +15,10 @@ from itertools import groupby
 from math import inf
 from operator import attrgetter
 from time import monotonic, time
-from typing import Any, Generic, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeAlias, TypeVar
 
 from msgspec import Struct, field
 
-from cloaca.engine.batches import BatchRun
 from cloaca.engine.events import (
     AttemptEvent,
     BatchEvent,
@@ -34,8 +33,6 @@ from cloaca.engine.events import (
     Tick,
     Withdraw,
 )
-from cloaca.engine.facts import Fact
-from cloaca.engine.run import Run
 from cloaca.engine.seats import Seats
 from cloaca.execution.executor import Executor
 from cloaca.running.console import Console, ConsoleThread
@@ -59,7 +56,15 @@ from cloaca.wire.messages import (
     Warned,
 )
 
-AnyRun = TypeVar("AnyRun", bound=Run | BatchRun)
+if TYPE_CHECKING:
+    from cloaca.engine.batches import BatchRun
+    from cloaca.engine.facts import Fact
+    from cloaca.engine.run import Run
+
+AnyRun = TypeVar("AnyRun", bound="Run | BatchRun")
+
+
+OnEnd = Callable[[Exception | None], None]
 
 
 class Job(Struct, Generic[AnyRun], eq=False):
@@ -75,12 +80,12 @@ class Job(Struct, Generic[AnyRun], eq=False):
     workflow: str
     run: AnyRun
     functions: Sequence[Publish]
-    on_end: Callable[[Exception | None], None]
+    on_end: OnEnd
     surroundings: Surroundings
     rules: Publish | None = None
     leases: Leases = field(default_factory=dict)
     on_delivery: Callable[[Deliver], None] = lambda _: None
-    on_facts: Callable[[Sequence[Fact]], None] | None = None
+    on_facts: "Callable[[Sequence[Fact]], None] | None" = None
     on_release: Callable[[list[Lease]], None] = lambda _: None
     catch_up: Callable[[], None] = lambda: None
 
@@ -214,7 +219,8 @@ class Coordinator:
             self._executor.retire([known.function for known in published if known.function not in current])
 
     def _offer_room(self) -> None:
-        room = self._executor.window - self._load
+        window = self._executor.window
+        room, lanes = window - self._load, self._executor.lanes
         for _ in range(len(self._jobs)):
             if room <= 0:
                 return
@@ -223,7 +229,7 @@ class Coordinator:
             if ready := job.run.ready:
                 open_before = self._load
                 grain = 1 if ready == 1 else self._executor.grain(ready)
-                self._feed(job, Room(room, open_before, grain), monotonic())
+                self._feed(job, Room(room, open_before, grain, window // lanes if lanes else 1), monotonic())
                 room -= self._load - open_before
 
     def _pass_on(self, event: Event, now: float) -> None:

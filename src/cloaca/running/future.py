@@ -4,22 +4,25 @@ import logging
 import os
 import time
 from collections.abc import Callable, Generator, Sequence
-from contextvars import copy_context
+from contextvars import Context, copy_context
 from functools import partial
 from queue import Empty, SimpleQueue
-from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
+from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn, Protocol
 
 from cloaca.dataflow.finding import Finding
-from cloaca.engine.facts import Fact
+from cloaca.engine.facts import Fact, TaskExpanded, TaskFinished
 from cloaca.engine.run import Run
 from cloaca.errors import InternalError, RunnerClosedError
 from cloaca.merge.rules import Rules
-from cloaca.results.result import WorkflowResult, shortened
+from cloaca.progress.progress import Progress, progress_of
+from cloaca.results.result import Reused, WorkflowResult, shortened
 from cloaca.running import interrupts
 from cloaca.running.callbacks import Callbacks
 from cloaca.running.console import PATIENCE_SECONDS
-from cloaca.running.coordinator import Job
+from cloaca.running.coordinator import Job, OnEnd
+from cloaca.running.log import Log
 from cloaca.running.loop import Inline, Loop
+from cloaca.values.storage import Leases
 from cloaca.warning import warn
 from cloaca.wording import attach, summary_of
 from cloaca.workflows.workflow import Workflow
@@ -27,18 +30,70 @@ from cloaca.workflows.workflow import Workflow
 if TYPE_CHECKING:
     from cloaca.running.bell import Bell
 
+RECORDED_SECONDS = 10.0
+"""How long an interrupted execution waits at most until it is recorded."""
+
+_FAILED = "Workflow %r failed. %s"
+_ENDED = "Workflow %r: %s, %d tasks in %.3f s."
+
+_AS_ITS_INSTANCES = ""
+"""In place of an execution: where a task was taken over from will be known with its first instance."""
+
 _logger = logging.getLogger("cloaca")
 
-OnEnd = Callable[[Exception | None], None]
 MakeRun = Callable[[OnEnd], Job[Run]]
 
 
+class Follower(Protocol):
+    """What records an execution (see `cloaca.recording`)."""
+
+    fault: Exception | None
+    """What the store has failed with, where it has."""
+
+    def call_on_fault(self, call: Callable[[Exception], None]) -> None:
+        """Call this with what the store has failed with, the first time, on another thread."""
+        ...
+
+    def follow(self, facts: Sequence[Fact], leases: Leases) -> None:
+        """These have happened."""
+        ...
+
+    def end(self, status: str, at: float) -> None:
+        """It has ended so."""
+        ...
+
+    def settle(self, until: float | None = None) -> bool:
+        """Wait until all is recorded, or that moment has come; returns whether it is."""
+        ...
+
+
+class Shown(Protocol):
+    """What shows how far an execution is (see `cloaca.progress`)."""
+
+    def settle(self) -> None:
+        """It has ended: wait, a moment at most, until that is shown."""
+        ...
+
+    def drop(self) -> None:
+        """It never began: show it no more."""
+        ...
+
+
 class Reporting(NamedTuple):
-    """How an execution is told of that fails, or is ended by an error: `result` raises, or it is logged, or both."""
+    """How an execution is told of that fails, or is ended by an error: `result` raises, or it is logged, or both.
+
+    `raises_fault`: `result` raises, too, where it could not be recorded.
+    """
 
     raises_failure: bool
     logs_failure: bool
     logs_error: bool
+    raises_fault: bool = False
+
+
+def new_id() -> str:
+    """An id that no other execution has: 32 hex digits."""
+    return os.urandom(16).hex()
 
 
 class Execution:
@@ -59,25 +114,38 @@ class Execution:
         telling: Reporting,
         input_leases: object = None,
         findings: tuple[Finding, ...] = (),
+        id: str = "",
+        recorded: Follower | None = None,
+        workers: int = 0,
     ) -> None:
         self._owner: object = owner
-        self.id = os.urandom(16).hex()
+        self.id = id or new_id()
+        self._recorded = recorded
+        if recorded is not None:
+            recorded.call_on_fault(self._tell_fault)
+        self._origins: dict[tuple[str, int | None], str] = {}  # of what was taken over
         self._workflow = workflow
         self._rules = rules
         self._findings = findings
         job = make_job(self._end)
         self._callbacks = Callbacks(workflow, rules, job.run)
         job.on_release, job.catch_up = self._callbacks.release, self._catch_up
-        if self._callbacks.is_wanted:
+        self._variables = copy_context()  # handlers of loggers may look at those of the caller
+        self._log = Log(self.id, workflow.name, partial(_logged, host, self._variables))
+        self._is_logged = Log.is_wanted()
+        if self._callbacks.is_wanted or recorded is not None or self._is_logged:
             job.on_facts = self._follow
             job.run.listen()
         self._job: Job[Run] | None = job
         self._input_leases = input_leases
+        self._workers = workers
+        self._ledger = job.run.ledger
+        self._durations = job.run.durations
+        self._shown: Shown | None = None
         self._oversized: list[str] = []
         self._warned = warned
         self._under_way = under_way
         self._telling = telling
-        self._variables = copy_context()  # handlers of loggers may look at those of the caller
         self._host = host
         self._has_begun = self._has_ended = False
         self._bells: list[SimpleQueue[None] | Bell] = []
@@ -122,6 +190,33 @@ class Execution:
         if self._result is None:
             return "Running" if self._error is None else "Failed"
         return self._result.status
+
+    def progress(self) -> Progress:
+        """How far it is: how many tasks have ended and how, what runs where, and how long the rest will take.
+
+        It is looked up when it is asked for; any thread may ask, as often as it likes.
+
+        >>> import cloaca
+        >>> with cloaca.WorkflowBuilder("greeting") as builder:
+        ...
+        ...     @cloaca.task()
+        ...     def greet(context):
+        ...         context.set("greeting", "Hello")
+        >>> with cloaca.DefaultRunner(workers=1) as runner:
+        ...     execution = runner.start(builder)
+        ...     result = execution.result()
+        >>> execution.progress().fraction, execution.progress().status
+        (1.0, 'Completed')
+        """
+        job, now = self._job, time.monotonic()
+        attempts = () if job is None else [*job.run.open_attempts.values()]
+        seconds = now + self._clock - self._started if self._result is None else self._result.duration
+        where = self._workflow.name, self.status, self._ledger, attempts, self._durations
+        return progress_of(*where, self._workers, seconds, now)
+
+    def show(self, shown: "Shown") -> None:
+        """Let this show how far it is, until it has ended."""
+        self._shown = shown
 
     def done(self) -> bool:
         """Whether it has ended, one way or another: `result()` won't wait for tasks any more."""
@@ -169,6 +264,9 @@ class Execution:
         if unwritten is not None:
             attach(unwritten, "result", self._result)
             raise unwritten
+        if self._recorded is not None and self._recorded.fault is not None and self._telling.raises_fault:
+            attach(self._recorded.fault, "result", self._result)
+            raise self._recorded.fault
         if self._telling.raises_failure:
             self._result.raise_for_status()
         return self._result
@@ -181,12 +279,23 @@ class Execution:
                 ended = self._wait(until, until)
                 if ended:
                     self._host.settle(until)
+                    ended = self._settle(until)
+                    self._show_end()
                     self._under_way.discard(self)
             except (KeyboardInterrupt, SystemExit) as interrupt:
                 told = self._stop(interrupt)
                 attach(told, "result", self._result)
                 raise told from (None if told is interrupt else interrupt)
             return ended
+
+    def _show_end(self) -> None:
+        shown, self._shown = self._shown, None  # it leads back here
+        if shown is not None:
+            shown.settle()
+
+    def _settle(self, until: float | None) -> bool:
+        """Wait until it is recorded how it ended; returns whether that is so."""
+        return self._recorded is None or self._recorded.settle(until)
 
     def _wait(self, until: float | None, shown_by: float | None) -> bool:
         """Wait for the end until a moment; returns whether it has come.
@@ -215,9 +324,36 @@ class Execution:
         self._callbacks.call()
 
     def _follow(self, facts: Sequence[Fact]) -> None:
-        self._callbacks.follow(facts)
+        if self._recorded is not None and self._job is not None:
+            self._recorded.follow(facts, self._job.leases)
+            self._note_origins(facts)
+        if self._is_logged:
+            self._log.follow(facts)
+        if self._callbacks.is_wanted:
+            self._callbacks.follow(facts)
         if self._callbacks.is_due:
             self._ring()
+
+    def _note_origins(self, facts: Sequence[Fact]) -> None:
+        """Note what was taken over, and from where. A mapped task was if all its instances were.
+
+        One that follows another item by item has no attempt of its own: it is as its instances are.
+        """
+        origins = self._origins
+        for fact in facts:
+            match fact:
+                case TaskExpanded(reused=True) | TaskFinished(reused=True):
+                    origins[fact.task, fact.item] = origin = fact.origin or self.id
+                    if origins.get((fact.task, None)) == _AS_ITS_INSTANCES:
+                        origins[fact.task, None] = origin
+                case TaskExpanded(usage=None):
+                    origins[fact.task, None] = _AS_ITS_INSTANCES
+                case TaskFinished(item=int()):
+                    origins.pop((fact.task, None), None)
+                case TaskFinished() if origins.get((fact.task, None)) == _AS_ITS_INSTANCES:
+                    del origins[fact.task, None]
+                case _:
+                    pass
 
     def _ring(self) -> None:
         for bell in list(self._bells):
@@ -231,13 +367,16 @@ class Execution:
         shown_by = time.monotonic() + PATIENCE_SECONDS
         try:
             if not self._has_ended:
-                interrupts.tell(interrupt, self._workflow.name)
+                interrupts.tell(interrupt, self._workflow.name, self._way_on("; it is on record, "))
             self.cancel()
             self._wait(None, shown_by)
+            self._settle(time.monotonic() + RECORDED_SECONDS)
+            self._show_end()
         except BaseException as second:  # noqa: BLE001 - an alarm of the program may go off anywhere, as often as it likes
             self._callbacks.give_up()
             self._cancel(grace=0)
             self._wait(None, shown_by)
+            self._show_end()
             return second if isinstance(second, SystemExit) else interrupt
         return interrupt
 
@@ -264,13 +403,17 @@ class Execution:
                     self._started,
                     time.time(),
                     self._clock,
-                    (job.leases, self._input_leases),
+                    (job.leases, self._held_beside()),
                     self._findings,
+                    Reused(self._origins, job.run.reasons),
+                    self._workers,
                 )
         except Exception as fault:  # noqa: BLE001 - raised where the result is waited for, not on the coordinator's thread
             error = fault
         self._error = error
-        self._tell_failure()
+        if self._recorded is not None:
+            self._recorded.end("Interrupted" if self._result is None else self._result.status, time.time())
+        self._tell_end()
         self._callbacks.end(self._result, None if job is None else job.leases)
         if not self._callbacks.is_due:
             self._under_way.discard(self)
@@ -278,17 +421,41 @@ class Execution:
         self._ring()
         self._owner = None  # perhaps nobody else had the runner: it ends here
 
-    def _tell_failure(self) -> None:
-        """Have it logged that the run failed, or that it ended with an error that nobody waits for."""
-        telling = self._telling
-        if self._result is not None and self._result.status == "Failed" and telling.logs_failure:
-            self._log(self._result.error_message or "")
-        elif self._error is not None and telling.logs_error and not self._bells:
-            self._log(f"{summary_of(self._error)} Nobody waits for its result.")
+    def _held_beside(self) -> object:
+        """What keeps large values beside the leases of the run. Those that were on record lie in files of the store."""
+        return self._input_leases if self._recorded is None else (self._input_leases,)
 
-    def _log(self, text: str) -> None:
-        call = partial(_logger.error, "Workflow %r failed. %s", self._workflow.name, text)
-        self._host.log(partial(self._variables.run, call))
+    def _tell_end(self) -> None:
+        """Have it logged how the run ended, or that it ended with an error that nobody waits for."""
+        telling, name, result = self._telling, self._workflow.name, self._result
+        if result is None:
+            if self._error is not None and telling.logs_error and not self._bells:
+                text = f"{summary_of(self._error)} Nobody waits for its result."
+                self._log.end(logging.ERROR, _FAILED, name, text, status="Failed", seconds=time.time() - self._started)
+        elif result.status == "Failed" and telling.logs_failure:
+            text = (result.error_message or "") + self._way_on("\nIt is on record. Mend it, and ")
+            self._log.end(logging.ERROR, _FAILED, name, text, status="Failed", seconds=result.duration)
+        elif self._is_logged:
+            how, count = result.status, len(result.tasks)
+            self._log.end(logging.INFO, _ENDED, name, how, count, result.duration, status=how, seconds=result.duration)
+
+    def _tell_fault(self, fault: Exception) -> None:
+        """Say that nothing is recorded of it any more. Where the result is to tell, it is cancelled."""
+        if self._telling.raises_fault:
+            self.cancel()
+            return
+        text = f"{fault} It goes on, and is not recorded from here on."
+        _logged(self._host, self._variables, partial(_logger.error, "Workflow %r: %s", self._workflow.name, text))
+
+    def _way_on(self, lead: str) -> str:
+        """How to go on with the execution, behind a `lead`; nothing where it isn't on record."""
+        is_recorded = self._recorded is not None and self._recorded.fault is None
+        return f"{lead}go on by runner.resume({self.id!r})" if is_recorded else ""
+
+
+def _logged(host: Inline | Loop, variables: Context, call: Callable[[], None]) -> None:
+    """Have something logged, after what tasks have printed so far."""
+    host.log(partial(variables.run, call))
 
 
 def _rings(bell: "SimpleQueue[None]", until: float | None) -> bool:
@@ -311,6 +478,12 @@ def begun(execution: Execution) -> Execution:
         except BaseException as error:
             execution._cancel(grace=None)
             execution._under_way.discard(execution)
+            if execution._shown is not None and not execution._has_ended:
+                execution._shown.drop()
+            if execution._recorded is not None:
+                if not (execution._has_begun or execution._has_ended):
+                    execution._recorded.end("Interrupted", time.time())
+                execution._settle(time.monotonic() + RECORDED_SECONDS)
             if isinstance(error, KeyboardInterrupt | SystemExit):
                 attach(error, "result", execution._result)
             raise

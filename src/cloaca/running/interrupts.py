@@ -50,17 +50,17 @@ def raised() -> Generator[None, None, None]:
                 signal.signal(number, signal.SIG_DFL)
 
 
-def tell(interrupt: BaseException, workflow: str) -> None:
+def tell(interrupt: BaseException, workflow: str, way: str = "") -> None:
     """Say on the program's standard error what is being done: whoever pressed Ctrl-C sits there, and waits.
 
-    Not where that would wait itself, for somebody who reads it.
+    `way`: how to go on later, if that can be done. Not where that would wait itself, for somebody who reads it.
     """
     if not isinstance(interrupt, KeyboardInterrupt | SystemExit) or _is_full(sys.stderr):
         return  # if neither: the program has set itself an alarm, and knows
     why = "told to end, " if isinstance(interrupt, SystemExit) else ""
     how = "" if isinstance(interrupt, SystemExit) else "; Ctrl-C again stops it at once"
     with suppress(Exception):  # the terminal may have gone, and the stream be an object of any kind
-        print(f"cloaca: {why}stopping workflow {workflow!r}{how}", file=sys.stderr, flush=True)  # noqa: T201
+        print(f"cloaca: {why}stopping workflow {workflow!r}{how}{way}", file=sys.stderr, flush=True)  # noqa: T201
 
 
 def _is_full(stream: object) -> bool:

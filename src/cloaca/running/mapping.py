@@ -22,6 +22,9 @@ from cloaca.terms import Terms
 Arrival = Deliver | Exception | None
 MakeJob = Callable[[Callable[[Deliver], None], Callable[[Exception | None], None]], Job[BatchRun]]
 
+Lists = Generator[list[Any], None, None]
+Seen = Callable[[Lists], Lists]
+
 AHEAD_PER_WORKER = 3
 """How many batches each worker has under way: one that it runs, one that waits, one that is being read."""
 
@@ -36,19 +39,26 @@ def mapped(
     items: Iterable[Any],
     sizes: Sizes,
     workers: int,
-    terms: Terms | None = None,
+    terms: Terms,
+    seen: Seen,
 ) -> Iterator[Any]:
     """The results of a call of `map`. Whoever lets go of them ends the call.
 
-    `owner` is kept until then: a runner that nobody holds ends.
+    `owner` is kept until then: a runner that nobody holds ends. What comes is `seen` on its way.
     """
     most = AHEAD_PER_WORKER * workers
-    return results_of(_lists(owner, loop, make_job, lambda: Batches(iter(items), sizes, loop.holder, most, terms)))
+    made = _lists(owner, loop, make_job, lambda: Batches(iter(items), sizes, loop.holder, most, terms))
+    return results_of(seen(made))
 
 
-def results_here(results: Iterable[Any]) -> Iterator[Any]:
+def results_here(results: Iterable[Any], seen: Seen) -> Iterator[Any]:
     """The results of a call of `map` that are made as they are asked for."""
-    return results_of([result] for result in results)
+    return results_of(seen([result] for result in results))
+
+
+def unseen(lists: Lists) -> Lists:
+    """The same lists: nobody looks at what comes."""
+    return lists
 
 
 def _lists(

@@ -4,24 +4,31 @@ import inspect
 import os
 import sys
 from collections.abc import Callable, Mapping
-
-from msgspec import Struct
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from cloaca import argument
+from cloaca.border.inheritance import BEGUN_AS_WORKER
+from cloaca.errors import WorkersUnavailableError
 from cloaca.execution.choice import Chosen
 from cloaca.retry import RetryPolicy, checked_policy
 from cloaca.seed import LIMIT
-from cloaca.workflows.workflow import Workflow
+
+if TYPE_CHECKING:
+    from cloaca.workflows.workflow import Workflow
 
 _SHOWN = 5
+_SAID = {"1": True, "true": True, "yes": True, "on": True, "0": False, "false": False, "no": False, "off": False}
 _NOT_RUN_BY_A_CALL = (inspect.iscoroutinefunction, inspect.isgeneratorfunction, inspect.isasyncgenfunction)
 
 LEAST_MEMORY = 1 << 26
 """What a worker's limit is at least, in bytes: it takes a fifth of that before it has done anything."""
 
 
-class Settings(Struct, frozen=True):
-    """The arguments of a runner. Sizes in bytes, times in seconds; `None`: no limit. `limits` are those with names."""
+class Settings(NamedTuple):
+    """The arguments of a runner. Sizes in bytes, times in seconds; `None`: no limit. `limits` are those with names.
+
+    `store` is the URL of what records, if anything does.
+    """
 
     workers: int
     executor: Chosen
@@ -32,12 +39,33 @@ class Settings(Struct, frozen=True):
     grace: float
     limits: Mapping[str, int]
     raise_on_failure: bool
+    store: str | None = None
+    durability: Literal["normal", "full"] = "normal"
+    allows_pickles: bool = True
+    progress: bool = False
 
 
 def check_platform() -> None:
     """Raise `RuntimeError` on a system that has no such processes."""
     if sys.platform == "win32":
         raise RuntimeError("cloaca runs on Linux and macOS. On Windows, run it in WSL 2.")
+
+
+def check_interpreter() -> None:
+    """Raise `WorkersUnavailableError` where workers can't be started as `sys.executable` is no Python interpreter."""
+    if BEGUN_AS_WORKER in os.environ:
+        raise WorkersUnavailableError(
+            f"This process was started to be a worker, as sys.executable ({sys.executable}) was taken for a Python "
+            f"interpreter; but it runs a program. {_ADVICE}"
+        )
+    if getattr(sys, "frozen", False) or not sys.executable:
+        raise WorkersUnavailableError(
+            "Worker processes can't be started: they need a Python interpreter, and sys.executable is "
+            f"{'this program itself, which is frozen' if sys.executable else 'not set'}. {_ADVICE}"
+        )
+
+
+_ADVICE = 'Use executor="serial" (or CLOACA_EXECUTOR=serial) there, which runs tasks in the program itself.'
 
 
 def checked_memory(size: int | None, executor: Chosen) -> int | None:
@@ -55,6 +83,13 @@ def checked_seconds(name: str, seconds: float | None) -> float | None:
     return None if seconds is None else argument.positive(f"{name}, in seconds,", seconds)
 
 
+def shows_progress(asked: bool | None, said: str | None) -> bool:  # noqa: FBT001 - as the user says it
+    """Whether progress is shown: as the runner was asked, or as is `said` in the environment."""
+    if asked is not None:
+        return argument.switch("progress", asked)
+    return bool(said) and argument.choice("CLOACA_PROGRESS", str(said).lower(), _SAID)
+
+
 def checked_limits(limits: Mapping[str, int] | None) -> Mapping[str, int]:
     """The limits that tasks may name."""
     if limits is None:
@@ -64,7 +99,7 @@ def checked_limits(limits: Mapping[str, int] | None) -> Mapping[str, int]:
     return {name: argument.whole(f"limits[{name!r}]", number, least=1) for name, number in limits.items()}
 
 
-def check_limits_of(workflow: Workflow, limits: Mapping[str, int]) -> None:
+def check_limits_of(workflow: "Workflow", limits: Mapping[str, int]) -> None:
     """Raise `ValueError` where tasks name limits that the runner has not."""
     unknown = [task for task in workflow.tasks if task.limit is not None and task.limit not in limits]
     if not unknown:

@@ -2,12 +2,15 @@
 
 from collections.abc import Iterable
 from functools import cached_property
+from typing import TYPE_CHECKING
 
 from cloaca.pickling.functions import capture
-from cloaca.tasks.binding import Binding
 from cloaca.tasks.signature import Parameter
 from cloaca.wire.messages import Publish
 from cloaca.workflows.workflow import Task
+
+if TYPE_CHECKING:
+    from cloaca.tasks.binding import Binding
 
 
 class Bindings:
@@ -21,7 +24,7 @@ class Bindings:
             if task.form.parameters:
                 place = known.setdefault(_comparable(task.form.parameters), len(self._made))
                 if place == len(self._made):
-                    self._made.append((task.id, Binding(task.form.parameters)))
+                    self._made.append((task.id, _binding(task)))
                 self._places[rank] = place
 
     @cached_property
@@ -33,6 +36,12 @@ class Bindings:
     def number(self, rank: int) -> int:
         """The number of the task's binding, 0 where it has none."""
         return self.published[self._places[rank]].function if rank in self._places else 0
+
+
+def _binding(task: Task) -> "Binding":
+    from cloaca.tasks.binding import Binding  # most tasks take their context alone
+
+    return Binding(task.form.parameters)
 
 
 def _comparable(parameters: tuple[Parameter, ...]) -> object:

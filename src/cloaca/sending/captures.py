@@ -15,6 +15,7 @@ from cloaca.pickling.functions import Captured, RuleOf, next_number
 from cloaca.pickling.kin import FunctionCache
 from cloaca.sending.attached import Attached, still_held
 from cloaca.sending.bindings import Bindings
+from cloaca.sending.fingerprints import Fingerprints
 from cloaca.sending.variables import Variables
 from cloaca.sending.work import all_work, reads_of
 from cloaca.values.holder import Holder
@@ -73,8 +74,11 @@ class Captures:
             if task.for_each
         }
         self._bindings = Bindings(tasks)
-        self._variables = Variables([*self._called, *self._merge.values()], self._name)
+        self._fingerprints = Fingerprints(tasks)
+        found = [*self._called, *self._merge.values(), *self._fingerprints.called]
+        self._variables = Variables(found, self._name)
         self._captured: list[Captured] = []
+        self._asked: Sequence[Captured] = []
         self._wanted: Publish | None = None
         self._last = Capture((), (), {})
 
@@ -86,22 +90,27 @@ class Captures:
         if not all(map(holder.has, self._leases)):
             self._functions = FunctionCache()  # somebody has removed a file
         leases = self._leases.copy()
-        captured = self._functions.capture_all(self._ids, self._called, Attached(holder, leases))
-        self._leases = still_held(leases, [*captured, *self._functions.heads])
+        attached = Attached(holder, leases)
+        captured = self._functions.capture_all(self._ids, self._called, attached)
+        fingerprints = self._fingerprints.now(attached)
+        self._leases = still_held(leases, [*captured, *self._functions.heads, *fingerprints])
         rules = {key: self._rules[key].capture_all([RuleOf(key)], [rule])[0].blob for key, rule in self._merge.items()}
-        if captured is not self._captured:
+        is_as_before = captured is self._captured and fingerprints is self._asked
+        if not is_as_before:
             self._variables.look_again()
         wanted = self._variables.now()
-        if captured is not self._captured or wanted is not self._wanted:
+        if not is_as_before or wanted is not self._wanted:
             self._last = self._made(captured, wanted)
-            self._captured, self._wanted = captured, wanted
+            self._captured, self._asked, self._wanted = captured, fingerprints, wanted
         return Capture(self._last.functions, self._last.work, rules, self._last.variables, self._leases)
 
     def _name(self, number: int) -> str:
         """What a function is, or a merge rule after them."""
         if number < len(self._ids):
             return f"Task {self._ids[number]!r}"
-        return f"The merge rule of key {[*self._merge][number - len(self._ids)]!r}"
+        others = [f"The merge rule of key {key!r}" for key in self._merge]
+        others += [f"The fingerprint of task {task!r}" for task in self._fingerprints.ids]
+        return others[number - len(self._ids)]
 
     def _made(self, captured: list[Captured], wanted: Publish | None) -> Capture:
         functions = [
@@ -125,6 +134,7 @@ class Captures:
             [(sent.function, sent.reads, limit) for sent, limit in zip(functions, timeouts, strict=True)],
             {condition: sent.function for condition, sent in self._conditions.items()},
             {rank: sent.function for rank, sent in self._expansions.items()},
+            self._fingerprints.numbers,
         )
         published = [
             *[Publish(head.number, head.blob, (), attached=head.attached) for head in self._functions.heads],
@@ -132,6 +142,7 @@ class Captures:
             *functions,
             *self._conditions.values(),
             *self._expansions.values(),
+            *self._fingerprints.published,
         ]
         if wanted is None:
             return Capture(published, work, {})

@@ -23,16 +23,20 @@ def objects_of(
     tasks = by_rank(workflow)
     number, looks = len(tasks), limited_reads(workflow)
     own = first + number
-    functions: dict[int, object] = {first + rank: _called(task, looks.get(rank)) for rank, task in enumerate(tasks)}
+    functions: dict[int, object] = {first + rank: called(task, looks.get(rank)) for rank, task in enumerate(tasks)}
     expansions = {rank: own + 1 + rank for rank, task in enumerate(tasks) if task.for_each}
     conditions = {condition: own + number + n for n, condition in enumerate(asked_in_attempts(tasks), 1)}
+    behind = own + number + len(conditions) + 1
+    fingerprints = {rank: behind + rank for rank, task in enumerate(tasks) if task.fingerprint is not None}
     functions |= {own: rules, **{expansions[rank]: expand(tasks[rank]) for rank in expansions}}
     functions |= {number: condition for condition, number in conditions.items()}
-    called = [(first + rank, reads_of(task, reads(task.function)), time_limit(task)) for rank, task in enumerate(tasks)]
-    return Makings(all_work(workflow.plan, tasks, called, conditions, expansions), rules, own, objects=functions)
+    functions |= {fingerprints[rank]: tasks[rank].fingerprint for rank in fingerprints}
+    calls = [(first + rank, reads_of(task, reads(task.function)), time_limit(task)) for rank, task in enumerate(tasks)]
+    work = all_work(workflow.plan, tasks, calls, conditions, expansions, fingerprints)
+    return Makings(work, rules, own, objects=functions)
 
 
-def _called(task: Task, looks: tuple[str, ...] | None) -> Callable[..., object]:
+def called(task: Task, looks: tuple[str, ...] | None = None) -> Callable[..., object]:
     """What is called for a task. `looks`: the keys that it may look at; `None`: any."""
     function = with_handle(task.function) if task.form.takes_handle else task.function
     if not task.form.parameters and task.writes is None and looks is None:

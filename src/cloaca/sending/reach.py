@@ -13,6 +13,7 @@ from types import CodeType, FunctionType, ModuleType
 from typing import Any
 
 from cloaca.pickling.code import attribute_names, codes_in, global_names, wrapped_in
+from cloaca.pickling.hints import is_plain
 from cloaca.pickling.mentions import held
 from cloaca.pickling.modules import by_reference, is_given, is_importable
 from cloaca.pickling.watch import ABSENT, ATOMS, Watch
@@ -78,7 +79,7 @@ class Reach:
     def _function(self, function: FunctionType) -> None:
         code, variables = function.__code__, function.__globals__
         names = _names(code)
-        self._meet((*held(function), *vars(function).values()), names)
+        self._meet(held(function) if is_plain(function) else (*held(function), *vars(function).values()), names)
         if not self._is_new((id(code), id(variables)), function) or not _is_followed(function):
             return
         self._watch.attribute(function, "__code__")

@@ -12,6 +12,7 @@ from cloaca.workflows.workflow import Task
 
 Called = tuple[int, tuple[str, ...], float | None]
 """The number of what a task calls, the keys that are sent along, and how long a try may take."""
+_NONE: Mapping[int, int] = {}
 
 
 def reads_of(task: Task, mentioned: tuple[str, ...]) -> tuple[str, ...]:
@@ -31,8 +32,12 @@ def all_work(
     called: Iterable[Called],
     conditions: Mapping[Condition, int],
     expansions: Mapping[int, int],
+    fingerprints: Mapping[int, int] = _NONE,
 ) -> list[Work]:
-    """The work by rank. `conditions` and, by rank, `expansions` are the numbers of what attempts ask and call."""
+    """The work by rank.
+
+    `conditions` and, by rank, `expansions` and `fingerprints` are the numbers of what attempts ask and call.
+    """
     each = _mapped_over(plan, tasks, expansions) if expansions else {}
     return [
         Work(
@@ -46,6 +51,7 @@ def all_work(
             each.get(rank),
             task.limit,
             task.prefix,
+            fingerprints.get(rank, 0),
         )
         for rank, (task, (function, reads, timeout)) in enumerate(zip(tasks, called, strict=True))
     ]
@@ -53,11 +59,11 @@ def all_work(
 
 def _mapped_over(plan: Plan, tasks: Sequence[Task], expansions: Mapping[int, int]) -> dict[int, Each]:
     """How tasks are mapped, by rank."""
-    writes = {rank: tuple([tasks[rank].prefix + key for key in _written_by(tasks[rank])]) for rank in expansions}
+    writes = {rank: tuple([tasks[rank].prefix + key for key in written_by(tasks[rank])]) for rank in expansions}
     return paired(plan, [task.for_each for task in tasks], expansions, writes)
 
 
-def _written_by(task: Task) -> tuple[str, ...]:
+def written_by(task: Task) -> tuple[str, ...]:
     """The keys that a task sets: what it declares, or else what its code tells for certain."""
     if task.writes is not None:
         return task.writes

@@ -16,19 +16,18 @@ from msgspec import Struct, field
 from msgspec.structs import replace
 
 from cloaca.errors import INPUT, MergeConflict, StorageFullError, UndeclaredReadError, UndeclaredWriteError
-from cloaca.merge.conflict import Conflict, rivals_of
 from cloaca.merge.encoded import are_equal
 from cloaca.merge.rules import Rules
-from cloaca.merge.settle import Settled, settle
+from cloaca.merge.settled import Conflict, Settled, rivals_of
 from cloaca.nearest import nearest
 from cloaca.tasks.scope import Ask, Scope
 from cloaca.tasks.shelf import Shelf, Traffic
 from cloaca.values.blobs import LARGE, Part, blob_of, is_content, is_reference, unreadable
 from cloaca.values.codec import decode, encode, encode_each, inlined, is_telling
 from cloaca.values.composite import is_composite
-from cloaca.wire.frames import is_encodable
-from cloaca.wire.messages import Items, ItemsFound, Outcome, Slice, Version
+from cloaca.wire.messages import Items, ItemsFound, Looked, Outcome, Slice, Version
 from cloaca.wire.strike import is_strike
+from cloaca.wire.text import is_encodable
 
 HANDED_BACK = 1 << 20
 """How many bytes a merged value takes at most that a task hands back for those after it."""
@@ -107,30 +106,40 @@ class Contents(Struct, eq=False):
 
     def held(self, key: str) -> bytes | Conflict | None:
         """What there is for `key`: an encoded value, a conflict, or nothing."""
-        return self.changes[key] if key in self.changes else self._seen(key)
+        return self.changes[key] if key in self.changes else self.seen(key)
+
+    def has(self, key: str) -> bool:
+        """Whether there is anything for `key`."""
+        return self.changes[key] is not None if key in self.changes else self.was_there(key)
+
+    def was_there(self, key: str) -> bool:
+        """Whether there was anything for it before the changes."""
+        return self.seen(key) is not None
 
     def payload(self, key: str) -> bytes | None:
         """The encoded value of the key as it stands; `None` where it is absent or in conflict."""
         held = self.held(key)
         return held if isinstance(held, bytes) else None
 
-    def _seen(self, key: str) -> bytes | Conflict | None:
+    def seen(self, key: str) -> bytes | Conflict | None:
         """What was there before the changes."""
         versions = self.given.versions.get(key)
         if versions is None:
-            versions = self._sought(key)
+            versions = self.sought(key)
         if len(versions) == 1 and key not in self.rules.collected and not versions[0].rivals:
             return versions[0].payload
         if not versions:
             return None
         settled = self.settled.get(key)
         if settled is None:
+            from cloaca.merge.settle import settle  # most keys have one version
+
             settled = settle(key, versions, self.rules)
             if not (isinstance(settled, Conflict) and settled.may_pass):
                 self.settled[key] = settled
         return settled if isinstance(settled, Conflict) else settled.payload
 
-    def _sought(self, key: str) -> tuple[Version, ...]:
+    def sought(self, key: str) -> tuple[Version, ...]:
         """The versions of a key that isn't known: asked for, unless it is known to be absent."""
         name, given = checked_key(key), self.given
         if given.complete or name in self.covered or (given.names is not None and name not in given.names):
@@ -181,7 +190,7 @@ class Contents(Struct, eq=False):
             raise AssertionError("a value of no task is never stored")
         versions = self.given.versions.get(key)
         if versions is None:
-            versions = self._sought(key)
+            versions = self.sought(key)
         seen = versions[0].payload if len(versions) == 1 and self.item_key is None else None
         if seen is not None and is_reference(seen) and is_content(blob_of(seen), parts):
             return seen
@@ -189,6 +198,10 @@ class Contents(Struct, eq=False):
             return self.shelf.put(parts, is_structure)
         except StorageFullError as error:
             raise StorageFullError(error.size, error.folders, self.writer, key, unusable=error.unusable) from None
+
+    def remove(self, key: str) -> None:
+        """Remove it."""
+        self.changes[key] = None
 
     def set_unseen(self, key: str, payload: bytes) -> None:
         """Set an encoded value that nobody merges or compares."""
@@ -217,6 +230,10 @@ class Contents(Struct, eq=False):
             found = self.ask((), True, False).versions  # noqa: FBT003 - positions of Ask
             self.given = replace(self.given, versions=found, complete=True, outcomes=None)
         return dict.fromkeys(chain(self.given.versions, self.changes))  # asks no mapping how long it is
+
+    def names(self) -> dict[str, None]:
+        """Every key for which there is anything, in order."""
+        return dict.fromkeys(filter(self.has, self.keys()))
 
     def present(self) -> dict[str, bytes | Conflict]:
         """What stands for every key that there is, in order."""
@@ -297,7 +314,7 @@ class Contents(Struct, eq=False):
         Of a twin, what was removed there is removed.
         """
         if other.settled is self.settled:
-            for key in [key for key in self.changes if key not in other.changes and other.held(key) is not None]:
+            for key in [key for key in self.changes if key not in other.changes and other.has(key)]:
                 del self.changes[key]
             for key, change in other.changes.items():
                 self.changes[key] = change
@@ -343,10 +360,18 @@ class Contents(Struct, eq=False):
             return False
         if not self.given.versions.get(key):
             return False
-        seen = self._seen(key)
-        if seen is None or payload is None:
-            return seen is payload
+        if payload is None:
+            return not self.was_there(key)
+        seen = self.seen(key)
         return isinstance(seen, bytes) and are_equal(seen, payload)
+
+    def seed(self) -> int | None:
+        """The seed of the attempt, if there is one."""
+        if self.origin is None:
+            return None
+        from cloaca.seed import derived  # few tasks ask
+
+        return derived(self.origin[0], self.writer, self.origin[1])
 
     def handed_back(self) -> dict[str, Version] | None:
         """What keys of several versions came to, for those that go on from there: what is small, and new."""
@@ -374,6 +399,13 @@ class Contents(Struct, eq=False):
         if self.outcomes is None:
             self.outcomes = _Ancestors(self.ask)
         return self.outcomes[task]
+
+    def looked(self, *, has_drawn: bool) -> Looked | None:  # noqa: ARG002 - whatever it drew
+        """What the attempt has looked at; `None`, as its run isn't recorded (see `tasks/recorded`)."""
+        return None
+
+    def note_outcome(self, task: str) -> None:
+        """Note that the attempt was told how a task had ended: nothing, as above."""
 
     @property
     def _outcomes_given(self) -> Mapping[str, Outcome] | None:

@@ -13,14 +13,15 @@ from typing import TYPE_CHECKING, Any, Literal, NoReturn, Self
 
 from cloaca.errors import DecodeError, MergeConflict
 from cloaca.lasting import lasting
-from cloaca.merge.conflict import Conflict, shown
 from cloaca.merge.encoded import are_equal
 from cloaca.merge.rules import Rules
+from cloaca.merge.settled import Conflict
+from cloaca.merge.shown import shown
 from cloaca.nearest import nearest
 from cloaca.tasks.contents import Contents, checked_key, inlined_version, whole
 from cloaca.values.codec import decode
-from cloaca.wire.frames import is_encodable
 from cloaca.wire.messages import Outcome, Version
+from cloaca.wire.text import is_encodable
 from cloaca.wording import a, clipped
 
 _MISSING = object()
@@ -151,7 +152,7 @@ class Context:
         with suppress(MergeConflict, DecodeError):
             value = self.get(key)
         if key in self:
-            self._contents.changes[checked_key(key)] = None
+            self._contents.remove(checked_key(key))
         return value
 
     delete = remove
@@ -168,16 +169,16 @@ class Context:
     def __delitem__(self, key: str) -> None:
         if key not in self:
             raise self._missing(key)
-        self._contents.changes[checked_key(key)] = None
+        self._contents.remove(checked_key(key))
 
     def __contains__(self, key: object) -> bool:
-        return isinstance(key, str) and is_encodable(key) and self._contents.held(key) is not None
+        return isinstance(key, str) and is_encodable(key) and self._contents.has(key)
 
     # ---- all keys --------------------------------------------------------------------------------------------------
 
     def keys(self) -> KeysView[str]:
         """The keys, those in conflict included. Untouched inputs come first, then each task's in its place."""
-        return self._contents.present().keys()
+        return self._contents.names().keys()
 
     def values(self) -> ValuesView[Any]:
         """Copies of all values, in the order of `keys`. Raises `MergeConflict` where a key is in conflict."""
@@ -188,10 +189,10 @@ class Context:
         return self.to_dict().items()
 
     def __iter__(self) -> Iterator[str]:
-        return iter(self._contents.present())
+        return iter(self._contents.names())
 
     def __len__(self) -> int:
-        return len(self._contents.present())
+        return len(self._contents.names())
 
     def to_dict(self, conflicts: Literal["raise", "skip"] = "raise") -> dict[str, Any]:
         """A dict of copies. Keys in conflict raise `MergeConflict`, listing all, or are left out with "skip"."""
@@ -246,13 +247,15 @@ class Context:
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Context):
             return NotImplemented
-        mine, theirs = self._contents.present(), other._contents.present()
-        return mine.keys() == theirs.keys() and all(_alike(held, theirs[key]) for key, held in mine.items())
+        if self.keys() != other.keys():
+            return False
+        theirs = other._contents.present()
+        return all(_alike(held, theirs[key]) for key, held in self._contents.present().items())
 
     def __repr__(self) -> str:
-        present = self._contents.present()
-        members = [f"{key!r}: {_shown(held)}" for key, held in islice(present.items(), _SHOWN_KEYS)]
-        text = ", ".join(members if len(members) == len(present) else [*members, "..."])
+        names, held = self._contents.names(), self._contents.held
+        members = [f"{key!r}: {_shown(held(key))}" for key in islice(names, _SHOWN_KEYS)]
+        text = ", ".join(members if len(members) == len(names) else [*members, "..."])
         return f"Context({{{clipped(text, _SHOWN_LENGTH)}}})"
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -267,12 +270,7 @@ class Context:
 
         It follows from the run's seed, the task and how many of its tries have ended. Outside a task it is `None`.
         """
-        if self._contents.origin is None:
-            return None
-        from cloaca.seed import derived
-
-        seed, ended = self._contents.origin
-        return derived(seed, self._contents.writer, ended)
+        return self._contents.seed()
 
     @property
     def item_key(self) -> Any:
@@ -321,8 +319,8 @@ def _alike(one: bytes | Conflict, other: bytes | Conflict) -> bool:
     return one == other or (isinstance(one, bytes) and isinstance(other, bytes) and are_equal(one, other))
 
 
-def _shown(held: bytes | Conflict) -> str:
-    return "<in conflict>" if isinstance(held, Conflict) else shown(held)
+def _shown(held: bytes | Conflict | None) -> str:
+    return shown(held) if isinstance(held, bytes) else "<in conflict>"
 
 
 def _refuse_constant(name: str) -> None:

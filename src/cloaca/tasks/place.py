@@ -7,7 +7,7 @@ from functools import lru_cache, partial
 from types import CodeType, FunctionType, MethodType
 from typing import Any
 
-from cloaca.wire.frames import encodable
+from cloaca.wire.text import encodable
 
 
 def place_of(function: Callable[..., Any], directory: str = "") -> str:
@@ -15,7 +15,7 @@ def place_of(function: Callable[..., Any], directory: str = "") -> str:
 
     Files under `directory` are named from there.
     """
-    if type(function) is not FunctionType or "__wrapped__" in function.__dict__:
+    if type(function) is not FunctionType or hasattr(function, "__wrapped__"):
         function = innermost(function)
     code = getattr(function, "__code__", None)
     return "" if code is None else _place(code, directory)

@@ -12,8 +12,8 @@ from typing import Any, NamedTuple, Self
 from cloaca.errors import EncodeError
 from cloaca.merge.equality import equal
 from cloaca.tasks.context import Context, contents_of, over
-from cloaca.tasks.place import file_and_line_of
-from cloaca.values.codec import SCALARS, decode, encode, inlined
+from cloaca.values.codec import decode, encode, inlined
+from cloaca.values.kinds import SCALARS
 from cloaca.warning import LostChangeWarning, users_line
 
 _OFF = frozenset({"", "0"})
@@ -100,6 +100,8 @@ class Watched(Context):
 
 
 def _warn(message: str, lost: _HandedOut, function: Callable[..., object]) -> None:
+    from cloaca.tasks.place import file_and_line_of
+
     warnings.warn_explicit(message, LostChangeWarning, *(lost.line or file_and_line_of(function)))
 
 

@@ -12,7 +12,7 @@ pytest finds what a class inherits, so this is all that a file of tests needs:
 """
 
 import os
-from collections.abc import Callable, Generator, Mapping
+from collections.abc import Callable, Generator, Iterable, Mapping
 from concurrent.futures import Executor as Futures
 from contextlib import contextmanager
 from pathlib import Path
@@ -20,15 +20,17 @@ from tempfile import TemporaryDirectory
 from threading import Thread, get_ident
 from typing import Any, cast
 
+from msgspec.structs import replace
+
 from cloaca.attempts.workroom import Workroom
 from cloaca.execution import choice
 from cloaca.execution.executor import Executor
 from cloaca.tasks.context import Context
 from cloaca.testing.demand import demand, same
-from cloaca.testing.desk import Desk, EndOfAttempt, published, written
+from cloaca.testing.desk import Desk, EndOfAttempt, Fingerprinted, published, written
 from cloaca.triggers.condition import Condition, all_of, context_value, task_skipped, task_success
 from cloaca.values.codec import decode, encode
-from cloaca.wire.messages import Done, Failed, Items, Outcome, Skipped, Started, Wants
+from cloaca.wire.messages import Done, Failed, Items, Looked, Outcome, Skipped, Started, Wants
 
 TaskOfContext = Callable[[Context], object]
 
@@ -245,6 +247,44 @@ class Conformance:
             same([written(end) for end in desk.run([0])], [{"seen": (1, 2)}])
             same(bool(desk.answered), desk.executor.answers, "whether it asked")
 
+    # ---- what is recorded ------------------------------------------------------------------------------------------
+
+    def test_an_attempt_tells_what_it_has_looked_at_where_it_is_recorded(self) -> None:
+        def read(context: Context, *_item: object) -> None:
+            context.set("seen", (context["a"], "b" in context, context.outcome("before").status, context.seed))
+
+        with self.desk(read, world={"a": 1, "b": 2}, outcomes={"before": Outcome("Completed")}) as desk:
+            sent = [None, Items([encode(None)], None, "rows")]
+            told = [*self._looked(desk, sent, (0, b"")), *self._looked(desk, sent, None)]
+            outside = Looked(("a",), ("b",), outcomes=("before",), seed=True)  # of an item, nothing is compared
+            same(told, [replace(outside, values=("a", "seen")), outside, None, None])
+
+    @staticmethod
+    def _looked(desk: Desk, sent: Iterable[Items | None], recorded: Fingerprinted | None) -> list[Looked | None]:
+        attempts = [desk.submit([0], sent=item, recorded=recorded)[0] for item in sent]
+        desk.collect()
+        return [_done(desk.ends[attempt]).looked for attempt in attempts]
+
+    def test_a_task_whose_fingerprint_is_as_it_was_is_not_called(self) -> None:
+        def fingerprint(context: Context, *item: object) -> object:
+            return [context["a"], *item]
+
+        def take(context: Context, *item: object) -> None:
+            context.set("n", item)
+
+        with self.desk(_setting(1), fingerprint, take, world={"a": 1}) as desk:
+            for function, sent in ((0, None), (2, Items([encode("x")], None, "rows"))):
+                (first,) = desk.submit([function], sent=sent, recorded=(1, b"another"))
+                desk.collect()
+                told = _done(desk.ends[first])
+                demand(written(told) and told.looked is not None, f"it should have been called: {told}")
+                unless = b"" if told.looked is None else told.looked.fingerprint
+                (second,) = desk.submit([function], sent=sent, recorded=(1, unless))
+                desk.collect()
+                again = _done(desk.ends[second])
+                same((again.diff, again.is_held), ({}, True))
+                same(again.looked, Looked(("a",), fingerprint=unless, seed=bool(told.looked and told.looked.seed)))
+
     # ---- the rest of the calls -------------------------------------------------------------------------------------
 
     def test_every_cancelled_attempt_ends_once_however_far_it_was(self) -> None:
@@ -302,6 +342,12 @@ def _adapted(given: Executor | Futures | Callable[[], Futures], functions: Mappi
 def _setting(n: int) -> TaskOfContext:
     """A function of its own that sets `n`."""
     return lambda context: context.set("n", n)
+
+
+def _done(end: EndOfAttempt) -> Done:
+    if not isinstance(end, Done):
+        raise AssertionError(f"it should have ended well: {end}")
+    return end
 
 
 def _failed(end: EndOfAttempt) -> Failed:

@@ -27,6 +27,7 @@ from cloaca.wire.messages import (
     ItemsDone,
     Logged,
     Lost,
+    Noting,
     Outcome,
     Publish,
     Skipped,
@@ -38,6 +39,9 @@ from cloaca.wire.messages import (
 )
 
 EndOfAttempt = Done | Failed | Skipped | Lost | Unstarted
+Fingerprinted = tuple[int, bytes]
+"""The number of the fingerprint, 0 for none, and the digest for which the task isn't run."""
+
 Kind = TypeVar("Kind", bound=Event)
 
 
@@ -69,13 +73,14 @@ class Desk:
         condition: int = 0,
         sent: Items | None = None,
         prefix: str = "",
+        recorded: Fingerprinted | None = None,
         **given: Any,
     ) -> list[int]:
         """Submit one attempt for each function at once, all with the values `given`; returns their numbers.
 
         `origin`: the run's seed, and how many tries of the task have ended; `place`: how urgent they are; `condition`:
         the number of the one that is asked first; `sent`: the item that they are for; `prefix`: of the keys of a copy,
-        whose tasks they are.
+        whose tasks they are; `recorded`: they tell what they look at.
         """
         at_hand = versions(given)
         part = self._slice(at_hand)
@@ -92,6 +97,7 @@ class Desk:
                 condition=condition,
                 items=sent,
                 prefix=prefix,
+                noting=None if recorded is None else Noting(*recorded),
             )
             for n in functions
         ]

@@ -7,7 +7,7 @@ from typing import Any
 
 from cloaca.merge import by_structure, by_task
 from cloaca.merge.equality import equal
-from cloaca.merge.rules import Rule
+from cloaca.merge.given import Rule
 from cloaca.values.codec import decode, encode
 from cloaca.wording import summary_of
 

@@ -12,9 +12,9 @@ from typing import Any, Final, Literal
 from msgspec import Struct
 
 from cloaca import argument
-from cloaca.merge.conflict import shown
+from cloaca.merge.shown import shown
 from cloaca.values.codec import decode, encode
-from cloaca.wire.frames import is_encodable
+from cloaca.wire.text import is_encodable
 
 Operator = Literal[
     "equals", "not_equals", "greater_than", "less_than", "contains", "not_contains", "exists", "not_exists"

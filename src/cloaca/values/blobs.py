@@ -97,8 +97,6 @@ def references_in(payload: Part) -> Iterator[bytes]:
 
 def is_sound(payload: bytes) -> bool:
     """Whether a payload is what it seems to be, as far as anybody but its reader looks at it."""
-    if payload and payload[0] != MARK[0]:
-        return True
     try:
         return bool(payload) and size_of(payload) >= 0
     except (MsgspecError, ValueError):
@@ -127,7 +125,7 @@ def write(folders: Sequence[str], name: str, parts: Sequence[Part]) -> tuple[str
         try:
             room = _room(folder)
             if room > size:
-                _write(path, parts)
+                write_file(path, parts)
                 return path, size
             full.append((folder, room))
         except OSError as error:
@@ -145,7 +143,7 @@ def _room(folder: str) -> int:
     return found.f_bavail * found.f_frsize
 
 
-def _write(path: str, parts: Sequence[Part]) -> None:
+def write_file(path: str, parts: Sequence[Part]) -> None:
     """Write a file. Where that fails, nothing is left of it."""
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
     try:

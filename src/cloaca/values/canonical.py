@@ -7,13 +7,13 @@ alone only if sets have an order of their own.
 Done where a value consists of built-in containers and plain values, as a tree: those can be rebuilt without a trace.
 """
 
-import gc
 from collections.abc import Callable, Iterable
 from datetime import date, datetime, time, timedelta
 from decimal import Decimal
 from typing import Any
 
 from cloaca.pickling.bare import AsCall
+from cloaca.values.kinds import kinds_in
 
 LEAVES = frozenset({type(None), bool, int, float, complex, str, bytes, Decimal, date, datetime, time, timedelta})
 SETS = frozenset({set, frozenset})
@@ -25,26 +25,8 @@ Encode = Callable[[object], bytes]
 
 def canonical(value: object, encode: Encode) -> object:
     """What to pickle in place of `value`: sets are ordered by the bytes that `encode` gives for their elements."""
-    return _rebuilt(value, encode) if _has_sets_in_a_tree(value) else value
-
-
-def _has_sets_in_a_tree(value: object) -> bool:
-    level: list[object] = [value]
-    seen: set[int] = set()
-    kinds: set[type] = set()
-    for _ in range(DEEPEST):
-        kinds.update(map(type, level))
-        if not kinds <= LEAVES | CONTAINERS:
-            return False
-        inner = [item for item in level if type(item) in CONTAINERS]
-        if not inner:
-            return not kinds.isdisjoint(SETS)
-        before = len(seen)
-        seen.update(map(id, inner))
-        if len(seen) != before + len(inner):
-            return False
-        level = gc.get_referents(*inner)
-    return False
+    kinds = kinds_in(value, CONTAINERS, LEAVES, DEEPEST) or ()
+    return value if all(map(SETS.isdisjoint, kinds)) else _rebuilt(value, encode)
 
 
 def _rebuilt(value: Any, encode: Encode) -> Any:

@@ -9,26 +9,20 @@ parts it is a reference to a file that holds the payload; with 2**32 - 1 it is a
 its elements (see `values/composite`). Any other payload is msgpack.
 """
 
-import gc
 import struct
 from collections import Counter, OrderedDict, defaultdict
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from gc import disable, enable, isenabled  # as they are: a worker notes who looks them up, and puts settings back
-from io import BytesIO
-from pickle import PickleBuffer, dumps, loads
+from pickle import dumps, loads
 from typing import Any
 
 from msgspec import msgpack
 
-from cloaca.errors import EncodeError
-from cloaca.pickling import culprit
-from cloaca.pickling.classes import Pickler
-from cloaca.pickling.stack import on_its_own, with_room
-from cloaca.values.blobs import LARGE, Part, blob_of, is_reference, opened
-from cloaca.values.canonical import canonical
+from cloaca.pickling.stack import on_its_own
+from cloaca.values.blobs import LARGE, Blob, Part, blob_of, is_reference, opened
 from cloaca.values.composite import DICT_HEADS, LIST_HEADS, collected, composite_of, is_composite
-from cloaca.wire.strike import is_strike
+from cloaca.values.kinds import CONTAINERS, SCALARS, kinds_in
 
 PICKLED = 0xC1
 MAX_DEPTH = 500
@@ -39,16 +33,15 @@ ALIGNMENT = 64
 Put = Callable[[Sequence[Part], bool, str | None], bytes]
 """Stores a large payload, given in parts; returns its reference. It is told if merging may look in, and the key."""
 
-SCALARS = frozenset({type(None), bool, int, float, str, bytes})
-CONTAINERS = frozenset({list, dict})
-PLAIN = SCALARS | CONTAINERS
-
 STRUCTURES = frozenset({list, dict, OrderedDict, defaultdict, Counter})
 """What merging looks into."""
 
 _FLOAT = 0xCB
 
 _head = struct.Struct("<BI")
+_ALONE = _head.pack(PICKLED, 1)
+"""How what was pickled without buffers begins: its length follows, and it itself."""
+
 _pack = msgpack.Encoder().encode
 _unpack = msgpack.Decoder().decode
 
@@ -68,7 +61,7 @@ def encode(value: object, key: str | None = None, put: Put | None = None) -> byt
     if packed is not None and (put is None or len(packed) < LARGE):
         payload = packed
     else:
-        with _Parts([packed] if packed is not None else _pickle(value, key)) as parts:
+        with _Parts([packed] if packed is not None else _pickle(value, key, encode)) as parts:
             is_large = put is not None and sum(map(len, parts)) >= LARGE
             payload = put(parts, type(value) in STRUCTURES, key) if put is not None and is_large else b"".join(parts)
     return payload
@@ -79,7 +72,7 @@ def _flat(value: tuple[object, ...]) -> bytes | None:
     if not SCALARS.issuperset(map(type, value)):
         return None
     pickled = dumps(value, 5)
-    return b"".join(framed([pickled])) if len(pickled) < LARGE else None
+    return _ALONE + len(pickled).to_bytes(8, "little") + pickled if len(pickled) < LARGE else None
 
 
 def is_telling(payload: bytes) -> bool:
@@ -117,7 +110,7 @@ def _small(plain: object) -> bytes | None:
 
 def encode_unseen(value: object) -> bytes:
     """The bytes of a value that nobody compares with another's: always a pickle, without looking through it first."""
-    return b"".join(_pickle(value, None, lambda given, _: given))
+    return b"".join(_pickle(value, None, None))
 
 
 def decode(payload: Part) -> Any:
@@ -135,9 +128,24 @@ def decode(payload: Part) -> Any:
 def _decoded(payload: Part) -> Any:
     if payload[0] != PICKLED:
         return _unpack(payload)
+    if payload[: len(_ALONE)] == _ALONE:
+        return loads(memoryview(payload)[len(_ALONE) + 8 :])
     if is_reference(payload):
-        return decode_content(opened(blob_of(payload)))
+        return _filed(blob_of(payload))
     return _composed(payload) if is_composite(payload) else _unpickle(memoryview(payload), bytearray)
+
+
+def _filed(blob: Blob) -> Any:
+    """A value from a file."""
+    from cloaca.values import originals  # what reads no files does without
+
+    with undisturbed():
+        copy = originals.copy_of(blob.path)
+        if copy is not None:
+            return copy
+        content = opened(blob)
+        value = decode_content(content)
+        return originals.given(blob.path, blob.size, value, is_plain=content[0] != PICKLED)
 
 
 def inlined(payload: bytes) -> bytes:
@@ -181,21 +189,7 @@ def undisturbed() -> Generator[None, None, None]:
 
 def is_plain(value: object) -> bool:
     """Whether msgpack carries the value exactly: plain types only, a tree, and no deeper than `MAX_DEPTH`."""
-    level, containers = [value], 0
-    seen: set[int] = set()
-    for _ in range(MAX_DEPTH + 1):
-        kinds = set(map(type, level))
-        if not kinds <= PLAIN:
-            return False
-        if kinds.isdisjoint(CONTAINERS):
-            return True
-        inner = level if kinds <= CONTAINERS else [item for item in level if type(item) in CONTAINERS]
-        containers += len(inner)
-        seen.update(map(id, inner))
-        if len(seen) != containers:
-            return False
-        level = gc.get_referents(*inner)
-    return False
+    return kinds_in(value, CONTAINERS, SCALARS, MAX_DEPTH) is not None
 
 
 class _Parts:
@@ -213,23 +207,10 @@ class _Parts:
                 part.release()
 
 
-def _pickle(
-    value: object, key: str | None, ordered: Callable[[object, Callable[[object], bytes]], object] = canonical
-) -> list[Part]:
-    try:
-        return with_room(_pickled, value, ordered)
-    except Exception as error:
-        if is_strike(error, lambda: with_room(_pickled, value, ordered)):
-            raise
-        found = culprit.find(value, "value" if key is None else key, error)
-        raise EncodeError(key, found.path, found.type_name, found.reason) from error
+def _pickle(value: object, key: str | None, of_elements: Callable[[object], bytes] | None) -> list[Part]:
+    from cloaca.values.pickles import pickled  # most values are plain, and it takes long to load
 
-
-def _pickled(value: object, ordered: Callable[[object, Callable[[object], bytes]], object]) -> list[Part]:
-    buffers: list[PickleBuffer] = []
-    with BytesIO() as file:
-        Pickler(file, buffers.append).dump(ordered(value, encode))
-        return framed([file.getvalue(), *(buffer.raw() for buffer in buffers)])
+    return framed(pickled(value, key, of_elements))
 
 
 def framed(parts: Sequence[Part]) -> list[Part]:

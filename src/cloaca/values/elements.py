@@ -10,27 +10,25 @@ for each takes up to ten times as long.)
 """
 
 from collections.abc import Callable, Sequence
-from enum import Enum
 from functools import partial
 from io import BytesIO
 from itertools import islice
 from pickle import Unpickler
-from types import BuiltinFunctionType, FunctionType, ModuleType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from msgspec import msgpack
 
 from cloaca.errors import EncodeError
-from cloaca.pickling.classes import Pickler
-from cloaca.pickling.modules import by_reference
 from cloaca.pickling.stack import on_its_own
 from cloaca.values.blobs import LARGE, Part, content_of, is_reference
-from cloaca.values.codec import SCALARS, as_it_is, decode, encode_unseen, framed, parts_of, plainly, undisturbed
+from cloaca.values.codec import as_it_is, decode, encode_unseen, framed, parts_of, plainly, undisturbed
 from cloaca.values.composite import LIST_HEADS
-from cloaca.values.constants import is_constant
+from cloaca.values.kinds import SCALARS, is_constant
 from cloaca.wire.strike import is_strike
 
-_BY_NAME = (FunctionType, BuiltinFunctionType, ModuleType)
+if TYPE_CHECKING:
+    from cloaca.values.memo import Pickles
+
 _sizes = msgpack.Decoder(list[int]).decode
 
 
@@ -50,7 +48,7 @@ class ListWriter:
         self._constants: list[Any] = []
         self._parts: list[Part] = []
         self._sizes: list[int] = []
-        self._run: _Pickles | None = None
+        self._run: Pickles | None = None
         self._owned = self._count = 0
         self._are_constant = True
 
@@ -114,7 +112,9 @@ class ListWriter:
         self._count += 1
 
     def _begin_run(self, value: object) -> None:
-        run = _Pickles(self._parts)
+        from cloaca.values.memo import Pickles  # most values are plain, and it takes long to load
+
+        run = Pickles(self._parts)
         if run.takes(value):
             self._run = run
             return
@@ -128,66 +128,6 @@ class ListWriter:
             self._run.end()
             self._sizes.append(len(self._parts) - self._run.place)
             self._run = None
-
-
-class _MetAgainError(Exception):
-    """A value leads to what one before it leads to, and which may be changed."""
-
-
-class _Pickles(Pickler):
-    """Pickles of values, one after the other: one part, and others for their buffers.
-
-    An object keeps its `id` as long as the memo holds it; those that it doesn't hold are no danger.
-    """
-
-    def __init__(self, parts: list[Part]) -> None:
-        self.place = len(parts)
-        self._parts = parts
-        self._parts.append(b"")
-        self._file = BytesIO()
-        self._count = 0
-        self._met: dict[int, int] = {}
-        super().__init__(self._file, lambda buffer: parts.append(buffer.raw()))  # which doesn't lead back to this
-
-    def takes(self, value: object) -> bool:
-        """Append a value; returns whether that could be done. Where it can't, nothing else may be appended."""
-        end, parts = self._file.tell(), len(self._parts)
-        try:
-            self.dump(value)
-        except Exception as error:
-            if not isinstance(error, _MetAgainError) and is_strike(error, partial(_Pickles([]).dump, value)):
-                raise
-            self._file.seek(end)
-            self._file.truncate()
-            del self._parts[parts:]
-            return False
-        self._count += 1
-        return True
-
-    def end(self) -> None:
-        """All values are here."""
-        self._parts[self.place] = self._file.getvalue()
-
-    def persistent_id(self, obj: Any) -> None:
-        """Called for whatever is pickled; it stands for itself."""
-        if type(obj) in SCALARS:
-            return
-        met = self._met.setdefault(id(obj), self._count)
-        if met in (self._count, _FOR_ALL):
-            return
-        if not _lasts(obj):
-            raise _MetAgainError
-        self._met[id(obj)] = _FOR_ALL
-
-
-_FOR_ALL = -1
-
-
-def _lasts(value: Any) -> bool:
-    """Whether nothing of it can be changed, or it is one for the whole process anyway."""
-    if isinstance(value, _BY_NAME):
-        return not isinstance(value, FunctionType) or by_reference(value)
-    return isinstance(value, (type, Enum)) or is_constant(value)
 
 
 def _together(constants: list[Any]) -> bytes:

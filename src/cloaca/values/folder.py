@@ -25,7 +25,7 @@ LOCK = "cloaca.lock"
 _OTHERS = 0o077
 _TRIES = 100
 _MADE_HERE = re.compile(rf"{PREFIX}(\d+)-(?:([0-9a-f]{{8}})-)?")
-_UNKNOWN = "00000000"
+UNKNOWN = "00000000"
 _BOOT = "/proc/sys/kernel/random/boot_id"
 _PROCESSES = "/proc/self/ns/pid"
 
@@ -36,7 +36,7 @@ class Folder:
     def __init__(self, place: str) -> None:
         from tempfile import mkdtemp  # loads much that a program which runs nothing does without
 
-        self.path = mkdtemp(prefix=f"{PREFIX}{os.getpid()}-{_system()}-", dir=place)
+        self.path = mkdtemp(prefix=f"{PREFIX}{os.getpid()}-{system()}-", dir=place)
         self._lock: int | None = None
         try:
             os.chmod(self.path, PRIVATE)  # the place may have given it more than it was made with
@@ -119,7 +119,7 @@ def _is_ownerless(folder: str) -> bool:
     try:
         lock = os.open(join(folder, LOCK), os.O_RDWR | os.O_CLOEXEC)
     except FileNotFoundError:
-        return _is_of_the_dead(basename(folder))
+        return is_of_the_dead(basename(folder))
     except OSError:
         return False
     try:
@@ -127,16 +127,16 @@ def _is_ownerless(folder: str) -> bool:
     except BlockingIOError:
         return False
     except OSError:  # there are no locks here
-        return _is_of_the_dead(basename(folder))
+        return is_of_the_dead(basename(folder))
     finally:
         os.close(lock)
     return True
 
 
-def _is_of_the_dead(name: str) -> bool:
+def is_of_the_dead(name: str) -> bool:
     """Whether the owner's process is surely gone: it was one of this system, and there is none of its number."""
     made = _MADE_HERE.match(name)
-    if made is None or made[2] is None or made[2] != _system() or made[2] == _UNKNOWN:
+    if made is None or made[2] is None or made[2] != system() or made[2] == UNKNOWN:
         return False
     try:
         os.kill(int(made[1]), 0)
@@ -147,13 +147,13 @@ def _is_of_the_dead(name: str) -> bool:
     return False
 
 
-def _system() -> str:
+def system() -> str:
     """What stands for this boot of this machine, and for the container in which process ids mean the same."""
     try:
         with open(_BOOT, encoding="ascii") as boot:
             told = f"{boot.read()}{os.stat(_PROCESSES).st_ino}"
     except OSError:
-        return _UNKNOWN
+        return UNKNOWN
     return f"{crc32(told.encode()):08x}"
 
 

@@ -10,8 +10,8 @@ page is no page of the file any more). Where that can't be told it goes. So it d
 the value, and when the worker has nothing to do: a spare one never keeps the memory of a file that was removed.
 
 Roads not taken: to have the kernel fill a fresh mapping at once (`MADV_POPULATE_READ`) takes as long as meeting its
-pages; pages of 2 MB are mostly not to be had in shared memory. What was decoded can't be kept so: nobody can tell
-whether an object was changed.
+pages; pages of 2 MB are mostly not to be had in shared memory. What was decoded can't be kept so, as nobody can tell
+whether an object was changed: see `values/originals`.
 """
 
 import os

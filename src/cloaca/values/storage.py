@@ -18,7 +18,7 @@ from threading import RLock
 from cloaca.values import folder
 from cloaca.values.blobs import Blob, Content, NoFolderError, blob_of, is_reference, reference, secure, write
 from cloaca.values.folder import Folder
-from cloaca.wire.frames import is_encodable
+from cloaca.wire.text import is_encodable
 
 SHARED_MEMORY: str | os.PathLike[str] = "/dev/shm"  # noqa: S108 - folders in it are made for this user alone, under random names
 

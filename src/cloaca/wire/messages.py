@@ -5,7 +5,7 @@ else is what it reads. Structs are encoded as arrays: a field is only ever appen
 """
 
 import struct
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from msgspec import Struct
 
@@ -216,6 +216,20 @@ class Items(Message, frozen=True):
     overlays: list[Overlay] | None = None
 
 
+class Noting(Message, frozen=True):
+    """What is looked at is noted. `fingerprint` is the number under which the task's was published, 0: it has none.
+
+    Where that comes to the digest `unless`, the function isn't called: another attempt stands for this one. (One with
+    `unless` is for one task or one instance, and nothing comes right after it.)
+    """
+
+    fingerprint: int = 0
+    unless: bytes = b""
+
+
+NOTING = Noting()
+
+
 class Assignment(Message, frozen=True, tag="assign"):
     """One attempt to run.
 
@@ -227,7 +241,9 @@ class Assignment(Message, frozen=True, tag="assign"):
     the attempt: the task begins only if it holds. `items`: the function is called with those, too, once for each.
     `prefix`: what the names of the task's keys begin with, which it leaves out itself: that of a copy (see
     `cloaca.workflows.copies`). `variables`: the number under which was published what the user's modules are to have, 0
-    where there is nothing.
+    where there is nothing. `after`: the attempt that it comes right after, in a chain. It begins once that has ended
+    well, and its slice lacks what those before it in the chain leave. `noting`, where the run is
+    recorded: its report tells what it has looked at.
     """
 
     attempt: int
@@ -244,6 +260,18 @@ class Assignment(Message, frozen=True, tag="assign"):
     items: Items | None = None
     prefix: str = ""
     variables: int = 0
+    after: int | None = None
+    noting: Noting | None = None
+
+    @property
+    def fingerprint(self) -> int:
+        """The number of its task's, where that is to be asked; 0: it isn't."""
+        return 0 if self.noting is None else self.noting.fingerprint
+
+    @property
+    def unless(self) -> bytes:
+        """What that would have to come to for the function not to be called."""
+        return b"" if self.noting is None else self.noting.unless
 
     @property
     def size(self) -> int:
@@ -427,11 +455,32 @@ class ItemsFound(Message, frozen=True):
     keys: list[bytes] | None = None
 
 
+class Looked(Message, frozen=True):
+    """What an attempt has looked at of what it could see, by the names that keys and tasks have outside of copies.
+
+    `values`: the keys whose value it has read, or compared with what it set, also where there was none. `presence`:
+    those of which it has only asked whether they are there. `every_key`: it has asked which keys there are; those of a
+    copy, where the task belongs to one.
+    `outcomes`: the tasks and instances that it has asked about, `every_outcome`: all of them. `seed`: it has asked for
+    its seed, or may have drawn what follows from that. `fingerprint`: the digest of what the task's own fingerprint
+    came to, if it has one.
+    """
+
+    values: tuple[str, ...] = ()
+    presence: tuple[str, ...] = ()
+    every_key: bool = False
+    outcomes: tuple[str, ...] = ()
+    every_outcome: bool = False
+    seed: bool = False
+    fingerprint: bytes = b""
+
+
 class Done(Message, frozen=True, tag="done"):
     """The attempt ended well. `diff`: the payload of each key that it set, `None` for each that it removed.
 
     `settled`: what keys came to of which it was told several versions, where that is small. `items`: what it has found,
-    if it was to find the items of a mapped task.
+    if it was to find the items of a mapped task. `looked`: what it has looked at, where its run is recorded. `is_held`:
+    its function wasn't called, as its fingerprint came to what it was not to be (`unless`).
     """
 
     attempt: int
@@ -439,17 +488,20 @@ class Done(Message, frozen=True, tag="done"):
     usage: Usage
     settled: dict[str, Version] | None = None
     items: ItemsFound | None = None
+    looked: Looked | None = None
+    is_held: bool = False
 
 
 class Entry(Message, frozen=True):
     """What an instance has set (the payloads) and removed (`None`): under which `keys`, and which ones it has `read`.
 
-    `None`: those of the one before it.
+    `looked`: what it has looked at, where its run is recorded. `None`: as the one before it.
     """
 
     payloads: tuple[bytes | None, ...]
     keys: tuple[str, ...] | None = None
     read: tuple[str, ...] | None = None
+    looked: Looked | None = None
 
 
 class Tallied(Message, frozen=True, tag="tallied"):
@@ -538,7 +590,7 @@ class ItemsDone(Struct, frozen=True):
     """The next instances of an attempt have ended well: what is `Tallied`, opened.
 
     Of each, `written` are the payloads under its `keys`, and `read` the keys at which it has looked. `stored`: those
-    payloads that refer to files.
+    payloads that refer to files. `looked`: what each has looked at, where the run is recorded; else there is none.
     """
 
     attempt: int
@@ -547,11 +599,13 @@ class ItemsDone(Struct, frozen=True):
     keys: list[tuple[str, ...]]
     read: list[tuple[str, ...]]
     stored: list[bytes]
+    looked: Sequence[Looked | None] = ()
 
     def alone(self, place: int) -> Done:
         """The end of the instance at that place, as that of a task."""
         usage = usage_of(FIGURES.unpack_from(self.figures, place * FIGURES.size), self.read[place])
-        return Done(self.attempt, dict(zip(self.keys[place], self.written[place], strict=True)), usage)
+        looked = self.looked[place] if self.looked else None
+        return Done(self.attempt, dict(zip(self.keys[place], self.written[place], strict=True)), usage, looked=looked)
 
 
 Down = Surroundings | Publish | Retire | Assignment | Free | Recall | Answer

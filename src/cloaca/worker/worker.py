@@ -15,7 +15,9 @@ from itertools import chain, count
 from socket import socket
 from threading import RLock
 from time import monotonic, sleep
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
+
+from msgspec.structs import replace
 
 from cloaca.attempts import attempt, child, leaving, terminal, termination, variables
 from cloaca.attempts.initializer import Initializer, initializing
@@ -28,12 +30,12 @@ from cloaca.border.authkey import Authkey
 from cloaca.border.logbook import Logbook, Speaker
 from cloaca.border.mark import INITIALIZING, NONE, Mark
 from cloaca.border.notices import Notices
-from cloaca.border.permits import Permit
+from cloaca.border.permits import SEVERAL, Permit
 from cloaca.border.surroundings import bearings, enter, here, is_in
 from cloaca.border.tally import ItemEnd, Tally, one_tallied
 from cloaca.tasks.shelf import Traffic
 from cloaca.tasks.watched import context_kind
-from cloaca.values import mappings
+from cloaca.values import mappings, originals
 from cloaca.values.blobs import blob_of, references_in
 from cloaca.wire.frames import Garbled, HungUp
 from cloaca.wire.messages import (
@@ -64,6 +66,9 @@ from cloaca.worker.outlet import Outlet
 from cloaca.worker.output import Output
 from cloaca.worker.snapshot import Snapshot
 
+if TYPE_CHECKING:
+    from cloaca.worker.trail import Trail
+
 PIECE, LONGEST_PIECE = 1 << 16, 1 << 20
 """How many characters are told at once: so many, if lines end there, and never more than so many."""
 
@@ -75,6 +80,9 @@ REPORT_SECONDS = 0.005
 
 SPARE_PATIENCE = 10
 """How many milliseconds a mapping that nobody uses waits for the next task."""
+
+MANY = 4 * SEVERAL
+"""After so many short items in a row, the next ones are taken to be short, too."""
 
 _PATIENCE = 100  # how often exceptions may strike outside of tasks, and between two rounds of that
 
@@ -93,6 +101,7 @@ def main(
     """
     become_worker()
     mappings.keep_spare()
+    originals.keep()
     lifeline.follow(lifeline_descriptor)
     inheritance.renounce()
     naming.bear(naming.name_of(number))
@@ -172,6 +181,7 @@ class Worker:
         self._kind = context_kind()
         self._leftovers = Leftovers()
         self._snapshot = Snapshot()
+        self._trail: Trail | None = None
         self._is_settled = False
         self._is_worn = False
         self._modules = ProgramFinder(variables.of_process().complete)
@@ -218,19 +228,20 @@ class Worker:
             self._initialize(self._initializer)
         self._send(Ready(self._heard))
         while True:
-            if self._mail:
+            if self._mail and not self._permit.is_in_hand:
                 self._heed()
             if not self._run_queued():
                 self._await_more()
 
     def _await_more(self) -> None:
-        """Wait for mail: with a spare mapping, for which the next task may have use, not for long."""
-        if not mappings.is_spare():
+        """Wait for mail: with something spare, for which the next task may have use, not for long."""
+        if not (mappings.is_spare() or originals.noted):
             self._inlet.await_more()
             return
         self._inlet.await_more(SPARE_PATIENCE)
         if not self._mail:
             mappings.drop_spare()
+            originals.drop()
 
     def _run_queued(self) -> bool:
         """Run what is queued; returns whether that was interrupted by mail."""
@@ -244,12 +255,32 @@ class Worker:
     def _run_through(self, assignment: Assignment) -> bool:
         """Run it, of several items one after the other; returns whether there was a permit for all."""
         self._is_settled = self._is_settled and is_in(self._bearings)
+        if assignment.after is not None:
+            if assignment.attempt not in self._queue:
+                return True
+            assignment = self._grown(assignment)
+        elif self._trail is not None:
+            self._trail.begin()
+        if mappings.is_spare() or originals.noted:
+            needed = _files_of(assignment)
+            mappings.drop_spare(needed)
+            originals.drop(needed)
         if assignment.items is not None:
             return self._run_items(assignment)
-        if not self._permit.is_for(assignment.attempt):
+        if assignment.after is None and not self._permit.is_for(assignment.attempt):
             return False
         self._run(assignment)
         return True
+
+    def _grown(self, assignment: Assignment) -> Assignment:
+        """What comes in a chain, with what the one before it has left."""
+        if self._trail is None:
+            from cloaca.worker.trail import Trail  # most programs have no chains
+
+            self._trail = Trail()
+        if isinstance(self._report, Done) and self._latest is not None:
+            self._trail.add(self._latest.task, self._report.diff)
+        return replace(assignment, slice=self._trail.over(assignment.slice))
 
     def _run_items(self, whole: Assignment) -> bool:
         number, tally = whole.attempt, self._tally
@@ -259,7 +290,8 @@ class Worker:
         series = Series(whole, load, reads, self._meter, self._surroundings.folders, self._has_left, self._kind)
         self._told_at = monotonic()
         for place in range(tally.reached(number) or 0, whole.size):
-            if not self._permit.is_for(number, place):
+            are_short = series.is_harmless and self._meter.short > MANY and place + SEVERAL <= whole.size
+            if not self._permit.is_for(number, place, are_short=are_short):
                 self._hand_in_tally()
                 return False
             self._run_item(series, whole, place)
@@ -304,6 +336,7 @@ class Worker:
     def _run_item(self, series: Series, whole: Assignment, place: int) -> None:
         who = self._begin(whole, self._meter.start(), place)
         self._settle_in()
+        self._is_settled = series.is_harmless
         self._report = series.run(place, partial(self._ask, who))
         if termination.was_told():
             raise termination.Terminated
@@ -311,8 +344,6 @@ class Worker:
 
     def _begin(self, assignment: Assignment, moment: float, item: int) -> tuple[int, int]:
         """From here on it is at that; returns who asks for more."""
-        if mappings.is_spare():
-            mappings.drop_spare(_files_of(assignment))
         self._report = None
         self._place = place = 0 if item == NONE else item
         self._begun = self._latest = assignment
@@ -329,6 +360,8 @@ class Worker:
         if assignment.items is not None:
             self._hand_in_item(assignment, self._place)
         else:
+            if not isinstance(self._report, Done):
+                self._break_off(assignment.attempt)
             if isinstance(self._report, Message):
                 self._send(self._report)
             self._queue.pop(assignment.attempt, None)
@@ -336,6 +369,15 @@ class Worker:
         if self._is_worn:
             self._send(Worn())
             self._leave(0)
+
+    def _break_off(self, attempt: int) -> None:
+        """What comes after that attempt in its chain is not to be run; the last one goes first."""
+        behind: list[int] = []
+        for later in self._queue.values():
+            if later.after == (behind[-1] if behind else attempt):
+                behind.append(later.attempt)
+        for number in reversed(behind):
+            self._queue.pop(number, None)
 
     def _hand_in_item(self, whole: Assignment, place: int) -> None:
         """Keep what came of an item, unless that was done; and report what there is, from time to time.
@@ -408,6 +450,7 @@ class Worker:
         """A task's function has ended: put back what it has changed. A process that it forked ends with it."""
         if self._is_cut_off:
             child.end(error, self._output.renew)
+        self._is_settled = False
         is_as_it_was = not self._leftovers.were_noted() and self._snapshot.holds()
         if is_as_it_was and error is None and not self._initializer:
             self._is_settled = self._logbook.is_complete

@@ -12,11 +12,9 @@ from typing import Any, Final
 
 from msgspec.structs import replace
 
-from cloaca.history.passing import Passing, Source
-from cloaca.merge.named import by_task
-from cloaca.merge.rules import Home, OnConflict, Rule
+from cloaca.merge.given import OnConflict, Rule
 from cloaca.triggers.condition import Named, renamed
-from cloaca.wire.frames import is_encodable
+from cloaca.wire.text import is_encodable
 from cloaca.workflows.workflow import Copy, Task, Workflow
 
 SEPARATOR: Final = "."
@@ -128,7 +126,7 @@ class Added:
             for copy, workflow in self._own
         }
         for task in tasks if leads else ():
-            lead = leads.get(next(_around(task.id + SEPARATOR)))
+            lead = leads.get(next(around(task.id + SEPARATOR)))
             if lead is not None and not task.prefix:
                 yield f"{lead} and task {task.id!r} get in each other's way: rename one."
         for copy, workflow in self._own:
@@ -140,64 +138,6 @@ class Added:
                 yield f"Key {key!r} has a merge rule here, and one of the workflow that was added: leave one out."
 
 
-# ---- in the terms of a run -----------------------------------------------------------------------------------------
-
-
-def passing(workflow: Workflow) -> Passing:
-    """Which keys find a value of another key, for each task of a copy that has inputs, by rank.
-
-    What is passed in to a copy goes before what that passes on to copies of its own.
-    """
-    copies = {copy.prefix: copy for copy in workflow.copies}
-    if not any(copy.inputs for copy in copies.values()):
-        return {}
-    rank = workflow.plan.rank
-    sources = {prefix: _sources([copies[outer] for outer in _around(prefix)], rank) for prefix in copies}
-    return {rank[task.id]: sources[task.prefix] for task in workflow.tasks if task.prefix and sources[task.prefix]}
-
-
-def _sources(copies: Iterable[Copy], rank: Mapping[str, int]) -> dict[str, tuple[Source, ...]]:
-    """The sources of keys in copies, of which one is inside the other."""
-    found: dict[str, tuple[Source, ...]] = {}
-    for copy in copies:
-        for key, source in copy.inputs.items():
-            found[key] = (*found.get(key, ()), Source(source, rank[copy.roots[0]]))
-    return found
-
-
-def passed_in(workflow: Workflow) -> dict[str, str]:
-    """From the keys of copies to those in which their first values are found."""
-    return {key: source for copy in workflow.copies for key, source in copy.inputs.items()}
-
-
-def source_of(key: str, passed: Mapping[str, str]) -> str:
-    """The key from which the value comes that was passed in for that one, through all copies."""
-    while key in passed:
-        key = passed[key]
-    return key
-
-
-def homes(workflow: Workflow) -> dict[str, Home]:
-    """For keys of copies that are kept by task: the innermost copy that has them."""
-    keys = [key for key, rule in workflow.merge.items() if rule is by_task]
-    copies = {copy.prefix: copy for copy in workflow.copies} if keys else {}
-    inner = {key: copies[prefix] for key in keys for prefix in _around(key) if prefix in copies}
-    return {key: Home(copy.prefix, _outside(copy, workflow)) for key, copy in inner.items()}
-
-
-def _outside(copy: Copy, workflow: Workflow) -> dict[str, str]:
-    """What tasks outside of a copy are called in it that have the id of one inside: that, behind a separator."""
-    inside = {id.removeprefix(copy.prefix) for id in copy.ids}
-    names: dict[str, str] = {}
-    for task in workflow.tasks:
-        name = task.id
-        while name in inside and not task.id.startswith(copy.prefix):
-            name = SEPARATOR + name
-        if name != task.id:
-            names[task.id] = name
-    return names
-
-
-def _around(name: str) -> Iterator[str]:
+def around(name: str) -> Iterator[str]:
     """The prefixes that a name may have, the shortest first."""
     return (name[: place + 1] for place, mark in enumerate(name) if mark == SEPARATOR)

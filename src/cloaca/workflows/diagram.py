@@ -2,11 +2,13 @@
 
 Nodes are called `t0`, `t1` and so on, by rank; the author's ids appear in labels only, where any text can be escaped.
 Beneath them stand the notes on tasks, if there are any. Mapped tasks have a double border. Tasks of one copy (see
-`cloaca.workflows.copies`) stand in a box.
+`cloaca.workflows.copies`) stand in a box. How a task ended is told by the colour of its border, and in its note.
 """
 
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from typing import Literal
 
+from cloaca import argument
 from cloaca.history.plan import Plan
 from cloaca.wording import clipped
 
@@ -21,8 +23,24 @@ Boxes = Sequence[tuple[str, Sequence[str]]]
 """Prefixes, each with the ids of its tasks; a box before those inside it."""
 
 
-def to_mermaid(plan: Plan, notes: Mapping[str, str], mapped: Collection[str] = (), boxes: Boxes = ()) -> str:
-    """Return the plan as a Mermaid flowchart, from top to bottom. `mapped` are the ids of mapped tasks."""
+Direction = Literal["TB", "LR"]
+"""From top to bottom, or from left to right."""
+
+_NOTHING: Mapping[str, str] = {}
+
+_COLOURS = {"Completed": "#1a7f37", "Failed": "#cf222e", "Skipped": "#8c959f", "Cancelled": "#bf8700"}
+"""By how a task ended: each can be told from a light and from a dark ground."""
+
+
+def to_mermaid(
+    plan: Plan,
+    notes: Mapping[str, str],
+    mapped: Collection[str] = (),
+    boxes: Boxes = (),
+    direction: Direction = "TB",
+    statuses: Mapping[str, str] = _NOTHING,
+) -> str:
+    """Return the plan as a Mermaid flowchart. `mapped` are the ids of mapped tasks; `statuses` tell how tasks ended."""
 
     def label(name: str) -> str:
         text = '["' + "<br>".join(map(_mermaid, _lines(name, notes))) + '"]'
@@ -31,21 +49,41 @@ def to_mermaid(plan: Plan, notes: Mapping[str, str], mapped: Collection[str] = (
     def box(number: int, prefix: str) -> str:
         return f'subgraph b{number}["{_mermaid(prefix)}"]'
 
+    way = argument.choice("direction", direction, {"TB": "TD", "LR": "LR"})
     nodes = _boxed(plan, label, boxes, box, "end")
-    return "\n".join(["flowchart TD", *nodes, *_edges(plan, "-->")]) + "\n"
+    return "\n".join([f"flowchart {way}", *nodes, *_edges(plan, "-->"), *_classes(plan, statuses)]) + "\n"
 
 
-def to_dot(name: str, plan: Plan, notes: Mapping[str, str], mapped: Collection[str] = (), boxes: Boxes = ()) -> str:
-    """Return the plan as a Graphviz digraph called `name`. `mapped` are the ids of mapped tasks."""
+def _classes(plan: Plan, statuses: Mapping[str, str]) -> Iterator[str]:
+    """The colours of Mermaid's nodes."""
+    for status, colour in _COLOURS.items():
+        alike = [f"t{plan.rank[task]}" for task, one in statuses.items() if one == status]
+        if alike:
+            yield f"    classDef {status.lower()} stroke:{colour},stroke-width:2px"
+            yield f"    class {','.join(alike)} {status.lower()}"
+
+
+def to_dot(
+    name: str,
+    plan: Plan,
+    notes: Mapping[str, str],
+    mapped: Collection[str] = (),
+    boxes: Boxes = (),
+    direction: Direction = "TB",
+    statuses: Mapping[str, str] = _NOTHING,
+) -> str:
+    """Return the plan as a Graphviz digraph called `name`. The rest as above."""
 
     def label(task: str) -> str:
         text = ' [label="' + "\\n".join(map(_dot, _lines(task, notes))) + '"'
+        text += f' color="{_COLOURS[statuses[task]]}" penwidth=2' if statuses.get(task) in _COLOURS else ""
         return text + (" peripheries=2];" if task in mapped else "];")
 
     def box(number: int, prefix: str) -> str:
         return f'subgraph cluster{number} {{ label="{_dot(prefix)}";'
 
-    lines = [*_boxed(plan, label, boxes, box, "}"), *(f"{edge};" for edge in _edges(plan, "->"))]
+    way = argument.choice("direction", direction, {"TB": [], "LR": ["    rankdir=LR;"]})
+    lines = [*way, *_boxed(plan, label, boxes, box, "}"), *(f"{edge};" for edge in _edges(plan, "->"))]
     return "\n".join([f'digraph "{_dot(name)}" {{', *lines, "}"]) + "\n"
 
 

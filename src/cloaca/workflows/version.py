@@ -18,7 +18,7 @@ from types import CellType, FunctionType, ModuleType
 from typing import Any
 
 from cloaca.pickling.code import PartsByType, codes_in
-from cloaca.pickling.description import WRAPPED, cell_parts, dict_parts, digest
+from cloaca.pickling.description import UNSAID, WRAPPED, cell_parts, dict_parts, digest
 from cloaca.pickling.lazy import settle
 
 
@@ -43,20 +43,6 @@ def _home(function: Callable[..., Any]) -> str | None:
 
 # ---- what has parts ------------------------------------------------------------------------------------------------
 
-_UNSAID = {  # entries of a class that say where it stands, or that Python adds
-    "__annotate__",
-    "__annotate_func__",
-    "__annotations__",
-    "__annotations_cache__",
-    "__dict__",
-    "__doc__",
-    "__firstlineno__",
-    "__module__",
-    "__msgspec_cache__",
-    "__static_attributes__",
-    "__weakref__",
-}
-
 
 def _function_parts(function: FunctionType) -> Iterator[object]:
     yield function.__code__
@@ -75,7 +61,7 @@ def _class_parts(cls: type) -> Iterator[object]:
     yield cls.__qualname__
     yield from cls.__bases__
     for name, member in vars(cls).items():
-        if name not in _UNSAID:
+        if name not in UNSAID:
             yield name
             yield member
 

@@ -3,20 +3,25 @@
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import cached_property
 from operator import itemgetter
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from msgspec import Struct, field
 
 from cloaca.history.plan import Plan, plan
-from cloaca.merge.rules import OnConflict, Rule
+from cloaca.merge.given import OnConflict, Rule
+from cloaca.nearest import nearest
 from cloaca.retry import RetryPolicy
 from cloaca.tasks.signature import PLAIN, Form
 from cloaca.tasks.signature import described as described_annotation
 from cloaca.triggers.condition import Condition, described
 from cloaca.triggers.rules import DEFAULT, beside
 from cloaca.wording import counted
-from cloaca.workflows import diagram
-from cloaca.workflows.version import version
+
+if TYPE_CHECKING:
+    from cloaca.workflows.diagram import Direction
+
+Target = str | Callable[..., Any]
+"""A task that is wanted: its id, or its function."""
 
 
 class Task(Struct, frozen=True):
@@ -29,7 +34,10 @@ class Task(Struct, frozen=True):
     of it have ended. `for_each`: the key of the items for each of which it runs, or `None` where it runs once.
     `limit`: the name of the runner's limit that it keeps to. `form`: what the function is called with. `writes`: the
     keys that it may set and remove, as its function names them, or `None` where it doesn't say. `prefix`: in a copy of
-    another workflow, what the names of its keys begin with; its function leaves that out.
+    another workflow, what the names of its keys begin with; its function leaves that out. `reuse`: whether an attempt
+    of an earlier execution may stand for it, or `None` where it doesn't say. `fingerprint` is called with the context
+    (and the item) before it, and what that returns is part of what it looks at. `cache_version` is part of its code,
+    and attempts of code with the digests in `accept` are as good as its own.
     """
 
     id: str
@@ -47,6 +55,10 @@ class Task(Struct, frozen=True):
     form: Form = PLAIN
     writes: tuple[str, ...] | None = None
     prefix: str = ""
+    reuse: bool | None = None
+    fingerprint: Callable[..., object] | None = None
+    cache_version: str = ""
+    accept: tuple[str, ...] = ()
 
     @property
     def rule(self) -> str:
@@ -57,6 +69,20 @@ class Task(Struct, frozen=True):
     def has_rule(self) -> bool:
         """Whether it says when it starts, and that is something else than the default."""
         return self.rule != DEFAULT or self.trigger_rules is not None
+
+    @property
+    def ways(self) -> tuple[object, ...]:
+        """What it says that changes what its function is called with, whether it is, and what comes of that."""
+        said: list[object] = [
+            (one.name, one.is_required, *described_annotation(one.annotation)) for one in self.form.parameters
+        ]
+        if self.for_each is not None:
+            said.append(("for_each", self.for_each.removeprefix(self.prefix)))
+        if self.writes is not None:
+            said.append(("writes", *sorted(self.writes)))
+        if self.trigger_rules is not None and self.trigger_rules.keys:
+            said.append(described(self.trigger_rules))
+        return tuple(said)
 
 
 class Copy(Struct, frozen=True):
@@ -85,7 +111,8 @@ class Workflow(Struct, frozen=True, eq=False, dict=True, weakref=True):
     `on_complete`, if given, is called with the result of each execution. `copies` are the workflows that are part of
     it, each before those that are part of that. `check` says what becomes of likely mistakes in its data flow;
     `structured` are keys that merge by structure on purpose, as any key without a rule does. `outputs` are the keys
-    that are wanted at the end, `None`: all.
+    that are wanted at the end, `None`: all. `reuse`: attempts of earlier executions may stand for its tasks, unless a
+    task or an execution says otherwise.
     """
 
     name: str
@@ -100,15 +127,42 @@ class Workflow(Struct, frozen=True, eq=False, dict=True, weakref=True):
     check: Literal["error", "warn", "off"] = "warn"
     structured: frozenset[str] = frozenset()
     outputs: tuple[str, ...] | None = None
+    reuse: bool = False
 
     @cached_property
     def version(self) -> str:
         """16 hex digits over structure and code: equal where a run would do the same (see `workflows/version`)."""
+        from cloaca.workflows.version import version  # only where a script asks for it
+
         tasks = ((task.id, task.dependencies, task.function, *_settings(task)) for task in self.tasks)
         rules = sorted(self.merge.items(), key=itemgetter(0))
         copies = tuple([(copy.prefix, tuple(copy.inputs.items())) for copy in self.copies])
         outputs = None if self.outputs is None else tuple(sorted(self.outputs))
         return version(tasks, rules, (self.on_conflict, copies, outputs))
+
+    def code_of(self, id: str) -> str:
+        """Return 32 hex digits over all code that a task runs: the same where an earlier result of it still holds.
+
+        What counts stands in `docs/same_code.md`. Given to `task(accept=...)`, it tells that results of that code are
+        as good as those of the present one.
+
+        Raises `ValueError` where there is no such task.
+
+        >>> import cloaca
+        >>> with cloaca.WorkflowBuilder("prices") as builder:
+        ...
+        ...     @cloaca.task()
+        ...     def fetch(context): ...
+        >>> len(builder.build().code_of("fetch"))
+        32
+        """
+        from cloaca.workflows.codes import Codes  # only where it is asked for
+
+        if id not in self.plan.rank:
+            near = nearest(id, self.plan.names)
+            advice = f": did you mean {' or '.join(map(repr, near))}?" if near else "."
+            raise ValueError(f"Workflow {self.name!r} has no task {id!r}{advice}")
+        return Codes().of(self.tasks[self.plan.defined[self.plan.rank[id]]]).digest.hex()
 
     def topological_sort(self) -> list[str]:
         """Return the task ids in the one fixed order in which every task follows its dependencies."""
@@ -134,26 +188,46 @@ class Workflow(Struct, frozen=True, eq=False, dict=True, weakref=True):
         """
         plan(self.name, [(task.id, task.dependencies) for task in self.tasks])
 
-    def to_mermaid(self) -> str:
-        """Return the graph as the text of a Mermaid flowchart. Rules stand beneath the names of their tasks."""
-        return diagram.to_mermaid(self.plan, _rules(self.tasks), self._mapped(), self._boxes())
+    def to_mermaid(self, direction: "Direction" = "TB") -> str:
+        """Return the graph as the text of a Mermaid flowchart. Rules stand beneath the names of their tasks.
 
-    def to_dot(self) -> str:
-        """Return the graph as the text of a Graphviz file. Rules stand beneath the names of their tasks."""
-        return diagram.to_dot(self.name, self.plan, _rules(self.tasks), self._mapped(), self._boxes())
+        It goes from top to bottom ("TB"), or from left to right ("LR").
+        """
+        from cloaca.workflows import diagram  # only where a script asks for it
+
+        return diagram.to_mermaid(self.plan, _rules(self.tasks), *shapes_of(self), direction)
+
+    def to_dot(self, direction: "Direction" = "TB") -> str:
+        """Return the graph as the text of a Graphviz file. Takes what `to_mermaid` takes."""
+        from cloaca.workflows import diagram
+
+        return diagram.to_dot(self.name, self.plan, _rules(self.tasks), *shapes_of(self), direction)
+
+    def to_svg(self, direction: "Direction" = "TB") -> str:
+        """Return the graph as an SVG picture, drawn by Graphviz. Takes what `to_mermaid` takes.
+
+        Raises `RuntimeError` where there is no Graphviz; the message says how to install it.
+        """
+        from cloaca.workflows import svg
+
+        return svg.drawn(self.to_dot(direction))
 
     def _repr_mimebundle_(self, **_: object) -> dict[str, str]:
-        """What notebooks show: JupyterLab 4.1 draws it, others take the text."""
-        return {"text/plain": repr(self), "text/vnd.mermaid": self.to_mermaid()}
+        """What notebooks show: a picture by Graphviz, or else one that JupyterLab 4.1 draws; others take the text."""
+        from cloaca.workflows import svg
 
-    def _mapped(self) -> frozenset[str]:
-        return frozenset(task.id for task in self.tasks if task.for_each is not None)
-
-    def _boxes(self) -> list[tuple[str, tuple[str, ...]]]:
-        return [(copy.prefix, copy.ids) for copy in self.copies]
+        picture = svg.drawn_for_notebook(self.to_dot(), len(self.tasks))
+        shown = {"text/plain": repr(self), "text/vnd.mermaid": self.to_mermaid()}
+        return shown if picture is None else {**shown, "image/svg+xml": picture}
 
     def __repr__(self) -> str:
         return f"Workflow({self.name!r}, {counted(len(self.tasks), 'task')})"
+
+
+def shapes_of(workflow: Workflow) -> tuple[frozenset[str], list[tuple[str, tuple[str, ...]]]]:
+    """For pictures: the ids of mapped tasks; and the prefix of each copy, with the ids of its tasks."""
+    mapped = frozenset([task.id for task in workflow.tasks if task.for_each is not None])
+    return mapped, [(copy.prefix, copy.ids) for copy in workflow.copies]
 
 
 def by_rank(workflow: Workflow) -> list[Task]:

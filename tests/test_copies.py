@@ -34,7 +34,7 @@ from cloaca.tasks.context import of_versions, over
 from cloaca.tasks.scope import Scope
 from cloaca.values.holder import Nowhere
 from cloaca.wire.messages import Slice
-from cloaca.workflows.copies import homes, passing
+from cloaca.workflows.passed import homes, passing
 
 _names = (f"reuse {number}" for number in count())
 

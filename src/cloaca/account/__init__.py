@@ -1,0 +1,1 @@
+"""What a run has come to, in figures: pure, from what its ledger has."""

@@ -1,0 +1,71 @@
+"""Spans: when each task and instance ran, where, and what it cost. Of each, the last try is on record."""
+
+from collections.abc import Iterator
+
+from msgspec import Struct
+
+from cloaca.engine.ends import cost_of
+from cloaca.engine.ledger import Ledger
+from cloaca.engine.state import COMPLETED, FAILED
+
+
+class Span(Struct, frozen=True, gc=False):
+    """One try of a task, or of an instance of a mapped one for the item of that number.
+
+    `started` and `ended` are seconds since the execution began; `cpu` are seconds, `peak_memory` and the others bytes.
+    `worker`: the number of the worker, from 1; 0: the program itself. `status`: how it ended, "Completed", "Failed" or
+    "Skipped" (a condition was looked at).
+    """
+
+    unit: int
+    task: str
+    item: int | None
+    name: str
+    nth: int
+    worker: int
+    started: float
+    ended: float
+    cpu: float
+    status: str
+    read: tuple[str, ...]
+    bytes_read: int
+    bytes_mapped: int
+    bytes_written: int
+    peak_memory: int
+
+    @property
+    def seconds(self) -> float:
+        """How long it took."""
+        return self.ended - self.started
+
+
+def spans_of(ledger: Ledger, began: float) -> Iterator[Span]:
+    """Those of all tasks and instances that have reported, by unit. `began`: when, on the clock of their costs.
+
+    A mapped task has one for each instance, and none of its own. What had ended before, and was taken over, has none.
+    """
+    tasks = len(ledger.names)
+    for unit, end in enumerate(ledger.ends):
+        cost = None if unit in ledger.fans else cost_of(end)
+        if cost is None or cost.started < began:
+            continue
+        state = ledger.states[unit]
+        status = "Completed" if state is COMPLETED else "Failed" if state is FAILED else "Skipped"
+        task, item = (ledger.names[unit], None) if unit < tasks else ledger.place(unit)
+        yield Span(
+            unit,
+            task,
+            item,
+            ledger.name(unit),
+            ledger.attempts[unit],
+            cost.worker,
+            cost.started - began,
+            cost.ended - began,
+            cost.cpu,
+            status,
+            cost.read,
+            cost.bytes_read,
+            cost.bytes_mapped,
+            cost.bytes_written,
+            cost.peak_memory,
+        )

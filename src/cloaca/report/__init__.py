@@ -1,0 +1,1 @@
+"""What a run left, as a page to look at."""

@@ -1,0 +1,1 @@
+"""Where executions are recorded, and what is recorded of them."""
