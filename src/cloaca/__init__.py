@@ -59,8 +59,8 @@ if TYPE_CHECKING:
     from cloaca.planned import RunPlan as RunPlan
     from cloaca.progress.progress import Progress as Progress
     from cloaca.results.explanation import Explanation as Explanation
-    from cloaca.results.result import TaskResult as TaskResult
     from cloaca.results.result import WorkflowResult as WorkflowResult
+    from cloaca.results.task import TaskResult as TaskResult
     from cloaca.retry import BackoffStrategy as BackoffStrategy
     from cloaca.retry import RetryCondition as RetryCondition
     from cloaca.retry import RetryPolicy as RetryPolicy
@@ -109,7 +109,8 @@ _NAMES = {
     "runner": "DefaultRunner",
     "running.future": "Execution",
     "results.explanation": "Explanation",
-    "results.result": "TaskResult WorkflowResult",
+    "results.result": "WorkflowResult",
+    "results.task": "TaskResult",
     "tasks.context": "Context",
     "tasks.handle": "TaskHandle",
     "tasks.scratch": "worker_state",

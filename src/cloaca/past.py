@@ -24,7 +24,8 @@ from cloaca.recorded import given_to
 from cloaca.recording.facts import clock, facts_of
 from cloaca.recording.rehearsal import rehearsed
 from cloaca.recording.skeleton import skeleton_of
-from cloaca.results.result import TaskResult, WorkflowResult, rfc3339
+from cloaca.results.result import WorkflowResult
+from cloaca.results.task import TaskResult, rfc3339
 from cloaca.runs import Runs
 from cloaca.sending.objects import called
 from cloaca.store.records import Header

@@ -2,6 +2,8 @@
 
 from contextlib import suppress
 
+_LONGEST = 200  # of a text in a repr
+
 
 def kinds_of(error_type: type[BaseException]) -> tuple[str, ...]:
     """The names of an exception's class and of those that it derives from: built-in ones plain, others in full.
@@ -50,6 +52,12 @@ def counted(count: int, what: str) -> str:
 def clipped(text: str, length: int) -> str:
     """The text, or its beginning where it is longer."""
     return text if len(text) <= length else f"{text[:length]}..."
+
+
+def shortened(text: str) -> str:
+    """The first line of a text, if it isn't too long."""
+    line = text.partition("\n")[0]
+    return line if line == text and len(line) <= _LONGEST else f"{line[:_LONGEST]}..."
 
 
 def attach(error: BaseException, name: str, value: object) -> None:

@@ -4,32 +4,30 @@ Everything here is plain data taken from the run when it ended; values and excep
 """
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from datetime import UTC, datetime
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property, partial
 from itertools import islice
 from traceback import format_exception
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal
 
 from cloaca.dataflow.finding import Finding
-from cloaca.engine.ends import End, cost_of
-from cloaca.engine.ledger import Ledger
 from cloaca.engine.run import Run
 from cloaca.engine.state import State, Stop
 from cloaca.errors import MergeConflict, WorkflowFailedError
-from cloaca.failure import error_of, raised
 from cloaca.history.pedigree import Pedigrees
-from cloaca.history.plan import Plan
 from cloaca.merge.rules import Rules
 from cloaca.merge.settled import Conflict
 from cloaca.nearest import nearest
 from cloaca.results.absences import Absences
+from cloaca.results.held import held
+from cloaca.results.message import message_of, root_causes
+from cloaca.results.task import TaskResult, rfc3339
+from cloaca.results.tasks import NOTHING_REUSED, Reused, TaskResults
 from cloaca.tasks.context import contents_of, of_versions, over
 from cloaca.tasks.place import working_directory
-from cloaca.values.blobs import blob_of, preserve, references_in
 from cloaca.values.storage import Leases
-from cloaca.wire.messages import Failed, Lost, Outcome, Usage, Version
-from cloaca.wording import add_note, counted
+from cloaca.wire.messages import Outcome
+from cloaca.wording import counted, shortened
 from cloaca.workflows.workflow import Workflow, shapes_of
 
 if TYPE_CHECKING:
@@ -43,189 +41,10 @@ if TYPE_CHECKING:
     from cloaca.workflows.diagram import Direction
 
 Status = Literal["Completed", "Failed", "Cancelled"]
-_LISTED = 10
 _REPORTED = 100  # failures in a report
 _EXPLAINED = 50  # keys in a report
-_LONGEST = 200  # of a text in a repr
 _ROWS = 50
 _HEAD = ("task", "status", "attempts", "seconds", "why")
-_COMPARED = 10_000  # names that an unknown one is compared with
-
-
-class TaskResult:
-    """How one task ended.
-
-    `status` is "Completed", "Failed", "Skipped" or "Cancelled"; `attempts` counts the tries that have begun.
-    `error_message` says how it failed, `reason` why it was skipped. (A rule that looks at values is asked in a worker:
-    that counts as a try.) `reused`: it wasn't run, as an attempt stands for it that was recorded before, in the
-    execution `reused_from`; `ran_because` tells, where an execution was asked to reuse, why this one ran all the same.
-
-    Each instance of a mapped task has a result, too (`result.tasks["process[3]"]`). The task itself has the error of
-    its first instance that failed; its times run from the first begin to the last end, and its costs are summed.
-    """
-
-    def __init__(
-        self,
-        id: str,
-        outcome: Outcome,
-        attempts: int,
-        end: End,
-        clock: float,
-        failed: tuple[str, int] | None = None,
-        findings: tuple[Finding, ...] = (),
-        reused_from: str | None = None,
-        ran_because: str | None = None,
-    ) -> None:
-        self.id = id
-        self.reused = reused_from is not None
-        self.reused_from = reused_from
-        self.ran_because = ran_because
-        self.status = outcome.status
-        self.error_message = outcome.error
-        self.reason = outcome.reason
-        self.attempts = attempts
-        self._end = end
-        self._clock = clock
-        self._failed = failed or (id, attempts)
-        self._findings = findings
-
-    @cached_property
-    def error(self) -> BaseException | None:
-        """The exception that the task raised, with the worker's traceback as its cause; `None` where it didn't fail."""
-        match self._end:
-            case Failed() as failed:
-                error = raised(failed)
-                for finding in self._findings:
-                    add_note(error, finding.message)
-                return error
-            case Lost() as lost if self.status == "Failed":
-                return error_of(lost, *self._failed)
-            case _:
-                return None
-
-    @property
-    def usage(self) -> Usage | None:
-        """Times on the monotonic clock, CPU seconds and peak memory; `None` where no attempt reported."""
-        return cost_of(self._end)
-
-    @property
-    def start_time(self) -> str | None:
-        """When the attempt began, as an RFC 3339 string; `None` where none reported."""
-        return None if self.usage is None else rfc3339(self._clock + self.usage.started)
-
-    @property
-    def end_time(self) -> str | None:
-        """When the attempt ended, as an RFC 3339 string; `None` where none reported."""
-        return None if self.usage is None else rfc3339(self._clock + self.usage.ended)
-
-    @property
-    def duration(self) -> float | None:
-        """Seconds that the attempt took; `None` where none reported."""
-        return None if self.usage is None else self.usage.ended - self.usage.started
-
-    @property
-    def cpu_seconds(self) -> float | None:
-        """CPU seconds of the attempt, over all threads; `None` where none reported."""
-        return None if self.usage is None else self.usage.cpu
-
-    @property
-    def keys_read(self) -> tuple[str, ...]:
-        """The keys whose values the attempt looked at, in that order; none where no attempt reported."""
-        return () if self.usage is None else self.usage.read
-
-    @property
-    def bytes_read(self) -> int | None:
-        """How many bytes those values took, encoded; `None` where none reported."""
-        return None if self.usage is None else self.usage.bytes_read
-
-    @property
-    def bytes_mapped(self) -> int | None:
-        """How many of the bytes read were mapped from shared memory, not sent; `None` where none reported."""
-        return None if self.usage is None else self.usage.bytes_mapped
-
-    @property
-    def bytes_written(self) -> int | None:
-        """How many bytes the values take that the attempt set; `None` where none reported."""
-        return None if self.usage is None else self.usage.bytes_written
-
-    @property
-    def peak_memory(self) -> int | None:
-        """The highest memory, in bytes, that the worker had ever used when the attempt ended; `None` as above."""
-        return None if self.usage is None else self.usage.peak_memory
-
-    def __getstate__(self) -> dict[str, Any]:
-        """Leave out the rebuilt exception, which pickle may not be able to take: what was sent is kept."""
-        return {name: value for name, value in vars(self).items() if name != "error"}
-
-    def __repr__(self) -> str:
-        why = "".join(
-            f", {name}={shortened(text)!r}"
-            for name, text in (("error", self.error_message), ("reason", self.reason))
-            if text
-        )
-        return f"TaskResult({self.id!r}, {self.status!r}, attempts={self.attempts}{why})"
-
-
-class Reused(NamedTuple):
-    """What was taken over in a run, and why the rest ran: by id of the task and number of the item.
-
-    `origins` are the executions from which it was, and `reasons` why all else ran, where that was asked.
-    """
-
-    origins: Mapping[tuple[str, int | None], str] = {}
-    reasons: Mapping[tuple[str, int | None], str] = {}
-
-
-NOTHING_REUSED = Reused()
-
-
-class _Tasks(Mapping[str, TaskResult]):
-    """The results by name: tasks in the order of the workflow, each followed by its instances.
-
-    Each is made when it is first asked for, and kept.
-    """
-
-    def __init__(
-        self, ledger: Ledger, outcomes: Sequence[Outcome], clock: float, findings: tuple[Finding, ...], reuse: Reused
-    ) -> None:
-        self._ledger = ledger
-        self._reuse = reuse
-        self._findings = findings
-        self._outcomes = outcomes
-        self._clock = clock
-        self._made: dict[str, TaskResult] = {}
-
-    def __getitem__(self, id: str) -> TaskResult:
-        try:
-            return self._made[id]
-        except KeyError:
-            return self._made.setdefault(id, self._make(id))  # one for all threads
-
-    def __contains__(self, id: object) -> bool:
-        return self._ledger.find(id) is not None
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._ledger)
-
-    def __len__(self) -> int:
-        return len(self._ledger)
-
-    def __repr__(self) -> str:
-        counts = Counter(outcome.status for outcome in self._outcomes)
-        others = [f"{count} {status.lower()}" for status, count in counts.items() if status != "Completed"]
-        return f"<results of {counted(len(self), 'task')}{': ' if others else ''}{', '.join(others)}>"
-
-    def _make(self, id: str) -> TaskResult:
-        ledger, unit = self._ledger, self._ledger.find(id)
-        if unit is None:
-            raise KeyError(_unknown(id, list(islice(ledger, _COMPARED)))) from None
-        outcome = self._outcomes[unit] if unit < len(self._outcomes) else ledger.outcome_in_full(unit)
-        failed = ledger.error_name(unit)
-        explained = tuple([found for found in self._findings if found.explains(id, outcome.error or "")])
-        place = ledger.place(unit)
-        reused_from, because = self._reuse.origins.get(place), self._reuse.reasons.get(place)
-        attempts, end = ledger.attempts[unit], ledger.ends[unit]
-        return TaskResult(id, outcome, attempts, end, self._clock, failed, explained, reused_from, because)
 
 
 class WorkflowResult:
@@ -273,16 +92,16 @@ class WorkflowResult:
         self._absences = Absences(workflow, run, outcomes, working_directory())
         if any(outcome.status == "Failed" for outcome in outcomes):
             findings = (*findings, *self._absences.findings(run, findings))
-        self.tasks: Mapping[str, TaskResult] = _Tasks(run.ledger, outcomes, clock, findings, reused)
+        self.tasks: Mapping[str, TaskResult] = TaskResults(run.ledger, outcomes, clock, findings, reused)
         self.status: Status = _status(run, outcomes)
         self._roots = root_causes(run.plan, outcomes)
-        self.error_message = _message(self.status, run, outcomes, self._roots, findings, self._absences.at)
+        self.error_message = message_of(self.status, run, outcomes, self._roots, findings, self._absences.at)
         self._outputs = workflow.outputs
         final = run.history.final()
         if self._outputs is not None:
             final = {key: told for key, told in final.items() if key in self._outputs}
         self._pedigrees = Pedigrees(run.plan, run.history, self._absences.place)
-        self.final_context = of_versions(final, rules, _held(final, *leases))
+        self.final_context = of_versions(final, rules, held(final, *leases))
         contents_of(self.final_context).why = partial(_why_absent, self._absences, self._outputs)
 
     @property
@@ -500,112 +319,8 @@ def _why_absent(absences: Absences, outputs: tuple[str, ...] | None, key: str) -
     return f"It is not among the outputs: {[*outputs]}. Name it there: WorkflowBuilder(..., outputs=[...])."
 
 
-def shortened(text: str) -> str:
-    """The first line of a text, if it isn't too long."""
-    line = text.partition("\n")[0]
-    return line if line == text and len(line) <= _LONGEST else f"{line[:_LONGEST]}..."
-
-
-def _held(final: Mapping[str, tuple[Version, ...]], leases: Leases, others: object) -> object:
-    """What keeps the large values of a final context, also where their files are removed meanwhile."""
-    if not leases and others is None:
-        return None
-    payloads = (payload for versions in final.values() for version in versions for payload in _payloads(version))
-    stored = {held for payload in payloads for held in references_in(payload)}
-    if not stored:
-        return None
-    return (
-        [leases[payload] for payload in stored if payload in leases],
-        list(map(preserve, map(blob_of, stored))),
-        others,
-    )
-
-
-def _payloads(version: Version) -> Iterator[bytes]:
-    """The payload of a version, and those of the versions from which it follows."""
-    if version.payload is not None:
-        yield version.payload
-    for rival in version.rivals:
-        yield from _payloads(rival)
-
-
-def root_causes(plan: Plan, outcomes: Sequence[Outcome]) -> list[str]:
-    """The failed tasks that no failed task precedes, in the order of the workflow."""
-    failed = [rank for rank, outcome in enumerate(outcomes) if outcome.status == "Failed"]
-    follows_failure = plan.beneath({*failed}.__contains__) if failed else []
-    return [plan.names[rank] for rank in failed if not follows_failure[rank]]
-
-
 def _status(run: Run, outcomes: Sequence[Outcome]) -> Status:
     statuses = {outcome.status for outcome in outcomes}
     if "Cancelled" in statuses or any(fan.counted(State.CANCELLED) for fan in run.ledger.fans.values()):
         return "Cancelled" if run.stopped is Stop.CANCELLED else "Failed"
     return "Failed" if "Failed" in statuses else "Completed"
-
-
-def _message(
-    status: str,
-    run: Run,
-    outcomes: Sequence[Outcome],
-    roots: Sequence[str],
-    findings: Sequence[Finding],
-    at: Callable[[int], str],
-) -> str | None:
-    if status == "Completed":
-        return None
-    plan = run.plan
-    by_status: dict[str, list[str]] = {"Failed": [], "Skipped": [], "Cancelled": []}
-    for name, outcome in zip(plan.names, outcomes, strict=True):
-        if outcome.status in by_status:
-            by_status[outcome.status].append(name)
-    failed = list(dict.fromkeys([*roots, *by_status["Failed"]]))
-    units = [unit for name in failed[:_LISTED] for unit in run.ledger.failed(plan.rank[name], _LISTED)][:_LISTED]
-    errors = [(unit, run.ledger.name(unit), run.ledger.outcome_in_full(unit).error or "") for unit in units]
-    explained = [finding.message for _, name, error in errors for finding in findings if finding.explains(name, error)]
-    lines = list(dict.fromkeys(explained))
-    lines += (
-        [] if run.stopped is not Stop.OUT_OF_TIME else [f"It was stopped after its time limit of {run.timeout:g} s."]
-    )
-    lines += [f"Task {name!r} failed: {error}{at(unit)}" for unit, name, error in errors]
-    lines.append(_rest(sum(run.ledger.failures(plan.rank[name]) for name in failed), "failed"))
-    lines.append(_listing(by_status["Cancelled"], "cancelled"))
-    skipped = by_status["Skipped"]
-    lines += [f"Task {name!r} was skipped: {outcomes[plan.rank[name]].reason}" for name in skipped[:_LISTED]]
-    lines.append(_rest(len(skipped), "were skipped"))
-    lines += _partly(run.ledger, State.CANCELLED, by_status["Cancelled"])
-    lines += _partly(run.ledger, State.SKIPPED, skipped)
-    return "\n".join(filter(None, lines))
-
-
-def _rest(count: int, what: str) -> str:
-    return f"... and {count - _LISTED} more {what}" if count > _LISTED else ""
-
-
-def _listing(names: Sequence[str], what: str) -> str:
-    if not names:
-        return ""
-    shown = ", ".join(map(repr, names[:_LISTED])) + (", ..." if len(names) > _LISTED else "")
-    return f"{counted(len(names), 'task')} {_were(len(names))} {what}: {shown}"
-
-
-def _partly(ledger: Ledger, state: State, listed: Sequence[str]) -> Iterator[str]:
-    """Of mapped tasks that aren't `listed`, how many instances ended so."""
-    for fan in ledger.fans.values():
-        count = fan.counted(state)
-        if count and fan.task not in listed:
-            yield f"{counted(count, 'instance')} of {fan.task!r} {_were(count)} {state.name.lower()}"
-
-
-def _were(count: int) -> str:
-    return "were" if count > 1 else "was"
-
-
-def _unknown(id: object, names: Sequence[str]) -> str:
-    close = nearest(id, names) if isinstance(id, str) else ()
-    advice = f" The nearest ids are {', '.join(map(repr, close))}." if close else ""
-    return f"No task of this workflow has the id {id!r}.{advice}"
-
-
-def rfc3339(seconds: float) -> str:
-    """A moment, in seconds since 1970, as text."""
-    return datetime.fromtimestamp(seconds, UTC).isoformat()

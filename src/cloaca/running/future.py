@@ -15,7 +15,8 @@ from cloaca.engine.run import Run
 from cloaca.errors import InternalError, RunnerClosedError
 from cloaca.merge.rules import Rules
 from cloaca.progress.progress import Progress, progress_of
-from cloaca.results.result import Reused, WorkflowResult, shortened
+from cloaca.results.result import WorkflowResult
+from cloaca.results.tasks import Reused
 from cloaca.running import interrupts
 from cloaca.running.callbacks import Callbacks
 from cloaca.running.console import PATIENCE_SECONDS
@@ -24,7 +25,7 @@ from cloaca.running.log import Log
 from cloaca.running.loop import Inline, Loop
 from cloaca.values.storage import Leases
 from cloaca.warning import warn
-from cloaca.wording import attach, summary_of
+from cloaca.wording import attach, shortened, summary_of
 from cloaca.workflows.workflow import Workflow
 
 if TYPE_CHECKING:
