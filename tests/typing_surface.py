@@ -366,6 +366,11 @@ def results(result: cloaca.WorkflowResult) -> None:
     assert_type(task.id, str)
     assert_type(task.status, str)
     assert_type(task.attempts, int)
+    assert_type(task.tries, tuple[cloaca.Try, ...])
+    (one, *_) = task.tries
+    assert_type((one.nth, one.error, one.error_message), tuple[int, BaseException | None, str | None])
+    assert_type((one.start_time, one.end_time), tuple[str | None, str | None])
+    assert_type((one.duration, one.delay, one.worker), tuple[float | None, float | None, int | None])
     assert_type(task.error, BaseException | None)
     assert_type(task.error_message, str | None)
     assert_type(task.reason, str | None)

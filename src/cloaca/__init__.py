@@ -61,6 +61,7 @@ if TYPE_CHECKING:
     from cloaca.results.explanation import Explanation as Explanation
     from cloaca.results.result import WorkflowResult as WorkflowResult
     from cloaca.results.task import TaskResult as TaskResult
+    from cloaca.results.tries import Try as Try
     from cloaca.retry import BackoffStrategy as BackoffStrategy
     from cloaca.retry import RetryCondition as RetryCondition
     from cloaca.retry import RetryPolicy as RetryPolicy
@@ -111,6 +112,7 @@ _NAMES = {
     "results.explanation": "Explanation",
     "results.result": "WorkflowResult",
     "results.task": "TaskResult",
+    "results.tries": "Try",
     "tasks.context": "Context",
     "tasks.handle": "TaskHandle",
     "tasks.scratch": "worker_state",
@@ -129,16 +131,16 @@ __version__ = "0.1.0"
 __all__ = [
     "BackoffStrategy", "CaptureError", "CloacaError", "Condition", "ConditionError", "Context", "Copy",
     "DataflowWarning", "DecodeError", "DefaultRunner", "DefaultRunnerConfig", "EncodeError", "Execution",
-    "ExecutionChangedError", "ExecutionClaimedError", "Explanation", "Finding", "FingerprintError", "InitializerError",
-    "InternalError", "LostChangeWarning", "MemoryLimitExceeded", "MergeConflict", "MissingKeyError",
-    "ModuleChangedError", "NestedExecutionError", "ParameterError", "PastExecution", "PlannedTask", "Progress",
-    "RemoteTraceback", "RetryCondition", "RetryPolicy", "RetryPolicyBuilder", "RunPlan", "RunnerClosedError",
-    "StorageFullError", "StoreError", "Summary", "Task", "TaskError", "TaskHandle", "TaskNamespace", "TaskResult",
-    "TaskTimeout", "UndeclaredReadError", "UndeclaredWriteError", "UnknownExecutionError", "UnknownWorkflowError",
-    "ValueLostError", "WorkerDied", "WorkersUnavailableError", "Workflow", "WorkflowBuilder", "WorkflowContext",
-    "WorkflowError", "WorkflowFailedError", "WorkflowResult", "all_of", "always", "any_of", "check", "context_value",
-    "merge", "none_of", "register_workflow_constructor", "task", "task_failed", "task_skipped", "task_success",
-    "testing", "worker_state",
+    "ExecutionChangedError", "ExecutionClaimedError", "Explanation", "Finding", "FingerprintError",
+    "InitializerError", "InternalError", "LostChangeWarning", "MemoryLimitExceeded", "MergeConflict",
+    "MissingKeyError", "ModuleChangedError", "NestedExecutionError", "ParameterError", "PastExecution",
+    "PlannedTask", "Progress", "RemoteTraceback", "RetryCondition", "RetryPolicy", "RetryPolicyBuilder", "RunPlan",
+    "RunnerClosedError", "StorageFullError", "StoreError", "Summary", "Task", "TaskError", "TaskHandle",
+    "TaskNamespace", "TaskResult", "TaskTimeout", "Try", "UndeclaredReadError", "UndeclaredWriteError",
+    "UnknownExecutionError", "UnknownWorkflowError", "ValueLostError", "WorkerDied", "WorkersUnavailableError",
+    "Workflow", "WorkflowBuilder", "WorkflowContext", "WorkflowError", "WorkflowFailedError", "WorkflowResult",
+    "all_of", "always", "any_of", "check", "context_value", "merge", "none_of", "register_workflow_constructor",
+    "task", "task_failed", "task_skipped", "task_success", "testing", "worker_state",
 ]
 # fmt: on
 

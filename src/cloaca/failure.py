@@ -8,6 +8,17 @@ from cloaca.wording import add_note, attach
 _UNKNOWN = Vitals()
 
 
+def failure_of(end: object, task: str, nth: int) -> BaseException | None:
+    """What the `nth` try of `task` has failed with, that ended so; `None`: it hasn't failed."""
+    match end:
+        case Failed():
+            return raised(end)
+        case Lost():
+            return error_of(end, task, nth)
+        case _:
+            return None
+
+
 def raised(failed: Failed) -> BaseException:
     """The exception, with the worker's traceback as its cause. `TaskError` stands for one that can't be rebuilt."""
     error = _rebuilt(failed)

@@ -25,7 +25,8 @@ from cloaca.recording.facts import clock, facts_of
 from cloaca.recording.rehearsal import rehearsed
 from cloaca.recording.skeleton import skeleton_of
 from cloaca.results.result import WorkflowResult
-from cloaca.results.task import TaskResult, rfc3339
+from cloaca.results.task import TaskResult
+from cloaca.results.tries import rfc3339
 from cloaca.runs import Runs
 from cloaca.sending.objects import called
 from cloaca.store.records import Header

@@ -18,8 +18,10 @@ Roads not taken
     - To hand the ends in as reports: they would be tried again, wait for seats, and pass for ends of this run.
 """
 
-from collections.abc import Iterable
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
 
+from cloaca.engine.ends import FailedTry
 from cloaca.engine.facts import Fact, TaskExpanded, TaskFinished, TaskRetried
 from cloaca.wire.messages import Done, Failed, Lost, Skipped, Usage
 
@@ -31,9 +33,13 @@ class Earlier:
 
     def __init__(self, facts: Iterable[Fact]) -> None:
         self._facts: dict[_TaskItem, TaskRetried | TaskExpanded | TaskFinished] = {}
+        self._failed: defaultdict[_TaskItem, list[FailedTry]] = defaultdict(list)
         for fact in facts:
             if isinstance(fact, TaskRetried | TaskExpanded | TaskFinished) and _counts(fact):
                 self._facts[fact.task, fact.item] = fact
+            if isinstance(fact, TaskRetried):
+                failed = FailedTry(fact.nth, fact.end, fact.error, None, fact.at, fact.delay)
+                self._failed[fact.task, fact.item].append(failed)
 
     @property
     def is_given(self) -> bool:
@@ -51,6 +57,10 @@ class Earlier:
                 return fact.nth, 0
             case None:
                 return 0, 0
+
+    def failed(self, place: _TaskItem) -> Sequence[FailedTry]:
+        """The tries that have failed, in order."""
+        return self._failed.get(place, ())
 
     def report(self, place: _TaskItem, number: int) -> Done | Failed | Lost | Skipped | None:
         """What its attempt has ended with, as if the one of that number had; `None`: that isn't given."""

@@ -6,9 +6,26 @@ So what an instance cost is kept as figures, 68 bytes, and made a `Usage` again 
 from array import array
 from collections.abc import Iterator
 
+from msgspec import Struct
+
 from cloaca.wire.messages import FIGURES, Failed, ItemsDone, Lost, Skipped, Usage, usage_of
 
 End = Usage | Failed | Lost | Skipped | None
+
+
+class FailedTry(Struct, frozen=True, gc=False):
+    """The `nth` try of a task or an instance, which has failed, after which there was to be another one.
+
+    `error` is what it failed with, in words; `delay` how many seconds the next one waited, where that is known. It
+    `began`, as far as the run was told, and the run learned of its end at `ended`, on the clock of costs.
+    """
+
+    nth: int
+    end: Failed | Lost
+    error: str
+    began: float | None
+    ended: float
+    delay: float | None
 
 
 def cost_of(end: End) -> Usage | None:

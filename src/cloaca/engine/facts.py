@@ -79,7 +79,7 @@ class TaskPutBack(TaskFact, frozen=True, gc=False):
 
 
 class TaskRetried(TaskFact, frozen=True, gc=False):
-    """The try has failed, and there will be another one, in `delay` seconds.
+    """The try has failed, and there will be another one, in `delay` seconds; `None`: that isn't known any more.
 
     `error` is what it failed with, in words. `ended`: how many tries had ended by themselves before. `overlay`: what it
     saw that the instances had set which it follows.
@@ -87,7 +87,7 @@ class TaskRetried(TaskFact, frozen=True, gc=False):
 
     end: Failed | Lost
     error: str
-    delay: float
+    delay: float | None
     ended: int = 0
     overlay: Mapping[str, Told] = field(default_factory=dict)
 

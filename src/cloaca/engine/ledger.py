@@ -8,7 +8,7 @@ from itertools import islice
 
 from msgspec.structs import replace
 
-from cloaca.engine.ends import AllEnds, End
+from cloaca.engine.ends import AllEnds, End, FailedTry
 from cloaca.engine.fan import Fan
 from cloaca.engine.state import State
 from cloaca.engine.statuses import Statuses
@@ -26,6 +26,9 @@ _TOO_WIDE = (
     "seem to be made of the items. Set the same key in each instance, like context.set('result', ...)."
 )
 
+MOST_TRIES = 10
+"""How many failed tries of a task or an instance are kept, the latest ones: each holds an exception."""
+
 _EXPLAINED = frozenset({State.FAILED, State.SKIPPED})
 _COUNTED = (State.COMPLETED, State.FAILED, State.SKIPPED, State.CANCELLED)
 _OUTCOMES = {state: Outcome(state.name.capitalize()) for state in State}
@@ -40,6 +43,7 @@ class Ledger:
         self.states = [State.WAITING] * len(names)
         self.attempts = [0] * len(names)
         self.ends = AllEnds(len(names))
+        self.failed_tries: dict[int, list[FailedTry]] = {}
         self.fans: dict[int, Fan] = {}
         self._ranks = plan.rank
         self.predecessors = plan.predecessors
@@ -59,6 +63,12 @@ class Ledger:
         self.states += [state] * size
         self.attempts += [0] * size
         self.ends.grow(size)
+
+    def keep_try(self, unit: int, failed: FailedTry) -> None:
+        """Keep a try that has failed, and isn't the last one."""
+        tries = self.failed_tries.setdefault(unit, [])
+        tries.append(failed)
+        del tries[:-MOST_TRIES]
 
     def fan_of(self, unit: int) -> Fan:
         """The fan to which an instance belongs."""

@@ -37,7 +37,7 @@ from cloaca.engine.back_pressure import BackPressure
 from cloaca.engine.chain import Chains
 from cloaca.engine.chronicle import NO_CANDIDATES, Chronicle
 from cloaca.engine.earlier import Earlier
-from cloaca.engine.ends import End
+from cloaca.engine.ends import End, FailedTry
 from cloaca.engine.events import (
     AttemptEvent,
     Begin,
@@ -402,6 +402,8 @@ class Run:
             for attempt in attempts:
                 place = self.ledger.place(attempt.rank)
                 self.attempts[attempt.rank], self._tries.failures[attempt.rank] = self._earlier.tries(place)
+                for failed in self._earlier.failed(place):
+                    self.ledger.keep_try(attempt.rank, failed)
                 report = self._earlier.report(place, attempt.number)
                 if report is None:
                     left.append(attempt)
@@ -762,6 +764,8 @@ class Run:
             return self._end(attempt, FAILED, event)
         if self._chronicle is not None:
             self._chronicle.retried(rank, event, delay)
+        told = self.ledger.text_of(rank, event)
+        self.ledger.keep_try(rank, FailedTry(self.attempts[rank], event, told, attempt.began, self._now, delay))
         self._tries.failures[rank] += isinstance(event, Failed)
         self._get_on(attempt)
         self._queue.expect(rank, 1)

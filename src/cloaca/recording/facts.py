@@ -171,7 +171,8 @@ def _retry(task: str, record: Record, store: Store) -> TaskRetried:
     end, text = _end_in(record, store), "" if record.problem is None else record.problem.text
     if not isinstance(end, Failed | Lost):
         end = Lost(0, None, None, text)
-    return TaskRetried(0.0, record.time, task, record.item, record.nth, end, text, 0.0, record.ended)
+    at = record.time - clock()
+    return TaskRetried(at, record.time, task, record.item, record.nth, end, text, None, record.ended)
 
 
 def _finish(task: str, record: Record, store: Store) -> TaskFinished:

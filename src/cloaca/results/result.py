@@ -21,8 +21,9 @@ from cloaca.nearest import nearest
 from cloaca.results.absences import Absences
 from cloaca.results.held import held
 from cloaca.results.message import message_of, root_causes
-from cloaca.results.task import TaskResult, rfc3339
+from cloaca.results.task import TaskResult
 from cloaca.results.tasks import NOTHING_REUSED, Reused, TaskResults
+from cloaca.results.tries import rfc3339
 from cloaca.tasks.context import contents_of, of_versions, over
 from cloaca.tasks.place import working_directory
 from cloaca.values.storage import Leases

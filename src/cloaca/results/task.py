@@ -1,14 +1,13 @@
-"""How one task ended: TaskResult. The exception is rebuilt when asked for."""
+"""How one task ended: TaskResult."""
 
-from datetime import UTC, datetime
+from collections.abc import Sequence
 from functools import cached_property
-from typing import Any
 
 from cloaca.dataflow.finding import Finding
-from cloaca.engine.ends import End, cost_of
-from cloaca.failure import error_of, raised
-from cloaca.wire.messages import Failed, Lost, Outcome, Usage
-from cloaca.wording import add_note, shortened
+from cloaca.engine.ends import End, FailedTry
+from cloaca.results.tries import Try, failed_try
+from cloaca.wire.messages import Outcome, Usage
+from cloaca.wording import shortened
 
 
 class TaskResult:
@@ -34,6 +33,7 @@ class TaskResult:
         findings: tuple[Finding, ...] = (),
         reused_from: str | None = None,
         ran_because: str | None = None,
+        failed_tries: Sequence[FailedTry] = (),
     ) -> None:
         self.id = id
         self.reused = reused_from is not None
@@ -43,44 +43,46 @@ class TaskResult:
         self.error_message = outcome.error
         self.reason = outcome.reason
         self.attempts = attempts
-        self._end = end
         self._clock = clock
-        self._failed = failed or (id, attempts)
-        self._findings = findings
+        self._last = Try(*(failed or (id, attempts)), end, clock, outcome.error, findings=findings)
+        self._failed_tries = failed_tries
 
-    @cached_property
+    @property
     def error(self) -> BaseException | None:
         """The exception that the task raised, with the worker's traceback as its cause; `None` where it didn't fail."""
-        match self._end:
-            case Failed() as failed:
-                error = raised(failed)
-                for finding in self._findings:
-                    add_note(error, finding.message)
-                return error
-            case Lost() as lost if self.status == "Failed":
-                return error_of(lost, *self._failed)
-            case _:
-                return None
+        return self._last.error
+
+    @cached_property
+    def tries(self) -> tuple[Try, ...]:
+        """All tries of this execution that have begun, in order: those that failed (the latest ten), and the last.
+
+        A mapped task has those that found its items; those of its instances stand in their results.
+        """
+        if self.reused:
+            return ()
+        failed = [failed_try(self.id, one, self._clock) for one in self._failed_tries]
+        before = failed[-1].nth if failed else 0
+        return (*failed, self._last) if self.attempts > before else tuple(failed)
 
     @property
     def usage(self) -> Usage | None:
         """Times on the monotonic clock, CPU seconds and peak memory; `None` where no attempt reported."""
-        return cost_of(self._end)
+        return self._last.usage
 
     @property
     def start_time(self) -> str | None:
         """When the attempt began, as an RFC 3339 string; `None` where none reported."""
-        return None if self.usage is None else rfc3339(self._clock + self.usage.started)
+        return self._last.start_time
 
     @property
     def end_time(self) -> str | None:
         """When the attempt ended, as an RFC 3339 string; `None` where none reported."""
-        return None if self.usage is None else rfc3339(self._clock + self.usage.ended)
+        return self._last.end_time
 
     @property
     def duration(self) -> float | None:
         """Seconds that the attempt took; `None` where none reported."""
-        return None if self.usage is None else self.usage.ended - self.usage.started
+        return self._last.duration
 
     @property
     def cpu_seconds(self) -> float | None:
@@ -112,10 +114,6 @@ class TaskResult:
         """The highest memory, in bytes, that the worker had ever used when the attempt ended; `None` as above."""
         return None if self.usage is None else self.usage.peak_memory
 
-    def __getstate__(self) -> dict[str, Any]:
-        """Leave out the rebuilt exception, which pickle may not be able to take: what was sent is kept."""
-        return {name: value for name, value in vars(self).items() if name != "error"}
-
     def __repr__(self) -> str:
         why = "".join(
             f", {name}={shortened(text)!r}"
@@ -123,8 +121,3 @@ class TaskResult:
             if text
         )
         return f"TaskResult({self.id!r}, {self.status!r}, attempts={self.attempts}{why})"
-
-
-def rfc3339(seconds: float) -> str:
-    """A moment, in seconds since 1970, as text."""
-    return datetime.fromtimestamp(seconds, UTC).isoformat()

@@ -74,7 +74,8 @@ class TaskResults(Mapping[str, TaskResult]):
         place = ledger.place(unit)
         reused_from, because = self._reuse.origins.get(place), self._reuse.reasons.get(place)
         attempts, end = ledger.attempts[unit], ledger.ends[unit]
-        return TaskResult(id, outcome, attempts, end, self._clock, failed, explained, reused_from, because)
+        tries = ledger.failed_tries.get(unit, ())
+        return TaskResult(id, outcome, attempts, end, self._clock, failed, explained, reused_from, because, tries)
 
 
 def _unknown(id: object, names: Sequence[str]) -> str:
