@@ -12,13 +12,16 @@ from tests.runs import CHAIN, DIAMOND, a_run, assigned, found, tell
 
 import cloaca
 from cloaca.account.account import Account
+from cloaca.account.cores import Idle
 from cloaca.account.summary import Summary
-from cloaca.engine.events import Begin, Room
+from cloaca.engine.events import Begin, Room, Tick
 from cloaca.engine.pairing import paired
 from cloaca.engine.run import Run
+from cloaca.engine.seats import Seats
 from cloaca.engine.work import Work
 from cloaca.errors import INPUT
 from cloaca.history.plan import plan
+from cloaca.retry import RetryPolicy
 from cloaca.values.codec import encode
 from cloaca.wire.messages import Done, Failed, Usage, Version
 
@@ -46,7 +49,7 @@ def account_of(run: Run, times: Times, workers: int, *, cpu: float | None = None
                 tell(run, Failed(attempt, "ValueError", "no", "", None, cost))
             else:
                 tell(run, Done(attempt, {}, cost))
-    return Account(run.ledger, run.plan, BEGAN, max(ended for _, ended in times.values()), workers)
+    return Account(run.ledger, run.plan, BEGAN, max(ended for _, ended in times.values()), workers, run.seats)
 
 
 def summary_of(graph: Graph, times: Times, workers: int = 2, cpu: float | None = None) -> Summary:
@@ -99,6 +102,39 @@ def test_idle_time_is_told_by_what_it_was_spent_on() -> None:
     assert (idle.starting, idle.ending) == (2.0, 2.0)
     assert (idle.handing_over, idle.nothing_ready) == (0.5, 1.0 + 0.5 + 1.5 + 1.0)
     assert idle.seconds == 2 * 6.0 - account.work
+
+
+def retried(delay: float = 1.0) -> Account:
+    """A task that fails from 1 to 2 and ends well from 3.5 to 4, on the first of two workers."""
+    policy = RetryPolicy(max_attempts=3, initial_delay=delay, max_delay=delay, with_jitter=False)
+    run = Run(plan("w", [("load", [])]), [Work(0, (), retry=policy)], {}, numbers=iter(range(9)), answers=True)
+    tell(run, Begin())
+    ((number, _),) = assigned(tell(run, Room(1, 0)))
+    run.handle(Failed(number, "ConnectionError", "no", "", None, usage({"load": (1.0, 2.0)}, "load")), BEGAN + 2.0)
+    ((number, _),) = assigned([*run.handle(Tick(), BEGAN + 2.0 + delay), *run.handle(Room(1, 0), BEGAN + 2.0 + delay)])
+    tell(run, Done(number, {}, usage({"load": (3.5, 4.0)}, "load")))
+    return Account(run.ledger, run.plan, BEGAN, 4.0, 2)
+
+
+def test_tries_that_failed_count_as_work_and_the_time_after_them_as_backoff() -> None:
+    account = retried()
+    assert [(span.status, span.nth, span.seconds, span.delay) for span in account.failed_spans] == [
+        ("Retried", 1, 1.0, 1.0)
+    ]
+    assert account.work == 1.5
+    assert account.idle == Idle(starting=2.0, backing_off=1.0, handing_over=0.5, nothing_ready=1.0 + 1.0 + 0.5 + 0.5)
+    summary = Summary("w", "Completed", account)
+    assert summary.retried == (("load", 1),)
+    assert "  tries          1 failed after 1.00 s and was made again: load 1" in str(summary).splitlines()
+    assert "12 % a task was to be tried again" in str(summary)
+
+
+def test_waiting_for_a_limit_is_told_apart() -> None:
+    work = [Work(0, (), limit="db"), Work(1, (), limit="db"), Work(2, ())]
+    compiled = plan("w", [("a", []), ("b", []), ("c", [])])
+    run = Run(compiled, work, {}, numbers=iter(range(9)), answers=True, seats=Seats({"db": 1}))
+    account = account_of(run, {"a": (0.0, 1.0), "b": (1.0, 3.0), "c": (0.0, 0.5)}, 2)
+    assert account.idle == Idle(limited=0.5, nothing_ready=2.0)
 
 
 @pytest.mark.parametrize("seed", range(20))

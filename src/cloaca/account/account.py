@@ -1,12 +1,12 @@
 """Account: what a run that has ended comes to in figures, each found when it is first asked for."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 
 from cloaca.account.cores import Idle, Moment, idle, moments
 from cloaca.account.path import CriticalPath, critical_path
-from cloaca.account.spans import Span, spans_of
+from cloaca.account.spans import Span, failed_spans_of, spans_of
 from cloaca.engine.ledger import Ledger
 from cloaca.engine.state import ENDED
 from cloaca.history.plan import Plan
@@ -15,25 +15,40 @@ from cloaca.history.plan import Plan
 class Account:
     """The figures of one execution. `began`: when, on the clock of what its tasks cost. `seconds`: what it took.
 
-    `workers`: how many there were; 0: that isn't known, and is taken to be as many as ran tasks at once.
+    `workers`: how many there were; 0: that isn't known, and is taken to be as many as ran tasks at once. `seats`: how
+    many tasks with each named limit could run at once.
     """
 
-    def __init__(self, ledger: Ledger, plan: Plan, began: float, seconds: float, workers: int) -> None:
+    def __init__(
+        self,
+        ledger: Ledger,
+        plan: Plan,
+        began: float,
+        seconds: float,
+        workers: int,
+        seats: Mapping[str, int] | None = None,
+    ) -> None:
         self._ledger = ledger
         self._plan = plan
         self._began = began
         self.seconds = seconds
         self._workers = workers
+        self._seats = seats or {}
 
     @cached_property
     def spans(self) -> Sequence[Span]:
-        """When each task and instance ran, by unit."""
+        """When each task and instance ran, by unit: its last try."""
         return [*spans_of(self._ledger, self._began)]
+
+    @cached_property
+    def failed_spans(self) -> Sequence[Span]:
+        """The tries before those, which failed."""
+        return [*failed_spans_of(self._ledger, self._began)]
 
     @cached_property
     def moments(self) -> Sequence[Moment]:
         """How many ran at each moment."""
-        return moments(self._ledger, self._plan, self.spans)
+        return moments(self._ledger, self._plan, self.spans, self.failed_spans, self._seats)
 
     @cached_property
     def critical_path(self) -> CriticalPath:
@@ -58,12 +73,12 @@ class Account:
     @cached_property
     def work(self) -> float:
         """How many seconds all tasks took together."""
-        return sum([span.seconds for span in self.spans])
+        return sum([span.seconds for span in (*self.spans, *self.failed_spans)])
 
     @cached_property
     def cpu(self) -> float:
         """For how many of these they computed. More than that, where they have threads of their own."""
-        return sum([span.cpu for span in self.spans])
+        return sum([span.cpu for span in (*self.spans, *self.failed_spans)])
 
     @cached_property
     def counts(self) -> Counter[str]:

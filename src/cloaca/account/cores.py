@@ -1,6 +1,7 @@
 """Cores: how many of them ran tasks at each moment, and why the others didn't."""
 
-from collections.abc import Iterator, Sequence
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import pairwise
 from typing import NamedTuple
 
@@ -13,14 +14,17 @@ class Idle(NamedTuple):
     """How many seconds the workers had nothing to do, all of them together, and why.
 
     `starting`: before the first task began. `nothing_ready`: all that could run did, and the rest waited for that.
-    `handing_over`: a task was ready, and had not begun: it was on its way, its worker was starting, or it waited for a
-    limit. `ending`: after the last task.
+    `backing_off`: a task waited to be tried again. `limited`: as many of its kind ran as a named limit allows.
+    `handing_over`: a task was ready, and had not begun: it was on its way, or its worker was starting. `ending`: after
+    the last task.
     """
 
-    starting: float
-    nothing_ready: float
-    handing_over: float
-    ending: float
+    starting: float = 0.0
+    nothing_ready: float = 0.0
+    backing_off: float = 0.0
+    limited: float = 0.0
+    handing_over: float = 0.0
+    ending: float = 0.0
 
     @property
     def seconds(self) -> float:
@@ -29,42 +33,86 @@ class Idle(NamedTuple):
 
 
 class Moment(NamedTuple):
-    """From here on, in seconds since the execution began, so many run, and so many that are ready do not."""
+    """From here on, in seconds since the execution began, so many run; `ready` could, and don't.
+
+    Of those, `limited` wait for others with the same named limit. `backing_off` wait to be tried again.
+    """
 
     at: float
     running: int
     ready: int
+    limited: int = 0
+    backing_off: int = 0
 
 
-def moments(ledger: Ledger, plan: Plan, spans: Sequence[Span]) -> list[Moment]:
-    """The moments at which that changes, in order."""
-    changes: list[tuple[float, int, int]] = []
+class _Shift(NamedTuple):
+    at: float
+    running: int
+    ready: int
+    backing_off: int = 0
+    limit: str = ""
+
+
+def moments(
+    ledger: Ledger, plan: Plan, spans: Sequence[Span], failed: Sequence[Span], seats: Mapping[str, int]
+) -> list[Moment]:
+    """The moments at which that changes, in order.
+
+    `spans` are the last tries, `failed` those before them, and `seats` how many of each named limit may run at once.
+    """
+    before: dict[int, list[Span]] = {}
+    for one in failed:
+        before.setdefault(one.unit, []).append(one)
+    changes: list[_Shift] = []
     for span, ready in zip(spans, _ready_at(ledger, plan, spans), strict=True):
-        changes += [(min(ready, span.started), 0, 1), (span.started, 1, -1), (span.ended, -1, 0)]
+        changes += _changes(before.get(span.unit, ()), span, ready, ledger.limit(span.unit) or "")
     changes.sort()
-    found: list[Moment] = []
-    running = waiting = 0
-    for at, runs, waits in changes:
-        running, waiting = running + runs, waiting + waits
-        if found and found[-1].at == at:
-            found.pop()
-        found.append(Moment(at, running, waiting))
-    return found
+    return [*_summed(changes, seats)]
+
+
+def _changes(failed: Sequence[Span], last: Span, ready: float, limit: str) -> Iterator[_Shift]:
+    """What the tries of a task change that is ready from then on."""
+    for span in (*failed, last):
+        yield _Shift(min(ready, span.started), 0, 1, 0, limit)
+        yield _Shift(span.started, 1, -1, 0, limit)
+        yield _Shift(span.ended, -1, 0, 0, limit)
+        if span is not last:
+            ready = span.ended + span.delay
+            yield _Shift(span.ended, 0, 0, 1)
+            yield _Shift(ready, 0, 0, -1)
+
+
+def _summed(changes: Sequence[_Shift], seats: Mapping[str, int]) -> Iterator[Moment]:
+    running = ready = backing_off = limited = 0
+    runs, waits = Counter[str](), Counter[str]()
+    for place, one in enumerate(changes, 1):
+        running, ready, backing_off = running + one.running, ready + one.ready, backing_off + one.backing_off
+        if one.limit:
+            runs[one.limit] += one.running
+            waits[one.limit] += one.ready
+            limited = sum(waits[limit] for limit, size in seats.items() if runs[limit] >= size)
+        if place == len(changes) or changes[place].at > one.at:
+            yield Moment(one.at, running, ready, limited, backing_off)
 
 
 def idle(found: Sequence[Moment], workers: int, seconds: float) -> Idle:
     """Why so many workers had nothing to do in a run that took so many `seconds`."""
     first = next((moment.at for moment in found if moment.running), seconds)
     last = found[-1].at if found else seconds
-    nothing_ready = handing_over = 0.0
+    handing_over = limited = backing_off = nothing_ready = 0.0
     for one, then in pairwise(found):
         if one.at < first:
             continue
-        free = max(0, workers - one.running)
-        delayed = min(free, one.ready)
-        handing_over += delayed * (then.at - one.at)
-        nothing_ready += (free - delayed) * (then.at - one.at)
-    return Idle(workers * first, nothing_ready, handing_over, workers * max(0.0, seconds - last))
+        took, free = then.at - one.at, max(0, workers - one.running)
+        on_their_way = min(free, one.ready - one.limited)
+        held = min(free - on_their_way, one.limited)
+        waiting = min(free - on_their_way - held, one.backing_off)
+        handing_over += on_their_way * took
+        limited += held * took
+        backing_off += waiting * took
+        nothing_ready += (free - on_their_way - held - waiting) * took
+    ending = workers * max(0.0, seconds - last)
+    return Idle(workers * first, nothing_ready, backing_off, limited, handing_over, ending)
 
 
 def _ready_at(ledger: Ledger, plan: Plan, spans: Sequence[Span]) -> Iterator[float]:

@@ -1,10 +1,10 @@
-"""Spans: when each task and instance ran, where, and what it cost. Of each, the last try is on record."""
+"""Spans: when each task and instance ran, where, and what it cost."""
 
 from collections.abc import Iterator
 
 from msgspec import Struct
 
-from cloaca.engine.ends import cost_of
+from cloaca.engine.ends import FailedTry, cost_of, worker_of
 from cloaca.engine.ledger import Ledger
 from cloaca.engine.state import COMPLETED, FAILED
 
@@ -13,8 +13,9 @@ class Span(Struct, frozen=True, gc=False):
     """One try of a task, or of an instance of a mapped one for the item of that number.
 
     `started` and `ended` are seconds since the execution began; `cpu` are seconds, `peak_memory` and the others bytes.
-    `worker`: the number of the worker, from 1; 0: the program itself. `status`: how it ended, "Completed", "Failed" or
-    "Skipped" (a condition was looked at).
+    `worker`: the number of the worker, from 1; 0: the program itself. `status`: how it ended: "Completed", "Failed",
+    "Skipped" (a condition was looked at), or "Retried": it failed with that
+    `error`, and another one followed `delay` seconds later.
     """
 
     unit: int
@@ -32,6 +33,8 @@ class Span(Struct, frozen=True, gc=False):
     bytes_mapped: int
     bytes_written: int
     peak_memory: int
+    delay: float = 0.0
+    error: str = ""
 
     @property
     def seconds(self) -> float:
@@ -40,7 +43,7 @@ class Span(Struct, frozen=True, gc=False):
 
 
 def spans_of(ledger: Ledger, began: float) -> Iterator[Span]:
-    """Those of all tasks and instances that have reported, by unit. `began`: when, on the clock of their costs.
+    """The last tries of all that have reported, by unit. `began`: when, on the clock of their costs.
 
     A mapped task has one for each instance, and none of its own. What had ended before, and was taken over, has none.
     """
@@ -69,3 +72,37 @@ def spans_of(ledger: Ledger, began: float) -> Iterator[Span]:
             cost.bytes_written,
             cost.peak_memory,
         )
+
+
+def failed_spans_of(ledger: Ledger, began: float) -> Iterator[Span]:
+    """The tries that failed and were followed by others, as far as they are kept and known to have begun by then."""
+    for unit, tries in ledger.failed_tries.items():
+        for failed in tries:
+            span = _failed_span(ledger, unit, failed, began)
+            if span is not None:
+                yield span
+
+
+def _failed_span(ledger: Ledger, unit: int, failed: FailedTry, began: float) -> Span | None:
+    cost = cost_of(failed.end)
+    started, ended = (failed.began, failed.ended) if cost is None else (cost.started, cost.ended)
+    if started is None or started < began:
+        return None
+    return Span(
+        unit,
+        *ledger.place(unit),
+        ledger.name(unit),
+        failed.nth,
+        worker_of(failed.end),
+        started - began,
+        ended - began,
+        0.0 if cost is None else cost.cpu,
+        "Retried",
+        () if cost is None else cost.read,
+        0 if cost is None else cost.bytes_read,
+        0 if cost is None else cost.bytes_mapped,
+        0 if cost is None else cost.bytes_written,
+        0 if cost is None else cost.peak_memory,
+        failed.delay or 0.0,
+        failed.error,
+    )

@@ -1,5 +1,6 @@
 """Summary: what an execution comes to, on a dozen lines."""
 
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from functools import cached_property
 from heapq import nlargest
@@ -34,6 +35,7 @@ class Summary:
         reused: how many of these were taken over.
         slowest: the names of the tasks that took longest, with their seconds.
         largest: those that set most, with the bytes.
+        retried: those that were tried again most often, with how often.
         advice: what would make it shorter, a sentence each.
     """
 
@@ -87,6 +89,11 @@ class Summary:
         return tuple([(span.name, span.bytes_written) for span in found if span.bytes_written])
 
     @cached_property
+    def retried(self) -> tuple[tuple[str, int], ...]:
+        """Those that were tried again most often."""
+        return tuple(Counter([span.name for span in self._account.failed_spans]).most_common(_LISTED))
+
+    @cached_property
     def advice(self) -> tuple[str, ...]:
         """What the figures say should be changed."""
         return tuple(advice(self._account))
@@ -130,13 +137,23 @@ class Summary:
         yield "idle", self._idle()
         yield "slowest", ", ".join(f"{clipped(name, _LONGEST_NAME)} {duration(one)}" for name, one in self.slowest)
         large = [(name, written) for name, written in self.largest if written >= _WORTH_A_LINE]
+        if self.retried:
+            yield "tries", self._tries()
         if large:
             yield "set most", ", ".join(f"{clipped(name, _LONGEST_NAME)} {size(written)}" for name, written in large)
+
+    def _tries(self) -> str:
+        failed = self._account.failed_spans
+        wasted, again = duration(sum([span.seconds for span in failed])), "was" if len(failed) == 1 else "were"
+        most = ", ".join(f"{clipped(name, _LONGEST_NAME)} {count:,}" for name, count in self.retried)
+        return f"{len(failed):,} failed after {wasted} and {again} made again: {most}"
 
     def _idle(self) -> str:
         idle, whole = self.idle, self.workers * self.seconds
         reasons = (
             (idle.nothing_ready, "nothing was ready"),
+            (idle.limited, "limits were reached"),
+            (idle.backing_off, "a task was to be tried again"),
             (idle.handing_over, "tasks were on their way"),
             (idle.starting, "before the first task"),
             (idle.ending, "after the last one"),

@@ -13,6 +13,23 @@ from cloaca.wire.messages import FIGURES, Failed, ItemsDone, Lost, Skipped, Usag
 End = Usage | Failed | Lost | Skipped | None
 
 
+def cost_of(end: End) -> Usage | None:
+    """What a try has cost that ended so; `None` where it didn't report."""
+    match end:
+        case Failed(usage=usage) | Skipped(usage=usage) | (Usage() as usage):
+            return usage
+        case _:
+            return None
+
+
+def worker_of(end: End) -> int:
+    """The number of the worker that made a try which ended so; 0: none, or the program itself."""
+    if isinstance(end, Lost):
+        return end.worker
+    cost = cost_of(end)
+    return 0 if cost is None else cost.worker
+
+
 class FailedTry(Struct, frozen=True, gc=False):
     """The `nth` try of a task or an instance, which has failed, after which there was to be another one.
 
@@ -26,15 +43,6 @@ class FailedTry(Struct, frozen=True, gc=False):
     began: float | None
     ended: float
     delay: float | None
-
-
-def cost_of(end: End) -> Usage | None:
-    """What a try has cost that ended so; `None` where it didn't report."""
-    match end:
-        case Failed(usage=usage) | Skipped(usage=usage) | (Usage() as usage):
-            return usage
-        case _:
-            return None
 
 
 class AllEnds:

@@ -31,7 +31,7 @@ from collections.abc import Mapping
 
 from msgspec import Struct, field
 
-from cloaca.engine.ends import End, cost_of
+from cloaca.engine.ends import End, cost_of, worker_of
 from cloaca.engine.looks import Looks
 from cloaca.history.telling import Told
 from cloaca.wire.messages import Failed, ItemsFound, Lost, Outcome, Usage, Version
@@ -136,7 +136,7 @@ class TaskFinished(TaskFact, frozen=True, gc=False):
     @property
     def worker(self) -> int:
         """Which worker made the last try; 0: none, or the program itself."""
-        return self.end.worker if isinstance(self.end, Lost) else 0 if self.usage is None else self.usage.worker
+        return worker_of(self.end)
 
 
 TryFact = TaskRetried | TaskFinished

@@ -70,6 +70,10 @@ class Ledger:
         tries.append(failed)
         del tries[:-MOST_TRIES]
 
+    def limit(self, unit: int) -> str | None:
+        """The name of the seats of which each of its attempts takes one."""
+        return self._work[unit].limit
+
     def fan_of(self, unit: int) -> Fan:
         """The fan to which an instance belongs."""
         return self._by_unit[unit - len(self.names)]

@@ -1,6 +1,6 @@
 """Queue: what of a run is ready, in its order. What waits for a seat stands aside, and costs nothing there."""
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from heapq import heappop, heappush
 
 from cloaca.engine.fan import Fan
@@ -40,6 +40,11 @@ class Queue:
         if fans:
             size += sum(fan.ready - 1 for fan in fans.values() if fan.ready and self._finds_seat(fan.rank))
         return size
+
+    @property
+    def seats(self) -> Mapping[str, int]:
+        """How many there are of each limit."""
+        return self._seats.sizes
 
     @property
     def is_waiting(self) -> bool:

@@ -317,6 +317,11 @@ class Run:
         """Why tasks and instances run that others could have stood for, by id and number of the item."""
         return {} if self._offers is None else self._offers.reasons
 
+    @property
+    def seats(self) -> Mapping[str, int]:
+        """How many tasks with each named limit may run at once."""
+        return self._queue.seats
+
     def listen(self) -> None:
         """Somebody is going to follow the run: from here on, its facts are there to be taken."""
         self._chronicle = Chronicle(self.ledger, self._tries, self._looking)

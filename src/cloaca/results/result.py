@@ -87,6 +87,7 @@ class WorkflowResult:
         self._ledger = run.ledger
         self._began = started - clock
         self._workers = workers
+        self._seats = run.seats
         self._reasons = tuple(reused.reasons.values())
         self._reused = sum(run.ledger.unit(*place) not in run.ledger.fans for place in reused.origins)
         outcomes = run.ledger.outcomes_in_full()
@@ -273,7 +274,7 @@ class WorkflowResult:
     def _account(self) -> "Account":
         from cloaca.account.account import Account  # few ask
 
-        return Account(self._ledger, self._plan, self._began, self.duration, self._workers)
+        return Account(self._ledger, self._plan, self._began, self.duration, self._workers, self._seats)
 
     def __getstate__(self) -> dict[str, Any]:
         """A pickle takes along what merging came to, not the rules, which may be closures."""
