@@ -104,7 +104,7 @@ ROOMS = {
     "execution": "machine pool attempts border tasks values wire",
     "sending": "dataflow workflows engine history tasks triggers merge values pickling wire",
     "account": "engine history",
-    "tracing": "account",
+    "tracing": "account workflows engine tasks wire",
     "report": "account",
     "results": "report tracing account dataflow workflows engine history tasks merge values wire",
     "progress": "engine",
@@ -118,10 +118,10 @@ ROOMS = {
     ),
     "planned": "recorded recording workflows engine merge wire",
     "executions": (
-        "planned recorded runs running progress authoring results sending execution attempts dataflow workflows engine "
-        "tasks merge values pickling wire"
+        "planned recorded runs running progress authoring results tracing sending execution attempts dataflow "
+        "workflows engine tasks merge values pickling wire"
     ),
-    "calls": "runs running progress sending execution attempts engine tasks values pickling wire",
+    "calls": "runs running progress tracing sending execution attempts engine tasks values pickling wire",
     "past": ("runs recorded recording store authoring results sending attempts workflows engine merge tasks values"),
     "runner": (
         "planned past store calls executions runs running authoring compat results execution attempts workflows "

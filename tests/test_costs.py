@@ -126,10 +126,10 @@ def calls_to_capture(functions: Sequence[Callable[[Context], None]]) -> float:
 
 
 def test_a_tasks_assignment_is_of_few_bytes(calls: Counter[str]) -> None:
-    """Now 54: the attempt, the task's name, the function's number, an empty slice, and nine for the run's seed.
+    """Now 55: the attempt, the task's name, the function's number, an empty slice, and nine for the run's seed.
 
-    Ten are fields that say nothing, as most do. On a busy machine there are more frames, each with a length, and with a
-    word to a worker that has nothing to do.
+    Eleven are fields that say nothing, as most do. On a busy machine there are more frames, each with a length, and
+    with a word to a worker that has nothing to do.
     """
     assert (calls["bytes of send"] - 32 * calls["send"]) / TASKS < 57
 

@@ -7,6 +7,8 @@ from collections.abc import Awaitable, Callable, ItemsView, Iterator, KeysView, 
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Literal, assert_type
 
+from opentelemetry import trace
+
 import cloaca
 from cloaca.history.plan import Plan
 
@@ -248,6 +250,11 @@ async def wait_for(name: str) -> float:
 
 def scaled(number: int, *, by: float) -> float:
     return number * by
+
+
+def tracers() -> None:
+    cloaca.DefaultRunner(tracer=trace.get_tracer("shop"))
+    cloaca.DefaultRunner(tracer=True)  # type: ignore[arg-type]
 
 
 def runners(context: cloaca.Context, builder: cloaca.WorkflowBuilder) -> None:

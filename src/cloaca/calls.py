@@ -28,7 +28,7 @@ from cloaca.sending.attached import Attached
 from cloaca.sending.variables import Variables
 from cloaca.tasks.place import place_of, working_directory
 from cloaca.terms import Terms
-from cloaca.wire.messages import ITEMS, Publish
+from cloaca.wire.messages import ITEMS, Publish, Traced
 
 if TYPE_CHECKING:
     from cloaca.values.storage import Leases
@@ -62,14 +62,16 @@ def call_each(
     called = Sharing(called, **shared) if shared else called
     given = Spread(called) if more_iterables else called
     given = Awaited(given) if argument.is_awaited(called) else given
-    seen = _seen(runs, function, (items, *more_iterables), progress=progress)
+    name = getattr(function, "__name__", type(function).__name__)
+    seen = _seen(runs, name, (items, *more_iterables), progress=progress)
     items = zip(items, *more_iterables, strict=False) if more_iterables else items
     if runs.settings.executor == "serial":
         from cloaca.execution import serial  # workers do without
 
         gate = runs.gates[limit] if limit else nullcontext()
         single = BatchFunction(given, terms.seed, sizes.longest)
-        return results_here(serial.each(single, items, runs.workroom, terms, gate), seen)
+        traced, seen = _traced(runs, function, name, _at_once, seen)
+        return results_here(serial.each(single, items, runs.workroom, terms, gate, traced), seen)
     kind = UnbrokenBatch if terms.goes_on else BatchFunction
     sent, own, variables, objects = None, list[Publish](), 0, dict[int, object]()
     leases: Leases = {}
@@ -85,6 +87,7 @@ def call_each(
         wanted = Variables([called], lambda _: "The function of map").now()
         own, variables = ([], 0) if wanted is None else ([wanted], wanted.function)
     surroundings = runs.surroundings(loop.holder)
+    traced, seen = _traced(runs, function, name, loop.log, seen)
     run = BatchRun(
         number,
         numbers=runs.numbers,
@@ -93,6 +96,7 @@ def call_each(
         timeout=timeout,
         limit=limit,
         seats=runs.seats,
+        traced=traced,
     )
 
     called_here = runs.objects  # not the runner itself: whoever lets go of it ends it
@@ -105,7 +109,7 @@ def call_each(
 
 
 def _seen(
-    runs: Runs, function: Callable[..., Any], items: tuple[Iterable[Any], ...], *, progress: bool | None
+    runs: Runs, name: str, items: tuple[Iterable[Any], ...], *, progress: bool | None
 ) -> Callable[[Lists], Lists]:
     """What looks at the results as they come: a display of how far it is, if that is asked for."""
     wanted = runs.settings.progress if progress is None else argument.switch("progress", progress)
@@ -115,5 +119,25 @@ def _seen(
     from cloaca.progress.results import Counted
 
     totals = [len(some) for some in items if isinstance(some, Sized)]
-    name = getattr(function, "__name__", type(function).__name__)
     return Counted(name, min(totals, default=None), board().show).through
+
+
+def _traced(
+    runs: Runs,
+    function: Callable[..., Any],
+    name: str,
+    apart: Callable[[Callable[[], None]], None],
+    seen: Callable[[Lists], Lists],
+) -> tuple[Traced | None, Callable[[Lists], Lists]]:
+    """What calls of the function are told of the span of the whole call, if it has one; and what looks at results."""
+    tracer = runs.settings.tracer
+    if tracer is None:
+        return None, seen
+    from cloaca.tracing.call import CallSpan  # few are traced
+
+    span = CallSpan(tracer, function, name, apart)
+    return span.traced, lambda lists: seen(span.through(lists))
+
+
+def _at_once(call: Callable[[], None]) -> None:
+    call()

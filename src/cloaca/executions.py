@@ -5,7 +5,7 @@ from array import array
 from collections.abc import Sequence
 from functools import partial
 from importlib import import_module
-from time import time
+from time import monotonic, time
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from cloaca import argument
@@ -41,8 +41,11 @@ from cloaca.workflows.passed import homes, passing
 from cloaca.workflows.workflow import Target, Task, Workflow
 
 if TYPE_CHECKING:
+    from opentelemetry.trace import Tracer
+
     from cloaca.planned import RunPlan
     from cloaca.recorded import Left, OnRecord
+    from cloaca.tracing.spans import ExecutionSpans
 
 import_module("cloaca.merge.settle")  # where it is needed, there may be no descriptor left to read it with
 
@@ -201,6 +204,9 @@ def _made(
     record = None if settings.store is None else _record(runs, workflow, known, sent, asked, left)
     if record is not None and asked.seed is None and record.seed is not None:
         seed = record.seed
+    id = new_id() if left is None else left.header.id
+    workers = 1 if loop is None else settings.workers
+    spans = None if settings.tracer is None else _spans(settings.tracer, workflow, id)
     run = Run(
         workflow.plan,
         makings.work,
@@ -221,6 +227,7 @@ def _made(
         content=None if record is None else record.digests.of,
         combining=None if record is None else record.combining,
         reuse=None if record is None else record.reuse,
+        trace=None if spans is None else spans.trace,
     )
     called = runs.objects  # not the runner itself: whoever lets go of it ends it
 
@@ -229,7 +236,6 @@ def _made(
         return Job(workflow.name, run, makings.functions, ending, surroundings, makings.sent, leases)
 
     under_way = runs.under_way
-    id = new_id() if left is None else left.header.id
     return Execution(
         runs,
         runs.warned,
@@ -243,8 +249,16 @@ def _made(
         found,
         id,
         None if record is None else record.begin(id, run.seed, inputs, leases),
-        1 if loop is None else settings.workers,
+        workers,
+        None if spans is None or spans.trace is None else spans,
     )
+
+
+def _spans(tracer: "Tracer", workflow: Workflow, execution: str) -> "ExecutionSpans":
+    """What makes spans of an execution."""
+    from cloaca.tracing.spans import ExecutionSpans  # few are traced
+
+    return ExecutionSpans(tracer, workflow, execution, time() - monotonic())
 
 
 def _record(

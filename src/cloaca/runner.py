@@ -22,6 +22,7 @@ from cloaca.running.settings import (
     checked_limits,
     checked_memory,
     checked_seconds,
+    checked_tracer,
     shows_progress,
 )
 from cloaca.values.codec import undisturbed
@@ -30,6 +31,8 @@ from cloaca.workflows.workflow import Workflow
 
 if TYPE_CHECKING:
     from datetime import timedelta
+
+    from opentelemetry.trace import Tracer
 
     from cloaca.compat.config import DefaultRunnerConfig
     from cloaca.execution.choice import Chosen
@@ -121,12 +124,17 @@ class DefaultRunner:
             With "normal" it goes on then, and an error is logged.
         allow_pickle: whether values may be recorded, and loaded from records, that are no plain data: to load these is
             to run code that whoever wrote them has chosen.
+        progress: whether a display shows how far executions and calls of `map` are, unless they are told otherwise. By
+            default what the environment variable `CLOACA_PROGRESS` says.
+        tracer: a tracer of OpenTelemetry, which is to have spans of executions, of each try of their tasks, and of
+            calls of `map`. Tasks see the span of their try as the current one.
 
     With `CLOACA_DEBUG=1` in the environment, tasks warn of changes that they make to a fetched value and never set.
     With `CLOACA_LOG=debug` (or `info`), what happens in executions is written to standard error.
 
     Raises:
         ValueError: an argument makes no sense; the message says which.
+        ImportError: there is a `tracer`, and opentelemetry-api isn't installed.
         WorkersUnavailableError: this program is frozen (PyInstaller and others), or has no Python interpreter to start
             workers with.
 
@@ -159,6 +167,7 @@ class DefaultRunner:
         durability: Literal["normal", "full"] = "normal",
         allow_pickle: bool = True,
         progress: bool | None = None,
+        tracer: "Tracer | None" = None,
     ) -> None:
         check_platform()
         if os.environ.get("CLOACA_LOG"):
@@ -180,6 +189,7 @@ class DefaultRunner:
             durability=argument.choice("durability", durability, {"normal": "normal", "full": "full"}),
             allows_pickles=argument.switch("allow_pickle", allow_pickle),
             progress=shows_progress(progress, os.environ.get("CLOACA_PROGRESS")),
+            tracer=checked_tracer(tracer),
         )
         initializer = checked_initializer(initializer)
         spare = self._nursery(settings.workers) if settings.executor == "processes" else choice.Spare()

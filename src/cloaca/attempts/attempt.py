@@ -79,6 +79,10 @@ def run(
         function = load(assignment.function)
         generators.begin(assignment.seed, assignment.task, assignment.ended)
         variables, items = own_variables(), assignment.items
+        if assignment.traced is not None:
+            from cloaca.attempts.span import enter  # few are
+
+            variables.run(enter, assignment.traced)
         given = () if items is None else (_item(context, items),)
         returned = variables.run(function, context, *given)
         if returned is not None and returned is not context:

@@ -53,6 +53,7 @@ class Series:
         self._attempt, self._slice = assignment.attempt, assignment.slice
         self._seed, self._ended = self._origin = assignment.seed, assignment.ended
         self._items, self._prefix = assignment.items, assignment.prefix
+        self._traced = assignment.traced
         self._names = assignment.names()
         self._load = load
         self._reads = reads
@@ -84,6 +85,10 @@ class Series:
                 return held(self._attempt, contents, self._meter, self._seeding)
             self._seeding.begin(self._seed, name, self._ended)
             variables = own_variables()
+            if self._traced is not None:
+                from cloaca.attempts.span import enter  # few are
+
+                variables.run(enter, self._traced, place)
             value = contents.item(self._items, place)
             if not self._is_plain and isinstance(context, Watched):
                 context.call_with_item(value, self._items.payloads[place])

@@ -10,13 +10,14 @@ from cloaca.engine.tries import Tries
 from cloaca.engine.work import Merging, Work
 from cloaca.history.history import History
 from cloaca.history.plan import Plan
-from cloaca.wire.messages import NOTING, Assignment, Noting
+from cloaca.wire.messages import NOTING, Assignment, Noting, Trace, Traced
 
 
 class Assigning:
     """Makes the assignments of one run.
 
-    `is_asked`: whether the executor asks for what a slice lacks; `is_recorded`: whether the run is.
+    `is_asked`: whether the executor asks for what a slice lacks; `is_recorded`: whether the run is; `trace`: where it
+    stands in one.
     """
 
     def __init__(
@@ -34,6 +35,7 @@ class Assigning:
         variables: int,
         is_asked: bool,
         is_recorded: bool = False,
+        trace: Trace | None = None,
     ) -> None:
         self._plan = plan
         self._work = work
@@ -47,6 +49,7 @@ class Assigning:
         self._variables = variables
         self._is_asked = is_asked
         self._is_recorded = is_recorded
+        self._trace = trace
 
     def assignment(
         self, number: int, unit: int, count: int = 1, head: int | None = None, after: int | None = None
@@ -85,6 +88,7 @@ class Assigning:
             self._variables,
             after,
             self._noting(work) if self._is_recorded else None,
+            None if self._trace is None else self._traced(self._trace, range(unit, unit + 1)),
         )
 
     def _of_instances(self, number: int, units: range) -> Assignment:
@@ -108,11 +112,16 @@ class Assigning:
             prefix=work.prefix,
             variables=self._variables,
             noting=self._noting(work) if self._is_recorded else None,
+            traced=None if self._trace is None else self._traced(self._trace, units),
         )
 
     def _noting(self, work: Work) -> Noting:
         """What an attempt is told whose looks are noted."""
         return Noting(work.fingerprint) if work.fingerprint else NOTING
+
+    def _traced(self, trace: Trace, units: range) -> Traced:
+        nth = self._ledger.attempts[units[0]] + 1
+        return Traced(trace, b"".join([trace.span(*self._ledger.place(unit), nth) for unit in units]))
 
 
 def _expanding(work: Work, each: Each) -> Work:

@@ -39,6 +39,7 @@ from cloaca.wire.messages import (
     Lost,
     Slice,
     Started,
+    Traced,
     Unstarted,
     Version,
     Wants,
@@ -51,6 +52,7 @@ class BatchRun:
     """The state of one call of `map`. `function` and `variables` are the numbers of what was published for it.
 
     A batch may take `timeout` seconds. Where there is a `limit`, each takes one of the `seats` of that name.
+    `traced`: the span that all see, where the call is traced.
     """
 
     def __init__(
@@ -63,6 +65,7 @@ class BatchRun:
         timeout: float | None = None,
         limit: str | None = None,
         seats: Seats | None = None,
+        traced: Traced | None = None,
     ) -> None:
         self._function = function
         self._variables = variables
@@ -71,6 +74,7 @@ class BatchRun:
         self._timeout = timeout
         self._limit = limit
         self._seats = Seats() if seats is None else seats
+        self._traced = traced
         self._queued: deque[Supply] = deque()
         self._delayed: dict[int, Supply] = {}
         self._delays = Timers()
@@ -147,7 +151,7 @@ class BatchRun:
         if supply.part is not None:
             versions[PART] = (Version(supply.name, supply.part),)
         slice_ = Slice(versions, complete=True, outcomes={})
-        return Assignment(number, supply.name, self._function, slice_, variables=self._variables)
+        return Assignment(number, supply.name, self._function, slice_, variables=self._variables, traced=self._traced)
 
     def _start(self, event: Started, now: float) -> Commands:
         if event.attempt in self._open:

@@ -99,6 +99,7 @@ from cloaca.wire.messages import (
     Noting,
     Skipped,
     Started,
+    Trace,
     Unstarted,
     Version,
     Wants,
@@ -122,7 +123,7 @@ class Run:
     send in its place. `seats` are those of the runner, for tasks with a named limit. `earlier`: what had ended before.
     `looks`: see `Sight`. `content`, where the run is recorded, gives the digest of what a payload consists of, and
     `combining` those of the merge rules. `reuse`: attempts of other executions, which may stand for those of this one;
-    then `reasons` tells of all that has to run why it does.
+    then `reasons` tells of all that has to run why it does. `trace`: where the run stands in one, if it is traced.
     """
 
     __slots__ = (  # not for memory: an object of more than thirty attributes finds them slowly without
@@ -192,6 +193,7 @@ class Run:
         content: ContentOf | None = None,
         combining: Combining | None = None,
         reuse: Reuse | None = None,
+        trace: Trace | None = None,
     ) -> None:
         self.plan = plan
         self._durations = array("d", bytes(8 * len(plan.names))) if durations is None else durations
@@ -267,6 +269,7 @@ class Run:
             variables=variables,
             is_asked=answers,
             is_recorded=content is not None,
+            trace=trace,
         )
         self._pressure = BackPressure(self.priority.places, self.ledger)
         self._deadline: float | None = None

@@ -8,6 +8,7 @@ import os
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
+from contextvars import Context as Variables
 from functools import partial
 from time import sleep
 from typing import Any
@@ -25,7 +26,7 @@ from cloaca.tasks.context import Context
 from cloaca.terms import Terms
 from cloaca.values.codec import encode_unseen
 from cloaca.values.elements import decode_list, encode_list
-from cloaca.wire.messages import Answer, Assignment, Done, Event, Failed, Lost, Skipped, Started, Unstarted
+from cloaca.wire.messages import Answer, Assignment, Done, Event, Failed, Lost, Skipped, Started, Traced, Unstarted
 
 _EVERYTHING: frozenset[str] = frozenset()
 _OPEN: AbstractContextManager[object] = nullcontext()
@@ -107,10 +108,11 @@ def each(
     workroom: Workroom,
     terms: Terms,
     gate: AbstractContextManager[object] = _OPEN,
+    traced: Traced | None = None,
 ) -> Iterator[Any]:
     """What a batch's function makes of each item, here. Items, results and errors are what workers would make them."""
     for number, item in enumerate(items):
-        result, error = _outcome(batch, item, number, workroom, terms, gate)
+        result, error = _outcome(batch, item, number, workroom, terms, gate, traced)
         if error is None:
             yield result
         elif terms.yields_errors:
@@ -123,7 +125,13 @@ def each(
 
 
 def _outcome(
-    batch: BatchFunction, item: Any, number: int, workroom: Workroom, terms: Terms, gate: AbstractContextManager[object]
+    batch: BatchFunction,
+    item: Any,
+    number: int,
+    workroom: Workroom,
+    terms: Terms,
+    gate: AbstractContextManager[object],
+    traced: Traced | None,
 ) -> tuple[Any, BaseException | None]:
     """What comes of an item in as many tries as it has: its result, or an error."""
     payload, _, unsent = encode_list([number, item])
@@ -132,7 +140,7 @@ def _outcome(
     tries = 0
     while True:
         with gate:
-            results, error = _called(batch, payload, (number, number + 1, tries), workroom)
+            results, error = _called(batch, payload, (number, number + 1, tries), workroom, traced)
         if error is None:
             break
         delay = terms.delay(number, tries + 1, as_failed(error))
@@ -145,17 +153,26 @@ def _outcome(
 
 
 def _called(
-    batch: BatchFunction, payload: bytes, part: tuple[int, int, int], workroom: Workroom
+    batch: BatchFunction, payload: bytes, part: tuple[int, int, int], workroom: Workroom, traced: Traced | None
 ) -> tuple[bytes, BaseException | None]:
     process = os.getpid()
     try:
         with inside_task(), workroom.entered(), of_process().kept():
-            results, error, _ = batch.outcome(payload, encode_unseen(part))
+            if traced is None:
+                results, error, _ = batch.outcome(payload, encode_unseen(part))
+            else:
+                results, error, _ = _variables(traced).run(batch.outcome, payload, encode_unseen(part))
         child.end_unless_in(process, None)
     except BaseException as failed:
         child.end_unless_in(process, failed)
         raise
     return results, error
+
+
+def _variables(traced: Traced) -> Variables:
+    from cloaca.attempts.span import within  # few are traced
+
+    return within(traced)
 
 
 def _as_sent(error: BaseException) -> BaseException:

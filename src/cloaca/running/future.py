@@ -68,6 +68,18 @@ class Follower(Protocol):
         ...
 
 
+class Spans(Protocol):
+    """What makes spans of an execution (see `cloaca.tracing.spans`)."""
+
+    def follow(self, facts: Sequence[Fact]) -> None:
+        """These have happened."""
+        ...
+
+    def end(self, status: str, error: str | None, at: float) -> None:
+        """It has ended so."""
+        ...
+
+
 class Shown(Protocol):
     """What shows how far an execution is (see `cloaca.progress`)."""
 
@@ -118,6 +130,7 @@ class Execution:
         id: str = "",
         recorded: Follower | None = None,
         workers: int = 0,
+        spans: Spans | None = None,
     ) -> None:
         self._owner: object = owner
         self.id = id or new_id()
@@ -134,7 +147,8 @@ class Execution:
         self._variables = copy_context()  # handlers of loggers may look at those of the caller
         self._log = Log(self.id, workflow.name, partial(_logged, host, self._variables))
         self._is_logged = Log.is_wanted()
-        if self._callbacks.is_wanted or recorded is not None or self._is_logged:
+        self._spans = spans
+        if self._callbacks.is_wanted or recorded is not None or self._is_logged or spans is not None:
             job.on_facts = self._follow
             job.run.listen()
         self._job: Job[Run] | None = job
@@ -330,6 +344,8 @@ class Execution:
             self._note_origins(facts)
         if self._is_logged:
             self._log.follow(facts)
+        if self._spans is not None and facts:
+            _logged(self._host, self._variables, partial(self._spans.follow, facts))
         if self._callbacks.is_wanted:
             self._callbacks.follow(facts)
         if self._callbacks.is_due:
@@ -415,6 +431,7 @@ class Execution:
         if self._recorded is not None:
             self._recorded.end("Interrupted" if self._result is None else self._result.status, time.time())
         self._tell_end()
+        self._end_spans()
         self._callbacks.end(self._result, None if job is None else job.leases)
         if not self._callbacks.is_due:
             self._under_way.discard(self)
@@ -439,6 +456,14 @@ class Execution:
         elif self._is_logged:
             how, count = result.status, len(result.tasks)
             self._log.end(logging.INFO, _ENDED, name, how, count, result.duration, status=how, seconds=result.duration)
+
+    def _end_spans(self) -> None:
+        if self._spans is None:
+            return
+        result, error = self._result, self._error
+        text = result.error_message if result is not None else None if error is None else summary_of(error)
+        status = "Failed" if result is None else result.status
+        _logged(self._host, self._variables, partial(self._spans.end, status, text, time.time()))
 
     def _tell_fault(self, fault: Exception) -> None:
         """Say that nothing is recorded of it any more. Where the result is to tell, it is cancelled."""

@@ -14,6 +14,8 @@ from cloaca.retry import RetryPolicy, checked_policy
 from cloaca.seed import LIMIT
 
 if TYPE_CHECKING:
+    from opentelemetry.trace import Tracer
+
     from cloaca.workflows.workflow import Workflow
 
 _SHOWN = 5
@@ -43,6 +45,7 @@ class Settings(NamedTuple):
     durability: Literal["normal", "full"] = "normal"
     allows_pickles: bool = True
     progress: bool = False
+    tracer: "Tracer | None" = None
 
 
 def check_platform() -> None:
@@ -88,6 +91,23 @@ def shows_progress(asked: bool | None, said: str | None) -> bool:  # noqa: FBT00
     if asked is not None:
         return argument.switch("progress", asked)
     return bool(said) and argument.choice("CLOACA_PROGRESS", str(said).lower(), _SAID)
+
+
+def checked_tracer(tracer: "Tracer | None") -> "Tracer | None":
+    """What makes spans of OpenTelemetry, if anything does."""
+    if tracer is None:
+        return None
+    try:
+        from opentelemetry import trace
+    except ImportError as error:
+        raise ImportError(
+            "DefaultRunner(tracer=...) needs the package opentelemetry-api, which isn't installed here: "
+            "pip install opentelemetry-api"
+        ) from error
+    if not isinstance(tracer, trace.Tracer):
+        what = "a provider: give it provider.get_tracer('shop')" if hasattr(tracer, "get_tracer") else repr(tracer)
+        raise ValueError(f"tracer is what opentelemetry.trace.get_tracer('shop') returns, not {what}.")
+    return tracer
 
 
 def checked_limits(limits: Mapping[str, int] | None) -> Mapping[str, int]:

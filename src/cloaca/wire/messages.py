@@ -6,6 +6,7 @@ else is what it reads. Structs are encoded as arrays: a field is only ever appen
 
 import struct
 from collections.abc import Mapping, Sequence
+from hashlib import blake2b
 
 from msgspec import Struct
 
@@ -230,6 +231,41 @@ class Noting(Message, frozen=True):
 NOTING = Noting()
 
 
+class Trace(Message, frozen=True):
+    """Where a run stands in what its program is traced by, in OpenTelemetry's terms.
+
+    `id` is that of the trace, in 16 bytes, and `root` that of the run's span, in 8; `flags` and `state` are those of a
+    `traceparent` and a `tracestate`; `baggage` goes along. `foresees`: the spans of tries will have the ids that are
+    told here. Where they can't have, tasks see the run's own.
+    """
+
+    id: bytes
+    root: bytes
+    flags: int = 0
+    state: str = ""
+    baggage: Mapping[str, str] = {}
+    foresees: bool = True
+
+    def span(self, task: str, item: int | None, nth: int) -> bytes:
+        """The id of the span of a try, in 8 bytes.
+
+        >>> trace = Trace(b"t" * 16, b"r" * 8)
+        >>> trace.span("load", None, 1) == trace.span("load", None, 1) != trace.span("load", None, 2)
+        True
+        """
+        if not self.foresees:
+            return self.root
+        name = f"{task}\0{item}\0{nth}".encode(errors="surrogatepass")
+        return blake2b(name, digest_size=8, key=self.root).digest()
+
+
+class Traced(Message, frozen=True):
+    """Of an attempt, the ids of the spans of what it is at: 8 bytes for each instance, or for the one task."""
+
+    trace: Trace
+    spans: bytes
+
+
 class Assignment(Message, frozen=True, tag="assign"):
     """One attempt to run.
 
@@ -243,7 +279,7 @@ class Assignment(Message, frozen=True, tag="assign"):
     `cloaca.workflows.copies`). `variables`: the number under which was published what the user's modules are to have, 0
     where there is nothing. `after`: the attempt that it comes right after, in a chain. It begins once that has ended
     well, and its slice lacks what those before it in the chain leave. `noting`, where the run is
-    recorded: its report tells what it has looked at.
+    recorded: its report tells what it has looked at. `traced`, where the run is.
     """
 
     attempt: int
@@ -262,6 +298,7 @@ class Assignment(Message, frozen=True, tag="assign"):
     variables: int = 0
     after: int | None = None
     noting: Noting | None = None
+    traced: Traced | None = None
 
     @property
     def fingerprint(self) -> int:
