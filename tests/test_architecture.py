@@ -97,20 +97,21 @@ ROOMS = {
     "workflows": "store tasks history triggers merge pickling wire",
     "dataflow": "workflows tasks history triggers",
     "border": "values wire",
-    "attempts": "border tasks triggers merge values pickling wire",
-    "worker": "attempts border tasks values pickling wire",
+    "profiling": "wire",
+    "attempts": "profiling border tasks triggers merge values pickling wire",
+    "worker": "profiling attempts border tasks values pickling wire",
     "machine": "",
     "pool": "machine attempts border values pickling wire",
-    "execution": "machine pool attempts border tasks values wire",
-    "sending": "dataflow workflows engine history tasks triggers merge values pickling wire",
+    "execution": "machine pool profiling attempts border tasks values wire",
+    "sending": "profiling attempts dataflow workflows engine history tasks triggers merge values pickling wire",
     "account": "engine history",
     "tracing": "account workflows engine tasks wire",
     "report": "account",
-    "results": "report tracing account dataflow workflows engine history tasks merge values wire",
+    "results": "profiling report tracing account dataflow workflows engine history tasks merge values wire",
     "progress": "engine",
     "compat": "",
-    "authoring": "compat results dataflow workflows engine history tasks triggers merge wire",
-    "running": "progress results execution attempts border dataflow workflows engine tasks merge values wire",
+    "authoring": "compat results profiling dataflow workflows engine history tasks triggers merge wire",
+    "running": "profiling progress results execution attempts border dataflow workflows engine tasks merge values wire",
     "recording": "running sending workflows triggers merge engine history values store wire",
     "recorded": "recording store workflows engine history tasks values wire",
     "runs": (
@@ -118,14 +119,14 @@ ROOMS = {
     ),
     "planned": "recorded recording workflows engine merge wire",
     "executions": (
-        "planned recorded runs running progress authoring results tracing sending execution attempts dataflow "
-        "workflows engine tasks merge values pickling wire"
+        "planned recorded runs running profiling progress authoring results tracing sending execution attempts "
+        "dataflow workflows engine tasks merge values pickling wire"
     ),
     "calls": "runs running progress tracing sending execution attempts engine tasks values pickling wire",
     "past": ("runs recorded recording store authoring results sending attempts workflows engine merge tasks values"),
     "runner": (
-        "planned past store calls executions runs running authoring compat results execution attempts workflows "
-        "engine tasks values wire"
+        "planned past store calls executions runs running profiling authoring compat results execution attempts "
+        "workflows engine tasks values wire"
     ),
     "pytest_plugin": "runner",
     "testing": "store engine execution attempts border tasks triggers merge values pickling wire",

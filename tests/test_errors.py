@@ -197,6 +197,7 @@ CAUGHT_AS: list[tuple[type[Exception], type[Exception]]] = [
     (errors.UnknownWorkflowError, ValueError),
     (errors.RunnerClosedError, ValueError),
     (errors.NestedExecutionError, RuntimeError),
+    (errors.NoProfileError, LookupError),
     (errors.CaptureError, TypeError),
     (errors.InitializerError, errors.WorkersUnavailableError),
     (errors.EncodeError, TypeError),

@@ -26,6 +26,7 @@ from cloaca.wire.messages import (
     Failed,
     ItemsFound,
     Logged,
+    Profiled,
     Ready,
     Said,
     Skipped,
@@ -301,6 +302,11 @@ HARMLESS: dict[str, Callable[[int], list[Up]]] = {
         Wants(n, ("no such instance", "no[3]"), outcomes=True),
         Done(n, {}, NO_COST),
     ],
+    "profiles of nothing": lambda n: [
+        Profiled(n, "forge", "cprofile", 1, b"garbage"),
+        Profiled(-5, "nobody", "never", -1, b"", ("", "")),
+        Done(n, {}, NO_COST),
+    ],
     "words for nobody": lambda n: [Said(n, "stdfoo", ""), Said(-5, "stdout", ""), Done(n, {}, NO_COST)],
 }
 
@@ -354,4 +360,5 @@ def test_a_worker_s_clock_that_stands_still_ends_nothing(of_two: DefaultRunner) 
 def test_messages_are_all_covered() -> None:
     """Each kind that a worker may send stands in one of the tables above."""
     kinds: set[Any] = set(messages.Up.__args__)
-    assert kinds == {Ready, Unfit, Worn, Wants, Said, Logged, messages.Warned, Done, Tallied, Failed, Skipped}
+    told = {Said, Logged, messages.Warned, Profiled}
+    assert kinds == {Ready, Unfit, Worn, Wants, Done, Tallied, Failed, Skipped} | told

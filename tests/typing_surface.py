@@ -13,6 +13,7 @@ import cloaca
 from cloaca.history.plan import Plan
 
 Status = Literal["Completed", "Failed", "Cancelled"]
+ProfilerName = Literal["cprofile", "pyinstrument", "memray"]
 
 
 def contexts(context: cloaca.Context) -> None:
@@ -78,6 +79,9 @@ def tasks() -> None:
     cloaca.task(for_each=["rows"])  # type: ignore[call-overload]
     cloaca.task(reuse=False, fingerprint=lambda context: 1, cache_version=3, accept="ab12")
     cloaca.task(for_each="rows", fingerprint=lambda context, item: 1, cache_version="b", accept=["ab12"])
+    cloaca.task(profile=True)
+    cloaca.task(profile="memray")
+    cloaca.task(profile="perf")  # type: ignore[call-overload]
     cloaca.task(fingerprint=1)  # type: ignore[call-overload]
     cloaca.task(name="x")  # type: ignore[call-overload]
     cloaca.task("x")  # type: ignore[call-overload]
@@ -342,7 +346,21 @@ def stores(
     assert_type((changed.execution, changed.workflow, changed.findings), tuple[str, str, tuple[str, ...]])
 
 
+def profiles(runner: cloaca.DefaultRunner, result: cloaca.WorkflowResult, error: cloaca.NoProfileError) -> None:
+    assert_type(runner.start("w", {"a": 1}, profile="memray"), cloaca.Execution)
+    assert_type(runner.resume("0123", profile="pyinstrument"), cloaca.WorkflowResult)
+    runner.execute("w", profile="perf")  # type: ignore[arg-type]
+    profile = result.profile("load", "total")
+    assert_type((profile, result.profile()), tuple[cloaca.Profile, cloaca.Profile])
+    assert_type((profile.profiler, profile.tasks, profile.calls), tuple[ProfilerName, tuple[str, ...], int])
+    assert_type(profile.notes, tuple[str, ...])
+    assert_type(profile.opened(), Any)
+    profile.save("load.prof")
+    assert_type(error.args, tuple[Any, ...])
+
+
 def results(result: cloaca.WorkflowResult) -> None:
+    assert_type(result.profile(), cloaca.Profile)
     assert_type(result.status, Status)
     assert_type(result.execution_id, str)
     assert_type(result.seed, int)

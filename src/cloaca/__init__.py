@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from cloaca.errors import MissingKeyError as MissingKeyError
     from cloaca.errors import ModuleChangedError as ModuleChangedError
     from cloaca.errors import NestedExecutionError as NestedExecutionError
+    from cloaca.errors import NoProfileError as NoProfileError
     from cloaca.errors import ParameterError as ParameterError
     from cloaca.errors import RemoteTraceback as RemoteTraceback
     from cloaca.errors import RunnerClosedError as RunnerClosedError
@@ -57,6 +58,7 @@ if TYPE_CHECKING:
     from cloaca.past import PastExecution as PastExecution
     from cloaca.planned import PlannedTask as PlannedTask
     from cloaca.planned import RunPlan as RunPlan
+    from cloaca.profiling.profile import Profile as Profile
     from cloaca.progress.progress import Progress as Progress
     from cloaca.results.explanation import Explanation as Explanation
     from cloaca.results.result import WorkflowResult as WorkflowResult
@@ -98,13 +100,14 @@ _NAMES = {
     "errors": """
         CaptureError CloacaError ConditionError DataflowWarning DecodeError EncodeError ExecutionChangedError
         ExecutionClaimedError FingerprintError InitializerError InternalError MemoryLimitExceeded MergeConflict
-        MissingKeyError ModuleChangedError NestedExecutionError ParameterError RemoteTraceback RunnerClosedError
-        StorageFullError StoreError TaskError TaskTimeout UndeclaredReadError UndeclaredWriteError
+        MissingKeyError ModuleChangedError NestedExecutionError NoProfileError ParameterError RemoteTraceback
+        RunnerClosedError StorageFullError StoreError TaskError TaskTimeout UndeclaredReadError UndeclaredWriteError
         UnknownExecutionError UnknownWorkflowError ValueLostError WorkerDied WorkersUnavailableError WorkflowError
         WorkflowFailedError
     """,
     "past": "PastExecution",
     "planned": "PlannedTask RunPlan",
+    "profiling.profile": "Profile",
     "progress.progress": "Progress",
     "retry": "BackoffStrategy RetryCondition RetryPolicy RetryPolicyBuilder",
     "runner": "DefaultRunner",
@@ -133,14 +136,15 @@ __all__ = [
     "DataflowWarning", "DecodeError", "DefaultRunner", "DefaultRunnerConfig", "EncodeError", "Execution",
     "ExecutionChangedError", "ExecutionClaimedError", "Explanation", "Finding", "FingerprintError",
     "InitializerError", "InternalError", "LostChangeWarning", "MemoryLimitExceeded", "MergeConflict",
-    "MissingKeyError", "ModuleChangedError", "NestedExecutionError", "ParameterError", "PastExecution",
-    "PlannedTask", "Progress", "RemoteTraceback", "RetryCondition", "RetryPolicy", "RetryPolicyBuilder", "RunPlan",
-    "RunnerClosedError", "StorageFullError", "StoreError", "Summary", "Task", "TaskError", "TaskHandle",
-    "TaskNamespace", "TaskResult", "TaskTimeout", "Try", "UndeclaredReadError", "UndeclaredWriteError",
-    "UnknownExecutionError", "UnknownWorkflowError", "ValueLostError", "WorkerDied", "WorkersUnavailableError",
-    "Workflow", "WorkflowBuilder", "WorkflowContext", "WorkflowError", "WorkflowFailedError", "WorkflowResult",
-    "all_of", "always", "any_of", "check", "context_value", "merge", "none_of", "register_workflow_constructor",
-    "task", "task_failed", "task_skipped", "task_success", "testing", "worker_state",
+    "MissingKeyError", "ModuleChangedError", "NestedExecutionError", "NoProfileError", "ParameterError",
+    "PastExecution", "PlannedTask", "Profile", "Progress", "RemoteTraceback", "RetryCondition", "RetryPolicy",
+    "RetryPolicyBuilder", "RunPlan", "RunnerClosedError", "StorageFullError", "StoreError", "Summary", "Task",
+    "TaskError", "TaskHandle", "TaskNamespace", "TaskResult", "TaskTimeout", "Try", "UndeclaredReadError",
+    "UndeclaredWriteError", "UnknownExecutionError", "UnknownWorkflowError", "ValueLostError", "WorkerDied",
+    "WorkersUnavailableError", "Workflow", "WorkflowBuilder", "WorkflowContext", "WorkflowError",
+    "WorkflowFailedError", "WorkflowResult", "all_of", "always", "any_of", "check", "context_value", "merge",
+    "none_of", "register_workflow_constructor", "task", "task_failed", "task_skipped", "task_success", "testing",
+    "worker_state",
 ]
 # fmt: on
 

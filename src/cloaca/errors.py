@@ -523,6 +523,13 @@ class MemoryLimitExceeded(MemoryError, CloacaError):  # noqa: N818 - the name th
         self.task, self.attempt, self.memory, self.limit, self.seconds = task, attempt, memory, limit, seconds
 
 
+class NoProfileError(CloacaError, LookupError):
+    """A result has no such profile: the execution wasn't profiled, the task didn't run, or another profiler was at it.
+
+    Raised by `result.profile`; the message tells which.
+    """
+
+
 class WorkflowFailedError(CloacaError):
     """Raised by `WorkflowResult.raise_for_status()`, and with `raise_on_failure`. `result` is the result of the run.
 

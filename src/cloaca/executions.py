@@ -18,6 +18,8 @@ from cloaca.engine.seats import Seats
 from cloaca.engine.work import Limits, Merging
 from cloaca.merge.rules import Rules
 from cloaca.pickling.functions import next_number
+from cloaca.profiling.profiles import NOTHING_PROFILED, Profiles
+from cloaca.profiling.tool import ProfilerName, checked_profiler
 from cloaca.results.result import WorkflowResult
 from cloaca.running import interrupts
 from cloaca.running.coordinator import Job, OnEnd
@@ -49,6 +51,8 @@ if TYPE_CHECKING:
 
 import_module("cloaca.merge.settle")  # where it is needed, there may be no descriptor left to read it with
 
+_PROFILED = ("processes", "serial")
+
 STARTUP_SECONDS = 60.0
 """How long workers may take to start before the time of an execution counts all the same."""
 
@@ -62,6 +66,7 @@ class Asked(NamedTuple):
     reuse: bool | None = None
     targets: Sequence[Target] | None = None
     progress: bool | None = None
+    profile: ProfilerName | None = None
 
 
 def execute(
@@ -136,15 +141,17 @@ def _of_new(
     runs.check_usable()
     if asked.reuse is not None:
         argument.switch("reuse", asked.reuse)
-    _check_progress(asked)
+    _check(asked)
     given = contents_of(_checked_context(context))
     workflow = _wanted(workflow_of(workflow_name), asked.targets)
     return _made(runs, workflow, given, chosen_seed(asked.seed), asked, told)
 
 
-def _check_progress(asked: Asked) -> None:
+def _check(asked: Asked) -> None:
     if asked.progress is not None:
         argument.switch("progress", asked.progress)
+    if asked.profile is not None:
+        checked_profiler(f"profile={asked.profile!r}", asked.profile)
 
 
 def _wanted(workflow: Workflow, targets: Sequence[Target] | None) -> Workflow:
@@ -160,7 +167,7 @@ def _of_left(
     runs: Runs, execution: str, workflow_name: Workflow | WorkflowBuilder | str | None, asked: Asked
 ) -> Execution:
     runs.check_usable()
-    _check_progress(asked)
+    _check(asked)
     recorder = runs.recorder("resume")
     from cloaca import recorded
 
@@ -193,14 +200,20 @@ def _made(
     startup = STARTUP_SECONDS if runs.initializer is None else 0.0
     limits = Limits(settings.workflow_timeout, asked.fail_fast, settings.grace, settings.warn_above, startup)
     known = _known_of(runs, workflow)
+    profilers = _profilers(runs, workflow, asked)
     loop = None if settings.executor == "serial" else runs.running_loop()
     makings = _makings(runs, workflow, known, rules, None if loop is None or loop.calls_objects else loop.holder)
+    unprofiled = makings
+    if profilers:
+        from cloaca.sending.profiling import under_profilers
+
+        makings = under_profilers(makings, workflow, profilers)
     host = _inline(runs, makings) if loop is None else loop
     leases = {**makings.leases, **stored(inputs, host.holder)}
     surroundings = runs.surroundings(host.holder)
     if asked.reuse:
         runs.recorder("reuse=True")
-    sent = () if makings.objects else (makings.functions, makings.variables, surroundings.modules)
+    sent = () if makings.objects else (unprofiled.functions, makings.variables, surroundings.modules)
     record = None if settings.store is None else _record(runs, workflow, known, sent, asked, left)
     if record is not None and asked.seed is None and record.seed is not None:
         seed = record.seed
@@ -251,6 +264,7 @@ def _made(
         None if record is None else record.begin(id, run.seed, inputs, leases),
         workers,
         None if spans is None or spans.trace is None else spans,
+        Profiles(profilers) if profilers else NOTHING_PROFILED,
     )
 
 
@@ -259,6 +273,20 @@ def _spans(tracer: "Tracer", workflow: Workflow, execution: str) -> "ExecutionSp
     from cloaca.tracing.spans import ExecutionSpans  # few are traced
 
     return ExecutionSpans(tracer, workflow, execution, time() - monotonic())
+
+
+def _profilers(runs: Runs, workflow: Workflow, asked: Asked) -> dict[str, ProfilerName]:
+    """The profilers of those tasks that are profiled, by id."""
+    if asked.profile is None and not any(task.profile for task in workflow.tasks):
+        return {}
+    if runs.settings.executor not in _PROFILED:
+        raise ValueError(
+            "Tasks are profiled with executor='processes' or 'serial': on threads, a profiler would take the work of "
+            "all for that of each, and processes of others tell only what a task has come to. Leave out profile=."
+        )
+    from cloaca.sending.profiling import profilers_of
+
+    return profilers_of(workflow, asked.profile)
 
 
 def _record(
@@ -314,7 +342,7 @@ def _inline(runs: Runs, makings: Makings) -> Inline:
     from cloaca.execution import serial  # workers do without
 
     gates = {work.function: runs.gates[work.limit] for work in makings.work if work.limit is not None}
-    executor = serial.SerialExecutor(makings.objects, runs.workroom, gates, runs.kind)
+    executor = serial.SerialExecutor(makings.objects, runs.workroom, gates, runs.kind, makings.profilers)
     return Inline(executor, Seats(runs.settings.limits))
 
 

@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from cloaca.execution.choice import Chosen
     from cloaca.past import PastExecution
     from cloaca.planned import RunPlan
+    from cloaca.profiling.tool import ProfilerName
     from cloaca.results.result import WorkflowResult
     from cloaca.running.future import Execution
     from cloaca.tasks.context import Context
@@ -220,6 +221,7 @@ class DefaultRunner:
         reuse: bool | None = None,
         targets: "Sequence[Target] | None" = None,
         progress: bool | None = None,
+        profile: "ProfilerName | None" = None,
     ) -> "WorkflowResult":
         """Run a workflow on `context`, a `Context` or a dict, which doesn't change; and wait for its end.
 
@@ -238,9 +240,14 @@ class DefaultRunner:
         takes over nothing. With `targets`, ids or functions of tasks, only these run, and those before them. With
         `progress` (by default what the runner was given) a display shows how far it is.
 
+        With `profile`, tasks run under a profiler: "cprofile" tells which functions were called and for how long,
+        "pyinstrument" where the time went, "memray" what the memory was made of. `result.profile` has what came of it.
+
         Raises:
             ValueError: `seed` is no such number, a task has a `limit` that this runner has not, or a builder's block
-                hasn't ended.
+                hasn't ended; `profile` isn't the name of a profiler, or the executor is one whose tasks can't be
+                profiled.
+            ModuleNotFoundError: the profiler isn't installed; the message has the command.
             TypeError: `workflow_name` is no workflow, or `context` no context.
             UnknownWorkflowError: no workflow of that name is registered.
             WorkflowFailedError: a task failed, or the execution was cancelled, with `raise_on_failure`.
@@ -260,7 +267,7 @@ class DefaultRunner:
         _load("cloaca.executions")  # who only calls `map` does without
         from cloaca.executions import Asked, execute
 
-        asked = Asked(fail_fast, seed, raise_on_failure, reuse, targets, progress)
+        asked = Asked(fail_fast, seed, raise_on_failure, reuse, targets, progress, profile)
         return execute(self._runs, workflow_name, context, asked)
 
     def start(
@@ -274,6 +281,7 @@ class DefaultRunner:
         reuse: bool | None = None,
         targets: "Sequence[Target] | None" = None,
         progress: bool | None = None,
+        profile: "ProfilerName | None" = None,
     ) -> "Execution":
         """Start a workflow on `context`; returns at once, with an `Execution`. Takes what `execute` takes.
 
@@ -283,7 +291,7 @@ class DefaultRunner:
         _load("cloaca.executions")
         from cloaca.executions import Asked, start
 
-        asked = Asked(fail_fast, seed, raise_on_failure, reuse, targets, progress)
+        asked = Asked(fail_fast, seed, raise_on_failure, reuse, targets, progress, profile)
         return start(self._runs, workflow_name, context, asked)
 
     def resume(
@@ -294,6 +302,7 @@ class DefaultRunner:
         fail_fast: bool = False,
         raise_on_failure: bool | None = None,
         progress: bool | None = None,
+        profile: "ProfilerName | None" = None,
     ) -> "WorkflowResult":
         """Go on with an execution that was interrupted, has failed or was cancelled; and wait for its end.
 
@@ -314,7 +323,8 @@ class DefaultRunner:
         _load("cloaca.executions")
         from cloaca.executions import Asked, resume
 
-        return resume(self._runs, execution_id, workflow, Asked(fail_fast, None, raise_on_failure, progress=progress))
+        asked = Asked(fail_fast, None, raise_on_failure, progress=progress, profile=profile)
+        return resume(self._runs, execution_id, workflow, asked)
 
     def plan(
         self,

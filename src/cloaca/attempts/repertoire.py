@@ -2,15 +2,18 @@
 
 from collections.abc import Callable, Iterable
 from functools import lru_cache, partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from cloaca.attempts import variables
 from cloaca.border.mark import NONE
 from cloaca.errors import DecodeError
 from cloaca.pickling.loading import load
 from cloaca.values.blobs import Part, content_of
-from cloaca.wire.messages import Publish
+from cloaca.wire.messages import Profiling, Publish
 from cloaca.wording import summary_of
+
+if TYPE_CHECKING:
+    from cloaca.profiling.task import Profilers
 
 _as_set = lru_cache(maxsize=1024)(frozenset[str])  # functions of one code mostly read the same
 
@@ -29,6 +32,8 @@ class Repertoire:
         self._reads: dict[int, frozenset[str]] = {}
         self._loaded: dict[int, Any] = {}
         self._wanted = NONE  # an initializer may have wanted some
+        self.profilers: Profilers | None = None
+        """Those of functions that were loaded, where any of these are to be profiled."""
 
     def __contains__(self, number: int) -> bool:
         """Whether it was published."""
@@ -78,7 +83,19 @@ class Repertoire:
             self._wanted = wanted
         return self.load(number)
 
+    def _profiled(self, profiling: Profiling) -> Any:
+        """A function under a profiler, which is there before anything is that may take something from it."""
+        from cloaca.attempts.profiled import profiled  # few runs are profiled
+        from cloaca.profiling.task import Profilers
+
+        if self.profilers is None:
+            self.profilers = Profilers()
+        profiler = self.profilers.new(profiling)
+        return profiled(self.load(profiling.function), profiler)
+
     def _made(self, sent: Publish) -> Any:
+        if sent.profiling is not None:
+            return self._profiled(sent.profiling)
         head = self._sent[sent.head] if sent.head else _NO_HEAD
         buffers = (_content(buffer) for part in (head, sent) for buffer in part.attached)
         made = load(_content(sent.blob), _content(head.blob), buffers)

@@ -16,6 +16,7 @@ _LEADING = (
     "cloaca.attempts.batch",
     "cloaca.attempts.coroutines",
     "cloaca.attempts.initializer",
+    "cloaca.attempts.profiled",
     "cloaca.tasks.handle",
     "cloaca.tasks.binding",
     "asyncio.",

@@ -46,6 +46,9 @@ def task(function: Any = None, /, **options: Unpack[TaskOptions]) -> Any:
     result, while the run goes on. Of a mapped task, that is said of each instance. Of a task that isn't run, as an
     attempt on record stands for it, nothing is. What they raise is logged.
 
+    With `profile=True` it is profiled in each execution, by the profiler that `execute` names, or else by cProfile;
+    with a name ("cprofile", "pyinstrument", "memray") by that one; with `False` never. See `result.profile`.
+
     The rest is about executions that are recorded. `reuse` says whether an attempt of an earlier one may stand for the
     task, if it ran the same code and looked at the same things; by default it is for the workflow or `execute` to say.
     What such an attempt depends on beside its context, `fingerprint(context)` tells: it is called in the task's place

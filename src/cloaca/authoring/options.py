@@ -12,6 +12,7 @@ from cloaca.triggers.rules import TriggerRule, checked_rule
 from cloaca.wire.text import is_encodable
 
 if TYPE_CHECKING:
+    from cloaca.profiling.tool import ProfilerName
     from cloaca.tasks.context import Context
 
 
@@ -40,6 +41,7 @@ class TaskOptions(TypedDict, total=False):
     fingerprint: Callable[..., object] | None
     cache_version: str | int | None
     accept: str | Sequence[str] | None
+    profile: "bool | ProfilerName | None"
 
 
 _NAMES: Final = TaskOptions.__annotations__.keys()
@@ -112,6 +114,14 @@ def _limit(what: str, name: Any) -> str:
     return name
 
 
+def _profile(what: str, given: Any) -> bool | str:
+    from cloaca.profiling.tool import PROFILERS  # few tasks say so
+
+    if isinstance(given, bool | str) and given in (True, False, *PROFILERS):
+        return given
+    raise ValueError(f"{what} is True, False or one of {', '.join(map(repr, PROFILERS))}, not {given!r}.")
+
+
 def _rules(what: str, given: Any) -> Condition:
     if isinstance(given, Condition):
         return given
@@ -164,4 +174,5 @@ _CHECKS: Final[Mapping[str, Callable[[str, Any], Any]]] = {
     "cache_version": _version,
     "accept": _digests,
     "writes": argument.keys,
+    "profile": _profile,
 }

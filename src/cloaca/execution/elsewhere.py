@@ -74,7 +74,7 @@ class ElsewhereExecutor(FuturesExecutor):
         )
         functions = {number: self._functions[number] for number in named if number in self._functions}
         for function in [*functions.values()]:
-            functions |= {n: self._functions[n] for n in (function.head, function.binding) if n in self._functions}
+            functions |= {n: self._functions[n] for n in function.needs if n in self._functions}
         given = assignment.slice
         whole = Slice(dict(given.versions), complete=True, outcomes=dict(given.outcomes or {}))
         return errand.Errand(self._name, self._equipment, [*functions.values()], replace(assignment, slice=whole))

@@ -11,7 +11,7 @@ from contextlib import AbstractContextManager, nullcontext
 from contextvars import Context as Variables
 from functools import partial
 from time import sleep
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from cloaca.attempts import attempt, child, termination
 from cloaca.attempts.batch import BatchFunction, as_failed
@@ -28,6 +28,9 @@ from cloaca.values.codec import encode_unseen
 from cloaca.values.elements import decode_list, encode_list
 from cloaca.wire.messages import Answer, Assignment, Done, Event, Failed, Lost, Skipped, Started, Traced, Unstarted
 
+if TYPE_CHECKING:
+    from cloaca.profiling.task import Profilers
+
 _EVERYTHING: frozenset[str] = frozenset()
 _OPEN: AbstractContextManager[object] = nullcontext()
 
@@ -36,7 +39,7 @@ class SerialExecutor(InProgram):
     """Runs assignments in the order of their submission, with the function objects themselves.
 
     `functions` maps the number of a function to the object, so nothing needs to be published. `workroom` is where they
-    run; `gates` are held while a function runs that has one.
+    run; `gates` are held while a function runs that has one. `profilers` are those of functions that have some.
     """
 
     window = 1
@@ -48,7 +51,9 @@ class SerialExecutor(InProgram):
         workroom: Workroom | None = None,
         gates: Mapping[int, AbstractContextManager[object]] | None = None,
         kind: type[Context] = Context,
+        profilers: "Profilers | None" = None,
     ) -> None:
+        self._profilers = profilers
         self._functions = functions
         self._workroom = workroom or Workroom()
         self._gates = gates or {}
@@ -85,7 +90,8 @@ class SerialExecutor(InProgram):
             if meant is not None:
                 self._events = [Started(assignment.attempt), Lost(assignment.attempt, None, "SIGINT")]
                 raise meant
-            return [Started(assignment.attempt), report]
+            told = () if self._profilers is None else self._profilers.told(assignment.attempt)
+            return [Started(assignment.attempt), *told, report]
         return events
 
     def _run(self, assignment: Assignment) -> Done | Failed | Skipped:

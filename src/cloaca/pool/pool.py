@@ -62,6 +62,7 @@ from cloaca.wire.messages import (
     Free,
     Logged,
     Lost,
+    Profiled,
     Publish,
     Ready,
     Recall,
@@ -474,14 +475,13 @@ class Pool:
         self._send(peer, [*messages, *assignments])
 
     def _made_known(self, peer: Peer, number: int) -> list[Publish]:
-        """What tells the worker of a function: first its head and its binding, if it has any that are news too."""
+        """What tells the worker of a function: first what that needs, where it is news too."""
         peer.known.add(number)
         function = self._functions[number]
-        if not function.head and not function.binding:
+        if not function.head and not function.binding and function.profiling is None:
             return [function]
-        news = [other for other in (function.head, function.binding) if other and other not in peer.known]
-        peer.known.update(news)
-        return [*map(self._functions.__getitem__, news), function]
+        news = [self._made_known(peer, other) for other in function.needs if other not in peer.known]
+        return [*chain.from_iterable(news), function]
 
     def _send(self, peer: Peer, messages: Sequence[Down]) -> None:
         had_to_wait = bool(peer.outgoing)
@@ -522,7 +522,7 @@ class Pool:
             peer.nonsense = str(nonsense)
             self._workforce.cut_off(peer)
 
-    def _take(self, peer: Peer, message: Ready | Unfit | Worn | Wants | Remark) -> None:
+    def _take(self, peer: Peer, message: Ready | Unfit | Worn | Wants | Remark | Profiled) -> None:
         match message:
             case Ready():
                 self._welcome(peer, message.recall)
@@ -537,6 +537,9 @@ class Pool:
                 self._hear_of(peer, message.attempt)
                 if not peer.runs(message.attempt):
                     raise Garbled(f"a question of attempt {message.attempt}, which it doesn't run")
+                self._events.append(message)
+            case Profiled():
+                self._hear_of(peer, message.attempt)
                 self._events.append(message)
             case _:
                 self._hear_of(peer, message.attempt)

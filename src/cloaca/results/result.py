@@ -18,6 +18,7 @@ from cloaca.history.pedigree import Pedigrees
 from cloaca.merge.rules import Rules
 from cloaca.merge.settled import Conflict
 from cloaca.nearest import nearest
+from cloaca.profiling.profiles import NOTHING_PROFILED, Profiles
 from cloaca.results.absences import Absences
 from cloaca.results.held import held
 from cloaca.results.message import message_of, root_causes
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
     from cloaca.account.account import Account
     from cloaca.account.spans import Span
     from cloaca.account.summary import Summary
+    from cloaca.profiling.profile import Profile
     from cloaca.report.page import Failure
     from cloaca.results.explanation import Explanation
     from cloaca.workflows.diagram import Direction
@@ -75,6 +77,7 @@ class WorkflowResult:
         findings: tuple[Finding, ...] = (),
         reused: Reused = NOTHING_REUSED,
         workers: int = 0,
+        profiles: Profiles = NOTHING_PROFILED,
     ) -> None:
         self.workflow = workflow.name
         self.execution_id = execution_id
@@ -88,6 +91,7 @@ class WorkflowResult:
         self._began = started - clock
         self._workers = workers
         self._seats = run.seats
+        self._profiles = profiles
         self._reasons = tuple(reused.reasons.values())
         self._reused = sum(run.ledger.unit(*place) not in run.ledger.fans for place in reused.origins)
         outcomes = run.ledger.outcomes_in_full()
@@ -136,6 +140,30 @@ class WorkflowResult:
         from cloaca.account.summary import Summary
 
         return Summary(self.workflow, self.status, self._account, self._reused)
+
+    def profile(self, *tasks: str) -> "Profile":
+        """What a profiler has recorded of a task, of several, or without an id of all that were profiled.
+
+        Recordings of a mapped task's items, and of all tries, are put together. Print it, or save it for a viewer.
+
+        Raises:
+            KeyError: there is no task with such an id.
+            NoProfileError: nothing was recorded; the message tells why. Or tasks were profiled by several profilers.
+
+        >>> import cloaca
+        >>> with cloaca.WorkflowBuilder("greeting") as builder:
+        ...
+        ...     @cloaca.task()
+        ...     def greet(context):
+        ...         context.set("greeting", "Hello")
+        >>> with cloaca.DefaultRunner(executor="serial") as runner:
+        ...     result = runner.execute(builder, profile="cprofile")
+        >>> result.profile("greet")
+        <Profile of 'greet' by cprofile: 1 call>
+        """
+        from cloaca.results.profiled import profile_of
+
+        return profile_of(self._profiles, self.tasks, self._plan.names, tasks)
 
     def explain(self, key: str) -> "Explanation":
         """How the value of a key in the end came to be: which tasks wrote it, having seen what, merged by which rule.

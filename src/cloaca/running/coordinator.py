@@ -47,7 +47,9 @@ from cloaca.wire.messages import (
     ItemsDone,
     Logged,
     Lost,
+    Profiled,
     Publish,
+    Remark,
     Said,
     Started,
     Surroundings,
@@ -73,8 +75,9 @@ class Job(Struct, Generic[AnyRun], eq=False):
     `rules` are the workflow's merge rules for this run, or the function of the call: what goes with the job. `leases`
     keep the large values that the run may still need. `on_end` is called once, with the error that ended it, if one
     did; `on_delivery` with each batch of results; `on_facts` with the facts of a run that somebody follows, before what
-    comes of them is done; and `on_release` with leases that the run doesn't need any more. All on the coordinator's
-    thread. Where that is the caller's own, `catch_up` is called between two steps.
+    comes of them is done; `on_release` with leases that the run doesn't need any more; and `on_profile` with what
+    profilers have recorded. All on the coordinator's thread. Where that is the caller's own, `catch_up` is called
+    between two steps.
     """
 
     workflow: str
@@ -87,6 +90,7 @@ class Job(Struct, Generic[AnyRun], eq=False):
     on_delivery: Callable[[Deliver], None] = lambda _: None
     on_facts: "Callable[[Sequence[Fact]], None] | None" = None
     on_release: Callable[[list[Lease]], None] = lambda _: None
+    on_profile: Callable[[Profiled], None] = lambda _: None
     catch_up: Callable[[], None] = lambda: None
 
 
@@ -246,8 +250,8 @@ class Coordinator:
                 job = self._get_on(event.attempt, len(event.written))
                 for payload in event.stored:
                     self._take_over(event.attempt, payload, job)
-            case Said() | Logged() | Warned():
-                self._console.show(event)
+            case Said() | Logged() | Warned() | Profiled():
+                self._hand_on(event)
                 return
             case _:
                 if isinstance(event, Lost):
@@ -257,6 +261,13 @@ class Coordinator:
             self._feed(job, event, now)
         elif not isinstance(event, Started | Wants):
             self._seats.free(event.attempt)  # its run was ended by a fault, and left it to itself
+
+    def _hand_on(self, told: Remark | Profiled) -> None:
+        """What no run looks at goes to whoever does."""
+        if not isinstance(told, Profiled):
+            self._console.show(told)
+        elif (job := self._owners.get(told.attempt)) is not None:
+            job.on_profile(told)
 
     def _get_on(self, attempt: int, count: int) -> AnyJob | None:
         """So many calls of an attempt have ended; returns whose it is."""

@@ -14,6 +14,7 @@ from cloaca.engine.facts import Fact, TaskExpanded, TaskFinished
 from cloaca.engine.run import Run
 from cloaca.errors import InternalError, RunnerClosedError
 from cloaca.merge.rules import Rules
+from cloaca.profiling.profiles import NOTHING_PROFILED, Profiles
 from cloaca.progress.progress import Progress, progress_of
 from cloaca.results.result import WorkflowResult
 from cloaca.results.tasks import Reused
@@ -131,6 +132,7 @@ class Execution:
         recorded: Follower | None = None,
         workers: int = 0,
         spans: Spans | None = None,
+        profiles: Profiles = NOTHING_PROFILED,
     ) -> None:
         self._owner: object = owner
         self.id = id or new_id()
@@ -144,6 +146,9 @@ class Execution:
         job = make_job(self._end)
         self._callbacks = Callbacks(workflow, rules, job.run)
         job.on_release, job.catch_up = self._callbacks.release, self._catch_up
+        self._profiles = profiles
+        if profiles:
+            job.on_profile = profiles.add
         self._variables = copy_context()  # handlers of loggers may look at those of the caller
         self._log = Log(self.id, workflow.name, partial(_logged, host, self._variables))
         self._is_logged = Log.is_wanted()
@@ -424,6 +429,7 @@ class Execution:
                     self._findings,
                     Reused(self._origins, job.run.reasons),
                     self._workers,
+                    self._profiles,
                 )
         except Exception as fault:  # noqa: BLE001 - raised where the result is waited for, not on the coordinator's thread
             error = fault

@@ -100,6 +100,14 @@ class Slice(Message, frozen=True):
 # ---- down: what an executor is told --------------------------------------------------------------------------------
 
 
+class Profiling(Message, frozen=True):
+    """What is published is the function of that number, of that task, under a profiler."""
+
+    function: int
+    task: str
+    profiler: str
+
+
 class Publish(Message, frozen=True, tag="publish"):
     """A function, merge rules or a condition, that assignments will name by number; or the head of functions.
 
@@ -108,6 +116,7 @@ class Publish(Message, frozen=True, tag="publish"):
     the number of what tells the keys that it is called with, by name; 0 where there are none. `writes`: the keys that
     it may set and remove, where it has declared them; `looks`: those that it may look at, where that is limited.
     `attached`: references to the buffers that the blob takes in, in their order. It may be a reference itself.
+    `profiling`: there is no blob, as it is another function under a profiler.
     """
 
     function: int
@@ -119,6 +128,13 @@ class Publish(Message, frozen=True, tag="publish"):
     writes: tuple[str, ...] | None = None
     looks: tuple[str, ...] | None = None
     attached: tuple[bytes, ...] = ()
+    profiling: Profiling | None = None
+
+    @property
+    def needs(self) -> list[int]:
+        """The numbers of what has to be known before."""
+        profiled = 0 if self.profiling is None else self.profiling.function
+        return [number for number in (self.head, self.binding, profiled) if number]
 
 
 class Filter(Message, frozen=True):
@@ -480,6 +496,20 @@ class Warned(Message, frozen=True, tag="warned"):
     module: str
 
 
+class Profiled(Message, frozen=True, tag="profiled"):
+    """What the profiler of a task has recorded of so many `calls`: `data`, where there is any. It was in that attempt.
+
+    `notes` are what is to be said of it, as why there is none.
+    """
+
+    attempt: int
+    task: str
+    profiler: str
+    calls: int
+    data: bytes | None = None
+    notes: tuple[str, ...] = ()
+
+
 class ItemsFound(Message, frozen=True):
     """What a mapped task runs for: its items, in order.
 
@@ -649,5 +679,5 @@ Down = Surroundings | Publish | Retire | Assignment | Free | Recall | Answer
 Remark = Said | Logged | Warned
 """What an attempt has for whoever looks at the program: it goes past the engine."""
 
-Up = Ready | Unfit | Worn | Wants | Remark | Done | Tallied | Failed | Skipped
-Event = Started | Wants | Remark | Done | ItemsDone | Failed | Skipped | Lost | Unstarted
+Up = Ready | Unfit | Worn | Wants | Remark | Profiled | Done | Tallied | Failed | Skipped
+Event = Started | Wants | Remark | Profiled | Done | ItemsDone | Failed | Skipped | Lost | Unstarted

@@ -67,6 +67,7 @@ from cloaca.worker.output import Output
 from cloaca.worker.snapshot import Snapshot
 
 if TYPE_CHECKING:
+    from cloaca.profiling.task import Profilers
     from cloaca.worker.trail import Trail
 
 PIECE, LONGEST_PIECE = 1 << 16, 1 << 20
@@ -339,7 +340,7 @@ class Worker:
         self._is_settled = series.is_harmless
         self._report = series.run(place, partial(self._ask, who))
         if termination.was_told():
-            raise termination.Terminated
+            self._end(whole.attempt)
         self._hand_in(whole)
 
     def _begin(self, assignment: Assignment, moment: float, item: int) -> tuple[int, int]:
@@ -362,6 +363,8 @@ class Worker:
         else:
             if not isinstance(self._report, Done):
                 self._break_off(assignment.attempt)
+            if self._repertoire.profilers is not None:
+                self._tell_profiles(assignment.attempt, self._repertoire.profilers)
             if isinstance(self._report, Message):
                 self._send(self._report)
             self._queue.pop(assignment.attempt, None)
@@ -397,10 +400,17 @@ class Worker:
 
     def _hand_in_tally(self) -> None:
         """Report the items that have ended, once or twice."""
+        if self._repertoire.profilers is not None and self._latest is not None:
+            self._tell_profiles(self._latest.attempt, self._repertoire.profilers)
         if self._tally.count:
             tallied = self._tally.read()
             self._send(tallied)
             self._tally.begin(tallied.attempt, tallied.place + self._tally.count)
+
+    def _tell_profiles(self, attempt: int, profilers: "Profilers") -> None:
+        """Tell what profilers have recorded, before the report of what they have recorded it of."""
+        for told in profilers.told(attempt):
+            self._send(told)
 
     def _initialize(self, number: int) -> None:
         """Run the runner's initializer. Where it raises, this worker is of no use."""
@@ -434,8 +444,14 @@ class Worker:
         ask = partial(self._ask, (assignment.attempt, 0))
         report = attempt.run(assignment, load, reads, ask, self._meter, folders, self._has_left, self._kind)
         if termination.was_told():
-            raise termination.Terminated
+            self._end(assignment.attempt)
         return report
+
+    def _end(self, attempt: int) -> NoReturn:
+        """It was told to end: the attempt counts as lost, and only profilers tell of it."""
+        if self._repertoire.profilers is not None:
+            self._tell_profiles(attempt, self._repertoire.profilers)
+        raise termination.Terminated
 
     def _settle_in(self) -> None:
         """Be where the program is, log and warn as it would: whatever another task has changed, if any has."""

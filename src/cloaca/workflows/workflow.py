@@ -37,7 +37,8 @@ class Task(Struct, frozen=True):
     another workflow, what the names of its keys begin with; its function leaves that out. `reuse`: whether an attempt
     of an earlier execution may stand for it, or `None` where it doesn't say. `fingerprint` is called with the context
     (and the item) before it, and what that returns is part of what it looks at. `cache_version` is part of its code,
-    and attempts of code with the digests in `accept` are as good as its own.
+    and attempts of code with the digests in `accept` are as good as its own. `profile`: the name of the profiler
+    that it runs under, whether it runs under that of the execution, or `None` where it doesn't say.
     """
 
     id: str
@@ -59,6 +60,7 @@ class Task(Struct, frozen=True):
     fingerprint: Callable[..., object] | None = None
     cache_version: str = ""
     accept: tuple[str, ...] = ()
+    profile: bool | str | None = None
 
     @property
     def rule(self) -> str:
