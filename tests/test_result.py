@@ -376,14 +376,14 @@ def test_the_picture_of_a_result_tells_how_each_task_ended() -> None:
     assert (head, load_) == ("flowchart LR", '    t0[["load<br>Completed, 2 instances, T"]]')
     assert (bad_, after) == ('    t1["bad<br>Failed, T"]', '    t2["after<br>Skipped"]')
     assert [line.split() for line in edges[2:]] == [
-        ["classDef", "completed", "stroke:#1a7f37,stroke-width:2px"],
+        ["classDef", "completed", "fill:#dafbe1,stroke:#1a7f37,stroke-width:2px,color:#1f2328"],
         ["class", "t0", "completed"],
-        ["classDef", "failed", "stroke:#cf222e,stroke-width:2px"],
+        ["classDef", "failed", "fill:#ffebe9,stroke:#cf222e,stroke-width:2px,color:#1f2328"],
         ["class", "t1", "failed"],
-        ["classDef", "skipped", "stroke:#8c959f,stroke-width:2px"],
+        ["classDef", "skipped", "fill:#eaeef2,stroke:#8c959f,stroke-width:2px,color:#1f2328"],
         ["class", "t2", "skipped"],
     ]
-    assert '    t1 [label="bad\\nFailed, T" color="#cf222e" penwidth=2];' in re.sub(
+    assert '    t1 [label="bad\\nFailed, T" color="#cf222e" fillcolor="#ffebe9" style=filled penwidth=2];' in re.sub(
         r"[\d.]+ (us|ms|s)\b", "T", result.to_dot()
     )
     loaded = pickle.loads(pickle.dumps(result))

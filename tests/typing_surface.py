@@ -198,7 +198,7 @@ def workflows(builder: cloaca.WorkflowBuilder) -> None:
     assert_type((workflow.reuse, workflow.tasks[0].reuse), tuple[bool, bool | None])
     assert_type(workflow.get_leaves(), list[str])
     assert_type((workflow.to_mermaid("LR"), workflow.to_dot(direction="LR"), workflow.to_svg()), tuple[str, str, str])
-    workflow.to_dot("down")  # type: ignore[arg-type]
+    workflow.to_dot("down", most=None)  # type: ignore[arg-type]
     workflow.validate()
     workflow.name = "other"  # type: ignore[misc]
     cloaca.register_workflow_constructor("w", builder.build)
@@ -381,7 +381,7 @@ def results(result: cloaca.WorkflowResult) -> None:
     assert_type((summary.slowest, summary.advice), tuple[tuple[tuple[str, float], ...], tuple[str, ...]])
     result.save_trace("run.json")
     result.save_report("run.html")
-    assert_type((result.to_mermaid("LR"), result.to_dot(), result.to_svg("LR")), tuple[str, str, str])
+    assert_type((result.to_mermaid("LR"), result.to_dot(most=None), result.to_svg(most=20)), tuple[str, str, str])
     explanation = result.explain("total")
     assert_type(explanation, cloaca.Explanation)
     assert_type((explanation.key, explanation.how, explanation.value), tuple[str, str, str])

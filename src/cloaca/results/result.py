@@ -30,7 +30,7 @@ from cloaca.tasks.place import working_directory
 from cloaca.values.storage import Leases
 from cloaca.wire.messages import Outcome
 from cloaca.wording import counted, shortened
-from cloaca.workflows.workflow import Workflow, shapes_of
+from cloaca.workflows.workflow import Workflow, by_rank, copies_of, mapped_in
 
 if TYPE_CHECKING:
     from os import PathLike
@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from cloaca.report.page import Failure
     from cloaca.results.explanation import Explanation
     from cloaca.workflows.diagram import Direction
+    from cloaca.workflows.picture import Picture
 
 Status = Literal["Completed", "Failed", "Cancelled"]
 _REPORTED = 100  # failures in a report
@@ -86,7 +87,8 @@ class WorkflowResult:
         self.end_time = rfc3339(ended)
         self.duration = ended - started
         self._plan = run.plan
-        self._shapes = shapes_of(workflow)
+        self._copies = copies_of(workflow)
+        self._mapped = mapped_in(by_rank(workflow))
         self._ledger = run.ledger
         self._began = started - clock
         self._workers = workers
@@ -98,7 +100,7 @@ class WorkflowResult:
         self._absences = Absences(workflow, run, outcomes, working_directory())
         if any(outcome.status == "Failed" for outcome in outcomes):
             findings = (*findings, *self._absences.findings(run, findings))
-        self.tasks: Mapping[str, TaskResult] = TaskResults(run.ledger, outcomes, clock, findings, reused)
+        self._tasks = TaskResults(run.ledger, outcomes, clock, findings, reused)
         self.status: Status = _status(run, outcomes)
         self._roots = root_causes(run.plan, outcomes)
         self.error_message = message_of(self.status, run, outcomes, self._roots, findings, self._absences.at)
@@ -109,6 +111,11 @@ class WorkflowResult:
         self._pedigrees = Pedigrees(run.plan, run.history, self._absences.place)
         self.final_context = of_versions(final, rules, held(final, *leases))
         contents_of(self.final_context).why = partial(_why_absent, self._absences, self._outputs)
+
+    @property
+    def tasks(self) -> Mapping[str, TaskResult]:
+        """How each task ended, and each instance of a mapped one, by id."""
+        return self._tasks
 
     @property
     def conflicts(self) -> dict[str, MergeConflict]:
@@ -200,43 +207,31 @@ class WorkflowResult:
             return Explanation(key, "conflict", "", writes, why=str(held.error))
         return explained(key, writes, held, self.merges.get(key, ""))
 
-    def to_mermaid(self, direction: "Direction" = "TB") -> str:
+    def to_mermaid(self, direction: "Direction" = "TB", most: int | None = 100) -> str:
         """Return the graph as the text of a Mermaid flowchart, with how each task ended, and how long it took.
 
-        It goes from top to bottom ("TB"), or from left to right ("LR").
+        Takes what `Workflow.to_mermaid` takes. Of tasks that stand as one node it tells how many ended how.
         """
-        from cloaca.workflows import diagram
+        return self._picture.to_mermaid(direction, most)
 
-        return diagram.to_mermaid(self._plan, self._notes(), *self._shapes, direction, self._statuses())
-
-    def to_dot(self, direction: "Direction" = "TB") -> str:
+    def to_dot(self, direction: "Direction" = "TB", most: int | None = 100) -> str:
         """Return the graph as the text of a Graphviz file. Takes what `to_mermaid` takes."""
-        from cloaca.workflows import diagram
+        return self._picture.to_dot(direction, most)
 
-        return diagram.to_dot(self.workflow, self._plan, self._notes(), *self._shapes, direction, self._statuses())
-
-    def to_svg(self, direction: "Direction" = "TB") -> str:
+    def to_svg(self, direction: "Direction" = "TB", most: int | None = 100) -> str:
         """Return the graph as an SVG picture, drawn by Graphviz. Takes what `to_mermaid` takes.
 
         Raises `RuntimeError` where there is no Graphviz; the message says how to install it.
         """
-        from cloaca.workflows import svg
+        return self._picture.to_svg(direction, most)
 
-        return svg.drawn(self.to_dot(direction))
+    @property
+    def _picture(self) -> "Picture":
+        from cloaca.results.picture import noting
+        from cloaca.workflows.picture import Picture
 
-    def _statuses(self) -> dict[str, str]:
-        return {name: self.tasks[name].status for name in self._plan.names}
-
-    def _notes(self) -> dict[str, str]:
-        from cloaca.account.told import duration
-
-        notes = {}
-        for rank, name in enumerate(self._plan.names):
-            task, fan = self.tasks[name], self._ledger.fans.get(rank)
-            parts = [task.status, *([] if fan is None else [counted(fan.size, "instance")])]
-            parts += [] if task.duration is None else [duration(task.duration)]
-            notes[name] = ", ".join(parts)
-        return notes
+        note_of = noting(self._ledger, self._mapped, self._tasks.is_reused)
+        return Picture(self.workflow, self._plan, self._copies, note_of)
 
     def save_trace(self, path: "str | PathLike[str]") -> None:
         """Write a trace of what ran when and where to a file, in the trace event format of Chrome.

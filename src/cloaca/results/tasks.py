@@ -59,6 +59,10 @@ class TaskResults(Mapping[str, TaskResult]):
     def __len__(self) -> int:
         return len(self._ledger)
 
+    def is_reused(self, id: str) -> bool:
+        """Whether a task wasn't run, as an attempt of an earlier execution stands for it."""
+        return (id, None) in self._reuse.origins
+
     def __repr__(self) -> str:
         counts = Counter(outcome.status for outcome in self._outcomes)
         others = [f"{count} {status.lower()}" for status, count in counts.items() if status != "Completed"]

@@ -1,132 +1,130 @@
-"""A plan as a picture, in the languages of Mermaid and Graphviz.
+"""An outline as a picture, in the languages of Mermaid and Graphviz.
 
-Nodes are called `t0`, `t1` and so on, by rank; the author's ids appear in labels only, where any text can be escaped.
-Beneath them stand the notes on tasks, if there are any. Mapped tasks have a double border. Tasks of one copy (see
-`cloaca.workflows.copies`) stand in a box. How a task ended is told by the colour of its border, and in its note.
+Nodes are called `t0`, `t1` and so on, by the rank of their first task; the author's ids appear in labels only, where
+any text can be escaped. Beneath them stand the notes on tasks, if there are any. Mapped tasks have a double border.
+Tasks of one copy (see `cloaca.workflows.copies`) stand in a box. How tasks ended is told by colour, and in the note.
 """
 
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from typing import Literal
+from collections.abc import Callable, Iterator, Sequence
+from typing import Literal, NamedTuple
 
 from cloaca import argument
-from cloaca.history.plan import Plan
 from cloaca.wording import clipped
+from cloaca.workflows.outline import Node, Outline
 
 _DOT_ESCAPES = str.maketrans(
     {"\\": "\\\\", '"': '\\"', "\n": "\\n", "\r": "\\r", "&": "&amp;", "\0": "\N{REPLACEMENT CHARACTER}"}
 )
-
-
 _LONGEST_NOTE = 120
-
-Boxes = Sequence[tuple[str, Sequence[str]]]
-"""Prefixes, each with the ids of its tasks; a box before those inside it."""
-
 
 Direction = Literal["TB", "LR"]
 """From top to bottom, or from left to right."""
 
-_NOTHING: Mapping[str, str] = {}
+_COLOURS = {
+    "Completed": ("#1a7f37", "#dafbe1"),
+    "Failed": ("#cf222e", "#ffebe9"),
+    "Skipped": ("#8c959f", "#eaeef2"),
+    "Cancelled": ("#bf8700", "#fff8c5"),
+}
+"""Of the border and of the ground, by how a task ended. Each can be told from a light and from a dark page."""
 
-_COLOURS = {"Completed": "#1a7f37", "Failed": "#cf222e", "Skipped": "#8c959f", "Cancelled": "#bf8700"}
-"""By how a task ended: each can be told from a light and from a dark ground."""
+_INK = "#1f2328"
 
 
-def to_mermaid(
-    plan: Plan,
-    notes: Mapping[str, str],
-    mapped: Collection[str] = (),
-    boxes: Boxes = (),
-    direction: Direction = "TB",
-    statuses: Mapping[str, str] = _NOTHING,
-) -> str:
-    """Return the plan as a Mermaid flowchart. `mapped` are the ids of mapped tasks; `statuses` tell how tasks ended."""
+class Note(NamedTuple):
+    """What is told of a node: a text for each line, how its tasks ended at worst, and whether they are mapped."""
 
-    def label(name: str) -> str:
-        text = '["' + "<br>".join(map(_mermaid, _lines(name, notes))) + '"]'
-        return f"[{text}]" if name in mapped else text
+    lines: tuple[str, ...] = ()
+    status: str = ""
+    is_mapped: bool = False
 
-    def box(number: int, prefix: str) -> str:
-        return f'subgraph b{number}["{_mermaid(prefix)}"]'
+
+NoteOf = Callable[[Node], Note]
+"""What is to be told of a node."""
+
+
+def to_mermaid(outline: Outline, note_of: NoteOf, direction: Direction) -> str:
+    """Return the outline as a Mermaid flowchart."""
+    notes = [note_of(node) for node in outline.nodes]
+
+    def told(node: Node, note: Note) -> str:
+        text = '["' + "<br>".join(map(_mermaid, _lines(node, note))) + '"]'
+        return _called(node) + (f"[{text}]" if note.is_mapped else text)
+
+    def box(number: int) -> str:
+        return f'subgraph b{number}["{_mermaid(outline.box_title(number))}"]'
 
     way = argument.choice("direction", direction, {"TB": "TD", "LR": "LR"})
-    nodes = _boxed(plan, label, boxes, box, "end")
-    return "\n".join([f"flowchart {way}", *nodes, *_edges(plan, "-->"), *_classes(plan, statuses)]) + "\n"
+    nodes = list(map(told, outline.nodes, notes))
+    lines = [*_boxed(outline, nodes, box, "end"), *_edges(outline, "-->"), *_classes(outline.nodes, notes)]
+    return "\n".join([f"flowchart {way}", *lines]) + "\n"
 
 
-def _classes(plan: Plan, statuses: Mapping[str, str]) -> Iterator[str]:
+def _classes(nodes: Sequence[Node], notes: Sequence[Note]) -> Iterator[str]:
     """The colours of Mermaid's nodes."""
-    for status, colour in _COLOURS.items():
-        alike = [f"t{plan.rank[task]}" for task, one in statuses.items() if one == status]
+    for status, (border, ground) in _COLOURS.items():
+        alike = [_called(node) for node, note in zip(nodes, notes, strict=True) if note.status == status]
         if alike:
-            yield f"    classDef {status.lower()} stroke:{colour},stroke-width:2px"
+            yield f"    classDef {status.lower()} fill:{ground},stroke:{border},stroke-width:2px,color:{_INK}"
             yield f"    class {','.join(alike)} {status.lower()}"
 
 
-def to_dot(
-    name: str,
-    plan: Plan,
-    notes: Mapping[str, str],
-    mapped: Collection[str] = (),
-    boxes: Boxes = (),
-    direction: Direction = "TB",
-    statuses: Mapping[str, str] = _NOTHING,
-) -> str:
-    """Return the plan as a Graphviz digraph called `name`. The rest as above."""
+def to_dot(name: str, outline: Outline, note_of: NoteOf, direction: Direction) -> str:
+    """Return the outline as a Graphviz digraph called `name`."""
 
-    def label(task: str) -> str:
-        text = ' [label="' + "\\n".join(map(_dot, _lines(task, notes))) + '"'
-        text += f' color="{_COLOURS[statuses[task]]}" penwidth=2' if statuses.get(task) in _COLOURS else ""
-        return text + (" peripheries=2];" if task in mapped else "];")
+    def told(node: Node) -> str:
+        note = note_of(node)
+        text = _called(node) + ' [label="' + "\\n".join(map(_dot, _lines(node, note))) + '"'
+        if note.status in _COLOURS:
+            border, ground = _COLOURS[note.status]
+            text += f' color="{border}" fillcolor="{ground}" style=filled penwidth=2'
+        return text + (" peripheries=2];" if note.is_mapped else "];")
 
-    def box(number: int, prefix: str) -> str:
-        return f'subgraph cluster{number} {{ label="{_dot(prefix)}";'
+    def box(number: int) -> str:
+        return f'subgraph cluster{number} {{ label="{_dot(outline.box_title(number))}";'
 
     way = argument.choice("direction", direction, {"TB": [], "LR": ["    rankdir=LR;"]})
-    lines = [*way, *_boxed(plan, label, boxes, box, "}"), *(f"{edge};" for edge in _edges(plan, "->"))]
+    nodes = list(map(told, outline.nodes))
+    lines = [*way, *_boxed(outline, nodes, box, "}"), *(f"{edge};" for edge in _edges(outline, "->"))]
     return "\n".join([f'digraph "{_dot(name)}" {{', *lines, "}"]) + "\n"
 
 
-def _lines(task: str, notes: Mapping[str, str]) -> tuple[str, ...]:
-    """The task's name, and what there is to note of it."""
-    if task not in notes:
-        return (task,)
-    note = notes[task]
-    return task, clipped(note, _LONGEST_NOTE)
+def _called(node: Node) -> str:
+    return f"t{node.ranks[0]}"
 
 
-def _boxed(
-    plan: Plan, label: Callable[[str], str], boxes: Boxes, box: Callable[[int, str], str], end: str
-) -> Iterator[str]:
-    """The tasks in no box, then box by box the rest; a box inside another one stands within it."""
-    innermost = {task: prefix for prefix, tasks in boxes for task in tasks}
-    members: dict[str, list[str]] = {prefix: [] for prefix in ("", *(prefix for prefix, _ in boxes))}
-    for rank, name in enumerate(plan.names):
-        members[innermost.get(name, "")].append(f"t{rank}{label(name)}")
-    yield from (f"    {node}" for node in members[""])
-    around: list[str] = []
-    for number, (prefix, _) in enumerate(boxes):
-        while around and not prefix.startswith(around[-1]):
-            around.pop()
-            yield f"{_indent(around)}{end}"
-        yield f"{_indent(around)}{box(number, prefix[:-1])}"
-        around.append(prefix)
-        yield from (f"{_indent(around)}{node}" for node in members[prefix])
-    while around:
-        around.pop()
-        yield f"{_indent(around)}{end}"
+def _lines(node: Node, note: Note) -> tuple[str, ...]:
+    """What the node is called, and what there is to note of it."""
+    return node.title, *[clipped(line, _LONGEST_NOTE) for line in note.lines]
 
 
-def _indent(around: Sequence[str]) -> str:
+def _boxed(outline: Outline, nodes: Sequence[str], box: Callable[[int], str], end: str) -> Iterator[str]:
+    """The nodes in no box, then box by box the rest; a box inside another one stands within it."""
+    members: dict[tuple[int, ...], list[str]] = {}
+    for node, told in zip(outline.nodes, nodes, strict=True):
+        members.setdefault(node.around, []).append(told)
+    open_boxes: tuple[int, ...] = ()
+    paths = {path[:depth] for path in members for depth in range(len(path) + 1)}
+    for path in sorted(paths):
+        while path[: len(open_boxes)] != open_boxes:
+            open_boxes = open_boxes[:-1]
+            yield f"{_indent(open_boxes)}{end}"
+        if path:
+            yield f"{_indent(open_boxes)}{box(path[-1])}"
+        open_boxes = path
+        yield from (f"{_indent(path)}{told}" for told in members.get(path, ()))
+    while open_boxes:
+        open_boxes = open_boxes[:-1]
+        yield f"{_indent(open_boxes)}{end}"
+
+
+def _indent(around: Sequence[int]) -> str:
     return "    " * (1 + len(around))
 
 
-def _edges(plan: Plan, arrow: str) -> Iterator[str]:
-    return (
-        f"    t{predecessor} {arrow} t{rank}"
-        for rank, predecessors in enumerate(plan.predecessors)
-        for predecessor in predecessors
-    )
+def _edges(outline: Outline, arrow: str) -> Iterator[str]:
+    names = list(map(_called, outline.nodes))
+    return (f"    {names[above]} {arrow} {names[beneath]}" for above, beneath in outline.edges)
 
 
 def _mermaid(text: str) -> str:

@@ -3,11 +3,24 @@
 import shutil
 import subprocess
 
-MOST_IN_NOTEBOOKS = 200
-"""How many tasks a graph may have to be drawn without being asked: with more, laying it out takes a while."""
-
 _SECONDS = 120.0
-_SECONDS_IN_NOTEBOOKS = 5.0
+_SOON = 5.0
+_INK, _PALE, _GREY = "#1f2328", "#f6f8fa", "#737c86"
+_LOOKS = (
+    "-Gbgcolor=transparent",
+    f"-Gfontcolor={_GREY}",
+    f"-Gcolor={_GREY}",
+    "-Gfontname=Helvetica",
+    "-Nshape=box",
+    "-Nstyle=filled",
+    f"-Nfillcolor={_PALE}",
+    f"-Ncolor={_GREY}",
+    f"-Nfontcolor={_INK}",
+    "-Nfontname=Helvetica",
+    f"-Ecolor={_GREY}",
+)
+"""On a light page and on a dark one."""
+
 _ADVICE = (
     "Install it (apt install graphviz, brew install graphviz, conda install graphviz), or take to_mermaid() or "
     "to_dot() to a program that draws these."
@@ -24,7 +37,7 @@ def drawn(dot: str, seconds: float = _SECONDS) -> str:
         raise RuntimeError(f"SVG is drawn by Graphviz, whose program dot isn't on PATH. {_ADVICE}")
     try:
         ended = subprocess.run(
-            [program, "-Tsvg"], input=dot, capture_output=True, encoding="utf-8", check=True, timeout=seconds
+            [program, "-Tsvg", *_LOOKS], input=dot, capture_output=True, encoding="utf-8", check=True, timeout=seconds
         )
     except subprocess.TimeoutExpired:
         raise RuntimeError(f"Graphviz hasn't drawn the graph within {seconds:g} s: it is too large.") from None
@@ -34,11 +47,11 @@ def drawn(dot: str, seconds: float = _SECONDS) -> str:
     return ended.stdout
 
 
-def drawn_for_notebook(dot: str, tasks: int) -> str | None:
-    """The same for a notebook, which shows something else where there is no Graphviz, or it would take long."""
-    if tasks > MOST_IN_NOTEBOOKS or shutil.which("dot") is None:
+def drawn_soon(dot: str) -> str | None:
+    """The same for a notebook, which shows something else where there is no Graphviz, or it takes long."""
+    if shutil.which("dot") is None:
         return None
     try:
-        return drawn(dot, _SECONDS_IN_NOTEBOOKS)
+        return drawn(dot, _SOON)
     except RuntimeError:
         return None

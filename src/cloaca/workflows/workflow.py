@@ -1,6 +1,6 @@
 """A workflow: tasks, what each depends on, and the plan compiled from that. Nothing of it ever changes."""
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
 from operator import itemgetter
 from typing import TYPE_CHECKING, Any, Literal
@@ -19,6 +19,7 @@ from cloaca.wording import counted
 
 if TYPE_CHECKING:
     from cloaca.workflows.diagram import Direction
+    from cloaca.workflows.picture import Picture
 
 Target = str | Callable[..., Any]
 """A task that is wanted: its id, or its function."""
@@ -190,46 +191,52 @@ class Workflow(Struct, frozen=True, eq=False, dict=True, weakref=True):
         """
         plan(self.name, [(task.id, task.dependencies) for task in self.tasks])
 
-    def to_mermaid(self, direction: "Direction" = "TB") -> str:
+    def to_mermaid(self, direction: "Direction" = "TB", most: int | None = 100) -> str:
         """Return the graph as the text of a Mermaid flowchart. Rules stand beneath the names of their tasks.
 
-        It goes from top to bottom ("TB"), or from left to right ("LR").
+        It goes from top to bottom ("TB"), or from left to right ("LR"). A graph of more than `most` nodes, or of more
+        than a fifth of that side by side, is folded: tasks that are alike stand as one node, such as
+        "load_0 ... load_997 (998 tasks)". `None`: each task is drawn.
+
+        Raises `ValueError` where `direction` or `most` is something else.
         """
-        from cloaca.workflows import diagram  # only where a script asks for it
+        return self._picture.to_mermaid(direction, most)
 
-        return diagram.to_mermaid(self.plan, _rules(self.tasks), *shapes_of(self), direction)
-
-    def to_dot(self, direction: "Direction" = "TB") -> str:
+    def to_dot(self, direction: "Direction" = "TB", most: int | None = 100) -> str:
         """Return the graph as the text of a Graphviz file. Takes what `to_mermaid` takes."""
-        from cloaca.workflows import diagram
+        return self._picture.to_dot(direction, most)
 
-        return diagram.to_dot(self.name, self.plan, _rules(self.tasks), *shapes_of(self), direction)
-
-    def to_svg(self, direction: "Direction" = "TB") -> str:
+    def to_svg(self, direction: "Direction" = "TB", most: int | None = 100) -> str:
         """Return the graph as an SVG picture, drawn by Graphviz. Takes what `to_mermaid` takes.
 
         Raises `RuntimeError` where there is no Graphviz; the message says how to install it.
         """
-        from cloaca.workflows import svg
+        return self._picture.to_svg(direction, most)
 
-        return svg.drawn(self.to_dot(direction))
+    @property
+    def _picture(self) -> "Picture":
+        from cloaca.workflows.picture import Picture, noting  # only where a script asks for it
+
+        tasks = by_rank(self)
+        rules = [" and ".join(_said(task)) for task in tasks]
+        return Picture(self.name, self.plan, copies_of(self), noting(rules, mapped_in(tasks)))
 
     def _repr_mimebundle_(self, **_: object) -> dict[str, str]:
         """What notebooks show: a picture by Graphviz, or else one that JupyterLab 4.1 draws; others take the text."""
-        from cloaca.workflows import svg
-
-        picture = svg.drawn_for_notebook(self.to_dot(), len(self.tasks))
-        shown = {"text/plain": repr(self), "text/vnd.mermaid": self.to_mermaid()}
-        return shown if picture is None else {**shown, "image/svg+xml": picture}
+        return {"text/plain": repr(self), **self._picture.for_notebooks()}
 
     def __repr__(self) -> str:
         return f"Workflow({self.name!r}, {counted(len(self.tasks), 'task')})"
 
 
-def shapes_of(workflow: Workflow) -> tuple[frozenset[str], list[tuple[str, tuple[str, ...]]]]:
-    """For pictures: the ids of mapped tasks; and the prefix of each copy, with the ids of its tasks."""
-    mapped = frozenset([task.id for task in workflow.tasks if task.for_each is not None])
-    return mapped, [(copy.prefix, copy.ids) for copy in workflow.copies]
+def copies_of(workflow: Workflow) -> list[tuple[str, tuple[str, ...]]]:
+    """The prefix of each copy, with the ids of its tasks: for pictures."""
+    return [(copy.prefix, copy.ids) for copy in workflow.copies]
+
+
+def mapped_in(tasks: Sequence[Task]) -> frozenset[int]:
+    """The places of those that are mapped."""
+    return frozenset([place for place, task in enumerate(tasks) if task.for_each is not None])
 
 
 def by_rank(workflow: Workflow) -> list[Task]:
@@ -258,12 +265,8 @@ def _settings(task: Task) -> Iterator[object]:
     yield None if task.writes is None else tuple(sorted(task.writes))
 
 
-def _rules(tasks: Iterable[Task]) -> dict[str, str]:
-    """The rules and conditions as texts, by task, where they say something else than the default."""
-    return {task.id: " and ".join(_said(task)) for task in tasks if task.has_rule}
-
-
 def _said(task: Task) -> Iterator[str]:
+    """What the task says of when it starts, where that isn't the default."""
     if task.rule != beside(task.trigger_rules):
         yield task.rule
     if task.trigger_rules is not None:

@@ -1,0 +1,53 @@
+"""Pictures: a workflow, or what became of it, for who looks at it."""
+
+from collections.abc import Sequence
+from collections.abc import Set as AbstractSet
+from typing import NamedTuple
+
+from cloaca import argument
+from cloaca.history.plan import Plan
+from cloaca.workflows import diagram, svg
+from cloaca.workflows.diagram import Direction, Note, NoteOf
+from cloaca.workflows.folding import outline_of
+from cloaca.workflows.outline import Boxes, Node, Outline
+
+
+def noting(rules: Sequence[str], mapped: AbstractSet[int]) -> NoteOf:
+    """Note the rules of tasks, given by rank ("": the default), where all of a node have the same."""
+
+    def note_of(node: Node) -> Note:
+        said = {rules[rank] for rank in node.ranks}
+        return Note(tuple(filter(None, said)) if len(said) == 1 else (), "", mapped >= {*node.ranks})
+
+    return note_of
+
+
+class Picture(NamedTuple):
+    """What is drawn: a plan with its name and its copies, and what is told of tasks."""
+
+    name: str
+    plan: Plan
+    copies: Boxes
+    note_of: NoteOf
+
+    def to_mermaid(self, direction: Direction, most: int | None) -> str:
+        """As the text of a Mermaid flowchart."""
+        return diagram.to_mermaid(self._outline(most), self.note_of, direction)
+
+    def to_dot(self, direction: Direction, most: int | None) -> str:
+        """As the text of a Graphviz file."""
+        return diagram.to_dot(self.name, self._outline(most), self.note_of, direction)
+
+    def to_svg(self, direction: Direction, most: int | None) -> str:
+        """As SVG. Raises `RuntimeError` where there is no Graphviz."""
+        return svg.drawn(self.to_dot(direction, most))
+
+    def for_notebooks(self, most: int = 100) -> dict[str, str]:
+        """By MIME type: drawn by Graphviz where it is installed and manages that soon, or else for Mermaid."""
+        picture = svg.drawn_soon(self.to_dot("TB", most))
+        return {"text/vnd.mermaid": self.to_mermaid("TB", most)} if picture is None else {"image/svg+xml": picture}
+
+    def _outline(self, most: int | None) -> Outline:
+        if most is not None:
+            argument.whole("most", most, 1)
+        return outline_of(self.plan, self.copies, most)
