@@ -45,7 +45,7 @@ SLOW = """
     test_merging test_modules test_nested_pools test_notices test_nursery test_outputs test_parameters test_pool
     test_portability test_profiling test_recording test_records test_registry test_resuming test_room test_run_model
     test_runner test_script_classes test_seeding test_shortage test_stalls test_storage test_store
-    test_store_processes test_stress test_strikes test_variables test_watched
+    test_store_processes test_stress test_strikes test_variables test_warm test_watched
 """
 """Files with a program, a pool or much work for each test. `-m "not slow"` leaves them out, all tests that draw their
 examples, and those that are marked where they stand."""

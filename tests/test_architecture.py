@@ -117,10 +117,11 @@ ROOMS = {
     "runs": (
         "recorded recording store running sending execution attempts border workflows engine tasks values pickling wire"
     ),
+    "prepared": "runs sending attempts merge pickling values wire workflows",
     "planned": "recorded recording workflows engine merge wire",
     "executions": (
-        "planned recorded runs running profiling progress authoring results tracing sending execution attempts "
-        "dataflow workflows engine tasks merge values pickling wire"
+        "planned recorded prepared runs running profiling progress authoring results tracing sending execution "
+        "dataflow workflows engine tasks merge"
     ),
     "calls": "runs running progress tracing sending execution attempts engine tasks values pickling wire",
     "past": ("runs recorded recording store authoring results sending attempts workflows engine merge tasks values"),
@@ -128,8 +129,12 @@ ROOMS = {
         "planned past store calls executions runs running profiling authoring compat results execution attempts "
         "workflows engine tasks values wire"
     ),
+    "warming": "prepared runs running sending attempts engine merge pickling wire workflows",
     "pytest_plugin": "runner",
-    "testing": "store engine execution attempts border tasks triggers merge values pickling wire",
+    "testing": (
+        "runner warming authoring workflows store engine execution attempts border tasks triggers merge values "
+        "pickling wire"
+    ),
 }
 """From the ground up: what the modules of each room may import, beside its own and the ground."""
 

@@ -1,7 +1,5 @@
 """Executions: a workflow is run once, on the workers of a runner or in its own process."""
 
-import pickle
-from array import array
 from collections.abc import Sequence
 from functools import partial
 from importlib import import_module
@@ -9,7 +7,6 @@ from time import monotonic, time
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from cloaca import argument
-from cloaca.attempts.expansion import Expansion
 from cloaca.authoring.builder import WorkflowBuilder, workflow_of
 from cloaca.dataflow import check
 from cloaca.dataflow.demand import demand_of, looked_at
@@ -17,7 +14,7 @@ from cloaca.engine.run import Run
 from cloaca.engine.seats import Seats
 from cloaca.engine.work import Limits, Merging
 from cloaca.merge.rules import Rules
-from cloaca.pickling.functions import next_number
+from cloaca.prepared import known_of, makings_of
 from cloaca.profiling.profiles import NOTHING_PROFILED, Profiles
 from cloaca.profiling.tool import ProfilerName, checked_profiler
 from cloaca.results.result import WorkflowResult
@@ -30,17 +27,14 @@ from cloaca.running.settings import (
     chosen_seed,
 )
 from cloaca.runs import KnownWorkflow, Runs, at_hand
-from cloaca.sending.captures import Captures
 from cloaca.sending.makings import Makings
 from cloaca.sending.values import kept, stored
 from cloaca.tasks.contents import Contents
 from cloaca.tasks.context import Context, contents_of
 from cloaca.tasks.place import place_of, working_directory
-from cloaca.values.holder import Holder
-from cloaca.wire.messages import Publish
 from cloaca.wording import a
 from cloaca.workflows.passed import homes, passing
-from cloaca.workflows.workflow import Target, Task, Workflow
+from cloaca.workflows.workflow import Target, Workflow
 
 if TYPE_CHECKING:
     from opentelemetry.trace import Tracer
@@ -199,10 +193,10 @@ def _made(
     settings = runs.settings
     startup = STARTUP_SECONDS if runs.initializer is None else 0.0
     limits = Limits(settings.workflow_timeout, asked.fail_fast, settings.grace, settings.warn_above, startup)
-    known = _known_of(runs, workflow)
+    known = known_of(runs, workflow)
     profilers = _profilers(runs, workflow, asked)
     loop = None if settings.executor == "serial" else runs.running_loop()
-    makings = _makings(runs, workflow, known, rules, None if loop is None or loop.calls_objects else loop.holder)
+    makings = makings_of(runs, workflow, known, rules, None if loop is None or loop.calls_objects else loop.holder)
     unprofiled = makings
     if profilers:
         from cloaca.sending.profiling import under_profilers
@@ -304,39 +298,6 @@ def _record(
     return record
 
 
-def _known_of(runs: Runs, workflow: Workflow) -> KnownWorkflow:
-    """What is known of the workflow. Where tasks run one after the other, nothing is learnt: their order stays."""
-    with runs.lock:
-        known = runs.known.get(workflow)
-        if known is None:
-            known = KnownWorkflow(array("d", bytes(8 * len(workflow.tasks))), {})
-            if runs.settings.executor != "serial":
-                runs.known[workflow] = known
-        return known
-
-
-def _makings(runs: Runs, workflow: Workflow, known: KnownWorkflow, rules: Rules, holder: Holder | None) -> Makings:
-    """What is called here; or what workers are sent, as it stands now, in `holder` what of it is large."""
-    if holder is None:
-        from cloaca.sending.objects import objects_of  # workers are sent everything as bytes
-
-        return objects_of(workflow, rules, _expansion, partial(_time_limit, runs), next(runs.blocks))
-    with runs.lock:
-        if known.captures is None:
-            known.captures = Captures(workflow, rules.collected, runs.settings.task_timeout, _expansion)
-        captured = known.captures.now(holder)
-    rules = rules.packed(captured.rules)  # what they use is read now, also for what is merged here later
-    sent = Publish(next_number(), pickle.dumps(rules), ())
-    return Makings(
-        captured.work, rules, sent.function, captured.functions, sent, captured.variables, leases=captured.leases
-    )
-
-
-def _time_limit(runs: Runs, task: Task) -> float | None:
-    """How long a try may take. On the thread that calls, nothing can be ended before its time."""
-    return None if runs.settings.executor == "serial" else task.timeout or runs.settings.task_timeout
-
-
 def _inline(runs: Runs, makings: Makings) -> Inline:
     """What runs one execution on the thread that calls."""
     from cloaca.execution import serial  # workers do without
@@ -344,11 +305,6 @@ def _inline(runs: Runs, makings: Makings) -> Inline:
     gates = {work.function: runs.gates[work.limit] for work in makings.work if work.limit is not None}
     executor = serial.SerialExecutor(makings.objects, runs.workroom, gates, runs.kind, makings.profilers)
     return Inline(executor, Seats(runs.settings.limits))
-
-
-def _expansion(task: Task) -> Expansion:
-    """What expands a mapped task."""
-    return Expansion(task.id, task.for_each or "")
 
 
 def _merging(workflow: Workflow, rules: Rules, number: int) -> Merging:

@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from cloaca.profiling.tool import ProfilerName
     from cloaca.results.result import WorkflowResult
     from cloaca.running.future import Execution
+    from cloaca.runs import Runs
     from cloaca.tasks.context import Context
     from cloaca.workflows.workflow import Target
 
@@ -574,6 +575,11 @@ class DefaultRunner:
     def __repr__(self) -> str:
         state = "closed" if self._runs.is_closed else "open"
         return f"DefaultRunner(workers={self._settings.workers}, executor={self._settings.executor!r}, {state})"
+
+
+def runs_of(runner: DefaultRunner) -> "Runs":
+    """What a runner has run, for those parts of cloaca that go on from there."""
+    return runner._runs
 
 
 def _store(url: str | None) -> str | None:

@@ -94,6 +94,8 @@ class Repertoire:
         return profiled(self.load(profiling.function), profiler)
 
     def _made(self, sent: Publish) -> Any:
+        for other in sent.along:
+            self.load(other)
         if sent.profiling is not None:
             return self._profiled(sent.profiling)
         head = self._sent[sent.head] if sent.head else _NO_HEAD

@@ -8,7 +8,7 @@ When a process dies, such executors say only that they are broken: then all that
 """
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from concurrent.futures import Future
 from functools import partial
 from typing import Any
@@ -72,12 +72,21 @@ class ElsewhereExecutor(FuturesExecutor):
             assignment.variables,
             assignment.fingerprint,
         )
-        functions = {number: self._functions[number] for number in named if number in self._functions}
-        for function in [*functions.values()]:
-            functions |= {n: self._functions[n] for n in function.needs if n in self._functions}
+        functions = self._with_needs(named)
         given = assignment.slice
         whole = Slice(dict(given.versions), complete=True, outcomes=dict(given.outcomes or {}))
         return errand.Errand(self._name, self._equipment, [*functions.values()], replace(assignment, slice=whole))
+
+    def _with_needs(self, named: Iterable[int]) -> dict[int, Publish]:
+        """Those functions by number, and all that they need."""
+        found: dict[int, Publish] = {}
+        left = [*named]
+        while left:
+            number = left.pop()
+            if number in self._functions and number not in found:
+                found[number] = self._functions[number]
+                left += found[number].needs
+        return found
 
 
 def _letter(number: int, future: Future[Any]) -> Letter:

@@ -478,7 +478,7 @@ class Pool:
         """What tells the worker of a function: first what that needs, where it is news too."""
         peer.known.add(number)
         function = self._functions[number]
-        if not function.head and not function.binding and function.profiling is None:
+        if not (function.head or function.binding or function.along) and function.profiling is None:
             return [function]
         news = [self._made_known(peer, other) for other in function.needs if other not in peer.known]
         return [*chain.from_iterable(news), function]

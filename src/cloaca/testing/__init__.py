@@ -1,7 +1,7 @@
 """Help for tests: of your own merge rules, and of what drives executors.
 
-`check_merge_rule` tries a merge rule on sample values, and says what a workflow would notice. `ScriptedExecutor` runs
-tasks in whatever order a test chooses.
+`check_merge_rule` tries a merge rule on sample values, and says what a workflow would notice. `warm` makes a runner
+ready for what measures it. `ScriptedExecutor` runs tasks in whatever order a test chooses.
 """
 
 from cloaca.testing.rule import check_merge_rule
@@ -17,6 +17,7 @@ from cloaca.testing.scripted import (
     running,
     telling,
 )
+from cloaca.testing.warm import warm
 
 __all__ = [
     "NO_USAGE",
@@ -30,4 +31,5 @@ __all__ = [
     "check_merge_rule",
     "running",
     "telling",
+    "warm",
 ]

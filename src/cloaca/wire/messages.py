@@ -116,7 +116,7 @@ class Publish(Message, frozen=True, tag="publish"):
     the number of what tells the keys that it is called with, by name; 0 where there are none. `writes`: the keys that
     it may set and remove, where it has declared them; `looks`: those that it may look at, where that is limited.
     `attached`: references to the buffers that the blob takes in, in their order. It may be a reference itself.
-    `profiling`: there is no blob, as it is another function under a profiler.
+    `profiling`: there is no blob, as it is another function under a profiler. `along`: what is loaded before it.
     """
 
     function: int
@@ -129,12 +129,13 @@ class Publish(Message, frozen=True, tag="publish"):
     looks: tuple[str, ...] | None = None
     attached: tuple[bytes, ...] = ()
     profiling: Profiling | None = None
+    along: tuple[int, ...] = ()
 
     @property
     def needs(self) -> list[int]:
         """The numbers of what has to be known before."""
         profiled = 0 if self.profiling is None else self.profiling.function
-        return [number for number in (self.head, self.binding, profiled) if number]
+        return [number for number in (self.head, self.binding, profiled, *self.along) if number]
 
 
 class Filter(Message, frozen=True):
