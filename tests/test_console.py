@@ -1,16 +1,21 @@
 """What tasks print appears on the program's own streams, and can't break a run."""
 
 import io
+import logging
 import os
+import subprocess
 import sys
+from collections.abc import Iterator
 from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
 from threading import Event
 
 import pytest
+from tests.support import environment
 
 from cloaca.running.console import Console, ConsoleThread
-from cloaca.wire.messages import Said
+from cloaca.values.codec import encode
+from cloaca.wire.messages import Logged, Said
 
 
 def test_text_goes_to_the_streams_of_the_moment(capsys: pytest.CaptureFixture[str]) -> None:
@@ -176,6 +181,90 @@ def test_on_a_terminal_a_progress_bar_wipes_out_the_one_in_whose_place_it_comes(
         console.show(Said(2, "stderr", "\rshort: 5%"))
         console.show(Said(2, "stderr", "\rshort: 9%"))
     assert terminal.getvalue() == "\ra long one: 50%\r\x1b[K\rshort: 5%\rshort: 9%"
+
+
+@pytest.fixture
+def logger() -> Iterator[logging.Logger]:
+    """One whose handlers are seen by nobody else."""
+    logger = logging.getLogger("tests of the console")
+    logger.propagate = False
+    yield logger
+    logger.handlers.clear()
+
+
+def record(logger: logging.Logger, level: int = logging.WARNING) -> Logged:
+    told = {"name": logger.name, "levelno": level, "levelname": "W", "msg": "a record", "args": ()}
+    return Logged(3, encode(told))
+
+
+@pytest.mark.parametrize(
+    ("kind", "said", "expected"),
+    [
+        (io.StringIO, "\r50%", "\r50%\na record\n\r99%"),
+        (io.StringIO, "loading ", "loading \na record\n\r99%"),
+        (io.StringIO, "done\n", "done\na record\n\r99%"),
+        (Terminal, "\r50%", "\r50%\r\x1b[Ka record\n\r99%"),
+        (Terminal, "loading ", "loading \na record\n\r99%"),
+    ],
+)
+def test_what_a_handler_writes_begins_on_a_line_of_its_own(
+    logger: logging.Logger, kind: type[io.StringIO], said: str, expected: str
+) -> None:
+    console = Console()
+    with redirect_stderr(kind()) as stream:
+        logger.addHandler(logging.StreamHandler(sys.stderr))
+        console.show(Said(1, "stderr", said))
+        console.show(record(logger))
+        console.show(Said(1, "stderr", "\r99%"))
+    assert stream.getvalue() == expected
+
+
+def test_a_record_of_the_program_s_own_makes_way_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    console, cloacas = Console(), logging.getLogger("cloaca")
+    monkeypatch.setattr(cloacas, "propagate", False)
+    with redirect_stderr(io.StringIO()) as stream:
+        monkeypatch.setattr(cloacas, "handlers", [logging.StreamHandler(sys.stderr)])
+        console.show(Said(1, "stderr", "\r50%"))
+        console.log(logging.ERROR, lambda: cloacas.error("a record"))
+    assert stream.getvalue() == "\r50%\na record\n"
+
+
+def test_a_line_stays_whole_where_no_handler_writes_beside_it(logger: logging.Logger) -> None:
+    console = Console()
+    with redirect_stderr(io.StringIO()) as stream, redirect_stdout(io.StringIO()):
+        logger.addHandler(logging.StreamHandler(sys.stdout))
+        strict = logging.StreamHandler(sys.stderr)
+        strict.setLevel(logging.ERROR)
+        logger.addHandler(strict)
+        console.show(Said(1, "stderr", "\r50%"))
+        console.show(record(logger))
+        console.show(Said(1, "stderr", "\r99%"))
+    assert stream.getvalue() == "\r50%\r99%"
+
+
+def test_without_handlers_python_s_own_one_writes_on_a_line_of_its_own(tmp_path: Path) -> None:
+    script = """
+import logging
+import cloaca
+with cloaca.WorkflowBuilder("one") as builder:
+    @cloaca.task()
+    def load(context):
+        print("loading ", end="", flush=True)
+        logging.getLogger("sales").warning("no rows")
+with cloaca.DefaultRunner(workers=1) as runner:
+    runner.execute(builder)
+"""
+    (tmp_path / "script.py").write_text(script, encoding="utf-8")
+    joined = subprocess.run(
+        [sys.executable, "script.py"],
+        cwd=tmp_path,
+        env=environment(),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        check=True,
+    )
+    assert joined.stdout == "loading \nno rows\n"
 
 
 # ---- many pieces ---------------------------------------------------------------------------------------------------

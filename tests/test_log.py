@@ -3,6 +3,7 @@
 import logging
 import os
 import re
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Literal
@@ -82,6 +83,59 @@ def test_at_debug_each_step_is_told_and_no_value(caplog: pytest.LogCaptureFixtur
     assert any(text.startswith("Task 'behind' was skipped: ") for text in texts)
     assert any(re.fullmatch(r"Task 'clean' \(item 1\) runs on worker \d+, try 1\.", text) for text in texts)
     assert not any("secret" in text for text in texts)
+
+
+def debugged(caplog: pytest.LogCaptureFixture, part: str) -> list[str]:
+    return [record.getMessage() for record in caplog.records if part in record.getMessage()]
+
+
+def test_at_debug_a_worker_that_was_lost_is_told(caplog: pytest.LogCaptureFixture) -> None:
+    with cloaca.WorkflowBuilder("deadly") as builder:
+        cloaca.task(id="dies", retry_attempts=2, retry_delay_ms=1)(lambda context: os.kill(os.getpid(), signal.SIGKILL))
+        cloaca.task(id="leaves")(lambda context: os._exit(3))
+    with caplog.at_level(logging.DEBUG, "cloaca"), cloaca.DefaultRunner(workers=1) as runner:
+        runner.execute(builder)
+    told = [re.sub(r"^Worker \d+", "Worker", text) for text in debugged(caplog, "takes its place")]
+    killed = "Worker was killed by SIGKILL while it ran task 'dies'. Another one takes its place."
+    left = "Worker exited with code 3 while it ran task 'leaves'. Another one takes its place."
+    assert sorted(told) == sorted([left, killed, killed])
+    assert {record.levelname for record in caplog.records if "takes its place" in record.getMessage()} == {"DEBUG"}
+
+
+def test_at_debug_what_was_merged_is_told_by_its_keys(caplog: pytest.LogCaptureFixture) -> None:
+    with cloaca.WorkflowBuilder("sums", merge={"sum": cloaca.merge.sum}) as builder:
+        one = cloaca.task(id="one")(lambda context: context.set("sum", 1))
+        two = cloaca.task(id="two")(lambda context: context.set("sum", 2))
+        cloaca.task(id="both", dependencies=[one, two])(lambda context: context.set("found", context["sum"]))
+    with caplog.at_level(logging.DEBUG, "cloaca"), cloaca.DefaultRunner(workers=1) as runner:
+        runner.execute(builder)
+    assert debugged(caplog, "merged") == ["Task 'both' found several versions of 'sum', and has merged them."]
+
+
+def test_at_debug_the_store_tells_what_was_found_why_not_and_what_is_kept(
+    caplog: pytest.LogCaptureFixture, tmp_path: Path
+) -> None:
+    with cloaca.WorkflowBuilder("again") as builder:
+
+        @cloaca.task()
+        def load(context: Context) -> None:
+            context["rows"] = [1, 2]
+
+        @cloaca.task(dependencies=[load])
+        def count(context: Context) -> None:
+            context["count"] = len(context["rows"]) + context["more"]
+
+    with cloaca.DefaultRunner(f"{tmp_path}/runs.db", workers=1) as runner:
+        first = runner.execute(builder, {"more": 1})
+        with caplog.at_level(logging.DEBUG, "cloaca"):
+            execution = runner.start(builder, {"more": 2}, reuse=True)
+            for _ in range(2):
+                result = execution.result()
+    assert debugged(caplog, "taken over") == [
+        f"Task 'load' is taken over from {first.execution_id}.",
+        f"Task 'count' was not taken over: {result.tasks['count'].ran_because}.",
+    ]
+    assert debugged(caplog, "on record") == ["It is on record, with 2 tries of tasks and instances."]
 
 
 def test_where_nobody_asks_nothing_is_made_of_facts(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -31,6 +31,7 @@ from cloaca.progress.board import Board
 from cloaca.progress.left import left_of
 from cloaca.progress.progress import Busy, Mapped, Progress
 from cloaca.progress.results import Counted
+from cloaca.progress.terminal import Terminal
 from cloaca.wire.messages import ItemsFound
 
 PROGRESS = Progress("sales", "Running", 10, 3, 1, 0, 0, 2, 0, 5.0, None)
@@ -364,8 +365,13 @@ def test_lines_stand_above_and_what_is_unfinished_is_kept() -> None:
 # ---- in earnest ----------------------------------------------------------------------------------------------------
 
 SCRIPT = """
-import sys, time
+import logging, sys, time
 import cloaca
+
+if "log" in sys.argv:
+    logging.basicConfig(level="INFO", format="a record of %(levelname)s")
+    for name in ("cloaca", "tasks"):
+        logging.getLogger(name).setLevel("INFO")
 
 with cloaca.WorkflowBuilder("sales") as builder:
 
@@ -379,6 +385,7 @@ with cloaca.WorkflowBuilder("sales") as builder:
         for part in range(3):
             sys.stderr.write(f"\\rbar {row}: {part}")
         sys.stderr.write("\\n")
+        logging.getLogger("tasks").info("row")
         if row == 3 and "fail" in sys.argv:
             raise ValueError(row)
         context["cleaned"] = row
@@ -452,6 +459,32 @@ def test_while_it_runs_a_terminal_shows_a_bar_and_after_ctrl_c_it_is_as_before(t
     assert "    result = runner.execute(builder, progress=True)" in lines
     assert "KeyboardInterrupt" in lines[-1]
     assert screen.shows_cursor
+
+
+def test_what_handlers_write_that_were_made_before_stands_above_the_display(tmp_path: Path) -> None:
+    screen = Screen(tmp_path, "log")
+    lines = screen.read()
+    assert lines.count("a record of INFO") == 5
+    assert not any("record" in line and line != "a record of INFO" for line in lines)
+    assert {f"bar {row}: 2" for row in range(4)} <= {*lines}
+    assert lines[-1] == "over: Completed"
+
+
+def test_handlers_have_their_stream_back_when_the_display_is_gone(monkeypatch: pytest.MonkeyPatch) -> None:
+    stream = _Tty()
+    monkeypatch.setattr(sys, "stderr", stream)
+    handler = logging.StreamHandler(stream)
+    logger = logging.getLogger("tests of the display")
+    monkeypatch.setattr(logger, "handlers", [handler, logging.StreamHandler(StringIO())])
+    terminal = Terminal()
+    assert handler.stream is sys.stderr is not stream
+    terminal.close()
+    assert handler.stream is sys.stderr is stream
+
+
+class _Tty(StringIO):
+    def isatty(self) -> bool:
+        return True
 
 
 def test_where_there_is_no_terminal_a_line_tells_of_the_end(tmp_path: Path) -> None:

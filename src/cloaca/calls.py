@@ -87,7 +87,7 @@ def call_each(
         wanted = Variables([called], lambda _: "The function of map").now()
         own, variables = ([], 0) if wanted is None else ([wanted], wanted.function)
     surroundings = runs.surroundings(loop.holder)
-    traced, seen = _traced(runs, function, name, loop.log, seen)
+    traced, seen = _traced(runs, function, name, loop.do, seen)
     run = BatchRun(
         number,
         numbers=runs.numbers,

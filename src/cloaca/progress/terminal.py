@@ -2,11 +2,12 @@
 
 import sys
 from threading import RLock
-from typing import TYPE_CHECKING, TextIO
+from typing import TYPE_CHECKING, TextIO, cast
 
 import psutil
 
 from cloaca.progress.above import Above
+from cloaca.progress.handlers import redirect
 from cloaca.progress.progress import Progress
 
 if TYPE_CHECKING:
@@ -41,6 +42,7 @@ class Terminal:
             if stream is not None and stream.isatty():
                 self._above[name] = Above(stream, self._print)
                 setattr(sys, name, self._above[name])
+                redirect(stream, self._above[name])
 
     def show(self, under_way: list[Progress]) -> None:
         """So far are those that are under way."""
@@ -84,6 +86,7 @@ class Terminal:
         self._take_away()
         for name, above in self._above.items():
             stream = above.give_up()
+            redirect(cast("TextIO", above), stream)
             if getattr(sys, name) is above:  # the program may have put another one in its place
                 setattr(sys, name, stream)
         self._above = {}

@@ -61,10 +61,12 @@ _PICKLED = b"\xc1"
 class ExecutionRecording:
     """What is recorded of one execution. `follow` and `end` are for the thread that runs it, `settle` for every one.
 
-    `fault` is what the store has failed with the first time: from then on, nothing is recorded.
+    `fault` is what the store has failed with the first time: from then on, nothing is recorded. `kept`: how many tries
+    of tasks and instances have been.
     """
 
     fault: Exception | None
+    kept: int
 
     def __init__(
         self,
@@ -75,6 +77,7 @@ class ExecutionRecording:
     ) -> None:
         self.claim = claim
         self.fault = None
+        self.kept = 0
         self._recorder = recorder
         self._writing = writing
         self._codes = codes
@@ -123,6 +126,7 @@ class ExecutionRecording:
             records = [self._writing.record(fact) for fact in facts]
             codes, self._codes = self._codes, ()
             store.append(self.claim, records, codes)
+            self.kept += len(records)
         except Exception as error:  # noqa: BLE001 - whatever it is, the run goes on, and is told
             self.break_off(error)
 

@@ -92,14 +92,31 @@ class Console:
             self._broken = [(target, error) for target, error in self._broken if error is None]
         return errors[0] if errors else None
 
-    def log(self, call: Callable[[], None]) -> None:
-        """Have something logged. That a handler of the program raises is told once; the next records follow."""
+    def log(self, level: int, call: Callable[[], None]) -> None:
+        """Have a record of that level logged by the logger "cloaca"."""
+        self._make_way(_logger, level)
+        self.do(call)
+
+    def do(self, call: Callable[[], None]) -> None:
+        """Have something done. That a handler of the program raises is told once; the next records follow."""
         try:
             call()
         except BaseException:  # noqa: BLE001 - also one that ends the program: this thread isn't the program's
             if not self._has_complained:
                 self._has_complained = True
                 self._write("stderr", f"A handler of the program raised at a task's record.\n{traceback.format_exc()}")
+
+    def _make_way(self, logger: logging.Logger, level: int) -> None:
+        """Let what its handlers are about to write begin on a line of its own."""
+        streams = [getattr(handler, "stream", None) for handler in _handlers_of(logger) if handler.level <= level]
+        for stream in filter(None, streams):
+            for target, text in self._lines.parted(stream):
+                self._put(target, text)
+
+    def _put(self, target: TextIO, text: str) -> None:
+        with suppress(Exception):  # the next text that is written there tells what is wrong with it
+            target.write(text)
+            target.flush()
 
     def _log(self, logged: Logged) -> None:
         """Give a task's record to the program's handlers."""
@@ -108,7 +125,10 @@ class Console:
         except Exception as error:  # noqa: BLE001 - a task may have written to what isn't its own
             self._write("stderr", f"What a task logged can't be read in the program: {summary_of(error)}\n")
         else:
-            self.log(partial(_handle, record))
+            logger = logging.getLogger(record.name)
+            if logger.isEnabledFor(record.levelno):
+                self._make_way(logger, record.levelno)
+                self.do(partial(logger.handle, record))
 
     def _warn(self, warned: Warned) -> None:
         """Issue it as if the task's line had been run here. Where that raises, it is shown on standard error."""
@@ -119,10 +139,16 @@ class Console:
             self._write("stderr", f"{warned.file}:{warned.line}: {warned.category}: {warned.text}\n")
 
 
-def _handle(record: logging.LogRecord) -> None:
-    logger = logging.getLogger(record.name)
-    if logger.isEnabledFor(record.levelno):
-        logger.handle(record)
+def _handlers_of(logger: logging.Logger) -> Iterator[logging.Handler]:
+    """Those that its records reach; where there are none, Python's own."""
+    above: logging.Logger | None = logger
+    has_any = False
+    while above is not None:
+        has_any |= bool(above.handlers)
+        yield from above.handlers
+        above = above.parent if above.propagate else None
+    if not has_any and logging.lastResort is not None:
+        yield logging.lastResort
 
 
 def _write(target: TextIO, text: str) -> None:
@@ -160,9 +186,13 @@ class ConsoleThread:
         """An attempt was lost, after all that came before."""
         self._queue.put(partial(self._console.end, attempt))
 
-    def log(self, call: Callable[[], None]) -> None:
-        """Have something logged, after all that came before."""
-        self._queue.put(partial(self._console.log, call))
+    def log(self, level: int, call: Callable[[], None]) -> None:
+        """Have a record of that level logged, after all that came before."""
+        self._queue.put(partial(self._console.log, level, call))
+
+    def do(self, call: Callable[[], None]) -> None:
+        """Have something done, after all that came before."""
+        self._queue.put(partial(self._console.do, call))
 
     @property
     def shown(self) -> int:

@@ -51,6 +51,8 @@ class Follower(Protocol):
 
     fault: Exception | None
     """What the store has failed with, where it has."""
+    kept: int
+    """How many tries of tasks and instances it has recorded so far."""
 
     def call_on_fault(self, call: Callable[[Exception], None]) -> None:
         """Call this with what the store has failed with, the first time, on another thread."""
@@ -150,8 +152,9 @@ class Execution:
         if profiles:
             job.on_profile = profiles.add
         self._variables = copy_context()  # handlers of loggers may look at those of the caller
-        self._log = Log(self.id, workflow.name, partial(_logged, host, self._variables))
+        self._log = Log(self.id, workflow.name, partial(_logged, host, self._variables), job.run.reasons)
         self._is_logged = Log.is_wanted()
+        self._has_told_kept = False
         self._spans = spans
         if self._callbacks.is_wanted or recorded is not None or self._is_logged or spans is not None:
             job.on_facts = self._follow
@@ -300,6 +303,8 @@ class Execution:
                 if ended:
                     self._host.settle(until)
                     ended = self._settle(until)
+                    if ended:
+                        self._tell_kept()
                     self._show_end()
                     self._under_way.discard(self)
             except (KeyboardInterrupt, SystemExit) as interrupt:
@@ -350,7 +355,7 @@ class Execution:
         if self._is_logged:
             self._log.follow(facts)
         if self._spans is not None and facts:
-            _logged(self._host, self._variables, partial(self._spans.follow, facts))
+            self._host.do(partial(self._spans.follow, facts))
         if self._callbacks.is_wanted:
             self._callbacks.follow(facts)
         if self._callbacks.is_due:
@@ -469,7 +474,13 @@ class Execution:
         result, error = self._result, self._error
         text = result.error_message if result is not None else None if error is None else summary_of(error)
         status = "Failed" if result is None else result.status
-        _logged(self._host, self._variables, partial(self._spans.end, status, text, time.time()))
+        self._host.do(partial(self._spans.end, status, text, time.time()))
+
+    def _tell_kept(self) -> None:
+        """Have it logged, once, how much of it is on record."""
+        if self._recorded is not None and self._is_logged and self._recorded.fault is None and not self._has_told_kept:
+            self._has_told_kept = True
+            self._log.keep(self._recorded.kept)
 
     def _tell_fault(self, fault: Exception) -> None:
         """Say that nothing is recorded of it any more. Where the result is to tell, it is cancelled."""
@@ -477,7 +488,8 @@ class Execution:
             self.cancel()
             return
         text = f"{fault} It goes on, and is not recorded from here on."
-        _logged(self._host, self._variables, partial(_logger.error, "Workflow %r: %s", self._workflow.name, text))
+        told = partial(_logger.error, "Workflow %r: %s", self._workflow.name, text)
+        _logged(self._host, self._variables, logging.ERROR, told)
 
     def _way_on(self, lead: str) -> str:
         """How to go on with the execution, behind a `lead`; nothing where it isn't on record."""
@@ -485,9 +497,9 @@ class Execution:
         return f"{lead}go on by runner.resume({self.id!r})" if is_recorded else ""
 
 
-def _logged(host: Inline | Loop, variables: Context, call: Callable[[], None]) -> None:
-    """Have something logged, after what tasks have printed so far."""
-    host.log(partial(variables.run, call))
+def _logged(host: Inline | Loop, variables: Context, level: int, call: Callable[[], None]) -> None:
+    """Have a record of that level logged, after what tasks have printed so far."""
+    host.log(level, partial(variables.run, call))
 
 
 def _rings(bell: "SimpleQueue[None]", until: float | None) -> bool:

@@ -1,10 +1,12 @@
 """Lines: what stands unfinished on the program's streams, so that texts of two tasks never share a line.
 
 A task's text comes in whole lines, or as the beginning of one that it goes on with. Where something of another task
-comes between, that starts on a line of its own, and so does the rest. Nothing is shown twice for that.
+comes between, or what a handler of logging writes, that starts on a line of its own, and so does the rest. Nothing is
+shown twice for that.
 """
 
 import os
+from collections.abc import Iterator
 from contextlib import suppress
 from typing import TextIO
 
@@ -16,21 +18,40 @@ class Lines:
 
     def __init__(self) -> None:
         self._unfinished: dict[tuple[int, int], TextIO] = {}
+        self._bars: set[tuple[int, int]] = set()  # those that write over themselves
 
     def fitted(self, writer: int, target: TextIO, text: str) -> str:
         """The text as it is to be written there, and will be. No text: the writer's line is at its end."""
         own = (writer, id(target))
         if not text:
-            return "\n" if self._unfinished.pop(own, None) else ""
+            is_unfinished = own in self._unfinished
+            self._forget(own)
+            return "\n" if is_unfinished else ""
         others = [line for line, where in self._unfinished.items() if line != own and _share_a_place(where, target)]
         for line in others:
-            del self._unfinished[line]
+            self._forget(line)
         rest = text.rpartition("\n")[2]
         if _is_wiped(rest) or ("\n" in text and not rest.strip()):
-            self._unfinished.pop(own, None)
+            self._forget(own)
         elif rest.strip():
             self._unfinished[own] = target
+            if "\r" in rest:
+                self._bars.add(own)
         return _apart(text, target) if others else text
+
+    def parted(self, stream: TextIO) -> Iterator[tuple[TextIO, str]]:
+        """What is to be written where, for others to begin a line on that stream: there, all are at their end.
+
+        A bar on a terminal makes room, as its writer will write all of it again.
+        """
+        for line, where in [*self._unfinished.items()]:
+            if _share_a_place(where, stream):
+                yield where, _WIPE if line in self._bars and where.isatty() else "\n"
+                self._forget(line)
+
+    def _forget(self, line: tuple[int, int]) -> None:
+        self._unfinished.pop(line, None)
+        self._bars.discard(line)
 
 
 def _is_wiped(line: str) -> bool:

@@ -56,9 +56,13 @@ class Inline:
         """Tasks print here by themselves, and what that raises is theirs."""
         return None
 
-    def log(self, call: Callable[[], None]) -> None:
-        """Have something logged."""
-        self._console.log(call)
+    def log(self, level: int, call: Callable[[], None]) -> None:
+        """Have a record of that level logged."""
+        self._console.log(level, call)
+
+    def do(self, call: Callable[[], None]) -> None:
+        """Have something done."""
+        self._console.do(call)
 
     def _finish(self, job: AnyJob) -> None:
         while not self._coordinator.is_idle:
@@ -133,9 +137,13 @@ class Loop:
         """What writing what tasks print has raised until then, said once."""
         return self._console.unwritten()
 
-    def log(self, call: Callable[[], None]) -> None:
-        """Have something logged, after what tasks have printed so far."""
-        self._console.log(call)
+    def log(self, level: int, call: Callable[[], None]) -> None:
+        """Have a record of that level logged, after what tasks have printed so far."""
+        self._console.log(level, call)
+
+    def do(self, call: Callable[[], None]) -> None:
+        """Have something done, after what tasks have printed so far."""
+        self._console.do(call)
 
     def _post(self, job: AnyJob, event: Begin | Cancel | Supply) -> None:
         if self._process != os.getpid():
