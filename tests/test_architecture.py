@@ -104,7 +104,7 @@ ROOMS = {
     "pool": "machine attempts border values pickling wire",
     "execution": "machine pool profiling attempts border tasks values wire",
     "sending": "profiling attempts dataflow workflows engine history tasks triggers merge values pickling wire",
-    "account": "engine history",
+    "account": "engine history wire",
     "tracing": "account workflows engine tasks wire",
     "report": "account",
     "results": "profiling report tracing account dataflow workflows engine history tasks merge values wire",

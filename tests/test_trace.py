@@ -1,7 +1,9 @@
 """Traces that viewers open: checked against the rules of their format, which say what these make of them."""
 
 import json
+import os
 import pickle
+import signal
 from collections import defaultdict
 from itertools import pairwise
 from pathlib import Path
@@ -105,6 +107,27 @@ def test_a_trace_keeps_to_the_rules_of_its_format(
         assert event["dur"] == pytest.approx(1e6 * (result.tasks[name].duration or 0), abs=2)
     starts = sum(event["ph"] == "s" for event in events)
     assert starts == 6 + 6 + 1, "load to each item, each item to its own, the last one to the total"
+
+
+def test_what_was_cut_off_stands_in_a_trace_from_its_beginning_on(tmp_path: Path) -> None:
+    with cloaca.WorkflowBuilder("cut") as builder:
+
+        @cloaca.task(for_each="rows")
+        def dies(context: cloaca.Context, row: int) -> None:
+            if row == 2:
+                os.kill(os.getpid(), signal.SIGKILL)
+
+        cloaca.task(id="slow", timeout=0.05)(lambda context: signal.pause())
+
+    with cloaca.DefaultRunner(workers=1, grace_seconds=0) as runner:
+        result = runner.execute(builder, {"rows": [*range(5)]})
+    result.save_trace(tmp_path / "run.json")
+    slices = slices_in(checked(tmp_path / "run.json"))
+    assert {*slices} == {*(f"dies[{row}]" for row in range(5)), "slow"}
+    assert slices["slow"]["dur"] >= 50_000
+    for name in ("slow", "dies[2]"):
+        assert slices[name]["args"]["status"] == "Failed"
+        assert slices[name]["args"]["error"] == result.tasks[name].error_message
 
 
 def test_the_trace_of_a_loaded_result_is_the_same(tmp_path: Path) -> None:

@@ -4,9 +4,9 @@ from collections.abc import Iterator
 
 from msgspec import Struct
 
-from cloaca.engine.ends import FailedTry, cost_of, worker_of
+from cloaca.engine.ends import End, FailedTry, cost_of, worker_of
 from cloaca.engine.ledger import Ledger
-from cloaca.engine.state import COMPLETED, FAILED
+from cloaca.wire.messages import Lost, Usage
 
 
 class Span(Struct, frozen=True, gc=False):
@@ -14,7 +14,7 @@ class Span(Struct, frozen=True, gc=False):
 
     `started` and `ended` are seconds since the execution began; `cpu` are seconds, `peak_memory` and the others bytes.
     `worker`: the number of the worker, from 1; 0: the program itself. `status`: how it ended: "Completed", "Failed",
-    "Skipped" (a condition was looked at), or "Retried": it failed with that
+    "Cancelled", "Skipped" (a condition was looked at), or "Retried": it failed with that
     `error`, and another one followed `delay` seconds later.
     """
 
@@ -43,17 +43,17 @@ class Span(Struct, frozen=True, gc=False):
 
 
 def spans_of(ledger: Ledger, began: float) -> Iterator[Span]:
-    """The last tries of all that have reported, by unit. `began`: when, on the clock of their costs.
+    """The last tries of all that have run, as far as is known when, by unit. `began`: when, on the clock of costs.
 
     A mapped task has one for each instance, and none of its own. What had ended before, and was taken over, has none.
     """
     tasks = len(ledger.names)
     for unit, end in enumerate(ledger.ends):
-        cost = None if unit in ledger.fans else cost_of(end)
+        cost = None if unit in ledger.fans else _cost(ledger, unit, end)
         if cost is None or cost.started < began:
             continue
         state = ledger.states[unit]
-        status = "Completed" if state is COMPLETED else "Failed" if state is FAILED else "Skipped"
+        status = state.name.capitalize()
         task, item = (ledger.names[unit], None) if unit < tasks else ledger.place(unit)
         yield Span(
             unit,
@@ -72,6 +72,14 @@ def spans_of(ledger: Ledger, began: float) -> Iterator[Span]:
             cost.bytes_written,
             cost.peak_memory,
         )
+
+
+def _cost(ledger: Ledger, unit: int, end: End) -> Usage | None:
+    """What its last try has cost. Of one that was cut off it is known when it ran."""
+    if isinstance(end, Lost) and unit in ledger.cut_off:
+        started, ended = ledger.cut_off[unit]
+        return Usage(started, ended, 0.0, 0, worker=end.worker)
+    return cost_of(end)
 
 
 def failed_spans_of(ledger: Ledger, began: float) -> Iterator[Span]:

@@ -35,7 +35,11 @@ _OUTCOMES = {state: Outcome(state.name.capitalize()) for state in State}
 
 
 class Ledger:
-    """The entries of one run. `work` is that of each entry; `fans` are the mapped tasks that were expanded."""
+    """The entries of one run. `work` is that of each entry; `fans` are the mapped tasks that were expanded.
+
+    `failed_tries` are those that were followed by others. Of last tries that were cut off, and so tell no times,
+    `cut_off` has from when they ran, and when the run learned that they don't any more.
+    """
 
     def __init__(self, plan: Plan, work: Sequence[Work]) -> None:
         names = plan.names
@@ -44,6 +48,7 @@ class Ledger:
         self.attempts = [0] * len(names)
         self.ends = AllEnds(len(names))
         self.failed_tries: dict[int, list[FailedTry]] = {}
+        self.cut_off: dict[int, tuple[float, float]] = {}
         self.fans: dict[int, Fan] = {}
         self._ranks = plan.rank
         self.predecessors = plan.predecessors

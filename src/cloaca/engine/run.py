@@ -763,6 +763,8 @@ class Run:
                 return self._hold_up(attempt, event.lacking)
             event = self._explained(event)
         if isinstance(event, Lost):
+            if attempt.began is not None:
+                self.ledger.cut_off[rank] = attempt.began, self._now
             if attempt.is_expired:
                 event = replace(event, timeout=self._work[rank].timeout)
             elif self.stopped:
