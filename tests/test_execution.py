@@ -1,8 +1,6 @@
 """Executions at hand: whether they have ended, what they look like, and how an event loop waits for them."""
 
 import asyncio
-import json
-import pickle
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -104,38 +102,3 @@ def test_a_bell_of_a_loop_that_is_closed_is_silent() -> None:
         return Bell()
 
     asyncio.run(made()).put(None)
-
-
-# ---- in notebooks --------------------------------------------------------------------------------------------------
-
-
-def test_a_notebook_shows_a_result_as_a_table(runner: DefaultRunner) -> None:
-    def fail(context: Context) -> None:
-        raise ValueError("<script>alert('\ud800')</script>")
-
-    with WorkflowBuilder("<b>bold</b>") as builder:
-        cloaca.task(id="<i>load</i>")(fail)
-        cloaca.task(id="report", dependencies=["<i>load</i>"])(lambda _: None)
-    html = runner.execute(builder)._repr_html_()
-    for mark in ("<b>", "<i>", "<script", "style", "color"):
-        assert mark not in html
-    assert "<strong>&lt;b&gt;bold&lt;/b&gt;</strong>: Failed, 2 tasks, " in html
-    assert "<td>&lt;i&gt;load&lt;/i&gt;</td><td>Failed</td><td>1</td>" in html
-    assert "<td>report</td><td>Skipped</td><td>0</td><td></td><td>none of its dependencies ended well" in html
-    json.dumps(html).encode()
-
-
-def test_a_table_of_many_tasks_is_short(runner: DefaultRunner) -> None:
-    with WorkflowBuilder("many") as builder:
-        cloaca.task(id="each", for_each="items")(lambda _context, _item: None)
-    result = runner.execute(builder, {"items": list(range(1000))})
-    html = result._repr_html_()
-    assert (html.count("<tr>"), "1001 tasks, of which the first 50 stand here" in html) == (51, True)
-    assert pickle.loads(pickle.dumps(result))._repr_html_() == html
-
-
-def test_a_notebook_draws_a_workflow() -> None:
-    builder = workflow(lambda _: None)
-    assert repr(builder) == "WorkflowBuilder('one', 1 task)"
-    built = builder.build()
-    assert built._repr_mimebundle_(include=None, exclude=None)["text/plain"] == "Workflow('one', 1 task)"

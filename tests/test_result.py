@@ -141,15 +141,30 @@ def test_what_a_task_cost(completed: WorkflowResult) -> None:
 
 
 def test_repr(completed: WorkflowResult) -> None:
-    assert repr(completed) == "WorkflowResult('sales', 'Completed', 4 tasks, 4.000 s)"
+    assert repr(completed) == "WorkflowResult('sales', 'Completed', 4 tasks, 4.000 s, speed-up 2.50)"
     assert repr(completed.tasks) == "<results of 4 tasks>"
     assert repr(completed.tasks["left"]) == "TaskResult('left', 'Completed', attempts=1)"
+
+
+def test_a_repr_tells_the_speed_up_where_something_ran_and_makes_little_of_it() -> None:
+    with cloaca.WorkflowBuilder("each") as builder:
+        cloaca.task(id="each", for_each="items")(lambda _context, _item: None)
+        cloaca.task(id="bad", dependencies=["each"], retry_attempts=2, retry_delay_ms=1)(lambda _context: 1 / 0)
+    with cloaca.DefaultRunner(workers=2) as runner:
+        result = runner.execute(builder, {"items": list(range(1000))})
+    assert re.search(r"1002 tasks, [\d.]+ s, speed-up [\d.]+ on 2 workers, \"Task 'bad' failed", repr(result))
+    account = result._account
+    assert "spans" not in vars(account), "nothing is made of each instance"
+    assert account.work == pytest.approx(sum(span.seconds for span in (*account.spans, *account.failed_spans)))
+    assert len(account.failed_spans) == 1
+    assert "speed-up" not in repr(result_of(a_run(CHAIN)))
 
 
 def test_a_repr_tells_why() -> None:
     ended = result(CHAIN, {"a": ValueError("no rows")})
     assert without_places(repr(ended)) == (
-        "WorkflowResult('sales', 'Failed', 3 tasks, 4.000 s, \"Task 'a' failed: ValueError: no rows...\")"
+        "WorkflowResult('sales', 'Failed', 3 tasks, 4.000 s, speed-up 0.62, "
+        "\"Task 'a' failed: ValueError: no rows...\")"
     )
     assert repr(ended.tasks) == "<results of 3 tasks: 1 failed, 2 skipped>"
     assert repr(ended.tasks["a"]) == "TaskResult('a', 'Failed', attempts=1, error='ValueError: no rows')"

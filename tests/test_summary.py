@@ -182,7 +182,10 @@ def test_a_summary_is_told_on_a_few_lines() -> None:
         "  slowest        load 2.00 s, total 0.50 s",
         "  set most       load 1.0 MB",
     ]
-    assert "<tr><th>critical path</th><td>2.50 s: load -&gt; total</td></tr>" in summary._repr_html_()
+    assert (
+        '<tr><th>critical path</th><td style="text-align:left">2.50 s: load -&gt; total</td></tr>' in summary.to_html()
+    )
+    assert summary._repr_html_() == summary.to_html()
 
 
 # ---- advice --------------------------------------------------------------------------------------------------------

@@ -378,6 +378,7 @@ def results(result: cloaca.WorkflowResult) -> None:
     assert_type((summary.seconds, summary.work, summary.cpu), tuple[float, float, float])
     assert_type((summary.speed_up, summary.bound, summary.idle.seconds), tuple[float, float, float])
     assert_type((summary.critical_path, summary.critical_path_seconds), tuple[tuple[str, ...], float])
+    assert_type(summary.to_html(), str)
     assert_type((summary.slowest, summary.advice), tuple[tuple[tuple[str, float], ...], tuple[str, ...]])
     result.save_trace("run.json")
     result.save_report("run.html")

@@ -73,7 +73,13 @@ class Account:
     @cached_property
     def work(self) -> float:
         """How many seconds all tasks took together."""
-        return sum([span.seconds for span in (*self.spans, *self.failed_spans)])
+        last = self._ledger.ends.seconds(self._began, self._ledger.fans)
+        return last + sum([span.seconds for span in self.failed_spans])
+
+    @property
+    def speed_up(self) -> float:
+        """How many times as long one worker would have taken that has nothing to do but these tasks."""
+        return self.work / self.seconds if self.seconds else 0.0
 
     @cached_property
     def cpu(self) -> float:

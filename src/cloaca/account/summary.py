@@ -53,7 +53,7 @@ class Summary:
     @property
     def speed_up(self) -> float:
         """How many times as long one worker would have taken that has nothing to do but these tasks."""
-        return self.work / self.seconds if self.seconds else 0.0
+        return self._account.speed_up
 
     @property
     def critical_path(self) -> tuple[str, ...]:
@@ -107,10 +107,14 @@ class Summary:
     def __repr__(self) -> str:
         return str(self)
 
-    def _repr_html_(self) -> str:
-        rows = "".join(f"<tr><th>{escape(head)}</th><td>{escape(text)}</td></tr>" for head, text in self._rows())
+    def to_html(self) -> str:
+        """The same text as HTML, which looks as the page around it."""
+        rows = "".join(map(_row_of, self._rows()))
         said = "".join(f"<li>{escape(one)}</li>" for one in self.advice)
         return f"<div><p>{escape(self._head())}</p><table>{rows}</table>{f'<ul>{said}</ul>' if said else ''}</div>"
+
+    def _repr_html_(self) -> str:
+        return self.to_html()
 
     def _head(self) -> str:
         total = sum(self.counts.values())
@@ -168,3 +172,8 @@ def _seconds(span: Span) -> float:
 
 def _bytes_written(span: Span) -> int:
     return span.bytes_written
+
+
+def _row_of(row: tuple[str, str]) -> str:
+    head, text = map(escape, row)
+    return f'<tr><th>{head}</th><td style="text-align:left">{text}</td></tr>'

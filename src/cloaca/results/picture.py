@@ -9,7 +9,6 @@ from cloaca.engine.ends import cost_of
 from cloaca.engine.fan import Fan
 from cloaca.engine.ledger import Ledger
 from cloaca.engine.state import State
-from cloaca.wording import counted
 from cloaca.workflows.diagram import Note, NoteOf
 from cloaca.workflows.outline import Node
 
@@ -44,7 +43,8 @@ def _one(ledger: Ledger, rank: int, is_reused: Callable[[str], bool]) -> str:
 
 def _instances(fan: Fan) -> str:
     failed = fan.counted(State.FAILED)
-    return counted(fan.size, "instance") + (f" ({failed:,} failed)" if failed else "")
+    size = "1 instance" if fan.size == 1 else f"{fan.size:,} instances"
+    return size + (f" ({failed:,} failed)" if failed else "")
 
 
 def _several(ledger: Ledger, ranks: Sequence[int], is_reused: Callable[[str], bool]) -> list[str]:

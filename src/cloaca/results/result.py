@@ -6,7 +6,6 @@ Everything here is plain data taken from the run when it ended; values and excep
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property, partial
-from itertools import islice
 from traceback import format_exception
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -47,8 +46,6 @@ if TYPE_CHECKING:
 Status = Literal["Completed", "Failed", "Cancelled"]
 _REPORTED = 100  # failures in a report
 _EXPLAINED = 50  # keys in a report
-_ROWS = 50
-_HEAD = ("task", "status", "attempts", "seconds", "why")
 
 
 class WorkflowResult:
@@ -319,22 +316,21 @@ class WorkflowResult:
     def __repr__(self) -> str:
         why = f", {shortened(self.error_message)!r}" if self.error_message else ""
         size, seconds = counted(len(self.tasks), "task"), f"{self.duration:.3f} s"
-        return f"WorkflowResult({self.workflow!r}, {self.status!r}, {size}, {seconds}{why})"
+        return f"WorkflowResult({self.workflow!r}, {self.status!r}, {size}, {seconds}{self._sped_up()}{why})"
 
-    def _repr_html_(self) -> str:
-        from cloaca.results.table import table_of  # only notebooks ask
+    def _sped_up(self) -> str:
+        """The speed-up, where tasks have run in this execution; and on how many workers, where that is known."""
+        if not self._account.work:
+            return ""
+        workers = f" on {counted(self._workers, 'worker')}" if self._workers else ""
+        return f", speed-up {self._account.speed_up:.2f}{workers}"
 
-        shown = [self.tasks[id] for id in islice(self.tasks, _ROWS)]
-        size = counted(len(self.tasks), "task") + (
-            f", of which the first {_ROWS} stand here" if len(self.tasks) > _ROWS else ""
-        )
-        said = f"{self.status}, {size}, {self.duration:.3f} s"
-        return table_of(self.workflow, said, self.error_message, _HEAD, map(_row_of, shown))
+    def _repr_mimebundle_(self, **_: object) -> dict[str, str]:
+        """What notebooks show: the summary, what went wrong, the picture, and the first of its tasks."""
+        from cloaca.results.notebook import shown  # only notebooks ask
 
-
-def _row_of(task: TaskResult) -> tuple[str, ...]:
-    seconds = "" if task.duration is None else f"{task.duration:.3f}"
-    return task.id, task.status, str(task.attempts), seconds, task.error_message or task.reason or ""
+        picture = self._picture.for_notebooks()
+        return {"text/plain": repr(self), **shown(self.summary().to_html(), self.error_message, picture, self.tasks)}
 
 
 def _why_absent(absences: Absences, outputs: tuple[str, ...] | None, key: str) -> str:

@@ -11,6 +11,8 @@ from cloaca.workflows.diagram import Direction, Note, NoteOf
 from cloaca.workflows.folding import outline_of
 from cloaca.workflows.outline import Boxes, Node, Outline
 
+_IN_NOTEBOOKS = 100  # nodes at most
+
 
 def noting(rules: Sequence[str], mapped: AbstractSet[int]) -> NoteOf:
     """Note the rules of tasks, given by rank ("": the default), where all of a node have the same."""
@@ -42,10 +44,17 @@ class Picture(NamedTuple):
         """As SVG. Raises `RuntimeError` where there is no Graphviz."""
         return svg.drawn(self.to_dot(direction, most))
 
-    def for_notebooks(self, most: int = 100) -> dict[str, str]:
-        """By MIME type: drawn by Graphviz where it is installed and manages that soon, or else for Mermaid."""
-        picture = svg.drawn_soon(self.to_dot("TB", most))
-        return {"text/vnd.mermaid": self.to_mermaid("TB", most)} if picture is None else {"image/svg+xml": picture}
+    def for_notebooks(self) -> dict[str, str]:
+        """By MIME type: drawn by Graphviz where it is installed and manages that soon, or else for Mermaid.
+
+        Not both, as JupyterLab takes Mermaid first. Pages are scrolled down, so what is wide goes from left to right.
+        """
+        outline = self._outline(_IN_NOTEBOOKS)
+        direction: Direction = "LR" if max(outline.widths.values()) > len(outline.widths) else "TB"
+        drawn = svg.drawn_soon(diagram.to_dot(self.name, outline, self.note_of, direction))
+        if drawn is None:
+            return {"text/vnd.mermaid": diagram.to_mermaid(outline, self.note_of, direction)}
+        return {"image/svg+xml": drawn}
 
     def _outline(self, most: int | None) -> Outline:
         if most is not None:
