@@ -31,7 +31,9 @@ def metadata(wheel: Path) -> Message:
 
 def test_the_wheel_has_the_source_and_nothing_else(wheel: Path) -> None:
     sources = {
-        path.relative_to(SOURCE).as_posix() for path in SOURCE.rglob("*") if path.suffix in {".css", ".py", ".typed"}
+        path.relative_to(SOURCE).as_posix()
+        for path in SOURCE.rglob("*")
+        if path.suffix in {".css", ".js", ".py", ".typed"}
     }
     with ZipFile(wheel) as archive:
         packed = {name for name in archive.namelist() if ".dist-info/" not in name}

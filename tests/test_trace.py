@@ -14,9 +14,9 @@ import pytest
 import cloaca
 from cloaca.account.account import Account
 from cloaca.account.spans import Span
+from cloaca.account.tracks import tracks_of
 from cloaca.engine.ledger import Ledger
 from cloaca.history.plan import plan
-from cloaca.tracing.chrome import tracks_of
 
 Event = dict[str, Any]
 PHASES = {"M": ("process_name", "thread_name", "thread_sort_index"), "X": None, "s": None, "f": None, "C": None}
@@ -146,7 +146,7 @@ def test_what_overlaps_in_the_program_stands_on_tracks_of_its_own() -> None:
         return Span(unit, "t", None, "t", 1, worker, started, ended, 0.0, "Completed", (), 0, 0, 0, 0)
 
     spans = [span(0, 0, 0, 2), span(1, 0, 1, 3), span(2, 0, 2, 4), span(3, 7, 0, 9), span(4, 0, 2.5, 3)]
-    assert tracks_of(spans) == {0: 0, 1: -1, 2: 0, 3: 7, 4: -2}
+    assert tracks_of(spans) == [0, -1, 0, 7, -2]
 
 
 def test_where_nothing_ran_there_is_nothing_to_trace(tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ from functools import cached_property
 from cloaca.account.cores import Idle, Moment, idle, moments
 from cloaca.account.path import CriticalPath, critical_path
 from cloaca.account.spans import Span, failed_spans_of, spans_of
+from cloaca.account.tasks import TaskFigures, figures_of
 from cloaca.engine.ledger import Ledger
 from cloaca.engine.state import ENDED
 from cloaca.history.plan import Plan
@@ -44,6 +45,11 @@ class Account:
     def failed_spans(self) -> Sequence[Span]:
         """The tries before those, which failed."""
         return [*failed_spans_of(self._ledger, self._began)]
+
+    @cached_property
+    def tasks(self) -> Sequence[TaskFigures]:
+        """How each task ended, by rank."""
+        return [*figures_of(self._ledger, self._plan, (*self.spans, *self.failed_spans))]
 
     @cached_property
     def moments(self) -> Sequence[Moment]:

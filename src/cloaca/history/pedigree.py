@@ -36,6 +36,14 @@ class Pedigrees:
         self._sizes = history.sizes()
         self._place_of = place_of
 
+    @property
+    def sizes(self) -> dict[str, list[int]]:
+        """How many bytes each of their values takes that a task has set."""
+        return {
+            key: [size for rank, size in sizes.items() if size is not None and rank != INPUT_RANK]
+            for key, sizes in self._sizes.items()
+        }
+
     def of(self, key: str) -> tuple[Forebear, ...]:
         """All writes of the key, in the merge order at the end; none where there was one at most."""
         sizes = self._sizes.get(key)

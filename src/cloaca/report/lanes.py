@@ -1,75 +1,98 @@
-"""Lanes: what each worker ran when, and how many tasks ran at once, as SVG of a size that doesn't grow with the run."""
+"""Lanes: what each worker ran when, as SVG of a size that doesn't grow with the run.
+
+A lane shows how busy the worker was, and before that the spans that are worth a piece of their own. Those that are too
+short to be seen wait in groups, by how much nearer one has to look: the script shows them then.
+"""
 
 from collections import defaultdict
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from html import escape
-from itertools import pairwise
+from math import ceil, log
 
-from cloaca.account.cores import Moment
+from cloaca.account.account import Account
 from cloaca.account.spans import Span
-from cloaca.account.told import duration
+from cloaca.account.tracks import name_of, tracks_of
+from cloaca.report.curves import WIDTH, filled, spread
 
-WIDTH = 1000
-_SHOWN = 1500  # the longest ones, in all lanes together, each as a piece of its own
-_FAILED = 300
+_MOST = 10_000
+"""How many spans have a piece of their own: those that failed, those on the critical path, and the longest."""
+
 _HEIGHT = 20
+_LEAST = 0.7
+_NEARER = 4
+_NEAREST = 8
 
 
-def lanes(spans: Sequence[Span], seconds: float, on_path: Collection[int]) -> Iterator[str]:
-    """A lane for each worker. What is too much to be shown one by one is shown as how busy the worker was."""
-    by_worker: defaultdict[int, list[Span]] = defaultdict(list)
-    for span in spans:
-        by_worker[span.worker].append(span)
-    longest = sorted(spans, key=_seconds, reverse=True)[:_SHOWN]
-    failed = [span for span in spans if span.status == "Failed"][:_FAILED]
-    shown = {span.unit for span in (*longest, *failed)}
-    for worker, own in sorted(by_worker.items()):
-        pieces = [_piece(span, seconds, on_path) for span in own if span.unit in shown]
-        name = f"worker {worker}" if worker else "program"
-        yield _lane(name, [_busy(own, seconds), *pieces], _HEIGHT)
+def chosen(account: Account) -> list[Span]:
+    """The spans that are shown one by one."""
+    spans = [*account.spans, *account.failed_spans]
+    if len(spans) <= _MOST:
+        return spans
+    on_path = {span.unit for span in account.critical_path.spans}
+    spans.sort(key=lambda span: (_kind(span, on_path) != "ran", span.seconds), reverse=True)
+    return spans[:_MOST]
 
 
-def running(moments: Sequence[Moment], seconds: float, workers: int) -> str:
-    """How many tasks ran at once: in each piece of the time, the mean."""
-    means = [0.0] * WIDTH
-    for one, after in pairwise(moments):
-        _spread(means, one.at, after.at, seconds, one.running)
-    most = max(workers, *means, 1)
-    return _lane(f"0 to {most:.0f}", [_filled([mean / most for mean in means], 60)], 60)
+def lanes(account: Account, shown: Sequence[Span]) -> Iterator[str]:
+    """A lane for each track. `shown`: the spans that are shown one by one; marks have their places."""
+    numbers = {(span.unit, span.nth): number for number, span in enumerate(shown)}
+    spans = [*account.spans, *account.failed_spans]
+    by_track: defaultdict[int, list[Span]] = defaultdict(list)
+    for span, track in zip(spans, tracks_of(spans), strict=True):
+        by_track[track].append(span)
+    on_path = {span.unit for span in account.critical_path.spans}
+    for track, own in sorted(by_track.items(), key=lambda entry: (entry[0] <= 0, abs(entry[0]))):
+        pieces = _pieces(own, account.seconds, on_path, numbers)
+        yield lane(name_of(track), [_busy(own, account.seconds), *pieces], _HEIGHT)
 
 
-def _seconds(span: Span) -> float:
-    return span.seconds
+def lane(name: str, pieces: Sequence[str], height: int) -> str:
+    """A row of the page, over the time of the run: what it is called, and a picture."""
+    box = f'viewBox="0 0 {WIDTH} {height}" height="{height}" preserveAspectRatio="none" role="img"'
+    name = escape(name)
+    return f'<div class="lane"><span>{name}</span><svg {box} aria-label="{name}">{"".join(pieces)}</svg></div>'
 
 
 def _busy(spans: Sequence[Span], seconds: float) -> str:
     shares = [0.0] * WIDTH
     for span in spans:
-        _spread(shares, span.started, span.ended, seconds, 1)
-    return _filled([min(share, 1) for share in shares], _HEIGHT)
+        spread(shares, span.started, span.ended, seconds, 1)
+    return filled([min(share, 1) for share in shares], _HEIGHT)
 
 
-def _filled(shares: Sequence[float], height: int) -> str:
-    """One shape for all cells, each filled from below by its share."""
-    tops = [f"V{height * (1 - share):.1f}H{at + 1}" for at, share in enumerate(shares)]
-    return f'<path class="ran" d="M0 {height}{"".join(tops)}V{height}z"/>'
+def _pieces(
+    spans: Sequence[Span], seconds: float, on_path: Collection[int], numbers: Mapping[tuple[int, int], int]
+) -> Iterator[str]:
+    by_level: defaultdict[int, list[str]] = defaultdict(list)
+    for span in spans:
+        number = numbers.get((span.unit, span.nth))
+        if number is not None:
+            kind = _kind(span, on_path)
+            x, width = (WIDTH * at / seconds if seconds else 0.0 for at in (span.started, span.seconds))
+            level = 0 if kind == "failed" else _level(width)
+            by_level[level].append(_piece(kind, number, x, width))
+    for level, pieces in sorted(by_level.items()):
+        hidden = f' data-level="{level}" class="near"' if level else ""
+        yield f"<g{hidden}>{''.join(pieces)}</g>"
 
 
-def _spread(cells: list[float], started: float, ended: float, seconds: float, weight: float) -> None:
-    """Add a stretch of time to the cells that it covers, by how much of each it does."""
-    left, right = (min(max(at / seconds, 0), 1) * WIDTH if seconds else 0 for at in (started, ended))
-    for cell in range(int(left), min(int(right) + 1, WIDTH)):
-        cells[cell] += weight * max(min(right, cell + 1) - max(left, cell), 0)
+def _kind(span: Span, on_path: Collection[int]) -> str:
+    if span.status in ("Failed", "Retried"):
+        return "failed"
+    if span.status == "Cancelled":
+        return "cancelled"
+    return "path" if span.unit in on_path else "ran"
 
 
-def _piece(span: Span, seconds: float, on_path: Collection[int]) -> str:
-    kind = "failed" if span.status == "Failed" else "path" if span.unit in on_path else "ran"
-    x, width = (WIDTH * at / seconds if seconds else 0 for at in (span.started, span.seconds))
-    said = f"{span.name}: {span.status}, {duration(span.seconds)} from {duration(span.started)}, try {span.nth}"
-    shape = f'x="{x:.2f}" y="0" width="{max(width, 0.5):.2f}" height="{_HEIGHT}"'
-    return f'<rect class="task {kind}" {shape}><title>{escape(said)}</title></rect>'
+def _level(width: float) -> int:
+    """How much nearer one has to look to see it: so many times as near as the steps of the script are."""
+    if width >= _LEAST:
+        return 0
+    return min(ceil(log(_LEAST / width, _NEARER)), _NEAREST) if width > 0 else _NEAREST
 
 
-def _lane(name: str, pieces: Sequence[str], height: int) -> str:
-    box = f'viewBox="0 0 {WIDTH} {height}" height="{height}" preserveAspectRatio="none" role="img" aria-label="{name}"'
-    return f'<div class="lane"><span>{name}</span><svg {box}>{"".join(pieces)}</svg></div>'
+def _piece(kind: str, number: int, x: float, width: float) -> str:
+    return (
+        f'<rect class="task {kind}" data-of="task" data-n="{number}" x="{x:.4f}" width="{width:.4f}" '
+        f'height="{_HEIGHT}"/>'
+    )

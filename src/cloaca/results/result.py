@@ -3,10 +3,8 @@
 Everything here is plain data taken from the run when it ended; values and exceptions are rebuilt when asked for.
 """
 
-from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import cached_property, partial
-from traceback import format_exception
 from typing import TYPE_CHECKING, Any, Literal
 
 from cloaca.dataflow.finding import Finding
@@ -38,7 +36,6 @@ if TYPE_CHECKING:
     from cloaca.account.spans import Span
     from cloaca.account.summary import Summary
     from cloaca.profiling.profile import Profile
-    from cloaca.report.page import Failure
     from cloaca.results.explanation import Explanation
     from cloaca.workflows.diagram import Direction
     from cloaca.workflows.picture import Picture
@@ -91,7 +88,7 @@ class WorkflowResult:
         self._workers = workers
         self._seats = run.seats
         self._profiles = profiles
-        self._reasons = tuple(reused.reasons.values())
+        self._reuse = reused = reused._replace(reasons={**reused.reasons})  # asks the store, which may be closed later
         self._reused = sum(run.ledger.unit(*place) not in run.ledger.fans for place in reused.origins)
         outcomes = run.ledger.outcomes_in_full()
         self._absences = Absences(workflow, run, outcomes, working_directory())
@@ -249,10 +246,13 @@ class WorkflowResult:
 
         Raises `OSError` where the file can't be written.
         """
-        from cloaca.report.page import Story, save
+        from cloaca.report.page import save
+        from cloaca.report.story import Story
+        from cloaca.results import reported
 
-        failed = [name for rank in range(len(self._plan.names)) for name in self._failed_of(rank)]
-        told = (*self.merges, *(key for key in self.conflicts if key not in self.merges))[:_EXPLAINED]
+        ledger, failed = self._ledger, [*reported.failed(self._ledger)]
+        conflicts = dict.fromkeys(self.conflicts, "in conflict")
+        explained = [*{**conflicts, **self.merges}.items()][:_EXPLAINED]
         facts = {
             "execution": self.execution_id,
             "began": self.start_time,
@@ -267,25 +267,16 @@ class WorkflowResult:
             self.error_message,
             str(self.summary()),
             self._account,
-            [self._failure_of(name) for name in failed[:_REPORTED]],
+            reported.groups(self._plan, self._copies),
+            [reported.failure_of(name, self.tasks[name]) for name in failed[:_REPORTED]],
             max(len(failed) - _REPORTED, 0),
-            {key: str(self.explain(key)) for key in told},
-            Counter(self._reasons),
+            reported.skipped(ledger),
+            {f"{key}: {conflicts.get(key) or f'by {rule}'}": str(self.explain(key)) for key, rule in explained},
+            [*reported.traffic(self._pedigrees, contents_of(self.final_context).unchanged().given.versions)],
+            reported.named(ledger, self._reuse.origins),
+            reported.named(ledger, self._reuse.reasons),
         )
         save(path, story)
-
-    def _failed_of(self, rank: int) -> Iterator[str]:
-        """The names of a task, or of its instances, that failed."""
-        if self._ledger.states[rank] is not State.FAILED:
-            return iter(())
-        return map(self._ledger.name, self._ledger.failed(rank, len(self._ledger.states)))
-
-    def _failure_of(self, name: str) -> "Failure":
-        from cloaca.report.page import Failure
-
-        task = self.tasks[name]
-        traced = "" if task.error is None else "".join(format_exception(task.error))
-        return Failure(name, shortened(task.error_message or ""), traced, task.keys_read)
 
     def _error_of(self, span: "Span") -> str | None:
         return self.tasks[span.name].error_message if span.status == "Failed" else None

@@ -6,8 +6,7 @@ written.
 The format: "Trace TraceEvent Format", Google, 2016.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from heapq import heappop, heappush
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from os import PathLike
 from typing import Any, BinaryIO
 
@@ -15,6 +14,7 @@ from msgspec import json
 
 from cloaca.account.account import Account
 from cloaca.account.spans import Span
+from cloaca.account.tracks import name_of, tracks_of
 
 _PROGRAM = 1
 """The number of the process that all tracks belong to."""
@@ -53,11 +53,10 @@ def _write(file: BinaryIO, found: Iterable[TraceEvent]) -> None:
 
 def events(title: str, account: Account, error_of: Callable[[Span], str | None]) -> Iterator[TraceEvent]:
     """All of it, in no order: viewers sort it by time."""
-    tracks = tracks_of(account.spans)
+    tracks = dict(zip((span.unit for span in account.spans), tracks_of(account.spans), strict=True))
     yield {"ph": "M", "name": "process_name", "pid": _PROGRAM, "tid": 0, "args": {"name": title}}
     for track in sorted({*tracks.values()}):
-        name = f"worker {track}" if track > 0 else f"thread {1 - track} of the program"
-        yield {"ph": "M", "name": "thread_name", "pid": _PROGRAM, "tid": track, "args": {"name": name}}
+        yield {"ph": "M", "name": "thread_name", "pid": _PROGRAM, "tid": track, "args": {"name": name_of(track)}}
         yield {
             "ph": "M",
             "name": "thread_sort_index",
@@ -69,17 +68,6 @@ def events(title: str, account: Account, error_of: Callable[[Span], str | None])
         yield _slice(span, tracks[span.unit], error_of(span))
     yield from _arrows(account, tracks)
     yield from _counters(account)
-
-
-def tracks_of(spans: Sequence[Span]) -> dict[int, int]:
-    """On which track each of them stands, by unit: that of its worker. The threads of the program have 0 and below."""
-    tracks = {span.unit: span.worker for span in spans}
-    free: list[tuple[float, int]] = []  # a heap: since when a thread is, and its track
-    for span in sorted((span for span in spans if not span.worker), key=_started):
-        track = heappop(free)[1] if free and free[0][0] <= span.started else -len(free)
-        tracks[span.unit] = track
-        heappush(free, (span.ended, track))
-    return tracks
 
 
 def _slice(span: Span, track: int, error: str | None) -> TraceEvent:
@@ -136,10 +124,6 @@ def _counter(name: str, at: float, values: dict[str, int]) -> TraceEvent:
 def _us(seconds: float) -> int:
     """As nanoseconds are rarely right, and whole numbers are short."""
     return round(seconds * 1e6)
-
-
-def _started(span: Span) -> float:
-    return span.started
 
 
 def _ended(span: Span) -> float:
