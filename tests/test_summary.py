@@ -4,7 +4,7 @@ import pickle
 from collections.abc import Mapping
 from itertools import pairwise
 from random import Random
-from typing import Literal
+from typing import Any, Literal
 
 import pytest
 from tests.reference import Graph
@@ -13,6 +13,7 @@ from tests.runs import CHAIN, DIAMOND, a_run, assigned, found, tell
 import cloaca
 from cloaca.account.account import Account
 from cloaca.account.cores import Idle
+from cloaca.account.overhead import Overhead
 from cloaca.account.summary import Summary
 from cloaca.engine.events import Begin, Room, Tick
 from cloaca.engine.pairing import paired
@@ -23,7 +24,7 @@ from cloaca.errors import INPUT
 from cloaca.history.plan import plan
 from cloaca.retry import RetryPolicy
 from cloaca.values.codec import encode
-from cloaca.wire.messages import Done, Failed, Usage, Version
+from cloaca.wire.messages import FIGURES, Assignment, Done, Failed, ItemsDone, Phases, Usage, Version
 
 Times = Mapping[str, tuple[float, float]]
 """When each task, or instance, began and ended, in seconds since its run began."""
@@ -31,18 +32,29 @@ Times = Mapping[str, tuple[float, float]]
 BEGAN = 1000.0
 
 
-def usage(times: Times, name: str, *, cpu: float | None = None, written: int = 0) -> Usage:
+def usage(
+    times: Times, name: str, *, cpu: float | None = None, written: int = 0, phases: Phases | None = None
+) -> Usage:
     started, ended = times.get(name, (0.0, 0.0))
     busy = ended - started if cpu is None else cpu
-    return Usage(BEGAN + started, BEGAN + ended, busy, 1 << 20, ("key",), 10, 0, written, 1)
+    return Usage(BEGAN + started, BEGAN + ended, busy, 1 << 20, ("key",), 10, 0, written, 1, phases)
 
 
-def account_of(run: Run, times: Times, workers: int, *, cpu: float | None = None, failing: str = "") -> Account:
+def account_of(
+    run: Run,
+    times: Times,
+    workers: int,
+    *,
+    cpu: float | None = None,
+    failing: str = "",
+    phases: Mapping[str, Phases] | None = None,
+) -> Account:
     """The run, to its end: each task takes the time that it is given."""
     tell(run, Begin())
     while attempts := assigned(tell(run, Room(1, 0))):
         for attempt, name in attempts:
-            cost = usage(times, name, cpu=cpu, written=1 << 20 if name == "load" else 0)
+            own = (phases or {}).get(name)
+            cost = usage(times, name, cpu=cpu, written=1 << 20 if name == "load" else 0, phases=own)
             if name == "each" and "each" not in times:
                 tell(run, found(attempt, [*map(encode, range(3))]))
             elif name == failing:
@@ -228,6 +240,64 @@ def test_tasks_that_wait_rather_than_compute_are_told() -> None:
     (told,) = summary_of([("a", [])], {"a": (0.0, 4.0)}, workers=1, cpu=0.5).advice
     assert told.startswith("Tasks computed for 12 % of the time that they took, and waited for the rest")
     assert summary_of([("a", [])], {"a": (0.0, 4.0)}, workers=1, cpu=1.0).advice == ()
+
+
+def with_phases(**phases: Phases) -> Summary:
+    """Two tasks that take two seconds each, side by side on two workers."""
+    times = {"one": (0.0, 2.0), "other": (0.0, 2.0)}
+    return Summary("w", "Completed", account_of(a_run([("one", []), ("other", [])]), times, 2, phases=phases))
+
+
+def test_overhead_is_told_by_what_it_was() -> None:
+    summary = with_phases(one=Phases(0.1, 0.2, 0.4), other=Phases(waiting=0.1))
+    assert summary.overhead == pytest.approx(Overhead(0.1, 0.3, 0.4, 0.0))
+    assert (
+        "  overhead       0.80 s, 0.40 s a task: 0.10 s loading functions and values, 0.30 s waiting for values, "
+        "0.40 s encoding values"
+    ) in str(summary).splitlines()
+    assert "overhead" not in str(with_phases(one=Phases(waiting=0.03)))
+
+
+@pytest.mark.parametrize(("seconds", "said"), [(0.2, 1), (0.19, 0)])
+def test_packages_that_workers_import_for_long_are_told(seconds: float, said: int) -> None:
+    found = with_phases(one=Phases(seconds, imported=("pandas", "numpy")), other=Phases(seconds, imported=("pandas",)))
+    told = [one for one in found.advice if "imported" in one]
+    assert len(told) == said
+    assert all(one.startswith("1 worker imported pandas, numpy with functions, for 0.40 s each:") for one in told)
+
+
+@pytest.mark.parametrize(("seconds", "said"), [(1.0, 1), (0.99, 0)])
+def test_values_that_take_long_to_be_made_bytes_are_told(seconds: float, said: int) -> None:
+    summary = with_phases(one=Phases(loading=0.25), other=Phases(encoding=seconds - 0.25))
+    told = [one for one in summary.advice if "bytes" in one]
+    assert len(told) == said
+    assert all(
+        one.startswith("25 % of the tasks' time went into making values bytes, and back, most for 'other':")
+        for one in told
+    )
+    loaded = with_phases(one=Phases(seconds, imported=("pandas",)))
+    assert not any("bytes" in one for one in loaded.advice), "to import is something else"
+
+
+@pytest.mark.parametrize(("number", "seconds", "said"), [(10_000, 1e-5, 1), (9_999, 1e-5, 0), (10_000, 1.1e-5, 0)])
+def test_many_tiny_items_are_better_lists(number: int, seconds: float, said: int) -> None:
+    compiled = plan("w", [("each", [])])
+    each = paired(compiled, ["items"], {0: number}, {0: ()})
+    work = [Work(0, (), each=each[0])]
+    run = Run(compiled, work, {"items": Version(INPUT, b"")}, numbers=iter(range(99_999)), answers=True)
+    tell(run, Begin())
+    ((attempt, _),) = assigned(tell(run, Room(1, 0)))
+    tell(run, found(attempt, [encode(0)] * number))
+    began = BEGAN
+    for whole in [one for one in tell(run, Room(number, 0, grain=number)) if isinstance(one, Assignment)]:
+        begins = [began + place * 1e-4 for place in range(whole.size)]
+        costs = [FIGURES.pack(one, one + seconds - 1e-9, seconds, 1 << 20, 8, 0, 0, 1) for one in begins]
+        nothing: list[Any] = [()] * whole.size
+        tell(run, ItemsDone(whole.attempt, b"".join(costs), nothing, nothing, nothing, []))
+        began = begins[-1] + 1e-4
+    told = [one for one in Summary("w", "", Account(run.ledger, compiled, BEGAN, 2.0, 1)).advice if "items" in one]
+    assert len(told) == said
+    assert all(one.startswith("10,000 items of task 'each' take 10 us each, at the median:") for one in told)
 
 
 # ---- real runs -----------------------------------------------------------------------------------------------------

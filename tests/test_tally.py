@@ -26,7 +26,7 @@ def sides() -> Iterator[tuple[Tally, Tally]]:
 
 
 def end(n: int, diff: dict[str, bytes | None], read: tuple[str, ...] = ("items",)) -> ItemEnd:
-    return (*diff,), (*diff.values(),), read, (1.0 + n, 1.5 + n, 0.25, 1000 + n, 1, 2, 3, 4), None
+    return (*diff,), (*diff.values(),), read, (1.0 + n, 1.5 + n, 0.25, 1000 + n, 1, 2, 3, 4), None, None
 
 
 def found(theirs: Tally, place: int = 0) -> ItemsDone:

@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from functools import cached_property
 
 from cloaca.account.cores import Idle, Moment, idle, moments
+from cloaca.account.overhead import Overhead, overhead_of
 from cloaca.account.path import CriticalPath, critical_path
 from cloaca.account.spans import Span, failed_spans_of, spans_of
 from cloaca.account.tasks import TaskFigures, figures_of
@@ -75,6 +76,11 @@ class Account:
     def idle(self) -> Idle:
         """What kept workers from running tasks."""
         return idle(self.moments, self.workers, self.seconds)
+
+    @cached_property
+    def overhead(self) -> Overhead:
+        """What went by beside the functions of tasks."""
+        return overhead_of(self.spans, self.idle.handing_over)
 
     @cached_property
     def work(self) -> float:

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from cloaca.engine.ends import End, FailedTry, cost_of, worker_of
 from cloaca.engine.ledger import Ledger
@@ -14,8 +15,10 @@ class Span(Struct, frozen=True, gc=False):
 
     `started` and `ended` are seconds since the execution began; `cpu` are seconds, `peak_memory` and the others bytes.
     `worker`: the number of the worker, from 1; 0: the program itself. `status`: how it ended: "Completed", "Failed",
-    "Cancelled", "Skipped" (a condition was looked at), or "Retried": it failed with that
-    `error`, and another one followed `delay` seconds later.
+    "Cancelled", "Skipped" (a condition was looked at), or "Retried": it failed with that `error`, and another one
+    followed `delay` seconds later. `loading`, `waiting` and `encoding` are those of its seconds, where they are worth a
+    word, in which the function was loaded (and with it the packages `imported`) and values rebuilt, values that it
+    lacked were waited for, and those that it set were made bytes.
     """
 
     unit: int
@@ -35,6 +38,10 @@ class Span(Struct, frozen=True, gc=False):
     peak_memory: int
     delay: float = 0.0
     error: str = ""
+    loading: float = 0.0
+    waiting: float = 0.0
+    encoding: float = 0.0
+    imported: tuple[str, ...] = ()
 
     @property
     def seconds(self) -> float:
@@ -52,10 +59,9 @@ def spans_of(ledger: Ledger, began: float) -> Iterator[Span]:
         cost = None if unit in ledger.fans else _cost(ledger, unit, end)
         if cost is None or cost.started < began:
             continue
-        state = ledger.states[unit]
-        status = state.name.capitalize()
+        status, phases = ledger.states[unit].name.capitalize(), cost.phases
         task, item = (ledger.names[unit], None) if unit < tasks else ledger.place(unit)
-        yield Span(
+        span = Span(
             unit,
             task,
             item,
@@ -71,6 +77,17 @@ def spans_of(ledger: Ledger, began: float) -> Iterator[Span]:
             cost.bytes_mapped,
             cost.bytes_written,
             cost.peak_memory,
+        )
+        yield (
+            span
+            if phases is None
+            else replace(
+                span,
+                loading=phases.loading,
+                waiting=phases.waiting,
+                encoding=phases.encoding,
+                imported=phases.imported,
+            )
         )
 
 

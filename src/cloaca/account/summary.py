@@ -9,12 +9,16 @@ from html import escape
 from cloaca.account.account import Account
 from cloaca.account.advice import advice
 from cloaca.account.cores import Idle
+from cloaca.account.overhead import Overhead
 from cloaca.account.spans import Span
 from cloaca.account.told import duration, names, share, size
 from cloaca.wording import clipped, counted
 
 _LISTED = 5
 _LONGEST_NAME = 60
+_WORTH_TELLING = 0.01
+"""Which part of a whole is worth a word."""
+
 _WORTH_A_LINE = 1 << 16
 """How many bytes a task sets at least to be told among those that set much."""
 
@@ -31,6 +35,7 @@ class Summary:
         critical_path_seconds: how long. No number of workers makes the execution shorter.
         bound: what `speed_up` could be at most: with these workers, and by the critical path.
         idle: how long workers had nothing to do, in seconds of all workers together, and why.
+        overhead: how much of their time went by beside the functions of tasks, and with what.
         counts: how many tasks ended how; of a mapped task, its instances count.
         reused: how many of these were taken over.
         slowest: the names of the tasks that took longest, with their seconds.
@@ -75,6 +80,11 @@ class Summary:
     def idle(self) -> Idle:
         """What workers waited for."""
         return self._account.idle
+
+    @property
+    def overhead(self) -> Overhead:
+        """What went by beside the functions."""
+        return self._account.overhead
 
     @cached_property
     def slowest(self) -> tuple[tuple[str, float], ...]:
@@ -139,12 +149,26 @@ class Summary:
         path = self._account.critical_path
         yield "critical path", f"{duration(path.seconds)}: {names(path.spans)}"
         yield "idle", self._idle()
+        if self.overhead.seconds >= _WORTH_TELLING * self.workers * self.seconds:
+            yield "overhead", self._overhead()
         yield "slowest", ", ".join(f"{clipped(name, _LONGEST_NAME)} {duration(one)}" for name, one in self.slowest)
         large = [(name, written) for name, written in self.largest if written >= _WORTH_A_LINE]
         if self.retried:
             yield "tries", self._tries()
         if large:
             yield "set most", ", ".join(f"{clipped(name, _LONGEST_NAME)} {size(written)}" for name, written in large)
+
+    def _overhead(self) -> str:
+        overhead = self.overhead
+        reasons = (
+            (overhead.loading, "loading functions and values"),
+            (overhead.waiting, "waiting for values"),
+            (overhead.encoding, "encoding values"),
+            (overhead.handing_over, "handing tasks over"),
+        )
+        told = [f"{duration(part)} {what}" for part, what in reasons if part >= _WORTH_TELLING * overhead.seconds]
+        each = duration(overhead.seconds / len(self._account.spans))
+        return f"{duration(overhead.seconds)}, {each} a task: {', '.join(told)}"
 
     def _tries(self) -> str:
         failed = self._account.failed_spans

@@ -44,9 +44,13 @@ class _Station:
     """What a process keeps of a runner."""
 
     def __init__(self, equipment: Equipment | None) -> None:
-        self.repertoire = Repertoire(variables.of_process().complete)  # what is loaded may import modules
+        self.repertoire = Repertoire(self._has_loaded)
         self.meter = Meter(worker=os.getpid())
         self.workroom = Workroom(None if equipment is None else load(equipment.function.blob))
+
+    def _has_loaded(self, seconds: float, imported: Sequence[str]) -> None:
+        variables.of_process().complete()  # what was loaded may have imported modules
+        self.meter.loaded(seconds, imported)
 
 
 @lru_cache(_RUNNERS)

@@ -102,7 +102,8 @@ class Series:
             if shelf is not None and shelf.written:
                 shelf.keep(values)
             looked = contents.looked(has_drawn=self._seeding.has_drawn) if self._is_recorded else None
-            return (*diff,), values, (*traffic.keys,), self._meter.figures(traffic, values), looked
+            meter = self._meter
+            return (*diff,), values, (*traffic.keys,), meter.figures(traffic, values), looked, meter.phases
         except BaseException as error:  # noqa: BLE001 - sys.exit and Ctrl-C of a task end the task, not the worker
             return failed(self._attempt, error, contents, shelf, self._meter, self._left, place)
 

@@ -8,13 +8,13 @@ call of the system, up to a microsecond: within a millisecond, a worker is taken
 
 import re
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from resource import RUSAGE_SELF, getrusage
 from time import monotonic, process_time
 
 from cloaca.tasks.shelf import Traffic
 from cloaca.values.blobs import size_of
-from cloaca.wire.messages import Figures, Usage, usage_of
+from cloaca.wire.messages import Figures, Phases, Usage, usage_of
 
 WORTH_A_READING = 0.001
 """Seconds after which the high-water mark and the clock of CPU time are read again."""
@@ -44,17 +44,29 @@ class Meter:
         """When the last one had."""
         self.short = 0
         """How many attempts in a row were short, up to the last one."""
+        self.phases: Phases | None = None
+        """Those of the last one, if they are worth a word."""
+        self._loaded_since = self._loading = 0.0
+        self._imported: tuple[str, ...] = ()
 
     def start(self) -> float:
         """An attempt begins: at that moment."""
         self._started = now = monotonic()
+        self.phases = None
         if now - self._looked >= WORTH_A_READING:
             self._look(now)
         return now
 
     def stop(self, traffic: Traffic, written: Iterable[bytes | None] = ()) -> Usage:
         """It has ended; returns what it cost. `written` are the payloads that it set."""
-        return usage_of(self.figures(traffic, written), tuple(traffic.keys))
+        return usage_of(self.figures(traffic, written), tuple(traffic.keys), self.phases)
+
+    def loaded(self, seconds: float, imported: Sequence[str]) -> None:
+        """That long, a function was loaded for the attempt, and with it these packages were imported."""
+        if self._loaded_since != self._started:
+            self._loaded_since, self._loading, self._imported = self._started, 0.0, ()
+        self._loading += seconds
+        self._imported = (*self._imported, *imported)
 
     def figures(self, traffic: Traffic, written: Iterable[bytes | None]) -> Figures:
         """The same, as the figures of an instance."""
@@ -67,11 +79,18 @@ class Meter:
             self._look(ended)
             cpu = max(0.0, self._cpu - busy)
             self._peak = high_water()
+            self.phases = self._passed(traffic)
         size = 0
         for payload in written:
             if payload is not None:
                 size += size_of(payload)
         return started, ended, cpu, self._peak, traffic.read, traffic.mapped, size, self._worker
+
+    def _passed(self, traffic: Traffic) -> Phases | None:
+        """The phases of the attempt that has ended."""
+        loading, imported = (self._loading, self._imported) if self._loaded_since == self._started else (0.0, ())
+        phases = Phases(loading + traffic.loading, traffic.waiting, traffic.encoding, imported)
+        return phases if phases.loading + phases.waiting + phases.encoding >= WORTH_A_READING else None
 
     def _look(self, now: float) -> None:
         """Read the clock of CPU time."""

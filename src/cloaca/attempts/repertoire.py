@@ -1,7 +1,9 @@
 """Repertoire: what a process was sent to call, by number. Each is loaded when it is first asked for, and then kept."""
 
-from collections.abc import Callable, Iterable
+import sys
+from collections.abc import Callable, Iterable, Sequence
 from functools import lru_cache, partial
+from time import monotonic
 from typing import TYPE_CHECKING, Any
 
 from cloaca.attempts import variables
@@ -17,16 +19,22 @@ if TYPE_CHECKING:
 
 _as_set = lru_cache(maxsize=1024)(frozenset[str])  # functions of one code mostly read the same
 
+LONG = 0.05
+"""Seconds that loading a function takes at least to be looked at for what was imported with it."""
+
 _NO_HEAD = Publish(0, b"", ())
 
 
 class Repertoire:
-    """What was published, merge rules and conditions too. `on_load` is told whenever one was loaded.
+    """What was published, merge rules and conditions too.
+
+    `on_load` is told whenever one was loaded: in how many seconds, and which packages were imported with it, if it took
+    long.
 
     What is interrupted can be done again.
     """
 
-    def __init__(self, on_load: Callable[[], object] = lambda: None) -> None:
+    def __init__(self, on_load: Callable[[float, Sequence[str]], object] = lambda _seconds, _imported: None) -> None:
         self._on_load = on_load
         self._sent: dict[int, Publish] = {}
         self._reads: dict[int, frozenset[str]] = {}
@@ -74,7 +82,6 @@ class Repertoire:
             sent = self._sent[number]
             function = self._loaded[sent.function] = self._made(sent)  # by one number, not one of each message
             self._sent.pop(number, None)
-            self._on_load()
         return function
 
     def _load_under(self, wanted: int, number: int) -> Any:
@@ -98,18 +105,31 @@ class Repertoire:
             self.load(other)
         if sent.profiling is not None:
             return self._profiled(sent.profiling)
-        head = self._sent[sent.head] if sent.head else _NO_HEAD
-        buffers = (_content(buffer) for part in (head, sent) for buffer in part.attached)
-        made = load(_content(sent.blob), _content(head.blob), buffers)
-        if sent.takes_handle:
-            from cloaca.tasks.handle import with_handle  # few tasks do
-
-            made = with_handle(made)
+        binding = self.load(sent.binding) if sent.binding else None
+        began, modules = monotonic(), len(sys.modules)
+        made = self._rebuilt(sent)
+        seconds = monotonic() - began
+        self._on_load(seconds, () if seconds < LONG else _packages([*sys.modules][modules:]))
         if not sent.binding and sent.writes is None and sent.looks is None:
             return made
         from cloaca.tasks.binding import bound  # most tasks declare nothing
 
-        return bound(made, self.load(sent.binding) if sent.binding else None, sent.writes, sent.looks)
+        return bound(made, binding, sent.writes, sent.looks)
+
+    def _rebuilt(self, sent: Publish) -> Any:
+        head = self._sent[sent.head] if sent.head else _NO_HEAD
+        buffers = (_content(buffer) for part in (head, sent) for buffer in part.attached)
+        made = load(_content(sent.blob), _content(head.blob), buffers)
+        if not sent.takes_handle:
+            return made
+        from cloaca.tasks.handle import with_handle  # few tasks do
+
+        return with_handle(made)
+
+
+def _packages(modules: Sequence[str]) -> Sequence[str]:
+    """Those among them that stand by themselves, but for Python's own."""
+    return [name for name in modules if "." not in name and name not in sys.stdlib_module_names and name[0] != "_"]
 
 
 def _content(part: bytes) -> Part:

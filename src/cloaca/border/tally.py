@@ -15,7 +15,7 @@ from mmap import ALLOCATIONGRANULARITY, mmap
 
 from msgspec import msgpack
 
-from cloaca.wire.messages import FIGURES, Entry, Figures, Looked, Tallied
+from cloaca.wire.messages import FIGURES, Entry, Figures, Looked, Phases, Tallied
 
 MOST = 1024
 """How many items may be reported at once."""
@@ -33,10 +33,10 @@ _put_figures = FIGURES.pack_into
 _encode = msgpack.Encoder().encode
 
 
-ItemEnd = tuple[tuple[str, ...], tuple[bytes | None, ...], tuple[str, ...], Figures, Looked | None]
+ItemEnd = tuple[tuple[str, ...], tuple[bytes | None, ...], tuple[str, ...], Figures, Looked | None, Phases | None]
 """Which keys an item has set (to these payloads) and removed (`None`), which ones it has read, and what it cost.
 
-Where its run is recorded, last of all what it has looked at.
+Where its run is recorded, what it has looked at; and its phases, if they are worth a word.
 """
 
 
@@ -75,17 +75,17 @@ class Tally:
 
     def add(self, place: int, end: ItemEnd) -> bool:
         """The item at that place has ended so; adding it again changes nothing. Returns whether there was room."""
-        keys, values, read, figures, looked = end
+        keys, values, read, figures, looked, phases = end
         memory, words = self._memory, self._words
         word = words[0]
         count = word >> _COUNT
         if words[1] + count != place:
             return True
         if keys == self._keys and read == self._read and looked == self._looked:
-            data = _encode((values,))
+            data = _encode((values,) if phases is None else (values, None, None, None, phases))
         else:
             self._keys = self._read = None  # where this is interrupted, the next one tells its own
-            data = _encode((values, keys, read, looked))
+            data = _encode((values, keys, read, looked, phases))
         start = _ENTRIES + (word & _LENGTH)
         past = start + len(data)
         if count == MOST or past > SIZE:
@@ -116,6 +116,6 @@ class Tally:
 
 def one_tallied(attempt: int, place: int, end: ItemEnd) -> Tallied:
     """The report of one item, for which there is no room."""
-    keys, values, read, figures, looked = end
-    entry = Entry(values, keys, read, looked)
+    keys, values, read, figures, looked, phases = end
+    entry = Entry(values, keys, read, looked, phases)
     return Tallied(attempt, place, FIGURES.pack(*figures), list_head(1) + _encode(entry))

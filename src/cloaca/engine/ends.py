@@ -9,7 +9,7 @@ from struct import Struct as Layout
 
 from msgspec import Struct
 
-from cloaca.wire.messages import FIGURES, Failed, ItemsDone, Lost, Skipped, Usage, usage_of
+from cloaca.wire.messages import FIGURES, Failed, ItemsDone, Lost, Phases, Skipped, Usage, usage_of
 
 _TIMES = Layout(f"<dd{FIGURES.size - 16}x")  # of the figures, when it began and ended
 
@@ -64,6 +64,7 @@ class AllEnds:
         self.of_tasks: list[End] = [None] * tasks
         self._others: dict[int, End] = {}  # of instances that didn't end well
         self._figures = bytearray()
+        self._phases: dict[int, Phases] = {}  # of few
         self._read = array("I")  # by instance, from 1, which of these it has read
         self._reads: list[tuple[str, ...]] = []  # what instances have read: mostly the same
         self._places: dict[tuple[str, ...], int] = {}  # in that, from 1
@@ -88,7 +89,7 @@ class AllEnds:
         if not place:
             return None
         figures = FIGURES.unpack_from(self._figures, (unit - self._tasks) * FIGURES.size)
-        return usage_of(figures, self._reads[place - 1])
+        return usage_of(figures, self._reads[place - 1], self._phases.get(unit))
 
     def __setitem__(self, unit: int, end: End) -> None:
         """Of a task, or of an instance that didn't end well."""
@@ -105,6 +106,9 @@ class AllEnds:
             if read not in self._places:
                 self._reads.append(read)
                 self._places[read] = len(self._reads)
+        for past, phases in enumerate(done.phases):
+            if phases is not None:
+                self._phases[unit + past] = phases
         self._read[first : first + count] = array("I", map(self._places.__getitem__, done.read))
 
     def seconds(self, since: float, mapped: Container[int]) -> float:

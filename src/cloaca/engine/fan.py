@@ -360,6 +360,7 @@ def together(ends: Sequence[Done]) -> ItemsDone:
     written = [(*done.diff.values(),) for done in ends]
     stored = [payload for payloads in written for payload in references_among(payloads)]
     looked = [done.looked for done in ends] if ends[0].looked is not None else ()
+    phases = [done.usage.phases for done in ends]
     return ItemsDone(
         ends[0].attempt,
         figures,
@@ -368,4 +369,5 @@ def together(ends: Sequence[Done]) -> ItemsDone:
         [done.usage.read for done in ends],
         stored,
         looked,
+        phases if any(phases) else (),
     )

@@ -12,7 +12,7 @@ from cloaca.values.blobs import MARK as REFERRING
 from cloaca.values.blobs import is_sound, references_among
 from cloaca.values.composite import MARK
 from cloaca.wire.frames import Garbled
-from cloaca.wire.messages import FIGURES, Done, Entry, Failed, ItemsDone, ItemsFound, Skipped, Tallied, Usage
+from cloaca.wire.messages import FIGURES, Done, Entry, Failed, ItemsDone, ItemsFound, Phases, Skipped, Tallied, Usage
 
 WorkerReport = Done | Failed | Skipped
 One = TypeVar("One")
@@ -34,9 +34,15 @@ def checked(report: WorkerReport) -> WorkerReport:
                 if version.payload is not None and not is_sound(version.payload):
                     raise _unsound(key, version.payload)
     usage = report.usage
-    if 0.0 <= usage.started <= usage.ended < _LATEST and 0.0 <= usage.cpu < inf:
+    is_timely = 0.0 <= usage.started <= usage.ended < _LATEST and 0.0 <= usage.cpu < inf
+    if is_timely and (usage.phases is None or _may_be(usage.phases)):
         return report
     return replace(report, usage=_timeless(usage))
+
+
+def _may_be(phases: Phases) -> bool:
+    """Whether an attempt can have had these."""
+    return all(0.0 <= one < inf for one in (phases.loading, phases.waiting, phases.encoding))
 
 
 def _check(found: ItemsFound) -> None:
@@ -70,6 +76,7 @@ def opened(tallied: Tallied, place: int) -> ItemsDone:
     read = _spelt_out([entry.read for entry in entries], ())
     first = entries[0].looked if entries else None
     looked = [] if first is None else _spelt_out([entry.looked for entry in entries], first)
+    phases = [entry.phases if entry.phases is not None and _may_be(entry.phases) else None for entry in entries]
     past = place - tallied.place
     written = [entry.payloads for entry in entries[past:]]
     if [*map(len, written)] != [*map(len, keys[past:])]:
@@ -80,7 +87,8 @@ def opened(tallied: Tallied, place: int) -> ItemsDone:
             raise _unsound(f"of an item of attempt {tallied.attempt}", payload)
     figures = figures[past * FIGURES.size :]
     stored = references_among(suspect)
-    return ItemsDone(tallied.attempt, figures, written, keys[past:], read[past:], stored, looked[past:])
+    phases = phases[past:] if any(phases) else []
+    return ItemsDone(tallied.attempt, figures, written, keys[past:], read[past:], stored, looked[past:], phases)
 
 
 def _spelt_out(told: list[One | None], nothing: One) -> list[One]:
@@ -115,4 +123,4 @@ def _unsound(key: str, payload: bytes) -> Garbled:
 def _timeless(usage: Usage) -> Usage:
     """The same, as if it had taken no time: a task may have replaced the clocks of its worker."""
     now = monotonic()
-    return replace(usage, started=now, ended=now, cpu=0.0)
+    return replace(usage, started=now, ended=now, cpu=0.0, phases=None)

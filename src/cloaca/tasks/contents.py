@@ -10,6 +10,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, S
 from copy import copy
 from functools import partial
 from itertools import chain
+from time import monotonic
 from typing import Any
 
 from msgspec import Struct, field
@@ -22,7 +23,7 @@ from cloaca.merge.settled import Conflict, Settled, rivals_of
 from cloaca.nearest import nearest
 from cloaca.tasks.scope import Ask, Scope
 from cloaca.tasks.shelf import Shelf, Traffic
-from cloaca.values.blobs import LARGE, Part, blob_of, is_content, is_reference, unreadable
+from cloaca.values.blobs import LARGE, REFERS, SMALL, Part, blob_of, is_content, is_reference, is_small, unreadable
 from cloaca.values.codec import decode, encode, encode_each, inlined, is_telling
 from cloaca.values.composite import is_composite
 from cloaca.wire.messages import Items, ItemsFound, Looked, Outcome, Slice, Version
@@ -144,10 +145,17 @@ class Contents(Struct, eq=False):
         name, given = checked_key(key), self.given
         if given.complete or name in self.covered or (given.names is not None and name not in given.names):
             return ()
-        answer = self.ask((name,), False, False)  # noqa: FBT003 - positions of Ask
+        answer = self._asked((name,), rest=False)
         found = {name: (), **answer.versions}
         self._learn(found)
         return found[name]
+
+    def _asked(self, keys: tuple[str, ...], *, rest: bool) -> Slice:
+        """What is answered to who asks for these keys, or for all there are; the time that takes is noted."""
+        began = monotonic()
+        answer = self.ask(keys, rest, False)  # noqa: FBT003 - positions of Ask
+        self.traffic.waiting += monotonic() - began
+        return answer
 
     def _learn(self, found: Mapping[str, tuple[Version, ...]]) -> None:
         self.given = replace(self.given, versions={**self.given.versions, **found})
@@ -155,7 +163,7 @@ class Contents(Struct, eq=False):
     def read(self, key: str, held: Part, how: Callable[[Part], Any] = decode) -> Any:
         """The value of a key, or a place in it. Raises `DecodeError` where it can't be rebuilt."""
         try:
-            return how(held)
+            return how(held) if is_small(held) else self._timed(how, held)
         except Exception as error:
             if is_strike(error, partial(how, held)):
                 raise
@@ -168,21 +176,33 @@ class Contents(Struct, eq=False):
             self.item_key = items.keys[place]
         self.traffic.note(items.of, payload)
         try:
-            return decode(payload)
+            if len(payload) < SMALL and payload[:1] != REFERS:  # as `is_small`, for each item
+                return decode(payload)
+            return self._timed(decode, payload)
         except Exception as error:
             if is_strike(error, partial(decode, payload)):
                 raise
             raise unreadable(items.of, items.writers[place % len(items.writers)], payload, error) from error
 
+    def _timed(self, how: Callable[[Part], Any], held: Part) -> Any:
+        """What it is rebuilt to; the time that takes is noted."""
+        began = monotonic()
+        value = how(held)
+        self.traffic.loading += monotonic() - began
+        return value
+
     def set(self, key: str, value: Any) -> None:
         """Insert or overwrite it; what the attempt has stored for it before goes."""
-        if self.shelf is None:
-            self.changes[key] = encode(value, key)
-            return
-        before = self.changes.get(key)
-        self.changes[key] = encode(value, key, self._store)
-        if before is not None and before != self.changes[key]:
-            self.shelf.drop(before)
+        began, shelf = monotonic(), self.shelf
+        if shelf is None:
+            payload = self.changes[key] = encode(value, key)
+        else:
+            before = self.changes.get(key)
+            payload = self.changes[key] = encode(value, key, self._store)
+            if before is not None and before != payload:
+                shelf.drop(before)
+        if len(payload) >= SMALL or payload[:1] == REFERS:  # as not `is_small`
+            self.traffic.encoding += monotonic() - began
 
     def _store(self, parts: Sequence[Part], is_structure: bool, key: str | None) -> bytes:  # noqa: FBT001 - as in Put
         """Store a large value; one that has the very bytes of what the task saw is that already."""
@@ -227,7 +247,7 @@ class Contents(Struct, eq=False):
     def keys(self) -> Iterable[str]:
         """Every key that there is, in order, and those that were removed."""
         if not self.given.complete:
-            found = self.ask((), True, False).versions  # noqa: FBT003 - positions of Ask
+            found = self._asked((), rest=True).versions
             self.given = replace(self.given, versions=found, complete=True, outcomes=None)
         return dict.fromkeys(chain(self.given.versions, self.changes))  # asks no mapping how long it is
 
@@ -305,8 +325,9 @@ class Contents(Struct, eq=False):
         Nothing is seen from here on, so that no item can count as unchanged.
         """
         self.given, self.settled = _NOTHING, {}
-        put = None if self.shelf is None else self._store
+        put, began = None if self.shelf is None else self._store, monotonic()
         self.items = ItemsFound(encode_each(items, of, put), labels, keys)
+        self.traffic.encoding += monotonic() - began
 
     def adopt(self, other: "Contents") -> None:
         """Set every key of `other`, as it is encoded there. Raises `MergeConflict` where one is in conflict.
@@ -336,7 +357,7 @@ class Contents(Struct, eq=False):
                 return changes  # there is nothing that they could equal
             unknown = tuple([key for key, payload in changes.items() if self._is_in_doubt(key, payload)])
             if unknown:
-                self._learn(self.ask(unknown, False, False).versions)  # noqa: FBT003 - positions of Ask
+                self._learn(self._asked(unknown, rest=False).versions)
         kept = {key: payload for key, payload in changes.items() if not self._is_as_seen(key, payload)}
         return changes if len(kept) == len(changes) else kept
 

@@ -72,12 +72,18 @@ class Shelf(Struct, eq=False):
 
 
 class Traffic(Struct, eq=False):
-    """What an attempt has read: which keys, and how many bytes, here and in files."""
+    """What an attempt has read: which keys, and how many bytes, here and in files.
+
+    So many seconds, large values were rebuilt (`loading`), others were waited for, and what was set was made bytes.
+    """
 
     keys: dict[str, None] = field(default_factory=dict)
     absent: dict[str, None] = field(default_factory=dict)
     read: int = 0
     mapped: int = 0
+    loading: float = 0.0
+    waiting: float = 0.0
+    encoding: float = 0.0
 
     def note(self, key: str, payload: Part) -> None:
         """A value is read, or a part of one."""

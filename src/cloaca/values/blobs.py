@@ -28,6 +28,9 @@ from cloaca.values.composite import composite_of, is_composite
 from cloaca.wire.shortage import passes, patiently
 from cloaca.wording import summary_of
 
+SMALL = 1 << 12
+"""How many bytes a value takes at least for the time to be looked at that it takes to make or to rebuild it."""
+
 LARGE = 1 << 16
 """How many bytes a value takes to be worth a file: below, it is quicker to send it."""
 
@@ -35,6 +38,7 @@ MOST_SENT = 2**32 - 1
 """How many bytes of a value a message can carry: a larger one needs a file."""
 
 MARK = b"\xc1\0\0\0\0"
+REFERS = MARK[:1]
 _LENGTH = len(MARK)
 """How a reference begins. A pickled payload begins so too, but never has no parts."""
 
@@ -84,6 +88,11 @@ def size_of(payload: Part) -> int:
     if is_composite(payload):
         return len(payload) + sum(blob_of(held).size for held in references_in(payload))
     return blob_of(payload).size if is_reference(payload) else len(payload)
+
+
+def is_small(payload: Part) -> bool:
+    """Whether to make or rebuild the value takes so little that it isn't worth a look at the clock."""
+    return len(payload) < SMALL and payload[:1] != REFERS
 
 
 def references_in(payload: Part) -> Iterator[bytes]:

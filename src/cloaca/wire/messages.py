@@ -380,12 +380,26 @@ class Answer(Message, frozen=True, tag="answer"):
 # ---- up: what an executor reports ----------------------------------------------------------------------------------
 
 
+class Phases(Message, frozen=True):
+    """How many seconds of an attempt went by with anything but its function, where that is worth a word.
+
+    `loading`: the function and the large values that it read were rebuilt from bytes; `imported` are the packages that
+    were imported with the function, where that took long. `waiting`: it asked for values, and waited for the answer.
+    `encoding`: what it set was made bytes, and written to shared memory.
+    """
+
+    loading: float = 0.0
+    waiting: float = 0.0
+    encoding: float = 0.0
+    imported: tuple[str, ...] = ()
+
+
 class Usage(Message, frozen=True):
     """What an attempt cost: `started` and `ended` on the machine's monotonic clock, CPU seconds, peak bytes.
 
     `read`: the keys whose values it looked at, and how many bytes those take, of which `mapped` were mapped rather than
     sent; `written`: how many bytes the values take that it set. `worker`: the number of the worker that ran it, from 1;
-    0: it ran in the program's own thread.
+    0: it ran in the program's own thread. `phases`: how much of that went by beside the function, if it is much.
     """
 
     started: float
@@ -397,12 +411,13 @@ class Usage(Message, frozen=True):
     bytes_mapped: int = 0
     bytes_written: int = 0
     worker: int = 0
+    phases: Phases | None = None
 
 
-def usage_of(figures: Figures, read: tuple[str, ...]) -> Usage:
+def usage_of(figures: Figures, read: tuple[str, ...], phases: Phases | None = None) -> Usage:
     """What an attempt cost that has read these keys."""
     started, ended, cpu, peak, bytes_read, mapped, written, worker = figures
-    return Usage(started, ended, cpu, peak, read, bytes_read, mapped, written, worker)
+    return Usage(started, ended, cpu, peak, read, bytes_read, mapped, written, worker, phases)
 
 
 def figures_of(usage: Usage) -> Figures:
@@ -563,13 +578,15 @@ class Done(Message, frozen=True, tag="done"):
 class Entry(Message, frozen=True):
     """What an instance has set (the payloads) and removed (`None`): under which `keys`, and which ones it has `read`.
 
-    `looked`: what it has looked at, where its run is recorded. `None`: as the one before it.
+    `looked`: what it has looked at, where its run is recorded. `None`: as the one before it. `phases`: those of its
+    attempt, if they are worth a word.
     """
 
     payloads: tuple[bytes | None, ...]
     keys: tuple[str, ...] | None = None
     read: tuple[str, ...] | None = None
     looked: Looked | None = None
+    phases: Phases | None = None
 
 
 class Tallied(Message, frozen=True, tag="tallied"):
@@ -659,6 +676,7 @@ class ItemsDone(Struct, frozen=True):
 
     Of each, `written` are the payloads under its `keys`, and `read` the keys at which it has looked. `stored`: those
     payloads that refer to files. `looked`: what each has looked at, where the run is recorded; else there is none.
+    `phases`: those of each, if they are worth a word for any.
     """
 
     attempt: int
@@ -668,10 +686,12 @@ class ItemsDone(Struct, frozen=True):
     read: list[tuple[str, ...]]
     stored: list[bytes]
     looked: Sequence[Looked | None] = ()
+    phases: Sequence[Phases | None] = ()
 
     def alone(self, place: int) -> Done:
         """The end of the instance at that place, as that of a task."""
-        usage = usage_of(FIGURES.unpack_from(self.figures, place * FIGURES.size), self.read[place])
+        phases = self.phases[place] if self.phases else None
+        usage = usage_of(FIGURES.unpack_from(self.figures, place * FIGURES.size), self.read[place], phases)
         looked = self.looked[place] if self.looked else None
         return Done(self.attempt, dict(zip(self.keys[place], self.written[place], strict=True)), usage, looked=looked)
 

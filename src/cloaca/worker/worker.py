@@ -8,7 +8,7 @@ A process that a task forks from here has no socket; when it returns from the ta
 
 import atexit
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from functools import partial
 from itertools import chain, count
@@ -177,8 +177,8 @@ class Worker:
         terminal.give_up()
         self._logbook = Logbook(self._tell, self._speaker)
         self._notices = Notices(self._tell, self._speaker)
-        self._repertoire = Repertoire(self._logbook.restore)  # modules that are imported may configure logging
         self._meter = Meter(worker=number)
+        self._repertoire = Repertoire(self._has_loaded)
         self._kind = context_kind()
         self._leftovers = Leftovers()
         self._snapshot = Snapshot()
@@ -351,6 +351,11 @@ class Worker:
         self._current = who = assignment.attempt, place
         self._mark.write(assignment.attempt, moment, item)
         return who
+
+    def _has_loaded(self, seconds: float, imported: Sequence[str]) -> None:
+        """A function was loaded: modules that were imported with it may have configured logging."""
+        self._logbook.restore()
+        self._meter.loaded(seconds, imported)
 
     def _hand_in(self, assignment: Assignment) -> None:
         """Report, once or twice: the coordinator takes the first one."""
