@@ -1,5 +1,6 @@
 """What a task changes of its process holds until it ends, and the next task in that worker finds it as before."""
 
+import cProfile
 import gc
 import io
 import os
@@ -580,3 +581,31 @@ def test_a_worker_that_reads_and_writes_values_has_no_setting_to_put_back() -> N
     with cloaca.DefaultRunner(workers=1, executor="processes") as runner:
         runner.execute(builder, {"values": []})
         assert runner.execute(builder, {"values": []}).final_context["looks"] == 0
+
+
+def start_profiler() -> None:
+    """It is made in C: before Python 3.12, it is what `sys.getprofile` returns, and nothing to be called."""
+    cloaca.worker_state.profiler = cProfile.Profile()
+    cloaca.worker_state.profiler.enable()
+
+
+def test_a_profiler_that_is_on_before_tasks_fails_none() -> None:
+    with cloaca.WorkflowBuilder("profiled") as builder:
+
+        @cloaca.task()
+        def fail(context: Context) -> None:
+            raise ValueError("as it says itself")
+
+        @cloaca.task(dependencies=[fail], trigger_rule="all_done")
+        def displace(context: Context) -> None:
+            sys.setprofile(ignore)
+
+        @cloaca.task(dependencies=[displace])
+        def last(context: Context) -> None:
+            context.set("profiler", repr(sys.getprofile()))
+
+    with cloaca.DefaultRunner(workers=1, initializer=start_profiler) as runner:
+        result = runner.execute(builder)
+    assert (result.error_message or "").startswith("Task 'fail' failed: ValueError: as it says itself")
+    assert [result.tasks[task].status for task in ("displace", "last")] == ["Completed", "Completed"]
+    assert "ignore" not in result.final_context["profiler"]

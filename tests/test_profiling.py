@@ -94,6 +94,8 @@ def test_calls_of_all_workers_tries_and_items_are_counted(runner: DefaultRunner)
     assert "(each)" in str(profile)
     assert repr(profile) == "<Profile of 'each' by cprofile: 7 calls>"
     assert "cloaca/profiling/" not in str(result.profile())  # what profiles isn't part of it
+    stats = result.profile().opened().stats
+    assert {caller for *_, callers in stats.values() for caller in callers} <= stats.keys()  # viewers look them up
 
 
 def test_each_execution_has_a_profile_of_its_own(runner: DefaultRunner) -> None:
@@ -194,6 +196,8 @@ def test_memory_is_that_of_the_call_with_most(runner: DefaultRunner, tmp_path: P
 
     with FileReader(tmp_path / "each.bin") as reader:
         records = [*reader.get_high_watermark_allocation_records(merge_threads=True)]
+        largest = max(records, key=lambda record: record.size)
+        assert [function for function, _, _ in largest.stack_trace()][:2] == ["grow", "each"]
     assert sum(record.size for record in records) >= 30 * MEGABYTE
     profile.save(tmp_path / "each.html")
     page = (tmp_path / "each.html").read_text()

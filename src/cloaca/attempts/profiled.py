@@ -21,7 +21,13 @@ def profiled(function: Callable[..., Any], profiler: TaskProfiler) -> Callable[.
     @wraps(function, assigned=(), updated=())
     def call(*given: Any) -> Any:
         try:
-            profiler.begin()
+            begin = profiler.prepared()
+            try:
+                begin()  # here, as memray tells only of calls from there on where it was begun
+            except (RuntimeError, ValueError) as error:
+                profiler.is_hindered(str(error))
+            else:
+                profiler.has_begun()
             returned = function(*given)
             if isinstance(returned, _AT_ONCE) or not isawaitable(returned):
                 return returned

@@ -7,7 +7,7 @@ that profiles something itself doesn't get it: the profile of the task ends wher
 import marshal
 import os
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from cProfile import Profile as Profiler
 from io import StringIO
 from pstats import SortKey, Stats
@@ -30,15 +30,16 @@ class _CallsProbe:
         self._is_on = self._has_news = False
         self._use_tool: Callable[[int, str], None] | None = None
 
-    def begin(self) -> str:
+    def prepared(self) -> Callable[[], object]:
         self._stop()
-        other = active()
-        if other:
-            return f"another profiler was active: {other}"
-        self._profiler.enable()
-        self._give_way()
+        other = sys.getprofile()
+        if other is not None and sys.version_info < (3, 12):  # it would be displaced; since then, there is an error
+            raise ValueError(getattr(other, "__name__", type(other).__name__))
+        return self._profiler.enable
+
+    def has_begun(self) -> None:
         self._is_on = self._has_news = True
-        return ""
+        self._give_way()
 
     def end(self) -> str:
         was_on = self._is_on
@@ -53,7 +54,7 @@ class _CallsProbe:
         self._profiler.create_stats()
         stats: CallStats = self._profiler.stats
         self._profiler.clear()
-        calls = {place: told for place, told in stats.items() if not (_is_own(place) or _is_called_by_own(told[-1]))}
+        calls = dict(_without_own(stats))
         return marshal.dumps(calls) if calls else None
 
     def _is_active(self) -> bool:
@@ -90,21 +91,17 @@ class _CallsProbe:
         use_tool(number, name)
 
 
-def active() -> str:
-    """What profiles calls in this process already, if anything does."""
-    if sys.version_info >= (3, 12):
-        return sys.monitoring.get_tool(_PROFILER) or ""
-    profiler = sys.getprofile()
-    return "" if profiler is None else getattr(profiler, "__name__", type(profiler).__name__)
-
-
 def _is_own(place: FunctionCalled) -> bool:
     file, _, name = place
     return file.startswith(_OWN) or "_lsprof.Profiler" in name
 
 
-def _is_called_by_own(callers: Mapping[FunctionCalled, object]) -> bool:
-    return bool(callers) and all(map(_is_own, callers))
+def _without_own(stats: CallStats) -> Iterator[tuple[FunctionCalled, tuple[Any, ...]]]:
+    """All but what profiling itself has called. Each caller that is named is there, as viewers look it up."""
+    for place, (*figures, callers) in stats.items():
+        others = {caller: told for caller, told in callers.items() if not _is_own(caller)}
+        if not _is_own(place) and (others or not callers):
+            yield place, (*figures, others)
 
 
 class CProfile:

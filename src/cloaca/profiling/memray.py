@@ -27,25 +27,25 @@ class _MemoryProbe:
         self._told = -1
         self._most = b""
         self._tracker: Any = None
+        self._is_on = self._is_displaced = False
         self._file: _CaptureFile | None = None
         self._kind: Any = memray.Tracker
 
-    def begin(self) -> str:
+    def prepared(self) -> Callable[[], object]:
         self._stop()
-        file = _CaptureFile()
+        self._file = file = _CaptureFile()
         destination = memray.FileDestination(file.path, overwrite=True, compress_on_exit=False)
-        tracker = memray.Tracker(destination=destination, file_format=memray.FileFormat.AGGREGATED_ALLOCATIONS)
-        try:
-            tracker.__enter__()
-        except RuntimeError as error:
-            file.close()
-            return f"another profiler was active: memray ({error})"
-        self._tracker, self._file = tracker, file
+        aggregated = memray.FileFormat.AGGREGATED_ALLOCATIONS
+        self._tracker = memray.Tracker(destination=destination, file_format=aggregated)
+        enter: Callable[[], object] = self._tracker.__enter__
+        return enter
+
+    def has_begun(self) -> None:
+        self._is_on = True
         setattr(memray, "Tracker", self._given_way)  # noqa: B010 - there is one in a process, and the task's goes first
-        return ""
 
     def end(self) -> str:
-        is_displaced = self._tracker is not None and self._file is None
+        is_displaced = self._is_displaced
         self._stop()
         return DISPLACED if is_displaced else ""
 
@@ -55,24 +55,26 @@ class _MemoryProbe:
 
     def _given_way(self, *given: Any, **named: Any) -> Any:
         """What the task gets that makes a tracker of its own."""
-        self._leave()
+        self._stop()
+        self._is_displaced = True
         return self._kind(*given, **named)
 
     def _stop(self) -> None:
-        self._leave()
-        self._tracker = None
-
-    def _leave(self) -> None:
+        was_on, self._is_on, self._is_displaced = self._is_on, False, False
         file, self._file = self._file, None
         if file is None:
             return
-        setattr(memray, "Tracker", self._kind)  # noqa: B010
-        self._tracker.__exit__(None, None, None)
+        if was_on:
+            setattr(memray, "Tracker", self._kind)  # noqa: B010
+            self._tracker.__exit__(None, None, None)
+            self._take(file)
+        file.close()
+
+    def _take(self, file: "_CaptureFile") -> None:
         with memray.FileReader(file.path) as reader:
             peak = reader.metadata.peak_memory
         if peak > self._told:
             self._told, self._most = peak, _PEAK.pack(peak) + file.read()
-        file.close()
 
 
 class _CaptureFile:

@@ -8,6 +8,7 @@ import json
 import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 from msgspec import Struct, msgpack
@@ -38,16 +39,17 @@ class _SamplesProbe:
         self._began = self._duration = self._cpu = 0.0
         self._profiler: Profiler | None = None
 
-    def begin(self) -> str:
+    def prepared(self) -> Callable[[], object]:
         self._stop()
         other = sys.getprofile()
         if other is not None and not _is_pyinstruments(other):
-            return f"another profiler was active: {getattr(other, '__name__', type(other).__name__)}"
+            raise ValueError(getattr(other, "__name__", type(other).__name__))
         # By its way of following coroutines it would stand in the way of a task that uses pyinstrument itself.
-        profiler = Profiler(async_mode="disabled")
-        profiler.start(sys._getframe(2))
-        self._profiler = profiler
-        return ""
+        self._profiler = profiler = Profiler(async_mode="disabled")
+        return partial(profiler.start, sys._getframe(2))
+
+    def has_begun(self) -> None:
+        """It stands in nobody's way."""
 
     def end(self) -> str:
         self._stop()
@@ -64,7 +66,7 @@ class _SamplesProbe:
 
     def _stop(self) -> None:
         profiler, self._profiler = self._profiler, None
-        if profiler is None:
+        if profiler is None or not profiler.is_running:
             return
         session = profiler.stop()
         depth = len(session.start_call_stack)

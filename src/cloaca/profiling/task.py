@@ -1,6 +1,8 @@
 """TaskProfiler: the profiler of one task in one process; and Profilers, all that a process has."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import NoReturn
 
 from cloaca.profiling.tool import tool_of
 from cloaca.wire.messages import Profiled, Profiling
@@ -16,14 +18,22 @@ class TaskProfiler:
         self._calls = 0
         self._notes: dict[str, None] = {}
 
-    def begin(self) -> None:
-        """The function is about to be called."""
+    def prepared(self) -> Callable[[], object]:
+        """The function is about to be called: what begins, to be called by whoever calls it."""
         self._news[self] = None
-        note = self._probe.begin()
-        if note:
-            self._notes[note] = None
-        else:
-            self._calls += 1
+        try:
+            return self._probe.prepared()
+        except (RuntimeError, ValueError) as error:
+            return partial(_raise, error)
+
+    def is_hindered(self, why: str) -> None:
+        """It has not begun, as another profiler stands in the way."""
+        self._notes[f"another profiler was active ({why})"] = None
+
+    def has_begun(self) -> None:
+        """It has begun, and the function is called."""
+        self._calls += 1
+        self._probe.has_begun()
 
     def end(self) -> None:
         """It has returned, or raised."""
@@ -37,6 +47,10 @@ class TaskProfiler:
         self._calls, self._notes = 0, {}
         asked = self._profiling
         return Profiled(attempt, asked.task, asked.profiler, calls, self._probe.taken(), notes)
+
+
+def _raise(error: Exception) -> NoReturn:
+    raise error
 
 
 class Profilers:

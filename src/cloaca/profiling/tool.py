@@ -12,8 +12,15 @@ _HOMES = {"cprofile": "cProfile", "pyinstrument": "pyinstrument", "memray": "mem
 class Probe(Protocol):
     """Profiles the calls of one function in one process, one at a time."""
 
-    def begin(self) -> str:
-        """Begin, unless something stands in the way: then returns what."""
+    def prepared(self) -> Callable[[], object]:
+        """What begins it, to be called where the function is called, by the caller of the caller of this.
+
+        This, and that, raise `RuntimeError` or `ValueError` where another profiler is active.
+        """
+        ...
+
+    def has_begun(self) -> None:
+        """Give way from here on to whoever wants to profile something else."""
         ...
 
     def end(self) -> str:

@@ -81,8 +81,7 @@ class Leftovers:
         self.has_moved = False  # from here on, what is put back is no task's doing
         if self._touched or len(sys.modules) != self._count:
             self._put_settings_back()
-        sys.settrace(self._tracer)
-        sys.setprofile(self._profiler)
+        self._put_profilers_back()
         sys.__dict__.update(zip(_HOOKS, self._hooks, strict=True))
         threading.excepthook = self._hook_of_threads
         return not self._is_worn
@@ -138,6 +137,17 @@ class Leftovers:
                 self._put(setting, module, kept)
         self._count = len(sys.modules)
         self._touched.clear()
+
+    def _put_profilers_back(self) -> None:
+        """One that is made in C, as cProfile, isn't called by Python, and can't be set from here."""
+        if sys.gettrace() is not self._tracer:
+            sys.settrace(self._tracer)
+        if sys.getprofile() is self._profiler:
+            return
+        if self._profiler is None or callable(self._profiler):
+            sys.setprofile(self._profiler)
+        else:
+            self._is_worn = True
 
     def _put(self, setting: Setting, module: ModuleType, kept: Any) -> None:
         try:
