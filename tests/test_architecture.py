@@ -105,7 +105,7 @@ ROOMS = {
     "execution": "machine pool profiling attempts border tasks values wire",
     "sending": "profiling attempts dataflow workflows engine history tasks triggers merge values pickling wire",
     "account": "engine history wire",
-    "tracing": "account workflows engine tasks wire",
+    "tracing": "account attempts workflows engine tasks wire",
     "report": "account",
     "results": "profiling report tracing account dataflow workflows engine history tasks merge values wire",
     "progress": "engine",

@@ -30,6 +30,7 @@ from cloaca.wire.messages import (
     Ready,
     Said,
     Skipped,
+    SpanNote,
     Tallied,
     Unfit,
     Up,
@@ -305,6 +306,8 @@ HARMLESS: dict[str, Callable[[int], list[Up]]] = {
     "profiles of nothing": lambda n: [
         Profiled(n, "forge", "cprofile", 1, b"garbage"),
         Profiled(-5, "nobody", "never", -1, b"", ("", "")),
+        SpanNote(n, b"none", {"a": None}, "event", -1, "", ("NONE", None)),
+        SpanNote(-5, b""),
         Done(n, {}, NO_COST),
     ],
     "words for nobody": lambda n: [Said(n, "stdfoo", ""), Said(-5, "stdout", ""), Done(n, {}, NO_COST)],
@@ -360,5 +363,5 @@ def test_a_worker_s_clock_that_stands_still_ends_nothing(of_two: DefaultRunner) 
 def test_messages_are_all_covered() -> None:
     """Each kind that a worker may send stands in one of the tables above."""
     kinds: set[Any] = set(messages.Up.__args__)
-    told = {Said, Logged, messages.Warned, Profiled}
+    told = {Said, Logged, messages.Warned, Profiled, SpanNote}
     assert kinds == {Ready, Unfit, Worn, Wants, Done, Tallied, Failed, Skipped} | told

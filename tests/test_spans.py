@@ -18,7 +18,7 @@ from opentelemetry.sdk.trace import ReadableSpan, SpanProcessor, TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from opentelemetry.sdk.trace.sampling import ALWAYS_OFF, Sampler
-from opentelemetry.trace import StatusCode, Tracer
+from opentelemetry.trace import Status, StatusCode, Tracer
 
 import cloaca
 from cloaca import Context, DefaultRunner
@@ -406,6 +406,114 @@ def test_callbacks_and_the_program_see_what_they_saw(traced: Traced) -> None:
         runner.execute(builder)
         seen.append(current()[1])
     assert seen == [caller.get_span_context().span_id] * 2
+
+
+# ---- what a task tells of its span ---------------------------------------------------------------------------------
+
+
+class Odd:
+    def __str__(self) -> str:
+        return "odd"
+
+
+@pytest.mark.parametrize("executor", EXECUTORS)
+def test_what_a_task_tells_of_its_span_stands_in_that(traced: Traced, executor: Executor) -> None:
+    with cloaca.WorkflowBuilder("telling") as builder:
+
+        @cloaca.task()
+        def tells(context: Context) -> None:
+            span = trace.get_current_span()
+            assert span.is_recording()
+            span.set_attribute("rows", 3)
+            span.set_attributes(cast("Any", {"names": ["a", "b"], "large": 1 << 70, "odd": Odd(), "raw": b"x"}))
+            span.add_event("half", {"of": 0.5}, timestamp=7)
+            span.update_name("renamed")
+            try:
+                os.environ["NONE"]
+            except KeyError as error:
+                span.record_exception(error, {"more": True})
+            span.set_status(StatusCode.OK, "as it is")
+            span.set_status(Status(StatusCode.ERROR, "no: it is well"))
+
+        @cloaca.task(dependencies=[tells], for_each="rows")
+        def each(context: Context, row: int) -> None:
+            trace.get_current_span().set_attribute("row", row)
+
+    with DefaultRunner(workers=1, executor=executor, tracer=traced.tracer) as runner:
+        runner.execute(builder, {"rows": [*range(20)]})
+    span = traced.one("renamed")
+    attributes = dict(span.attributes or {})
+    expected = {"rows": 3, "names": ("a", "b"), "large": str(1 << 70), "odd": "odd", "raw": b"x"}
+    assert {name: attributes[name] for name in expected} == expected
+    assert [event.name for event in span.events] == ["half", "exception"]
+    assert (span.events[0].timestamp, dict(span.events[0].attributes or {})) == (7, {"of": 0.5})
+    told_of = dict(span.events[1].attributes or {})
+    assert (told_of["exception.type"], told_of["exception.message"], told_of["more"]) == ("KeyError", "'NONE'", True)
+    assert "KeyError: 'NONE'" in str(told_of["exception.stacktrace"])
+    assert span.status.status_code is StatusCode.OK
+    rows = [(span.attributes or {}) for span in traced.named("task each")]
+    assert sorted((one["cloaca.task.item"], one["row"]) for one in rows if "row" in one) == [(n, n) for n in range(20)]
+
+
+def test_what_it_told_before_its_worker_died_stands_there_too(traced: Traced) -> None:
+    with cloaca.WorkflowBuilder("dying") as builder:
+
+        @cloaca.task()
+        def dies(context: Context) -> None:
+            trace.get_current_span().set_attribute("so far", 1)
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    with DefaultRunner(workers=1, tracer=traced.tracer) as runner:
+        runner.execute(builder)
+    assert (traced.one("task dies").attributes or {})["so far"] == 1
+
+
+def test_a_span_takes_so_much_at_most_and_nothing_of_a_forked_process(traced: Traced) -> None:
+    with cloaca.WorkflowBuilder("much") as builder:
+
+        @cloaca.task()
+        def much(context: Context) -> None:
+            span = trace.get_current_span()
+            if not os.fork():
+                span.set_attribute("forked", True)
+                os._exit(0)
+            os.wait()
+            for number in range(1000):
+                span.add_event(str(number))
+            context["recording"] = span.is_recording()
+
+    with DefaultRunner(workers=1, tracer=traced.tracer) as runner:
+        assert runner.execute(builder).final_context["recording"] is False
+    span = traced.one("task much")
+    assert [event.name for event in span.events] == [str(number) for number in range(128)]
+    assert "forked" not in (span.attributes or {})
+
+
+def test_what_isnt_sampled_records_nothing() -> None:
+    traced = Traced(ALWAYS_OFF)
+    with cloaca.WorkflowBuilder("unsampled") as builder:
+
+        @cloaca.task()
+        def one(context: Context) -> None:
+            span = trace.get_current_span()
+            span.set_attribute("a", 1)
+            context["recording"] = span.is_recording()
+
+    with DefaultRunner(workers=1, tracer=traced.tracer) as runner:
+        assert runner.execute(builder).final_context["recording"] is False
+
+
+def tell(number: int) -> int:
+    trace.get_current_span().set_attribute(f"number {number}", number)
+    return number
+
+
+@pytest.mark.parametrize("executor", EXECUTORS)
+def test_what_the_function_of_map_tells_stands_in_the_span_of_the_call(traced: Traced, executor: Executor) -> None:
+    with DefaultRunner(workers=2, executor=executor, tracer=traced.tracer) as runner:
+        assert [*runner.map(tell, range(10))] == [*range(10)]
+    attributes = traced.one("map tell").attributes or {}
+    assert [attributes[f"number {number}"] for number in range(10)] == [*range(10)]
 
 
 # ---- tracers -------------------------------------------------------------------------------------------------------

@@ -28,9 +28,10 @@ from cloaca.sending.attached import Attached
 from cloaca.sending.variables import Variables
 from cloaca.tasks.place import place_of, working_directory
 from cloaca.terms import Terms
-from cloaca.wire.messages import ITEMS, Publish, Traced
+from cloaca.wire.messages import ITEMS, Publish, SpanNote
 
 if TYPE_CHECKING:
+    from cloaca.tracing.call import CallSpan
     from cloaca.values.storage import Leases
 
 
@@ -70,8 +71,9 @@ def call_each(
 
         gate = runs.gates[limit] if limit else nullcontext()
         single = BatchFunction(given, terms.seed, sizes.longest)
-        traced, seen = _traced(runs, function, name, _at_once, seen)
-        return results_here(serial.each(single, items, runs.workroom, terms, gate, traced), seen)
+        span = _span(runs, function, name, _at_once)
+        each = serial.each(single, items, runs.workroom, terms, gate, span.variables())
+        return results_here(each, lambda lists: seen(span.through(lists)))
     kind = UnbrokenBatch if terms.goes_on else BatchFunction
     sent, own, variables, objects = None, list[Publish](), 0, dict[int, object]()
     leases: Leases = {}
@@ -87,7 +89,7 @@ def call_each(
         wanted = Variables([called], lambda _: "The function of map").now()
         own, variables = ([], 0) if wanted is None else ([wanted], wanted.function)
     surroundings = runs.surroundings(loop.holder)
-    traced, seen = _traced(runs, function, name, loop.do, seen)
+    span = _span(runs, function, name, loop.do)
     run = BatchRun(
         number,
         numbers=runs.numbers,
@@ -96,16 +98,17 @@ def call_each(
         timeout=timeout,
         limit=limit,
         seats=runs.seats,
-        traced=traced,
+        traced=span.traced,
     )
 
     called_here = runs.objects  # not the runner itself: whoever lets go of it ends it
 
     def job(on_delivery: Callable[[Deliver], None], on_end: OnEnd) -> Job[BatchRun]:
         ending = at_hand(called_here, objects, on_end)
-        return Job("", run, own, ending, surroundings, sent, leases, on_delivery)
+        return Job("", run, own, ending, surroundings, sent, leases, on_delivery, on_note=span.note)
 
-    return mapped(runs, loop, job, items, sizes, runs.settings.workers, terms, seen)
+    through = span.through
+    return mapped(runs, loop, job, items, sizes, runs.settings.workers, terms, lambda lists: seen(through(lists)))
 
 
 def _seen(
@@ -122,21 +125,32 @@ def _seen(
     return Counted(name, min(totals, default=None), board().show).through
 
 
-def _traced(
-    runs: Runs,
-    function: Callable[..., Any],
-    name: str,
-    apart: Callable[[Callable[[], None]], None],
-    seen: Callable[[Lists], Lists],
-) -> tuple[Traced | None, Callable[[Lists], Lists]]:
-    """What calls of the function are told of the span of the whole call, if it has one; and what looks at results."""
+class _Unspanned:
+    """In the place of a span, where there is none."""
+
+    traced = None
+
+    def variables(self) -> None:
+        """The function is called as it is."""
+
+    def through(self, lists: Lists) -> Lists:
+        """The same lists."""
+        return lists
+
+    def note(self, noted: SpanNote) -> None:
+        """Nobody has a span to tell of."""
+
+
+def _span(
+    runs: Runs, function: Callable[..., Any], name: str, apart: Callable[[Callable[[], None]], None]
+) -> "CallSpan | _Unspanned":
+    """The span of the call, if it is traced. `apart` has something done by another thread, if there is one."""
     tracer = runs.settings.tracer
     if tracer is None:
-        return None, seen
+        return _Unspanned()
     from cloaca.tracing.call import CallSpan  # few are traced
 
-    span = CallSpan(tracer, function, name, apart)
-    return span.traced, lambda lists: seen(span.through(lists))
+    return CallSpan(tracer, function, name, apart)
 
 
 def _at_once(call: Callable[[], None]) -> None:

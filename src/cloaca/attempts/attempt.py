@@ -21,7 +21,7 @@ from cloaca.tasks.scope import Ask, Scope
 from cloaca.tasks.shelf import Shelf, Traffic
 from cloaca.tasks.watched import Watched
 from cloaca.values.codec import encode
-from cloaca.wire.messages import Assignment, Done, Failed, Items, Skipped, Slice, Usage
+from cloaca.wire.messages import Assignment, Done, Failed, Items, Skipped, Slice, SpanNote, Usage
 from cloaca.wire.text import encodable
 from cloaca.wording import kinds_of
 
@@ -30,6 +30,10 @@ TaskFunction = Callable[..., Any]
 
 def _leave_it(_error: BaseException | None) -> None:
     """Put nothing back."""
+
+
+def unnoted(_noted: SpanNote) -> None:
+    """Nobody is told of spans."""
 
 
 def never_asked(_keys: tuple[str, ...], _rest: bool, _outcomes: bool) -> Slice:  # noqa: FBT001 - the shape of Ask
@@ -47,6 +51,7 @@ def run(
     left: Callable[[BaseException | None], None] = _leave_it,
     kind: type[Context] = Context,
     seeding: Callable[[], Seeding | Unseeded] = of_process,
+    note: Callable[[SpanNote], None] = unnoted,
 ) -> Done | Failed | Skipped:
     """Run the assignment's function on its slice; whatever it raises becomes a `Failed`.
 
@@ -54,7 +59,8 @@ def run(
     are written to files in `folders`, if there are any. `left` is told when the function has ended, and what it raised,
     if anything: it puts back what was left changed, before anything else is done for the report, as alarms that a task
     has set must not go off in what follows; and it ends a process that the function forked. `kind` is that of the
-    context which the function is given; `seeding` gives what seeds the process.
+    context which the function is given; `seeding` gives what seeds the process. `note` takes what the function tells of
+    its span.
     """
     meter.start()
     shelf = Shelf(folders, assignment.attempt) if folders else None
@@ -82,7 +88,7 @@ def run(
         if assignment.traced is not None:
             from cloaca.attempts.span import enter  # few are
 
-            variables.run(enter, assignment.traced)
+            variables.run(enter, assignment, note)
         given = () if items is None else (_item(context, items),)
         returned = variables.run(function, context, *given)
         if returned is not None and returned is not context:

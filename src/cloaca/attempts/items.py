@@ -17,6 +17,7 @@ from cloaca.attempts.attempt import (
     is_held,
     own_variables,
     take_over,
+    unnoted,
 )
 from cloaca.attempts.meter import Meter
 from cloaca.attempts.seeding import of_process
@@ -28,7 +29,7 @@ from cloaca.tasks.scope import Ask
 from cloaca.tasks.shelf import Shelf
 from cloaca.tasks.watched import Watched
 from cloaca.values.codec import PICKLED
-from cloaca.wire.messages import Assignment, Done, Failed
+from cloaca.wire.messages import Assignment, Done, Failed, SpanNote
 
 
 class Series:
@@ -46,6 +47,7 @@ class Series:
         folders: tuple[str, ...],
         left: Callable[[BaseException | None], None],
         kind: type[Context],
+        note: Callable[[SpanNote], None] = unnoted,
     ) -> None:
         if assignment.items is None:
             raise AssertionError("without items, there is nothing to run through")
@@ -53,7 +55,7 @@ class Series:
         self._attempt, self._slice = assignment.attempt, assignment.slice
         self._seed, self._ended = self._origin = assignment.seed, assignment.ended
         self._items, self._prefix = assignment.items, assignment.prefix
-        self._traced = assignment.traced
+        self._is_traced, self._note = assignment.traced is not None, note
         self._names = assignment.names()
         self._load = load
         self._reads = reads
@@ -85,10 +87,10 @@ class Series:
                 return held(self._attempt, contents, self._meter, self._seeding)
             self._seeding.begin(self._seed, name, self._ended)
             variables = own_variables()
-            if self._traced is not None:
+            if self._is_traced:
                 from cloaca.attempts.span import enter  # few are
 
-                variables.run(enter, self._traced, place)
+                variables.run(enter, self._assignment, self._note, place)
             value = contents.item(self._items, place)
             if not self._is_plain and isinstance(context, Watched):
                 context.call_with_item(value, self._items.payloads[place])

@@ -1,42 +1,43 @@
 """Span: a task sees the one of its try as OpenTelemetry's current one, in the process that runs it.
 
 It isn't made there: the program does that, once it is told how the try ended. What stands here has its ids and its
-flags, so that spans which the task begins are its children, and what is logged can tell the trace. It records nothing.
+flags, so that spans which the task begins are its children, and what is logged can tell the trace; and it passes on
+what the task has to tell of it.
 """
 
+from collections.abc import Callable
 from contextlib import suppress
 from contextvars import Context, copy_context
 
-from cloaca.wire.messages import Traced
+from cloaca.wire.messages import Assignment, SpanNote, Traced
 
 _ID = 8
 
 
-def enter(traced: Traced, place: int = 0) -> None:
+def enter(assignment: Assignment, note: Callable[[SpanNote], None], place: int = 0) -> None:
     """Make the span of what stands at that place the current one, in the context variables that this is called in.
 
     These end with the try, so nothing is put back. A process that lacks OpenTelemetry does without.
     """
+    if assignment.traced is not None:
+        _enter(assignment.traced, assignment.attempt, note, place)
+
+
+def within(traced: Traced, note: Callable[[SpanNote], None]) -> Context:
+    """Context variables as they are here, in which that is current."""
+    variables = copy_context()
+    variables.run(_enter, traced, 0, note, 0)
+    return variables
+
+
+def _enter(traced: Traced, attempt: int, note: Callable[[SpanNote], None], place: int) -> None:
     with suppress(ImportError):
         from opentelemetry import baggage, context, trace
 
-        told = traced.trace
-        state = trace.TraceState.from_header([told.state]) if told.state else None
-        span = trace.SpanContext(
-            int.from_bytes(told.id),
-            int.from_bytes(traced.spans[place * _ID : (place + 1) * _ID]),
-            is_remote=True,
-            trace_flags=trace.TraceFlags(told.flags),
-            trace_state=state,
-        )
-        found = trace.set_span_in_context(trace.NonRecordingSpan(span))
-        for name, value in told.baggage.items():
+        from cloaca.attempts.task_span import TaskSpan
+
+        span = TaskSpan(traced.trace, traced.spans[place * _ID : (place + 1) * _ID], attempt, note)
+        found = trace.set_span_in_context(span)
+        for name, value in traced.trace.baggage.items():
             found = baggage.set_baggage(name, value, found)
         context.attach(found)
-
-
-def within(traced: Traced) -> Context:
-    """Context variables as they are here, in which that is current."""
-    variables = copy_context()
-    variables.run(enter, traced)
-    return variables

@@ -6,7 +6,7 @@ The contract, which one conformance suite checks on every executor:
       within milliseconds; never with `Unstarted`. An attempt at several items ends item by item: `ItemsDone` tells of
       the next ones, `Failed` and `Lost` of the next one, and `Unstarted` of the last ones.
     - `Said`, `Logged` and `Warned` come in the order in which a worker told them, before the report of their attempt;
-      those of a thread that a task has left behind may come later. So does `Profiled`.
+      those of a thread that a task has left behind may come later. So do `Profiled` and `SpanNote`.
     - How it ended tells the number of the worker, and so does `Started`: 0 where that is the calling thread, or isn't
       known yet. No two workers have the same one.
     - An attempt that comes `after` another one is submitted right behind that, and begins once that is `Done`. Where it

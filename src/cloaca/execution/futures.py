@@ -25,7 +25,7 @@ from cloaca.errors import WorkersUnavailableError
 from cloaca.execution.executor import InProgram
 from cloaca.execution.provider import Provider
 from cloaca.warning import warn
-from cloaca.wire.messages import Assignment, Event, Lost, Started, Unstarted, Wants
+from cloaca.wire.messages import Assignment, Event, Lost, SpanNote, Started, Unstarted, Wants
 
 QUEUED = 2
 """How many attempts wait, so that no place stands still while the next one is decided."""
@@ -159,7 +159,7 @@ class FuturesExecutor(InProgram):
         opened = self._open.get(letter.attempt)
         if isinstance(letter, Started) and opened is not None:
             opened.has_started = True
-        elif not isinstance(letter, Started | Wants):
+        elif not isinstance(letter, Started | Wants | SpanNote):
             self._open.pop(letter.attempt, None)
             self.stuck.pop(letter.attempt, None)
         if opened is not None:

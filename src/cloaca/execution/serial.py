@@ -6,7 +6,7 @@ the same codec as everywhere. It offers no protection: a task that hangs or kill
 
 import os
 from collections import deque
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from contextvars import Context as Variables
 from functools import partial
@@ -26,7 +26,7 @@ from cloaca.tasks.context import Context
 from cloaca.terms import Terms
 from cloaca.values.codec import encode_unseen
 from cloaca.values.elements import decode_list, encode_list
-from cloaca.wire.messages import Answer, Assignment, Done, Event, Failed, Lost, Skipped, Started, Traced, Unstarted
+from cloaca.wire.messages import Answer, Assignment, Done, Event, Failed, Lost, Skipped, SpanNote, Started, Unstarted
 
 if TYPE_CHECKING:
     from cloaca.profiling.task import Profilers
@@ -60,6 +60,7 @@ class SerialExecutor(InProgram):
         self._kind = kind
         self._queue: deque[Assignment] = deque()
         self._events: list[Event] = []
+        self._noted: list[SpanNote] = []
         self._meter = Meter()
 
     def submit(self, assignments: Sequence[Assignment]) -> None:
@@ -91,15 +92,16 @@ class SerialExecutor(InProgram):
                 self._events = [Started(assignment.attempt), Lost(assignment.attempt, None, "SIGINT")]
                 raise meant
             told = () if self._profilers is None else self._profilers.told(assignment.attempt)
-            return [Started(assignment.attempt), *told, report]
+            noted, self._noted = self._noted, []
+            return [Started(assignment.attempt), *noted, *told, report]
         return events
 
     def _run(self, assignment: Assignment) -> Done | Failed | Skipped:
         """Run it; the program's own random numbers go on afterwards as if it hadn't."""
         load, left = self._functions.__getitem__, partial(child.end_unless_in, os.getpid())
         with of_process().kept():
-            ask = attempt.never_asked
-            return attempt.run(assignment, load, _EVERYTHING, ask, self._meter, left=left, kind=self._kind)
+            ask, note = attempt.never_asked, self._noted.append
+            return attempt.run(assignment, load, _EVERYTHING, ask, self._meter, left=left, kind=self._kind, note=note)
 
     def wake(self) -> None:
         """Nothing to do: `wait` never blocks."""
@@ -114,11 +116,14 @@ def each(
     workroom: Workroom,
     terms: Terms,
     gate: AbstractContextManager[object] = _OPEN,
-    traced: Traced | None = None,
+    variables: Callable[[], Variables] | None = None,
 ) -> Iterator[Any]:
-    """What a batch's function makes of each item, here. Items, results and errors are what workers would make them."""
+    """What a batch's function makes of each item, here. Items, results and errors are what workers would make them.
+
+    `variables`, where they are given, make the context variables in which it is called.
+    """
     for number, item in enumerate(items):
-        result, error = _outcome(batch, item, number, workroom, terms, gate, traced)
+        result, error = _outcome(batch, item, number, workroom, terms, gate, variables)
         if error is None:
             yield result
         elif terms.yields_errors:
@@ -137,7 +142,7 @@ def _outcome(
     workroom: Workroom,
     terms: Terms,
     gate: AbstractContextManager[object],
-    traced: Traced | None,
+    variables: Callable[[], Variables] | None,
 ) -> tuple[Any, BaseException | None]:
     """What comes of an item in as many tries as it has: its result, or an error."""
     payload, _, unsent = encode_list([number, item])
@@ -146,7 +151,7 @@ def _outcome(
     tries = 0
     while True:
         with gate:
-            results, error = _called(batch, payload, (number, number + 1, tries), workroom, traced)
+            results, error = _called(batch, payload, (number, number + 1, tries), workroom, variables)
         if error is None:
             break
         delay = terms.delay(number, tries + 1, as_failed(error))
@@ -159,26 +164,24 @@ def _outcome(
 
 
 def _called(
-    batch: BatchFunction, payload: bytes, part: tuple[int, int, int], workroom: Workroom, traced: Traced | None
+    batch: BatchFunction,
+    payload: bytes,
+    part: tuple[int, int, int],
+    workroom: Workroom,
+    variables: Callable[[], Variables] | None,
 ) -> tuple[bytes, BaseException | None]:
     process = os.getpid()
     try:
         with inside_task(), workroom.entered(), of_process().kept():
-            if traced is None:
+            if variables is None:
                 results, error, _ = batch.outcome(payload, encode_unseen(part))
             else:
-                results, error, _ = _variables(traced).run(batch.outcome, payload, encode_unseen(part))
+                results, error, _ = variables().run(batch.outcome, payload, encode_unseen(part))
         child.end_unless_in(process, None)
     except BaseException as failed:
         child.end_unless_in(process, failed)
         raise
     return results, error
-
-
-def _variables(traced: Traced) -> Variables:
-    from cloaca.attempts.span import within  # few are traced
-
-    return within(traced)
 
 
 def _as_sent(error: BaseException) -> BaseException:

@@ -90,6 +90,7 @@ class ThreadsExecutor(FuturesExecutor):
                     left=partial(child.end_unless_in, os.getpid()),
                     kind=self._kind,
                     seeding=unseeded,
+                    note=self.mail.put,
                 )
         except WorkersUnavailableError as error:  # of the initializer: nothing can run
             self.mail.put(error)

@@ -69,6 +69,7 @@ from cloaca.wire.messages import (
     Remark,
     Retire,
     Skipped,
+    SpanNote,
     Started,
     Surroundings,
     Tallied,
@@ -522,7 +523,7 @@ class Pool:
             peer.nonsense = str(nonsense)
             self._workforce.cut_off(peer)
 
-    def _take(self, peer: Peer, message: Ready | Unfit | Worn | Wants | Remark | Profiled) -> None:
+    def _take(self, peer: Peer, message: Ready | Unfit | Worn | Wants | Remark | Profiled | SpanNote) -> None:
         match message:
             case Ready():
                 self._welcome(peer, message.recall)
@@ -538,7 +539,7 @@ class Pool:
                 if not peer.runs(message.attempt):
                     raise Garbled(f"a question of attempt {message.attempt}, which it doesn't run")
                 self._events.append(message)
-            case Profiled():
+            case Profiled() | SpanNote():
                 self._hear_of(peer, message.attempt)
                 self._events.append(message)
             case _:

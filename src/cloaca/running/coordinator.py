@@ -51,6 +51,7 @@ from cloaca.wire.messages import (
     Publish,
     Remark,
     Said,
+    SpanNote,
     Started,
     Surroundings,
     Unstarted,
@@ -75,9 +76,9 @@ class Job(Struct, Generic[AnyRun], eq=False):
     `rules` are the workflow's merge rules for this run, or the function of the call: what goes with the job. `leases`
     keep the large values that the run may still need. `on_end` is called once, with the error that ended it, if one
     did; `on_delivery` with each batch of results; `on_facts` with the facts of a run that somebody follows, before what
-    comes of them is done; `on_release` with leases that the run doesn't need any more; and `on_profile` with what
-    profilers have recorded. All on the coordinator's thread. Where that is the caller's own, `catch_up` is called
-    between two steps.
+    comes of them is done; `on_release` with leases that the run doesn't need any more; `on_profile` with what profilers
+    have recorded, and `on_note` with what tasks tell of their spans. All on the coordinator's thread. Where that is the
+    caller's own, `catch_up` is called between two steps.
     """
 
     workflow: str
@@ -91,6 +92,7 @@ class Job(Struct, Generic[AnyRun], eq=False):
     on_facts: "Callable[[Sequence[Fact]], None] | None" = None
     on_release: Callable[[list[Lease]], None] = lambda _: None
     on_profile: Callable[[Profiled], None] = lambda _: None
+    on_note: Callable[[SpanNote], None] = lambda _: None
     catch_up: Callable[[], None] = lambda: None
 
 
@@ -250,7 +252,7 @@ class Coordinator:
                 job = self._get_on(event.attempt, len(event.written))
                 for payload in event.stored:
                     self._take_over(event.attempt, payload, job)
-            case Said() | Logged() | Warned() | Profiled():
+            case Said() | Logged() | Warned() | Profiled() | SpanNote():
                 self._hand_on(event)
                 return
             case _:
@@ -262,12 +264,15 @@ class Coordinator:
         elif not isinstance(event, Started | Wants):
             self._seats.free(event.attempt)  # its run was ended by a fault, and left it to itself
 
-    def _hand_on(self, told: Remark | Profiled) -> None:
+    def _hand_on(self, told: Remark | Profiled | SpanNote) -> None:
         """What no run looks at goes to whoever does."""
-        if not isinstance(told, Profiled):
+        if not isinstance(told, Profiled | SpanNote):
             self._console.show(told)
         elif (job := self._owners.get(told.attempt)) is not None:
-            job.on_profile(told)
+            if isinstance(told, SpanNote):
+                job.on_note(told)
+            else:
+                job.on_profile(told)
 
     def _get_on(self, attempt: int, count: int) -> AnyJob | None:
         """So many calls of an attempt have ended; returns whose it is."""

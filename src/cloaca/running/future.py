@@ -26,6 +26,7 @@ from cloaca.running.log import Log
 from cloaca.running.loop import Inline, Loop
 from cloaca.values.storage import Leases
 from cloaca.warning import warn
+from cloaca.wire.messages import SpanNote
 from cloaca.wording import attach, shortened, summary_of
 from cloaca.workflows.workflow import Workflow
 
@@ -76,6 +77,10 @@ class Spans(Protocol):
 
     def follow(self, facts: Sequence[Fact]) -> None:
         """These have happened."""
+        ...
+
+    def note(self, noted: SpanNote) -> None:
+        """A task has told that of its span."""
         ...
 
     def end(self, status: str, error: str | None, at: float) -> None:
@@ -156,6 +161,8 @@ class Execution:
         self._is_logged = Log.is_wanted()
         self._has_told_kept = False
         self._spans = spans
+        if spans is not None:
+            job.on_note = partial(_noted, host, spans)
         if self._callbacks.is_wanted or recorded is not None or self._is_logged or spans is not None:
             job.on_facts = self._follow
             job.run.listen()
@@ -500,6 +507,10 @@ class Execution:
 def _logged(host: Inline | Loop, variables: Context, level: int, call: Callable[[], None]) -> None:
     """Have a record of that level logged, after what tasks have printed so far."""
     host.log(level, partial(variables.run, call))
+
+
+def _noted(host: Inline | Loop, spans: Spans, noted: SpanNote) -> None:
+    host.do(partial(spans.note, noted))
 
 
 def _rings(bell: "SimpleQueue[None]", until: float | None) -> bool:

@@ -3,13 +3,16 @@
 import traceback
 from collections.abc import Callable, Generator
 from contextlib import closing
+from contextvars import Context
+from functools import partial
 from time import time
 from typing import Any
 
 from opentelemetry.trace import Span, Tracer
 
-from cloaca.tracing.tracer import Attempts, close, code_of, fail, nanoseconds, trace_of
-from cloaca.wire.messages import Traced
+from cloaca.attempts.span import within
+from cloaca.tracing.tracer import Attempts, close, code_of, fail, nanoseconds, note, trace_of
+from cloaca.wire.messages import SpanNote, Traced
 from cloaca.wording import kind_of, summary_of
 
 
@@ -45,6 +48,18 @@ class CallSpan:
             self._calls.make(self._end, "Failed", error, time())
             raise
         self._calls.make(self._end, "Completed", None, time())
+
+    def variables(self) -> Callable[[], Context] | None:
+        """What makes context variables in which it is current, where the function is called here."""
+        return None if self.traced is None else partial(within, self.traced, self._note)
+
+    def note(self, noted: SpanNote) -> None:
+        """The function has told that of the span, in another thread or process."""
+        self._apart(partial(self._note, noted))
+
+    def _note(self, noted: SpanNote) -> None:
+        if self._span is not None:
+            self._calls.make(note, self._span, noted)
 
     def _begin(self, tracer: Tracer, function: Callable[..., Any], name: str) -> None:
         span = tracer.start_span(f"map {name}", attributes=code_of(function))

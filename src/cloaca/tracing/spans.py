@@ -8,6 +8,7 @@ Guarantees
       clock of its worker.
     - Its id is known before the try is sent off (`Trace.span`), and so in its worker: what the task begins there is its
       child.
+    - What the task has told of it meanwhile is passed on (`attempts/task_span.py`), and stands in it.
     - What hands out tasks never waits for a tracer, nor does a worker.
 
 Roads not taken
@@ -25,8 +26,8 @@ from opentelemetry.trace import Link, Span, SpanContext, Tracer, set_span_in_con
 from cloaca.engine.ends import cost_of
 from cloaca.engine.facts import Fact, TaskExpanded, TaskFinished, TaskPutBack, TaskRetried, TaskStarted, TryFact
 from cloaca.failure import error_of
-from cloaca.tracing.tracer import Attempts, Attributes, close, code_of, fail, nanoseconds, trace_of, with_ids
-from cloaca.wire.messages import Failed, Lost, Trace, Usage
+from cloaca.tracing.tracer import Attempts, Attributes, close, code_of, fail, nanoseconds, note, trace_of, with_ids
+from cloaca.wire.messages import Failed, Lost, SpanNote, Trace, Usage
 from cloaca.wording import kind_of
 from cloaca.workflows.workflow import Workflow
 
@@ -47,6 +48,7 @@ class ExecutionSpans:
         self._began: dict[tuple[str, int | None], TaskStarted] = {}
         self._mapped: dict[str, Span] = {}  # those whose instances haven't all ended
         self._made: dict[str, SpanContext] = {}  # of each task, that of its last try
+        self._noted: dict[bytes, list[SpanNote]] = {}
         self._code: dict[str, Attributes] = {}
         self._counts: dict[str, int] = {}
         self.trace: Trace | None = None
@@ -57,6 +59,13 @@ class ExecutionSpans:
         """These have happened."""
         for fact in facts:
             self._calls.make(self._tell, fact)
+
+    def note(self, noted: SpanNote) -> None:
+        """A task has told that of its span, which isn't made yet; or of the execution's, where it sees that."""
+        if self._root is not None and self.trace is not None and noted.span == self.trace.root:
+            self._calls.make(note, self._root, noted)
+        else:
+            self._noted.setdefault(noted.span, []).append(noted)
 
     def end(self, status: str, error: str | None, at: float) -> None:
         """The execution has ended so, at that time since 1970."""
@@ -126,14 +135,17 @@ class ExecutionSpans:
         attributes = {"cloaca.task.id": task, "cloaca.task.try": nth, **self._standing(task), **told}
         if item is not None:
             attributes["cloaca.task.item"] = item
-        if self._ids is not None and self.trace is not None:
-            self._ids.next = self.trace.span(task, item, nth)
+        id = b"" if self.trace is None else self.trace.span(task, item, nth)
+        if self._ids is not None:
+            self._ids.next = id
         above = self._root if item is None else self._mapped.get(task, self._root)
         context = None if above is None else set_span_in_context(above)
         links = self._links(task) if item is None else ()
         span = self._tracer.start_span(f"task {task}", context, attributes=attributes, links=links, start_time=start)
         if item is None:
             self._made[task] = span.get_span_context()
+        for noted in self._noted.pop(id, ()):
+            self._calls.make(note, span, noted)
         return span
 
     def _links(self, task: str) -> Sequence[Link]:

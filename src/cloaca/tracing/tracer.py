@@ -14,7 +14,7 @@ from opentelemetry import baggage
 from opentelemetry.trace import Span, SpanContext, Status, StatusCode, Tracer
 
 from cloaca.tasks.place import file_and_line_of, innermost
-from cloaca.wire.messages import Trace
+from cloaca.wire.messages import SpanNote, Trace
 
 _logger = logging.getLogger("cloaca")
 
@@ -100,6 +100,19 @@ def close(span: Span, status: str, error: str | None, at: int) -> None:
     if status in _FAILED:
         span.set_status(Status(StatusCode.ERROR, error))
     span.end(at)
+
+
+def note(span: Span, noted: SpanNote) -> None:
+    """The task has told that of its span."""
+    if noted.event is not None:
+        span.add_event(noted.event, noted.attributes, noted.moment)
+    elif noted.attributes:
+        span.set_attributes(noted.attributes)
+    if noted.name is not None:
+        span.update_name(noted.name)
+    if noted.status is not None:
+        code, description = noted.status
+        span.set_status(Status(StatusCode[code], description))
 
 
 def nanoseconds(seconds: float) -> int:

@@ -7,6 +7,7 @@ else is what it reads. Structs are encoded as arrays: a field is only ever appen
 import struct
 from collections.abc import Mapping, Sequence
 from hashlib import blake2b
+from typing import Any
 
 from msgspec import Struct
 
@@ -526,6 +527,22 @@ class Profiled(Message, frozen=True, tag="profiled"):
     notes: tuple[str, ...] = ()
 
 
+class SpanNote(Message, frozen=True, tag="span_note"):
+    """What an attempt has told of the span with that id: some `attributes`, or an `event` of that moment with them.
+
+    `name` is a new one for the span, and `status` a code ("OK", "ERROR") and a description. `moment` is in nanoseconds
+    since 1970.
+    """
+
+    attempt: int
+    span: bytes
+    attributes: Mapping[str, Any] = {}
+    event: str | None = None
+    moment: int = 0
+    name: str | None = None
+    status: tuple[str, str | None] | None = None
+
+
 class ItemsFound(Message, frozen=True):
     """What a mapped task runs for: its items, in order.
 
@@ -700,5 +717,5 @@ Down = Surroundings | Publish | Retire | Assignment | Free | Recall | Answer
 Remark = Said | Logged | Warned
 """What an attempt has for whoever looks at the program: it goes past the engine."""
 
-Up = Ready | Unfit | Worn | Wants | Remark | Profiled | Done | Tallied | Failed | Skipped
-Event = Started | Wants | Remark | Profiled | Done | ItemsDone | Failed | Skipped | Lost | Unstarted
+Up = Ready | Unfit | Worn | Wants | Remark | Profiled | SpanNote | Done | Tallied | Failed | Skipped
+Event = Started | Wants | Remark | Profiled | SpanNote | Done | ItemsDone | Failed | Skipped | Lost | Unstarted

@@ -54,6 +54,7 @@ from cloaca.wire.messages import (
     Said,
     Skipped,
     Slice,
+    SpanNote,
     Surroundings,
     Unfit,
     Wants,
@@ -288,7 +289,9 @@ class Worker:
         if tally.reached(number) is None:
             tally.begin(number)
         load, reads = self._repertoire.under(whole.variables), self._repertoire.reads(whole.function)
-        series = Series(whole, load, reads, self._meter, self._surroundings.folders, self._has_left, self._kind)
+        series = Series(
+            whole, load, reads, self._meter, self._surroundings.folders, self._has_left, self._kind, self._note
+        )
         self._told_at = monotonic()
         for place in range(tally.reached(number) or 0, whole.size):
             are_short = series.is_harmless and self._meter.short > MANY and place + SEVERAL <= whole.size
@@ -322,6 +325,11 @@ class Worker:
         while self._mark.is_held and not termination.was_told():
             sleep(HELD_SECONDS)
         self._send(told)
+
+    def _note(self, noted: SpanNote) -> None:
+        """Send what a task tells of its span. A process that it has forked has no say in that."""
+        if not self._is_cut_off:
+            self._send(noted)
 
     def _speaker(self) -> Speaker:
         """Of what it has begun last: the attempt, the task or instance, and which try of it that is."""
@@ -447,7 +455,8 @@ class Worker:
         self._latest = assignment
         self._settle_in()
         ask = partial(self._ask, (assignment.attempt, 0))
-        report = attempt.run(assignment, load, reads, ask, self._meter, folders, self._has_left, self._kind)
+        left, kind = self._has_left, self._kind
+        report = attempt.run(assignment, load, reads, ask, self._meter, folders, left, kind, note=self._note)
         if termination.was_told():
             self._end(assignment.attempt)
         return report
