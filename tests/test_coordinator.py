@@ -225,3 +225,24 @@ def test_a_fault_of_one_run_does_not_take_the_others_along() -> None:
 class Broken(Run):
     def handle(self, event, now, time=0.0):
         raise InternalError("broken")
+
+
+def test_each_reading_of_memory_is_told_once_to_the_runs_under_way() -> None:
+    (job,), functions, _ = jobs_of([1], count(), answers=False)
+    executor = SerialExecutor(functions)
+    told: list[tuple[float, int]] = []
+    job.on_memory = told.append
+    coordinator = Coordinator(executor)
+    coordinator.post(job, Begin())
+    readings = [(1.0, 10), (2.0, 10), (3.0, 30)]
+    for reading in readings:
+        executor.memory = reading
+        coordinator.step(0)
+        coordinator.step(0)
+    assert told == readings
+    while not coordinator.is_idle:
+        coordinator.step(0)
+    executor.memory = (4.0, 40)
+    coordinator.step(0)
+    assert told == readings
+    executor.close()

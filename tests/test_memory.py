@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
 from selectors import DefaultSelector
+from time import monotonic
 from typing import Any
 
 import psutil
@@ -167,6 +168,9 @@ def test_memory_within_the_limit_is_left_alone(
     desk.submit([0])
     while len(readings) < 2:
         desk.step()
+    at, much = desk.executor.memory or (0.0, 0)
+    assert much in readings
+    assert 0 < at <= monotonic()
     gate.write_text("go")
     desk.collect()
     assert not any(isinstance(end, Lost) for end in desk.ends.values())

@@ -2,7 +2,7 @@
 
 import re
 from collections import Counter, defaultdict
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from itertools import pairwise
 
 from hypothesis import given
@@ -11,12 +11,14 @@ from hypothesis import strategies as st
 from cloaca.account.account import Account
 from cloaca.engine.ledger import Ledger
 from cloaca.engine.state import State
+from cloaca.engine.work import Work
 from cloaca.history.plan import plan
 from cloaca.report.curves import WIDTH, filled, risen, spread
-from cloaca.report.graph import GraphNode, drawn
+from cloaca.report.graph import GraphNode, workflow
 from cloaca.report.lanes import chosen, lanes
 from cloaca.report.layers import layout
-from cloaca.wire.messages import Usage
+from cloaca.report.times import what_ran_when
+from cloaca.wire.messages import Phases, Usage
 
 Edges = list[list[int]]
 
@@ -80,7 +82,7 @@ def test_of_nodes_that_depend_on_each_other_one_arrow_points_back() -> None:
 
 def test_a_node_tells_how_its_tasks_ended_by_the_worst() -> None:
     node = GraphNode("n", (0, 1, 2), (), {"Completed": 2, "Failed": 1}, 3.0, is_mapped=True, is_on_path=False)
-    picture = "".join(drawn([node]))
+    picture = "".join(workflow([node]))
     assert 'class="node failed"' in picture
     assert "3 instances, 1 failed" in picture
     assert picture.count('class="share') == 2
@@ -89,14 +91,16 @@ def test_a_node_tells_how_its_tasks_ended_by_the_worst() -> None:
 # ---- what ran when -------------------------------------------------------------------------------------------------
 
 
-def account_of(times: Mapping[str, tuple[float, float]]) -> Account:
+def account_of(
+    times: Mapping[str, tuple[float, float]], phases: Phases | None = None, memory: Sequence[tuple[float, int]] = ()
+) -> Account:
     """An execution of tasks that ran at these times, and depend on nothing."""
     compiled = plan("w", [(name, ()) for name in times])
-    ledger = Ledger(compiled, [])
+    ledger = Ledger(compiled, [Work(rank, ()) for rank in range(len(times))])
     for rank, (began, ended) in enumerate(times.values()):
         ledger.states[rank], ledger.attempts[rank] = State.COMPLETED, 1
-        ledger.ends[rank] = Usage(began, ended, 0.0, 1 << 20, (), 0, 0, 0, 1)
-    return Account(ledger, compiled, 0.0, max(ended for _, ended in times.values()), 1)
+        ledger.ends[rank] = Usage(began, ended, 0.0, 1 << 20, (), 0, 0, 0, 1, phases)
+    return Account(ledger, compiled, 0.0, max(ended for _, ended in times.values()), 1, memory=memory)
 
 
 def test_what_is_too_short_to_be_seen_waits_until_one_looks_nearer() -> None:
@@ -123,3 +127,23 @@ def test_a_stretch_of_time_counts_for_the_part_of_a_cell_that_it_covers() -> Non
 
 def test_a_shape_has_a_step_only_where_something_changes() -> None:
     assert filled([0.5, 0.5, 1, 0], 20) == '<path class="much" d="M0 20V10H2V0H3V20H4V20z"/>'
+
+
+def test_what_goes_by_beside_a_function_is_told_at_the_foot_of_a_piece() -> None:
+    account = account_of({"load": (2.0, 10.0)}, Phases(1.0, 0.5, 2.0))
+    (lane,) = lanes(account, chosen(account))
+    parts = re.findall(r'class="part (\w+)" x="([\d.]+)" y="13" width="([\d.]+)"', lane)
+    assert [(kind, float(x), float(width)) for kind, x, width in parts] == [
+        ("loading", 200, 100),
+        ("waiting", 300, 50),
+        ("encoding", 800, 200),
+    ]
+
+
+def test_memory_is_told_as_it_was_read_or_else_by_its_peaks() -> None:
+    times = {"load": (0.0, 1.0)}
+    peaks, read = (account_of(times, memory=memory) for memory in ((), [(0.25, 3_000_000), (0.5, 2_000_000)]))
+    assert "peaks of memory, up to 1.0 MB" in "".join(what_ran_when(peaks, chosen(peaks)))
+    page = "".join(what_ran_when(read, chosen(read)))
+    assert ">memory, up to 3.0 MB" in page
+    assert "peaks" not in page

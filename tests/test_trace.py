@@ -17,6 +17,7 @@ from cloaca.account.spans import Span
 from cloaca.account.tracks import tracks_of
 from cloaca.engine.ledger import Ledger
 from cloaca.history.plan import plan
+from cloaca.tracing.chrome import events
 
 Event = dict[str, Any]
 PHASES = {"M": ("process_name", "thread_name", "thread_sort_index"), "X": None, "s": None, "f": None, "C": None}
@@ -173,3 +174,13 @@ def test_an_account_of_nothing_is_empty() -> None:
     compiled = plan("w", [("a", [])])
     account = Account(Ledger(compiled, []), compiled, 0.0, 1.0, 0)
     assert (account.spans, account.moments, account.edges, account.workers) == ([], [], [], 1)
+
+
+def test_memory_is_a_counter_where_it_was_read() -> None:
+    compiled = plan("w", [("a", [])])
+    account = Account(Ledger(compiled, []), compiled, 10.0, 1.0, 0, memory=[(10.5, 7), (10.75, 9)])
+    told = [event for event in events("w", account, lambda _: None) if event["name"] == "memory of the workers"]
+    assert [(event["ph"], event["ts"], event["args"]) for event in told] == [
+        ("C", 500_000, {"bytes": 7}),
+        ("C", 750_000, {"bytes": 9}),
+    ]

@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from functools import cached_property
 
 from cloaca.account.cores import Idle, Moment, idle, moments
+from cloaca.account.memory import peaks
 from cloaca.account.overhead import Overhead, overhead_of
 from cloaca.account.path import CriticalPath, critical_path
 from cloaca.account.spans import Span, failed_spans_of, spans_of
@@ -18,7 +19,7 @@ class Account:
     """The figures of one execution. `began`: when, on the clock of what its tasks cost. `seconds`: what it took.
 
     `workers`: how many there were; 0: that isn't known, and is taken to be as many as ran tasks at once. `seats`: how
-    many tasks with each named limit could run at once.
+    many tasks with each named limit could run at once. `memory`: what was read of the workers, and when.
     """
 
     def __init__(
@@ -29,6 +30,7 @@ class Account:
         seconds: float,
         workers: int,
         seats: Mapping[str, int] | None = None,
+        memory: Sequence[tuple[float, int]] = (),
     ) -> None:
         self._ledger = ledger
         self._plan = plan
@@ -36,6 +38,7 @@ class Account:
         self.seconds = seconds
         self._workers = workers
         self._seats = seats or {}
+        self._memory = memory
 
     @cached_property
     def spans(self) -> Sequence[Span]:
@@ -51,6 +54,16 @@ class Account:
     def tasks(self) -> Sequence[TaskFigures]:
         """How each task ended, by rank."""
         return [*figures_of(self._ledger, self._plan, (*self.spans, *self.failed_spans))]
+
+    @cached_property
+    def memory(self) -> Sequence[tuple[float, int]]:
+        """What the workers had for themselves at each reading, in bytes; nothing where it was never read."""
+        return [(at - self._began, much) for at, much in self._memory]
+
+    @cached_property
+    def memory_peaks(self) -> Sequence[tuple[float, int]]:
+        """What they had used at most by then, each by itself, as far as tasks have told."""
+        return [*peaks(self.spans)]
 
     @cached_property
     def moments(self) -> Sequence[Moment]:

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 from cloaca.account.spans import Span
 
 
-def heights(spans: Sequence[Span]) -> Iterator[tuple[float, int]]:
+def peaks(spans: Sequence[Span]) -> Iterator[tuple[float, int]]:
     """When it was told, in order, and the highest memory of each worker up to then, all together, in bytes."""
     of_worker: dict[int, int] = {}
     total = 0

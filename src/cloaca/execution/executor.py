@@ -44,6 +44,9 @@ class Executor(Protocol):
     calls_objects: bool
     """Whether it calls the program's own objects. Otherwise they are published."""
 
+    memory: tuple[float, int] | None
+    """When the memory of the workers was last read, and how many bytes they have for themselves; `None`: never."""
+
     answers: bool
     """Whether it asks (`Wants`) for what a slice lacks in the middle of a task. Otherwise it needs complete slices."""
 
@@ -100,6 +103,7 @@ class InProgram:
 
     calls_objects = True
     lanes = 0
+    memory: tuple[float, int] | None = None
 
     def grain(self, ready: int) -> int:  # noqa: ARG002 - nothing is sent, so nothing is saved
         """An attempt is at one item."""

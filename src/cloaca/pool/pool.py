@@ -150,6 +150,7 @@ class Pool:
         self._batching = Batching()
         self._lookout = Lookout()
         self._memory = MemoryWatch(size, memory_limit)
+        self.memory: tuple[float, int] | None = None
         self._stalls = StallWatch()
         self._waker = Waker()
         self._selector = DefaultSelector()
@@ -704,6 +705,7 @@ class Pool:
             self._memory.read(peer)
             if self._memory.is_over(peer):
                 peer.halt()
+        self.memory = monotonic(), sum([peer.memory or 0 for peer in self._peers])
         if self._memory.has_gone_blind():
             self._notice(_BLIND)
 

@@ -9,6 +9,7 @@ from cloaca.account.account import Account
 from cloaca.account.tasks import TaskFigures
 from cloaca.account.told import duration
 from cloaca.report.layers import Layout, layout
+from cloaca.report.markup import key, section, tools
 from cloaca.report.story import Group
 from cloaca.wording import clipped
 
@@ -19,6 +20,15 @@ _WIDTH, _HEIGHT = 184, 40
 _STEP = _WIDTH + 56, _HEIGHT + 14
 _MARGIN = 8
 _LONGEST_NAME = 24
+_OUTCOMES = (
+    ("completed", "completed"),
+    ("failed", "failed"),
+    ("skipped", "skipped"),
+    ("cancelled", "cancelled"),
+    ("taken-over", "taken over"),
+    ("on-path", "on the critical path"),
+)
+_KEYS = "Keys: + and - zoom, 0 shows all, n and p go from node to node, arrows scroll."
 _WORST = ("Failed", "Cancelled", "Skipped", TAKEN_OVER, "Completed")
 
 
@@ -73,9 +83,16 @@ def nodes_of(account: Account, groups: Sequence[Group], taken_over: Collection[s
     ]
 
 
-def drawn(nodes: Sequence[GraphNode]) -> Iterator[str]:
-    """The picture."""
+def workflow(nodes: Sequence[GraphNode]) -> Iterator[str]:
+    """The part of the page."""
     found = layout([node.before for node in nodes])
+    picture = "".join(_drawn(nodes, found))
+    few = f"<p>{found.left_out:,} arrows are left out that longer ways stand for.</p>" if found.left_out else ""
+    shown = f'<div id="workflow" class="scrolled" tabindex="0">{picture}</div>'
+    yield from section("The workflow", key(_OUTCOMES, picture), few, tools("workflow", _KEYS), shown)
+
+
+def _drawn(nodes: Sequence[GraphNode], found: Layout) -> Iterator[str]:
     layers, down = found.size
     width, height = layers * _STEP[0] - 56 + 2 * _MARGIN, int(down * _STEP[1]) + _HEIGHT + 2 * _MARGIN
     yield f'<svg id="graph" viewBox="0 0 {width} {height}" width="{width}" height="{height}" role="img"'

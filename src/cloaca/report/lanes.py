@@ -18,6 +18,7 @@ _MOST = 10_000
 """How many spans have a piece of their own: those that failed, those on the critical path, and the longest."""
 
 _HEIGHT = 20
+_FOOT = 7
 _LEAST = 0.7
 _NEARER = 4
 _NEAREST = 8
@@ -70,10 +71,23 @@ def _pieces(
             kind = _kind(span, on_path)
             x, width = (WIDTH * at / seconds if seconds else 0.0 for at in (span.started, span.seconds))
             level = 0 if kind == "failed" else _level(width)
-            by_level[level].append(_piece(kind, number, x, width))
+            by_level[level] += [_piece(kind, number, x, width), *_parts(span, seconds)]
     for level, pieces in sorted(by_level.items()):
         hidden = f' data-level="{level}" class="near"' if level else ""
         yield f"<g{hidden}>{''.join(pieces)}</g>"
+
+
+def _parts(span: Span, seconds: float) -> Iterator[str]:
+    """Which part of it went by beside its function, at its foot. How it was spread over the time isn't known."""
+    begins = {
+        "loading": span.started,
+        "waiting": span.started + span.loading,
+        "encoding": span.ended - span.encoding,
+    }
+    for (kind, begin), long in zip(begins.items(), (span.loading, span.waiting, span.encoding), strict=True):
+        if long and seconds:
+            x, width = WIDTH * begin / seconds, WIDTH * long / seconds
+            yield f'<rect class="part {kind}" x="{x:.4f}" y="{_HEIGHT - _FOOT}" width="{width:.4f}" height="{_FOOT}"/>'
 
 
 def _kind(span: Span, on_path: Collection[int]) -> str:

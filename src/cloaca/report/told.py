@@ -10,6 +10,7 @@ from cloaca.report.graph import GraphNode
 from cloaca.wording import clipped
 
 HEAD = ("task", "status", "took", "started after", "CPU", "worker", "try", "read", "set", "peak of the worker")
+_MORE = ("loading", "waiting for values", "encoding", "keys read", "packages loaded", "error")
 _NODE_HEAD = ("tasks", "how they ended", "took together", "which ones")
 _LONGEST = 300
 _NAMED = 30
@@ -35,7 +36,7 @@ def told(
     data: dict[str, Any] = {
         "seconds": seconds,
         "task": {
-            "head": (*HEAD, "keys read", "error"),
+            "head": (*HEAD, *_MORE),
             "rows": [(*row(span), *_more(span)) for span in spans],
         },
         "node": {"head": ("node", *_NODE_HEAD), "rows": [_node_row(node, names) for node in nodes]},
@@ -47,8 +48,11 @@ def told(
     return json.dumps(data, separators=(",", ":")).replace("<", "\\u003c")
 
 
-def _more(span: Span) -> tuple[str, str]:
-    return clipped(", ".join(span.read), _LONGEST), clipped(span.error, _LONGEST)
+def _more(span: Span) -> tuple[str, ...]:
+    """What the table of the slowest has no room for; "" where there is nothing to tell."""
+    texts = (", ".join(span.read), ", ".join(span.imported), span.error)
+    parts = (span.loading, span.waiting, span.encoding)
+    return *(duration(part) if part else "" for part in parts), *(clipped(text, _LONGEST) for text in texts)
 
 
 def _node_row(node: GraphNode, names: Sequence[str]) -> tuple[str, ...]:

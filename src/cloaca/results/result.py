@@ -73,6 +73,7 @@ class WorkflowResult:
         reused: Reused = NOTHING_REUSED,
         workers: int = 0,
         profiles: Profiles = NOTHING_PROFILED,
+        memory: Sequence[tuple[float, int]] = (),
     ) -> None:
         self.workflow = workflow.name
         self.execution_id = execution_id
@@ -88,6 +89,7 @@ class WorkflowResult:
         self._workers = workers
         self._seats = run.seats
         self._profiles = profiles
+        self._memory = memory
         self._reuse = reused = reused._replace(reasons={**reused.reasons})  # asks the store, which may be closed later
         self._reused = sum(run.ledger.unit(*place) not in run.ledger.fans for place in reused.origins)
         outcomes = run.ledger.outcomes_in_full()
@@ -285,7 +287,7 @@ class WorkflowResult:
     def _account(self) -> "Account":
         from cloaca.account.account import Account  # few ask
 
-        return Account(self._ledger, self._plan, self._began, self.duration, self._workers, self._seats)
+        return Account(self._ledger, self._plan, self._began, self.duration, self._workers, self._seats, self._memory)
 
     def __getstate__(self) -> dict[str, Any]:
         """A pickle takes along what merging came to, not the rules, which may be closures."""

@@ -77,8 +77,8 @@ class Job(Struct, Generic[AnyRun], eq=False):
     keep the large values that the run may still need. `on_end` is called once, with the error that ended it, if one
     did; `on_delivery` with each batch of results; `on_facts` with the facts of a run that somebody follows, before what
     comes of them is done; `on_release` with leases that the run doesn't need any more; `on_profile` with what profilers
-    have recorded, and `on_note` with what tasks tell of their spans. All on the coordinator's thread. Where that is the
-    caller's own, `catch_up` is called between two steps.
+    have recorded, `on_note` with what tasks tell of their spans, and `on_memory` with each reading of the workers'
+    memory. All on the coordinator's thread. Where that is the caller's own, `catch_up` is called between two steps.
     """
 
     workflow: str
@@ -93,6 +93,7 @@ class Job(Struct, Generic[AnyRun], eq=False):
     on_release: Callable[[list[Lease]], None] = lambda _: None
     on_profile: Callable[[Profiled], None] = lambda _: None
     on_note: Callable[[SpanNote], None] = lambda _: None
+    on_memory: Callable[[tuple[float, int]], None] = lambda _: None
     catch_up: Callable[[], None] = lambda: None
 
 
@@ -120,6 +121,7 @@ class Coordinator:
         self._published: dict[str, Sequence[Publish]] = {}
         self._console = console or Console()
         self._shown = self._console.shown
+        self._memory = executor.memory
 
     @property
     def is_idle(self) -> bool:
@@ -148,6 +150,8 @@ class Coordinator:
             self._pass_on(event, now)
         if due <= now:
             self._ring(now)
+        if self._executor.memory is not self._memory:
+            self._tell_memory()
         for job in [*self._jobs]:
             if job.on_facts is not None:
                 self._tell(job)
@@ -156,6 +160,13 @@ class Coordinator:
         """Tell the runs whose moment has come."""
         for job in [job for job in self._jobs if (due := job.run.due) is not None and due <= now]:
             self._feed(job, Tick(), now)
+
+    def _tell_memory(self) -> None:
+        """Memory was read."""
+        self._memory = self._executor.memory
+        for job in self._jobs:
+            if self._memory is not None:
+                job.on_memory(self._memory)
 
     def fail(self, error: Exception) -> None:
         """End every job with `error`: the executor can't go on."""

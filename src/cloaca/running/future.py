@@ -24,6 +24,7 @@ from cloaca.running.console import PATIENCE_SECONDS
 from cloaca.running.coordinator import Job, OnEnd
 from cloaca.running.log import Log
 from cloaca.running.loop import Inline, Loop
+from cloaca.running.readings import Readings
 from cloaca.values.storage import Leases
 from cloaca.warning import warn
 from cloaca.wire.messages import SpanNote
@@ -156,6 +157,8 @@ class Execution:
         self._profiles = profiles
         if profiles:
             job.on_profile = profiles.add
+        self._readings = Readings()
+        job.on_memory = self._readings.note
         self._variables = copy_context()  # handlers of loggers may look at those of the caller
         self._log = Log(self.id, workflow.name, partial(_logged, host, self._variables), job.run.reasons)
         self._is_logged = Log.is_wanted()
@@ -442,6 +445,7 @@ class Execution:
                     Reused(self._origins, job.run.reasons),
                     self._workers,
                     self._profiles,
+                    self._readings.kept,
                 )
         except Exception as fault:  # noqa: BLE001 - raised where the result is waited for, not on the coordinator's thread
             error = fault

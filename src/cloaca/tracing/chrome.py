@@ -1,8 +1,8 @@
 """A run in the trace event format of Chrome, which Perfetto (https://ui.perfetto.dev) opens, and `chrome://tracing`.
 
 Each worker is a track, each attempt a slice on it; arrows lead from tasks to those that depend on them, of a mapped
-task from the instance that ended last. Counters tell how many ran, how many were ready and did not, and what was
-written.
+task from the instance that ended last. Counters tell how many ran, how many were ready and did not, what was written,
+and how much memory the workers had.
 The format: "Trace TraceEvent Format", Google, 2016.
 """
 
@@ -115,6 +115,8 @@ def _counters(account: Account) -> Iterator[TraceEvent]:
         if span.bytes_written:
             written += span.bytes_written
             yield _counter("bytes written", span.ended, {"bytes": written})
+    for at, much in account.memory:
+        yield _counter("memory of the workers", at, {"bytes": much})
 
 
 def _counter(name: str, at: float, values: dict[str, int]) -> TraceEvent:
