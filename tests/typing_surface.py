@@ -340,6 +340,7 @@ def stores(
     fingerprint: cloaca.FingerprintError,
 ) -> None:
     assert_type((fingerprint.task, fingerprint.reason), tuple[str, str])
+    assert_type(cloaca.Skip("no new files").reason, str)
     assert_type((claimed.execution, claimed.owner, claimed.silent), tuple[str, str, float])
     assert_type((unknown.execution, unknown.close), tuple[str, tuple[str, ...]])
     assert_type((lost.file, error.path), tuple[str, str | None])
@@ -363,7 +364,7 @@ def results(result: cloaca.WorkflowResult) -> None:
     assert_type(result.profile(), cloaca.Profile)
     assert_type(result.status, Status)
     assert_type(result.execution_id, str)
-    assert_type(result.seed, int)
+    assert_type((result.seed, result.handled), tuple[int, tuple[str, ...]])
     assert_type(result.start_time, str)
     assert_type(result.end_time, str)
     assert_type(result.duration, float)

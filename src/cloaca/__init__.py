@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from cloaca.errors import ParameterError as ParameterError
     from cloaca.errors import RemoteTraceback as RemoteTraceback
     from cloaca.errors import RunnerClosedError as RunnerClosedError
+    from cloaca.errors import Skip as Skip
     from cloaca.errors import StorageFullError as StorageFullError
     from cloaca.errors import StoreError as StoreError
     from cloaca.errors import TaskError as TaskError
@@ -101,7 +102,8 @@ _NAMES = {
         CaptureError CloacaError ConditionError DataflowWarning DecodeError EncodeError ExecutionChangedError
         ExecutionClaimedError FingerprintError InitializerError InternalError MemoryLimitExceeded MergeConflict
         MissingKeyError ModuleChangedError NestedExecutionError NoProfileError ParameterError RemoteTraceback
-        RunnerClosedError StorageFullError StoreError TaskError TaskTimeout UndeclaredReadError UndeclaredWriteError
+        RunnerClosedError Skip StorageFullError StoreError TaskError TaskTimeout UndeclaredReadError
+        UndeclaredWriteError
         UnknownExecutionError UnknownWorkflowError ValueLostError WorkerDied WorkersUnavailableError WorkflowError
         WorkflowFailedError
     """,
@@ -138,8 +140,8 @@ __all__ = [
     "InitializerError", "InternalError", "LostChangeWarning", "MemoryLimitExceeded", "MergeConflict",
     "MissingKeyError", "ModuleChangedError", "NestedExecutionError", "NoProfileError", "ParameterError",
     "PastExecution", "PlannedTask", "Profile", "Progress", "RemoteTraceback", "RetryCondition", "RetryPolicy",
-    "RetryPolicyBuilder", "RunPlan", "RunnerClosedError", "StorageFullError", "StoreError", "Summary", "Task",
-    "TaskError", "TaskHandle", "TaskNamespace", "TaskResult", "TaskTimeout", "Try", "UndeclaredReadError",
+    "RetryPolicyBuilder", "RunPlan", "RunnerClosedError", "Skip", "StorageFullError", "StoreError", "Summary",
+    "Task", "TaskError", "TaskHandle", "TaskNamespace", "TaskResult", "TaskTimeout", "Try", "UndeclaredReadError",
     "UndeclaredWriteError", "UnknownExecutionError", "UnknownWorkflowError", "ValueLostError", "WorkerDied",
     "WorkersUnavailableError", "Workflow", "WorkflowBuilder", "WorkflowContext", "WorkflowError",
     "WorkflowFailedError", "WorkflowResult", "all_of", "always", "any_of", "check", "context_value", "merge",

@@ -610,5 +610,30 @@ class ValueLostError(StoreError):
         self.file = file
 
 
+class Skip(CloacaError):  # noqa: N818 - no fault: a task says so that it has nothing to do
+    """Raise it in a task that has nothing to do: it is skipped then, for that `reason`, and not tried again.
+
+    What the task has set is forgotten, and what depends on it is treated as behind any task that was skipped. Of a
+    mapped task, the instance that raises it is skipped. Anywhere else, as in a function given to `map`, it is an error
+    like others.
+
+    >>> import cloaca
+    >>> with cloaca.WorkflowBuilder("nightly") as builder:
+    ...
+    ...     @cloaca.task()
+    ...     def load(context):
+    ...         if not context["files"]:
+    ...             raise cloaca.Skip("no new files")
+    >>> with cloaca.DefaultRunner(executor="serial") as runner:
+    ...     result = runner.execute(builder, {"files": []})
+    >>> result.status, result.tasks["load"].status, result.tasks["load"].reason
+    ('Completed', 'Skipped', 'no new files')
+    """
+
+    def __init__(self, reason: str = "it skipped itself") -> None:
+        super().__init__(reason)
+        self.reason = reason
+
+
 class InternalError(CloacaError):
     """cloaca broke a rule of its own: please report it, with all that the message tells."""

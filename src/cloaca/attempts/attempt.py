@@ -1,6 +1,7 @@
 """Runs one assignment: the same code in a worker process and in the serial executor."""
 
 import os
+import sys
 import traceback
 from collections.abc import Callable, Mapping
 from contextvars import Context as Variables
@@ -14,6 +15,7 @@ from cloaca.attempts.meter import Meter
 from cloaca.attempts.seeding import Seeding, Unseeded, of_process
 from cloaca.attempts.terminal import explain
 from cloaca.attempts.traces import users_traceback
+from cloaca.errors import Skip
 from cloaca.merge.rules import Rules
 from cloaca.tasks.contents import Contents
 from cloaca.tasks.context import Context, contents_of, over
@@ -103,7 +105,7 @@ def run(
         looked = contents.looked(has_drawn=generators.has_drawn) if assignment.noting is not None else None
         return Done(assignment.attempt, diff, usage, settled, contents.items, looked)
     except BaseException as error:  # noqa: BLE001 - sys.exit and Ctrl-C of a task end the task, not the worker
-        return failed(assignment.attempt, error, contents, shelf, meter, left)
+        return broken_off(assignment.attempt, error, contents, shelf, meter, left)
 
 
 def contents_kind(assignment: Assignment) -> type[Contents]:
@@ -207,7 +209,7 @@ def _awaited(returned: Any, variables: Variables) -> Any:
     return variables.run(finish, returned)
 
 
-def failed(
+def broken_off(
     attempt: int,
     error: BaseException,
     contents: Contents | None,
@@ -215,7 +217,7 @@ def failed(
     meter: Meter,
     left: Callable[[BaseException | None], None],
     item: int = 0,
-) -> Failed:
+) -> Failed | Skipped:
     """The report that the function has raised this. First of all, what it left changed is put back."""
     try:
         left(error)
@@ -224,8 +226,18 @@ def failed(
     if shelf is not None:
         shelf.keep(())
     traffic = Traffic() if contents is None else contents.traffic
+    usage = meter.stop(traffic)
+    if isinstance(error, skips()):
+        return Skipped(attempt, encodable(_text(error)), usage, item)
     lacking = 0 if shelf is None else shelf.lacked
-    return failure(attempt, error, meter.stop(traffic), tuple(traffic.absent), lacking, item)
+    return failure(attempt, error, usage, tuple(traffic.absent), lacking, item)
+
+
+def skips() -> tuple[type[BaseException], ...]:
+    """The exceptions by which a task says that it is to be skipped: ours, and that of `pytest.skip`, if it is here."""
+    pytest = sys.modules.get("pytest")
+    skip = getattr(getattr(pytest, "skip", None), "Exception", Skip)
+    return (Skip, skip)
 
 
 def failure(

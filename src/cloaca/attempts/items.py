@@ -10,9 +10,9 @@ from typing import Any
 
 from cloaca.attempts.attempt import (
     TaskFunction,
+    broken_off,
     changes_of,
     contents_kind,
-    failed,
     held,
     is_held,
     own_variables,
@@ -29,7 +29,7 @@ from cloaca.tasks.scope import Ask
 from cloaca.tasks.shelf import Shelf
 from cloaca.tasks.watched import Watched
 from cloaca.values.codec import PICKLED
-from cloaca.wire.messages import Assignment, Done, Failed, SpanNote
+from cloaca.wire.messages import Assignment, Done, Failed, Skipped, SpanNote
 
 
 class Series:
@@ -70,7 +70,7 @@ class Series:
         self._made, self._is_recorded = contents_kind(assignment), assignment.noting is not None
         self._is_plain = kind is not Watched and not self._prefix and self._items.overlays is None
 
-    def run(self, place: int, ask: Ask) -> ItemEnd | Failed | Done:
+    def run(self, place: int, ask: Ask) -> ItemEnd | Failed | Skipped | Done:
         """Run the instance at that place; whatever it raises becomes a `Failed`, and what is held a `Done`."""
         name = self._names[place]
         shelf = Shelf(self._folders, self._attempt, place) if self._folders else None
@@ -107,7 +107,7 @@ class Series:
             meter = self._meter
             return (*diff,), values, (*traffic.keys,), meter.figures(traffic, values), looked, meter.phases
         except BaseException as error:  # noqa: BLE001 - sys.exit and Ctrl-C of a task end the task, not the worker
-            return failed(self._attempt, error, contents, shelf, self._meter, self._left, place)
+            return broken_off(self._attempt, error, contents, shelf, self._meter, self._left, place)
 
     def _loading(self) -> tuple[Rules, TaskFunction]:
         """The rules and the function. What can't be loaded fails each instance."""

@@ -35,6 +35,10 @@ def task(function: Any = None, /, **options: Unpack[TaskOptions]) -> Any:
     `always`, stands in place of the default rule. Where the answer is no, the task is skipped, and
     `result.tasks[id].reason` says why.
 
+    With `allow_failure=True`, an execution in which the task fails counts as completed all the same, if nothing else
+    fails: `result.handled` names it then. What depends on it is treated as behind any task that failed. A task that has
+    nothing to do raises `cloaca.Skip`.
+
     With `for_each="rows"` it is a mapped task: it runs once for each item of the list or dict under that key, side by
     side, and its function takes `(context, item)`. What these instances set is collected, as a list or a dict.
 

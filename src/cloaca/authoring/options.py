@@ -42,6 +42,7 @@ class TaskOptions(TypedDict, total=False):
     cache_version: str | int | None
     accept: str | Sequence[str] | None
     profile: "bool | ProfilerName | None"
+    allow_failure: bool | None
 
 
 _NAMES: Final = TaskOptions.__annotations__.keys()
@@ -175,4 +176,5 @@ _CHECKS: Final[Mapping[str, Callable[[str, Any], Any]]] = {
     "accept": _digests,
     "writes": argument.keys,
     "profile": _profile,
+    "allow_failure": argument.switch,
 }

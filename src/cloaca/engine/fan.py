@@ -17,14 +17,13 @@ from math import inf
 
 from msgspec import Struct
 
-from cloaca.engine.ends import End
+from cloaca.engine.ends import End, cost_of
 from cloaca.engine.state import State
 from cloaca.values.blobs import is_reference, references_among
 from cloaca.values.composite import collected
 from cloaca.wire.messages import (
     FIGURES,
     Done,
-    Failed,
     Items,
     ItemsDone,
     ItemsFound,
@@ -257,10 +256,9 @@ class Fan:
 
     def cost(self, end: End) -> None:
         """What the last attempt of an instance has cost that ended so."""
-        if isinstance(end, Usage):
-            self.add(end)
-        elif isinstance(end, Failed):
-            self.add(end.usage)
+        usage = cost_of(end)
+        if usage is not None:
+            self.add(usage)
 
     def cost_of_all(self, figures: bytes) -> None:
         """What attempts have cost that have ended well, by their `FIGURES`."""

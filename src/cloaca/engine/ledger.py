@@ -79,6 +79,10 @@ class Ledger:
         """The name of the seats of which each of its attempts takes one."""
         return self._work[unit].limit
 
+    def allows_failure(self, unit: int) -> bool:
+        """Whether it may fail without making the run count as failed."""
+        return self._work[unit].allow_failure
+
     def fan_of(self, unit: int) -> Fan:
         """The fan to which an instance belongs."""
         return self._by_unit[unit - len(self.names)]
@@ -233,7 +237,7 @@ class Ledger:
         """Why a task was skipped as a whole that was to follow another one item by item, or all of whose items were."""
         fan = self.fans.get(rank)
         if fan is not None:
-            return f"all of its instances were skipped, the first as {self._reason(fan.first)}"
+            return f"all of its instances were skipped, the first as {self.reason(fan.first)}"
         each = self._work[rank].each
         if each is None or each.follows is None:
             return None

@@ -15,7 +15,7 @@ Rules of this file
        v                     | Tick                                  |   +--> no more tries: FAILED
     SKIPPED                  +-- BACKING_OFF <-----------------------|---+
        ^                                                             +------> COMPLETED
-       |     Skipped: its condition on values doesn't hold           |
+       |     Skipped: its condition doesn't hold, or it says so      |
        +-------------------------------------------------------------+
     In a chain, what waits only for the one before is submitted with that, and is AHEAD until that has ended well (see
     engine/chain). Where it doesn't, it is Unstarted, and WAITING again.
@@ -797,13 +797,14 @@ class Run:
             self.ends[rank] = end
             self.ledger.fan_of(rank).cost(end)
             self._close(rank, state, done)
-        return self._followed_up(state)
+        is_fatal = state is FAILED and self._limits.fail_fast and not self.ledger.allows_failure(rank)
+        return self._followed_up(Stop.FAILED_FAST if is_fatal else None)
 
-    def _followed_up(self, state: State) -> Commands:
-        """What an end brings about, of whatever ended so."""
+    def _followed_up(self, stop: Stop | None = None) -> Commands:
+        """What an end brings about; it may `stop` the run."""
         released = () if self._lifetimes.is_idle and not self._spent else self._released()
-        if state is FAILED and self._limits.fail_fast and self._unended and not self.stopped:
-            return [*released, *self._stop(Stop.FAILED_FAST)]
+        if stop is not None and self._unended and not self.stopped:
+            return [*released, *self._stop(stop)]
         return released if self._unended else [*released, *self._ended()]
 
     def _get_on(self, attempt: Attempt, count: int = 1) -> None:
@@ -892,7 +893,7 @@ class Run:
             for place in range(count):
                 self._chronicle.ended(unit + place, event.alone(place))
         self._instances_ended(fan, index, count)
-        return self._followed_up(COMPLETED)
+        return self._followed_up()
 
     def _expand(self, rank: int, event: Done) -> None:
         """From here on there are instances: of the task, and of those that follow it item by item."""

@@ -20,6 +20,7 @@ class Work(Struct, frozen=True, gc=False):
     number under which that was published, where it is asked in the attempt; 0 where the run decides. `each`: it is a
     mapped task, and runs this for each item. `limit`: the name of the seats of which each attempt takes one. `prefix`:
     of the task's keys, in a copy. `fingerprint`: the number under which the task's was published, 0 where it has none.
+    `allow_failure`: its failure stops no run that is to fail fast, and makes none count as failed.
     """
 
     function: int
@@ -33,6 +34,7 @@ class Work(Struct, frozen=True, gc=False):
     limit: str | None = None
     prefix: str = ""
     fingerprint: int = 0
+    allow_failure: bool = False
 
 
 def followers(work: Sequence[Work]) -> dict[int, list[int]]:

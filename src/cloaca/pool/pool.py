@@ -811,7 +811,7 @@ def _first_told_of(peer: Peer, report: WorkerReport | Tallied) -> Assignment | N
 
 def _is_news(report: WorkerReport, at: int) -> bool:
     """Whether it is about the next item of an attempt, and not about one that was reported before."""
-    place = report.item if isinstance(report, Failed) else 0 if isinstance(report, Done) and report.is_held else None
+    place = report.item if isinstance(report, Failed | Skipped) else 0 if report.is_held else None
     if place is None or place > at:
         raise Garbled(f"a report of item {place} of attempt {report.attempt}, where {at} is the next one")
     return place == at

@@ -28,7 +28,9 @@ def _row_of(task: Task, places: Mapping[str, int]) -> TaskRow:
     dependencies = tuple([places[name] for name in task.dependencies])
     writes = None if task.for_each is None else written_by(task)
     condition = None if task.trigger_rules is None else _row_of_condition(task.trigger_rules)
-    return TaskRow(task.id, dependencies, task.for_each, writes, task.prefix, task.trigger_rule, condition)
+    return TaskRow(
+        task.id, dependencies, task.for_each, writes, task.prefix, task.trigger_rule, condition, task.allow_failure
+    )
 
 
 def _row_of_condition(condition: Condition) -> tuple[Any, ...]:
@@ -100,6 +102,7 @@ def _task_of(row: TaskRow, names: list[str]) -> Task:
         for_each=row.for_each,
         writes=row.writes,
         prefix=row.prefix,
+        allow_failure=row.allow_failure,
     )
 
 

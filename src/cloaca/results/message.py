@@ -13,9 +13,16 @@ from cloaca.wording import counted
 _LISTED = 10
 
 
-def root_causes(plan: Plan, outcomes: Sequence[Outcome]) -> list[str]:
-    """The failed tasks that no failed task precedes, in the order of the workflow."""
+def failures(ledger: Ledger, outcomes: Sequence[Outcome]) -> tuple[list[str], list[str]]:
+    """The tasks that failed, in the order of the workflow: those for which the run has, and those that may."""
     failed = [rank for rank, outcome in enumerate(outcomes) if outcome.status == "Failed"]
+    counted_ones = [ledger.names[rank] for rank in failed if not ledger.allows_failure(rank)]
+    return counted_ones, [ledger.names[rank] for rank in failed if ledger.allows_failure(rank)]
+
+
+def root_causes(plan: Plan, failures: Sequence[str]) -> list[str]:
+    """Those of the tasks that none of them precedes, in the order of the workflow."""
+    failed = [plan.rank[name] for name in failures]
     follows_failure = plan.beneath({*failed}.__contains__) if failed else []
     return [plan.names[rank] for rank in failed if not follows_failure[rank]]
 
@@ -25,6 +32,7 @@ def message_of(
     run: Run,
     outcomes: Sequence[Outcome],
     roots: Sequence[str],
+    failures: Sequence[str],
     findings: Sequence[Finding],
     at: Callable[[int], str],
 ) -> str | None:
@@ -32,11 +40,11 @@ def message_of(
     if status == "Completed":
         return None
     plan = run.plan
-    by_status: dict[str, list[str]] = {"Failed": [], "Skipped": [], "Cancelled": []}
+    by_status: dict[str, list[str]] = {"Skipped": [], "Cancelled": []}
     for name, outcome in zip(plan.names, outcomes, strict=True):
         if outcome.status in by_status:
             by_status[outcome.status].append(name)
-    failed = list(dict.fromkeys([*roots, *by_status["Failed"]]))
+    failed = list(dict.fromkeys([*roots, *failures]))
     units = [unit for name in failed[:_LISTED] for unit in run.ledger.failed(plan.rank[name], _LISTED)][:_LISTED]
     errors = [(unit, run.ledger.name(unit), run.ledger.outcome_in_full(unit).error or "") for unit in units]
     explained = [finding.message for _, name, error in errors for finding in findings if finding.explains(name, error)]

@@ -18,7 +18,7 @@ from cloaca.nearest import nearest
 from cloaca.profiling.profiles import NOTHING_PROFILED, Profiles
 from cloaca.results.absences import Absences
 from cloaca.results.held import held
-from cloaca.results.message import message_of, root_causes
+from cloaca.results.message import failures, message_of, root_causes
 from cloaca.results.task import TaskResult
 from cloaca.results.tasks import NOTHING_REUSED, Reused, TaskResults
 from cloaca.results.tries import rfc3339
@@ -49,7 +49,9 @@ class WorkflowResult:
     """How a run ended.
 
     Attributes:
-        status: "Completed", "Failed" (a task failed, handled or not) or "Cancelled".
+        status: "Completed", "Failed" (a task failed that may not, whether or not others went on after it) or
+            "Cancelled".
+        handled: the ids of the tasks that failed, and may (`task(allow_failure=True)`).
         execution_id: the run's own id.
         seed: what the random numbers of all its tasks follow from; given to `execute`, it repeats them.
         start_time, end_time: RFC 3339 strings. duration: seconds.
@@ -97,9 +99,11 @@ class WorkflowResult:
         if any(outcome.status == "Failed" for outcome in outcomes):
             findings = (*findings, *self._absences.findings(run, findings))
         self._tasks = TaskResults(run.ledger, outcomes, clock, findings, reused)
-        self.status: Status = _status(run, outcomes)
-        self._roots = root_causes(run.plan, outcomes)
-        self.error_message = message_of(self.status, run, outcomes, self._roots, findings, self._absences.at)
+        failed, handled = failures(run.ledger, outcomes)
+        self.handled = tuple(handled)
+        self.status: Status = _status(run, outcomes, failed)
+        self._roots = root_causes(run.plan, failed)
+        self.error_message = message_of(self.status, run, outcomes, self._roots, failed, findings, self._absences.at)
         self._outputs = workflow.outputs
         final = run.history.final()
         if self._outputs is not None:
@@ -309,6 +313,7 @@ class WorkflowResult:
     def __repr__(self) -> str:
         why = f", {shortened(self.error_message)!r}" if self.error_message else ""
         size, seconds = counted(len(self.tasks), "task"), f"{self.duration:.3f} s"
+        size += f", {counted(len(self.handled), 'handled failure')}" if self.handled else ""
         return f"WorkflowResult({self.workflow!r}, {self.status!r}, {size}, {seconds}{self._sped_up()}{why})"
 
     def _sped_up(self) -> str:
@@ -333,8 +338,8 @@ def _why_absent(absences: Absences, outputs: tuple[str, ...] | None, key: str) -
     return f"It is not among the outputs: {[*outputs]}. Name it there: WorkflowBuilder(..., outputs=[...])."
 
 
-def _status(run: Run, outcomes: Sequence[Outcome]) -> Status:
+def _status(run: Run, outcomes: Sequence[Outcome], failed: Sequence[str]) -> Status:
     statuses = {outcome.status for outcome in outcomes}
     if "Cancelled" in statuses or any(fan.counted(State.CANCELLED) for fan in run.ledger.fans.values()):
         return "Cancelled" if run.stopped is Stop.CANCELLED else "Failed"
-    return "Failed" if "Failed" in statuses else "Completed"
+    return "Failed" if failed else "Completed"

@@ -52,6 +52,7 @@ def all_work(
             task.limit,
             task.prefix,
             fingerprints.get(rank, 0),
+            task.allow_failure,
         )
         for rank, (task, (function, reads, timeout)) in enumerate(zip(tasks, called, strict=True))
     ]

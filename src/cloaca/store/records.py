@@ -29,8 +29,9 @@ class StoredVersion(Struct, frozen=True, array_like=True, gc=False):
 class TaskRow(Struct, frozen=True, array_like=True, gc=False):
     """A task of the plan: its id, what it depends on by place in the plan, and the key that it is mapped over.
 
-    `writes`, `prefix` and `rule` (its `trigger_rule`) as in `cloaca.workflows.workflow.Task`. `condition`: its
-    `trigger_rules`, as `("value", key, operator, payload)`, `("ended", task, status)` or `(how, part, part...)`.
+    `writes`, `prefix`, `allow_failure` and `rule` (its `trigger_rule`) as in `cloaca.workflows.workflow.Task`.
+    `condition`: its `trigger_rules`, as `("value", key, operator, payload)`, `("ended", task, status)` or
+    `(how, part, part...)`.
     """
 
     id: str
@@ -40,6 +41,7 @@ class TaskRow(Struct, frozen=True, array_like=True, gc=False):
     prefix: str = ""
     rule: str | None = None
     condition: Any = None
+    allow_failure: bool = False
 
 
 class CopyRow(Struct, frozen=True, array_like=True, gc=False):

@@ -642,11 +642,15 @@ class Failed(Message, frozen=True, tag="failed"):
 
 
 class Skipped(Message, frozen=True, tag="skipped"):
-    """The task's condition doesn't hold: nothing of it ran. `usage` is what asking cost."""
+    """The task's condition doesn't hold, and nothing of it ran; or it has skipped itself. `usage` is what that cost.
+
+    `item`: of an attempt at several items, the place of the one.
+    """
 
     attempt: int
     reason: str
     usage: Usage
+    item: int = 0
 
 
 class Vitals(Message, frozen=True):

@@ -39,7 +39,8 @@ class Task(Struct, frozen=True):
     of an earlier execution may stand for it, or `None` where it doesn't say. `fingerprint` is called with the context
     (and the item) before it, and what that returns is part of what it looks at. `cache_version` is part of its code,
     and attempts of code with the digests in `accept` are as good as its own. `profile`: the name of the profiler
-    that it runs under, whether it runs under that of the execution, or `None` where it doesn't say.
+    that it runs under, whether it runs under that of the execution, or `None` where it doesn't say. `allow_failure`: an
+    execution in which it fails doesn't fail by that.
     """
 
     id: str
@@ -62,6 +63,7 @@ class Task(Struct, frozen=True):
     cache_version: str = ""
     accept: tuple[str, ...] = ()
     profile: bool | str | None = None
+    allow_failure: bool = False
 
     @property
     def rule(self) -> str:
