@@ -107,7 +107,7 @@ ROOMS = {
     "account": "engine history wire",
     "tracing": "account attempts workflows engine tasks wire",
     "report": "account",
-    "results": "profiling report tracing account dataflow workflows engine history tasks merge values wire",
+    "results": "profiling report tracing account dataflow workflows engine history triggers tasks merge values wire",
     "progress": "engine",
     "compat": "",
     "authoring": "compat results profiling dataflow workflows engine history tasks triggers merge wire",

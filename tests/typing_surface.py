@@ -360,13 +360,20 @@ def profiles(runner: cloaca.DefaultRunner, result: cloaca.WorkflowResult, error:
     assert_type(error.args, tuple[Any, ...])
 
 
+def task_explanations(told: cloaca.TaskExplanation) -> None:
+    assert_type((told.task, told.place, told.status, told.why), tuple[str, str, str, str])
+    assert_type((told.rule, told.condition, told.waited_for), tuple[str, str, Mapping[str, str]])
+    assert_type((told.read, told.wrote), tuple[Mapping[str, tuple[str, ...]], Mapping[str, int | None]])
+    assert_type((told.tries, told.instances), tuple[tuple[cloaca.Try, ...], Mapping[str, int]])
+    assert_type((told.reused_from, told.ran_because), tuple[str | None, str | None])
+
+
 def results(result: cloaca.WorkflowResult) -> None:
     assert_type(result.profile(), cloaca.Profile)
     assert_type(result.status, Status)
     assert_type(result.execution_id, str)
     assert_type((result.seed, result.handled), tuple[int, tuple[str, ...]])
-    assert_type(result.start_time, str)
-    assert_type(result.end_time, str)
+    assert_type((result.start_time, result.end_time), tuple[str, str])
     assert_type(result.duration, float)
     assert_type(result.final_context, cloaca.Context)
     assert_type(result.error_message, str | None)
@@ -389,6 +396,7 @@ def results(result: cloaca.WorkflowResult) -> None:
     assert_type((explanation.key, explanation.how, explanation.value), tuple[str, str, str])
     assert_type((explanation.rule, explanation.why), tuple[str, str])
     assert_type([(one.task, one.place, one.saw) for one in explanation.writes], list[tuple[str, str, tuple[str, ...]]])
+    assert_type(result.explain_task("load"), cloaca.TaskExplanation)
     task = result.tasks["load"]
     assert_type(task.id, str)
     assert_type(task.status, str)

@@ -64,6 +64,7 @@ if TYPE_CHECKING:
     from cloaca.results.explanation import Explanation as Explanation
     from cloaca.results.result import WorkflowResult as WorkflowResult
     from cloaca.results.task import TaskResult as TaskResult
+    from cloaca.results.task_explanation import TaskExplanation as TaskExplanation
     from cloaca.results.tries import Try as Try
     from cloaca.retry import BackoffStrategy as BackoffStrategy
     from cloaca.retry import RetryCondition as RetryCondition
@@ -115,6 +116,7 @@ _NAMES = {
     "runner": "DefaultRunner",
     "running.future": "Execution",
     "results.explanation": "Explanation",
+    "results.task_explanation": "TaskExplanation",
     "results.result": "WorkflowResult",
     "results.task": "TaskResult",
     "results.tries": "Try",
@@ -141,9 +143,9 @@ __all__ = [
     "MissingKeyError", "ModuleChangedError", "NestedExecutionError", "NoProfileError", "ParameterError",
     "PastExecution", "PlannedTask", "Profile", "Progress", "RemoteTraceback", "RetryCondition", "RetryPolicy",
     "RetryPolicyBuilder", "RunPlan", "RunnerClosedError", "Skip", "StorageFullError", "StoreError", "Summary",
-    "Task", "TaskError", "TaskHandle", "TaskNamespace", "TaskResult", "TaskTimeout", "Try", "UndeclaredReadError",
-    "UndeclaredWriteError", "UnknownExecutionError", "UnknownWorkflowError", "ValueLostError", "WorkerDied",
-    "WorkersUnavailableError", "Workflow", "WorkflowBuilder", "WorkflowContext", "WorkflowError",
+    "Task", "TaskError", "TaskExplanation", "TaskHandle", "TaskNamespace", "TaskResult", "TaskTimeout", "Try",
+    "UndeclaredReadError", "UndeclaredWriteError", "UnknownExecutionError", "UnknownWorkflowError", "ValueLostError",
+    "WorkerDied", "WorkersUnavailableError", "Workflow", "WorkflowBuilder", "WorkflowContext", "WorkflowError",
     "WorkflowFailedError", "WorkflowResult", "all_of", "always", "any_of", "check", "context_value", "merge",
     "none_of", "register_workflow_constructor", "task", "task_failed", "task_skipped", "task_success", "testing",
     "worker_state",

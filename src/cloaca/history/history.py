@@ -497,9 +497,23 @@ class History:
             found[key][INPUT_RANK] = _size(given[key][0])
         for rank, writes in enumerate(self._writes):
             for key, write in writes.items():
-                if key in found:
-                    found[key][rank] = _size(write)
+                sizes = found.get(key)
+                if sizes is not None:
+                    payload = write.told[0].payload
+                    sizes[rank] = None if payload is None else size_of(payload)
         return found
+
+    def sizes_of_lone(self, but: AbstractSet[str]) -> dict[str, tuple[int, int | None]]:
+        """Of each other key that was written once: the rank of the writer, and how many bytes it takes."""
+        lone = ((key, write) for key, write in self._alone.items() if key not in self._lowest and key not in but)
+        return {key: (write.rank, _size(write)) for key, write in lone}
+
+    def passed_in(self) -> Passing:
+        """Which keys find the value of another one, but for those that have one by the input."""
+        return {
+            rank: {key: found for key, found in sources.items() if key not in self._inputs}
+            for rank, sources in self._passing.items()
+        }
 
     def all_writes(self, key: str) -> list[Write]:
         """All writes of the key that what stands in the end goes back to, in the merge order there."""

@@ -4,6 +4,8 @@ They outlive a run, so they hold no values, and cost it next to nothing: of each
 saw is a pure function of the plan and of who wrote, so it is found out again when somebody asks.
 """
 
+from collections.abc import Mapping
+from collections.abc import Set as AbstractSet
 from typing import Any, NamedTuple
 
 from cloaca.errors import INPUT
@@ -11,6 +13,7 @@ from cloaca.history.history import History
 from cloaca.history.plan import Plan
 from cloaca.history.telling import PlaceOf
 from cloaca.history.write import INPUT_RANK
+from cloaca.values.blobs import size_of
 from cloaca.wire.messages import Version
 
 
@@ -27,14 +30,23 @@ class Forebear(NamedTuple):
     saw: tuple[int, ...]
 
 
-class Pedigrees:
-    """Of the keys of one run that were written more than once."""
+Final = Mapping[str, tuple[Version, ...]]
+"""Of each key that a result has, the versions that stand in the end."""
 
-    def __init__(self, plan: Plan, history: History, place_of: PlaceOf) -> None:
+
+class Pedigrees:
+    """Of the keys of one run. `kept`: those that its result has; `None`: all. `place_of`: where tasks' functions stand.
+
+    Who wrote a key that was written once, its final version tells, so nothing is kept of that.
+    """
+
+    def __init__(self, plan: Plan, history: History, place_of: PlaceOf, kept: AbstractSet[str] | None = None) -> None:
         self._plan = plan
         self._completed = history.completed
         self._sizes = history.sizes()
-        self._place_of = place_of
+        self._dropped = {} if kept is None else history.sizes_of_lone(kept)
+        self._passing = history.passed_in()
+        self.place_of = place_of
 
     @property
     def sizes(self) -> dict[str, list[int]]:
@@ -58,16 +70,46 @@ class Pedigrees:
         return tuple(
             Forebear(
                 write.version.writer,
-                "" if write.rank == INPUT_RANK else self._place_of(write.rank),
+                "" if write.rank == INPUT_RANK else self.place_of(write.rank),
                 sizes[write.rank],
                 tuple([found[seen] for seen in write.seen]),
             )
             for write in writes
         )
 
+    def written(self, rank: int, final: Final) -> dict[str, int | None]:
+        """The keys that the task wrote, with the bytes that the values take; `None`: it removed that one."""
+        name, passed = self._plan.names[rank], {key for sources in self._passing.values() for key in sources}
+        found: dict[str, int | None] = {
+            key: size_of(told[0].payload)
+            for key, told in final.items()
+            if key not in self._sizes and key not in passed and told[0].writer == name and told[0].payload is not None
+        }
+        found |= {key: size for key, (writer, size) in self._dropped.items() if writer == rank}
+        return found | {key: sizes[rank] for key, sizes in self._sizes.items() if rank in sizes}
+
+    def seen(self, rank: int, key: str, final: Final) -> tuple[str, ...]:
+        """The tasks whose writes of the key the task saw, in the merge order; "the input" for what was given."""
+        writers = self._writers(key, final)
+        history = History(self._plan, {key: Version(INPUT, b"")} if INPUT_RANK in writers else {})
+        for writer in sorted(writers - {INPUT_RANK}):
+            history.record(writer, {key: str(writer).encode()})
+        found = tuple([write.version.writer for write in history.candidates(rank, key)])
+        sources = self._passing.get(rank, {}).get(key, ())
+        if not sources or found not in ((), (INPUT,)):
+            return found
+        return next(filter(None, (self.seen(one.entry, one.key, final) for one in sources)), ())
+
+    def _writers(self, key: str, final: Final) -> set[int]:
+        if key in self._sizes:
+            return {*self._sizes[key]}
+        if key in self._dropped:
+            return {self._dropped[key][0]}
+        return {self._plan.rank.get(version.writer, INPUT_RANK) for version in final.get(key, ())}
+
     def __getstate__(self) -> dict[str, Any]:
         """A pickle doesn't take along functions, nor where they stand."""
-        return {**vars(self), "_place_of": _nowhere}
+        return {**vars(self), "place_of": _nowhere}
 
 
 def _nowhere(_rank: int) -> str:

@@ -19,6 +19,7 @@ from cloaca.profiling.profiles import NOTHING_PROFILED, Profiles
 from cloaca.results.absences import Absences
 from cloaca.results.held import held
 from cloaca.results.message import failures, message_of, root_causes
+from cloaca.results.starts import Starts
 from cloaca.results.task import TaskResult
 from cloaca.results.tasks import NOTHING_REUSED, Reused, TaskResults
 from cloaca.results.tries import rfc3339
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
     from cloaca.account.summary import Summary
     from cloaca.profiling.profile import Profile
     from cloaca.results.explanation import Explanation
+    from cloaca.results.task_explanation import TaskExplanation
     from cloaca.workflows.diagram import Direction
     from cloaca.workflows.picture import Picture
 
@@ -108,7 +110,9 @@ class WorkflowResult:
         final = run.history.final()
         if self._outputs is not None:
             final = {key: told for key, told in final.items() if key in self._outputs}
-        self._pedigrees = Pedigrees(run.plan, run.history, self._absences.place)
+        kept = None if self._outputs is None else frozenset(self._outputs)
+        self._pedigrees = Pedigrees(run.plan, run.history, self._absences.place, kept)
+        self._starts = Starts(workflow)
         self.final_context = of_versions(final, rules, held(final, *leases))
         contents_of(self.final_context).why = partial(_why_absent, self._absences, self._outputs)
 
@@ -206,6 +210,34 @@ class WorkflowResult:
         if isinstance(held, Conflict):
             return Explanation(key, "conflict", "", writes, why=str(held.error))
         return explained(key, writes, held, self.merges.get(key, ""))
+
+    def explain_task(self, id: str) -> "TaskExplanation":
+        """Why a task ran, or didn't: what it waited for, its rule, what it read and from whom, what it set, its tries.
+
+        Print it, or look at its attributes. An instance of a mapped task is asked for as in `tasks`.
+
+        Raises `KeyError` where there is no such task.
+
+        >>> import cloaca
+        >>> with cloaca.WorkflowBuilder("sum") as builder:
+        ...
+        ...     @cloaca.task()
+        ...     def load(context):
+        ...         context["rows"] = [1, 2]
+        ...
+        ...     @cloaca.task(dependencies=[load])
+        ...     def total(context):
+        ...         context["total"] = sum(context["rows"]) + context["more"]
+        >>> with cloaca.DefaultRunner(executor="serial") as runner:
+        ...     explanation = runner.execute(builder, {"more": 3}).explain_task("total")
+        >>> explanation.status, explanation.waited_for, explanation.read, [*explanation.wrote]
+        ('Completed', {'load': 'Completed'}, {'rows': ('load',), 'more': ('the input',)}, ['total'])
+        """
+        from cloaca.results.task_explanation import Inquiry
+
+        final = contents_of(self.final_context).unchanged().given.versions
+        known = Inquiry(self._plan, self._ledger, self.tasks, self._starts, self._pedigrees, final)
+        return known.explained(self.tasks[id])
 
     def to_mermaid(self, direction: "Direction" = "TB", most: int | None = 100) -> str:
         """Return the graph as the text of a Mermaid flowchart, with how each task ended, and how long it took.

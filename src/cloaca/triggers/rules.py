@@ -49,9 +49,13 @@ class Ends(NamedTuple):
 
 
 class NamedRule(Struct, frozen=True):
-    """A test on counts. Where it says no, `otherwise` is why, and it is up to the dependencies of these `statuses`."""
+    """A test on counts, and what it demands, in words.
+
+    Where it says no, `otherwise` is why, and it is up to the dependencies of these `statuses`.
+    """
 
     holds: Callable[[Ends], bool]
+    demand: str
     otherwise: str
     statuses: tuple[str, ...]
 
@@ -59,27 +63,50 @@ class NamedRule(Struct, frozen=True):
 RULES: Final[Mapping[str, NamedRule]] = {
     "all_success": NamedRule(
         lambda ends: ends.failed == 0 and ends.skipped == 0,
+        "all of these have to end well",
         "not all of its dependencies ended well",
         ("Failed", "Skipped"),
     ),
-    "all_done": NamedRule(lambda _: True, "", ()),
+    "all_done": NamedRule(lambda _: True, "it starts however these end", "", ()),
     "one_success": NamedRule(
-        lambda ends: ends.succeeded >= 1, "none of its dependencies ended well", ("Failed", "Skipped")
+        lambda ends: ends.succeeded >= 1,
+        "at least one of these has to end well",
+        "none of its dependencies ended well",
+        ("Failed", "Skipped"),
     ),
-    "one_failed": NamedRule(lambda ends: ends.failed >= 1, "none of its dependencies failed", ("Completed", "Skipped")),
+    "one_failed": NamedRule(
+        lambda ends: ends.failed >= 1,
+        "at least one of these has to fail",
+        "none of its dependencies failed",
+        ("Completed", "Skipped"),
+    ),
     "all_failed": NamedRule(
         lambda ends: ends.failed >= 1 and ends.succeeded == 0 and ends.skipped == 0,
+        "all of these have to fail",
         "not all of its dependencies failed",
         ("Completed", "Skipped"),
     ),
-    "none_failed": NamedRule(lambda ends: ends.failed == 0, "some of its dependencies failed", ("Failed",)),
-    "none_skipped": NamedRule(lambda ends: ends.skipped == 0, "some of its dependencies were skipped", ("Skipped",)),
+    "none_failed": NamedRule(
+        lambda ends: ends.failed == 0, "none of these may fail", "some of its dependencies failed", ("Failed",)
+    ),
+    "none_skipped": NamedRule(
+        lambda ends: ends.skipped == 0,
+        "none of these may be skipped",
+        "some of its dependencies were skipped",
+        ("Skipped",),
+    ),
     "none_failed_min_one_success": NamedRule(
         lambda ends: ends.failed == 0 and ends.succeeded >= 1,
+        "none of these may fail, and at least one has to end well",
         "some of its dependencies failed, or none ended well",
         ("Failed", "Skipped"),
     ),
-    DEFAULT: NamedRule(lambda ends: ends.succeeded >= 1, "none of its dependencies ended well", ("Failed", "Skipped")),
+    DEFAULT: NamedRule(
+        lambda ends: ends.succeeded >= 1,
+        "at least one of these has to end well",
+        "none of its dependencies ended well",
+        ("Failed", "Skipped"),
+    ),
 }
 """What each name stands for."""
 
@@ -126,7 +153,12 @@ def told(task: str, status: str) -> str:
     >>> told("load", "Skipped")
     "'load' was skipped"
     """
-    return f"{task!r} {_TOLD[status]}"
+    return f"{task!r} {ended(status)}"
+
+
+def ended(status: str) -> str:
+    """The same without its name."""
+    return _TOLD[status]
 
 
 def checked_rule(what: str, name: object) -> str | None:
