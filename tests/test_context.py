@@ -77,6 +77,31 @@ def test_insert_takes_absent_keys_only() -> None:
     assert context.to_dict() == {"nothing": None, "a": 1}
 
 
+def test_pop_removes_and_returns() -> None:
+    context = Context({"a": [1], "b": None})
+    assert (context.pop("a"), context.pop("b"), [*context]) == ([1], None, [])
+    assert (context.pop("a", 7), context.pop("a", None)) == (7, None)
+    with pytest.raises(KeyError, match="Key not found: a"):
+        context.pop("a")
+
+
+def test_setdefault_sets_what_is_absent() -> None:
+    context = Context({"a": 1})
+    assert (context.setdefault("a", 2), context.setdefault("b", [2]), context.setdefault("c")) == (1, [2], None)
+    context.setdefault("b", []).append(3)
+    assert context.to_dict() == {"a": 1, "b": [2], "c": None}
+
+
+def test_a_mapping_or_a_context_is_taken_in_place() -> None:
+    context = same = Context({"a": 1, "b": 2})
+    context |= {"b": 3}
+    context |= Context({"c": 4})
+    assert context is same
+    assert context.to_dict() == {"a": 1, "b": 3, "c": 4}
+    with pytest.raises(TypeError, match="unsupported operand"):
+        context |= [("a", 1)]  # type: ignore[arg-type]
+
+
 def test_update_takes_present_keys_only() -> None:
     context = Context({"nothing": None})
     context.update("nothing", 1)

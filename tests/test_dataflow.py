@@ -605,3 +605,55 @@ def keys_that_nobody_sets(size: int) -> None:
 def test_twice_the_size_is_twice_the_cost(case: Callable[[int], None]) -> None:
     small, large = lines(lambda: case(200)), lines(lambda: case(400))
     assert large < 2.3 * small
+
+
+# ---- changes of copies ---------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        'context["rows"].append(1)',
+        'context["rows"].sort()',
+        'context["rows"][0] = 1',
+        'context["rows"][0] += 1',
+        'context["rows"][0]["year"] = 1',
+        'del context["rows"][0]',
+        'context.get("rows", []).extend([1])',
+        'context.setdefault("rows", []).append(1)',
+        'alias = context; alias["rows"].insert(0, 1)',
+        'if context.get("a"):\n        context["rows"].reverse()',
+    ],
+)
+def test_a_change_of_a_copy_that_nobody_has_is_told(line: str) -> None:
+    (found,) = cloaca.check(workflow(a=(defined(f"def task(context):\n    {line}")["task"], [])))
+    assert (found.kind, found.task, found.key) == ("lost", "a", "rows")
+    assert found.message.startswith(
+        "Task 'a' changes the value of key 'rows' where it fetches it, and the change is lost"
+    )
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        'rows = context["rows"]; rows.append(1); context["rows"] = rows',
+        'context["total"] = context["rows"].pop()',
+        'context["rows"].send(1)',
+        'context["rows"].update(a=1)',
+        'other = {}; other["rows"].append(1)',
+        'context = {}; context["rows"].append(1)',
+        'return context["rows"].append',
+    ],
+)
+def test_what_may_be_meant_is_no_change_of_a_copy(line: str) -> None:
+    found = cloaca.check(workflow(a=(defined(f"def task(context):\n    {line}")["task"], [])))
+    assert [one for one in found if one.kind == "lost"] == []
+
+
+def test_a_change_of_a_copy_is_told_by_the_name_that_the_code_says() -> None:
+    inner = workflow(a=(defined('def task(context):\n    context["rows"].append(1)')["task"], []))
+    with WorkflowBuilder("outer", check="off") as builder:
+        builder.add_workflow(inner, prefix="north")
+    (found,) = cloaca.check(builder.build())
+    assert (found.kind, found.task, found.key) == ("lost", "north.a", "north.rows")
+    assert "context['rows']" in found.message

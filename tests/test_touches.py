@@ -128,6 +128,12 @@ def aliased(context: Any) -> None:
     put("b", 1)
 
 
+def taking(context: Any) -> None:
+    other(context.pop("a"), context.pop("b", None), context.setdefault("c", []), context.setdefault("d"))
+    context |= {"e": 1, "f": other()}
+    context.update({"g": context["h"]})
+
+
 def touches(needs: str = "", looks: str = "", asks: str = "", sets: str = "") -> Touches:
     needed, looked, asked, is_set = (frozenset(keys.split()) for keys in (needs, looks, asks, sets))
     return Touches(needed, looked, is_set, asks=asked)
@@ -142,6 +148,7 @@ def touches(needs: str = "", looks: str = "", asks: str = "", sets: str = "") ->
         (catching, touches("e f g h", "a b c d", "", "x")),
         (getting, touches("b c l m", "a d e f g h i j k n")),
         (aliased, touches("", "", "", "a b")),
+        (taking, touches("a h", "b c d", "", "a b c d e f g")),
         (inside, touches("", "a", "", "f")),
         (unfolding, touches("rows limit")),
         (Callables(), touches("a", "", "", "call")),

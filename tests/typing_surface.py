@@ -29,6 +29,7 @@ def contexts(context: cloaca.Context) -> None:
     context.update({"a": 1})
     assert_type(context.remove("a"), Any)
     assert_type(context.delete("a"), Any)
+    assert_type((context.pop("a"), context.setdefault("a", 1)), tuple[Any, Any])
     assert_type(context["a"], Any)
     context["a"] = 1
     del context["a"]
@@ -427,7 +428,8 @@ def dataflow(workflow: cloaca.Workflow, finding: cloaca.Finding) -> None:
     assert_type((finding.task, finding.key, finding.message), tuple[str, str, str])
     assert_type((finding.others, finding.places), tuple[tuple[str, ...], tuple[str, ...]])
     assert_type(
-        finding.kind, Literal["unordered", "late", "missing", "ambiguous", "undeclared", "unmade", "unclear", "unread"]
+        finding.kind,
+        Literal["unordered", "late", "missing", "ambiguous", "undeclared", "unmade", "unclear", "lost", "unread"],
     )
     cloaca.WorkflowBuilder("w", check="error")
     cloaca.WorkflowBuilder("w", check="loud")  # type: ignore[arg-type]

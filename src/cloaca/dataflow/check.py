@@ -234,7 +234,7 @@ class _Analysis:
     @cached_property
     def _always(self) -> tuple[Finding, ...]:
         """What is found whatever the input is: of keys that two tasks set, of declarations, and of mapped tasks."""
-        return tuple(islice((*self._ambiguous(), *self._declared(), *self._unclear()), _MOST))
+        return tuple(islice((*self._ambiguous(), *self._declared(), *self._unclear(), *self._lost()), _MOST))
 
     def _ambiguous(self) -> Iterator[Finding]:
         clashes = () if self._settled is None else self._flow.clashes(self._settled)
@@ -297,6 +297,19 @@ class _Analysis:
                 advice = "declare writes=[...] with all of them, or [] if there are none"
                 text = f"{lead} which keys it sets, so it leaves none where there are no items: {advice}"
                 yield self._finding("unclear", task.for_each, text, rank)
+
+    def _lost(self) -> Iterator[Finding]:
+        """Where a copy is changed that nobody has after that."""
+        for rank, touched in enumerate(self.touches):
+            for key in sorted(touched.loses):
+                task = self._tasks[rank]
+                inner = key.removeprefix(task.prefix)
+                text = (
+                    f"Task {task.id!r} changes the value of key {inner!r} where it fetches it, and the change is lost: "
+                    f"the context hands out copies. Set it again after that: value = context[{inner!r}], change the "
+                    f"value, context[{inner!r}] = value"
+                )
+                yield self._finding("lost", key, text, rank)
 
     @cached_property
     def unread(self) -> tuple[Finding, ...]:

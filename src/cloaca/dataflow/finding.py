@@ -9,7 +9,7 @@ from cloaca.tasks.place import place_of
 from cloaca.workflows.copies import SEPARATOR
 from cloaca.workflows.workflow import Task
 
-FindingKind = Literal["unordered", "late", "missing", "ambiguous", "undeclared", "unmade", "unclear", "unread"]
+FindingKind = Literal["unordered", "late", "missing", "ambiguous", "undeclared", "unmade", "unclear", "lost", "unread"]
 
 _READING = ("KeyError: ", "MissingKeyError: ", "MergeConflict: ")
 _USING = ("TypeError: ", "AttributeError: ")
@@ -21,9 +21,10 @@ class Finding(Struct, frozen=True):
     `kind` is "unordered" (the key is set by a task that doesn't come before), "late" (by one that comes after),
     "missing" (by none, nor is it in the input), "ambiguous" (by two that meet), "undeclared" (the task sets it, and
     doesn't say so in `writes=`), "unmade" (it says so, and doesn't), "unclear" (a task is mapped over it, and nobody
-    knows what that sets) or, for information, "unread" (no task reads it, though others follow). `task` and `key` tell
-    which: no task, "", where it is the workflow's outputs that name the key. `others` are the other tasks of which
-    `message` speaks, and `places` the files and lines of all, `task` first.
+    knows what that sets), "lost" (the task changes a copy of its value, and doesn't set it) or, for information,
+    "unread" (no task reads it, though others follow). `task` and `key` tell which: no task, "", where it is the
+    workflow's outputs that name the key. `others` are the other tasks of which `message` speaks, and `places` the files
+    and lines of all, `task` first.
     """
 
     kind: FindingKind

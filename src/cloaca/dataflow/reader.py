@@ -42,6 +42,9 @@ _SHOWING: Final[Mapping[str, ValueKind]] = {
     "popitem": "dict",
     "update": "dict",
 }
+_CHANGING: Final = frozenset({"append", "extend", "insert", "sort", "reverse", "setdefault", "popitem"})
+"""Methods that change a list or a dict in place: they are called for that where nothing is done with the result."""
+_FETCHING: Final = frozenset({"get", "setdefault"})
 _PREVAILING: Final[Sequence[ValueKind]] = ("list", "dict", "set", "text", "number", "added")
 """What an operation makes of two values, if one of them is that."""
 _LISTING: Final = frozenset({"keys", "values", "items", "to_dict", "to_json", "copy", "conflicts"})
@@ -214,7 +217,29 @@ class _Reader(ast.NodeVisitor):
 
     visit_AnnAssign = visit_NamedExpr
 
+    def visit_Expr(self, node: ast.Expr) -> Symbol:
+        match node.value:
+            case ast.Call(ast.Attribute(holder, method)) if method in _CHANGING:
+                self._lose(holder)
+        return self.visit(node.value)
+
+    def _lose(self, holder: ast.expr) -> None:
+        """What stands there is changed: a copy that the context hands out is gone after that."""
+        match holder:
+            case ast.Subscript(ast.Name(context), key) if self._variables.get(context) == CONTEXT:
+                self.uses.lose(self.visit(key))
+            case ast.Call(ast.Attribute(ast.Name(context), method), [key, *_]) if method in _FETCHING:
+                if self._variables.get(context) == CONTEXT:
+                    self.uses.lose(self.visit(key))
+            case ast.Subscript(further):
+                self._lose(further)
+            case _:
+                pass
+
     def visit_AugAssign(self, node: ast.AugAssign) -> None:
+        if isinstance(node.target, ast.Name) and self._variables.get(node.target.id) == CONTEXT:
+            self.uses.write_all(self.visit(node.value))
+            return
         self._bind(node.target, self.visit(ast.BinOp(_loaded(node.target), node.op, node.value)))
 
     def visit_Delete(self, node: ast.Delete) -> None:
@@ -246,6 +271,7 @@ class _Reader(ast.NodeVisitor):
         if holder == CONTEXT:
             self.uses.write(key, value)
             return
+        self._lose(place)
         self.uses.demand(holder)
         self.uses.let_go(holder, key, value)
         self._show(place, "dict")
@@ -442,17 +468,33 @@ class _Reader(ast.NodeVisitor):
                 return uses.get(*arguments)
             case "lazy", [key]:
                 return uses.need(key)
+            case _:
+                return self._change_context(method, arguments)
+        return ANY
+
+    def _change_context(self, method: str, arguments: list[Symbol]) -> Symbol:
+        uses, value = self.uses, ANY
+        match method, arguments:
             case "set" | "insert" | "update", [key, value]:
                 if method != "set":
                     (uses.need if method == "update" else uses.ask)(key)
                 uses.write(key, value)
                 return symbol_of(None)
+            case "update", [mapping]:
+                uses.write_all(mapping)
+                return symbol_of(None)
             case "remove" | "delete", [key]:
                 uses.ask(key)
                 uses.write(key, Symbol("removed"))
+            case "pop", [key, *rest]:
+                value = uses.get(key, *rest) if rest else uses.need(key)
+                uses.write(key, Symbol("removed"))
+            case "setdefault", [key, *rest]:
+                value = uses.get(key, *rest) if rest else uses.get(key, symbol_of(None))
+                uses.write(key, ANY)
             case _:
                 uses.let_go(CONTEXT, *arguments)
-        return ANY
+        return value
 
 
 def _loaded(target: Any) -> Any:

@@ -23,7 +23,7 @@ from cloaca.dataflow.uses import joined
 
 _DEEPEST: Final = 100
 """How many callables around a function are looked through."""
-_KEYS: Final = ("needs", "looks", "sets", "asks", "surely", "makes")
+_KEYS: Final = ("needs", "looks", "sets", "asks", "surely", "makes", "loses")
 
 
 class Touches(NamedTuple):
@@ -33,7 +33,8 @@ class Touches(NamedTuple):
     reads on every way through its code; `makes`: those that it sets on every way.
 
     `reads_more`, `sets_more`: it may read, or set, others; `returns_more`: what it returns may set others. `values`:
-    what each key is set to (see `dataflow/symbols`).
+    what each key is set to (see `dataflow/symbols`). `loses`: keys of whose values it changes a copy that is gone after
+    that.
     """
 
     needs: frozenset[str] = frozenset()
@@ -46,10 +47,12 @@ class Touches(NamedTuple):
     surely: frozenset[str] = frozenset()
     returns_more: bool = False
     makes: frozenset[str] = frozenset()
+    loses: frozenset[str] = frozenset()
 
     def renamed(self, name: Callable[[str], str | None]) -> "Touches":
         """The same with other names for keys, without those that get none."""
-        names = {key: name(key) for key in (*self.needs, *self.looks, *self.asks, *self.values, *self.sets)}
+        keys = (*self.needs, *self.looks, *self.asks, *self.values, *self.sets, *self.loses)
+        names = {key: name(key) for key in keys}
 
         def named(keys: frozenset[str]) -> frozenset[str]:
             return frozenset([text for key in keys if (text := names[key]) is not None])
@@ -59,8 +62,8 @@ class Touches(NamedTuple):
             text = names[key]
             if text is not None:
                 values[text] = either(values.get(text, value), value)
-        keys: dict[str, Any] = {field: named(held) for field in _KEYS if (held := getattr(self, field))}
-        return self._replace(values=values, **keys)
+        fields: dict[str, Any] = {field: named(held) for field in _KEYS if (held := getattr(self, field))}
+        return self._replace(values=values, **fields)
 
     def under(self, prefix: str) -> "Touches":
         """The same with the names that keys have in a copy of a workflow."""
@@ -221,6 +224,7 @@ def _unnamed(code: CodeType, _file: str, context: str) -> tuple[tuple[str, ...],
         surely=frozenset([key for event, key, _ in end if event == "read" and key in needs]),
         returns_more=uses.returns_more,
         makes=frozenset([key for event, key, _ in end if event == "set"]),
+        loses=frozenset(found["loses"]),
     )
     names = {value.of for value in values.values() if value.role == "name"}
     keys = {*touches.reads, *touches.asks, *values} - {ANY_KEY}

@@ -27,7 +27,8 @@ class Uses:
 
     Of `found`, "needs" are read and have to be there; "got" are read by `get`, "missed" those of them of which the code
     can't stand that they aren't there, and "tested" those with which it does something that is not understood; "looks"
-    are read with a way out, "asks" only asked about. `values` are set, with all that they are set to. `ends` are the
+    are read with a way out, "asks" only asked about; "loses" are those whose copies are changed, and nobody has them
+    afterwards. `values` are set, with all that they are set to. `ends` are the
     ways on which the code comes to an end.
     """
 
@@ -134,6 +135,19 @@ class Uses:
         self.values[key] = either(self.values.get(key, value), value)
         others = [event for event in self.way if event[:2] != ("is", key)]
         self.way = frozenset([*others, ("set", key, ANY), ("is", key, value)])
+
+    def write_all(self, mapping: Symbol) -> None:
+        """All keys of a mapping are set."""
+        if mapping.role == "pairs" and mapping not in self._changed:
+            for key, value in mapping.of:
+                self._write(key, value)
+            return
+        self.demand(mapping)
+        self._write(ANY_KEY, ANY)
+
+    def lose(self, key: Symbol) -> None:
+        """The copy of its value that was handed out is changed, and gone."""
+        self.found["loses"].update(key.keys)
 
     def end(self, returned: Symbol) -> None:
         """The code ends here, and returns nothing, its context, or keys to set."""

@@ -157,6 +157,39 @@ class Context:
 
     delete = remove
 
+    def pop(self, key: str, default: Any = _MISSING) -> Any:
+        """Remove `key`; returns its value, or `default` where the key is absent; `KeyError` where there is none.
+
+        Raises what `get` raises, and removes nothing then.
+
+        >>> from cloaca import Context
+        >>> context = Context({"rows": [1, 2]})
+        >>> context.pop("rows"), context.pop("rows", []), "rows" in context
+        ([1, 2], [], False)
+        """
+        if key not in self:
+            if default is _MISSING:
+                raise self._missing(key)
+            return default
+        value = self.get(key)
+        self._contents.remove(checked_key(key))
+        return value
+
+    def setdefault(self, key: str, default: Any = None) -> Any:
+        """A copy of the value of `key`, which is set to `default` first where it is absent. Raises what `get` raises.
+
+        It is a copy: `context.setdefault("rows", []).append(row)` changes nothing that stays.
+        """
+        if key not in self:
+            self.set(key, default)
+        return self.get(key)
+
+    def __ior__(self, other: "Mapping[str, Any] | Context") -> Self:
+        if not isinstance(other, Mapping | Context):
+            return NotImplemented
+        self._update_from(other)
+        return self
+
     def __getitem__(self, key: str) -> Any:
         value = self.get(key, _MISSING)
         if value is _MISSING:
