@@ -5,11 +5,11 @@ import os
 import pickle
 import signal
 from collections import defaultdict
-from itertools import pairwise
 from pathlib import Path
 from typing import Any, Literal
 
 import pytest
+from msgspec.structs import replace
 
 import cloaca
 from cloaca.account.account import Account
@@ -44,8 +44,7 @@ def checked(path: Path) -> list[Event]:
         if event["ph"] == "C":
             assert all(isinstance(value, int) for value in event["args"].values())
     for track in slices.values():
-        track.sort(key=_began)
-        assert all(one["ts"] + one["dur"] <= other["ts"] for one, other in pairwise(track)), "slices on a track overlap"
+        _check_nesting(track)
     for start, end in flows.values():
         assert (start["ph"], end["ph"], end["bp"]) == ("s", "f", "e")
         assert start["ts"] <= end["ts"]
@@ -55,8 +54,18 @@ def checked(path: Path) -> list[Event]:
     return events
 
 
-def _began(event: Event) -> tuple[float, float]:
-    return event["ts"], event["dur"]
+def _check_nesting(track: list[Event]) -> None:
+    """As viewers stack them: by when they begin, the longest first; each ends within the one that it stands in."""
+    stack: list[Event] = []
+    for event in sorted(track, key=lambda event: (event["ts"], -event["dur"])):
+        while stack and stack[-1]["ts"] + stack[-1]["dur"] <= event["ts"]:
+            stack.pop()
+        assert not stack or _covers(stack[-1], {"ts": event["ts"] + event["dur"]}), "slices on a track overlap"
+        assert not stack or event["cat"] == "phase" != stack[-1]["cat"], (
+            "what stands in a task's slice is a phase of it"
+        )
+        if event["dur"]:
+            stack.append(event)
 
 
 def _covers(slice_: Event, event: Event) -> bool:
@@ -64,7 +73,7 @@ def _covers(slice_: Event, event: Event) -> bool:
 
 
 def slices_in(events: list[Event]) -> dict[str, Event]:
-    return {event["name"]: event for event in events if event["ph"] == "X"}
+    return {event["name"]: event for event in events if event["ph"] == "X" and event["cat"] != "phase"}
 
 
 def steps(width: int = 6) -> cloaca.Workflow:
@@ -150,6 +159,81 @@ def test_what_overlaps_in_the_program_stands_on_tracks_of_its_own() -> None:
     assert tracks_of(spans) == [0, -1, 0, 7, -2]
 
 
+def test_tries_that_failed_are_slices_with_arrows_between_them(tmp_path: Path) -> None:
+    tries: list[int] = []
+    with cloaca.WorkflowBuilder("tried") as builder:
+
+        @cloaca.task()
+        def load(context: cloaca.Context) -> None:
+            context["rows"] = 1
+
+        @cloaca.task(dependencies=[load], retry_attempts=3, retry_delay_ms=1)
+        def often(context: cloaca.Context) -> None:
+            tries.append(1)
+            if len(tries) < 3:
+                raise ValueError(f"try {len(tries)}")
+
+        cloaca.task(id="end", dependencies=[often])(lambda context: None)
+
+    with cloaca.DefaultRunner(executor="serial") as runner:
+        runner.execute(builder).save_trace(tmp_path / "run.json")
+    events = checked(tmp_path / "run.json")
+    slices = [event for event in events if event["ph"] == "X" and event["name"] == "often"]
+    slices.sort(key=lambda event: event["ts"])
+    assert [(one["args"]["try"], one["args"]["status"], one["args"].get("error")) for one in slices] == [
+        (1, "Retried", "ValueError: try 1"),
+        (2, "Retried", "ValueError: try 2"),
+        (3, "Completed", None),
+    ]
+    arrows = {event["id"]: event for event in events if event["ph"] == "f"}
+    assert sorted((one["name"], one["ts"]) for one in arrows.values() if one["name"] == "retry") == [
+        ("retry", slices[1]["ts"]),
+        ("retry", slices[2]["ts"]),
+    ]
+    assert [one["ts"] for one in arrows.values() if one["name"] == "dependency"][:1] == [slices[0]["ts"]]
+
+
+def drawn(*spans: Span) -> list[Event]:
+    """A trace of these alone."""
+    compiled = plan("w", [("t", [])])
+    account = Account(Ledger(compiled, []), compiled, 0.0, 1.0, 0)
+    account.spans, account.failed_spans, account.moments = spans, (), ()
+    return [*events("w", account, lambda _: None)]
+
+
+def test_what_went_by_beside_a_function_stands_in_its_slice() -> None:
+    span = Span(0, "t", None, "t", 1, 3, 1.0, 2.0, 0.0, "Completed", (), 0, 0, 0, 5)
+    phased = replace(span, loading=0.2, waiting=0.1, encoding=0.3, imported=("pandas",))
+    slices = [event for event in drawn(phased) if event["ph"] == "X"]
+    _check_nesting(slices)
+    assert [(event["name"], event["ts"], event["dur"]) for event in slices] == [
+        ("t", 1_000_000, 1_000_000),
+        ("loading", 1_000_000, 200_000),
+        ("waiting for values", 1_200_000, 100_000),
+        ("encoding", 1_700_000, 300_000),
+    ]
+    assert slices[0]["args"]["packages imported"] == ["pandas"]
+
+
+@pytest.mark.parametrize(
+    "phases", [(0.7, 0.7, 0.7), (0.0, 2.0, 0.0), (0.0, 0.0, 2.0), (0.0, 0.0, 0.0), (0.5, 0.5, 1e-9)]
+)
+def test_no_phase_sticks_out_of_its_slice(phases: tuple[float, float, float]) -> None:
+    loading, waiting, encoding = phases
+    span = Span(0, "t", None, "t", 1, 3, 1.0, 2.0, 0.0, "Completed", (), 0, 0, 0, 5)
+    found = drawn(replace(span, loading=loading, waiting=waiting, encoding=encoding))
+    _check_nesting([event for event in found if event["ph"] == "X"])
+
+
+def test_a_counter_tells_what_was_written() -> None:
+    one = Span(0, "t", None, "t", 1, 3, 1.0, 2.0, 0.0, "Completed", (), 0, 0, 7, 100)
+    counters = [event for event in drawn(one, replace(one, unit=1, worker=4, ended=3.0)) if event["ph"] == "C"]
+    assert [(event["name"], event["ts"], event["args"]) for event in counters] == [
+        ("bytes", 2_000_000, {"written": 7}),
+        ("bytes", 3_000_000, {"written": 14}),
+    ]
+
+
 def test_where_nothing_ran_there_is_nothing_to_trace(tmp_path: Path) -> None:
     with cloaca.WorkflowBuilder("once") as builder:
         cloaca.task(id="one")(lambda context: context.set("one", 1))
@@ -179,8 +263,8 @@ def test_an_account_of_nothing_is_empty() -> None:
 def test_memory_is_a_counter_where_it_was_read() -> None:
     compiled = plan("w", [("a", [])])
     account = Account(Ledger(compiled, []), compiled, 10.0, 1.0, 0, memory=[(10.5, 7), (10.75, 9)])
-    told = [event for event in events("w", account, lambda _: None) if event["name"] == "memory of the workers"]
+    told = [event for event in events("w", account, lambda _: None) if event["name"] == "memory"]
     assert [(event["ph"], event["ts"], event["args"]) for event in told] == [
-        ("C", 500_000, {"bytes": 7}),
-        ("C", 750_000, {"bytes": 9}),
+        ("C", 500_000, {"of workers": 7}),
+        ("C", 750_000, {"of workers": 9}),
     ]

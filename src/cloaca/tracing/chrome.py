@@ -1,12 +1,14 @@
 """A run in the trace event format of Chrome, which Perfetto (https://ui.perfetto.dev) opens, and `chrome://tracing`.
 
-Each worker is a track, each attempt a slice on it; arrows lead from tasks to those that depend on them, of a mapped
-task from the instance that ended last. Counters tell how many ran, how many were ready and did not, what was written,
-and how much memory the workers had.
-The format: "Trace TraceEvent Format", Google, 2016.
+Each worker is a track, each try a slice on it, and what went by beside its function slices within that: loading and
+waiting at its beginning, encoding at its end, each as long as it was all in all. Arrows lead from tasks to those that
+depend on them, of a mapped task from the instance that ended last, and from tries to the next ones. Counters tell how
+many ran, how many were ready and did not, what was written, and how much memory workers had.
+The format: "Trace Event Format", Google, 2016.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import count, islice, pairwise
 from os import PathLike
 from typing import Any, BinaryIO
 
@@ -16,8 +18,8 @@ from cloaca.account.account import Account
 from cloaca.account.spans import Span
 from cloaca.account.tracks import name_of, tracks_of
 
-_PROGRAM = 1
-"""The number of the process that all tracks belong to."""
+_PROGRAM = 1_000_000
+"""The number of the process that all tracks belong to: of no worker, as that would be taken for its main thread."""
 
 _BATCH = 1000
 _MOST_ARROWS = 20_000
@@ -52,25 +54,25 @@ def _write(file: BinaryIO, found: Iterable[TraceEvent]) -> None:
 
 
 def events(title: str, account: Account, error_of: Callable[[Span], str | None]) -> Iterator[TraceEvent]:
-    """All of it, in no order: viewers sort it by time."""
-    tracks = dict(zip((span.unit for span in account.spans), tracks_of(account.spans), strict=True))
-    yield {"ph": "M", "name": "process_name", "pid": _PROGRAM, "tid": 0, "args": {"name": title}}
-    for track in sorted({*tracks.values()}):
-        yield {"ph": "M", "name": "thread_name", "pid": _PROGRAM, "tid": track, "args": {"name": name_of(track)}}
-        yield {
-            "ph": "M",
-            "name": "thread_sort_index",
-            "pid": _PROGRAM,
-            "tid": track,
-            "args": {"sort_index": abs(track)},
-        }
-    for span in account.spans:
-        yield _slice(span, tracks[span.unit], error_of(span))
-    yield from _arrows(account, tracks)
-    yield from _counters(account)
+    """All of it: what is within a slice comes after that, and else there is no order, as viewers sort it by time."""
+    spans = [*account.failed_spans, *account.spans]
+    tracks = tracks_of(spans)
+    yield _described("process_name", 0, name=title)
+    for track in sorted({*tracks}):
+        yield _described("thread_name", track, name=name_of(track))
+        yield _described("thread_sort_index", track, sort_index=abs(track))
+    for span, track in zip(spans, tracks, strict=True):
+        yield _slice(span, track, error_of(span) or span.error)
+        yield from _phases(span, track)
+    yield from _arrows(account, spans, tracks)
+    yield from _counters(account, spans)
 
 
-def _slice(span: Span, track: int, error: str | None) -> TraceEvent:
+def _described(what: str, track: int, **told: str | int) -> TraceEvent:
+    return {"ph": "M", "name": what, "pid": _PROGRAM, "tid": track, "args": told}
+
+
+def _slice(span: Span, track: int, error: str) -> TraceEvent:
     told: dict[str, Any] = {
         "status": span.status,
         "try": span.nth,
@@ -81,42 +83,67 @@ def _slice(span: Span, track: int, error: str | None) -> TraceEvent:
         "bytes written": span.bytes_written,
         "peak memory": span.peak_memory,
     }
-    found: TraceEvent = {
-        "ph": "X",
-        "name": span.name,
-        "cat": span.task,
-        "pid": _PROGRAM,
-        "tid": track,
-        "ts": _us(span.started),
-        "dur": _us(span.ended) - _us(span.started),
-        "args": told,
-    }
-    if error is not None:
+    if span.imported:
+        told["packages imported"] = [*span.imported]
+    found = _lasting(span.name, span.task, track, _us(span.started), _us(span.ended), told)
+    if error:
         told["error"] = error
-        found["cname"] = "terrible"
+        found["cname"] = "terrible" if span.status == "Failed" else "bad"
     return found
 
 
-def _arrows(account: Account, tracks: Mapping[int, int]) -> Iterator[TraceEvent]:
-    """From just before the end of a slice to the begin of another: each a pair of events with a number of its own."""
-    by_unit = {span.unit: span for span in account.spans}
-    for number, (above, below) in enumerate(account.edges[:_MOST_ARROWS]):
-        one, other = by_unit[above], by_unit[below]
-        shared = {"name": "dependency", "cat": "dependency", "id": number, "pid": _PROGRAM}
-        yield {**shared, "ph": "s", "tid": tracks[above], "ts": max(_us(one.started), _us(one.ended) - _TICK)}
-        yield {**shared, "ph": "f", "bp": "e", "tid": tracks[below], "ts": _us(other.started)}
+def _phases(span: Span, track: int) -> Iterator[TraceEvent]:
+    """What went by beside the function, inside of the slice. Rounding makes none of them stick out of it."""
+    at, end = _us(span.started), _us(span.ended)
+    for name, seconds in (("loading", span.loading), ("waiting for values", span.waiting)):
+        past = min(end, at + _us(seconds))
+        if past > at:
+            yield _lasting(name, "phase", track, at, past)
+        at = past
+    begin = max(at, end - _us(span.encoding))
+    if begin < end and span.encoding:
+        yield _lasting("encoding", "phase", track, begin, end)
 
 
-def _counters(account: Account) -> Iterator[TraceEvent]:
+def _lasting(name: str, kind: str, track: int, at: int, end: int, told: dict[str, Any] | None = None) -> TraceEvent:
+    place = {"ph": "X", "name": name, "cat": kind, "pid": _PROGRAM, "tid": track, "ts": at, "dur": end - at}
+    return place if told is None else {**place, "args": told}
+
+
+def _arrows(account: Account, spans: Sequence[Span], tracks: Sequence[int]) -> Iterator[TraceEvent]:
+    """From just before the end of a slice to the beginning of another: pairs of events with numbers of their own."""
+    placed = sorted(zip(spans, tracks, strict=True), key=_by_try)
+    numbers = count()
+    for one, then in pairwise(placed):
+        if one[0].unit == then[0].unit:
+            yield from _arrow("retry", next(numbers), one, then)
+    firsts = {span.unit: (span, track) for span, track in reversed(placed)}
+    lasts = {span.unit: (span, track) for span, track in placed}
+    for above, below in islice(account.edges, _MOST_ARROWS):
+        yield from _arrow("dependency", next(numbers), lasts[above], firsts[below])
+
+
+def _arrow(what: str, number: int, one: tuple[Span, int], other: tuple[Span, int]) -> Iterator[TraceEvent]:
+    shared = {"name": what, "cat": what, "id": number, "pid": _PROGRAM}
+    (above, track), (below, track_below) = one, other
+    yield {**shared, "ph": "s", "tid": track, "ts": max(_us(above.started), _us(above.ended) - _TICK)}
+    yield {**shared, "ph": "f", "bp": "e", "tid": track_below, "ts": _us(below.started)}
+
+
+def _by_try(placed: tuple[Span, int]) -> tuple[int, int]:
+    return placed[0].unit, placed[0].nth
+
+
+def _counters(account: Account, spans: Sequence[Span]) -> Iterator[TraceEvent]:
     for moment in account.moments:
         yield _counter("tasks", moment.at, {"running": moment.running, "ready": moment.ready})
     written = 0
-    for span in sorted(account.spans, key=_ended):
+    for span in sorted(spans, key=_ended):
         if span.bytes_written:
             written += span.bytes_written
-            yield _counter("bytes written", span.ended, {"bytes": written})
+            yield _counter("bytes", span.ended, {"written": written})
     for at, much in account.memory:
-        yield _counter("memory of the workers", at, {"bytes": much})
+        yield _counter("memory", at, {"of workers": much})
 
 
 def _counter(name: str, at: float, values: dict[str, int]) -> TraceEvent:
