@@ -94,6 +94,17 @@ def test_names_and_messages_are_never_markup() -> None:
 
 
 @pytest.mark.usefixtures("with_dot")
+@pytest.mark.parametrize(("items", "is_summed_up"), [(19_999, True), (20_000, False)])
+def test_what_takes_long_to_sum_up_is_told_in_short(items: int, is_summed_up: bool) -> None:  # noqa: FBT001
+    with cloaca.WorkflowBuilder("many") as builder:
+        cloaca.task(id="each", for_each="items")(lambda _context, _item: None)
+    with cloaca.DefaultRunner(workers=1) as runner:
+        shown = runner.execute(builder, {"items": list(range(items))})._repr_mimebundle_()
+    assert ("<th>critical path</th>" in shown["text/html"]) == is_summed_up
+    assert ("<p>WorkflowResult(&#x27;many&#x27;, " in shown["text/html"]) != is_summed_up
+
+
+@pytest.mark.usefixtures("with_dot")
 def test_a_table_of_many_tasks_is_short() -> None:
     with cloaca.WorkflowBuilder("many") as builder:
         cloaca.task(id="each", for_each="items")(lambda _context, _item: None)

@@ -11,8 +11,19 @@ from itertools import islice
 from cloaca.results.task import TaskResult
 from cloaca.wording import shortened
 
+_MANY = 20_000
 _ROWS = 50
 _HEAD = ("task", "status", "attempts", "seconds", "why")
+
+
+def is_much(tasks: Mapping[str, TaskResult]) -> bool:
+    """Whether their summary takes so long that who wants it may say so: what is merely shown doesn't keep waiting."""
+    return len(tasks) > _MANY
+
+
+def in_short(line: str) -> str:
+    """In place of a summary."""
+    return f"<p>{escape(line)}</p><p><code>result.summary()</code> tells where the time went.</p>"
 
 
 def shown(

@@ -357,10 +357,11 @@ class WorkflowResult:
 
     def _repr_mimebundle_(self, **_: object) -> dict[str, str]:
         """What notebooks show: the summary, what went wrong, the picture, and the first of its tasks."""
-        from cloaca.results.notebook import shown  # only notebooks ask
+        from cloaca.results.notebook import in_short, is_much, shown  # only notebooks ask
 
+        summary = in_short(repr(self)) if is_much(self.tasks) else self.summary().to_html()
         picture = self._picture.for_notebooks()
-        return {"text/plain": repr(self), **shown(self.summary().to_html(), self.error_message, picture, self.tasks)}
+        return {"text/plain": repr(self), **shown(summary, self.error_message, picture, self.tasks)}
 
 
 def _why_absent(absences: Absences, outputs: tuple[str, ...] | None, key: str) -> str:

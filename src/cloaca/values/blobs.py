@@ -39,6 +39,7 @@ MOST_SENT = 2**32 - 1
 
 MARK = b"\xc1\0\0\0\0"
 REFERS = MARK[:1]
+_FIRST = MARK[0]
 _LENGTH = len(MARK)
 """How a reference begins. A pickled payload begins so too, but never has no parts."""
 
@@ -83,7 +84,7 @@ def blob_of(payload: Part) -> Blob:
 
 def size_of(payload: Part) -> int:
     """How many bytes the value takes, here or in files."""
-    if payload[:1] != MARK[:1]:
+    if not payload or payload[0] != _FIRST:
         return len(payload)
     if is_composite(payload):
         return len(payload) + sum(blob_of(held).size for held in references_in(payload))
