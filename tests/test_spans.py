@@ -256,6 +256,23 @@ def test_what_never_ran_has_no_span(traced: Traced) -> None:
     assert told(traced.one("workflow half"), "tasks.failed", "tasks.skipped") == [1, 1]
 
 
+def test_what_skips_itself_has_run_and_is_no_error(traced: Traced) -> None:
+    with cloaca.WorkflowBuilder("skipping") as builder:
+
+        @cloaca.task()
+        def skips(context: Context) -> None:
+            raise cloaca.Skip("nothing to do")
+
+        cloaca.task(id="never", trigger_rules=cloaca.context_value("a", "equals", 1))(lambda context: None)
+
+    with DefaultRunner(workers=1, tracer=traced.tracer) as runner:
+        runner.execute(builder, {"a": 2})
+    assert told(traced.one("workflow skipping"), "status", "tasks.skipped") == ["Completed", 2]
+    span = traced.one("task skips")
+    assert (told(span, "status"), span.status.status_code) == (["Skipped"], StatusCode.UNSET)
+    assert not span.events
+
+
 def test_what_was_cancelled_is_no_error(traced: Traced, tmp_path: Path) -> None:
     begun = tmp_path / "begun"
     os.mkfifo(begun)

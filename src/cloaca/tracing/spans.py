@@ -109,7 +109,7 @@ class ExecutionSpans:
         mapped = self._mapped.pop(fact.task, None) if fact.item is None else None
         if mapped is not None:
             close(mapped, outcome.status, outcome.error, self._moment(fact.at))
-        elif not fact.reused and outcome.status != "Skipped":
+        elif not fact.reused:
             self._add(fact, outcome.status, outcome.error)
 
     def _add(self, fact: TryFact, status: str, error: str | None) -> None:
