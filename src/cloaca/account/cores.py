@@ -5,6 +5,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from itertools import pairwise
 from typing import NamedTuple
 
+from msgspec import Struct
+
 from cloaca.account.spans import Span
 from cloaca.engine.ledger import Ledger
 from cloaca.history.plan import Plan
@@ -32,7 +34,7 @@ class Idle(NamedTuple):
         return sum(self)
 
 
-class Moment(NamedTuple):
+class Moment(Struct, frozen=True, gc=False):
     """From here on, in seconds since the execution began, so many run; `ready` could, and don't.
 
     Of those, `limited` wait for others with the same named limit. `backing_off` wait to be tried again.
@@ -45,12 +47,8 @@ class Moment(NamedTuple):
     backing_off: int = 0
 
 
-class _Shift(NamedTuple):
-    at: float
-    running: int
-    ready: int
-    backing_off: int = 0
-    limit: str = ""
+_Shift = tuple[float, int, int, int, str]
+"""When how many more run, are ready and back off, by which named limit: there are three for each task, so no class."""
 
 
 def moments(
@@ -73,26 +71,26 @@ def moments(
 def _changes(failed: Sequence[Span], last: Span, ready: float, limit: str) -> Iterator[_Shift]:
     """What the tries of a task change that is ready from then on."""
     for span in (*failed, last):
-        yield _Shift(min(ready, span.started), 0, 1, 0, limit)
-        yield _Shift(span.started, 1, -1, 0, limit)
-        yield _Shift(span.ended, -1, 0, 0, limit)
+        yield min(ready, span.started), 0, 1, 0, limit
+        yield span.started, 1, -1, 0, limit
+        yield span.ended, -1, 0, 0, limit
         if span is not last:
             ready = span.ended + span.delay
-            yield _Shift(span.ended, 0, 0, 1)
-            yield _Shift(ready, 0, 0, -1)
+            yield span.ended, 0, 0, 1, ""
+            yield ready, 0, 0, -1, ""
 
 
 def _summed(changes: Sequence[_Shift], seats: Mapping[str, int]) -> Iterator[Moment]:
     running = ready = backing_off = limited = 0
     runs, waits = Counter[str](), Counter[str]()
-    for place, one in enumerate(changes, 1):
-        running, ready, backing_off = running + one.running, ready + one.ready, backing_off + one.backing_off
-        if one.limit:
-            runs[one.limit] += one.running
-            waits[one.limit] += one.ready
+    for place, (at, starts, readied, backs_off, limit) in enumerate(changes, 1):
+        running, ready, backing_off = running + starts, ready + readied, backing_off + backs_off
+        if limit:
+            runs[limit] += starts
+            waits[limit] += readied
             limited = sum(waits[limit] for limit, size in seats.items() if runs[limit] >= size)
-        if place == len(changes) or changes[place].at > one.at:
-            yield Moment(one.at, running, ready, limited, backing_off)
+        if place == len(changes) or changes[place][0] > at:
+            yield Moment(at, running, ready, limited, backing_off)
 
 
 def idle(found: Sequence[Moment], workers: int, seconds: float) -> Idle:
