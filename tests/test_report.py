@@ -85,7 +85,7 @@ def test_a_report_fetches_nothing_and_runs_its_own_script_alone(serial, tmp_path
 def test_failures_are_told_with_their_traceback_and_what_was_read(serial, tmp_path):
     seen = Seen(report_of(serial.execute(branches(boom=True)), tmp_path))
     assert "branches: Failed" in seen.text
-    assert "It read 'log'." in seen.text
+    assert "It read:\n  'log', set by 'load'" in seen.text
     assert "raise ValueError(HOSTILE)" in seen.text
 
 
@@ -188,8 +188,9 @@ def test_a_pickled_result_and_one_on_record_have_the_same_report(tmp_path):
     with cloaca.DefaultRunner(f"sqlite:///{tmp_path}/runs.db", executor="serial") as runner:
         result = runner.execute(branches(boom=True))
         page = report_of(result, tmp_path)
-        assert report_of(pickle.loads(pickle.dumps(result)), tmp_path) == page
-        assert "It read &#x27;log&#x27;" in report_of(runner.execution(result.execution_id).result, tmp_path)
+        pickled = report_of(pickle.loads(pickle.dumps(result)), tmp_path)
+        assert pickled == re.sub(r"(task &#x27;south&#x27;) \([^)]+:\d+\)", r"\1", page, flags=re.IGNORECASE)
+        assert "&#x27;log&#x27;, set by" in report_of(runner.execution(result.execution_id).result, tmp_path)
 
 
 def test_where_nothing_can_be_written_that_is_said(serial, tmp_path):

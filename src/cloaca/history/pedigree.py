@@ -4,8 +4,10 @@ They outlive a run, so they hold no values, and cost it next to nothing: of each
 saw is a pure function of the plan and of who wrote, so it is found out again when somebody asks.
 """
 
+from collections import defaultdict
 from collections.abc import Mapping
 from collections.abc import Set as AbstractSet
+from functools import cached_property
 from typing import Any, NamedTuple
 
 from cloaca.errors import INPUT
@@ -51,21 +53,18 @@ class Pedigrees:
     @property
     def sizes(self) -> dict[str, list[int]]:
         """How many bytes each of their values takes that a task has set."""
-        return {
+        found = {
             key: [size for rank, size in sizes.items() if size is not None and rank != INPUT_RANK]
             for key, sizes in self._sizes.items()
         }
+        return found | {key: [size] for key, (_, size) in self._dropped.items() if size is not None}
 
     def of(self, key: str) -> tuple[Forebear, ...]:
         """All writes of the key, in the merge order at the end; none where there was one at most."""
         sizes = self._sizes.get(key)
         if sizes is None:
             return ()
-        history = History(self._plan, {key: Version(INPUT, b"")} if INPUT_RANK in sizes else {})
-        for rank in range(len(self._plan.names)):
-            if self._completed[rank]:
-                history.record(rank, {key: str(rank).encode()} if rank in sizes else {})
-        writes = history.all_writes(key)
+        writes = self._replayed.all_writes(key)
         found = {write: number for number, write in enumerate(writes)}
         return tuple(
             Forebear(
@@ -76,6 +75,19 @@ class Pedigrees:
             )
             for write in writes
         )
+
+    @cached_property
+    def _replayed(self) -> History:
+        """The history of these keys once more, in which each value tells who wrote it."""
+        written: defaultdict[int, list[str]] = defaultdict(list)
+        for key, sizes in self._sizes.items():
+            for rank in sizes:
+                written[rank].append(key)
+        history = History(self._plan, {key: Version(INPUT, b"") for key in written[INPUT_RANK]})
+        for rank, completed in enumerate(self._completed):
+            if completed:
+                history.record(rank, dict.fromkeys(written[rank], str(rank).encode()))
+        return history
 
     def written(self, rank: int, final: Final) -> dict[str, int | None]:
         """The keys that the task wrote, with the bytes that the values take; `None`: it removed that one."""
@@ -108,8 +120,9 @@ class Pedigrees:
         return {self._plan.rank.get(version.writer, INPUT_RANK) for version in final.get(key, ())}
 
     def __getstate__(self) -> dict[str, Any]:
-        """A pickle doesn't take along functions, nor where they stand."""
-        return {**vars(self), "place_of": _nowhere}
+        """A pickle doesn't take along functions, nor where they stand, nor what can be found out again."""
+        kept = {name: value for name, value in vars(self).items() if name != "_replayed"}
+        return {**kept, "place_of": _nowhere}
 
 
 def _nowhere(_rank: int) -> str:

@@ -14,7 +14,7 @@ def section(title: str, *parts: str) -> Iterator[str]:
 
 
 def table(head: Sequence[str], rows: Iterable[Sequence[str]], kind: str = "") -> str:
-    """A table, which scrolls where it is too wide. `kind` is its class: rows of "tasks" are searched by their names.
+    """A table, which scrolls where it is too wide. `kind` are its classes: rows of "tasks" are searched by their names.
 
     >>> table(("why", "tasks"), [])
     ''

@@ -215,10 +215,14 @@ function search() {
   list(tasks, ranks, wanted);
 }
 
+function nameOf([name, status, , , , , nth]) {
+  return nth === "1" && status !== "Retried" ? name : `${name}, try ${nth}`;
+}
+
 function list(tasks, ranks, wanted) {
   const ran = new Set(tasks.map((n) => told.task.rows[n][0]));
   const entries = [
-    ...tasks.map((n) => [told.task.rows[n][0], time.marks[n], time.picture]),
+    ...tasks.map((n) => [nameOf(told.task.rows[n]), time.marks[n], time.picture]),
     ...ranks.filter((rank) => !ran.has(told.names[rank])).map((rank) => [told.names[rank], graph.marks[told["node of name"][rank]], graph.picture]),
   ];
   byId("count").textContent = wanted === "" ? "" : `${entries.length.toLocaleString("en")} found`;
@@ -236,6 +240,9 @@ function list(tasks, ranks, wanted) {
 }
 
 query.addEventListener("input", search);
+query.addEventListener("keydown", (event) => {
+  if (event.key === "Enter") byId("matches").querySelector("button")?.click();
+});
 document.addEventListener("keydown", (event) => {
   if (event.key === "Escape") hide();
   if (event.key === "/" && document.activeElement !== query) {

@@ -15,10 +15,10 @@ from cloaca.account.spans import Span
 from cloaca.report import tables
 from cloaca.report.graph import GraphNode, nodes_of, workflow
 from cloaca.report.lanes import chosen
+from cloaca.report.marks import told_of_marks
 from cloaca.report.markup import folded, section, table
 from cloaca.report.story import Story
 from cloaca.report.times import what_ran_when
-from cloaca.report.told import told
 
 
 def save(path: str | PathLike[str], story: Story) -> None:
@@ -44,8 +44,8 @@ def _page(story: Story) -> Iterator[str]:
     yield from _sections(story, nodes, spans)
     facts = {**story.facts, "report written with": f"Python {platform.python_version()}"}
     yield from section("The execution", table(("what", ""), facts.items()))
-    facts_of_marks = told(spans, nodes, [task.name for task in account.tasks], account.seconds, _notes(story))
-    yield f'</main><script type="application/json" id="told">{facts_of_marks}</script>'
+    told = told_of_marks(spans, nodes, [task.name for task in account.tasks], account.seconds, _notes(story))
+    yield f'</main><script type="application/json" id="told">{told}</script>'
     yield f"<script>{script}</script></body></html>\n"
 
 

@@ -7,12 +7,12 @@ from cloaca.account.account import Account
 
 
 class Failure(NamedTuple):
-    """A task that failed: with what, where, and what it had read."""
+    """A task that failed: with what, what had come before that, and where."""
 
     name: str
     message: str
+    explanation: str
     traceback: str
-    read: tuple[str, ...]
 
 
 class KeyTraffic(NamedTuple):

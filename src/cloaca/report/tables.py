@@ -7,20 +7,17 @@ from heapq import nlargest
 from cloaca.account.account import Account
 from cloaca.account.spans import Span
 from cloaca.account.told import duration, share, size
+from cloaca.report.marks import HEAD, row
 from cloaca.report.markup import folded, more, section, table
 from cloaca.report.story import KeyTraffic, Story
-from cloaca.report.told import HEAD, row
 
 _LISTED = 50
 _LARGEST = 10
 
 
 def failures(story: Story) -> Iterator[str]:
-    """Which tasks failed, with their tracebacks, and what they had read."""
-    told = []
-    for one in story.failures:
-        read = f"It read {', '.join(map(repr, one.read))}.\n\n" if one.read else ""
-        told.append((f"{one.name}: {one.message}", read + one.traceback))
+    """Which tasks failed, what they had waited for and read, and their tracebacks."""
+    told = [(f"{one.name}: {one.message}", f"{one.explanation}\n\n{one.traceback}") for one in story.failures]
     yield from section("Failures", *folded(told), more(story.left_out))
 
 
@@ -77,8 +74,8 @@ def bytes_moved(story: Story) -> Iterator[str]:
 
 def skipped(story: Story) -> Iterator[str]:
     """Which tasks were, and why."""
-    told = [*folded(story.skipped[:_LISTED])]
-    yield from section("Skipped tasks", *told, more(len(story.skipped) - len(told)))
+    told = table(("task", "why"), story.skipped[:_LISTED], "tasks why")
+    yield from section("Skipped tasks", told, more(len(story.skipped) - _LISTED))
 
 
 def reuse(story: Story) -> Iterator[str]:

@@ -19,6 +19,7 @@ from cloaca.workflows.outline import Boxes, Node
 
 if TYPE_CHECKING:
     from cloaca.results.task import TaskResult
+    from cloaca.results.task_explanation import TaskExplanation
 
 
 def groups(plan: Plan, copies: Boxes) -> list[Group]:
@@ -37,10 +38,10 @@ def failed(ledger: Ledger) -> Iterator[str]:
             yield from map(ledger.name, ledger.failed(rank, len(ledger.states)))
 
 
-def failure_of(name: str, task: "TaskResult") -> Failure:
+def failure_of(task: "TaskResult", explanation: "TaskExplanation") -> Failure:
     """How a task failed."""
     traced = "" if task.error is None else "".join(format_exception(task.error))
-    return Failure(name, shortened(task.error_message or ""), traced, task.keys_read)
+    return Failure(task.id, shortened(task.error_message or ""), str(explanation), traced)
 
 
 def skipped(ledger: Ledger) -> list[tuple[str, str]]:

@@ -306,7 +306,7 @@ class WorkflowResult:
             str(self.summary()),
             self._account,
             reported.groups(self._plan, self._copies),
-            [reported.failure_of(name, self.tasks[name]) for name in failed[:_REPORTED]],
+            [reported.failure_of(self.tasks[name], self.explain_task(name)) for name in failed[:_REPORTED]],
             max(len(failed) - _REPORTED, 0),
             reported.skipped(ledger),
             {f"{key}: {conflicts.get(key) or f'by {rule}'}": str(self.explain(key)) for key, rule in explained},

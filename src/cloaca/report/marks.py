@@ -1,4 +1,4 @@
-"""What the script is told: for each mark in a picture its name and what there is to say of it."""
+"""Marks: what the script is told of the tasks and nodes that stand in pictures."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -23,7 +23,7 @@ def row(span: Span) -> tuple[str, ...]:
     return span.name, span.status, duration(span.seconds), began, duration(span.cpu), worker, str(span.nth), *sizes
 
 
-def told(
+def told_of_marks(
     spans: Sequence[Span],
     nodes: Sequence[GraphNode],
     names: Sequence[str],
