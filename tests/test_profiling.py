@@ -8,6 +8,7 @@ import pickle
 import pstats
 import signal
 import sys
+import tempfile
 import time
 from pathlib import Path
 from typing import Any
@@ -205,6 +206,25 @@ def test_memory_is_that_of_the_call_with_most(runner: DefaultRunner, tmp_path: P
     assert "cdn." not in page.split("<script", 1)[1].split(">", 1)[0]
 
 
+@MEMRAY
+def test_where_files_have_names_they_go_at_once(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """As on macOS."""
+    monkeypatch.delattr(os, "memfd_create", raising=False)
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    with cloaca.WorkflowBuilder("named") as builder:
+
+        @cloaca.task()
+        def look(context: Context) -> None:
+            grow(5)
+            context.set("there", [path.name for path in tmp_path.iterdir()])
+
+    with DefaultRunner(executor="serial") as runner:
+        result = runner.execute(builder, profile="memray")
+    assert result.final_context["there"] == []
+    assert result.profile("look").opened().metadata.peak_memory >= 5 * MEGABYTE
+    assert [*tmp_path.iterdir()] == []
+
+
 @pytest.mark.parametrize("profiler", ALL)
 def test_a_result_with_profiles_can_be_pickled(runner: DefaultRunner, profiler: Any, tmp_path: Path) -> None:
     result = pickle.loads(pickle.dumps(runner.execute(numbers, profile=profiler)))
@@ -317,6 +337,14 @@ def test_bad_input_is_told_before_anything_runs(runner: DefaultRunner, monkeypat
         cloaca.task(id="only", profile="memray")(lambda context: None)
     with pytest.raises(ModuleNotFoundError, match="of task 'only', needs memray, which isn't installed: pip install"):
         runner.start(builder)
+
+
+def test_map_has_no_place_for_a_profile(runner: DefaultRunner) -> None:
+    wrong: Any = {"profile": "cprofile"}
+    with pytest.raises(
+        ValueError, match=r"make the function a task with for_each, and profile that, by execute\(\.\.\."
+    ):
+        runner.map(abs, [1], **wrong)
 
 
 def test_threads_cant_be_profiled() -> None:

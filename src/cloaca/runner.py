@@ -471,6 +471,7 @@ class DefaultRunner:
         limit: str | None = None,
         shared: Mapping[str, Any] | None = None,
         progress: bool | None = None,
+        profile: None = None,
     ) -> Iterator[Any]:
         """Call the function with each of the items, on the workers; yield what it returns, in the order of the items.
 
@@ -517,6 +518,11 @@ class DefaultRunner:
         ...     list(runner.map(lambda number: number**2, range(5)))
         [0, 1, 4, 9, 16]
         """
+        if profile is not None:
+            raise ValueError(
+                "map hands out results, and has no place for a profile: make the function a task with for_each, and "
+                f"profile that, by execute(..., profile={profile!r})."
+            )
         _load("cloaca.calls")  # who only runs workflows does without
         from cloaca.calls import call_each
 

@@ -1,7 +1,7 @@
 """memray: what the memory is made of, at the moment when there was most. A profile is that of the call with the most.
 
 Memory isn't added up: calls that run one after the other never have it at once. memray writes to a file, by its path.
-Where the system has such files, that is one without a name: nothing is left when a process ends in the middle.
+That has no name, or loses it as soon as memray has opened it: nothing is left when a process ends in the middle.
 """
 
 import os
@@ -11,7 +11,7 @@ import sys
 import tempfile
 from collections import Counter
 from collections.abc import Callable, Generator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from typing import Any
 
 import memray
@@ -42,6 +42,8 @@ class _MemoryProbe:
 
     def has_begun(self) -> None:
         self._is_on = True
+        if self._file is not None:
+            self._file.hide()
         setattr(memray, "Tracker", self._given_way)  # noqa: B010 - there is one in a process, and the task's goes first
 
     def end(self) -> str:
@@ -67,29 +69,35 @@ class _MemoryProbe:
         if was_on:
             setattr(memray, "Tracker", self._kind)  # noqa: B010
             self._tracker.__exit__(None, None, None)
-            self._take(file)
+            self._take(file.read())
         file.close()
 
-    def _take(self, file: "_CaptureFile") -> None:
-        with memray.FileReader(file.path) as reader:
+    def _take(self, capture: bytes) -> None:
+        with _readable(capture) as path, closing(memray.FileReader(path)) as reader:
             peak = reader.metadata.peak_memory
         if peak > self._told:
-            self._told, self._most = peak, _PEAK.pack(peak) + file.read()
+            self._told, self._most = peak, _PEAK.pack(peak) + capture
 
 
 class _CaptureFile:
-    """A file with a path, which is gone when it is closed."""
+    """A file with a path for as long as that is needed, and gone when it is closed."""
 
     def __init__(self) -> None:
-        if sys.platform == "linux":
+        self._has_name = not hasattr(os, "memfd_create")
+        if self._has_name:
+            self._descriptor, self.path = tempfile.mkstemp(prefix="cloaca-profile-")
+        else:
             self._descriptor = os.memfd_create("cloaca-profile")
             self.path = f"/proc/self/fd/{self._descriptor}"
-        else:
-            self._descriptor, self.path = tempfile.mkstemp(prefix="cloaca-profile-")
+
+    def hide(self) -> None:
+        """It is open elsewhere: so nothing is left of it if this process is killed."""
+        if self._has_name:
+            self._has_name = False
+            os.unlink(self.path)
 
     def read(self) -> bytes:
-        with open(self.path, "rb") as file:
-            return file.read()
+        return os.pread(self._descriptor, os.fstat(self._descriptor).st_size, 0)
 
     def write(self, content: bytes) -> None:
         with open(self.path, "wb") as file:
@@ -97,8 +105,7 @@ class _CaptureFile:
 
     def close(self) -> None:
         os.close(self._descriptor)
-        if sys.platform != "linux":
-            os.unlink(self.path)
+        self.hide()
 
 
 class Memray:
@@ -118,7 +125,7 @@ class Memray:
     def text(self, recorded: bytes) -> str:
         """The lines that have allocated what there was at the peak, the largest first."""
         sizes: Counter[str] = Counter()
-        with _capture(recorded) as path, memray.FileReader(path) as reader:
+        with _readable(recorded[_PEAK.size :]) as path, closing(memray.FileReader(path)) as reader:
             for record in reader.get_high_watermark_allocation_records(merge_threads=True):
                 function, file, line = next(iter(record.stack_trace(max_stacks=1)), ("?", "?", 0))
                 sizes[f"{file}:{line} ({function})"] += record.size
@@ -127,7 +134,7 @@ class Memray:
 
     def opened(self, recorded: bytes) -> memray.FileReader:
         """As memray has it."""
-        with _capture(recorded) as path:
+        with _readable(recorded[_PEAK.size :]) as path:
             return memray.FileReader(path)
 
 
@@ -137,11 +144,11 @@ def _peak_of(recorded: bytes) -> int:
 
 
 @contextmanager
-def _capture(recorded: bytes) -> Generator[str, None, None]:
+def _readable(capture: bytes) -> Generator[str, None, None]:
     """The path of a file that memray can read."""
     file = _CaptureFile()
     try:
-        file.write(recorded[_PEAK.size :])
+        file.write(capture)
         yield file.path
     finally:
         file.close()

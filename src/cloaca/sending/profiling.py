@@ -22,7 +22,7 @@ def profilers_of(workflow: Workflow, asked: ProfilerName | None) -> dict[str, Pr
     They are loaded. Raises `ModuleNotFoundError` where one isn't installed.
     """
     chosen = {task.id: _chosen(task, asked) for task in workflow.tasks}
-    profilers = {
+    profilers: dict[str, ProfilerName] = {
         task: checked_profiler(f"profile={name!r}, of task {task!r},", name)
         for task, name in chosen.items()
         if name is not None
