@@ -17,6 +17,7 @@ import pytest
 
 import cloaca
 from cloaca import Context, DefaultRunner, NoProfileError
+from cloaca.pool import pool
 
 MEGABYTE = 1_000_000
 
@@ -486,3 +487,18 @@ def test_a_process_that_a_task_forks_isnt_in_it(runner: DefaultRunner) -> None:
 
     result = runner.execute(builder, profile="cprofile", raise_on_failure=True)
     assert counts(result.profile("fork"))["step"] == 1
+
+
+def test_what_is_read_of_a_worker_comes_after_its_profile(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The program may read of items that have ended before their worker reports them: it does so all the time here."""
+    monkeypatch.setattr(pool, "RECALL_SECONDS", 0.0)
+    with cloaca.WorkflowBuilder("many", check="off") as builder:
+
+        @cloaca.task(for_each="rows")
+        def each(context: Context, item: int) -> None:
+            context.set("next", step(item))
+
+    with DefaultRunner(workers=1) as runner:
+        for _ in range(20):
+            result = runner.execute(builder, {"rows": range(500)}, profile="cprofile")
+            assert counts(result.profile("each"))["step"] == 500

@@ -388,12 +388,18 @@ class Pool:
         if not laden:
             return
         for peer in laden:
-            if peer.queue[0].size > 1 and peer.item != peer.at and _is_long(peer):
+            first = peer.queue[0]
+            if first.size > 1 and peer.item != peer.at and _is_long(peer) and not self._is_profiled(first):
                 self._collect(peer, peer.drain())
         if not self._line.load and self._has_idle_worker() and not self._holds_back():
             for peer in laden:
                 self._recall(peer)
             self._feed()
+
+    def _is_profiled(self, assignment: Assignment) -> bool:
+        """Whether its worker has more to tell of what has ended than stands in its notes, and tells that first."""
+        function = self._functions.get(assignment.function)
+        return function is not None and function.profiling is not None
 
     def _recall(self, peer: Peer) -> None:
         """Take back what waits at a worker, which may have begun it meanwhile."""
