@@ -58,6 +58,9 @@ def contexts(context: cloaca.Context) -> None:
 def print_progress(task: str, context: cloaca.Context) -> None: ...
 
 
+def length(text: str) -> int: ...  # type: ignore[empty-body]
+
+
 def tasks() -> None:
     @cloaca.task
     def bare(context: cloaca.Context) -> None: ...
@@ -68,6 +71,18 @@ def tasks() -> None:
     @cloaca.task(id="other", dependencies=["bare", called])
     async def given(context: cloaca.Context) -> None: ...
 
+    @cloaca.task(returns=("train", "test"), inputs={"frame": "rows"})
+    def split(frame: list[int], at: int = 1) -> tuple[list[int], list[int]]: ...  # type: ignore[empty-body]
+
+    assert_type(split([1]), tuple[list[int], list[int]])
+    assert_type(cloaca.task(length, returns="length")("abc"), int)
+    assert_type(cloaca.task(length, for_each="texts", returns=["length"])("abc"), int)
+    cloaca.task(sum, id="total", returns="total", inputs={"iterable": "rows"})
+    cloaca.task(length, id="named")
+    cloaca.task(length, returns=1)  # type: ignore[call-overload]
+    cloaca.task(length, inputs=["rows"])  # type: ignore[call-overload]
+    cloaca.WorkflowBuilder("w", wire=True)
+    cloaca.WorkflowBuilder("w", wire="yes")  # type: ignore[arg-type]
     assert_type(bare(cloaca.Context()), None)
     assert_type(called(cloaca.Context()), dict[str, int])
     cloaca.task(retry=cloaca.RetryPolicy.default(), timeout=30)

@@ -19,6 +19,7 @@ _LEADING = (
     "cloaca.attempts.profiled",
     "cloaca.tasks.handle",
     "cloaca.tasks.binding",
+    "cloaca.tasks.plain",
     "asyncio.",
     "concurrent.futures.",
 )

@@ -86,6 +86,10 @@ class WorkflowBuilder:
     `reuse=True`: where executions are recorded, attempts of earlier ones stand for tasks whose code and whatever they
     look at are the same, unless a task or `execute` says otherwise.
 
+    `wire=True`: each task also depends on the one that returns what it takes, by the names of keys. What no task
+    returns comes from the input. Of two tasks that return a key, the one is meant that `dependencies` lists; a key with
+    a merge rule comes from all that return it.
+
     Raises `ValueError` where a merge rule is no function of the base and the values, `on_complete` none of the result,
     and for other arguments that make no sense.
 
@@ -113,6 +117,7 @@ class WorkflowBuilder:
         on_complete: Callable[["WorkflowResult"], object] | None = None,
         check: Literal["error", "warn", "off"] = "warn",
         reuse: bool = False,
+        wire: bool = False,
     ) -> None:
         check_name("A workflow's name", name)
         self._trigger_rule = checked_rule("WorkflowBuilder(trigger_rule=...)", trigger_rule)
@@ -128,6 +133,7 @@ class WorkflowBuilder:
         )
         self._check: Literal["error", "warn", "off"] = argument.choice("WorkflowBuilder(check=...)", check, _CHECKS)
         self._reuse = argument.switch("WorkflowBuilder(reuse=...)", reuse)
+        self._wire = argument.switch("WorkflowBuilder(wire=...)", wire)
         self.name = name
         self._namespace = (tenant or "public", package or "embedded", workflow or name)
         self._description = ""
@@ -266,13 +272,19 @@ class WorkflowBuilder:
         tasks = tuple(
             [replace(task, dependencies=self._resolved(listed)) if listed else task for task, listed in self._defined]
         )
+        keys: Mapping[tuple[str, str], str] = {}
+        found: list[str] = []
+        if self._wire:
+            from cloaca.authoring.wiring import wired  # many workflows list their dependencies
+
+            tasks, keys, findings = wired(tasks, self._added.copies, {*self._merge, *self._structured})
+            found += findings
         if self._trigger_rule is not None or any(task.trigger_rules is not None for task in tasks):
             mapped = {task.id: task.for_each for task in tasks if task.for_each is not None}
             tasks = tuple([task if task.prefix else self._with_rule(task, mapped) for task in tasks])
-        untyped: list[str] = []
-        if any(task.form.parameters for task in tasks):
-            tasks = tuple([_typed(task, untyped) for task in tasks])
-        compiled = self._compiled(tasks, untyped)
+        if any(task.form.parameters or task.form.item for task in tasks):
+            tasks = tuple([_typed(task, found) for task in tasks])
+        compiled = self._compiled(tasks, found, keys)
         tags = MappingProxyType(dict(self._tags))
         merge = MappingProxyType({**self._merge, **self._added.rules}) if self._added.rules else self._merge
         return Workflow(
@@ -291,28 +303,37 @@ class WorkflowBuilder:
             self._reuse,
         )
 
-    def _compiled(self, tasks: Sequence[Task], untyped: Sequence[str] = ()) -> Plan:
+    def _compiled(self, tasks: Sequence[Task], found: Sequence[str], keys: Mapping[tuple[str, str], str]) -> Plan:
+        """The plan. `found` is what is at fault anyway, and `keys` are those that make dependencies."""
         conditions = [(task.id, task.trigger_rules) for task in tasks if task.trigger_rules is not None]
         unclear = (
             *self._unclear(),
-            *untyped,
+            *found,
             *precedence.unknown(conditions, [task.id for task in tasks]),
             *self._added.findings(tasks, (*self._merge, *sorted(self._structured)), self._on_conflict),
         )
         try:
             compiled = plan(self.name, [(task.id, task.dependencies) for task in tasks])
         except WorkflowError as error:
-            raise self._error(unclear + error.findings, tasks) from None
+            raise self._error(unclear + self._told_with(keys, error.findings), tasks) from None
         unclear = unclear or tuple(precedence.unordered(conditions, compiled))
         if any(task.for_each for task in tasks):
             from cloaca.engine.pairing import findings
 
-            keys = [tasks[place].for_each for place in compiled.defined]
+            mapped = [tasks[place].for_each for place in compiled.defined]
             ruled = {task.id for task, _ in self._defined if task.has_rule and not task.prefix}
-            unclear += tuple(findings(compiled, keys, ruled))
+            unclear += tuple(findings(compiled, mapped, ruled))
         if unclear:
             raise self._error(unclear, tasks)
         return compiled
+
+    @staticmethod
+    def _told_with(keys: Mapping[tuple[str, str], str], findings: tuple[str, ...]) -> tuple[str, ...]:
+        if not keys:
+            return findings
+        from cloaca.authoring.wiring import with_keys
+
+        return tuple([with_keys(finding, keys) for finding in findings])
 
     def _error(self, findings: tuple[str, ...], tasks: Sequence[Task]) -> WorkflowError:
         from cloaca.authoring.places import places_of
@@ -409,7 +430,7 @@ def workflow_of(given: Workflow | WorkflowBuilder | str) -> Workflow:
 
 def _typed(task: Task, faults: list[str]) -> Task:
     """The task with the types that its parameters are annotated with; where one is at fault, that is added."""
-    if not task.form.parameters:
+    if not (task.form.parameters or task.form.item):
         return task
     try:
         form = typed(task.function, task.form)

@@ -13,7 +13,7 @@ _F = TypeVar("_F", bound=Callable[..., Any])
 
 
 @overload
-def task(function: _F, /) -> _F: ...
+def task(function: _F, /, **options: Unpack[TaskOptions]) -> _F: ...
 @overload
 def task(**options: Unpack[TaskOptions]) -> Callable[[_F], _F]: ...
 def task(function: Any = None, /, **options: Unpack[TaskOptions]) -> Any:
@@ -68,8 +68,13 @@ def task(function: Any = None, /, **options: Unpack[TaskOptions]) -> Any:
     converted as it is annotated. Without a default, the key has to be there. `writes` lists the keys that the task may
     set and remove; any other one fails it, with `UndeclaredWriteError`.
 
+    With `returns`, the function knows nothing of contexts: each parameter is the key of its name, or the one that
+    `inputs` has for it, as in `{"frame": "rows"}`. What it returns is set: under one key (`returns="rows"`) as it is,
+    under several (`returns=("train", "test")`) one by one, as it is a tuple then; with `returns=()` it is let go. Of a
+    mapped task, the first parameter is the item. Such a function may be a class, which is called as well.
+
     Raises `ValueError` outside a block, and for arguments that make no sense: `retry` together with any `retry_*`,
-    a class, a function that wants more than the context (the item), a handle and keys, a dependency
+    a class without `returns`, a function that wants more than the context (the item), a handle and keys, a dependency
     that is neither id nor function, a callback that can't be called so. Whether dependencies exist, and whether what
     parameters are annotated with can be checked, is found out when the block ends.
 
@@ -85,9 +90,16 @@ def task(function: Any = None, /, **options: Unpack[TaskOptions]) -> Any:
         raise TypeError(f"task takes keyword arguments only: write task(id={function!r}).")
     said = checked_options(options)
     name, listed = said.pop("id", None), said.pop("dependencies", ())
+    returns, inputs = said.pop("returns", None), said.pop("inputs", {})
 
     def define(function: _F) -> _F:
         builder, known_as = _open_builder(), _known_as(function, name)
+        if returns is not None:
+            from cloaca.tasks.plain import plain_form  # many workflows have none
+
+            form = plain_form(known_as, function, returns, inputs, said.get("for_each"))
+            builder.define(Task(known_as, function, form=form, writes=returns, **said), listed)
+            return function
         form = form_of(known_as, function, with_item="for_each" in said)
         builder.define(Task(known_as, function, form=form, **said), listed)
         return function

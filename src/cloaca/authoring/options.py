@@ -36,6 +36,8 @@ class TaskOptions(TypedDict, total=False):
     for_each: str | None
     reads: Sequence[str] | None
     writes: Sequence[str] | None
+    returns: str | Sequence[str] | None
+    inputs: Mapping[str, str] | None
     limit: str | None
     reuse: bool | None
     fingerprint: Callable[..., object] | None
@@ -71,6 +73,14 @@ def checked_options(options: Mapping[str, Any]) -> dict[str, Any]:
     checked = {name: check(f"task({name}=...)", said[name]) for name, check in _CHECKS.items() if name in said}
     if "fingerprint" in said:
         checked["fingerprint"] = _fingerprint(said["fingerprint"], with_item="for_each" in said)
+    excluded = [f"{name}=" for name in ("reads", "writes") if "returns" in said and name in said]
+    if excluded:
+        raise ValueError(f"task(returns=...) says what is read and set already: leave out {' and '.join(excluded)}.")
+    if "inputs" in said and "returns" not in said:
+        raise ValueError(
+            "task(inputs=...) is for functions without a context: say under which key what they return "
+            "is set, returns=..., or () where it isn't."
+        )
     if retries:
         checked["retry"] = RetryPolicy(**{_POLICY[name]: checked.pop(name) for name in _POLICY if name in checked})
     return checked
@@ -141,6 +151,21 @@ def _items_key(what: str, key: Any) -> str:
     return str.__str__(key)
 
 
+def _returned(what: str, given: Any) -> tuple[str, ...]:
+    keys = argument.keys(what, [given] if isinstance(given, str) else given)
+    if isinstance(given, set | frozenset) or len(set(keys)) < len(keys):
+        raise ValueError(f"{what} takes a key, or a tuple of different keys in the order of what is returned.")
+    return keys
+
+
+def _inputs(what: str, given: Any) -> Mapping[str, str]:
+    if not isinstance(given, Mapping) or not all(
+        isinstance(one, str) and one and is_encodable(one) for pair in given.items() for one in pair
+    ):
+        raise ValueError(f'{what} maps parameters of the function to keys, as in {{"frame": "rows"}}, not {given!r}.')
+    return dict(given)
+
+
 _DIGITS: Final = 32
 _HEX: Final = frozenset("0123456789abcdef")
 _BACKOFFS: Final = {
@@ -157,6 +182,8 @@ _CHECKS: Final[Mapping[str, Callable[[str, Any], Any]]] = {
     "id": _id,
     "dependencies": checked_dependencies,
     "reads": argument.keys,
+    "returns": _returned,
+    "inputs": _inputs,
     "retry": checked_policy,
     "retry_attempts": argument.whole,
     "retry_backoff": partial(argument.choice, choices=_BACKOFFS),

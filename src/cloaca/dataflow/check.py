@@ -14,7 +14,7 @@ from weakref import WeakKeyDictionary, WeakSet
 from cloaca.dataflow.finding import Finding, FindingKind, advice_of, finding_of
 from cloaca.dataflow.flow import Flow
 from cloaca.dataflow.symbols import Symbol
-from cloaca.dataflow.touches import OPEN, Touches, touches_of
+from cloaca.dataflow.touches import OPEN, Touches, touched_by, touches_of
 from cloaca.errors import DataflowWarning, WorkflowError
 from cloaca.nearest import nearest
 from cloaca.tasks.place import innermost, working_directory
@@ -210,9 +210,7 @@ class _Analysis:
     def _missing(self, key: str, rank: int, given: frozenset[str]) -> Finding | None:
         task = self._tasks[rank]
         is_passed = key in self._passed.values()
-        is_declared = (
-            is_passed or key == task.for_each or any(task.prefix + one.name == key for one in task.form.parameters)
-        )
+        is_declared = is_passed or key == task.for_each or any(task.prefix + one == key for one in task.form.keys)
         is_sure = is_declared or self._is_sure(key, rank)
         close = self._close(key, given) if is_sure else []
         if not close and not is_declared:
@@ -275,7 +273,7 @@ class _Analysis:
     def _declared(self) -> Iterator[Finding]:
         """Where what a task declares to set, and what its code sets, differ."""
         for rank, task in enumerate(self._tasks):
-            known = OPEN if task.writes is None else touches_of(task.function)
+            known = OPEN if task.writes is None or task.form.is_plain else touches_of(task.function)
             declared = set(task.writes or ())
             unmade = set() if known.leaves_more else declared - known.sets
             for key in sorted(known.sets - declared):
@@ -334,15 +332,15 @@ class _Analysis:
 
 def _declared(task: Task) -> Touches:
     """What is known of the task, by the names that its function has for keys: what it declares, and what code tells."""
-    touched = touches_of(task.function)
+    touched = touched_by(task)
     if not (task.form.parameters or task.writes is not None or task.for_each or task.trigger_rules or task.reads):
         return touched
 
     def inner(keys: Iterable[str]) -> set[str]:
         return {key.removeprefix(task.prefix) for key in keys}
 
-    required = {parameter.name for parameter in task.form.parameters if parameter.is_required}
-    optional = {parameter.name for parameter in task.form.parameters if not parameter.is_required}
+    required = {parameter.key for parameter in task.form.parameters if parameter.is_required}
+    optional = {parameter.key for parameter in task.form.parameters if not parameter.is_required}
     compared, asked = _asked(task.trigger_rules)
     said = inner(task.reads or ()) - touched.looks - touched.asks - optional
     certain = required | inner(compared) | inner([task.for_each] if task.for_each else ())

@@ -54,12 +54,12 @@ def looked_at(workflow: Workflow) -> list[frozenset[str] | None]:
 
 def _names(task: Task, key: str) -> bool:
     """Whether the task's own code looks at the key, or is called with it."""
-    from cloaca.dataflow.touches import touches_of  # loads what reads code
+    from cloaca.dataflow.touches import touched_by, touches_of  # loads what reads code
 
-    called = [task.function] if task.fingerprint is None else [task.function, task.fingerprint]
-    own = [touches_of(function).under(task.prefix) for function in called]
+    called = [touched_by(task)] if task.fingerprint is None else [touched_by(task), touches_of(task.fingerprint)]
+    own = [touched.under(task.prefix) for touched in called]
     is_read = any(key in one.reads | one.asks for one in own)
-    return is_read or any(task.prefix + one.name == key for one in task.form.parameters)
+    return is_read or any(task.prefix + one == key for one in task.form.keys)
 
 
 def _known(workflow: Workflow) -> "Sequence[tuple[Task, Touches]]":

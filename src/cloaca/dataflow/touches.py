@@ -20,6 +20,7 @@ from cloaca.dataflow.reader import uses_of
 from cloaca.dataflow.source import node_of
 from cloaca.dataflow.symbols import ANY, ANY_KEY, VARIABLE, Symbol, either, symbol_of
 from cloaca.dataflow.uses import joined
+from cloaca.workflows.workflow import Task
 
 _DEEPEST: Final = 100
 """How many callables around a function are looked through."""
@@ -107,6 +108,11 @@ def touches_of(function: Callable[..., Any]) -> Touches:
         return _of_function(inner, code.co_varnames[place])
     except Exception:  # noqa: BLE001 - code that isn't understood is no reason to end a block
         return OPEN
+
+
+def touched_by(task: Task) -> Touches:
+    """What is known of the code of a task: a plain function has no context, so nothing is done with keys there."""
+    return Touches() if task.form.is_plain else touches_of(task.function)
 
 
 def keys_set(function: Callable[..., Any]) -> tuple[str, ...] | None:

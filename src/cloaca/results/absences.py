@@ -174,6 +174,8 @@ class Absences:
 
 
 def _sets_who_knows_what(task: Task) -> bool:
+    if task.form.is_plain:
+        return False
     from cloaca.dataflow.touches import keys_set
 
     return keys_set(task.function) is None

@@ -5,7 +5,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 from cloaca.pickling.functions import capture
-from cloaca.tasks.signature import Parameter
+from cloaca.tasks.signature import Form
 from cloaca.wire.messages import Publish
 from cloaca.workflows.workflow import Task
 
@@ -21,11 +21,12 @@ class Bindings:
         self._made: list[tuple[str, Binding]] = []
         known: dict[object, int] = {}
         for rank, task in enumerate(tasks):
-            if task.form.parameters:
-                place = known.setdefault(_comparable(task.form.parameters), len(self._made))
-                if place == len(self._made):
-                    self._made.append((task.id, _binding(task)))
-                self._places[rank] = place
+            if not (task.form.parameters or task.form.is_plain):
+                continue
+            place = known.setdefault(_comparable(task.form), len(self._made))
+            if place == len(self._made) and (binding := binding_of(task)) is not None:
+                self._made.append((task.id, binding))
+            self._places[rank] = place
 
     @cached_property
     def published(self) -> list[Publish]:
@@ -38,16 +39,24 @@ class Bindings:
         return self.published[self._places[rank]].function if rank in self._places else 0
 
 
-def _binding(task: Task) -> "Binding":
+def binding_of(task: Task) -> "Binding | None":
+    """What gives the task's function the keys that it is called with, where it is called with some."""
+    if task.form.is_plain:
+        from cloaca.tasks.plain import PlainBinding
+
+        return PlainBinding(task.form)
+    if not task.form.parameters:
+        return None
     from cloaca.tasks.binding import Binding  # most tasks take their context alone
 
     return Binding(task.form.parameters)
 
 
-def _comparable(parameters: tuple[Parameter, ...]) -> object:
-    """What says whether parameters are the same: themselves, or their identity where an annotation has no hash."""
+def _comparable(form: Form) -> object:
+    """What says whether parameters are the same: they, or their identity where an annotation has no hash."""
+    same = form.parameters, form.returns, form.item
     try:
-        hash(parameters)
+        hash(same)
     except TypeError:
-        return id(parameters)
-    return parameters
+        return id(form)
+    return same

@@ -121,7 +121,7 @@ class Captures:
                 function.head,
                 task.form.takes_handle,
                 self._bindings.number(rank),
-                task.writes,
+                None if task.form.is_plain else task.writes,
                 self._limits.get(rank),
                 function.attached,
             )

@@ -5,9 +5,10 @@ from collections.abc import Callable
 from cloaca.dataflow.demand import limited_reads
 from cloaca.merge.rules import Rules
 from cloaca.pickling.functions import reads
+from cloaca.sending.bindings import binding_of
 from cloaca.sending.makings import Makings
 from cloaca.sending.work import all_work, reads_of
-from cloaca.tasks.binding import Binding, bound
+from cloaca.tasks.binding import bound
 from cloaca.tasks.handle import with_handle
 from cloaca.workflows.workflow import Task, Workflow, asked_in_attempts, by_rank
 
@@ -39,6 +40,7 @@ def objects_of(
 def called(task: Task, looks: tuple[str, ...] | None = None) -> Callable[..., object]:
     """What is called for a task. `looks`: the keys that it may look at; `None`: any."""
     function = with_handle(task.function) if task.form.takes_handle else task.function
-    if not task.form.parameters and task.writes is None and looks is None:
+    binding = binding_of(task)
+    if binding is None and task.writes is None and looks is None:
         return function
-    return bound(function, Binding(task.form.parameters) if task.form.parameters else None, task.writes, looks)
+    return bound(function, binding, None if task.form.is_plain else task.writes, looks)

@@ -19,9 +19,11 @@ def reads_of(task: Task, mentioned: tuple[str, ...]) -> tuple[str, ...]:
     """The keys that a task will probably read: those that it declares, or else that its code mentions."""
     if task.reads is not None:
         return task.reads
+    if task.form.is_plain:
+        mentioned = ()
     if not (task.form.parameters or task.prefix or task.for_each):
         return mentioned  # each is there once: thousands of tasks of one code share them
-    own = [*(parameter.name for parameter in task.form.parameters), *mentioned]
+    own = [*task.form.keys, *mentioned]
     named = [task.prefix + key for key in own] if task.prefix else own
     return tuple(dict.fromkeys([key for key in named if key != task.for_each]))  # an instance has its item
 

@@ -26,12 +26,12 @@ class Binding:
     """The parameters of a function: called with a context, it gives the values that the function is called with."""
 
     def __init__(self, parameters: tuple[Parameter, ...]) -> None:
-        self._parameters = [(one.name, one.is_required, one.annotation) for one in parameters]
+        self._parameters = [(one.name, one.key, one.is_required, one.annotation) for one in parameters]
 
     @property
     def optional(self) -> list[str]:
         """The names of those that needn't be there."""
-        return [name for name, is_required, _ in self._parameters if not is_required]
+        return [name for name, _, is_required, _ in self._parameters if not is_required]
 
     def __call__(self, context: Context) -> dict[str, Any]:
         """The values by name. Those that are absent and needn't be there are left out.
@@ -41,27 +41,45 @@ class Binding:
             ParameterError: one isn't as it is annotated.
         """
         found = {}
-        for name, is_required, annotation in self._parameters:
-            value = context.get(name, _ABSENT)
+        for name, key, is_required, annotation in self._parameters:
+            value = context.get(key, _ABSENT)
             if value is not _ABSENT:
                 is_fine = annotation is UNSAID or type(value) is annotation
-                found[name] = value if is_fine else self._converted(context, name, value)
+                found[name] = value if is_fine else self._converted(context, name, key, value)
             elif is_required:
                 contents = contents_of(context)
-                contents.miss(name)
-                raise MissingKeyError(contents.writer, name, tuple(nearest(name, context)))
+                contents.miss(key)
+                raise MissingKeyError(contents.writer, key, tuple(nearest(key, context)))
         return found
 
     @cached_property
     def _conversions(self) -> dict[str, Conversion]:
-        return {name: conversion_of(annotation) for name, _, annotation in self._parameters}
+        return {name: conversion_of(annotation) for name, _, _, annotation in self._parameters}
 
-    def _converted(self, context: Context, name: str, value: Any) -> Any:
+    def _converted(self, context: Context, name: str, key: str, value: Any) -> Any:
         try:
             return self._conversions[name](value)
         except Mismatch as found:
-            fault = f"{name}{found.path}: {found.fault}"
-            raise ParameterError(contents_of(context).writer, name, fault, found.advice) from None
+            raise misfit(contents_of(context).writer, name, key, found) from None
+
+    def around(self, function: Callable[..., Any]) -> Callable[..., Any]:
+        """The function, to be called without the values."""
+        defaults = _changeable(function, self.optional)
+
+        @wraps(function, assigned=(), updated=())
+        def call(context: Context, *given: Any) -> Any:
+            values = self(context)
+            if isinstance(context, Watched):
+                context.call_with(values)
+            unset = {name: deepcopy(default) for name, default in defaults.items() if name not in values}
+            return function(context, *given, **values, **unset)
+
+        return call
+
+
+def misfit(task: str, name: str, key: str, found: Mismatch) -> ParameterError:
+    """The error that the value of a key isn't as the parameter of that name is annotated."""
+    return ParameterError(task, key, f"{name}{found.path}: {found.fault}", found.advice)
 
 
 def bound(
@@ -71,7 +89,9 @@ def bound(
 
     It may set no other keys than `writes`, and look at no other than `looks`, where it has some.
     """
-    defaults = {} if binding is None else _changeable(function, binding.optional)
+    called = function if binding is None else binding.around(function)
+    if writes is None and looks is None:
+        return called
 
     @wraps(function, assigned=(), updated=())
     def call(context: Context, *given: Any) -> Any:
@@ -79,13 +99,7 @@ def bound(
             contents_of(context).limit_writes(writes)
         if looks is not None:
             contents_of(context).limit_reads(looks)
-        if binding is None:
-            return function(context, *given)
-        values = binding(context)
-        if isinstance(context, Watched):
-            context.call_with(values)
-        unset = {name: deepcopy(default) for name, default in defaults.items() if name not in values}
-        return function(context, *given, **values, **unset)
+        return called(context, *given)
 
     return call
 
@@ -96,8 +110,12 @@ def _changeable(function: Callable[..., Any], names: Iterable[str]) -> Mapping[s
     Each call is given copies, so no attempt leaves a trace in them.
     """
     defaults = getattr(innermost(function), "__kwdefaults__", None) or {}
-    found = {name: defaults[name] for name in names if name in defaults}
-    return {name: default for name, default in found.items() if not _is_marker(default) and _has_copies(default)}
+    return changeable({name: defaults[name] for name in names if name in defaults})
+
+
+def changeable(defaults: Mapping[str, Any]) -> dict[str, Any]:
+    """Those defaults that a task could change, and copy."""
+    return {name: default for name, default in defaults.items() if not _is_marker(default) and _has_copies(default)}
 
 
 def _is_marker(default: object) -> bool:

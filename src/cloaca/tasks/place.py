@@ -15,6 +15,8 @@ def place_of(function: Callable[..., Any], directory: str = "") -> str:
 
     Files under `directory` are named from there.
     """
+    if isinstance(function, type):
+        return _place_of_class(function, directory)
     if type(function) is not FunctionType or hasattr(function, "__wrapped__"):
         function = innermost(function)
     code = getattr(function, "__code__", None)
@@ -25,6 +27,15 @@ def file_and_line_of(function: Callable[..., Any]) -> tuple[str, int]:
     """The file and the number of a function's first line, for a warning; names none where there is no Python code."""
     code = getattr(innermost(function), "__code__", None)
     return ("<unknown>", 0) if code is None else (code.co_filename, code.co_firstlineno)
+
+
+def _place_of_class(cls: type, directory: str) -> str:
+    """Where a class is defined: its constructor may be one that a decorator has made."""
+    try:
+        file, (_, line) = inspect.getsourcefile(cls), inspect.findsource(cls)
+    except (OSError, TypeError):
+        return ""
+    return encodable(shortened(f"{file}:{line + 1}", directory))
 
 
 @lru_cache(maxsize=1024)

@@ -7,6 +7,7 @@ Annotations of keys are resolved and checked when a workflow is built.
 """
 
 import inspect
+import sys
 import typing
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
@@ -43,20 +44,44 @@ UNSAID: Final = inspect.Parameter.empty
 class Parameter(Struct, frozen=True):
     """A key of the context that a function is called with, by name. One that isn't required may be absent.
 
-    `annotation` is what the function says of its type, or `UNSAID`.
+    `annotation` is what the function says of its type, or `UNSAID`. `renamed`: the key, where that is called otherwise.
+    `is_positional`: it is given by its place.
     """
 
     name: str
     is_required: bool = True
     annotation: Any = UNSAID
+    renamed: str = ""
+    is_positional: bool = False
+
+    @property
+    def key(self) -> str:
+        """The key of the context."""
+        return self.renamed or self.name
 
 
 class Form(Struct, frozen=True):
-    """What a function is called with, after the context. The `parameters` are given by name."""
+    """What a function is called with, after the context. The `parameters` are keys.
+
+    `returns`: of a plain function (see `tasks/plain`), which isn't given the context, the keys that are set to what it
+    returns. `item`: the parameter that it has for an item.
+    """
 
     takes_handle: bool = False
     takes_item: bool = False
     parameters: tuple[Parameter, ...] = ()
+    returns: tuple[str, ...] | None = None
+    item: Parameter | None = None
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether it is that of a plain function."""
+        return self.returns is not None
+
+    @property
+    def keys(self) -> tuple[str, ...]:
+        """The keys that the function is called with."""
+        return tuple([parameter.key for parameter in self.parameters])
 
     @property
     def count(self) -> int:
@@ -117,9 +142,14 @@ def _refuse_kind(task: str, function: Callable[..., object], what: str) -> None:
         )
     if not callable(function):
         raise ValueError(f"Task {task!r}: {what}, and this is {a(type(function).__name__)}.")
-    call = function if inspect.isroutine(function) else type(function).__call__
-    if any(inspect.isgeneratorfunction(one) or inspect.isasyncgenfunction(one) for one in (function, call)):
+    if is_generator(function):
         raise ValueError(f"Task {task!r}: {what}, and this is a generator: return from it instead of yielding.")
+
+
+def is_generator(function: Callable[..., object]) -> bool:
+    """Whether to call it makes a generator."""
+    call = function if inspect.isroutine(function) else type(function).__call__
+    return any(inspect.isgeneratorfunction(one) or inspect.isasyncgenfunction(one) for one in (function, call))
 
 
 def _asks_for_handle(function: Callable[..., object], signature: inspect.Signature, count: int) -> bool:
@@ -155,10 +185,21 @@ _UNIONS: Final = (Union, UnionType)
 def typed(function: Callable[..., object], form: Form) -> Form:
     """The form, with types in place of annotations that are text.
 
-    Raises `ValueError` where one can't be resolved, or can't be checked, saying what would do.
+    Raises `ValueError` where one can't be resolved, or can't be checked, saying what would do. A plain function wasn't
+    written for this: what can't be checked of it isn't.
     """
-    parameters = tuple([_typed(function, parameter) for parameter in form.parameters])
-    return form if parameters == form.parameters else replace(form, parameters=parameters)
+    kind = _typed_if_possible if form.is_plain else _typed
+    parameters = tuple([kind(function, parameter) for parameter in form.parameters])
+    item = form.item and kind(function, form.item)
+    is_same = parameters == form.parameters and item == form.item
+    return form if is_same else replace(form, parameters=parameters, item=item)
+
+
+def _typed_if_possible(function: Callable[..., object], parameter: Parameter) -> Parameter:
+    try:
+        return _typed(function, parameter)
+    except ValueError:
+        return replace(parameter, annotation=UNSAID)
 
 
 def _typed(function: Callable[..., object], parameter: Parameter) -> Parameter:
@@ -177,7 +218,7 @@ def _resolved(function: Callable[..., object], parameter: Parameter) -> Any:
     """The type that the annotation stands for, as seen from the function's module."""
     inner = innermost(function)
     try:
-        names = getattr(inner, "__globals__", {})
+        names = getattr(inner, "__globals__", None) or _names_around(function)
         holder: Any = SimpleNamespace(__annotations__={parameter.name: parameter.annotation})
         return get_type_hints(holder, names, _enclosing(inner), include_extras=True)[parameter.name]
     except Exception as error:
@@ -186,6 +227,11 @@ def _resolved(function: Callable[..., object], parameter: Parameter) -> Any:
             f"the annotation {_source(parameter.annotation)!r} of parameter {parameter.name!r} can't be resolved "
             f"({summary_of(error)}): {advice}"
         ) from error
+
+
+def _names_around(function: Callable[..., object]) -> dict[str, Any]:
+    """What the module has in which a class, or what else has no code of its own, is defined."""
+    return vars(sys.modules.get(getattr(function, "__module__", None) or "", typing))
 
 
 def _source(annotation: Any) -> Any:
@@ -253,6 +299,11 @@ def named(annotation: Any) -> str:
     if parts and isinstance(origin, type):
         return f"{origin.__qualname__}[{', '.join(map(named, parts))}]"
     return annotation.__qualname__ if isinstance(annotation, type) else str(annotation)
+
+
+def described_plain(form: Form) -> tuple[Any, ...]:
+    """What there is to say of how a plain function is called, beside its parameters, as tuples of classes and texts."""
+    return form.returns, form.keys, None if form.item is None else described(form.item.annotation)
 
 
 def described(annotation: Any) -> tuple[Any, ...]:

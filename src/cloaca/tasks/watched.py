@@ -81,6 +81,11 @@ class Watched(Context):
                 payload = fetched.payload if value is fetched.value else encode(value)
                 self._handed_out[key] = [_HandedOut(value, payload)]
 
+    def hand_over(self) -> None:
+        """What was fetched belongs to a function that sets nothing itself: to change it is no mistake."""
+        self._handed_out.clear()
+        self._item = None
+
     def call_with_item(self, item: Any, payload: bytes) -> None:
         """The task is called with this item."""
         self._item = _HandedOut(item, payload)

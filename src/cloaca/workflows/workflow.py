@@ -11,7 +11,7 @@ from cloaca.history.plan import Plan, plan
 from cloaca.merge.given import OnConflict, Rule
 from cloaca.nearest import nearest
 from cloaca.retry import RetryPolicy
-from cloaca.tasks.signature import PLAIN, Form
+from cloaca.tasks.signature import PLAIN, Form, described_plain
 from cloaca.tasks.signature import described as described_annotation
 from cloaca.triggers.condition import Condition, described
 from cloaca.triggers.rules import DEFAULT, beside
@@ -83,7 +83,9 @@ class Task(Struct, frozen=True):
         ]
         if self.for_each is not None:
             said.append(("for_each", self.for_each.removeprefix(self.prefix)))
-        if self.writes is not None:
+        if self.form.returns is not None:
+            said.append(("returns", *described_plain(self.form)))
+        elif self.writes is not None:
             said.append(("writes", *sorted(self.writes)))
         if self.trigger_rules is not None and self.trigger_rules.keys:
             said.append(described(self.trigger_rules))
@@ -259,6 +261,8 @@ def asked_in_attempts(tasks: Iterable[Task]) -> list[Condition]:
 def _settings(task: Task) -> Iterator[object]:
     """What the task says about what it takes, when it starts and how it is run."""
     yield tuple([(one.name, one.is_required, described_annotation(one.annotation)) for one in task.form.parameters])
+    if task.form.returns is not None:
+        yield described_plain(task.form)
     yield task.rule
     yield None if task.trigger_rules is None else described(task.trigger_rules)
     yield repr(task.retry)
