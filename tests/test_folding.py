@@ -3,6 +3,7 @@
 import re
 from collections.abc import Iterable, Sequence
 from itertools import pairwise
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -116,7 +117,7 @@ def with_copies(inner: Sequence[tuple[str, cloaca.WorkflowBuilder]]) -> cloaca.W
     return builder.build()
 
 
-def lines_of(workflow: cloaca.Workflow, **options: Any) -> list[str]:
+def lines_of(workflow: cloaca.Workflow | cloaca.WorkflowResult, **options: Any) -> list[str]:
     return [line.strip() for line in workflow.to_dot(**options).splitlines()[1:-1]]
 
 
@@ -190,6 +191,19 @@ def test_all_are_drawn_where_that_is_asked_for() -> None:
 def test_how_many_nodes_there_are_at_most_is_a_whole_number(most: Any) -> None:
     with pytest.raises(ValueError, match="most is a whole number, 1 or more"):
         wide(6).build().to_mermaid(most=most)
+
+
+def test_what_was_taken_over_is_told_in_pictures(tmp_path: Path) -> None:
+    with cloaca.WorkflowBuilder("taken") as builder:
+        for number in range(30):
+            cloaca.task(id=f"load_{number}", reuse=number > 0)(lambda context, n=number: context.set(f"k{n}", n))
+        cloaca.task(id="total", dependencies=["load_0"])(nothing)
+    with cloaca.DefaultRunner(f"sqlite:///{tmp_path}/runs.db", executor="serial") as runner:
+        runner.execute(builder)
+        result = runner.execute(builder, reuse=True)
+    loads, total = lines_of(result)[:2]
+    assert re.search(r'label="load_0 ... load_29 \(30 tasks\)\\n30 Completed, 29 reused, [^"]+ together"', loads)
+    assert 'label="total\\nCompleted, reused, ' in total
 
 
 def test_a_fold_of_a_result_tells_how_many_ended_how_and_which_failed() -> None:

@@ -228,6 +228,21 @@ def test_what_was_taken_over_and_why_the_rest_ran(tmp_path: Path) -> None:
     assert past.explain_task("total").read == {"rows": ("load",)}
 
 
+def test_a_failure_that_is_allowed_and_a_skip_of_its_own() -> None:
+    with cloaca.WorkflowBuilder("allowed") as builder:
+        cloaca.task(id="may", allow_failure=True)(failing)
+
+        @cloaca.task(allow_failure=True)
+        def idle(_context: Context) -> None:
+            raise cloaca.Skip("nothing to do")
+
+    result = told(builder)
+    may, idle_told = result.explain_task("may"), result.explain_task("idle")
+    assert (may.handled, idle_told.handled, result.status) == (True, False, "Completed")
+    assert str(may).splitlines()[1] == "It may fail (allow_failure), so the execution hasn't failed by that."
+    assert (idle_told.status, idle_told.why) == ("Skipped", "nothing to do")
+
+
 def test_long_lists_are_cut() -> None:
     names = [f"t{number}" for number in range(50)]
     with cloaca.WorkflowBuilder("wide", check="off") as builder:

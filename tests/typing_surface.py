@@ -381,7 +381,7 @@ def task_explanations(told: cloaca.TaskExplanation) -> None:
     assert_type((told.rule, told.condition, told.waited_for), tuple[str, str, Mapping[str, str]])
     assert_type((told.read, told.wrote), tuple[Mapping[str, tuple[str, ...]], Mapping[str, int | None]])
     assert_type((told.tries, told.instances), tuple[tuple[cloaca.Try, ...], Mapping[str, int]])
-    assert_type((told.reused_from, told.ran_because), tuple[str | None, str | None])
+    assert_type((told.handled, told.reused_from, told.ran_because), tuple[bool, str | None, str | None])
 
 
 def results(result: cloaca.WorkflowResult) -> None:

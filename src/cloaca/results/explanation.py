@@ -1,12 +1,15 @@
 """Explanations: what the value of a key in the end is made of."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
 from cloaca.errors import INPUT
 from cloaca.history.pedigree import Forebear
 from cloaca.merge.lineage import Lineage, members
+from cloaca.merge.settled import Conflict
 from cloaca.merge.shown import REMOVED, shown
+from cloaca.nearest import nearest
+from cloaca.tasks.contents import Contents
 from cloaca.values.blobs import LARGE, size_of
 from cloaca.wire.messages import Version
 from cloaca.wording import counted
@@ -101,13 +104,34 @@ def _named(task: str) -> str:
     return task if task == INPUT else f"task {task!r}"
 
 
-def removal(writes: Sequence[Written]) -> str:
+def explanation_of(
+    key: str,
+    contents: Contents,
+    pedigree: Sequence[Forebear],
+    why_absent: Callable[[str], str],
+    rule: Callable[[], str],
+) -> Explanation:
+    """Of a key of the contents in the end. `rule` tells by which rule it was merged: that is found out by merging."""
+    told = contents.given.versions.get(key, ())
+    writes = tuple(_writes_of(told, pedigree))
+    held = contents.held(key)
+    if held is None:
+        why = _removal(writes) or why_absent(key) or "No task of this execution has set it."
+        near = nearest(key, list(contents.present()), 1)
+        why += f" Did you mean {near[0]!r}?" if near and not told else ""
+        return Explanation(key, "absent", "", writes, why=why)
+    if isinstance(held, Conflict):
+        return Explanation(key, "conflict", "", writes, why=str(held.error))
+    return _of_value(key, writes, held, rule())
+
+
+def _removal(writes: Sequence[Written]) -> str:
     """Who removed the key, where that is why it is absent; else ""."""
     standing = [str(written) for written in writes if written.stands and written.value == REMOVED]
     return "".join(f"{text[0].upper()}{text[1:]}." for text in standing[:1])
 
 
-def explained(key: str, writes: tuple[Written, ...], held: bytes, rule: str) -> Explanation:
+def _of_value(key: str, writes: tuple[Written, ...], held: bytes, rule: str) -> Explanation:
     """Of a key that is there: of its writes, and of the value that they come to, encoded."""
     beside = [written for written in writes if written.stands]
     is_merged = bool(rule) or len(beside) > 1
@@ -115,7 +139,7 @@ def explained(key: str, writes: tuple[Written, ...], held: bytes, rule: str) -> 
     return Explanation(key, how, _value(held), writes, rule)
 
 
-def writes_of(told: Sequence[Version], pedigree: Sequence[Forebear]) -> Iterator[Written]:
+def _writes_of(told: Sequence[Version], pedigree: Sequence[Forebear]) -> Iterator[Written]:
     """All writes of a key, in their order: of what is told at the end, and of its pedigree, if it has one."""
     if not pedigree:
         yield from [Written(one.writer, one.place, _value(one.payload), (), stands=True) for one in told]

@@ -13,8 +13,6 @@ from cloaca.engine.state import State, Stop
 from cloaca.errors import MergeConflict, WorkflowFailedError
 from cloaca.history.pedigree import Pedigrees
 from cloaca.merge.rules import Rules
-from cloaca.merge.settled import Conflict
-from cloaca.nearest import nearest
 from cloaca.profiling.profiles import NOTHING_PROFILED, Profiles
 from cloaca.results.absences import Absences
 from cloaca.results.held import held
@@ -191,25 +189,13 @@ class WorkflowResult:
         >>> explanation.how, explanation.rule, [written.task for written in explanation.writes]
         ('merged', 'list', ['the input', 'north', 'south'])
         """
-        from cloaca.results.explanation import Explanation, explained, removal, writes_of
+        from cloaca.results.explanation import explanation_of
 
         contents = contents_of(self.final_context).unchanged()
-        told = contents.given.versions.get(key, ())
         is_asked_for = self._outputs is None or key in self._outputs
-        writes = tuple(writes_of(told, self._pedigrees.of(key) if is_asked_for else ()))
-        held = contents.held(key)
-        if held is None:
-            why = (
-                removal(writes)
-                or _why_absent(self._absences, self._outputs, key)
-                or "No task of this execution has set it."
-            )
-            near = nearest(key, list(contents.present()), 1)
-            why += f" Did you mean {near[0]!r}?" if near and not told else ""
-            return Explanation(key, "absent", "", writes, why=why)
-        if isinstance(held, Conflict):
-            return Explanation(key, "conflict", "", writes, why=str(held.error))
-        return explained(key, writes, held, self.merges.get(key, ""))
+        pedigree = self._pedigrees.of(key) if is_asked_for else ()
+        why_absent = partial(_why_absent, self._absences, self._outputs)
+        return explanation_of(key, contents, pedigree, why_absent, lambda: self.merges.get(key, ""))
 
     def explain_task(self, id: str) -> "TaskExplanation":
         """Why a task ran, or didn't: what it waited for, its rule, what it read and from whom, what it set, its tries.

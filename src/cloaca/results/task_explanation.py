@@ -27,7 +27,7 @@ class TaskExplanation(NamedTuple):
     or what it failed with; "" where it ended well. `read`: the keys that it looked at, each with the tasks that had
     written what it saw ("the input": none had). `wrote`: the keys that it set, with the bytes that the values take, and
     `None` for one that it removed. `tries`: those that were made. `instances`: how many of a mapped task ended how.
-    `reused_from` and `ran_because`: as in its `TaskResult`.
+    `handled`: it failed, and may. `reused_from` and `ran_because`: as in its `TaskResult`.
     """
 
     task: str
@@ -41,6 +41,7 @@ class TaskExplanation(NamedTuple):
     wrote: Mapping[str, int | None]
     tries: tuple[Try, ...] = ()
     instances: Mapping[str, int] = {}
+    handled: bool = False
     reused_from: str | None = None
     ran_because: str | None = None
 
@@ -55,6 +56,8 @@ class TaskExplanation(NamedTuple):
         if self.instances:
             counts = ", ".join(f"{count:,} {status}" for status, count in self.instances.items())
             yield f"It was to run once for each item: {counts}."
+        if self.handled:
+            yield "It may fail (allow_failure), so the execution hasn't failed by that."
         yield from self._on_reuse()
         yield from self._on_start()
         yield from [_failed(one) for one in self.tries[:-1]]
@@ -150,6 +153,7 @@ class Inquiry(NamedTuple):
             wrote,
             task.tries if unit not in self.ledger.fans else (),
             self._instances(unit),
+            task.status == "Failed" and self.ledger.allows_failure(rank),
             task.reused_from,
             task.ran_because,
         )
