@@ -11,7 +11,7 @@ from msgspec import Struct
 
 from cloaca.engine.queue import Queue
 from cloaca.engine.run import Run
-from cloaca.engine.seats import Seats
+from cloaca.engine.seats import Seats, Share, Slots
 from cloaca.engine.state import ENDED, State
 from cloaca.engine.statuses import Statuses
 from cloaca.engine.tries import Tries
@@ -20,7 +20,7 @@ from cloaca.history.write import unsuperseded
 from cloaca.progress.progress import progress_of
 from cloaca.triggers.rules import DEFAULT, RULES, Ends
 from cloaca.triggers.verdict import judge
-from cloaca.wire.messages import Failed, Lost, Skipped, Usage
+from cloaca.wire.messages import Failed, Lost, Ranges, Skipped, Usage
 
 _OPEN = frozenset({State.SUBMITTED, State.RUNNING})
 _TAKEN_UP = frozenset({State.RUNNING, State.BACKING_OFF, State.COMPLETED, State.FAILED})
@@ -32,7 +32,7 @@ class _Books(Struct, frozen=True):
     """What a run keeps to itself."""
 
     unended: int
-    aside: Mapping[str, Sequence[int]]
+    aside: Mapping[Share, Sequence[int]]
     seats: Seats
     queue: Queue
     waiting: Sequence[int]
@@ -100,25 +100,34 @@ def _counts(run: Run, books: _Books) -> Iterator[str]:
 
 
 def _seats(run: Run, books: _Books) -> Iterator[str]:
-    """An open attempt of a task with a limit has a seat, and nobody else; who waits for one stands in line."""
-    limits = {attempt.number: books.work[attempt.rank].limit for attempt in run.open_attempts.values()}
-    seated = {number: limit for number, limit in limits.items() if limit is not None}
-    taken = {number: limit for number, limit in books.seats.taken.items() if number in limits}
+    """An open attempt of a task with a share has its seats, and nobody else; who waits for some stands in line."""
+    shares = {attempt.number: books.work[attempt.rank].share for attempt in run.open_attempts.values()}
+    seated = {number: dict(share) for number, share in shares.items() if share}
+    taken = {number: _counted(slots) for number, slots in books.seats.taken.items() if number in shares}
     if taken != seated:
-        yield f"The open attempts {seated} need seats, and those that have one are {taken}."
-    for limit, number in Counter(books.seats.taken.values()).items():
-        if number > books.seats.sizes[limit]:
-            yield f"{number} attempts have a seat of {limit!r}, and there are {books.seats.sizes[limit]}."
+        yield f"The open attempts {seated} need seats, and those that have some are {taken}."
     for limit, size in books.seats.sizes.items():
-        wants = [rank for rank in _ranks(run, frozenset({State.READY})) if books.work[rank].limit == limit]
-        if books.queue in books.seats.line(limit) and not wants:
-            yield f"The run stands in line for {limit!r}, and none of its tasks needs a seat."
-        if limit in books.aside and books.queue not in books.seats.line(limit):
-            yield f"The tasks {wants} wait for a seat of {limit!r} (there are {size}), and the run is not in line."
-    for limit, waiting in books.aside.items():
-        wrong = [run.priority.ranks[place] for place in waiting if books.work[run.priority.ranks[place]].limit != limit]
-        if wrong or not waiting:
-            yield f"For a seat of {limit!r} wait {list(waiting)}, of which {wrong} have no business there."
+        numbers = sorted(seat for slots in books.seats.taken.values() for seat in _numbers(slots.get(limit, ())))
+        if len({*numbers}) < len(numbers) or not {*numbers} <= {*range(size)}:
+            yield f"The seats {numbers} of {limit!r} are taken, and there are {size}."
+    for waiting, share in books.seats.line:
+        wants = [rank for rank in _ranks(run, frozenset({State.READY})) if books.work[rank].share == share]
+        if waiting is books.queue and not wants:
+            yield f"The run stands in line for {share}, and none of its tasks needs that."
+    for share, places in books.aside.items():
+        if (books.queue, share) not in books.seats.line:
+            yield f"The tasks at {places} wait for {share}, and the run is not in line."
+        wrong = [run.priority.ranks[place] for place in places if books.work[run.priority.ranks[place]].share != share]
+        if wrong or not places:
+            yield f"For {share} wait {list(places)}, of which {wrong} have no business there."
+
+
+def _counted(slots: Slots) -> dict[str, int]:
+    return {limit: len(_numbers(ranges)) for limit, ranges in slots.items()}
+
+
+def _numbers(ranges: Ranges) -> list[int]:
+    return [number for start, stop in ranges for number in range(start, stop)]
 
 
 def _attempts(run: Run) -> Iterator[str]:

@@ -144,16 +144,18 @@ def test_after_a_cancel_the_places_are_free(tmp_path: Path) -> None:
 
 def test_a_limit_that_the_runner_has_not_is_told_before_anything_runs(runner: DefaultRunner) -> None:
     name = workflow("unknown", {f"t{n}": lambda _: None for n in range(7)}, limit="gpu")
-    with pytest.raises(ValueError, match=r"'t0' \(limit='gpu'\), .* and 2 more\. It has 'db', 'two'\.") as caught:
+    with pytest.raises(
+        ValueError, match=r"'t0' \(limit='gpu'\), .* and 2 more\. It has 1 of 'db', 2 of 'two'\."
+    ) as caught:
         runner.execute(name)
-    assert "DefaultRunner(limits={'gpu': 2})" in str(caught.value)
+    assert "DefaultRunner(limits={'db': 1, 'two': 2, 'gpu': 1})" in str(caught.value)
     with pytest.raises(ValueError, match="'gpu'"):
         runner.start(name)
 
 
 def test_a_runner_without_limits_says_that_it_has_none() -> None:
     name = workflow("unknown", {"t": lambda _: None}, limit="gpu")
-    with DefaultRunner(executor="serial") as runner, pytest.raises(ValueError, match="It has none"):
+    with DefaultRunner(executor="serial") as runner, pytest.raises(ValueError, match="It has no limits"):
         runner.execute(name)
 
 
@@ -172,12 +174,46 @@ def test_a_limit_of_a_task_is_a_name(limit: Any) -> None:
         cloaca.task(limit=limit)
 
 
+@pytest.mark.parametrize(
+    "limits", [{"gpu": 0}, {"gpu": -1}, {"gpu": True}, {"gpu": None}, {"": 1}, {1: 1}, ["gpu"], "db"]
+)
+def test_what_a_task_takes_of_limits_is_told_by_name(limits: Any) -> None:
+    with pytest.raises(ValueError, match=r"task\(limits="):
+        cloaca.task(limits=limits)
+
+
+def test_parts_of_a_unit_are_counted_in_smaller_ones() -> None:
+    said = "is a whole number, 1 or more, not 0.5: count in a smaller unit, as in memory_mb"
+    with pytest.raises(ValueError, match=r"task\(limits=\{'memory_gb': \.\.\.\}\) " + said):
+        cloaca.task(limits={"memory_gb": 0.5})  # type: ignore[dict-item]
+    with pytest.raises(ValueError, match=r"limits\['memory_gb'\] " + said):
+        DefaultRunner(limits={"memory_gb": 0.5})  # type: ignore[dict-item]
+
+
+def test_either_the_short_form_or_the_long_one() -> None:
+    with pytest.raises(ValueError, match=r"either limit= or limits=, not both: limit='db' is short for"):
+        cloaca.task(limit="db", limits={"gpu": 1})
+
+
+def test_a_task_that_takes_more_than_there_is_is_told_before_anything_runs(runner: DefaultRunner) -> None:
+    with cloaca.WorkflowBuilder("greedy"):
+        cloaca.task(id="fits", limits={"two": 2, "db": 1})(lambda _: None)
+        cloaca.task(id="train", limits={"two": 3, "db": 1})(lambda _: None)
+    with pytest.raises(ValueError, match="it has too little for 'train'") as caught:
+        runner.execute("greedy")
+    assert str(caught.value) == (
+        "Workflow 'greedy' can't run on this runner: it has too little for 'train' (limits={'db': 1, 'two': 3}). "
+        "It has 1 of 'db', 2 of 'two'. Say how much there is: DefaultRunner(limits={'db': 1, 'two': 3})."
+    )
+
+
 def test_what_a_workflow_is_does_not_depend_on_limits() -> None:
     def versions(**options: Any) -> str:
         with cloaca.WorkflowBuilder("same") as builder:
             cloaca.task(id="t", **options)(len)
         workflow = builder.build()
-        assert workflow.tasks[0].limit == options.get("limit")
+        said = options.get("limits", dict.fromkeys(filter(None, [options.get("limit")]), 1))
+        assert dict(workflow.tasks[0].limits) == said
         return workflow.version
 
-    assert versions() == versions(limit="db")
+    assert versions() == versions(limit="db") == versions(limits={"db": 1, "gpu": 2})

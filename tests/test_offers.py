@@ -237,9 +237,9 @@ def test_each_is_offered_once_also_if_it_is_tried_again() -> None:
 
 def test_what_is_taken_over_needs_no_seat_and_lets_no_run_wait() -> None:
     seats, elsewhere = Seats({"db": 1}), object()
-    seats.take("db", 99, elsewhere)
+    seats.take((("db", 1),), 99, elsewhere)
     graph: Graph = [("a", []), ("b", [])]
-    work = [Work(rank, (), limit="db") for rank in range(2)]
+    work = [Work(rank, (), share=(("db", 1),)) for rank in range(2)]
     shelf = recorded(graph, {}, work=work, seats=Seats({"db": 1}))
     assert tell(run_of(graph, shelf, work=work, seats=seats), Begin()) == [Ended()]
 

@@ -430,9 +430,9 @@ def test_a_run_that_is_to_fail_fast_begins_nothing_after_an_end_that_failed() ->
 
 def test_what_has_ended_needs_no_seat() -> None:
     compiled = plan("w", [(name, []) for name in "abc"])
-    work = [Work(rank, (), limit="db") for rank in range(3)]
+    work = [Work(rank, (), share=(("db", 1),)) for rank in range(3)]
     seats, elsewhere = Seats({"db": 1}), object()
-    seats.take("db", 99, elsewhere)
+    seats.take((("db", 1),), 99, elsewhere)
     run = Run(compiled, work, {}, numbers=count(), answers=True, seats=seats, earlier=[finished("a"), finished("c")])
     tell(run, Begin())
     assert tell(run, Room(3)) == []

@@ -1,5 +1,6 @@
 """The run against a naive model, checked after every event; and the checks themselves."""
 
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import count
@@ -41,7 +42,7 @@ from cloaca.engine.facts import Fact, RunFinished, TaskRetried, TryFact
 from cloaca.engine.pairing import paired
 from cloaca.engine.replica import Replica
 from cloaca.engine.run import Run
-from cloaca.engine.seats import Seats
+from cloaca.engine.seats import Seats, Share
 from cloaca.engine.state import State, Stop
 from cloaca.engine.timers import GRACE_SECONDS, Timers
 from cloaca.engine.work import Work
@@ -141,11 +142,19 @@ def on_tasks(one: str, other: str) -> OnTasks:
     )
 
 
-SEATS = {"one": 1, "two": 2}
+SEATS = {"one": 1, "two": 2, "three": 3}
+SHARES: list[Share] = [
+    (("one", 1),),
+    (("two", 1),),
+    (("two", 2),),
+    (("three", 1),),
+    (("three", 2), ("two", 1)),
+    (("one", 1), ("three", 3)),
+]
 
 
-def work_of(trigger: Trigger, above: Sequence[str], tries: int, timeout: float | None, limit: str | None) -> Work:
-    work = Work(0, ("a", "b"), timeout, patient(tries), trigger.rule, limit=limit)
+def work_of(trigger: Trigger, above: Sequence[str], tries: int, timeout: float | None, share: Share) -> Work:
+    work = Work(0, ("a", "b"), timeout, patient(tries), trigger.rule, share=share)
     if isinstance(trigger.condition, OnTasks):
         return replace(work, trigger=trigger.condition.condition)
     if trigger.condition is None:
@@ -182,10 +191,12 @@ class NaiveRun:
         triggers: Mapping[str, Trigger],
         mapped: Mapping[str, str],
         known: Mapping[str, Sequence[str]],
-        limits: Mapping[str, str | None],
+        shares: Mapping[str, Share],
     ) -> None:
-        self.limits = limits
-        self.elsewhere = dict.fromkeys(SEATS, 0)
+        self.shares = shares
+        self.elsewhere: list[Share] = []
+        self.line: list[tuple[str, Share]] = []  # who waits ("" is this run), and for what
+        self.aside: set[str] = set()  # tasks that were passed over, and haven't been called up
         self.failures: dict[str, int] = {}
         self.mapped = mapped
         self.known = known  # keys that mapped tasks are known to set
@@ -315,23 +326,61 @@ class NaiveRun:
         entries = [entry for name in self.names for entry in (self.instances(name) if name in self.items else [name])]
         return sum(self.seconds(split(entry)[0]) for entry in entries if entry not in begun) - self.tail()
 
+    def room(self, share: Share, who: str) -> int:
+        """How many such shares can be met: with those ahead in the line left alone, one; with all, any number."""
+        place = self.line.index((who, share)) if (who, share) in self.line else len(self.line)
+        ahead, others = self.line[:place], [waiting for waiting in self.line if waiting != (who, share)]
+        is_next = self.fits([share], ahead) and place < len(self.line)
+        return max(is_next, next(n for n in count() if not self.fits([share] * (n + 1), others)))
+
+    def fits(self, shares: Sequence[Share], waiting: Sequence[tuple[str, Share]]) -> bool:
+        """Whether these could be met now beside what those share that are waiting."""
+        held = [self.shares[split(name)[0]] for name in self.open.values()]
+        kept = [share for _, share in waiting]
+        names = {name for share in shares for name, _ in share}
+        sums = Counter[str]()
+        for share in (*shares, *held, *self.elsewhere, *kept):
+            sums.update(dict(share))
+        return all(sums[name] <= SEATS[name] for name in names)
+
     def next(self, size: int) -> list[str]:
-        """Of the ready ones those that go: who finds no seat is passed over."""
-        held = [self.limits[split(name)[0]] for name in self.open.values()]
-        taken = {limit: held.count(limit) for limit in SEATS}
-        width, ready, left = len(self.open) + size, self.ready(), self.left()
+        """Of the ready ones those that go: who finds too few seats is passed over, and stands in line."""
+        self.call_up()
+        width, left = len(self.open) + size, self.left()
+        ready = [name for name in self.ready() if split(name)[0] not in self.aside]
         chosen: list[str] = []
+        before = dict(self.open)
         while ready and len(chosen) < size:
             name = self.first(ready, width, left)
-            ready.remove(name)
-            limit = self.limits[split(name)[0]]
-            if limit and taken[limit] + self.elsewhere[limit] >= SEATS[limit]:
+            task = split(name)[0]
+            share = self.shares[task]
+            if share and not self.room(share, ""):
+                self.aside.add(task)
+                self.stand_in_line(share)
+                ready = [other for other in ready if split(other)[0] != task]
                 continue
-            if limit:
-                taken[limit] += 1
-            left -= self.seconds(split(name)[0])
+            ready.remove(name)
+            self.open[-1 - len(chosen)] = name
+            if ("", share) in self.line:
+                self.line.remove(("", share))
+            if any(self.shares[other] == share for other in self.aside):
+                self.stand_in_line(share)
+            left -= self.seconds(task)
             chosen.append(name)
+        self.open = before
         return chosen
+
+    def call_up(self) -> None:
+        """Those compete again for which there is room."""
+        rooms = {self.shares[task]: self.room(self.shares[task], "") for task in self.aside}
+        for task in sorted(self.aside, key=self.order().index):
+            if rooms[self.shares[task]]:
+                rooms[self.shares[task]] -= 1
+                self.aside.remove(task)
+
+    def stand_in_line(self, share: Share, who: str = "") -> None:
+        if (who, share) not in self.line:
+            self.line.append((who, share))
 
     def first(self, ready: Sequence[str], width: int, left: float) -> str:
         """The first in the order, unless the longest way is longer by three usual tasks, and wouldn't fit in."""
@@ -425,6 +474,8 @@ class NaiveRun:
     def cancel(self) -> None:
         self.is_cancelled = True
         self.backing_off.clear()
+        self.aside.clear()
+        self.line = [(who, share) for who, share in self.line if who]
         idle = {*self.entries} - {*self.ended} - {*self.open.values()} - {*self.items}
         self.ended |= dict.fromkeys(idle, "CANCELLED")
         self.skip()
@@ -482,7 +533,7 @@ class RunAgainstModel(RuleBasedStateMachine):
         timeouts = {name: 8.0 for name in compiled.names if data.draw(st.booleans())}
         above = Model(graph, given).orders
         rules = {name: data.draw(triggers(above[name])) for name in compiled.names}
-        limits = {name: data.draw(st.sampled_from([None, None, *SEATS])) for name in compiled.names}
+        shares = {name: data.draw(st.sampled_from([(), (), *SHARES])) for name in compiled.names}
         mapped: dict[str, str] = {}
         for name in compiled.names:
             key = data.draw(st.sampled_from([None, None, "a", "b"]))
@@ -494,7 +545,7 @@ class RunAgainstModel(RuleBasedStateMachine):
         each = paired(compiled, keys, dict.fromkeys(range(len(keys)), EXPANSION), writes)
         work = [
             replace(
-                work_of(rules[name], above[name], tries[name], timeouts.get(name), limits[name]), each=each.get(rank)
+                work_of(rules[name], above[name], tries[name], timeouts.get(name), shares[name]), each=each.get(rank)
             )
             for rank, name in enumerate(compiled.names)
         ]
@@ -504,7 +555,7 @@ class RunAgainstModel(RuleBasedStateMachine):
         self.guests = count(1000)  # attempts of other runs
         self.run = Run(compiled, work, given, numbers=count(), answers=answers, durations=taken, seats=self.seats)
         self.answers = answers
-        self.model = NaiveRun(graph, given, tries, timeouts, durations, rules, mapped, known, limits)
+        self.model = NaiveRun(graph, given, tries, timeouts, durations, rules, mapped, known, shares)
         self.replica = Replica(self.run)
         self.looks: list[tuple[str, Slice]] = []
         self.last = -1
@@ -591,17 +642,24 @@ class RunAgainstModel(RuleBasedStateMachine):
         names |= {leader: f"{leader}{label}" for leader in above}
         return {name: self.run.ledger.outcome(self.run.ledger.find(entry) or 0) for name, entry in names.items()}
 
-    @rule(limit=st.sampled_from([*SEATS]))
-    def come_and_go_elsewhere(self, limit: str) -> None:
-        """Another run takes a seat where one is left, or gives up those that it has."""
-        others = [number for number, name in self.seats.taken.items() if number >= 1000 and name == limit]
-        if self.seats.room(limit, self) and not others:
-            self.seats.take(limit, next(self.guests), self)
-            self.model.elsewhere[limit] += 1
+    @rule(share=st.sampled_from(SHARES))
+    def come_and_go_elsewhere(self, share: Share) -> None:
+        """Another run takes seats where they are left; or it stands in line; or it gives up all that it has."""
+        room = self.seats.room(share, self)
+        assert room == self.model.room(share, "elsewhere")
+        if room and len(self.model.elsewhere) < 2:
+            self.seats.take(share, next(self.guests), self)
+            self.model.elsewhere.append(share)
+            if ("elsewhere", share) in self.model.line:
+                self.model.line.remove(("elsewhere", share))
             return
-        for number in others:
+        if not room and not self.model.elsewhere:
+            self.seats.stand_in_line(share, self)
+            self.model.stand_in_line(share, "elsewhere")
+            return
+        for number in [number for number in self.seats.taken if number >= 1000]:
             self.seats.free(number)
-        self.model.elsewhere[limit] = 0
+        self.model.elsewhere.clear()
 
     @precondition(lambda self: self.held)
     @rule(data=st.data())
@@ -807,9 +865,11 @@ class RunAgainstModel(RuleBasedStateMachine):
         attempts = {self.run.ledger.name(unit): tried for unit, tried in enumerate(self.run.attempts)}
         assert attempts == self.model.attempts
         assert self.run.late == self.late
-        limits = {attempt: self.model.limits[split(name)[0]] for attempt, name in self.model.open.items()}
-        seated = {attempt: limit for attempt, limit in limits.items() if limit}
-        assert {number: limit for number, limit in self.seats.taken.items() if number < 1000} == seated
+        shares = {attempt: self.model.shares[split(name)[0]] for attempt, name in self.model.open.items()}
+        seated = {attempt: {name for name, _ in share} for attempt, share in shares.items() if share}
+        assert {number: {*slots} for number, slots in self.seats.taken.items() if number < 1000} == seated
+        line = [("" if waiting is not self else "elsewhere", share) for waiting, share in self.seats.line]
+        assert line == self.model.line
         assert self.ends_told == self.run_is_over
         ends = {self.replica.name(fact): fact.outcome.status.upper() for fact in self.follower.ended.values()}
         assert ends == self.model.ended
@@ -857,7 +917,7 @@ def timers(number: int) -> Timers:
 
 def taken_by(attempt: int) -> Seats:
     seats = Seats({"db": 1})
-    seats.take("db", attempt, object())
+    seats.take((("db", 1),), attempt, object())
     return seats
 
 
@@ -873,8 +933,8 @@ def spoil(run: Run, name: str, change: Callable[[object], object]) -> None:
         ("_unended", lambda unended: unended - 1, "the run counts 2"),
         ("_queue._ready._heap", lambda heap: [*heap, 2], "the queue holds"),
         ("_open", lambda _: {}, "attempts are open at []"),
-        ("_queue._aside", lambda _: {"db": [2]}, "the queue holds"),
-        ("_queue._seats", lambda _: taken_by(1), "those that have one are {1: 'db'}"),
+        ("_queue._aside", lambda _: {(("db", 1),): [2]}, "the queue holds"),
+        ("_queue._seats", lambda _: taken_by(1), "those that have some are {1: {'db': 1}}"),
         ("_waiting", lambda _: [0, 0, 0, 5], "it counts 5 unended"),
         ("_well", lambda well: [0, 0, 0, 1], "and 1 completed dependencies"),
         ("attempts", lambda _: [0, 0, 0, 0], "no attempt of it was ever started"),

@@ -1,10 +1,14 @@
-"""Named limits as the engine keeps them: seats, who gets the next one, and that none waits behind one that can't go."""
+"""Named limits as the engine keeps them: seats, who gets the next ones, and that none waits for one that can't go."""
 
+from collections import Counter
 from collections.abc import Sequence
 from itertools import count
 from random import Random
 
 import pytest
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_state_machine_as_test
 from tests import invariants
 from tests.reference import Graph
 from tests.runs import done, failed, lost, states
@@ -12,7 +16,7 @@ from tests.runs import done, failed, lost, states
 from cloaca.border.surroundings import here
 from cloaca.engine.events import AttemptEvent, Begin, Cancel, Release, Room, RunEvent, Tick
 from cloaca.engine.run import Run
-from cloaca.engine.seats import Seats
+from cloaca.engine.seats import Seats, Share
 from cloaca.engine.work import Work
 from cloaca.errors import WorkersUnavailableError
 from cloaca.history.plan import plan
@@ -25,37 +29,186 @@ from cloaca.wire.messages import Assignment, Publish, Started, Unstarted
 # ---- who gets a seat -----------------------------------------------------------------------------------------------
 
 
+DB: Share = (("db", 1),)
+LARGE: Share = (("db", 3), ("gpu", 1))
+
+
 def test_who_waits_is_served_in_turn_and_nobody_overtakes() -> None:
     seats, first, second, third = Seats({"db": 2}), object(), object(), object()
-    seats.take("db", 1, first)
-    seats.take("db", 2, first)
-    seats.stand_in_line("db", second)
-    seats.stand_in_line("db", third)
-    seats.stand_in_line("db", second)
+    seats.take(DB, 1, first)
+    seats.take(DB, 2, first)
+    seats.stand_in_line(DB, second)
+    seats.stand_in_line(DB, third)
+    seats.stand_in_line(DB, second)
     seats.free(1)
-    assert [seats.room("db", run) for run in (first, second, third)] == [0, 1, 0]
-    seats.take("db", 3, second)
+    assert [seats.room(DB, run) for run in (first, second, third)] == [0, 1, 0]
+    seats.take(DB, 3, second)
     seats.free(2)
-    assert [seats.room("db", run) for run in (first, second, third)] == [0, 0, 1]
+    assert [seats.room(DB, run) for run in (first, second, third)] == [0, 0, 1]
 
 
 def test_a_seat_is_freed_once() -> None:
     seats, run = Seats({"db": 1}), object()
-    seats.take("db", 1, run)
+    seats.take(DB, 1, run)
     seats.free(1)
     seats.free(1)
     seats.free(7)
-    assert seats.room("db", run) == 1
+    assert seats.room(DB, run) == 1
 
 
 def test_who_leaves_the_line_holds_nobody_up() -> None:
     seats, gone, run = Seats({"db": 1}), object(), object()
-    seats.take("db", 1, gone)
-    seats.stand_in_line("db", gone)
-    seats.stand_in_line("db", run)
+    seats.take(DB, 1, gone)
+    seats.stand_in_line(DB, gone)
+    seats.stand_in_line(DB, run)
     seats.leave(gone)
     seats.free(1)
-    assert seats.room("db", run) == 1
+    assert seats.room(DB, run) == 1
+
+
+def test_an_attempt_takes_all_of_its_share_or_nothing() -> None:
+    seats, one, other = Seats({"db": 4, "gpu": 1}), object(), object()
+    assert seats.take(LARGE, 1, one) == {"db": ((0, 3),), "gpu": ((0, 1),)}
+    assert seats.room(LARGE, other) == 0
+    assert seats.room(DB, other) == 1, "what there is of one limit isn't held while another one is lacking"
+    seats.free(1)
+    assert seats.room(LARGE, other) == 1
+
+
+def test_what_the_first_in_line_lacks_is_kept_for_it_and_nothing_else() -> None:
+    seats, small, large = Seats({"db": 4, "gpu": 1, "net": 1}), object(), object()
+    for attempt in (1, 2):
+        seats.take(DB, attempt, small)
+    seats.stand_in_line(LARGE, large)
+    assert seats.room(DB, small) == 0, "two are left, and three are asked for"
+    assert seats.room((("net", 1),), small) == 1
+    assert seats.room((("gpu", 1),), small) == 0
+    seats.free(1)
+    assert (seats.room(DB, small), seats.room(LARGE, large)) == (0, 1)
+    seats.take(LARGE, 3, large)
+    seats.free(2)
+    assert seats.room(DB, small) == 1
+
+
+def test_the_same_seats_are_told_as_few_ranges_and_the_lowest_go_first() -> None:
+    seats, run = Seats({"mb": 100_000}), object()
+    told = [seats.take((("mb", count),), attempt, run)["mb"] for attempt, count in enumerate((10, 20, 30))]
+    assert told == [((0, 10),), ((10, 30),), ((30, 60),)]
+    seats.free(0)
+    seats.free(2)
+    assert seats.take((("mb", 50),), 3, run)["mb"] == ((0, 10), (30, 70))
+    seats.free(1)
+    seats.free(3)
+    assert seats.take((("mb", 100_000),), 4, run)["mb"] == ((0, 100_000),)
+
+
+# ---- any shares in any order ---------------------------------------------------------------------------------------
+
+SIZES = {"one": 1, "two": 2, "five": 5}
+shares = st.dictionaries(st.sampled_from([*SIZES]), st.integers(1, 5), min_size=1).map(
+    lambda drawn: tuple((name, min(count, SIZES[name])) for name, count in sorted(drawn.items()))
+)
+
+
+class AnyShares(RuleBasedStateMachine):
+    """Runs ask, wait, take and end in any order; each takes as soon as there is room for it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.seats = Seats(SIZES)
+        self.runs = [object() for _ in range(3)]
+        self.numbers = count()
+        self.open: dict[int, Share] = {}
+
+    @rule(number=st.integers(0, 2), share=shares)
+    def ask(self, number: int, share: Share) -> None:
+        run = self.runs[number]
+        if self.seats.room(share, run):
+            self.take(run, share)
+        else:
+            self.seats.stand_in_line(share, run)
+
+    @rule(data=st.data())
+    def end(self, data: st.DataObject) -> None:
+        """One ends. All that are in line are asked again, in any order, and none twice."""
+        if self.open:
+            attempt = data.draw(st.sampled_from([*self.open]))
+            self.seats.free(attempt)
+            del self.open[attempt]
+        for run, share in data.draw(st.permutations(self.seats.line)):
+            if self.seats.room(share, run):
+                self.take(run, share)
+
+    def take(self, run: object, share: Share) -> None:
+        first, before = next(iter(self.seats.line), None), self.free()
+        slots = self.seats.take(share, number := next(self.numbers), run)
+        assert {name: sum(stop - start for start, stop in ranges) for name, ranges in slots.items()} == dict(share)
+        self.open[number] = share
+        if first is not None and first != (run, share):
+            assert all(self.free()[name] >= min(needed, before[name]) for name, needed in first[1]), "it was kept"
+
+    def free(self) -> dict[str, int]:
+        taken = Counter[str]()
+        for share in self.open.values():
+            taken.update(dict(share))
+        return {name: size - taken[name] for name, size in SIZES.items()}
+
+    @invariant()
+    def no_more_is_taken_than_there_is_and_no_seat_twice(self) -> None:
+        assert all(number >= 0 for number in self.free().values())
+        for name, size in SIZES.items():
+            ranges = [pair for slots in self.seats.taken.values() for pair in slots.get(name, ())]
+            numbers = [number for start, stop in ranges for number in range(start, stop)]
+            assert len({*numbers}) == len(numbers) == size - self.free()[name]
+
+    @invariant()
+    def nobody_waits_for_nothing(self) -> None:
+        if not self.open and self.seats.line:
+            run, share = self.seats.line[0]
+            assert self.seats.room(share, run), "no deadlock: where nobody has any, the first one finds its own"
+
+
+def test_whatever_is_asked_for_no_deadlock_and_what_the_first_lacks_is_kept() -> None:
+    run_state_machine_as_test(
+        AnyShares,
+        settings=settings(
+            derandomize=True,
+            database=None,
+            deadline=None,
+            max_examples=150,
+            stateful_step_count=40,
+            suppress_health_check=list(HealthCheck),
+        ),
+    )
+
+
+@pytest.mark.parametrize("seed", range(50))
+def test_a_large_share_is_served_when_what_was_under_way_has_ended_however_many_small_ones_come(seed: int) -> None:
+    """Every run of small ones has more of them whenever it is asked. The large one comes when all seats are taken."""
+    chance = Random(seed)
+    seats, large, small = Seats({"db": 4, "gpu": 2}), object(), [object() for _ in range(3)]
+    numbers, open_attempts = count(), list[int]()
+
+    def ask_all() -> None:
+        for run in chance.sample(small, 3):
+            for share in chance.sample([DB, (("gpu", 1),), (("db", 1), ("gpu", 1))], 3):
+                while seats.room(share, run):
+                    open_attempts.append(next(numbers))
+                    seats.take(share, open_attempts[-1], run)
+                seats.stand_in_line(share, run)
+
+    ask_all()
+    seats.stand_in_line((("db", 4), ("gpu", 2)), large)
+    most = len(open_attempts) + len(seats.line) - 1
+    ends = 0
+    while not seats.room((("db", 4), ("gpu", 2)), large):
+        assert open_attempts, "nobody has a seat, and the large one finds none"
+        attempt = chance.choice(open_attempts)
+        open_attempts.remove(attempt)
+        seats.free(attempt)
+        ends += 1
+        ask_all()
+    assert ends <= most, "all that was under way, and one turn of each that was ahead in the line"
 
 
 # ---- one run -------------------------------------------------------------------------------------------------------
@@ -66,7 +219,8 @@ FLAT: Graph = [(name, []) for name in "abcdef"]
 def limited(limits: str, seats: Seats, graph: Graph = FLAT, retry: RetryPolicy | None = None, first: int = 0) -> Run:
     """A run whose tasks have the limit "db" or "gpu" where there is a "d" or a "g"."""
     names = {"d": "db", "g": "gpu"}
-    work = [Work(0, (), None, retry, limit=names.get(limit)) for limit in limits]
+    shares = [((names[limit], 1),) if limit in names else () for limit in limits]
+    work = [Work(0, (), None, retry, share=share) for share in shares]
     return Run(plan("w", graph), work, {}, numbers=count(first), answers=True, seats=seats)
 
 
@@ -157,30 +311,36 @@ def test_runs_take_turns() -> None:
 # ---- through the coordinator, in any order of events ---------------------------------------------------------------
 
 
+KINDS: dict[str, Share] = {"d": (("db", 1),), "g": (("gpu", 1),), "x": (), "b": (("db", 1), ("gpu", 2))}
+
+
 class Watched(ScriptedExecutor):
     """Notes the most attempts that were open at once, by the name's first letter."""
 
     def __init__(self, choose: Choose) -> None:
         super().__init__(choose=choose, window=5)
         self.most: dict[str, int] = {}
+        self.both = 0
 
     def submit(self, assignments: Sequence[Assignment]) -> None:
         super().submit(assignments)
         tasks = [assignment.task for assignment in (*self.held.values(), *self.running.values())]
-        for kind in "dgx":
+        for kind in KINDS:
             self.most[kind] = max(self.most.get(kind, 0), sum(task[0] == kind for task in tasks))
+        kinds = Counter(task[0] for task in tasks)
+        self.both += bool(kinds["b"] and (kinds["d"] or kinds["g"]))
 
 
 def jobs(seats: Seats, ends: list[Exception | None], runs: int) -> list[Job[Run]]:
-    """Runs of thirty tasks in three layers, of which two in three have limits."""
+    """Runs of thirty tasks in three layers, of which three in four have limits, and one in four two of them."""
     numbers = count()
     made = []
     for n in range(runs):
         graph: Graph = [
-            (f"{'dgx'[i % 3]}{i}", [f"{'dgx'[(i - 10) % 3]}{i - 10}"] if i >= 10 else []) for i in range(30)
+            (f"{'dgxb'[i % 4]}{i}", [f"{'dgxb'[(i - 10) % 4]}{i - 10}"] if i >= 10 else []) for i in range(30)
         ]
         compiled = plan(f"w{n}", graph)
-        work = [Work(0, (), limit={"d": "db", "g": "gpu"}.get(name[0])) for name in compiled.names]
+        work = [Work(0, (), share=KINDS[name[0]]) for name in compiled.names]
         run = Run(compiled, work, {}, numbers=numbers, answers=True, seats=seats)
         made.append(Job("w", run, [Publish(0, b"", ())], ends.append, here()))
     return made
@@ -198,7 +358,8 @@ def test_in_any_order_of_events_limits_are_kept_used_and_everybody_ends(seed: in
     executor.close()
     assert ends == [None] * 3
     assert not seats.taken
-    assert (executor.most["d"], executor.most["g"]) == (1, 2)
+    assert (executor.most["d"], executor.most["g"], executor.most["b"]) == (1, 2, 1)
+    assert executor.both == 0, "b takes all that there is of both limits"
 
 
 def first(moves: Sequence[Move]) -> Move:
@@ -221,6 +382,6 @@ def test_runs_that_a_fault_ended_give_their_seats_up_when_their_attempts_have_en
         executor.give_back(attempt)
     coordinator.step(0)
     coordinator.step(0)
-    assert sorted(seats.taken.values()) == ["db", "gpu"]
+    assert sorted(name for slots in seats.taken.values() for name in slots) == ["db", "gpu"]
     assert not set(seats.taken) & set(open_attempts)
     executor.close()

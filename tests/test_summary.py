@@ -142,7 +142,7 @@ def test_tries_that_failed_count_as_work_and_the_time_after_them_as_backoff() ->
 
 
 def test_waiting_for_a_limit_is_told_apart() -> None:
-    work = [Work(0, (), limit="db"), Work(1, (), limit="db"), Work(2, ())]
+    work = [Work(0, (), share=(("db", 1),)), Work(1, (), share=(("db", 1),)), Work(2, ())]
     compiled = plan("w", [("a", []), ("b", []), ("c", [])])
     run = Run(compiled, work, {}, numbers=iter(range(9)), answers=True, seats=Seats({"db": 1}))
     account = account_of(run, {"a": (0.0, 1.0), "b": (1.0, 3.0), "c": (0.0, 0.5)}, 2)

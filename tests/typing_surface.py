@@ -91,6 +91,8 @@ def tasks() -> None:
     cloaca.task(on_failure=print_progress)  # type: ignore[arg-type]
     cloaca.task(retry=3)  # type: ignore[call-overload]
     cloaca.task(timeout="30")  # type: ignore[call-overload]
+    cloaca.task(limits={"gpu": 1, "memory_gb": 4})
+    cloaca.task(limits={"gpu": "1"})  # type: ignore[dict-item]
     cloaca.task(for_each="rows")
     cloaca.task(for_each=["rows"])  # type: ignore[call-overload]
     cloaca.task(reuse=False, fingerprint=lambda context: 1, cache_version=3, accept="ab12")
@@ -198,7 +200,7 @@ def workflows(builder: cloaca.WorkflowBuilder) -> None:
     assert_type(workflow.tasks[0].on_success, Callable[..., object] | None)
     assert_type(workflow.tasks[0].on_failure, Callable[..., object] | None)
     assert_type(workflow.tasks[0].for_each, str | None)
-    assert_type(workflow.tasks[0].limit, str | None)
+    assert_type(workflow.tasks[0].limits, tuple[tuple[str, int], ...])
     assert_type(workflow.tasks[0].prefix, str)
     assert_type(workflow.plan, Plan)
     assert_type(workflow.version, str)

@@ -23,6 +23,16 @@ def whole(what: str, value: object, least: int = 0) -> int:
     return int(value)
 
 
+def amount(what: str, value: object) -> int:
+    """How much of something there is, or is taken: a whole number from 1 on."""
+    if isinstance(value, float):
+        raise ValueError(
+            f"{what} is a whole number, 1 or more, not {value!r}: count in a smaller unit, as in memory_mb rather than "
+            "memory_gb, where the runner says what there is and where tasks say what they take."
+        )
+    return whole(what, value, least=1)
+
+
 def not_negative(what: str, value: object) -> float:
     """A finite number from 0 on."""
     number = _finite(value)

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sized
 from contextlib import nullcontext
+from functools import partial
 from typing import TYPE_CHECKING, Any, Literal
 
 from cloaca import argument
@@ -57,6 +58,7 @@ def call_each(
     timeout = checked_seconds("timeout", timeout)
     sizes = Sizes(checked_size(chunksize, timeout))
     check_limit(limit, runs.settings.limits)
+    seat = ((limit, 1),) if limit else ()
     shared = argument.shared(shared)
     place = place_of(function, working_directory()) if shared else ""
     called = argument.of_items(function, 1 + len(more_iterables), shared, place)
@@ -69,7 +71,7 @@ def call_each(
     if runs.settings.executor == "serial":
         from cloaca.execution import serial  # workers do without
 
-        gate = runs.gates[limit] if limit else nullcontext()
+        gate = partial(runs.gates.passed, seat) if seat else nullcontext
         single = BatchFunction(given, terms.seed, sizes.longest)
         span = _span(runs, function, name, _at_once)
         each = serial.each(single, items, runs.workroom, terms, gate, span.variables())
@@ -96,7 +98,7 @@ def call_each(
         grace=runs.settings.grace,
         variables=variables,
         timeout=timeout,
-        limit=limit,
+        share=seat,
         seats=runs.seats,
         traced=span.traced,
     )

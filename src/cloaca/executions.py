@@ -302,8 +302,7 @@ def _inline(runs: Runs, makings: Makings) -> Inline:
     """What runs one execution on the thread that calls."""
     from cloaca.execution import serial  # workers do without
 
-    gates = {work.function: runs.gates[work.limit] for work in makings.work if work.limit is not None}
-    executor = serial.SerialExecutor(makings.objects, runs.workroom, gates, runs.kind, makings.profilers)
+    executor = serial.SerialExecutor(makings.objects, runs.workroom, runs.gates.passed, runs.kind, makings.profilers)
     return Inline(executor, Seats(runs.settings.limits))
 
 

@@ -119,7 +119,8 @@ class DefaultRunner:
             order, before it is killed.
         initializer: a function without arguments that every worker calls once, before its first task, to load what
             tasks share: it sets attributes of `cloaca.worker_state`. With the serial executor it is called once.
-        limits: how many attempts of tasks with `task(limit="db")` may run at once on this runner, by name: `{"db": 2}`.
+        limits: how much there is on this runner of what tasks take by `task(limit="db")`, or
+            `task(limits={"gpu": 1, "memory_gb": 4})`, by name: `{"db": 2, "gpu": 2, "memory_gb": 20}`.
         raise_on_failure: whether `execute` raises where a task fails, unless it is told otherwise.
         durability: what was recorded survives the end of the program, however it comes. With "full", it survives a
             power failure, too; and an execution that can't be recorded any more is cancelled, and raises `StoreError`.
@@ -245,7 +246,7 @@ class DefaultRunner:
         "pyinstrument" where the time went, "memray" what the memory was made of. `result.profile` has what came of it.
 
         Raises:
-            ValueError: `seed` is no such number, a task has a `limit` that this runner has not, or a builder's block
+            ValueError: `seed` is no such number, a task takes more of a limit than there is, or a builder's block
                 hasn't ended; `profile` isn't the name of a profiler, or the executor is one whose tasks can't be
                 profiled.
             ModuleNotFoundError: the profiler isn't installed; the message has the command.
@@ -497,7 +498,7 @@ class DefaultRunner:
         on. `timeout` is how many seconds a call may take; items travel one by one then. With `on_error="return"` an
         exception comes in the place of the result, and others after it. With either, a worker's death is the end of the
         item that ran; the others of its batch begin once more. With `ordered=False` results come as they are there.
-        `limit` is the name of one of the runner's limits: no more batches run at once than that says, nor tasks. With
+        `limit` is the name of one of the runner's limits, of which each batch takes one, as tasks do. With
         `progress` (by default what the runner was given) a display shows how many results have come.
 
         Raises:

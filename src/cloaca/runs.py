@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, MutableMapping, MutableSequence
 from contextlib import ExitStack, suppress
 from importlib import import_module
 from itertools import count
-from threading import BoundedSemaphore, Lock
+from threading import Lock
 from typing import TYPE_CHECKING
 
 from msgspec import Struct
@@ -23,6 +23,7 @@ from cloaca.execution import choice
 from cloaca.execution.choice import Spare
 from cloaca.pickling.functions import InitializerOf, capture
 from cloaca.running.coordinator import OnEnd
+from cloaca.running.gates import Gates
 from cloaca.running.loop import Loop
 from cloaca.running.settings import Settings
 from cloaca.sending.modules import Modules
@@ -53,8 +54,8 @@ class Runs:
         self._spare = spare
         self.initializer = initializer
         self.workroom = Workroom(self.initializer)
-        self.gates = {name: BoundedSemaphore(size) for name, size in self.settings.limits.items()}
         self.seats = Seats(self.settings.limits)
+        self.gates = Gates(self.seats)
         self.kind = context_kind()
         self.warned: set[str] = set()
         self.lock = Lock()

@@ -19,7 +19,7 @@ class Account:
     """The figures of one execution. `began`: when, on the clock of what its tasks cost. `seconds`: what it took.
 
     `workers`: how many there were; 0: that isn't known, and is taken to be as many as ran tasks at once. `seats`: how
-    many tasks with each named limit could run at once. `memory`: what was read of the workers, and when.
+    many seats each named limit had. `memory`: what was read of the workers, and when.
     """
 
     def __init__(

@@ -9,6 +9,7 @@ from msgspec import Struct
 
 from cloaca.account.spans import Span
 from cloaca.engine.ledger import Ledger
+from cloaca.engine.seats import Share
 from cloaca.history.plan import Plan
 
 
@@ -16,7 +17,7 @@ class Idle(NamedTuple):
     """How many seconds the workers had nothing to do, all of them together, and why.
 
     `starting`: before the first task began. `nothing_ready`: all that could run did, and the rest waited for that.
-    `backing_off`: a task waited to be tried again. `limited`: as many of its kind ran as a named limit allows.
+    `backing_off`: a task waited to be tried again. `limited`: others ran that had taken what a named limit allows.
     `handing_over`: a task was ready, and had not begun: it was on its way, or its worker was starting. `ending`: after
     the last task.
     """
@@ -37,7 +38,7 @@ class Idle(NamedTuple):
 class Moment(Struct, frozen=True, gc=False):
     """From here on, in seconds since the execution began, so many run; `ready` could, and don't.
 
-    Of those, `limited` wait for others with the same named limit. `backing_off` wait to be tried again.
+    Of those, `limited` wait for others that have taken of the same named limits. `backing_off` wait to be tried again.
     """
 
     at: float
@@ -47,8 +48,8 @@ class Moment(Struct, frozen=True, gc=False):
     backing_off: int = 0
 
 
-_Shift = tuple[float, int, int, int, str]
-"""When how many more run, are ready and back off, by which named limit: there are three for each task, so no class."""
+_Shift = tuple[float, int, int, int, Share]
+"""When how many more run, are ready and back off, that take such a share: there are three for each task, so no class."""
 
 
 def moments(
@@ -56,41 +57,57 @@ def moments(
 ) -> list[Moment]:
     """The moments at which that changes, in order.
 
-    `spans` are the last tries, `failed` those before them, and `seats` how many of each named limit may run at once.
+    `spans` are the last tries, `failed` those before them, and `seats` how many each named limit has.
     """
     before: dict[int, list[Span]] = {}
     for one in failed:
         before.setdefault(one.unit, []).append(one)
     changes: list[_Shift] = []
     for span, ready in zip(spans, _ready_at(ledger, plan, spans), strict=True):
-        changes += _changes(before.get(span.unit, ()), span, ready, ledger.limit(span.unit) or "")
+        changes += _changes(before.get(span.unit, ()), span, ready, ledger.share(span.unit))
     changes.sort()
     return [*_summed(changes, seats)]
 
 
-def _changes(failed: Sequence[Span], last: Span, ready: float, limit: str) -> Iterator[_Shift]:
+def _changes(failed: Sequence[Span], last: Span, ready: float, share: Share) -> Iterator[_Shift]:
     """What the tries of a task change that is ready from then on."""
     for span in (*failed, last):
-        yield min(ready, span.started), 0, 1, 0, limit
-        yield span.started, 1, -1, 0, limit
-        yield span.ended, -1, 0, 0, limit
+        yield min(ready, span.started), 0, 1, 0, share
+        yield span.started, 1, -1, 0, share
+        yield span.ended, -1, 0, 0, share
         if span is not last:
             ready = span.ended + span.delay
-            yield span.ended, 0, 0, 1, ""
-            yield ready, 0, 0, -1, ""
+            yield span.ended, 0, 0, 1, ()
+            yield ready, 0, 0, -1, ()
 
 
 def _summed(changes: Sequence[_Shift], seats: Mapping[str, int]) -> Iterator[Moment]:
     running = ready = backing_off = limited = 0
-    runs, waits = Counter[str](), Counter[str]()
-    for place, (at, starts, readied, backs_off, limit) in enumerate(changes, 1):
+    left, waits = dict(seats), Counter[Share]()
+    for place, (at, starts, readied, backs_off, share) in enumerate(changes, 1):
         running, ready, backing_off = running + starts, ready + readied, backing_off + backs_off
-        if limit:
-            runs[limit] += starts
-            waits[limit] += readied
-            limited = sum(waits[limit] for limit, size in seats.items() if runs[limit] >= size)
+        if share:
+            waits[share] += readied
+            for name, count in share:
+                left[name] -= starts * count
+            limited = _limited(waits, left)
         if place == len(changes) or changes[place][0] > at:
             yield Moment(at, running, ready, limited, backing_off)
+
+
+def _limited(waits: Mapping[Share, int], left: Mapping[str, int]) -> int:
+    """How many wait for what others have taken, or for what is kept for those that do."""
+    waiting = [share for share, number in waits.items() if number > 0]
+    lacking = [share for share in waiting if _lacks(share, left)]
+    kept = dict(left)
+    for share in lacking:
+        for name, count in share:
+            kept[name] = min(kept[name], left[name] - count)
+    return sum([waits[share] for share in waiting if share in lacking or _lacks(share, kept)])
+
+
+def _lacks(share: Share, left: Mapping[str, int]) -> bool:
+    return any(left[name] < count for name, count in share)
 
 
 def idle(found: Sequence[Moment], workers: int, seconds: float) -> Idle:

@@ -42,8 +42,9 @@ def task(function: Any = None, /, **options: Unpack[TaskOptions]) -> Any:
     With `for_each="rows"` it is a mapped task: it runs once for each item of the list or dict under that key, side by
     side, and its function takes `(context, item)`. What these instances set is collected, as a list or a dict.
 
-    `limit` names one of the runner's limits, as in `DefaultRunner(limits={"db": 2})`: of all tasks with that name, no
-    more attempts run at once on the runner.
+    `limits` says how much each try takes of the runner's limits while it runs: `limits={"gpu": 1, "memory_gb": 4}`,
+    say, where there is `DefaultRunner(limits={"gpu": 2, "memory_gb": 20})`. It takes all at once, or waits. The numbers
+    are whole. `limit="db"` is short for `limits={"db": 1}`.
 
     `on_success(task_id, context)` is called when the task has ended well, with what it saw and set, and
     `on_failure(task_id, error, context)` for each try that failed: in the program, on the thread that waits for the

@@ -39,6 +39,7 @@ class TaskOptions(TypedDict, total=False):
     returns: str | Sequence[str] | None
     inputs: Mapping[str, str] | None
     limit: str | None
+    limits: Mapping[str, int] | None
     reuse: bool | None
     fingerprint: Callable[..., object] | None
     cache_version: str | int | None
@@ -62,11 +63,13 @@ _POLICY: Final = {
 def checked_options(options: Mapping[str, Any]) -> dict[str, Any]:
     """Those that say something, as `Task` has them. Raises where one is unknown, excludes another or makes no sense.
 
-    The `retry_*` options are a policy: `retry`.
+    The `retry_*` options are a policy: `retry`. `limit` is one of that name: `limits`.
     """
     said = {name: value for name, value in options.items() if value is not None}
     if unknown := said.keys() - _NAMES:
         raise TypeError(f"task() got an unexpected keyword argument {min(unknown)!r}; it takes {', '.join(_NAMES)}.")
+    if "limit" in said and "limits" in said:
+        raise ValueError("task takes either limit= or limits=, not both: limit='db' is short for limits={'db': 1}.")
     retries = [f"{name}=" for name in said if name in _POLICY]
     if "retry" in said and retries:
         raise ValueError(f"task takes either retry= or {', '.join(retries)}, not both: put them into the policy.")
@@ -81,6 +84,8 @@ def checked_options(options: Mapping[str, Any]) -> dict[str, Any]:
             "task(inputs=...) is for functions without a context: say under which key what they return "
             "is set, returns=..., or () where it isn't."
         )
+    if "limit" in checked:
+        checked["limits"] = ((checked.pop("limit"), 1),)
     if retries:
         checked["retry"] = RetryPolicy(**{_POLICY[name]: checked.pop(name) for name in _POLICY if name in checked})
     return checked
@@ -123,6 +128,12 @@ def _limit(what: str, name: Any) -> str:
     if not isinstance(name, str) or not name:
         raise ValueError(f"{what} is the name of one of the runner's limits, as in 'db', not {name!r}.")
     return name
+
+
+def _limits(what: str, given: Any) -> tuple[tuple[str, int], ...]:
+    if not isinstance(given, Mapping) or not all(isinstance(name, str) and name for name in given):
+        raise ValueError(f"{what} says how much of which limit it takes, as in {{'gpu': 1}}, not {given!r}.")
+    return tuple([(name, argument.amount(f"{what[:-4]}{{{name!r}: ...}})", given[name])) for name in sorted(given)])
 
 
 def _profile(what: str, given: Any) -> bool | str:
@@ -193,6 +204,7 @@ _CHECKS: Final[Mapping[str, Callable[[str, Any], Any]]] = {
     "retry_jitter": argument.switch,
     "timeout": lambda what, value: argument.positive(f"{what}, in seconds,", value),
     "limit": _limit,
+    "limits": _limits,
     "trigger_rule": checked_rule,
     "trigger_rules": _rules,
     "on_success": lambda what, function: argument.callback(what, function, "task_id", "context"),

@@ -27,7 +27,7 @@ from cloaca.engine.events import (
     Tick,
     Withdraw,
 )
-from cloaca.engine.seats import Seats
+from cloaca.engine.seats import Seats, Share
 from cloaca.engine.timers import Timers
 from cloaca.wire.messages import (
     ITEMS,
@@ -51,7 +51,7 @@ _NOTHING = Slice({}, complete=True, outcomes={})
 class BatchRun:
     """The state of one call of `map`. `function` and `variables` are the numbers of what was published for it.
 
-    A batch may take `timeout` seconds. Where there is a `limit`, each takes one of the `seats` of that name.
+    A batch may take `timeout` seconds, and takes the `share` of the `seats`, if there is one.
     `traced`: the span that all see, where the call is traced.
     """
 
@@ -63,7 +63,7 @@ class BatchRun:
         grace: float,
         variables: int = 0,
         timeout: float | None = None,
-        limit: str | None = None,
+        share: Share = (),
         seats: Seats | None = None,
         traced: Traced | None = None,
     ) -> None:
@@ -72,7 +72,7 @@ class BatchRun:
         self._numbers = numbers
         self._grace = grace
         self._timeout = timeout
-        self._limit = limit
+        self._share = share
         self._seats = Seats() if seats is None else seats
         self._traced = traced
         self._queued: deque[Supply] = deque()
@@ -134,13 +134,13 @@ class BatchRun:
     def _submit(self, count: int) -> Commands:
         assignments = []
         while count and self._queued:
-            if self._limit is not None and not self._seats.room(self._limit, self):
-                self._seats.stand_in_line(self._limit, self)
+            if self._share and not self._seats.room(self._share, self):
+                self._seats.stand_in_line(self._share, self)
                 break
             supply = self._queued.popleft()
             number = next(self._numbers)
-            if self._limit is not None:
-                self._seats.take(self._limit, number, self)
+            if self._share:
+                self._seats.take(self._share, number, self)
             self._open[number] = supply
             assignments.append(self._assignment(number, supply))
             count -= 1

@@ -5,7 +5,7 @@ where tasks are tiny, a round trip for each of them is saved. All else is as eve
 is reported as soon as it has ended, and tried again by itself. What comes after one that didn't end well is given back,
 and waits.
 
-A task that is asked first whether it may begin, or that needs a seat, begins a chain at best. So does every task where
+A task that is asked first whether it may begin, or that needs seats, begins a chain at best. So does every task where
 keys have merge rules, or get the values of others: what one leaves isn't all then that the next one sees of a key.
 """
 
@@ -50,4 +50,4 @@ class Chains:
     def _is_plain(self, rank: int) -> bool:
         work = self._work[rank]
         is_asked = work.rule is not None or work.trigger is not None
-        return not is_asked and work.each is None and work.limit is None and rank not in self._following
+        return not is_asked and work.each is None and not work.share and rank not in self._following

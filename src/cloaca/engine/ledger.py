@@ -10,6 +10,7 @@ from msgspec.structs import replace
 
 from cloaca.engine.ends import AllEnds, End, FailedTry
 from cloaca.engine.fan import Fan
+from cloaca.engine.seats import Share
 from cloaca.engine.state import State
 from cloaca.engine.statuses import Statuses
 from cloaca.engine.work import Work
@@ -75,9 +76,9 @@ class Ledger:
         tries.append(failed)
         del tries[:-MOST_TRIES]
 
-    def limit(self, unit: int) -> str | None:
-        """The name of the seats of which each of its attempts takes one."""
-        return self._work[unit].limit
+    def share(self, unit: int) -> Share:
+        """The seats that each of its attempts takes."""
+        return self._work[unit].share
 
     def allows_failure(self, unit: int) -> bool:
         """Whether it may fail without making the run count as failed."""

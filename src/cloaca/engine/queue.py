@@ -7,14 +7,14 @@ from cloaca.engine.fan import Fan
 from cloaca.engine.ledger import Ledger
 from cloaca.engine.priority import Priority
 from cloaca.engine.ready import Guarded, ReadyTasks
-from cloaca.engine.seats import Seats
+from cloaca.engine.seats import Seats, Share, Slots
 from cloaca.engine.work import Work
 
 
 class Queue:
     """The ready tasks by their places in `priority`. A mapped task stands here, once, while any instance is ready.
 
-    `work` is that of each task and instance; its `limit` says which of the runner's `seats` an attempt takes.
+    `work` is that of each task and instance; its `share` says which of the runner's `seats` an attempt takes.
     """
 
     def __init__(self, priority: Priority, work: Sequence[Work], ledger: Ledger, seats: Seats) -> None:
@@ -26,7 +26,7 @@ class Queue:
         self._work = work
         self._ledger = ledger
         self._seats = seats
-        self._aside: dict[str, list[int]] = {}  # places by limit, each a heap
+        self._aside: dict[Share, list[int]] = {}  # places by share, each a heap
         self._may_begin: Callable[[int], bool] | None = None
         self._held_back: list[int] = []
 
@@ -35,7 +35,7 @@ class Queue:
         """How many tasks and instances could be submitted now."""
         size = len(self._ready)
         if self._aside:
-            size += sum([self._callable(limit) for limit in self._aside])
+            size += sum(self._callable().values())
         fans = self._ledger.fans
         if fans:
             size += sum(fan.ready - 1 for fan in fans.values() if fan.ready and self._finds_seat(fan.rank))
@@ -77,11 +77,12 @@ class Queue:
 
     def call_up(self) -> None:
         """Let those that waited for a seat which is free now compete with all that are ready."""
-        for limit, waiting in list(self._aside.items()):
-            for _ in range(self._callable(limit)):
+        for share, number in self._callable().items():
+            waiting = self._aside[share]
+            for _ in range(number):
                 self._ready.add(self._ranks[heappop(waiting)])
             if not waiting:
-                del self._aside[limit]
+                del self._aside[share]
 
     def take(self, width: int, most: int = 1) -> range | None:
         """Take out the first one for which there is a seat, or that needs none; `None` where there is none.
@@ -94,9 +95,9 @@ class Queue:
                 self._ready.expect(rank, 1)
                 self._held_back.append(rank)
                 continue
-            limit = self._work[rank].limit
-            if limit is not None and not self._seats.room(limit, self):
-                self._put_aside(limit, rank)
+            share = self._work[rank].share
+            if share and not self._seats.room(share, self):
+                self._put_aside(share, rank)
                 continue
             fan = self._ledger.fans.get(rank)
             return range(rank, rank + 1) if fan is None else self._taken(fan, most)
@@ -121,14 +122,15 @@ class Queue:
         rank = unit if unit < len(self._places) else self._ledger.fan_of(unit).rank
         self._ready.expect(rank, number)
 
-    def seat(self, limit: str, number: int) -> None:
-        """Give the attempt a seat. Where others of the run wait for one, it stands in line again."""
-        self._seats.take(limit, number, self)
-        if limit in self._aside:
-            self._seats.stand_in_line(limit, self)
+    def seat(self, share: Share, number: int) -> Slots:
+        """Give the attempt its seats. Where others of the run wait for the same, it stands in line again."""
+        slots = self._seats.take(share, number, self)
+        if share in self._aside:
+            self._seats.stand_in_line(share, self)
+        return slots
 
     def unseat(self, number: int) -> None:
-        """The attempt needs its seat no more."""
+        """The attempt needs its seats no more."""
         self._seats.free(number)
 
     def clear(self) -> None:
@@ -150,16 +152,17 @@ class Queue:
         return units
 
     def _finds_seat(self, rank: int) -> bool:
-        """Whether nobody waits for a seat of the kind that the task needs, or there is one."""
-        limit = self._work[rank].limit
-        return limit not in self._aside or self._callable(limit) > 0
+        """Whether nobody waits for seats as the task needs them, or they are there."""
+        share = self._work[rank].share
+        return share not in self._aside or self._seats.room(share, self) > 0
 
-    def _callable(self, limit: str) -> int:
-        """How many of those that wait for a seat there is one for."""
-        return min(len(self._aside[limit]), self._seats.room(limit, self))
+    def _callable(self) -> dict[Share, int]:
+        """How many of those that wait would find their seats, by share."""
+        rooms = self._seats.rooms(self._aside, self)
+        return {share: min(len(self._aside[share]), room) for share, room in rooms.items()}
 
-    def _put_aside(self, limit: str, rank: int) -> None:
-        """Let the task wait for a seat: no other one waits behind it."""
+    def _put_aside(self, share: Share, rank: int) -> None:
+        """Let the task wait for its seats. What doesn't need them goes on."""
         self._ready.expect(rank, 1)
-        heappush(self._aside.setdefault(limit, []), self._places[rank])
-        self._seats.stand_in_line(limit, self)
+        heappush(self._aside.setdefault(share, []), self._places[rank])
+        self._seats.stand_in_line(share, self)

@@ -120,7 +120,7 @@ class Run:
     is, by key; `due` when the run wants a `Tick`. `durations`: how many seconds tasks, or an instance of each, took in
     earlier runs, by rank, and 0 where that isn't known; `habits`: the keys that tasks read there for which they had to
     ask, by rank. Both are brought up to date. `store` takes a large payload that was made here, and returns what to
-    send in its place. `seats` are those of the runner, for tasks with a named limit. `earlier`: what had ended before.
+    send in its place. `seats` are those of the runner's named limits. `earlier`: what had ended before.
     `looks`: see `Sight`. `content`, where the run is recorded, gives the digest of what a payload consists of, and
     `combining` those of the merge rules. `reuse`: attempts of other executions, which may stand for those of this one;
     then `reasons` tells of all that has to run why it does. `trace`: where the run stands in one, if it is traced.
@@ -322,7 +322,7 @@ class Run:
 
     @property
     def seats(self) -> Mapping[str, int]:
-        """How many tasks with each named limit may run at once."""
+        """How many seats each named limit has."""
         return self._queue.seats
 
     def listen(self) -> None:
@@ -515,10 +515,10 @@ class Run:
         """Submit an attempt."""
         attempt = self._opened(units)
         unit, count = units.start, len(units)
-        limit = self._work[unit].limit
-        if limit is not None:
-            self._queue.seat(limit, attempt.number)
+        share = self._work[unit].share
         assignment = self._assigning.assignment(attempt.number, unit, count)
+        if share:
+            assignment = replace(assignment, slots=self._queue.seat(share, attempt.number))
         if self._offers is None or not (unless := self._offers.unless(unit)):
             return assignment
         return replace(assignment, noting=Noting(assignment.fingerprint, unless))
@@ -819,7 +819,7 @@ class Run:
         if self._pressure.alone is not None:
             self._pressure.alone = None
             self._hold_back()
-        if work.limit is not None:
+        if work.share:
             self._queue.unseat(attempt.number)
 
     def _release(self, ended: int) -> None:

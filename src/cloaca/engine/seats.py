@@ -1,64 +1,104 @@
-"""Seats: how many attempts of tasks with a named limit may be under way on a runner. All its runs share them.
+"""Seats: how much of its named limits a runner has, and who gets what there is. All its runs share them.
 
-An attempt takes a seat when it is submitted, and gives it up when it has ended, however it did, or was given back. Runs
-that find no seat stand in line, and each gets one in turn: so a run with many such tasks doesn't keep others waiting
-for its end.
+A limit of 4 has four seats. An attempt's *share* says how many seats of which limits it takes: one of "gpu", say, and
+four of "memory_gb". It takes them when it is submitted, and gives them up when it has ended, however it did, or was
+given back. Whoever finds too few stands in one line, a run once for each share that its tasks wait for.
+
+Guarantees
+    - No more seats of a limit are taken than there are.
+    - No deadlock. An attempt takes all seats of its share at once, or none: who has some never waits for others. No
+      share is for more than there is, as runners check. So where nobody has any, the first in line finds its own.
+    - No starvation. What those ahead in the line need is kept for them: whoever comes after takes only seats beyond
+      that. So of what the first one lacks, nothing is taken until it has been served: when all that is under way has
+      ended, it has been at the latest. A large share doesn't wait for a stream of small ones to dry up.
+    - Taking turns. Who was served goes to the end of the line with the next task of that share. So a run with many such
+      tasks doesn't keep others waiting for its end.
+    - Limits don't know of each other. Who waits for one keeps nobody from seats that it doesn't need itself.
+
+The price: seats stay empty while they are kept for a large share.
+
+Roads not taken
+    - To lend such seats to small shares that will have ended by then: nobody knows how long an attempt takes.
+    - A line for each limit: a share for two would have to be first in both, and two such would wait for each other.
 """
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
+
+from cloaca.engine.vacancies import Vacancies
+from cloaca.wire.messages import Ranges
+
+Share = tuple[tuple[str, int], ...]
+"""How many seats an attempt takes of which limits. Each limit is there once."""
+
+Slots = Mapping[str, Ranges]
+"""The numbers of the seats that an attempt has, by limit."""
 
 
 class Seats:
     """The seats of a runner, `sizes` of each limit. A `run` is known by its identity.
 
-    >>> seats, one, other = Seats({"db": 1}), object(), object()
-    >>> seats.room("db", one), seats.take("db", 7, one), seats.room("db", other)
-    (1, None, 0)
-    >>> seats.stand_in_line("db", other), seats.free(7), seats.room("db", one), seats.room("db", other)
+    >>> seats, one, other, share = Seats({"db": 1}), object(), object(), (("db", 1),)
+    >>> seats.room(share, one), seats.take(share, 7, one), seats.room(share, other)
+    (1, {'db': ((0, 1),)}, 0)
+    >>> seats.stand_in_line(share, other), seats.free(7), seats.room(share, one), seats.room(share, other)
     (None, None, 0, 1)
     """
 
     def __init__(self, sizes: Mapping[str, int] | None = None) -> None:
         self.sizes: Mapping[str, int] = dict(sizes or {})
         self._free = dict(self.sizes)
-        self._taken: dict[int, str] = {}
-        self._lines: dict[str, dict[object, None]] = {name: {} for name in self.sizes}
+        self._vacancies = {name: Vacancies(size) for name, size in self.sizes.items()}
+        self._taken: dict[int, Slots] = {}
+        self._line: dict[tuple[object, Share], None] = {}
 
     @property
-    def taken(self) -> Mapping[int, str]:
-        """The limits of the attempts that have a seat, by number."""
+    def taken(self) -> Mapping[int, Slots]:
+        """The seats of the attempts that have some, by number."""
         return self._taken
 
-    def line(self, limit: str) -> list[object]:
-        """The runs that wait for a seat, the next one first."""
-        return list(self._lines[limit])
+    @property
+    def line(self) -> list[tuple[object, Share]]:
+        """The runs that wait for seats, with the share that each needs; the next one first."""
+        return list(self._line)
 
-    def room(self, limit: str, run: object) -> int:
-        """How many seats the run may take now: those beyond what others wait for, or one, where it is its turn."""
-        free, line = self._free[limit], self._lines[limit]
-        if not line:
-            return free
-        others = len(line) - (run in line)
-        ahead = list(line).index(run) if run in line else others
-        return max(0, free - others, free > ahead)
+    def room(self, share: Share, run: object) -> int:
+        """How many such shares of the run could be met now, beside all others in line; one, where its turn has come."""
+        return self.rooms((share,), run)[share]
 
-    def take(self, limit: str, attempt: int, run: object) -> None:
-        """Give the attempt a seat. Its run leaves the line."""
-        self._free[limit] -= 1
-        self._taken[attempt] = limit
-        self._lines[limit].pop(run, None)
+    def rooms(self, shares: Collection[Share], run: object) -> dict[Share, int]:
+        """The same of several shares, each by itself."""
+        left, is_next = dict(self._free), dict[Share, bool]()
+        for waiting, share in self._line:
+            if waiting is run and share in shares:
+                is_next[share] = _times(share, left) > 0
+            for name, count in share:
+                left[name] -= count
+        return {share: max(0, _times(share, left) + (share in is_next), is_next.get(share, False)) for share in shares}
 
-    def stand_in_line(self, limit: str, run: object) -> None:
-        """The run has a task that waits for a seat. Said again, it keeps its place."""
-        self._lines[limit].setdefault(run)
+    def take(self, share: Share, attempt: int, run: object) -> Slots:
+        """Give the attempt its seats. Its run leaves the line."""
+        for name, count in share:
+            self._free[name] -= count
+        slots = self._taken[attempt] = {name: self._vacancies[name].take(count) for name, count in share}
+        self._line.pop((run, share), None)
+        return slots
+
+    def stand_in_line(self, share: Share, run: object) -> None:
+        """The run has a task that waits for such seats. Said again, it keeps its place."""
+        self._line.setdefault((run, share))
 
     def leave(self, run: object) -> None:
-        """The run waits for no seat any more. Its attempts keep theirs until they have ended."""
-        for line in self._lines.values():
-            line.pop(run, None)
+        """The run waits for no seats any more. Its attempts keep theirs until they have ended."""
+        for waiting in [waiting for waiting in self._line if waiting[0] is run]:
+            del self._line[waiting]
 
     def free(self, attempt: int) -> None:
         """The attempt has ended, or was given back. Nothing happens where it has no seat."""
-        limit = self._taken.pop(attempt, None)
-        if limit is not None:
-            self._free[limit] += 1
+        for name, ranges in self._taken.pop(attempt, {}).items():
+            self._free[name] += sum([stop - start for start, stop in ranges])
+            self._vacancies[name].give_back(ranges)
+
+
+def _times(share: Share, left: Mapping[str, int]) -> int:
+    """How often what is left meets the share; less than 0 where what is lacking is kept for others."""
+    return min([left[name] // count for name, count in share])

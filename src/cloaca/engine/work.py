@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from msgspec import Struct, field
 
 from cloaca.engine.fan import Each
+from cloaca.engine.seats import Share
 from cloaca.engine.timers import GRACE_SECONDS
 from cloaca.history.passing import Passing
 from cloaca.history.telling import PlaceOf
@@ -18,8 +19,8 @@ class Work(Struct, frozen=True, gc=False):
     `timeout`: how many seconds one attempt may take. Without a `retry` policy there is one. It starts if its
     `rule` holds, given by name (`None`: the default one), and so does its `trigger`, if there is one. `condition`: the
     number under which that was published, where it is asked in the attempt; 0 where the run decides. `each`: it is a
-    mapped task, and runs this for each item. `limit`: the name of the seats of which each attempt takes one. `prefix`:
-    of the task's keys, in a copy. `fingerprint`: the number under which the task's was published, 0 where it has none.
+    mapped task, and runs this for each item. `share`: the seats that each attempt takes. `prefix`: of the task's keys,
+    in a copy. `fingerprint`: the number under which the task's was published, 0 where it has none.
     `allow_failure`: its failure stops no run that is to fail fast, and makes none count as failed.
     """
 
@@ -31,7 +32,7 @@ class Work(Struct, frozen=True, gc=False):
     trigger: Condition | None = None
     condition: int = 0
     each: Each | None = None
-    limit: str | None = None
+    share: Share = ()
     prefix: str = ""
     fingerprint: int = 0
     allow_failure: bool = False

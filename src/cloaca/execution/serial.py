@@ -7,11 +7,13 @@ the same codec as everywhere. It offers no protection: a task that hangs or kill
 import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from contextvars import Context as Variables
 from functools import partial
 from time import sleep
 from typing import TYPE_CHECKING, Any
+
+from msgspec.structs import replace
 
 from cloaca.attempts import attempt, child, termination
 from cloaca.attempts.batch import BatchFunction, as_failed
@@ -26,20 +28,43 @@ from cloaca.tasks.context import Context
 from cloaca.terms import Terms
 from cloaca.values.codec import encode_unseen
 from cloaca.values.elements import decode_list, encode_list
-from cloaca.wire.messages import Answer, Assignment, Done, Event, Failed, Lost, Skipped, SpanNote, Started, Unstarted
+from cloaca.wire.messages import (
+    Answer,
+    Assignment,
+    Done,
+    Event,
+    Failed,
+    Lost,
+    Ranges,
+    Skipped,
+    SpanNote,
+    Started,
+    Unstarted,
+)
 
 if TYPE_CHECKING:
     from cloaca.profiling.task import Profilers
 
 _EVERYTHING: frozenset[str] = frozenset()
-_OPEN: AbstractContextManager[object] = nullcontext()
+
+Gate = Callable[[], AbstractContextManager[object]]
+"""Held while an item is tried."""
+
+Seating = Callable[[tuple[tuple[str, int], ...]], AbstractContextManager[Mapping[str, Ranges]]]
+"""Waits for so many seats of these limits, and has them until it is left."""
+
+
+def _freely(share: tuple[tuple[str, int], ...]) -> AbstractContextManager[Mapping[str, Ranges]]:
+    """Nobody else has any."""
+    return nullcontext({name: ((0, count),) for name, count in share})
 
 
 class SerialExecutor(InProgram):
     """Runs assignments in the order of their submission, with the function objects themselves.
 
     `functions` maps the number of a function to the object, so nothing needs to be published. `workroom` is where they
-    run; `gates` are held while a function runs that has one. `profilers` are those of functions that have some.
+    run; `passed` waits for the seats that an attempt takes, beside other threads. `profilers` are those of functions
+    that have some.
     """
 
     window = 1
@@ -49,14 +74,14 @@ class SerialExecutor(InProgram):
         self,
         functions: Mapping[int, Any],
         workroom: Workroom | None = None,
-        gates: Mapping[int, AbstractContextManager[object]] | None = None,
+        passed: Seating = _freely,
         kind: type[Context] = Context,
         profilers: "Profilers | None" = None,
     ) -> None:
         self._profilers = profilers
         self._functions = functions
         self._workroom = workroom or Workroom()
-        self._gates = gates or {}
+        self._passed = passed
         self._kind = kind
         self._queue: deque[Assignment] = deque()
         self._events: list[Event] = []
@@ -83,9 +108,8 @@ class SerialExecutor(InProgram):
         if timeout and not events and not self._queue:
             sleep(timeout)
         if not events and self._queue:
-            gate = self._gates.get(self._queue[0].function, _OPEN)
-            with inside_task(), self._workroom.entered(), gate:
-                assignment = self._queue.popleft()
+            with inside_task(), self._workroom.entered(), self._seated(self._queue[0]) as assignment:
+                self._queue.popleft()
                 report = self._run(assignment)
             meant = termination.meant_for_program(report)
             if meant is not None:
@@ -95,6 +119,16 @@ class SerialExecutor(InProgram):
             noted, self._noted = self._noted, []
             return [Started(assignment.attempt), *noted, *told, report]
         return events
+
+    @contextmanager
+    def _seated(self, assignment: Assignment) -> Iterator[Assignment]:
+        """The assignment, with the seats that it has among all threads."""
+        if assignment.slots is None:
+            yield assignment
+            return
+        share = [(name, sum([stop - start for start, stop in ranges])) for name, ranges in assignment.slots.items()]
+        with self._passed(tuple(share)) as slots:
+            yield replace(assignment, slots=slots)
 
     def _run(self, assignment: Assignment) -> Done | Failed | Skipped:
         """Run it; the program's own random numbers go on afterwards as if it hadn't."""
@@ -115,7 +149,7 @@ def each(
     items: Iterable[Any],
     workroom: Workroom,
     terms: Terms,
-    gate: AbstractContextManager[object] = _OPEN,
+    gate: Gate = nullcontext,
     variables: Callable[[], Variables] | None = None,
 ) -> Iterator[Any]:
     """What a batch's function makes of each item, here. Items, results and errors are what workers would make them.
@@ -141,7 +175,7 @@ def _outcome(
     number: int,
     workroom: Workroom,
     terms: Terms,
-    gate: AbstractContextManager[object],
+    gate: Gate,
     variables: Callable[[], Variables] | None,
 ) -> tuple[Any, BaseException | None]:
     """What comes of an item in as many tries as it has: its result, or an error."""
@@ -150,7 +184,7 @@ def _outcome(
         return None, of_item(unsent, number, item)
     tries = 0
     while True:
-        with gate:
+        with gate():
             results, error = _called(batch, payload, (number, number + 1, tries), workroom, variables)
         if error is None:
             break

@@ -3,7 +3,7 @@
 import inspect
 import os
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from cloaca import argument
@@ -116,31 +116,41 @@ def checked_limits(limits: Mapping[str, int] | None) -> Mapping[str, int]:
         return {}
     if not isinstance(limits, Mapping) or not all(isinstance(name, str) and name for name in limits):
         raise ValueError(f'limits is a dict of names and numbers, as in {{"db": 2}}, not {limits!r}.')
-    return {name: argument.whole(f"limits[{name!r}]", number, least=1) for name, number in limits.items()}
+    return {name: argument.amount(f"limits[{name!r}]", number) for name, number in limits.items()}
 
 
 def check_limits_of(workflow: "Workflow", limits: Mapping[str, int]) -> None:
-    """Raise `ValueError` where tasks name limits that the runner has not."""
-    unknown = [task for task in workflow.tasks if task.limit is not None and task.limit not in limits]
-    if not unknown:
+    """Raise `ValueError` where tasks take of limits that the runner has not, or more than it has."""
+    lacking = [task for task in workflow.tasks if any(count > limits.get(name, 0) for name, count in task.limits)]
+    if not lacking:
         return
-    shown = ", ".join(f"{task.id!r} (limit={task.limit!r})" for task in unknown[:_SHOWN])
-    more = f" and {len(unknown) - _SHOWN} more" if len(unknown) > _SHOWN else ""
-    missing = ", ".join(f"{name!r}: 2" for name in sorted({str(task.limit) for task in unknown}))
+    taken = (pair for task in lacking for pair in task.limits)
+    needed = {name: count for name, count in sorted(taken) if count > limits.get(name, 0)}
+    shown = ", ".join(f"{task.id!r} ({_told(task.limits)})" for task in lacking[:_SHOWN])
+    more = f" and {len(lacking) - _SHOWN} more" if len(lacking) > _SHOWN else ""
     raise ValueError(
-        f"Workflow {workflow.name!r} can't run on this runner: it lacks the limits of {shown}{more}. It has "
-        f"{', '.join(map(repr, limits)) or 'none'}. Say how many may run at once: DefaultRunner(limits={{{missing}}})."
+        f"Workflow {workflow.name!r} can't run on this runner: it has too little for {shown}{more}. It has "
+        f"{_listed(limits)}. Say how much there is: DefaultRunner(limits={dict(limits) | needed!r})."
     )
+
+
+def _told(share: Iterable[tuple[str, int]]) -> str:
+    """What a task takes, as it says so."""
+    taken = dict(share)
+    return f"limit={next(iter(taken))!r}" if [*taken.values()] == [1] else f"limits={taken!r}"
+
+
+def _listed(limits: Mapping[str, int]) -> str:
+    return ", ".join(f"{count} of {name!r}" for name, count in limits.items()) or "no limits"
 
 
 def check_limit(name: str | None, limits: Mapping[str, int]) -> None:
     """Raise `ValueError` where a call of `map` names a limit that the runner has not."""
     if name is None or (isinstance(name, str) and name in limits):
         return
-    known = ", ".join(map(repr, limits)) or "none"
     raise ValueError(
-        f"limit is the name of one of the runner's limits, not {name!r}. It has {known}. Say how many may run at once: "
-        f"DefaultRunner(limits={{{name!r}: 2}})."
+        f"limit is the name of one of the runner's limits, not {name!r}. It has {_listed(limits)}. Say how much there "
+        f"is: DefaultRunner(limits={{{name!r}: 2}})."
     )
 
 

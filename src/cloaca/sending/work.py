@@ -51,7 +51,7 @@ def all_work(
             task.trigger_rules,
             0 if task.trigger_rules is None else conditions.get(task.trigger_rules, 0),
             each.get(rank),
-            task.limit,
+            task.limits,
             task.prefix,
             fingerprints.get(rank, 0),
             task.allow_failure,

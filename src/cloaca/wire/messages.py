@@ -11,6 +11,9 @@ from typing import Any
 
 from msgspec import Struct
 
+Ranges = tuple[tuple[int, int], ...]
+"""Whole numbers in order: from the first of each pair to before the second."""
+
 Place = tuple[str, str]
 """The name of a module, and the way to what it holds: `RATE`, `Config.rate`."""
 
@@ -297,7 +300,8 @@ class Assignment(Message, frozen=True, tag="assign"):
     `cloaca.workflows.copies`). `variables`: the number under which was published what the user's modules are to have, 0
     where there is nothing. `after`: the attempt that it comes right after, in a chain. It begins once that has ended
     well, and its slice lacks what those before it in the chain leave. `noting`, where the run is
-    recorded: its report tells what it has looked at. `traced`, where the run is.
+    recorded: its report tells what it has looked at. `traced`, where the run is. `slots`: the numbers of the seats
+    that it has, by limit (see `engine/seats`).
     """
 
     attempt: int
@@ -317,6 +321,7 @@ class Assignment(Message, frozen=True, tag="assign"):
     after: int | None = None
     noting: Noting | None = None
     traced: Traced | None = None
+    slots: Mapping[str, Ranges] | None = None
 
     @property
     def fingerprint(self) -> int:

@@ -14,12 +14,12 @@ from cloaca.workflows.outline import Boxes, Node, Outline
 _IN_NOTEBOOKS = 100  # nodes at most
 
 
-def noting(rules: Sequence[str], mapped: AbstractSet[int]) -> NoteOf:
-    """Note the rules of tasks, given by rank ("": the default), where all of a node have the same."""
+def noting(lines: Sequence[tuple[str, ...]], mapped: AbstractSet[int]) -> NoteOf:
+    """Note what tasks say, given by rank, where all of a node say the same."""
 
     def note_of(node: Node) -> Note:
-        said = {rules[rank] for rank in node.ranks}
-        return Note(tuple(filter(None, said)) if len(said) == 1 else (), "", mapped >= {*node.ranks})
+        said = {lines[rank] for rank in node.ranks}
+        return Note(said.pop() if len(said) == 1 else (), "", mapped >= {*node.ranks})
 
     return note_of
 

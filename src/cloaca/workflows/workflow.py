@@ -33,14 +33,14 @@ class Task(Struct, frozen=True):
     `trigger_rule`: the name of the rule by which it starts, `None` for the default; `trigger_rules`: the condition that
     has to hold, too. `on_success` and `on_failure` are called in the program, if given, when tries
     of it have ended. `for_each`: the key of the items for each of which it runs, or `None` where it runs once.
-    `limit`: the name of the runner's limit that it keeps to. `form`: what the function is called with. `writes`: the
-    keys that it may set and remove, as its function names them, or `None` where it doesn't say. `prefix`: in a copy of
-    another workflow, what the names of its keys begin with; its function leaves that out. `reuse`: whether an attempt
-    of an earlier execution may stand for it, or `None` where it doesn't say. `fingerprint` is called with the context
-    (and the item) before it, and what that returns is part of what it looks at. `cache_version` is part of its code,
-    and attempts of code with the digests in `accept` are as good as its own. `profile`: the name of the profiler
-    that it runs under, whether it runs under that of the execution, or `None` where it doesn't say. `allow_failure`: an
-    execution in which it fails doesn't fail by that.
+    `limits`: how much each try takes of which of the runner's limits, by name. `form`: what the function is called
+    with. `writes`: the keys that it may set and remove, as its function names them, or `None` where it doesn't say.
+    `prefix`: in a copy of another workflow, what the names of its keys begin with; its function leaves that out.
+    `reuse`: whether an attempt of an earlier execution may stand for it, or `None` where it doesn't say. `fingerprint`
+    is called with the context (and the item) before it, and what that returns is part of what it looks at.
+    `cache_version` is part of its code, and attempts of code with the digests in `accept` are as good as its own.
+    `profile`: the name of the profiler that it runs under, whether it runs under that of the execution, or `None` where
+    it doesn't say. `allow_failure`: an execution in which it fails doesn't fail by that.
     """
 
     id: str
@@ -54,7 +54,7 @@ class Task(Struct, frozen=True):
     on_success: Callable[..., object] | None = None
     on_failure: Callable[..., object] | None = None
     for_each: str | None = None
-    limit: str | None = None
+    limits: tuple[tuple[str, int], ...] = ()
     form: Form = PLAIN
     writes: tuple[str, ...] | None = None
     prefix: str = ""
@@ -196,7 +196,9 @@ class Workflow(Struct, frozen=True, eq=False, dict=True, weakref=True):
         plan(self.name, [(task.id, task.dependencies) for task in self.tasks])
 
     def to_mermaid(self, direction: "Direction" = "TB", most: int | None = 100) -> str:
-        """Return the graph as the text of a Mermaid flowchart. Rules stand beneath the names of their tasks.
+        """Return the graph as the text of a Mermaid flowchart.
+
+        Beneath the names of tasks stand their rules, and what they take of limits.
 
         It goes from top to bottom ("TB"), or from left to right ("LR"). A graph of more than `most` nodes, or of more
         than a fifth of that side by side, is folded: tasks that are alike stand as one node, such as
@@ -222,8 +224,7 @@ class Workflow(Struct, frozen=True, eq=False, dict=True, weakref=True):
         from cloaca.workflows.picture import Picture, noting  # only where a script asks for it
 
         tasks = by_rank(self)
-        rules = [" and ".join(_said(task)) for task in tasks]
-        return Picture(self.name, self.plan, copies_of(self), noting(rules, mapped_in(tasks)))
+        return Picture(self.name, self.plan, copies_of(self), noting([*map(_noted, tasks)], mapped_in(tasks)))
 
     def _repr_mimebundle_(self, **_: object) -> dict[str, str]:
         """What notebooks show: a picture by Graphviz, or else one that JupyterLab 4.1 draws; others take the text."""
@@ -269,6 +270,13 @@ def _settings(task: Task) -> Iterator[object]:
     yield task.timeout
     yield task.for_each
     yield None if task.writes is None else tuple(sorted(task.writes))
+
+
+def _noted(task: Task) -> tuple[str, ...]:
+    """What stands beneath the name of the task, a line each: when it starts, and what it takes of limits."""
+    rules = " and ".join(_said(task))
+    taken = ", ".join([f"{name}: {count}" for name, count in task.limits])
+    return tuple([line for line in (rules, taken) if line])
 
 
 def _said(task: Task) -> Iterator[str]:
