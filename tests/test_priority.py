@@ -5,11 +5,13 @@ from heapq import heappop, heappush
 from itertools import count
 from operator import is_
 from random import Random
+from typing import Any
 
 import pytest
 from tests.reference import Graph
 from tests.runs import done
 
+import cloaca
 from cloaca.engine.events import Begin, Ended, Room
 from cloaca.engine.priority import Priority
 from cloaca.engine.run import Run
@@ -146,3 +148,77 @@ def test_where_nothing_is_to_be_sorted_one_list_is_kept_of_the_plans_own_numbers
     priority = Priority(plan_)
     assert priority.places is priority.ranks
     assert all(map(is_, priority.ranks, plan_.rank.values()))
+
+
+# ---- priorities that tasks were given ------------------------------------------------------------------------------
+
+
+def order_of(graph: Graph, priorities: Mapping[str, int], *, chain: int = 1, room: int = 1) -> list[str]:
+    """The order in which tasks are submitted, each of which ends before the next ones are."""
+    plan_ = compiled(graph)
+    work = [Work(rank, (), priority=priorities.get(name, 0)) for rank, name in enumerate(plan_.names)]
+    run = Run(plan_, work, {}, numbers=count(), answers=True)
+    run.handle(Begin(), 0.0)
+    names: list[str] = []
+    while assignments := [one for one in run.handle(Room(room, chain=chain), 0.0) if isinstance(one, Assignment)]:
+        names += [one.task for one in assignments]
+        for one in assignments:
+            run.handle(done(one.attempt), 0.0)
+    return names
+
+
+def test_of_those_that_are_ready_the_highest_priority_goes_first_and_then_all_is_as_ever() -> None:
+    graph: Graph = [("a", []), ("b", []), ("c", []), ("d", ["b"]), ("low", []), ("e", ["d"])]
+    assert order_of(graph, {}) == ["b", "d", "e", "a", "c", "low"]
+    assert order_of(graph, {"c": 5, "low": -1}) == ["c", "b", "d", "e", "a", "low"]
+    assert order_of(graph, {"e": 9, "a": 1}) == ["a", "b", "d", "e", "c", "low"], "what e needs isn't raised by it"
+    assert order_of(graph, {"d": -(10**30), "c": 10**30}) == ["c", "b", "a", "low", "d", "e"]
+
+
+def test_a_priority_stands_above_the_critical_path_which_counts_among_equals() -> None:
+    chain: Graph = [(f"link {n}", [f"link {n - 1}"] if n else []) for n in range(50)]
+    graph: Graph = [*((f"short {n}", []) for n in range(3)), *chain, ("end", ["link 49", "short 0"])]
+    first = {name for name, needed in graph if name.startswith("short") and not needed}
+    assert order_of(graph, {})[0] == "link 0"
+    assert {*order_of(graph, dict.fromkeys(first, 1))[:3]} == first
+    assert order_of(graph, dict.fromkeys([*first, "link 0"], 1))[0] == "link 0"
+
+
+def test_what_has_a_lower_priority_does_not_go_along_in_a_chain() -> None:
+    graph: Graph = [("a", []), ("then", ["a"]), ("other", ["then"])]
+    assert order_of(graph, {}, chain=3, room=3) == ["a", "then", "other"]
+    plan_ = compiled(graph)
+    for priorities, sent in (
+        ({}, 3),
+        ({"then": -1}, 1),
+        ({"a": 1}, 1),
+        ({"other": -1}, 2),
+        ({"then": 1, "other": 2}, 3),
+    ):
+        work = [Work(rank, (), priority=priorities.get(name, 0)) for rank, name in enumerate(plan_.names)]
+        run = Run(plan_, work, {}, numbers=count(), answers=True)
+        run.handle(Begin(), 0.0)
+        assert len(list(run.handle(Room(3, chain=3), 0.0))) == sent
+
+
+@pytest.mark.parametrize("executor", ["serial", "threads", "processes"])
+def test_priorities_change_the_order_and_no_result(executor: Any) -> None:
+    def workflow(priorities: Sequence[int]) -> cloaca.Workflow:
+        with cloaca.WorkflowBuilder("ordered", check="off") as builder:
+            for number, priority in enumerate(priorities):
+                cloaca.task(id=f"t{number}", priority=priority)(lambda context: {"seed": context.seed})
+        return builder.build()
+
+    with cloaca.DefaultRunner(executor=executor, workers=1) as runner:
+        given, plain = workflow([0, 7, -3, 7]), workflow([0, 0, 0, 0])
+        results = [runner.execute(one, seed=5) for one in (given, plain)]
+    assert given.version == plain.version
+    begun = sorted(results[0].tasks, key=lambda id: results[0].tasks[id].start_time or "")
+    assert begun == ["t1", "t3", "t0", "t2"]
+    assert len({str(result.final_context.conflicts()) for result in results}) == 1
+
+
+@pytest.mark.parametrize("priority", ["high", 1.5, True, None.__class__])
+def test_a_priority_is_a_whole_number(priority: Any) -> None:
+    with pytest.raises(ValueError, match=r"task\(priority=\.\.\.\) is a whole number, the higher the sooner"):
+        cloaca.task(priority=priority)

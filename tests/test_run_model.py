@@ -192,8 +192,10 @@ class NaiveRun:
         mapped: Mapping[str, str],
         known: Mapping[str, Sequence[str]],
         shares: Mapping[str, Share],
+        priorities: Mapping[str, int],
     ) -> None:
         self.shares = shares
+        self.priorities = priorities
         self.elsewhere: list[Share] = []
         self.line: list[tuple[str, Share]] = []  # who waits ("" is this run), and for what
         self.aside: set[str] = set()  # tasks that were passed over, and haven't been called up
@@ -289,7 +291,8 @@ class NaiveRun:
 
         for end in sorted(self.ends(), key=self.depth, reverse=True):
             visit(end)
-        return [one for name in found if name not in self.leaders for one in reversed(self.row(name))]
+        order = [one for name in found if name not in self.leaders for one in reversed(self.row(name))]
+        return sorted(order, key=lambda name: -self.priorities[name])
 
     def ends(self) -> list[str]:
         return [name for name in self.names if not any(name in needed for needed in self.dependencies.values())]
@@ -385,9 +388,10 @@ class NaiveRun:
     def first(self, ready: Sequence[str], width: int, left: float) -> str:
         """The first in the order, unless the longest way is longer by three usual tasks, and wouldn't fit in."""
         usual = sum(map(self.seconds, self.names)) / len(self.names)
-        longest = max(self.way(split(name)[0]) for name in ready)
+        level = [name for name in ready if self.priorities[split(name)[0]] == self.priorities[split(ready[0])[0]]]
+        longest = max(self.way(split(name)[0]) for name in level)
         farthest = min(
-            (name for name in ready if self.way(split(name)[0]) == longest),
+            (name for name in level if self.way(split(name)[0]) == longest),
             key=lambda name: self.names.index(split(name)[0]),
         )
         way = longest - 3 * usual
@@ -534,6 +538,7 @@ class RunAgainstModel(RuleBasedStateMachine):
         above = Model(graph, given).orders
         rules = {name: data.draw(triggers(above[name])) for name in compiled.names}
         shares = {name: data.draw(st.sampled_from([(), (), *SHARES])) for name in compiled.names}
+        priorities = {name: data.draw(st.sampled_from([0, 0, 5, -1])) for name in compiled.names}
         mapped: dict[str, str] = {}
         for name in compiled.names:
             key = data.draw(st.sampled_from([None, None, "a", "b"]))
@@ -545,7 +550,9 @@ class RunAgainstModel(RuleBasedStateMachine):
         each = paired(compiled, keys, dict.fromkeys(range(len(keys)), EXPANSION), writes)
         work = [
             replace(
-                work_of(rules[name], above[name], tries[name], timeouts.get(name), shares[name]), each=each.get(rank)
+                work_of(rules[name], above[name], tries[name], timeouts.get(name), shares[name]),
+                each=each.get(rank),
+                priority=priorities[name],
             )
             for rank, name in enumerate(compiled.names)
         ]
@@ -555,7 +562,7 @@ class RunAgainstModel(RuleBasedStateMachine):
         self.guests = count(1000)  # attempts of other runs
         self.run = Run(compiled, work, given, numbers=count(), answers=answers, durations=taken, seats=self.seats)
         self.answers = answers
-        self.model = NaiveRun(graph, given, tries, timeouts, durations, rules, mapped, known, shares)
+        self.model = NaiveRun(graph, given, tries, timeouts, durations, rules, mapped, known, shares, priorities)
         self.replica = Replica(self.run)
         self.looks: list[tuple[str, Slice]] = []
         self.last = -1

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_state_machine_as_test
+from msgspec.structs import replace
 from tests import invariants
 from tests.reference import Graph
 from tests.runs import done, failed, lost, states
@@ -281,6 +282,19 @@ def test_a_value_stays_while_a_task_that_waits_for_a_seat_may_read_it(*, is_stru
     assert list(run.handle(done(1), 0.0)) == []
     assert told(run, Room(9)) == "b"
     assert list(run.handle(done(3), 0.0)) == [Release([large("old")])]
+
+
+def test_where_room_is_short_those_that_wait_for_seats_do_not_keep_the_others_waiting() -> None:
+    """What is held back may have found its seat, and others still wait for one: nobody is under way, nor will be."""
+    seats, elsewhere = Seats({"db": 1}), object()
+    seats.take(DB, 99, elsewhere)
+    run = limited("xddxxx", seats)
+    assert told(run, Begin(), Room(6)) == "adef"
+    told(run, done(1), done(2), done(3), replace(failed(0), lacking=100))
+    seats.free(99)
+    assert told(run, Room(6)) == "a", "alone, as nobody could let go of values"
+    told(run, done(4))
+    assert told(run, Room(6)) == "b"
 
 
 def test_a_cancelled_run_stands_in_no_line_and_its_attempts_keep_their_seats_until_they_have_ended() -> None:

@@ -48,6 +48,7 @@ def contexts(context: cloaca.Context) -> None:
     assert_type(context.copy(), cloaca.Context)
     assert_type(context.seed, int | None)
     assert_type(context.item_key, Any)
+    assert_type(context.slots, Mapping[str, tuple[int, ...]])
     assert_type(context.lazy("a"), Any)
     assert_type(context.conflicts(), dict[str, cloaca.MergeConflict])
     assert_type(context.outcome("load").status, str)
@@ -91,7 +92,8 @@ def tasks() -> None:
     cloaca.task(on_failure=print_progress)  # type: ignore[arg-type]
     cloaca.task(retry=3)  # type: ignore[call-overload]
     cloaca.task(timeout="30")  # type: ignore[call-overload]
-    cloaca.task(limits={"gpu": 1, "memory_gb": 4})
+    cloaca.task(limits={"gpu": 1, "memory_gb": 4}, priority=10)
+    cloaca.task(priority="high")  # type: ignore[call-overload]
     cloaca.task(limits={"gpu": "1"})  # type: ignore[dict-item]
     cloaca.task(for_each="rows")
     cloaca.task(for_each=["rows"])  # type: ignore[call-overload]

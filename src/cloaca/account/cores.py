@@ -49,7 +49,7 @@ class Moment(Struct, frozen=True, gc=False):
 
 
 _Shift = tuple[float, int, int, int, Share]
-"""When how many more run, are ready and back off, that take such a share: there are three for each task, so no class."""
+"""When how many more run, are ready and back off, of such a share: there are three for each task, so no class."""
 
 
 def moments(

@@ -83,6 +83,7 @@ def run(
         if assignment.fingerprint and is_held(assignment, load, contents, generators):
             left(None)
             return held(assignment.attempt, contents, meter, generators)
+        contents.slots = assignment.slots
         context = over(contents, kind)
         function = load(assignment.function)
         generators.begin(assignment.seed, assignment.task, assignment.ended)

@@ -56,6 +56,7 @@ class Series:
         self._seed, self._ended = self._origin = assignment.seed, assignment.ended
         self._items, self._prefix = assignment.items, assignment.prefix
         self._is_traced, self._note = assignment.traced is not None, note
+        self._slots = assignment.slots
         self._names = assignment.names()
         self._load = load
         self._reads = reads
@@ -79,6 +80,7 @@ class Series:
             rules, function = self._loaded or self._loading()
             slice_ = self._slice if self._is_plain else self._assignment.seen(place)
             contents = self._made(slice_, name, rules, self._reads, ask, shelf, None, self._origin)
+            contents.slots = self._slots
             if self._prefix:
                 contents.enter(self._prefix)
             context = over(contents, self._kind)

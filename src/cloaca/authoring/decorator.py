@@ -44,7 +44,9 @@ def task(function: Any = None, /, **options: Unpack[TaskOptions]) -> Any:
 
     `limits` says how much each try takes of the runner's limits while it runs: `limits={"gpu": 1, "memory_gb": 4}`,
     say, where there is `DefaultRunner(limits={"gpu": 2, "memory_gb": 20})`. It takes all at once, or waits. The numbers
-    are whole. `limit="db"` is short for `limits={"db": 1}`.
+    are whole. `limit="db"` is short for `limits={"db": 1}`. `context.slots` tells which units it has.
+
+    Of the tasks of an execution that are ready, those with a higher `priority` go first, a whole number, 0 by default.
 
     `on_success(task_id, context)` is called when the task has ended well, with what it saw and set, and
     `on_failure(task_id, error, context)` for each try that failed: in the program, on the thread that waits for the

@@ -40,6 +40,7 @@ class TaskOptions(TypedDict, total=False):
     inputs: Mapping[str, str] | None
     limit: str | None
     limits: Mapping[str, int] | None
+    priority: int | None
     reuse: bool | None
     fingerprint: Callable[..., object] | None
     cache_version: str | int | None
@@ -136,6 +137,14 @@ def _limits(what: str, given: Any) -> tuple[tuple[str, int], ...]:
     return tuple([(name, argument.amount(f"{what[:-4]}{{{name!r}: ...}})", given[name])) for name in sorted(given)])
 
 
+def _priority(what: str, given: Any) -> int:
+    if not isinstance(given, int) or isinstance(given, bool):
+        raise ValueError(
+            f"{what} is a whole number, the higher the sooner, and 0 where nothing is said, not {given!r}."
+        )
+    return given
+
+
 def _profile(what: str, given: Any) -> bool | str:
     from cloaca.profiling.tool import PROFILERS  # few tasks say so
 
@@ -205,6 +214,7 @@ _CHECKS: Final[Mapping[str, Callable[[str, Any], Any]]] = {
     "timeout": lambda what, value: argument.positive(f"{what}, in seconds,", value),
     "limit": _limit,
     "limits": _limits,
+    "priority": _priority,
     "trigger_rule": checked_rule,
     "trigger_rules": _rules,
     "on_success": lambda what, function: argument.callback(what, function, "task_id", "context"),

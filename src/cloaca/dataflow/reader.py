@@ -324,7 +324,7 @@ class _Reader(ast.NodeVisitor):
     def visit_Attribute(self, node: ast.Attribute) -> Symbol:
         holder, name = self.visit(node.value), node.attr
         if holder == CONTEXT:
-            return ANY if name in ("seed", "item_key") else Symbol("unknown", "method", name)
+            return ANY if name in ("seed", "item_key", "slots") else Symbol("unknown", "method", name)
         self.uses.demand(holder)
         if name in _SHOWING:
             self._show(node.value, _SHOWING[name])

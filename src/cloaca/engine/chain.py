@@ -5,8 +5,9 @@ where tasks are tiny, a round trip for each of them is saved. All else is as eve
 is reported as soon as it has ended, and tried again by itself. What comes after one that didn't end well is given back,
 and waits.
 
-A task that is asked first whether it may begin, or that needs seats, begins a chain at best. So does every task where
-keys have merge rules, or get the values of others: what one leaves isn't all then that the next one sees of a key.
+A task that is asked first whether it may begin, or that needs seats, begins a chain at best; so does one of lower
+priority than the one before, as others may go first by then. And so does every task where keys have merge rules, or get
+the values of others: what one leaves isn't all then that the next one sees of a key.
 """
 
 from collections.abc import Sequence
@@ -35,6 +36,7 @@ class Chains:
         None after a mapped one: its first attempt tells its items, and it has ended when they have.
         """
         found: list[int] = []
+        priority = self._work[rank].priority
         if self._work[rank].each is not None:
             return found
         for _ in range(most):
@@ -43,6 +45,8 @@ class Chains:
                 break
             (rank,) = successors
             if self._states[rank] is not WAITING or not self._is_plain(rank):
+                break
+            if self._work[rank].priority < priority:
                 break
             found.append(rank)
         return found

@@ -7,6 +7,9 @@ Sethi and Ullman, 1970): so a long chain beside many short tasks never waits, an
 Where that would make all end later, the longest way goes first: list scheduling by critical path (Graham, 1969; Kohler,
 1975). `Ready` sees to that. How long a way is, the durations of earlier runs tell; without any, the number of tasks on
 it. Results don't depend on it.
+
+All this is among tasks of the same *level*: the priority that they were given, 0 unless they say so. Those of a higher
+one go first, whatever comes of that. A task doesn't hand its level on to what it needs.
 """
 
 from array import array
@@ -22,7 +25,7 @@ class Priority:
 
     `durations`: seconds by rank; 0 where a task's isn't known, which then counts as the mean of the others: `usual`.
     `followers` are the mapped tasks that follow another one item by item, by its rank. They go before it: so an item
-    goes all the way before the next one begins.
+    goes all the way before the next one begins. `levels` are the priorities that tasks were given, by rank.
 
     >>> from cloaca.history.plan import plan
     >>> pairs = plan("demo", [("load", []), ("load too", []), ("use", ["load"]), ("use too", ["load too"])])
@@ -31,7 +34,11 @@ class Priority:
     """
 
     def __init__(
-        self, plan: Plan, durations: Sequence[float] = (), followers: Mapping[int, Sequence[int]] = _NOTHING
+        self,
+        plan: Plan,
+        durations: Sequence[float] = (),
+        followers: Mapping[int, Sequence[int]] = _NOTHING,
+        levels: Sequence[int] = (),
     ) -> None:
         known = [seconds for seconds in durations if seconds > 0]
         self.usual = sum(known) / len(known) if known else 1.0
@@ -44,14 +51,19 @@ class Priority:
         self.ranks = _depth_first(plan, self.seconds)
         if followers:
             self.ranks = _last_stage_first(self.ranks, followers)
+        self.urgency = self.ways
+        """By which the longest way is found. Those of a higher level are taken to be longer than all others."""
+        if any(levels):
+            self.ranks = sorted(self.ranks, key=levels.__getitem__, reverse=True)
+            self.urgency = _raised(self.ways, levels)
         self.places = [*plan.rank.values()]
         if self.ranks == self.places:
             self.ranks = self.places
         else:
             for place, rank in enumerate(self.ranks):
                 self.places[rank] = place
-        ways = [self.ways[rank] for rank in self.ranks]
-        self.is_longest_first = ways == sorted(ways, reverse=True)
+        urgency = [self.urgency[rank] for rank in self.ranks]
+        self.is_longest_first = urgency == sorted(urgency, reverse=True)
         """Whether the first of any tasks is the one with the longest way, too."""
 
 
@@ -63,6 +75,12 @@ def _longest(ranks: Iterable[int], ahead: Sequence[Sequence[int]], seconds: Sequ
         if others:
             ways[rank] += ways[others[0]] if len(others) == 1 else max([ways[other] for other in others])
     return ways
+
+
+def _raised(ways: "array[float]", levels: Sequence[int]) -> "array[float]":
+    step = max(ways) + 1.0
+    steps = {level: number * step for number, level in enumerate(sorted({*levels}))}
+    return array("d", [way + steps[level] for way, level in zip(ways, levels, strict=True)])
 
 
 def _tail(plan: Plan, seconds: Sequence[float]) -> float:

@@ -51,6 +51,11 @@ class Queue:
         """Whether any waits for a seat."""
         return bool(self._aside)
 
+    @property
+    def is_any_seated(self) -> bool:
+        """Whether any attempt has seats, of whatever run, or of one that was ended by a fault."""
+        return bool(self._seats.taken)
+
     def __iter__(self) -> Iterator[int]:
         """The ranks of all that are ready, whether or not there is a seat."""
         yield from self._ready

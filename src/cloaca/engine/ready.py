@@ -1,4 +1,7 @@
-"""Ready: the tasks whose turn it is, and which one goes first: depth first, unless the critical path is in danger."""
+"""Ready: the tasks whose turn it is, and which one goes first.
+
+Of those of the highest level: depth first, unless the critical path is in danger.
+"""
 
 from collections.abc import Iterator, Sequence
 from heapq import heapify, heappop, heappush
@@ -51,12 +54,13 @@ class Guarded(ReadyTasks):
     """The same where that order may keep the longest way waiting.
 
     The work that hasn't begun, spread over all that can be under way at once, must last until the longest way has come
-    to its end. Where it doesn't, the first task of that goes before all others.
+    to its end. Where it doesn't, the first task of that goes before all others of its level.
     """
 
     def __init__(self, priority: Priority) -> None:
         super().__init__(priority)
         self._seconds, self._ways, self._tail = priority.seconds, priority.ways, priority.tail
+        self._urgency = priority.urgency
         self._spare = _SPARE * priority.usual
         self._left = sum(priority.seconds) - priority.tail
         self._here: set[int] = set()  # the ranks that are ready: the heaps may hold others, which were taken
@@ -78,7 +82,7 @@ class Guarded(ReadyTasks):
         self._here.add(rank)
         if not self._is_held[rank]:
             self._is_held[rank] = True
-            heappush(self._farthest, (-self._ways[rank], rank))
+            heappush(self._farthest, (-self._urgency[rank], rank))
 
     def take(self, width: int) -> int | None:
         if not self._here:
@@ -100,7 +104,7 @@ class Guarded(ReadyTasks):
             heappop(heap)
         while farthest[0][1] not in here:
             self._is_held[heappop(farthest)[1]] = False
-        deepest, (way, longest) = self._ranks[heap[0]], farthest[0]
-        way = -way - self._spare
+        deepest, longest = self._ranks[heap[0]], farthest[0][1]
+        way = self._ways[longest] - self._spare
         is_in_danger = way >= self._ways[deepest] and (way - self._tail) * width >= self._left
         return longest if is_in_danger else deepest

@@ -198,7 +198,7 @@ class Run:
         self.plan = plan
         self._durations = array("d", bytes(8 * len(plan.names))) if durations is None else durations
         self._followers = followers(work)
-        self.priority = Priority(plan, self._durations, self._followers)
+        self.priority = Priority(plan, self._durations, self._followers, [one.priority for one in work])
         self.seed = seed
         self._merging = merging or Merging()
         self.history = History(
@@ -616,7 +616,7 @@ class Run:
 
     def _is_any_under_way(self, number: int) -> bool:
         """Whether others may let go of values: of `number` attempts that are open, of all runs; or of those to come."""
-        return bool(self._open or number or [*self._tries.backoffs] or self._queue.is_waiting)
+        return bool(self._open or number or [*self._tries.backoffs] or self._queue.is_any_seated)
 
     def _explained(self, event: Failed) -> Failed:
         """A failure for want of room, with what holds it."""

@@ -22,6 +22,7 @@ class Work(Struct, frozen=True, gc=False):
     mapped task, and runs this for each item. `share`: the seats that each attempt takes. `prefix`: of the task's keys,
     in a copy. `fingerprint`: the number under which the task's was published, 0 where it has none.
     `allow_failure`: its failure stops no run that is to fail fast, and makes none count as failed.
+    `priority`: of the tasks that are ready, those with a higher one go first.
     """
 
     function: int
@@ -36,6 +37,7 @@ class Work(Struct, frozen=True, gc=False):
     prefix: str = ""
     fingerprint: int = 0
     allow_failure: bool = False
+    priority: int = 0
 
 
 def followers(work: Sequence[Work]) -> dict[int, list[int]]:

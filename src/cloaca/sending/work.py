@@ -55,6 +55,7 @@ def all_work(
             task.prefix,
             fingerprints.get(rank, 0),
             task.allow_failure,
+            task.priority,
         )
         for rank, (task, (function, reads, timeout)) in enumerate(zip(tasks, called, strict=True))
     ]

@@ -26,7 +26,7 @@ from cloaca.tasks.shelf import Shelf, Traffic
 from cloaca.values.blobs import LARGE, REFERS, SMALL, Part, blob_of, is_content, is_reference, is_small, unreadable
 from cloaca.values.codec import decode, encode, encode_each, inlined, is_telling
 from cloaca.values.composite import is_composite
-from cloaca.wire.messages import Items, ItemsFound, Looked, Outcome, Slice, Version
+from cloaca.wire.messages import Items, ItemsFound, Looked, Outcome, Ranges, Slice, Version
 from cloaca.wire.strike import is_strike
 from cloaca.wire.text import is_encodable
 
@@ -72,6 +72,7 @@ class Contents(Struct, eq=False):
     item_key: bytes | None = None  # where the attempt is for an item
     items: ItemsFound | None = None  # where it has found those of a mapped task
     why: Callable[[str], str] | None = None  # where it is that of a result: why a key is absent
+    slots: Mapping[str, Ranges] | None = None  # the units that the attempt has, where it has some of any limit
 
     # ---- other contents --------------------------------------------------------------------------------------------
 

@@ -311,6 +311,17 @@ class Context:
         key = self._contents.item_key
         return None if key is None else decode(key)
 
+    @property
+    def slots(self) -> Mapping[str, tuple[int, ...]]:
+        """The numbers of the units that this try has of the runner's limits, by name: `{"gpu": (0,)}`, say.
+
+        No other try has these at the same time. Which ones they are depends on what else runs: no result may follow
+        from it. In a task without limits, and outside a task, there are none.
+        """
+        from cloaca.tasks.slots import HeldSlots  # few ask
+
+        return HeldSlots(self._contents.slots or {})
+
     # ---- what branches and tasks left ------------------------------------------------------------------------------
 
     def conflicts(self) -> dict[str, MergeConflict]:

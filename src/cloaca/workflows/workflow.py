@@ -33,14 +33,15 @@ class Task(Struct, frozen=True):
     `trigger_rule`: the name of the rule by which it starts, `None` for the default; `trigger_rules`: the condition that
     has to hold, too. `on_success` and `on_failure` are called in the program, if given, when tries
     of it have ended. `for_each`: the key of the items for each of which it runs, or `None` where it runs once.
-    `limits`: how much each try takes of which of the runner's limits, by name. `form`: what the function is called
-    with. `writes`: the keys that it may set and remove, as its function names them, or `None` where it doesn't say.
-    `prefix`: in a copy of another workflow, what the names of its keys begin with; its function leaves that out.
-    `reuse`: whether an attempt of an earlier execution may stand for it, or `None` where it doesn't say. `fingerprint`
-    is called with the context (and the item) before it, and what that returns is part of what it looks at.
-    `cache_version` is part of its code, and attempts of code with the digests in `accept` are as good as its own.
-    `profile`: the name of the profiler that it runs under, whether it runs under that of the execution, or `None` where
-    it doesn't say. `allow_failure`: an execution in which it fails doesn't fail by that.
+    `limits`: how much each try takes of which of the runner's limits, by name. `priority`: of the tasks that are ready,
+    those with a higher one go first. `form`: what the function is called with. `writes`: the keys that it may set and
+    remove, as its function names them, or `None` where it doesn't say. `prefix`: in a copy of another workflow, what
+    the names of its keys begin with; its function leaves that out. `reuse`: whether an attempt of an earlier execution
+    may stand for it, or `None` where it doesn't say. `fingerprint` is called with the context (and the item) before it,
+    and what that returns is part of what it looks at. `cache_version` is part of its code, and attempts of code with
+    the digests in `accept` are as good as its own. `profile`: the name of the profiler that it runs under, whether it
+    runs under that of the execution, or `None` where it doesn't say. `allow_failure`: an execution in which it fails
+    doesn't fail by that.
     """
 
     id: str
@@ -55,6 +56,7 @@ class Task(Struct, frozen=True):
     on_failure: Callable[..., object] | None = None
     for_each: str | None = None
     limits: tuple[tuple[str, int], ...] = ()
+    priority: int = 0
     form: Form = PLAIN
     writes: tuple[str, ...] | None = None
     prefix: str = ""
