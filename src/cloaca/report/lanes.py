@@ -6,6 +6,7 @@ short to be seen wait in groups, by how much nearer one has to look: the script 
 
 from collections import defaultdict
 from collections.abc import Collection, Iterator, Mapping, Sequence
+from heapq import nlargest
 from html import escape
 from math import ceil, log
 
@@ -25,13 +26,12 @@ _NEAREST = 8
 
 
 def chosen(account: Account) -> list[Span]:
-    """The spans that are shown one by one."""
+    """The spans that are shown one by one, in the order in which they began."""
     spans = [*account.spans, *account.failed_spans]
-    if len(spans) <= _MOST:
-        return spans
-    on_path = {span.unit for span in account.critical_path.spans}
-    spans.sort(key=lambda span: (_kind(span, on_path) != "ran", span.seconds), reverse=True)
-    return spans[:_MOST]
+    if len(spans) > _MOST:
+        on_path = {span.unit for span in account.critical_path.spans}
+        spans = nlargest(_MOST, spans, key=lambda span: (_kind(span, on_path) != "ran", span.seconds))
+    return sorted(spans, key=_started)
 
 
 def lanes(account: Account, shown: Sequence[Span]) -> Iterator[str]:
@@ -110,3 +110,7 @@ def _piece(kind: str, number: int, x: float, width: float) -> str:
         f'<rect class="task {kind}" data-of="task" data-n="{number}" x="{x:.4f}" width="{width:.4f}" '
         f'height="{_HEIGHT}"/>'
     )
+
+
+def _started(span: Span) -> float:
+    return span.started

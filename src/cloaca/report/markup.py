@@ -42,7 +42,7 @@ def more(count: int) -> str:
 def key(kinds: Iterable[tuple[str, str]], picture: str) -> str:
     """What the colours of a picture stand for: of these classes, with a word on each, those that are in it."""
     there = {one for classes in _CLASSES.findall(picture) for one in classes.split()}
-    told = [f'<span class="key {kind}">&#9632;</span> {said}' for kind, said in kinds if kind in there]
+    told = [f'<span class="key {kind}">&#9632;</span>&nbsp;{said}' for kind, said in kinds if kind in there]
     return f"<p>{', '.join(told)}</p>"
 
 

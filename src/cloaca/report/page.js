@@ -42,7 +42,7 @@ function choose(mark) {
   chosen?.classList.add("chosen");
 }
 
-function open(mark) {
+function tell(mark) {
   choose(mark);
   const [title, ...cells] = rowOf(mark);
   const pairs = cells.map((cell, place) => [told[mark.dataset.of].head[place + 1], cell]);
@@ -54,20 +54,26 @@ function point(event) {
   tip.hidden = !mark;
   if (!mark) return;
   tip.textContent = rowOf(mark).slice(0, 4).join(", ");
+  const below = event.clientY + 18;
+  const hasRoom = below + tip.offsetHeight <= innerHeight;
   tip.style.left = `${Math.max(0, Math.min(event.clientX + 14, innerWidth - tip.offsetWidth - 8))}px`;
-  tip.style.top = `${event.clientY + 18 + tip.offsetHeight > innerHeight ? event.clientY - tip.offsetHeight - 8 : event.clientY + 18}px`;
+  tip.style.top = `${hasRoom ? below : event.clientY - tip.offsetHeight - 8}px`;
 }
 
-// ---- pictures: each has a `zoom` by a factor around a point of its width, from 0 to 1, a `move`, and `all` ------------
+// ---- pictures -----------------------------------------------------------------------------------------------------
+//
+// Each has a `frame`, in widths of which it is told where to `zoom`, and how far to `move`; `all` shows all of it, and
+// `reveal` a mark.
 
 class Time {
-  // The part of the time that is shown, in cells of the pictures.
+  // `left` and `width` are the part of the time that is shown, in cells of the pictures.
   constructor(element) {
     this.element = element;
     this.pictures = [...element.querySelectorAll("svg")];
     this.groups = [...element.querySelectorAll("[data-level]")];
     this.ticks = [...element.querySelectorAll(".axis span")];
-    this.whole = this.pictures[0].viewBox.baseVal.width;
+    this.frame = this.pictures[0];
+    this.whole = this.frame.viewBox.baseVal.width;
     this.left = 0;
     this.width = this.whole;
   }
@@ -96,18 +102,18 @@ class Time {
     });
   }
   reveal(mark) {
-    const { x, width } = mark;
-    const [left, wide] = [x.baseVal.value, width.baseVal.value];
-    if (mark.getBoundingClientRect().width < 4) {
-      const shown = Math.max(wide * 20, this.whole / 65536);
-      this.show(left + wide / 2 - shown / 2, Math.min(shown, this.whole));
-    } else if (left + wide < this.left || left > this.left + this.width) this.show(left - this.width / 2, this.width);
+    const [left, wide] = [mark.x.baseVal.value, mark.width.baseVal.value];
+    const isNarrow = mark.getBoundingClientRect().width < 4;
+    const isOutside = left + wide < this.left || left > this.left + this.width;
+    const width = isNarrow ? Math.min(Math.max(wide * 20, this.whole / 65536), this.whole) : this.width;
+    if (isNarrow || isOutside) this.show(left + (wide - width) / 2, width);
   }
 }
 
 class Graph {
   constructor(element) {
     this.element = element;
+    this.frame = element;
     this.picture = element.querySelector("svg");
     this.natural = this.picture.width.baseVal.value;
     this.scale = 1;
@@ -120,8 +126,9 @@ class Graph {
     this.element.scrollTop *= scale / this.scale;
     this.scale = scale;
   }
-  move(part) {
-    this.element.scrollLeft += part * this.element.clientWidth;
+  move(right, down = 0) {
+    this.element.scrollLeft += right * this.element.clientWidth;
+    this.element.scrollTop += down * this.element.clientWidth;
   }
   all() {
     this.zoom(Math.min(1, (this.element.clientWidth - 2) / this.natural) / this.scale);
@@ -131,64 +138,82 @@ class Graph {
   }
 }
 
+const units = [[0.001, "us", 1e6], [1, "ms", 1e3], [600, "s", 1], [Infinity, "min", 1 / 60]];
+
+// A moment, as exactly as it can be told apart where so many seconds are shown.
 function moment(seconds, shown) {
-  const [unit, times] = shown < 0.001 ? ["us", 1e6] : shown < 1 ? ["ms", 1e3] : shown < 600 ? ["s", 1] : ["min", 1 / 60];
-  return `${(seconds * times).toFixed(Math.max(0, Math.ceil(1 - Math.log10(shown * times))))} ${unit}`;
+  const [, unit, times] = units.find(([below]) => shown < below);
+  const digits = Math.ceil(1 - Math.log10(shown * times));
+  return `${(seconds * times).toFixed(Math.max(0, Math.min(9, digits)))} ${unit}`;
 }
 
 function listen(picture) {
-  const { element } = picture;
-  const marks = marksIn(element).sort((one, other) => one.dataset.n - other.dataset.n);
-  const go = (steps) => {
-    const at = marks.indexOf(chosen);
-    const mark = marks[(at + steps + marks.length + (at < 0 && steps < 0)) % marks.length];
-    if (mark) open(mark), picture.reveal(mark);
+  const marks = marksIn(picture.element).sort((one, other) => one.dataset.n - other.dataset.n);
+  const keys = keysOf(picture, marks);
+  picture.element.addEventListener("keydown", (event) => {
+    if (event.ctrlKey || event.metaKey || event.altKey || !(event.key in keys)) return;
+    event.preventDefault();
+    keys[event.key]();
+  });
+  const tools = document.querySelector(`.tools[data-for="${picture.element.id}"]`);
+  tools.hidden = false;
+  for (const button of tools.querySelectorAll("button")) button.addEventListener("click", keys[button.dataset.key]);
+  listenToWheel(picture);
+  listenToPointer(picture);
+  return { marks, picture };
+}
+
+function keysOf(picture, marks) {
+  const go = (at) => {
+    if (!marks.length) return;
+    const mark = marks[(at + marks.length) % marks.length];
+    tell(mark);
+    picture.reveal(mark);
   };
-  const keys = {
+  return {
     "+": () => picture.zoom(2),
     "=": () => picture.zoom(2),
     "-": () => picture.zoom(0.5),
     0: () => picture.all(),
     ArrowLeft: () => picture.move(-0.2),
     ArrowRight: () => picture.move(0.2),
-    n: () => go(1),
-    p: () => go(-1),
+    n: () => go(marks.indexOf(chosen) + 1),
+    p: () => go(Math.max(marks.indexOf(chosen), 0) - 1),
   };
-  const press = (key) => keys[key]?.();
-  element.addEventListener("keydown", (event) => {
-    if (event.ctrlKey || event.metaKey || event.altKey || !(event.key in keys)) return;
+}
+
+function listenToWheel(picture) {
+  const turn = (event) => {
+    if (!event.ctrlKey && document.activeElement !== picture.element) return;
     event.preventDefault();
-    press(event.key);
-  });
-  element.addEventListener("click", (event) => {
-    const mark = event.target.closest("[data-of]");
-    if (mark && !wasDragged) open(mark);
-  });
-  element.addEventListener("wheel", (event) => {
-    if (!event.ctrlKey && document.activeElement !== element) return;
-    event.preventDefault();
-    const box = (event.target.closest("svg") ?? element).getBoundingClientRect();
+    const box = picture.frame.getBoundingClientRect();
     if (Math.abs(event.deltaX) > Math.abs(event.deltaY)) picture.move(event.deltaX / box.width);
     else picture.zoom(2 ** (-event.deltaY / 200), (event.clientX - box.left) / box.width);
-  }, { passive: false });
-  let from = null;
+  };
+  picture.element.addEventListener("wheel", turn, { passive: false });
+}
+
+function listenToPointer(picture) {
+  let from = null; // where the pointer was when the picture moved last
   let wasDragged = false;
-  element.addEventListener("pointerdown", (event) => {
-    from = event.button === 0 ? event.clientX : null;
+  picture.element.addEventListener("pointerdown", (event) => {
+    from = event.button === 0 ? event : null;
     wasDragged = false;
   });
-  element.addEventListener("pointermove", (event) => {
-    if (from === null || !event.buttons || (!wasDragged && Math.abs(event.clientX - from) < 4)) return;
-    wasDragged = true;
-    picture.move((from - event.clientX) / (element.querySelector("svg").parentElement.clientWidth));
-    from = event.clientX;
+  picture.element.addEventListener("pointermove", (event) => {
+    point(event);
+    if (from === null || !event.buttons) return;
+    const [right, down] = [from.clientX - event.clientX, from.clientY - event.clientY];
+    if (!wasDragged && Math.hypot(right, down) < 4) return;
+    const { width } = picture.frame.getBoundingClientRect();
+    picture.move(right / width, down / width);
+    [from, wasDragged] = [event, true];
   });
-  const tools = document.querySelector(`.tools[data-for="${element.id}"]`);
-  tools.hidden = false;
-  for (const button of tools.querySelectorAll("button")) button.addEventListener("click", () => press(button.dataset.key));
-  element.addEventListener("pointermove", point);
-  element.addEventListener("pointerleave", () => (tip.hidden = true));
-  return { marks, picture };
+  picture.element.addEventListener("pointerleave", () => (tip.hidden = true));
+  picture.element.addEventListener("click", (event) => {
+    const mark = event.target.closest("[data-of]");
+    if (mark && !wasDragged) tell(mark);
+  });
 }
 
 const graph = listen(new Graph(byId("workflow")));
@@ -206,7 +231,8 @@ function search() {
   const fits = (name) => wanted !== "" && name.toLowerCase().includes(wanted);
   const tasks = told.task.rows.flatMap(([name], n) => (fits(name) ? [n] : []));
   const ranks = told.names.flatMap((name, rank) => (fits(name) ? [rank] : []));
-  const nodes = new Set([...tasks.map((n) => told["node of task"][n]), ...ranks.map((rank) => told["node of name"][rank])]);
+  const nodesOfTasks = tasks.map((n) => told["node of task"][n]);
+  const nodes = new Set([...nodesOfTasks, ...ranks.map((rank) => told["node of name"][rank])]);
   const found = new Set(tasks);
   for (const mark of graph.marks) mark.classList.toggle("found", nodes.has(+mark.dataset.n));
   for (const mark of time?.marks ?? []) mark.classList.toggle("found", found.has(+mark.dataset.n));
@@ -221,22 +247,25 @@ function nameOf([name, status, , , , , nth]) {
 
 function list(tasks, ranks, wanted) {
   const ran = new Set(tasks.map((n) => told.task.rows[n][0]));
+  const others = ranks.filter((rank) => !ran.has(told.names[rank]));
   const entries = [
     ...tasks.map((n) => [nameOf(told.task.rows[n]), time.marks[n], time.picture]),
-    ...ranks.filter((rank) => !ran.has(told.names[rank])).map((rank) => [told.names[rank], graph.marks[told["node of name"][rank]], graph.picture]),
+    ...others.map((rank) => [told.names[rank], graph.marks[told["node of name"][rank]], graph.picture]),
   ];
   byId("count").textContent = wanted === "" ? "" : `${entries.length.toLocaleString("en")} found`;
-  byId("matches").replaceChildren(...entries.slice(0, most).map(([name, mark, picture]) => {
-    const entry = made("li");
-    const button = made("button", name);
-    button.addEventListener("click", () => {
-      open(mark);
-      picture.reveal(mark);
-      picture.element.scrollIntoView({ block: "nearest" });
-    });
-    entry.append(button);
-    return entry;
-  }));
+  byId("matches").replaceChildren(...entries.slice(0, most).map((entry) => link(...entry)));
+}
+
+function link(name, mark, picture) {
+  const button = made("button", name);
+  button.addEventListener("click", () => {
+    tell(mark);
+    picture.reveal(mark);
+    picture.element.scrollIntoView({ block: "nearest" });
+  });
+  const entry = made("li");
+  entry.append(button);
+  return entry;
 }
 
 query.addEventListener("input", search);
