@@ -82,13 +82,15 @@ def failed(name: str, message: str) -> cloaca.WorkflowResult:
 
 @pytest.mark.usefixtures("without_dot")
 def test_names_and_messages_are_never_markup() -> None:
-    result = failed("<i>load</i>", "one\n\n```\n<script>alert('\ud800')</script>\n\n# two")
+    result = failed("<i>load</i>\n\n```\n# two", "one\n\n```\n<script>alert('\ud800')</script>\n\n# two")
     shown = result._repr_mimebundle_(include=None, exclude=None)["text/markdown"]
     for mark in ("<b>", "<i>", "<script"):
         assert mark not in shown
-    above, _, beneath = shown.partition("\n<pre>")
-    assert (above.count("\n"), beneath.count("</pre>"), beneath.count("```")) == (0, 1, 3)
-    assert "<td>&lt;i&gt;load&lt;/i&gt;</td><td>Failed</td><td>1</td>" in shown
+    lines = shown.splitlines()
+    assert (lines[1], lines[2], lines[-3], lines[-2]) == ("", "```mermaid", "```", "")
+    assert [line for line in lines if line.startswith(("#", "```"))] == ["```mermaid", "```"]
+    assert "<pre>Task &#x27;&lt;i&gt;load&lt;/i&gt;" in lines[0]
+    assert "<td>&lt;i&gt;load&lt;/i&gt;&#10;&#10;```&#10;# two</td><td>Failed</td><td>1</td>" in shown
     assert "<td>report</td><td>Skipped</td><td>0</td><td></td><td>none of its dependencies ended well" in shown
     json.dumps(shown).encode()
 

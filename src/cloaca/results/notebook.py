@@ -30,13 +30,19 @@ def shown(
     summary: str, message: str | None, picture: Mapping[str, str], tasks: Mapping[str, TaskResult]
 ) -> dict[str, str]:
     """By MIME type. `summary` is HTML; `picture` is by MIME type, too."""
-    above = summary + (f"\n<pre>{escape(message)}</pre>\n" if message else "")
+    above = summary + (f"<pre>{escape(message)}</pre>" if message else "")
     beneath = _folded(tasks)
     if "image/svg+xml" in picture:
         drawn = picture["image/svg+xml"]
         scrolled = f'<div style="overflow-x:auto">{drawn[drawn.index("<svg") :]}</div>'
         return {"text/html": f"<div>{above}{scrolled}{beneath}</div>"}
-    return {"text/markdown": f"{above}\n\n```mermaid\n{picture['text/vnd.mermaid']}```\n\n{beneath}\n"}
+    drawn = f"```mermaid\n{picture['text/vnd.mermaid']}```"
+    return {"text/markdown": f"{_in_markdown(above)}\n\n{drawn}\n\n{_in_markdown(beneath)}\n"}
+
+
+def _in_markdown(html: str) -> str:
+    """On one line: with an empty one, HTML would be over, and Markdown begin."""
+    return html.replace("\n", "&#10;")
 
 
 def _folded(tasks: Mapping[str, TaskResult]) -> str:
