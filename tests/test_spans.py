@@ -1,5 +1,6 @@
 """Spans of OpenTelemetry: of executions, of the tries of their tasks, and of calls of `map`."""
 
+import asyncio
 import gc
 import logging
 import os
@@ -397,6 +398,23 @@ def test_spans_that_a_task_begins_are_children_of_its_try(traced: Traced) -> Non
     around = traced.one("task step")
     assert around.context is not None
     assert tuple(result.final_context["own"]) == (around.context.trace_id, id_of(around))
+
+
+@pytest.mark.parametrize("executor", EXECUTORS)
+def test_an_async_task_sees_its_span_where_it_awaits_too(traced: Traced, executor: Executor) -> None:
+    async def later() -> int:
+        await asyncio.sleep(0)
+        return current()[1]
+
+    with cloaca.WorkflowBuilder("awaiting") as builder:
+
+        @cloaca.task()
+        async def waits(context: Context) -> None:
+            context["ids"] = [current()[1], *await asyncio.gather(later(), later())]
+
+    with DefaultRunner(workers=1, executor=executor, tracer=traced.tracer) as runner:
+        found = runner.execute(builder).final_context
+    assert found["ids"] == [id_of(traced.one("task waits"))] * 3
 
 
 def test_nothing_of_a_try_is_seen_in_the_next_one(traced: Traced) -> None:

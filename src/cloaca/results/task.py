@@ -34,6 +34,7 @@ class TaskResult:
         reused_from: str | None = None,
         ran_because: str | None = None,
         failed_tries: Sequence[FailedTry] = (),
+        cut_off: tuple[float | None, float | None] = (None, None),
     ) -> None:
         self.id = id
         self.reused = reused_from is not None
@@ -44,7 +45,7 @@ class TaskResult:
         self.reason = outcome.reason
         self.attempts = attempts
         self._clock = clock
-        self._last = Try(*(failed or (id, attempts)), end, clock, outcome.error, findings=findings)
+        self._last = Try(*(failed or (id, attempts)), end, clock, outcome.error, span=cut_off, findings=findings)
         self._failed_tries = failed_tries
 
     @property
@@ -71,17 +72,17 @@ class TaskResult:
 
     @property
     def start_time(self) -> str | None:
-        """When the attempt began, as an RFC 3339 string; `None` where none reported."""
+        """When the attempt began, as an RFC 3339 string; `None` where that isn't known."""
         return self._last.start_time
 
     @property
     def end_time(self) -> str | None:
-        """When the attempt ended, as an RFC 3339 string; `None` where none reported."""
+        """When the attempt ended, as an RFC 3339 string; `None` where that isn't known."""
         return self._last.end_time
 
     @property
     def duration(self) -> float | None:
-        """Seconds that the attempt took; `None` where none reported."""
+        """Seconds that the attempt took, also of one that was cut off; `None` where that isn't known."""
         return self._last.duration
 
     @property

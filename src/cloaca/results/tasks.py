@@ -78,8 +78,10 @@ class TaskResults(Mapping[str, TaskResult]):
         place = ledger.place(unit)
         reused_from, because = self._reuse.origins.get(place), self._reuse.reasons.get(place)
         attempts, end = ledger.attempts[unit], ledger.ends[unit]
-        tries = ledger.failed_tries.get(unit, ())
-        return TaskResult(id, outcome, attempts, end, self._clock, failed, explained, reused_from, because, tries)
+        tries, cut_off = ledger.failed_tries.get(unit, ()), ledger.cut_off.get(unit, (None, None))
+        return TaskResult(
+            id, outcome, attempts, end, self._clock, failed, explained, reused_from, because, tries, cut_off
+        )
 
 
 def _unknown(id: object, names: Sequence[str]) -> str:
