@@ -105,7 +105,7 @@ def test_each_execution_has_a_profile_of_its_own(runner: DefaultRunner) -> None:
     between = runner.execute(numbers)
     second = runner.execute(numbers, profile="cprofile")
     assert counts(first.profile("each")) == counts(second.profile("each"))
-    with pytest.raises(NoProfileError, match="wasn't profiled"):
+    with pytest.raises(NoProfileError, match="There are no profiles: the execution wasn't profiled"):
         between.profile("each")
 
 
@@ -307,6 +307,24 @@ def test_what_is_taken_over_has_none(tmp_path: Path) -> None:
     assert third.tasks["each"].reused
     with pytest.raises(NoProfileError, match=f"it wasn't run, as an attempt of execution '{first.execution_id}'"):
         second.profile("each")
+
+
+def test_what_is_resumed_has_profiles_of_what_ran(tmp_path: Path) -> None:
+    with cloaca.WorkflowBuilder("resumed") as builder:
+        cloaca.task(id="fine")(lambda context: context.set("a", step(1)))
+
+        @cloaca.task(dependencies=["fine"])
+        def mended(context: Context) -> None:
+            context.set("b", step(1) // (tmp_path / "mended").exists())
+
+    with DefaultRunner(str(tmp_path / "runs.db"), workers=1) as runner:
+        failed = runner.execute(builder, profile="cprofile")
+        assert failed.status == "Failed"
+        (tmp_path / "mended").touch()
+        result = runner.resume(failed.execution_id, profile="cprofile")
+        assert result.profile().tasks == ("mended",)
+        with pytest.raises(NoProfileError, match="or is on record, where none are"):
+            runner.execution(failed.execution_id).result.profile()
 
 
 def test_profiling_a_task_doesnt_make_it_another_one() -> None:

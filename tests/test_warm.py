@@ -1,6 +1,8 @@
 """A runner that was made ready: its workers have loaded what tasks call, and none of these has run."""
 
+import json
 import os
+import re
 from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
@@ -9,12 +11,13 @@ from types import ModuleType
 from typing import Any
 
 import pytest
-from tests.support import pipe
+from tests.support import pipe, run
 
 import cloaca
 from cloaca import Context, DefaultRunner, InitializerError
 from cloaca.testing import warm
 
+ROOT = Path(__file__).parents[1]
 MakeModule = Callable[[str, str], ModuleType]
 
 NOTING = """
@@ -157,3 +160,18 @@ def test_bad_input_is_told(own_runner: DefaultRunner) -> None:
         warm(own_runner, "nowhere")
     with DefaultRunner(initializer=lambda: 1 / 0) as broken, pytest.raises(InitializerError):
         warm(broken, "warm")
+
+
+def test_the_documented_benchmark_runs(tmp_path: Path) -> None:
+    blocks = re.findall(r"```py\n(.*?)```", (ROOT / "docs" / "profiling.md").read_text(), re.DOTALL)
+    (block,) = [block for block in blocks if "benchmark.pedantic" in block]
+    (tmp_path / "test_speed.py").write_text(block)
+    (tmp_path / "sales.py").write_text(
+        "import cloaca\n"
+        "with cloaca.WorkflowBuilder('sales') as sales:\n"
+        "    cloaca.task(id='only')(lambda context: context.set('total', 1))\n"
+    )
+    told = run("-m", "pytest", "-q", "-p", "no:cacheprovider", "--benchmark-json=told.json", cwd=tmp_path)
+    assert told.returncode == 0, told.stdout
+    (benchmark,) = json.loads((tmp_path / "told.json").read_text())["benchmarks"]
+    assert benchmark["stats"]["rounds"] == 30

@@ -311,7 +311,7 @@ class DefaultRunner:
         It has the input and the seed that it had. What completed isn't run again, all else is, with the code that the
         tasks have now: so mend what failed, and resume. A task that completed although one before it had failed runs
         again, as that may end well this time. The result is that of the whole execution. One that completed is not run
-        at all.
+        at all. `progress` and `profile` are as for `execute`.
 
         `workflow` is looked up by its name, if it isn't given. It has to have the tasks and dependencies that it had.
 

@@ -7,7 +7,7 @@ from cloaca.errors import NoProfileError
 from cloaca.profiling.profile import Profile
 from cloaca.profiling.profiles import Gathered, Profiles
 
-_ADVICE = 'runner.execute(..., profile="cprofile") profiles all tasks, and task(profile=True) one'
+_ADVICE = 'With runner.execute(..., profile="cprofile") all tasks are profiled, and with task(profile=True) one'
 
 
 class HowItEnded(Protocol):
@@ -42,7 +42,7 @@ def _gathered(profiles: Profiles, results: Mapping[str, HowItEnded], known: Sequ
     if gathered is not None and gathered.parts:
         return gathered
     if not profiles:
-        return f"This execution wasn't profiled: {_ADVICE}."
+        return f"There are no profiles: the execution wasn't profiled, or is on record, where none are. {_ADVICE}."
     if gathered is None and task not in known:
         return (
             f"What is recorded of a mapped task's items is put together: ask for profile({task.rpartition('[')[0]!r})."
