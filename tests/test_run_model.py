@@ -199,6 +199,7 @@ class NaiveRun:
         self.elsewhere: list[Share] = []
         self.line: list[tuple[str, Share]] = []  # who waits ("" is this run), and for what
         self.aside: set[str] = set()  # tasks that were passed over, and haven't been called up
+        self.called: dict[Share, None] = {}  # what tasks take that have been, and haven't been begun
         self.failures: dict[str, int] = {}
         self.mapped = mapped
         self.known = known  # keys that mapped tasks are known to set
@@ -359,11 +360,13 @@ class NaiveRun:
             share = self.shares[task]
             if share and not self.room(share, ""):
                 self.aside.add(task)
+                self.called.pop(share, None)
                 self.stand_in_line(share)
                 ready = [other for other in ready if split(other)[0] != task]
                 continue
             ready.remove(name)
             self.open[-1 - len(chosen)] = name
+            self.called.pop(share, None)
             if ("", share) in self.line:
                 self.line.remove(("", share))
             if any(self.shares[other] == share for other in self.aside):
@@ -374,12 +377,17 @@ class NaiveRun:
         return chosen
 
     def call_up(self) -> None:
-        """Those compete again for which there is room."""
+        """Those compete again for which there is room. Those that did so in vain go to the end of the line."""
+        for share in self.called:
+            if ("", share) in self.line and self.room(share, ""):
+                self.line.remove(("", share))
+                self.line.append(("", share))
         rooms = {self.shares[task]: self.room(self.shares[task], "") for task in self.aside}
         for task in sorted(self.aside, key=self.order().index):
             if rooms[self.shares[task]]:
                 rooms[self.shares[task]] -= 1
                 self.aside.remove(task)
+                self.called.setdefault(self.shares[task])
 
     def stand_in_line(self, share: Share, who: str = "") -> None:
         if (who, share) not in self.line:
@@ -479,6 +487,7 @@ class NaiveRun:
         self.is_cancelled = True
         self.backing_off.clear()
         self.aside.clear()
+        self.called.clear()
         self.line = [(who, share) for who, share in self.line if who]
         idle = {*self.entries} - {*self.ended} - {*self.open.values()} - {*self.items}
         self.ended |= dict.fromkeys(idle, "CANCELLED")

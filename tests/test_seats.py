@@ -309,6 +309,29 @@ def test_a_cancelled_run_stands_in_no_line_and_its_attempts_keep_their_seats_unt
     assert told(other, Room(9)) == "a"
 
 
+def test_who_could_have_seats_and_has_more_urgent_things_to_do_lets_others_go_first() -> None:
+    seats, elsewhere = Seats({"db": 1}), object()
+    seats.take(DB, 99, elsewhere)
+    graph: Graph = [("x", []), ("patient", []), ("u", ["x"]), ("v", ["x"])]
+    priorities, shares = {"u": 9, "v": 9}, {"patient": DB}
+    names = plan("w", graph).names
+    work = [Work(0, (), share=shares.get(name, ()), priority=priorities.get(name, 0)) for name in names]
+    busy = Run(plan("w", graph), work, {}, numbers=count(), answers=True, seats=seats)
+    other = limited("dddddd", seats, first=100)
+    assert told(busy, Begin(), Room(2)) == "x"
+    assert told(other, Begin(), Room(1)) == ""
+    seats.free(99)
+    told(busy, done(0))
+    assert told(busy, Room(1)) == "u"
+    assert told(other, Room(1)) == "", "for this once, what the first one in line could have is kept for it"
+    assert told(busy, Room(1)) == "v"
+    assert told(other, Room(1)) == "a"
+    assert told(busy, Room(1)) == ""
+    told(other, done(100))
+    assert told(other, Room(1)) == ""
+    assert told(busy, Room(1)) == "patient"
+
+
 def test_runs_take_turns() -> None:
     seats = Seats({"db": 1})
     runs = [limited("dddddd", seats, first=1000 * n) for n in range(3)]

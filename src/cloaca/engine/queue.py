@@ -27,6 +27,7 @@ class Queue:
         self._ledger = ledger
         self._seats = seats
         self._aside: dict[Share, list[int]] = {}  # places by share, each a heap
+        self._called: dict[Share, None] = {}  # up from there, to compete again
         self._may_begin: Callable[[int], bool] | None = None
         self._held_back: list[int] = []
 
@@ -48,8 +49,8 @@ class Queue:
 
     @property
     def is_waiting(self) -> bool:
-        """Whether any waits for a seat."""
-        return bool(self._aside)
+        """Whether any waits for seats, or has been called up."""
+        return bool(self._aside or self._called)
 
     @property
     def is_any_seated(self) -> bool:
@@ -81,11 +82,17 @@ class Queue:
             self.add(fan.rank)
 
     def call_up(self) -> None:
-        """Let those that waited for a seat which is free now compete with all that are ready."""
+        """Let those that waited for seats which are free now compete with all that are ready.
+
+        Those that were called up before, and had to let more urgent ones go first, let other runs go first, too.
+        """
+        for share in self._called:
+            self._seats.let_pass(share, self)
         for share, number in self._callable().items():
             waiting = self._aside[share]
             for _ in range(number):
                 self._ready.add(self._ranks[heappop(waiting)])
+                self._called[share] = None
             if not waiting:
                 del self._aside[share]
 
@@ -130,6 +137,7 @@ class Queue:
     def seat(self, share: Share, number: int) -> Slots:
         """Give the attempt its seats. Where others of the run wait for the same, it stands in line again."""
         slots = self._seats.take(share, number, self)
+        self._called.pop(share, None)
         if share in self._aside:
             self._seats.stand_in_line(share, self)
         return slots
@@ -142,6 +150,7 @@ class Queue:
         """Nothing is ready any more, nor waits for a seat."""
         self._ready.clear()
         self._aside.clear()
+        self._called.clear()
         self._held_back.clear()
         self._may_begin = None
         self._seats.leave(self)
@@ -169,5 +178,6 @@ class Queue:
     def _put_aside(self, share: Share, rank: int) -> None:
         """Let the task wait for its seats. What doesn't need them goes on."""
         self._ready.expect(rank, 1)
+        self._called.pop(share, None)
         heappush(self._aside.setdefault(share, []), self._places[rank])
         self._seats.stand_in_line(share, self)

@@ -11,6 +11,7 @@ Guarantees
     - No starvation. What those ahead in the line need is kept for them: whoever comes after takes only seats beyond
       that. So of what the first one lacks, nothing is taken until it has been served: when all that is under way has
       ended, it has been at the latest. A large share doesn't wait for a stream of small ones to dry up.
+    - Nobody keeps what it doesn't take. A run that could be served, and has more urgent tasks, lets its turn pass.
     - Taking turns. Who was served goes to the end of the line with the next task of that share. So a run with many such
       tasks doesn't keep others waiting for its end.
     - Limits don't know of each other. Who waits for one keeps nobody from seats that it doesn't need itself.
@@ -86,6 +87,11 @@ class Seats:
     def stand_in_line(self, share: Share, run: object) -> None:
         """The run has a task that waits for such seats. Said again, it keeps its place."""
         self._line.setdefault((run, share))
+
+    def let_pass(self, share: Share, run: object) -> None:
+        """The run could be served, and has more urgent tasks: it goes to the end of the line with that share."""
+        if (run, share) in self._line and self.room(share, run):
+            self._line[run, share] = self._line.pop((run, share))
 
     def leave(self, run: object) -> None:
         """The run waits for no seats any more. Its attempts keep theirs until they have ended."""
