@@ -83,6 +83,7 @@ def _changes(failed: Sequence[Span], last: Span, ready: float, share: Share) -> 
 
 def _summed(changes: Sequence[_Shift], seats: Mapping[str, int]) -> Iterator[Moment]:
     running = ready = backing_off = limited = 0
+    has_changed = False
     left, waits = dict(seats), Counter[Share]()
     for place, (at, starts, readied, backs_off, share) in enumerate(changes, 1):
         running, ready, backing_off = running + starts, ready + readied, backing_off + backs_off
@@ -90,15 +91,19 @@ def _summed(changes: Sequence[_Shift], seats: Mapping[str, int]) -> Iterator[Mom
             waits[share] += readied
             for name, count in share:
                 left[name] -= starts * count
-            limited = _limited(waits, left)
+            has_changed = True
         if place == len(changes) or changes[place][0] > at:
+            if has_changed:
+                limited, has_changed = _limited(waits, left), False
             yield Moment(at, running, ready, limited, backing_off)
 
 
-def _limited(waits: Mapping[Share, int], left: Mapping[str, int]) -> int:
+def _limited(waits: Counter[Share], left: Mapping[str, int]) -> int:
     """How many wait for what others have taken, or for what is kept for those that do."""
-    waiting = [share for share, number in waits.items() if number > 0]
-    lacking = [share for share in waiting if _lacks(share, left)]
+    for share in [share for share, number in waits.items() if not number]:
+        del waits[share]
+    waiting = [*waits]
+    lacking = {share for share in waiting if _lacks(share, left)}
     kept = dict(left)
     for share in lacking:
         for name, count in share:

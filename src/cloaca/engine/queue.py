@@ -172,8 +172,8 @@ class Queue:
 
     def _callable(self) -> dict[Share, int]:
         """How many of those that wait would find their seats, by share."""
-        rooms = self._seats.rooms(self._aside, self)
-        return {share: min(len(self._aside[share]), room) for share, room in rooms.items()}
+        rooms, aside = self._seats.rooms(self), self._aside
+        return {share: min(len(aside[share]), room) for share, room in rooms.items() if share in aside}
 
     def _put_aside(self, share: Share, rank: int) -> None:
         """Let the task wait for its seats. What doesn't need them goes on."""

@@ -23,7 +23,8 @@ Roads not taken
     - A line for each limit: a share for two would have to be first in both, and two such would wait for each other.
 """
 
-from collections.abc import Collection, Mapping
+from collections import Counter
+from collections.abc import Mapping
 
 from cloaca.engine.vacancies import Vacancies
 from cloaca.wire.messages import Ranges
@@ -51,6 +52,7 @@ class Seats:
         self._vacancies = {name: Vacancies(size) for name, size in self.sizes.items()}
         self._taken: dict[int, Slots] = {}
         self._line: dict[tuple[object, Share], None] = {}
+        self._kinds = Counter[tuple[str, ...]]()  # of limits that shares in the line are of: mostly very few
 
     @property
     def taken(self) -> Mapping[int, Slots]:
@@ -64,29 +66,44 @@ class Seats:
 
     def room(self, share: Share, run: object) -> int:
         """How many such shares of the run could be met now, beside all others in line; one, where its turn has come."""
-        return self.rooms((share,), run)[share]
+        left, is_next = {name: self._free[name] for name, _ in share}, False
+        for waiting, needed in self._line:
+            if waiting is run and needed == share:
+                is_next = _times(share, left) > 0
+                continue
+            for name, count in needed:
+                if name in left:
+                    left[name] -= count
+                    if left[name] <= 0:  # nor can those behind leave any
+                        return is_next
+        return max(_times(share, left), is_next)
 
-    def rooms(self, shares: Collection[Share], run: object) -> dict[Share, int]:
-        """The same of several shares, each by itself."""
-        left, is_next = dict(self._free), dict[Share, bool]()
+    def rooms(self, run: object) -> dict[Share, int]:
+        """The same of all with which the run stands in line; those for which there is none are left out."""
+        left, met = dict(self._free), list[Share]()
         for waiting, share in self._line:
-            if waiting is run and share in shares:
-                is_next[share] = _times(share, left) > 0
+            if waiting is run and _times(share, left) > 0:
+                met.append(share)
             for name, count in share:
                 left[name] -= count
-        return {share: max(0, _times(share, left) + (share in is_next), is_next.get(share, False)) for share in shares}
+            if not any(all(left[name] > 0 for name in names) for names in self._kinds):
+                return dict.fromkeys(met, 1)
+        return {share: max(1, _times(share, left) + 1) for share in met}
 
     def take(self, share: Share, attempt: int, run: object) -> Slots:
         """Give the attempt its seats. Its run leaves the line."""
         for name, count in share:
             self._free[name] -= count
         slots = self._taken[attempt] = {name: self._vacancies[name].take(count) for name, count in share}
-        self._line.pop((run, share), None)
+        if self._line and (run, share) in self._line:
+            self._step_out(run, share)
         return slots
 
     def stand_in_line(self, share: Share, run: object) -> None:
         """The run has a task that waits for such seats. Said again, it keeps its place."""
-        self._line.setdefault((run, share))
+        if (run, share) not in self._line:
+            self._line[run, share] = None
+            self._kinds[_limits(share)] += 1
 
     def let_pass(self, share: Share, run: object) -> None:
         """The run could be served, and has more urgent tasks: it goes to the end of the line with that share."""
@@ -95,8 +112,8 @@ class Seats:
 
     def leave(self, run: object) -> None:
         """The run waits for no seats any more. Its attempts keep theirs until they have ended."""
-        for waiting in [waiting for waiting in self._line if waiting[0] is run]:
-            del self._line[waiting]
+        for share in [share for waiting, share in self._line if waiting is run]:
+            self._step_out(run, share)
 
     def free(self, attempt: int) -> None:
         """The attempt has ended, or was given back. Nothing happens where it has no seat."""
@@ -104,7 +121,19 @@ class Seats:
             self._free[name] += sum([stop - start for start, stop in ranges])
             self._vacancies[name].give_back(ranges)
 
+    def _step_out(self, run: object, share: Share) -> None:
+        del self._line[run, share]
+        kind = _limits(share)
+        self._kinds[kind] -= 1
+        if not self._kinds[kind]:
+            del self._kinds[kind]
+
 
 def _times(share: Share, left: Mapping[str, int]) -> int:
     """How often what is left meets the share; less than 0 where what is lacking is kept for others."""
     return min([left[name] // count for name, count in share])
+
+
+def _limits(share: Share) -> tuple[str, ...]:
+    """Those of which it takes some."""
+    return tuple([name for name, _ in share])
