@@ -162,6 +162,28 @@ def test_copies_of_their_own_kind_are_a_node_each_before_they_are_one() -> None:
     assert lines_of(with_copies(different), most=20)[1] == 't1 [label="of_a ... of_t (120 tasks)"];'
 
 
+def test_what_is_folded_for_nothing_is_not() -> None:
+    """Copies that are drawn in full are no reason to put theirs together: what is too wide stands elsewhere."""
+    with cloaca.WorkflowBuilder("regions", check="off") as builder:
+        cloaca.task(id="load")(nothing)
+        for place in (a + b for a in "abcde" for b in "vwxyz"):
+            cloaca.task(id=place, dependencies=["load"])(nothing)
+        builder.add_workflow(region("clean", "sum"), prefix="north", dependencies=["load"])
+        builder.add_workflow(region("clean", "sum"), prefix="south", dependencies=["load"])
+    assert lines_of(builder.build())[:10] == [
+        't0 [label="load"];',
+        't1 [label="av ... ez (25 tasks)"];',
+        'subgraph cluster0 { label="north";',
+        't26 [label="north.clean"];',
+        't27 [label="north.sum"];',
+        "}",
+        'subgraph cluster1 { label="south";',
+        't28 [label="south.clean"];',
+        't29 [label="south.sum"];',
+        "}",
+    ]
+
+
 # ---- as users see them ---------------------------------------------------------------------------------------------
 
 

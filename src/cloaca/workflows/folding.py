@@ -7,7 +7,8 @@ a result has the picture of its workflow. Each step takes linear time.
 """
 
 import re
-from collections.abc import Callable, Hashable, Iterator
+from collections.abc import Callable, Hashable, Iterator, Sequence
+from functools import reduce
 from math import isqrt
 
 from cloaca.history.plan import Plan
@@ -16,7 +17,10 @@ from cloaca.workflows.outline import BEHIND, Boxes, Node, Outline, link_of
 _SIDE_BY_SIDE = 5  # of all nodes one in so many may be on the same level
 _ARROWS = 4  # for each node
 _ROW = 4  # nodes at least, of which those between the first and the last are put together
+_MANY = 2_000  # tasks of which it isn't looked for steps that aren't needed: that takes as long again for each
 _NUMBER = re.compile(r"\d+")
+
+_Fold = Callable[[Outline], Outline]
 
 
 def outline_of(plan: Plan, copies: Boxes, most: int | None) -> Outline:
@@ -28,9 +32,12 @@ def outline_of(plan: Plan, copies: Boxes, most: int | None) -> Outline:
     ]
     boxes = {number: (prefix[:-1],) for number, (prefix, _) in enumerate(copies)}
     outline = Outline(plan, _depths(plan), boxes, nodes)
-    if most is None:
-        return outline
-    for step in (
+    return outline if most is None else _folded(outline, _steps(copies, most), most)
+
+
+def _steps(copies: Boxes, most: int) -> tuple[_Fold, ...]:
+    """From those that tell most of what is put together to those that tell least."""
+    return (
         _side_by_side,
         _in_alike(copies),
         _copies,
@@ -39,11 +46,31 @@ def outline_of(plan: Plan, copies: Boxes, most: int | None) -> Outline:
         _wide_levels(most),
         _levels,
         _stretches(most),
-    ):
+    )
+
+
+def _folded(whole: Outline, steps: Sequence[_Fold], most: int) -> Outline:
+    """The outline by as many steps as it takes until it fits, without those that weren't needed after all."""
+    outline, taken = whole, list[_Fold]()
+    for step in steps:
         if _fits(outline, most):
             break
-        outline = step(outline)
+        folded = step(outline)
+        if len(folded.nodes) < len(outline.nodes):
+            outline = folded
+            taken.append(step)
+    if len(whole.nodes) > _MANY:
+        return outline
+    for step in taken[:-1]:
+        others = [one for one in taken if one is not step]
+        without = reduce(_after, others, whole)
+        if _fits(without, most):
+            outline, taken = without, others
     return outline
+
+
+def _after(outline: Outline, step: _Fold) -> Outline:
+    return step(outline)
 
 
 def _around(plan: Plan, copies: Boxes) -> list[tuple[int, ...]]:
@@ -74,8 +101,6 @@ def _widest(most: int) -> int:
 
 
 # ---- the steps -----------------------------------------------------------------------------------------------------
-
-_Fold = Callable[[Outline], Outline]
 
 
 def _side_by_side(outline: Outline) -> Outline:
