@@ -280,9 +280,9 @@ def test_a_cancel_counts_also_before_the_task_has_begun_and_after_its_end() -> N
     beside.cancel()
 
 
-def test_they_cannot_run_a_workflow_of_their_own(runner: DefaultRunner) -> None:
+def test_they_cannot_run_a_workflow_of_their_own_on_workers(runner: DefaultRunner) -> None:
     async def nested(context: Context) -> None:
-        DefaultRunner(executor="serial").execute("waiting")
+        DefaultRunner(executor="processes").execute("waiting")
 
     async def program() -> WorkflowResult:
         return run(runner, nested)

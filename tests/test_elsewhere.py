@@ -132,9 +132,9 @@ def test_a_failure_is_the_exception_itself(runner: DefaultRunner) -> None:
     assert result.tasks["only"].attempts == 2
 
 
-def test_a_task_runs_no_workflow(runner: DefaultRunner) -> None:
+def test_a_task_runs_no_workflow_on_workers(runner: DefaultRunner) -> None:
     def run(_: Context) -> None:
-        with DefaultRunner(executor="serial") as inner:
+        with DefaultRunner(executor="processes") as inner:
             inner.execute("elsewhere")
 
     assert isinstance(runner.execute(one_task(run)).tasks["only"].error, NestedExecutionError)

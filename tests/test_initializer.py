@@ -285,9 +285,9 @@ def test_sys_exit_is_a_failure_like_any_other(make: Make) -> None:
         list(make(functools.partial(sys.exit, 3)).map(abs, [1]))
 
 
-def test_it_cannot_run_a_workflow(make: Make) -> None:
+def test_it_cannot_run_a_workflow_on_workers(make: Make) -> None:
     def load() -> None:
-        DefaultRunner(executor="serial").execute(workflow(tell_state))
+        DefaultRunner(executor="processes").execute(workflow(tell_state))
 
     with pytest.raises(InitializerError, match="NestedExecutionError"):
         list(make(load).map(abs, [1]))

@@ -88,7 +88,10 @@ class RunnerClosedError(CloacaError, ValueError):
 
 
 class NestedExecutionError(CloacaError, RuntimeError):
-    """`execute` was called inside a worker: by a task, or by a module that a worker imported."""
+    """Workers were to run something inside a worker: for a task, or for a module that a worker imported.
+
+    In a task, only a runner with `executor="serial"` runs workflows; some levels deep.
+    """
 
 
 class CaptureError(CloacaError, TypeError):

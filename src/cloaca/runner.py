@@ -259,7 +259,7 @@ class DefaultRunner:
             InitializerError: the initializer raised.
             StoreError: the runner's store can't be opened; or `reuse` is asked for, and it has none.
             RunnerClosedError: the runner was shut down.
-            NestedExecutionError: this was called in a worker.
+            NestedExecutionError: this was called in a task or its worker, of a runner with workers.
             KeyboardInterrupt: Ctrl-C was pressed; the exception's `result` tells how far it got.
             SystemExit: the program was told to end (SIGTERM, SIGHUP); the same applies.
 
@@ -506,7 +506,7 @@ class DefaultRunner:
                 down.
             CaptureError: the function, or the initializer, can't be sent to a worker.
             InitializerError: the initializer raised; raised while iterating.
-            NestedExecutionError: this was called in a worker.
+            NestedExecutionError: this was called in a task or its worker, of a runner with workers.
             EncodeError: an item or a result can't be sent; raised while iterating, as all that follows.
             DecodeError: an item can't be rebuilt in the worker, or a result in the program.
             TaskError: stands for what the function raised, if that can't be sent.

@@ -14,7 +14,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from cloaca.attempts.initializer import Equipment, equipment, name_of
-from cloaca.attempts.nesting import runs_task
+from cloaca.attempts.nesting import depth, runs_task
 from cloaca.attempts.workroom import Workroom
 from cloaca.border.surroundings import here
 from cloaca.engine.seats import Seats
@@ -41,6 +41,10 @@ if TYPE_CHECKING:
     from cloaca.workflows.workflow import Workflow
 
 import_module("cloaca.values.pickles")  # where it is needed, there may be no descriptor left to read it with
+
+
+DEEPEST = 16
+"""How many workflows may run inside of each other: more of them never end, as a rule."""
 
 
 class Runs:
@@ -160,10 +164,16 @@ class Runs:
 
     def check_usable(self) -> None:
         """Raise where nothing can be run here: in a task, after the end, in a forked process."""
-        if runs_task():
+        if depth() >= DEEPEST:
+            raise NestedExecutionError(
+                f"{DEEPEST} workflows run inside of each other, each in a task of another one: the innermost would be "
+                "one more. Does a task run the workflow that it belongs to?"
+            )
+        if self.settings.executor != "serial" and runs_task():
             raise NestedExecutionError(
                 "execute was called inside a task or its worker. Where a module starts a run when it is imported, put "
-                "the call under `if __name__ == '__main__':`. A task can't run a workflow of its own."
+                "the call under `if __name__ == '__main__':`. A task that runs a workflow of its own does so in its "
+                "own process: DefaultRunner(executor='serial')."
             )
         if self._closed:
             raise RunnerClosedError("This runner was shut down. Create a new DefaultRunner.")

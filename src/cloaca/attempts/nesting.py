@@ -1,11 +1,10 @@
-"""Whether a task runs here: in a worker, or on a thread of the program that is inside one. Then no workflow does."""
+"""Whether a task runs here: in a worker, or on a thread of the program that is inside one. Then workers run none."""
 
 from collections.abc import Generator
 from contextlib import contextmanager
 from contextvars import ContextVar
 
-_runs_task = ContextVar("cloaca.runs_task", default=False)
-
+_depth = ContextVar("cloaca.depth", default=0)
 
 _is_worker = False
 
@@ -18,14 +17,19 @@ def become_worker() -> None:
 
 def runs_task() -> bool:
     """Whether this is a worker, or this thread is inside a task, or runs the coroutines of one."""
-    return _is_worker or _runs_task.get()
+    return _is_worker or _depth.get() > 0
+
+
+def depth() -> int:
+    """How many tasks this thread is inside of, each in the program of the one around it."""
+    return _depth.get()
 
 
 @contextmanager
 def inside_task() -> Generator[None, None, None]:
     """On this thread, a task runs."""
-    before = _runs_task.set(True)
+    before = _depth.set(_depth.get() + 1)
     try:
         yield
     finally:
-        _runs_task.reset(before)
+        _depth.reset(before)

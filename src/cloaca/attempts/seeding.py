@@ -12,12 +12,15 @@ from contextlib import contextmanager
 from functools import cache, partial
 from itertools import chain
 from operator import length_hint
-from threading import Lock
+from threading import Lock, local
 from typing import Any, TypeVar
 
+from cloaca.attempts.nesting import runs_task
 from cloaca.border.imports import when_imported
 
 Item = TypeVar("Item")
+SeedOrigin = tuple[int, str, int]
+"""What all that is drawn in an attempt follows from: the run's seed, the task, and how many tries of it have ended."""
 
 
 @cache
@@ -26,14 +29,23 @@ def of_process() -> "Seeding":
     return Seeding()
 
 
-class Unseeded:
-    """Leaves the generators alone: where attempts share a process, seeding one would disturb the others."""
+class Unseeded(local):
+    """Leaves the generators alone: where attempts share a process, seeding one would disturb the others.
 
-    has_drawn = False
-    """Nothing that is drawn follows from a seed."""
+    What it holds is that of the thread: of the attempt that runs on it.
+    """
+
+    origin: "SeedOrigin | None" = None
+    inner = 0
+
+    @property
+    def has_drawn(self) -> bool:
+        """Whether executions inside of the attempt were given seeds. Nothing else follows from one."""
+        return self.inner > 0
 
     def begin(self, seed: int, task: str, ended: int) -> None:
-        """Nothing to do."""
+        """From here on, seeds of executions inside follow from that."""
+        self.origin, self.inner = (seed, task, ended), 0
 
     def each(self, items: Sequence[Item], first: int, seed: int, ended: int = 0) -> Iterator[Item]:  # noqa: ARG002
         """The items."""
@@ -49,6 +61,19 @@ def unseeded() -> Unseeded:
     return Unseeded()
 
 
+def inner_seed() -> int | None:
+    """The seed of an execution inside of the attempt that runs here, another one each time; `None`: none runs here."""
+    if not runs_task():
+        return None
+    from cloaca.seed import derived
+
+    seeding = unseeded() if unseeded().origin is not None else of_process()
+    if seeding.origin is None:
+        return None
+    seeding.inner += 1
+    return derived(derived(*seeding.origin), "inner", seeding.inner)
+
+
 class Seeding:
     """Seeds the generators of a process for one attempt after another."""
 
@@ -56,7 +81,9 @@ class Seeding:
         self._lock = Lock()
         self._users = 0
         self._before: dict[str, Any] = {}
-        self._origin: tuple[int, str, int] | None = None
+        self.origin: SeedOrigin | None = None
+        self.inner = 0
+        """So many executions inside of the attempt were given seeds."""
         self._modules: dict[str, Any] = {}
         self._seed_of_items: int | None = None
         self._rest: Iterator[Any] = iter(())
@@ -69,13 +96,13 @@ class Seeding:
     @property
     def has_drawn(self) -> bool:
         """Whether anything was drawn since a seed was set. Where the state was put back, that can't be told."""
-        return any(_IS_USED[name](module) for name, module in self._modules.items())
+        return self.inner > 0 or any(_IS_USED[name](module) for name, module in self._modules.items())
 
     def begin(self, seed: int, task: str, ended: int) -> None:
         """From here on, what is drawn follows from the run's seed, the task, and how many tries of it have ended."""
-        self._origin = seed, task, ended
+        self.origin, self.inner = (seed, task, ended), 0
         if self._modules:
-            self._seed(list(self._modules), self._origin)
+            self._seed(list(self._modules), self.origin)
 
     def each(self, items: Sequence[Item], first: int, seed: int, ended: int = 0) -> Iterator[Item]:
         """The items, whose numbers count from `first` on; what is drawn for each follows from its number.
@@ -116,6 +143,10 @@ class Seeding:
     @contextmanager
     def kept(self) -> Generator[None, None, None]:
         """What is drawn inside changes nothing outside. With several threads inside, the first and the last count."""
+        if runs_task():
+            with self._apart():
+                yield
+            return
         with self._lock:
             self._users += 1
             if self._users == 1:
@@ -128,9 +159,27 @@ class Seeding:
                 if not self._users:
                     self._go_on()
 
+    @contextmanager
+    def _apart(self) -> Generator[None, None, None]:
+        """The attempt that runs here runs others inside: afterwards it goes on as if it hadn't."""
+        origin, inner = self.origin, self.inner
+        items = self._seed_of_items, self._rest, self._left, self._end, self._ended
+        before = {name: getattr(module, _GET[name])() for name, module in self._modules.items()}
+        self.done()
+        try:
+            yield
+        finally:
+            self.origin, self.inner = origin, inner
+            self._seed_of_items, self._rest, self._left, self._end, self._ended = items
+            for name, module in self._modules.items():
+                if name in before:
+                    getattr(module, _SET[name])(before[name])
+                elif origin is not None:
+                    self._seed([name], origin)
+
     def _go_on(self) -> None:
         """Let what was loaded before go on from where it was, and the rest start from the system's chance."""
-        self._origin = None
+        self.origin = None
         for name, module in self._modules.items():
             if name in self._before:
                 getattr(module, _SET[name])(self._before[name])
@@ -144,10 +193,10 @@ class Seeding:
             self._begin_item(self._seed_of_items)
             if is_first:
                 self._left = tuple(self._rest)  # the quick iteration ends there
-        elif self._origin is not None:
-            self._seed([name], self._origin)
+        elif self.origin is not None:
+            self._seed([name], self.origin)
 
-    def _seed(self, names: list[str], origin: tuple[int, str, int]) -> None:
+    def _seed(self, names: list[str], origin: SeedOrigin) -> None:
         from cloaca.seed import derived
 
         seed = derived(*origin)

@@ -108,7 +108,8 @@ class SerialExecutor(InProgram):
         if timeout and not events and not self._queue:
             sleep(timeout)
         if not events and self._queue:
-            with inside_task(), self._workroom.entered(), self._seated(self._queue[0]) as assignment:
+            seated = self._seated(self._queue[0])
+            with of_process().kept(), inside_task(), self._workroom.entered(), seated as assignment:
                 self._queue.popleft()
                 report = self._run(assignment)
             meant = termination.meant_for_program(report)
@@ -131,11 +132,10 @@ class SerialExecutor(InProgram):
             yield replace(assignment, slots=slots)
 
     def _run(self, assignment: Assignment) -> Done | Failed | Skipped:
-        """Run it; the program's own random numbers go on afterwards as if it hadn't."""
+        """Run it."""
         load, left = self._functions.__getitem__, partial(child.end_unless_in, os.getpid())
-        with of_process().kept():
-            ask, note = attempt.never_asked, self._noted.append
-            return attempt.run(assignment, load, _EVERYTHING, ask, self._meter, left=left, kind=self._kind, note=note)
+        ask, note = attempt.never_asked, self._noted.append
+        return attempt.run(assignment, load, _EVERYTHING, ask, self._meter, left=left, kind=self._kind, note=note)
 
     def wake(self) -> None:
         """Nothing to do: `wait` never blocks."""
@@ -206,7 +206,7 @@ def _called(
 ) -> tuple[bytes, BaseException | None]:
     process = os.getpid()
     try:
-        with inside_task(), workroom.entered(), of_process().kept():
+        with of_process().kept(), inside_task(), workroom.entered():
             if variables is None:
                 results, error, _ = batch.outcome(payload, encode_unseen(part))
             else:

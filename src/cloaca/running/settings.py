@@ -87,10 +87,12 @@ def checked_seconds(name: str, seconds: float | None) -> float | None:
 
 
 def shows_progress(asked: bool | None, said: str | None) -> bool:  # noqa: FBT001 - as the user says it
-    """Whether progress is shown: as the runner was asked, or as is `said` in the environment."""
+    """Whether progress is shown: as the runner was asked, or as is `said` in the environment, but in no task."""
     if asked is not None:
         return argument.switch("progress", asked)
-    return bool(said) and argument.choice("CLOACA_PROGRESS", str(said).lower(), _SAID)
+    from cloaca.attempts.nesting import runs_task  # few ask
+
+    return bool(said) and not runs_task() and argument.choice("CLOACA_PROGRESS", str(said).lower(), _SAID)
 
 
 def checked_tracer(tracer: "Tracer | None") -> "Tracer | None":
@@ -200,9 +202,12 @@ def checked_initializer(function: Callable[[], object] | None) -> Callable[[], o
 
 
 def chosen_seed(seed: int | None) -> int:
-    """The seed that was given, or one that the system draws."""
+    """The seed that was given, or that follows from the task that runs here; or else one that the system draws."""
     if seed is None:
-        return int.from_bytes(os.urandom(8)) % LIMIT
+        from cloaca.attempts.seeding import inner_seed  # whoever defines workflows does without
+
+        inner = inner_seed()
+        return int.from_bytes(os.urandom(8)) % LIMIT if inner is None else inner
     if not isinstance(seed, int) or isinstance(seed, bool) or not 0 <= seed < LIMIT:
         raise ValueError(f"seed is a whole number from 0 to below 2**63, or None for one by chance; not {seed!r}")
     return seed

@@ -6,7 +6,6 @@ else is what it reads. Structs are encoded as arrays: a field is only ever appen
 
 import struct
 from collections.abc import Mapping, Sequence
-from hashlib import blake2b
 from typing import Any
 
 from msgspec import Struct
@@ -276,6 +275,8 @@ class Trace(Message, frozen=True):
         """
         if not self.foresees:
             return self.root
+        from hashlib import blake2b  # loads OpenSSL's library
+
         name = f"{task}\0{item}\0{nth}".encode(errors="surrogatepass")
         return blake2b(name, digest_size=8, key=self.root).digest()
 
