@@ -132,10 +132,12 @@ def test_a_page_opens_without_a_word_and_asks_nobody(reader: Reader, page: str) 
 def test_a_click_on_a_node_or_a_task_shows_its_details(reader: Reader) -> None:
     reader.find("#workflow .failed text").click()
     told = reader.details()
+    assert reader.count("#time .of-chosen") == reader.count("#time .of-chosen.failed") == 1
     assert HOSTILE in told
     assert "ValueError: 300" in told
     reader.find("#details button").click()
     reader.until(lambda: not reader.find("#details").is_displayed())
+    assert reader.count(".of-chosen, .chosen") == 0
     reader.find("#time .task.failed").click()
     assert "keys read\nrows" in reader.details()
 

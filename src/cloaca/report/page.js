@@ -40,6 +40,10 @@ function choose(mark) {
   chosen?.classList.remove("chosen");
   chosen = mark;
   chosen?.classList.add("chosen");
+  const node = mark?.dataset.of === "node" ? +mark.dataset.n : null;
+  for (const task of time?.marks ?? []) {
+    task.classList.toggle("of-chosen", told["node of task"][task.dataset.n] === node);
+  }
 }
 
 function tell(mark) {
