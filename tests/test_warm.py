@@ -6,6 +6,7 @@ import re
 from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -122,7 +123,7 @@ def test_the_initializer_has_run(executor: Any, tmp_path: Path) -> None:
 def test_processes_of_others_are_made_ready_too(tmp_path: Path) -> None:
     held = Noting(tmp_path / "loaded")
     workflow = workflow_of(lambda context: print(held))
-    with ProcessPoolExecutor(2) as pool, DefaultRunner(executor=pool) as runner:
+    with ProcessPoolExecutor(2, get_context("fork")) as pool, DefaultRunner(executor=pool) as runner:
         warm(runner, workflow)
         assert len({*noted(tmp_path / "loaded")}) == 2
         assert runner.execute(workflow).status == "Completed"
