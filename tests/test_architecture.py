@@ -95,7 +95,7 @@ ROOMS = {
     "store": "engine values wire",
     "tasks": "merge values pickling wire",
     "workflows": "store tasks history triggers merge pickling wire",
-    "dataflow": "workflows tasks history triggers",
+    "dataflow": "workflows tasks history triggers values wire",
     "border": "values wire",
     "profiling": "wire",
     "attempts": "profiling border tasks triggers merge values pickling wire",

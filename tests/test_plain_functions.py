@@ -1,18 +1,28 @@
 """Plain functions as tasks: what they take are keys, what they return is set, and names make dependencies."""
 
 import asyncio
+import contextlib
 import functools
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol
+from datetime import date
+from decimal import Decimal
+from enum import Enum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal, NewType, Protocol, TypedDict, TypeVar
 
 import cloudpickle
+import numpy as np
 import pytest
 from tests.support import defined, ready, without_places
 
 import cloaca
 from cloaca import Context, DefaultRunner, WorkflowBuilder, WorkflowError, WorkflowResult
+from cloaca.dataflow.annotations import never_fits
+from cloaca.tasks.conversion import conversion_of
+from cloaca.tasks.mismatch import Mismatch
+from cloaca.tasks.place import place_of
 
 if TYPE_CHECKING:
     from nowhere import Missing  # type: ignore[import-not-found]
@@ -444,3 +454,277 @@ def test_outputs_and_reuse_work(tmp_path: Any) -> None:
         assert first.final_context.to_dict() == second.final_context.to_dict() == {"total": 4}
         assert [task.status for task in second.tasks.values()] == ["Completed", "Completed"]
         assert all(task.ran_because is None for task in second.tasks.values())
+
+
+# ---- annotations are compared ----------------------------------------------------------------------------------------
+
+
+class Frame:
+    pass
+
+
+class Wide(Frame):
+    pass
+
+
+class Mixed:
+    pass
+
+
+class Both(Frame, Mixed):
+    pass
+
+
+class Kind(Enum):
+    ONE = 1
+
+
+class Fields(TypedDict):
+    a: int
+
+
+Number = NewType("Number", int)
+T = TypeVar("T")
+
+
+@pytest.mark.parametrize(
+    ("given", "asked"),
+    [
+        (int, str),
+        (str, int),
+        (list[int], Frame),
+        (list, Frame),
+        (Frame, list[int]),
+        (dict[str, int], list[int]),
+        (None, list),
+        (int | None, str),
+        (int, str | list[int]),
+        (bool, str),
+        (Pair, int),
+        (str, Pair),
+        (int, Sequence[int]),
+        (Number, str),
+        (Annotated[int, "note"], str),
+        (Literal["a"], int),
+        (str, Literal[1, 2]),
+        (str, Fields),
+        (Fields, list),
+        (bytes, str),
+        (str, Path),
+        (list[int], date),
+        (Frame, int),
+    ],
+)
+def test_what_never_fits(given: Any, asked: Any) -> None:
+    assert never_fits(given, asked)
+    assert not never_fits(given, given)
+    assert not never_fits(asked, asked)
+
+
+@pytest.mark.parametrize(
+    ("given", "asked"),
+    [
+        (Any, int),
+        (int, Any),
+        (object, int),
+        (int, object),
+        (int, float),
+        (float, int),
+        (int, bool),
+        (int, complex),
+        (int, Decimal),
+        (str, date),
+        (str, Decimal),
+        (str, bytes),
+        (int, Kind),
+        (Kind, str),
+        (int | str, int),
+        (int, int | str),
+        (str | None, str),
+        (list[int], list[str]),
+        (list[int], set[int]),
+        (set[int], Sequence[int]),
+        (list[Pair], tuple[int, ...]),
+        (dict[str, int], Pair),
+        (dict[str, int], Fields),
+        (list[int], Pair),
+        (Fields, dict[str, int]),
+        (Frame, Wide),
+        (Wide, Frame),
+        (Frame, Mixed),
+        (Frame, Pair),
+        (int, Shaped),
+        (Shaped, int),
+        (T, int),
+        (int, T),
+        (Number, float),
+        (Literal["a", 1], int),
+        (Iterator[int], list[int]),
+        (Pair, dict),
+        ("Missing", int),
+        (int, "Missing"),
+        (np.int64, int),
+        (np.float64, float),
+    ],
+)
+def test_what_may_fit(given: Any, asked: Any) -> None:
+    assert not never_fits(given, asked)
+
+
+VALUES: Sequence[Any] = [
+    1, 1.5, True, 2j, "a", "2026-01-01", b"a", None, [1], (1,), {1}, frozenset([1]), {"a": 1}, Pair(1), Frame(), Wide(),
+    Both(), Kind.ONE, date(2026, 1, 1), Decimal(1), Path("a"), np.float64(1), np.arange(2), np.int64(1),
+]  # fmt: skip
+ANNOTATIONS: Sequence[Any] = [
+    int, float, bool, complex, str, bytes, None, list[int], list, tuple[int, ...], set[int], dict[str, int], dict, Pair,
+    Frame, Wide, Mixed, Kind, date, Decimal, Path, np.ndarray, Sequence[int], Mapping[str, int], Iterable[int], Fields,
+    int | str, Literal["a", 1],
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("value", VALUES, ids=repr)
+def test_what_is_converted_is_never_said_not_to_fit(value: Any) -> None:
+    for annotation in ANNOTATIONS:
+        with contextlib.suppress(Mismatch):
+            conversion_of(annotation)(value)
+            assert not never_fits(type(value), annotation), annotation
+
+
+def findings(*tasks: tuple[Callable[..., Any], dict[str, Any]]) -> list[cloaca.Finding]:
+    with WorkflowBuilder("w", wire=True, check="off") as builder:
+        for function, options in tasks:
+            cloaca.task(function, **options)
+    return [finding for finding in cloaca.check(builder.build()) if finding.kind == "mistyped"]
+
+
+def framed(rows: Frame) -> str:
+    return str(rows)
+
+
+def texts(rows: list[str]) -> None: ...
+
+
+def one_text(row: str) -> str:
+    return row
+
+
+def maybe(year: int) -> list[int] | None:
+    return [year] if year else None
+
+
+def halves(rows: list[int]) -> tuple[int, int]:
+    return rows[0], rows[1]
+
+
+def test_annotations_that_dont_fit_are_told_with_both_places() -> None:
+    (finding,) = findings((load, {"returns": "rows"}), (framed, {"returns": "text"}))
+    assert (finding.task, finding.key, finding.others) == ("framed", "rows", ("load",))
+    assert without_places(finding.message).startswith(
+        "Task 'framed' takes key 'rows' for Frame (rows), and task 'load', which sets it, returns list[int]: let one "
+        "return what the other takes, or correct what is annotated"
+    )
+    assert finding.places == tuple(
+        [f"tests/test_plain_functions.py:{one.__code__.co_firstlineno}" for one in (framed, load)]
+    )
+
+
+def test_types_of_items_of_each_key_and_of_classes_are_compared() -> None:
+    assert findings((load, {"returns": "rows"}), (one_text, {"for_each": "rows", "returns": "x"}))
+    assert findings((halves, {"returns": ("a", "b")}), (framed, {"returns": "x", "inputs": {"rows": "b"}}))
+    assert findings((Pair, {"returns": "rows"}), (framed, {"returns": "x"}))
+    assert findings((load, {"returns": "rows"}), (framed, {"returns": "x"}), (texts, {"returns": ()}))
+    (wrong,) = findings((halves, {"returns": ("a", "b", "c")}), (load, {"returns": ("d", "e")}))
+    assert "annotated to return a tuple of 2, and its returns= has 'a', 'b', 'c'" in wrong.message
+    (wrong,) = findings((framed, {"returns": ("a", "b")}))
+    assert "annotated to return no tuple, and its returns= has 'a', 'b'" in wrong.message
+
+
+def test_nothing_is_said_of_what_may_be() -> None:
+    assert not findings((maybe, {"returns": "rows"}), (texts, {"returns": ()}))
+    assert not findings((load, {"returns": "rows"}), (texts, {"returns": ()}))
+    assert not findings((load, {"returns": "rows", "for_each": "years"}), (framed, {"returns": "x"}))
+    assert not findings((logged(load), {"returns": "rows", "id": "load"}), (framed, {"returns": "x"}))
+    two = [(load, {"returns": "rows", "id": name}) for name in ("one", "other")]
+    assert not findings(*two, (framed, {"returns": "x", "dependencies": ["one", "other"]}))
+    assert not findings((framed, {"returns": "x"}))
+
+
+def test_a_finding_stops_an_execution_where_it_is_to() -> None:
+    def build() -> None:
+        with WorkflowBuilder("w", wire=True, check="error"):
+            cloaca.task(load, returns="rows")
+            cloaca.task(framed, returns="text")
+
+    with pytest.raises(WorkflowError, match="takes key 'rows' for Frame"):
+        build()
+
+
+# ---- types of the input --------------------------------------------------------------------------------------------
+
+
+def test_types_of_the_input_are_told_when_an_execution_starts(runner: DefaultRunner) -> None:
+    with WorkflowBuilder("w", wire=True) as builder:
+        cloaca.task(sum, id="first", returns="sum", inputs={"iterable": "numbers"})
+        cloaca.task(add, returns="found", inputs={"a": "year"}, dependencies=["first"])
+    with pytest.raises(cloaca.ParameterError) as caught:
+        runner.execute(builder, {"year": "2026", "numbers": [1]})
+    assert str(caught.value) == (
+        "Task 'add' can't be called: a: expected int, got str. Give key 'year' so in the input, or annotate the "
+        f"parameter with what it holds (add at tests/test_plain_functions.py:{add.__code__.co_firstlineno})."
+    )
+    assert (caught.value.task, caught.value.key) == ("add", "year")
+    with pytest.raises(cloaca.ParameterError, match="b: expected int, got str"):
+        runner.execute(builder, {"year": 2026, "b": "1", "numbers": [1]})
+    assert runner.execute(builder, {"year": 2026, "numbers": [1]}).final_context["found"] == 2036
+
+
+def test_of_a_copy_the_key_outside_is_told(runner: DefaultRunner) -> None:
+    with WorkflowBuilder("part") as part:
+        cloaca.task(add, returns="found")
+    with WorkflowBuilder("w") as builder:
+        builder.add_workflow(part, prefix="north", inputs={"a": "year"})
+    with pytest.raises(cloaca.ParameterError, match="Give key 'year' so in the input"):
+        runner.execute(builder, {"year": "2026"})
+    assert runner.execute(builder, {"year": 2026}).final_context["north.found"] == 2036
+
+
+def test_only_what_is_surely_read_is_looked_at(runner: DefaultRunner) -> None:
+    with WorkflowBuilder("w", check="off") as builder:
+        cloaca.task(lambda: 3, id="sets", returns="a")
+        cloaca.task(add, returns="found", dependencies=["sets"])
+        cloaca.task(add, id="perhaps", returns="x", inputs={"a": "z"}, trigger_rules=cloaca.context_value("z", ">", 3))
+        cloaca.task(add, id="after", returns="y", inputs={"a": "z"}, dependencies=["perhaps"])
+    result = runner.execute(builder, {"a": "text", "z": 1})
+    assert result.final_context["found"] == 13
+    builder = WorkflowBuilder("v", check="off")
+    with builder:
+        cloaca.task(id="open")(lambda context: context.update(dict.fromkeys(("a",), 3)))
+        cloaca.task(add, returns="found", dependencies=["open"])
+    assert runner.execute(builder, {"a": "text"}).final_context["found"] == 13
+
+
+def test_large_values_of_the_input_are_left_to_their_readers(runner: DefaultRunner) -> None:
+    def size(rows: list[int]) -> int:
+        return len(rows)
+
+    with WorkflowBuilder("w", wire=True) as builder:
+        cloaca.task(size, returns="size")
+    with pytest.raises(cloaca.ParameterError):
+        runner.execute(builder, {"rows": np.zeros(10)})
+    result = runner.execute(builder, {"rows": np.zeros(1 << 20)})
+    assert "expected list[int], got ndarray" in (result.error_message or "")
+
+
+def test_of_a_builtin_the_line_is_told_where_it_is_made_a_task() -> None:
+    with WorkflowBuilder("w", check="off") as builder:
+        cloaca.task(load, returns="rows")
+        line = sys._getframe().f_lineno + 1
+        cloaca.task(sum, returns="total", inputs={"iterable": "rows"})
+    (finding,) = cloaca.check(builder.build())
+    assert finding.kind == "unordered"
+    assert f"(sum at tests/test_plain_functions.py:{line}, load at " in finding.message
+
+
+def test_of_a_class_its_line_is_told() -> None:
+    assert place_of(Pair, str(Path.cwd())).startswith("tests/test_plain_functions.py:")
+    assert place_of(Frame) == place_of(Frame, "elsewhere")

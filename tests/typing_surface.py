@@ -448,7 +448,9 @@ def dataflow(workflow: cloaca.Workflow, finding: cloaca.Finding) -> None:
     assert_type((finding.others, finding.places), tuple[tuple[str, ...], tuple[str, ...]])
     assert_type(
         finding.kind,
-        Literal["unordered", "late", "missing", "ambiguous", "undeclared", "unmade", "unclear", "lost", "unread"],
+        Literal[
+            "unordered", "late", "missing", "ambiguous", "undeclared", "unmade", "unclear", "lost", "mistyped", "unread"
+        ],
     )
     cloaca.WorkflowBuilder("w", check="error")
     cloaca.WorkflowBuilder("w", check="loud")  # type: ignore[arg-type]

@@ -238,8 +238,8 @@ class MissingKeyError(CloacaError, KeyError):
 class ParameterError(CloacaError, TypeError):
     """The value of a key isn't what the task's parameter is annotated with: raised before its function begins.
 
-    `task` and `key` tell which; `fault` is what was found, and where: `rows[3].price: expected float, got str`. Never
-    retried.
+    Where the input has it, an execution doesn't start: `execute` raises it. `task` and `key` tell which; `fault` is
+    what was found, and where: `rows[3].price: expected float, got str`. Never retried.
     """
 
     def __init__(self, task: str, key: str, fault: str, advice: str = "") -> None:

@@ -10,6 +10,7 @@ from cloaca import argument
 from cloaca.authoring.builder import WorkflowBuilder, workflow_of
 from cloaca.dataflow import check
 from cloaca.dataflow.demand import demand_of, looked_at
+from cloaca.dataflow.inputs import check_types
 from cloaca.engine.run import Run
 from cloaca.engine.seats import Seats
 from cloaca.engine.work import Limits, Merging
@@ -31,7 +32,7 @@ from cloaca.sending.makings import Makings
 from cloaca.sending.values import kept, stored
 from cloaca.tasks.contents import Contents
 from cloaca.tasks.context import Context, contents_of
-from cloaca.tasks.place import place_of, working_directory
+from cloaca.tasks.place import working_directory
 from cloaca.wording import a
 from cloaca.workflows.passed import homes, passing
 from cloaca.workflows.workflow import Target, Workflow
@@ -189,6 +190,7 @@ def _made(
     check_limits_of(workflow, runs.settings.limits)
     inputs = given.versions()
     found = check.told(workflow, inputs)
+    check_types(workflow, given)
     rules = Rules(workflow.merge, workflow.on_conflict, homes(workflow))
     settings = runs.settings
     startup = STARTUP_SECONDS if runs.initializer is None else 0.0
@@ -310,7 +312,7 @@ def _merging(workflow: Workflow, rules: Rules, number: int) -> Merging:
     directory = working_directory()
 
     def place(rank: int) -> str:
-        return place_of(workflow.tasks[workflow.plan.defined[rank]].function, directory)
+        return workflow.tasks[workflow.plan.defined[rank]].place(directory)
 
     return Merging(
         number, frozenset(workflow.merge), rules.collected, rules.on_conflict == "fail", place, passing(workflow)

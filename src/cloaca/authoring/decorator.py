@@ -7,6 +7,7 @@ from cloaca.authoring.builder import WorkflowBuilder, current_builder
 from cloaca.authoring.options import TaskOptions, checked_options
 from cloaca.tasks.place import place_of, working_directory
 from cloaca.tasks.signature import form_of
+from cloaca.warning import users_frame
 from cloaca.workflows.workflow import Task
 
 _F = TypeVar("_F", bound=Callable[..., Any])
@@ -101,13 +102,23 @@ def task(function: Any = None, /, **options: Unpack[TaskOptions]) -> Any:
             from cloaca.tasks.plain import plain_form  # many workflows have none
 
             form = plain_form(known_as, function, returns, inputs, said.get("for_each"))
-            builder.define(Task(known_as, function, form=form, writes=returns, **said), listed)
+            builder.define(
+                Task(known_as, function, form=form, writes=returns, defined=_line_of_caller(function), **said), listed
+            )
             return function
         form = form_of(known_as, function, with_item="for_each" in said)
         builder.define(Task(known_as, function, form=form, **said), listed)
         return function
 
     return define if function is None else define(function)
+
+
+def _line_of_caller(function: Callable[..., Any]) -> str:
+    """The line that makes a task of the function, where it is a builtin, which has none of its own."""
+    if place_of(function):
+        return ""
+    frame = users_frame()
+    return f"{frame.f_code.co_filename}:{frame.f_lineno}"
 
 
 def _open_builder() -> WorkflowBuilder:

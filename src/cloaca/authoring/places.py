@@ -3,7 +3,7 @@
 import re
 from collections.abc import Iterable, Iterator
 
-from cloaca.tasks.place import place_of, working_directory
+from cloaca.tasks.place import working_directory
 from cloaca.workflows.workflow import Task
 
 _NAMES = re.compile(r"'([^']+)'|(?<=next: )(\S+)|(?<=-> )(\S+)")
@@ -18,7 +18,7 @@ def places_of(findings: Iterable[str], tasks: Iterable[Task]) -> tuple[str, ...]
     directory = working_directory()
     places: dict[str, list[str]] = {}
     for task in tasks:
-        if place := place_of(task.function, directory):
+        if place := task.place(directory):
             places.setdefault(task.id, []).append(place)
     return tuple("; ".join(_told(finding, places)) for finding in findings)
 

@@ -5,7 +5,7 @@ where keys are made up at run time. When a block ends the input isn't known, so 
 depends on that is told when an execution starts.
 """
 
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from functools import cached_property
 from itertools import chain, islice
@@ -18,6 +18,7 @@ from cloaca.dataflow.touches import OPEN, Touches, touched_by, touches_of
 from cloaca.errors import DataflowWarning, WorkflowError
 from cloaca.nearest import nearest
 from cloaca.tasks.place import innermost, working_directory
+from cloaca.tasks.signature import UNSAID, Parameter, named
 from cloaca.triggers.condition import Condition, ContextValue, leaves
 from cloaca.warning import warn
 from cloaca.workflows.passed import passed_in, source_of
@@ -102,7 +103,7 @@ class _Analysis:
         self._tasks = by_rank(workflow)
         self._leaves = [not successors for successors in workflow.plan.successors]
         self._settled = None if workflow.on_conflict is not None else workflow.structured | workflow.merge.keys()
-        exceptional = frozenset(rank for rank, task in enumerate(self._tasks) if _is_exceptional(task))
+        exceptional = frozenset(rank for rank, task in enumerate(self._tasks) if is_exceptional(task))
         self._prefixes = [copy.prefix for copy in workflow.copies]
         self._passed = passed_in(workflow)
         self._outputs = workflow.outputs or ()
@@ -232,7 +233,9 @@ class _Analysis:
     @cached_property
     def _always(self) -> tuple[Finding, ...]:
         """What is found whatever the input is: of keys that two tasks set, of declarations, and of mapped tasks."""
-        return tuple(islice((*self._ambiguous(), *self._declared(), *self._unclear(), *self._lost()), _MOST))
+        return tuple(
+            islice((*self._ambiguous(), *self._declared(), *self._unclear(), *self._lost(), *self._mistyped()), _MOST)
+        )
 
     def _ambiguous(self) -> Iterator[Finding]:
         clashes = () if self._settled is None else self._flow.clashes(self._settled)
@@ -295,6 +298,56 @@ class _Analysis:
                 advice = "declare writes=[...] with all of them, or [] if there are none"
                 text = f"{lead} which keys it sets, so it leaves none where there are no items: {advice}"
                 yield self._finding("unclear", task.for_each, text, rank)
+
+    def _mistyped(self) -> Iterator[Finding]:
+        """Where what a plain function returns surely can't be what it is taken for, as both are annotated."""
+        plain = [(rank, task) for rank, task in enumerate(self._tasks) if task.form.returns]
+        if not plain:
+            return
+        from cloaca.dataflow.annotations import fault_of, returned
+
+        types: dict[tuple[int, str], object] = {}
+        for rank, task in plain:
+            types |= {(rank, task.prefix + key): annotation for key, annotation in returned(task).items()}
+            if fault := fault_of(task):
+                keys = ", ".join(map(repr, task.form.returns or ()))
+                text = f"Task {task.id!r} is annotated to return {fault}, and its returns= has {keys}"
+                advice = "let it return a tuple with one value for each"
+                yield self._finding(
+                    "mistyped", task.prefix + (task.form.returns or ("",))[0], f"{text}: {advice}", rank
+                )
+        for rank, task in enumerate(self._tasks if types else ()):
+            asked = [*task.form.parameters] if task.form.item is None else [task.form.item, *task.form.parameters]
+            for parameter in asked:
+                if parameter.annotation is not UNSAID:
+                    yield from self._misfit(rank, parameter, types)
+
+    def _misfit(self, rank: int, parameter: Parameter, types: Mapping[tuple[int, str], object]) -> Iterator[Finding]:
+        from cloaca.dataflow.annotations import element_of, never_fits
+
+        task = self._tasks[rank]
+        key = task.prefix + parameter.key
+        setter = self._only_setter(rank, key)
+        if setter is None:
+            return
+        given = types.get((setter, source_of(key, self._passed)), UNSAID)
+        made = element_of(given) if parameter is task.form.item else given
+        if not never_fits(made, parameter.annotation):
+            return
+        text = (
+            f"Task {task.id!r} takes key {key!r} for {named(parameter.annotation)} ({parameter.name}), and task "
+            f"{self._tasks[setter].id!r}, which sets it, returns {named(given)}: let one return what the other takes, "
+            "or correct what is annotated"
+        )
+        yield self._finding("mistyped", key, text, rank, setter)
+
+    def _only_setter(self, rank: int, key: str) -> int | None:
+        """The task of which a task surely sees the value of the key, unless that is skipped."""
+        setters = {*self._flow.setters.get(key, ()), *self._flow.setters.get(source_of(key, self._passed), ())} - {rank}
+        if len(setters) != 1 or self._flow.beneath_open[rank]:
+            return None
+        (setter,) = setters
+        return setter if self._flow.comes_before(setter, rank) else None
 
     def _lost(self) -> Iterator[Finding]:
         """Where a copy is changed that nobody has after that."""
@@ -366,6 +419,6 @@ def _asked(condition: Condition | None) -> tuple[set[str], set[str]]:
     return {leaf.key for leaf in looked_at} - asked, asked
 
 
-def _is_exceptional(task: Task) -> bool:
+def is_exceptional(task: Task) -> bool:
     """Whether a rule may keep it from running where all goes well."""
     return task.trigger_rules is not None or task.trigger_rule in _ON_FAILURE

@@ -12,7 +12,7 @@ from cloaca.dataflow.finding import Finding, FindingKind, advice_of, finding_of
 from cloaca.engine.run import Run
 from cloaca.engine.state import State
 from cloaca.nearest import nearest
-from cloaca.tasks.place import place_of, shortened
+from cloaca.tasks.place import shortened
 from cloaca.wire.messages import Failed, Outcome
 from cloaca.workflows.passed import passed_in, source_of
 from cloaca.workflows.workflow import Task, Workflow, by_rank
@@ -66,12 +66,12 @@ class Absences:
         failed = self._ledger.first_failed(unit)
         end, task = self._ledger.ends[failed], self._tasks[self._rank_of(failed)]
         raised = end.place if isinstance(end, Failed) else ""
-        place = shortened(raised, self._directory) if raised else place_of(task.function, self._directory)
+        place = shortened(raised, self._directory) if raised else task.place(self._directory)
         return f" ({place})" if place else ""
 
     def place(self, rank: int) -> str:
         """Where the function of a task stands."""
-        return place_of(self._tasks[rank].function, self._directory)
+        return self._tasks[rank].place(self._directory)
 
     def _rank_of(self, unit: int) -> int:
         return unit if unit < len(self._tasks) else self._ledger.fan_of(unit).rank

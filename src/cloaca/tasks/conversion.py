@@ -43,6 +43,9 @@ _MADE: Final[Mapping[Any, Callable[[Any], Any]]] = MappingProxyType(
 """What is made where an annotation asks for one of these: msgspec does so too."""
 
 _MARKS: Final = (typing.Required, typing.NotRequired, getattr(typing, "ReadOnly", typing.Required))
+_TAKEN_APART: Final = (AttributeError, LookupError)
+"""What comes of arrays where msgspec takes them for a mapping."""
+
 _ATTRIBUTE: Final = ".{}"
 _ITEM: Final = "[{}]"
 _KEY: Final = " key {}"
@@ -67,7 +70,7 @@ class Conversion:
             return self.by_parts(value)
         try:
             return msgspec.convert(value, self._annotation, strict=True)
-        except (msgspec.ValidationError, TypeError):  # TypeError: a union that it takes apart no further
+        except (msgspec.ValidationError, TypeError, *_TAKEN_APART):  # TypeError: a union that it takes apart no further
             return self.by_parts(value)
 
     def kept(self, value: Any) -> Any:
@@ -97,11 +100,13 @@ class Conversion:
             return msgspec.convert(plain(value, kind), annotation, strict=True)
         except msgspec.ValidationError as error:
             raise told_by_msgspec(error, annotation, value) from None
+        except _TAKEN_APART:
+            raise mismatch(annotation, value) from None
 
 
 def conversion_of(annotation: Any) -> Conversion:
     """The conversion to what the annotation asks for."""
-    annotation = _bare(annotation)
+    annotation = bare(annotation)
     origin, parts = get_origin(annotation), get_args(annotation)
     if origin in _UNIONS:
         return _OneOf(annotation)
@@ -116,7 +121,7 @@ def conversion_of(annotation: Any) -> Conversion:
     return Conversion(annotation)
 
 
-def _bare(annotation: Any) -> Any:
+def bare(annotation: Any) -> Any:
     """The annotation without what makes no difference to values: a name for it, and notes that aren't msgspec's."""
     while True:
         if hasattr(annotation, "__supertype__"):

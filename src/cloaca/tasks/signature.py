@@ -234,6 +234,19 @@ def _names_around(function: Callable[..., object]) -> dict[str, Any]:
     return vars(sys.modules.get(getattr(function, "__module__", None) or "", typing))
 
 
+def returned_by(function: Callable[..., object]) -> Any:
+    """What a function is annotated to return; `UNSAID` where it doesn't say, or it can't be resolved."""
+    if isinstance(function, type):
+        return function
+    if hasattr(function, "__wrapped__"):  # what it says is said of another function
+        return UNSAID
+    try:
+        said = hints.signature(function).return_annotation
+        return said if said is UNSAID else _resolved(function, Parameter("return", annotation=said))
+    except (ValueError, TypeError):
+        return UNSAID
+
+
 def _source(annotation: Any) -> Any:
     """What the source has for it, as text."""
     return annotation.__forward_arg__ if isinstance(annotation, ForwardRef) else annotation

@@ -11,6 +11,7 @@ from cloaca.history.plan import Plan, plan
 from cloaca.merge.given import OnConflict, Rule
 from cloaca.nearest import nearest
 from cloaca.retry import RetryPolicy
+from cloaca.tasks.place import place_of, shortened
 from cloaca.tasks.signature import PLAIN, Form, described_plain
 from cloaca.tasks.signature import described as described_annotation
 from cloaca.triggers.condition import Condition, described
@@ -41,7 +42,7 @@ class Task(Struct, frozen=True):
     and what that returns is part of what it looks at. `cache_version` is part of its code, and attempts of code with
     the digests in `accept` are as good as its own. `profile`: the name of the profiler that it runs under, whether it
     runs under that of the execution, or `None` where it doesn't say. `allow_failure`: an execution in which it fails
-    doesn't fail by that.
+    doesn't fail by that. `defined`: the file and line where it was made a task, if its function has none.
     """
 
     id: str
@@ -66,6 +67,11 @@ class Task(Struct, frozen=True):
     accept: tuple[str, ...] = ()
     profile: bool | str | None = None
     allow_failure: bool = False
+    defined: str = ""
+
+    def place(self, directory: str = "") -> str:
+        """The file and line of its function, named from `directory`; of one without any, where it was made a task."""
+        return place_of(self.function, directory) or shortened(self.defined, directory)
 
     @property
     def rule(self) -> str:
