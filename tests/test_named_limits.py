@@ -12,6 +12,8 @@ import pytest
 
 import cloaca
 from cloaca import Context, DefaultRunner
+from cloaca.engine.seats import Seats
+from cloaca.running.gates import Gates
 
 cloudpickle.register_pickle_by_value(sys.modules[__name__])  # as if all this stood in the user's script
 
@@ -140,6 +142,25 @@ def test_after_a_cancel_the_places_are_free(tmp_path: Path) -> None:
         assert execution.result().status == "Cancelled"
         (tmp_path / "gate").unlink()
         assert runner.execute(quick).status == "Completed"
+
+
+def test_who_is_interrupted_while_it_waits_for_a_limit_leaves_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As the thread that calls does, with the serial executor, where Ctrl-C is pressed."""
+
+    def strike(_: threading.Condition, timeout: float | None = None) -> bool:
+        raise KeyboardInterrupt(timeout)
+
+    seats, share = Seats({"db": 2, "gpu": 1}), (("db", 2), ("gpu", 1))
+    gates = Gates(seats)
+    with gates.passed((("gpu", 1),)):
+        monkeypatch.setattr(threading.Condition, "wait", strike)
+        with pytest.raises(KeyboardInterrupt), gates.passed(share):
+            pytest.fail("another one has it")
+        assert not seats.line
+        assert len(seats.taken) == 1
+    with gates.passed(share) as slots:
+        assert slots == {"db": ((0, 2),), "gpu": ((0, 1),)}
+    assert not seats.taken
 
 
 def test_a_limit_that_the_runner_has_not_is_told_before_anything_runs(runner: DefaultRunner) -> None:

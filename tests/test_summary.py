@@ -149,6 +149,18 @@ def test_waiting_for_a_limit_is_told_apart() -> None:
     assert account.idle == Idle(limited=0.5, nothing_ready=2.0)
 
 
+def test_what_is_kept_for_a_large_one_counts_as_taken() -> None:
+    compiled = plan("w", [("a", []), ("large", []), ("small", []), ("other", [])])
+    shares = [(("gb", 3),), (("gb", 3), ("gpu", 1)), (("gb", 1),), (("gpu", 1),)]
+    work = [Work(rank, (), share=share) for rank, share in enumerate(shares)]
+    run = Run(compiled, work, {}, numbers=iter(range(9)), answers=True, seats=Seats({"gb": 4, "gpu": 2}))
+    times = {"a": (0.0, 2.0), "large": (2.0, 3.0), "small": (2.0, 3.0), "other": (0.5, 1.0)}
+    account = account_of(run, times, 3)
+    assert account.idle == Idle(limited=3.0, handing_over=0.5, nothing_ready=1.0)
+    waiting = [(moment.at, moment.ready, moment.limited) for moment in account.moments]
+    assert waiting == [(0.0, 3, 2), (0.5, 2, 2), (1.0, 2, 2), (2.0, 0, 0), (3.0, 0, 0)]
+
+
 @pytest.mark.parametrize("seed", range(20))
 def test_work_and_idle_time_come_to_that_of_all_workers(seed: int) -> None:
     """Whatever the graph: each of them begins when all before it has ended and a worker is free, or later."""
