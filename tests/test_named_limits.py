@@ -14,6 +14,7 @@ import cloaca
 from cloaca import Context, DefaultRunner
 from cloaca.engine.seats import Seats
 from cloaca.running.gates import Gates
+from cloaca.tasks.place import place_of
 
 cloudpickle.register_pickle_by_value(sys.modules[__name__])  # as if all this stood in the user's script
 
@@ -166,7 +167,8 @@ def test_who_is_interrupted_while_it_waits_for_a_limit_leaves_nothing(monkeypatc
 def test_a_limit_that_the_runner_has_not_is_told_before_anything_runs(runner: DefaultRunner) -> None:
     name = workflow("unknown", {f"t{n}": lambda _: None for n in range(7)}, limit="gpu")
     with pytest.raises(
-        ValueError, match=r"'t0' \(limit='gpu'\), .* and 2 more\. It has 1 of 'db', 2 of 'two'\."
+        ValueError,
+        match=r"'t0' \(limit='gpu', .*test_named_limits\.py:\d+\), .* and 2 more\. It has 1 of 'db', 2 of 'two'\.",
     ) as caught:
         runner.execute(name)
     assert "DefaultRunner(limits={'db': 1, 'two': 2, 'gpu': 1})" in str(caught.value)
@@ -216,14 +218,20 @@ def test_either_the_short_form_or_the_long_one() -> None:
         cloaca.task(limit="db", limits={"gpu": 1})
 
 
+def nothing(_: Context) -> None:
+    """Do nothing."""
+
+
 def test_a_task_that_takes_more_than_there_is_is_told_before_anything_runs(runner: DefaultRunner) -> None:
     with cloaca.WorkflowBuilder("greedy"):
         cloaca.task(id="fits", limits={"two": 2, "db": 1})(lambda _: None)
-        cloaca.task(id="train", limits={"two": 3, "db": 1})(lambda _: None)
+        cloaca.task(id="train", limits={"two": 3, "db": 1})(nothing)
     with pytest.raises(ValueError, match="it has too little for 'train'") as caught:
         runner.execute("greedy")
+    place = place_of(nothing, os.getcwd())
     assert str(caught.value) == (
-        "Workflow 'greedy' can't run on this runner: it has too little for 'train' (limits={'db': 1, 'two': 3}). "
+        "Workflow 'greedy' can't run on this runner: it has too little for 'train' "
+        f"(limits={{'db': 1, 'two': 3}}, {place}). "
         "It has 1 of 'db', 2 of 'two'. Say how much there is: DefaultRunner(limits={'db': 1, 'two': 3})."
     )
 

@@ -3,7 +3,7 @@
 import inspect
 import os
 import sys
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from cloaca import argument
@@ -12,11 +12,12 @@ from cloaca.errors import WorkersUnavailableError
 from cloaca.execution.choice import Chosen
 from cloaca.retry import RetryPolicy, checked_policy
 from cloaca.seed import LIMIT
+from cloaca.tasks.place import place_of, working_directory
 
 if TYPE_CHECKING:
     from opentelemetry.trace import Tracer
 
-    from cloaca.workflows.workflow import Workflow
+    from cloaca.workflows.workflow import Task, Workflow
 
 _SHOWN = 5
 _SAID = {"1": True, "true": True, "yes": True, "on": True, "0": False, "false": False, "no": False, "off": False}
@@ -128,7 +129,8 @@ def check_limits_of(workflow: "Workflow", limits: Mapping[str, int]) -> None:
         return
     taken = (pair for task in lacking for pair in task.limits)
     needed = {name: count for name, count in sorted(taken) if count > limits.get(name, 0)}
-    shown = ", ".join(f"{task.id!r} ({_told(task.limits)})" for task in lacking[:_SHOWN])
+    directory = working_directory()
+    shown = ", ".join(_taking(task, place_of(task.function, directory)) for task in lacking[:_SHOWN])
     more = f" and {len(lacking) - _SHOWN} more" if len(lacking) > _SHOWN else ""
     raise ValueError(
         f"Workflow {workflow.name!r} can't run on this runner: it has too little for {shown}{more}. It has "
@@ -136,10 +138,11 @@ def check_limits_of(workflow: "Workflow", limits: Mapping[str, int]) -> None:
     )
 
 
-def _told(share: Iterable[tuple[str, int]]) -> str:
-    """What a task takes, as it says so."""
-    taken = dict(share)
-    return f"limit={next(iter(taken))!r}" if [*taken.values()] == [1] else f"limits={taken!r}"
+def _taking(task: "Task", place: str) -> str:
+    """The task with what it takes, as it says so, and where its function stands."""
+    taken = dict(task.limits)
+    said = f"limit={next(iter(taken))!r}" if [*taken.values()] == [1] else f"limits={taken!r}"
+    return f"{task.id!r} ({said}, {place})" if place else f"{task.id!r} ({said})"
 
 
 def _listed(limits: Mapping[str, int]) -> str:
