@@ -17,6 +17,7 @@ from cloaca.engine.statuses import Statuses
 from cloaca.engine.tries import Tries
 from cloaca.engine.work import Work
 from cloaca.history.write import unsuperseded
+from cloaca.progress.left import TimeLeft
 from cloaca.progress.progress import progress_of
 from cloaca.triggers.rules import DEFAULT, RULES, Ends
 from cloaca.triggers.verdict import judge
@@ -70,7 +71,8 @@ def check(run: Run) -> None:
 
 def _progress(run: Run) -> Iterator[str]:
     """What is shown of it counts every task and instance once: a mapped task itself only as long as it has none."""
-    told = progress_of("w", "Running", run.ledger, run.open_attempts.values(), run.durations, 2, 1.0, 0.0)
+    time_left = TimeLeft(run.plan, run.durations, {}, 2)
+    told = progress_of("w", "Running", run.ledger, run.open_attempts.values(), time_left, 1.0, 0.0)
     states = Counter(state for unit, state in enumerate(run.states) if unit not in run.ledger.fans)
     known = (State.COMPLETED, State.FAILED, State.SKIPPED, State.CANCELLED, State.RUNNING)
     counts = [told.completed, told.failed, told.skipped, told.cancelled, told.running]

@@ -4,20 +4,22 @@ import fcntl
 import logging
 import os
 import pty
+import select
 import signal
 import struct
 import sys
 import termios
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import closing
+from contextlib import closing, contextmanager
 from io import StringIO
 from pathlib import Path
 from queue import SimpleQueue
 from threading import Event
-from typing import Any
+from typing import Any, TextIO
 
 import pyte
 import pytest
+from msgspec.structs import replace
 from tests.support import PATIENCE, environment, run
 
 import cloaca
@@ -25,13 +27,18 @@ from cloaca import Context
 from cloaca.engine.fan import Each, Fan
 from cloaca.engine.ledger import Ledger
 from cloaca.engine.state import State
+from cloaca.errors import StoreError
 from cloaca.history.plan import plan
 from cloaca.progress.above import Above
 from cloaca.progress.board import Board
-from cloaca.progress.left import left_of
+from cloaca.progress.hold import Hold
+from cloaca.progress.left import TimeLeft
 from cloaca.progress.progress import Busy, Mapped, Progress
 from cloaca.progress.results import Counted
 from cloaca.progress.terminal import Terminal
+from cloaca.recorded import took_before
+from cloaca.store.memory import MemoryStore
+from cloaca.store.took import Took
 from cloaca.wire.messages import ItemsFound
 
 PROGRESS = Progress("sales", "Running", 10, 3, 1, 0, 0, 2, 0, 5.0, None)
@@ -118,10 +125,11 @@ def left(
     ended: Iterable[int] = (),
 ) -> float | None:
     """What is left of such a workflow; all by rank."""
-    ledger = Ledger(plan("demo", [*tasks.items()]), ())
+    planned = plan("demo", [*tasks.items()])
+    ledger = Ledger(planned, ())
     for rank in ended:
         ledger.states[rank] = State.COMPLETED
-    return left_of(ledger, ledger.states, durations, so_far, workers)
+    return TimeLeft(planned, durations, {}, workers).of(ledger, bytes(ledger.states), so_far)
 
 
 def test_the_time_left_gets_shorter_while_a_task_runs_and_other_workers_do_not_shorten_it() -> None:
@@ -150,11 +158,40 @@ def test_a_task_of_unknown_time_takes_as_long_as_others_did_and_none_is_told_whe
 
 
 def test_the_instances_of_a_mapped_task_are_shared_by_workers_and_its_followers_come_after() -> None:
-    ledger = Ledger(plan("demo", [("map", []), ("total", ["map"])]), ())
+    planned = plan("demo", [("map", []), ("total", ["map"])])
+    ledger = Ledger(planned, ())
+    time_left = TimeLeft(planned, [1.0, 3.0], {}, 4)
+    assert time_left.of(ledger, bytes(ledger.states[:2]), {}) == 1.0 + 3.0, "it may be one"
     fan = Fan("map", 0, 2, Each("rows", 1), ItemsFound([b""] * 8), None)
     ledger.add(fan, State.READY)
-    assert left_of(ledger, ledger.states[:2], [1.0, 3.0], {}, 4) == 2.0 + 3.0
-    assert left_of(ledger, ledger.states[:2], [1.0, 3.0], {0: [1.0, 1.0, 1.0, 1.0]}, 4) == 1.0 + 3.0
+    assert time_left.of(ledger, bytes(ledger.states[:2]), {}) == 2.0 + 3.0
+    assert time_left.of(ledger, bytes(ledger.states[:2]), {0: [1.0, 1.0, 1.0, 1.0]}) == 1.0 + 3.0
+
+
+def test_how_many_instances_there_were_tells_what_is_left_before_they_are_there() -> None:
+    planned, sizes = plan("demo", [("load", []), ("map", ["load"])]), dict[int, int]()
+    ledger = Ledger(planned, ())
+    assert TimeLeft(planned, [1.0, 2.0], sizes, 4).of(ledger, bytes(ledger.states), {}) == 1.0 + 2.0
+    ledger.add(Fan("map", 1, 2, Each("rows", 1), ItemsFound([b""] * 8), None), State.READY)
+    TimeLeft(planned, [1.0, 2.0], sizes, 4).end(ledger)
+    assert sizes == {1: 8}
+    ledger = Ledger(planned, ())
+    assert TimeLeft(planned, [1.0, 2.0], sizes, 4).of(ledger, bytes(ledger.states), {}) == 1.0 + 2 * 2.0
+
+
+def test_what_is_on_record_tells_what_the_runner_does_not_know() -> None:
+    planned = plan("demo", [("load", []), ("map", ["load"]), ("new", ["map"])])
+    ledger, asked = Ledger(planned, ()), list[int]()
+
+    def recorded() -> dict[str, tuple[float, int]]:
+        asked.append(1)
+        return {"load": (9.0, 1), "map": (2.0, 8), "gone": (5.0, 1)}
+
+    for durations, expected in [([1.0, 0.0, 0.0], 1.0 + 4.0 + 1.5), ([1.0, 1.0, 1.0], 1.0 + 1.0 + 1.0)]:
+        time_left = TimeLeft(planned, durations, {}, 4, recorded)
+        for _ in range(2):
+            assert time_left.of(ledger, bytes(ledger.states), {}) == expected
+    assert asked == [1]
 
 
 def test_an_execution_tells_what_is_left_by_what_its_tasks_took_before(tmp_path: Path) -> None:
@@ -171,6 +208,55 @@ def test_an_execution_tells_what_is_left_by_what_its_tasks_took_before(tmp_path:
         gate.write_text("go")
         second.result()
     assert second.progress().left is None
+
+
+def test_what_is_taken_over_is_counted_apart_and_adds_nothing_to_the_rate(tmp_path: Path) -> None:
+    with cloaca.WorkflowBuilder("sales") as builder:
+        cloaca.task(id="load")(lambda context: None)
+
+        @cloaca.task(dependencies=["load"], for_each="rows")
+        def clean(context: Context, row: int) -> None:
+            context["cleaned"] = row
+
+        cloaca.task(id="last", dependencies=[clean])(lambda context: None)
+
+    given = {"rows": [1, 2, 3]}
+    with cloaca.DefaultRunner(f"sqlite:///{tmp_path}/runs.db", workers=1) as runner:
+        runner.execute(builder, given, targets=["clean"])
+        again = runner.start(builder, given, reuse=True)
+        again.result()
+        told = again.progress()
+        assert (told.total, told.completed, told.reused, told.fraction) == (5, 5, 4, 1.0)
+        assert told.rate == 1 / told.seconds
+        whole = runner.start(builder, given, reuse=True)
+        whole.result()
+    assert (whole.progress().reused, whole.progress().rate) == (5, 0.0)
+
+
+@pytest.mark.parametrize("is_recorded", [True, False])
+def test_what_is_on_record_tells_a_new_runner_what_is_left(tmp_path: Path, *, is_recorded: bool) -> None:
+    gate = tmp_path / "gate"
+    os.mkfifo(gate)
+    with cloaca.WorkflowBuilder("two") as builder:
+        cloaca.task(id="a")(lambda context: context.set("read", Path(context["gate"]).read_text()))
+        cloaca.task(id="b", dependencies=["a"])(lambda context: None)
+    url = f"sqlite:///{tmp_path}/runs.db" if is_recorded else None
+    with cloaca.DefaultRunner(url, workers=1) as runner:
+        runner.execute(builder, {"gate": os.devnull})
+    with cloaca.DefaultRunner(url, workers=1) as runner:
+        second = runner.start(builder, {"gate": str(gate)})
+        assert (second.progress().left is not None) is is_recorded
+        gate.write_text("go")
+        second.result()
+
+
+def test_a_store_that_can_not_be_read_tells_nothing_of_what_is_left(tmp_path: Path) -> None:
+    class Broken(MemoryStore):
+        def took(self, workflow: str) -> dict[str, Took]:
+            raise StoreError(f"nothing is told of {workflow}", path=str(tmp_path))
+
+    with closing(Broken()) as store:
+        assert took_before(store, "sales") == {}
 
 
 # ---- on a board ----------------------------------------------------------------------------------------------------
@@ -242,7 +328,7 @@ def test_a_look_that_takes_long_makes_the_next_come_later_but_the_first_one_load
     board._news = pauses
     assert board.show(look).is_over.wait(PATIENCE)
     board._join()
-    assert pauses.seconds == [slate.interval, slate.interval, pytest.approx(2.0)]
+    assert pauses.seconds == [slate.interval, slate.interval, pytest.approx(5.0)]
 
 
 def test_all_that_is_under_way_stands_on_one_screen() -> None:
@@ -405,9 +491,9 @@ with cloaca.DefaultRunner(workers=2) as runner:
 class Screen:
     """A script on a terminal of that many columns: what stands there."""
 
-    def __init__(self, folder: Path, *arguments: str, columns: int = 80) -> None:
+    def __init__(self, folder: Path, *arguments: str, columns: int = 80, script: str = SCRIPT) -> None:
         path = folder / "script.py"
-        path.write_text(SCRIPT, encoding="utf-8")
+        path.write_text(script, encoding="utf-8")
         self._screen = pyte.Screen(columns, 40)
         self._stream = pyte.ByteStream(self._screen)
         self.pid, self._end = pty.fork()
@@ -470,6 +556,83 @@ def test_what_handlers_write_that_were_made_before_stands_above_the_display(tmp_
     assert lines[-1] == "over: Completed"
 
 
+def test_the_display_begins_on_a_line_of_its_own(tmp_path: Path) -> None:
+    begun = SCRIPT.replace("    result = ", '    print("begun: ", end="")\n    result = ')
+    lines = Screen(tmp_path, script=begun).read()
+    assert lines[0] == "begun:"
+    assert "loading" in lines
+    assert lines[-1] == "over: Completed"
+
+
+@contextmanager
+def on_terminal(monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[TextIO, Callable[[], str]]]:
+    """A terminal on which this program's errors stand, and what was written to it up to the end of an execution."""
+    end, other = pty.openpty()
+    termios.tcsetwinsize(other, (40, 100))
+    with open(other, "w", encoding="utf-8") as stream:
+        monkeypatch.setattr(sys, "stderr", stream)
+        monkeypatch.setattr("cloaca.progress.board._boards", {})
+        monkeypatch.setenv("TERM", "xterm-256color")
+        monkeypatch.delenv("CI", raising=False)
+        try:
+            yield stream, lambda: _read_up_to("(100 %)", end)
+        finally:
+            os.close(end)
+
+
+def _read_up_to(text: str, end: int) -> str:
+    data = b""
+    while text.encode() not in data:
+        assert select.select([end], [], [], PATIENCE)[0]
+        data += os.read(end, 1 << 16)
+    return data.decode()
+
+
+def run_one() -> None:
+    with cloaca.WorkflowBuilder("sales") as builder:
+        cloaca.task(id="one")(lambda context: None)
+    with cloaca.DefaultRunner(workers=1) as runner:
+        runner.execute(builder, progress=True)
+
+
+def test_of_two_programs_on_one_terminal_the_second_says_that_it_writes_lines(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    with on_terminal(monkeypatch) as (stream, written):
+        first = Hold(stream)
+        run_one()
+        told, line = written().splitlines()
+        assert told.startswith("cloaca: another program shows its progress on this terminal, ")
+        assert line.startswith("sales: Completed, 1 of 1 (100 %)")
+        first.let_go()
+        run_one()
+        assert "sales: Completed" not in (shown := written())
+        assert "Completed" in shown
+        Hold(stream).let_go()  # nobody has it any more
+
+
+@pytest.mark.parametrize(("name", "value"), [("TERM", "dumb"), ("CI", "true")])
+def test_a_log_that_is_a_terminal_gets_lines(monkeypatch: pytest.MonkeyPatch, name: str, value: str) -> None:
+    with on_terminal(monkeypatch) as (_, written):
+        monkeypatch.setenv(name, value)
+        run_one()
+        (line,) = written().splitlines()
+    assert line.startswith("sales: Completed, 1 of 1 (100 %)")
+
+
+def test_what_has_not_changed_is_drawn_again_once_a_second(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock, changed = [100.0], replace(PROGRESS, failed=2)
+    monkeypatch.setattr("cloaca.progress.terminal.monotonic", lambda: clock[0])
+    monkeypatch.setattr(sys, "stderr", stream := _Tty())
+    steps = [(0.1, PROGRESS, True), (0.5, PROGRESS, False), (0.1, changed, True), (0.1, changed, False)]
+    with closing(Terminal()) as screen:
+        for passes, progress, is_drawn in [*steps, (0.5, changed, True)]:
+            clock[0] += passes
+            before = stream.tell()
+            screen.show([progress])
+            assert (stream.tell() > before) is is_drawn
+
+
 def test_handlers_have_their_stream_back_when_the_display_is_gone(monkeypatch: pytest.MonkeyPatch) -> None:
     stream = _Tty()
     monkeypatch.setattr(sys, "stderr", stream)
@@ -525,13 +688,13 @@ def test_progress_is_true_or_false(given: Any) -> None:
 def test_much_is_shown_in_few_lines() -> None:
     from rich.console import Console
 
-    from cloaca.progress.drawing import drawn
+    from cloaca.progress.drawing import drawn, picture
 
     mapped = tuple(Mapped(f"m{number}", number, 1000 * number) for number in range(1, 50))
     busy = tuple(Busy(number, f"t{number}", 60.0 + number) for number in range(64))
     many = [Progress("w" * 200, "Running", 10**6, 10, 0, 0, 0, 64, 3, 9.0, 8000.0, mapped, busy)] * 100
     console = Console(file=StringIO(), width=40, record=True)
-    console.print(drawn(many, most=3))
+    console.print(drawn(picture(many, most=3)))
     lines = console.export_text().splitlines()
     assert len(lines) == 3 * (1 + 3 + 1 + 1 + 4 + 1) + 1
     assert all(len(line) <= 40 for line in lines)

@@ -314,7 +314,7 @@ def runners(context: cloaca.Context, builder: cloaca.WorkflowBuilder) -> None:
         told = runner.start(builder).progress()
         assert_type(told, cloaca.Progress)
         assert_type((told.name, told.status), tuple[str, str])
-        assert_type((told.total, told.done, told.running), tuple[int, int, int])
+        assert_type((told.total, told.done, told.running, told.reused), tuple[int, int, int, int])
         assert_type((told.fraction, told.rate, told.left), tuple[float, float, float | None])
         assert_type([(one.task, one.done, one.total) for one in told.mapped], list[tuple[str, int, int]])
         assert_type([(one.worker, one.task, one.seconds) for one in told.busy], list[tuple[int, str, float]])

@@ -1,6 +1,6 @@
 """Executions: a workflow is run once, on the workers of a runner or in its own process."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from importlib import import_module
 from time import monotonic, time
@@ -18,6 +18,7 @@ from cloaca.merge.rules import Rules
 from cloaca.prepared import known_of, makings_of
 from cloaca.profiling.profiles import NOTHING_PROFILED, Profiles
 from cloaca.profiling.tool import ProfilerName, checked_profiler
+from cloaca.progress.left import Before, TimeLeft
 from cloaca.results.result import WorkflowResult
 from cloaca.running import interrupts
 from cloaca.running.coordinator import Job, OnEnd
@@ -254,6 +255,7 @@ def _made(
         host,
         under_way,
         told,
+        TimeLeft(workflow.plan, known.durations, known.sizes, workers, _before(runs, workflow)),
         given.leases,
         found,
         id,
@@ -262,6 +264,15 @@ def _made(
         None if spans is None or spans.trace is None else spans,
         Profiles(profilers) if profilers else NOTHING_PROFILED,
     )
+
+
+def _before(runs: Runs, workflow: Workflow) -> Callable[[], Before]:
+    """What asks for what is on record of earlier executions, if anything is."""
+    if runs.settings.store is None:
+        return dict
+    from cloaca.recorded import took_before  # most runners have no store
+
+    return partial(took_before, runs.recorder().store, workflow.name)
 
 
 def _spans(tracer: "Tracer", workflow: Workflow, execution: str) -> "ExecutionSpans":

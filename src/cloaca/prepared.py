@@ -20,7 +20,7 @@ def known_of(runs: Runs, workflow: Workflow) -> KnownWorkflow:
     with runs.lock:
         known = runs.known.get(workflow)
         if known is None:
-            known = KnownWorkflow(array("d", bytes(8 * len(workflow.tasks))), {})
+            known = KnownWorkflow(array("d", bytes(8 * len(workflow.tasks))), {}, {})
             if runs.settings.executor != "serial":
                 runs.known[workflow] = known
         return known

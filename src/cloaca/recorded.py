@@ -8,7 +8,7 @@ from operator import is_
 from typing import TYPE_CHECKING, NamedTuple
 
 from cloaca.engine.facts import Fact, TaskExpanded, TaskFinished, TaskRetried
-from cloaca.errors import ExecutionChangedError, ValueLostError
+from cloaca.errors import ExecutionChangedError, StoreError, ValueLostError
 from cloaca.history.told_digests import Combining
 from cloaca.recording.facts import Writing, facts_of
 from cloaca.recording.past_attempts import OwnAttempts, PastAttempts
@@ -17,6 +17,7 @@ from cloaca.recording.recorder import ExecutionRecording, Recorder
 from cloaca.recording.skeleton import copy_rows_of, rows_of, rule_payloads
 from cloaca.store.records import Header, Record, TaskRow
 from cloaca.store.store import Claim, Store
+from cloaca.store.took import Took
 from cloaca.tasks.contents import Contents, whole
 from cloaca.values.blobs import LARGE, size_of
 from cloaca.values.digest import Digests
@@ -94,6 +95,14 @@ def given_to(header: Header, store: Store) -> Contents:
     """What an execution was given."""
     inputs = header.inputs.items()
     return Contents(whole({key: (restored_version(one, store, f"key {key!r} of the input"),) for key, one in inputs}))
+
+
+def took_before(store: Store, workflow: str) -> Mapping[str, Took]:
+    """How long the tasks of a workflow took, by id, as the latest execution on record tells. A fault tells nothing."""
+    try:
+        return store.took(workflow)
+    except StoreError:  # whoever writes to it tells of that
+        return {}
 
 
 class WorkflowCodes:

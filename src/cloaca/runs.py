@@ -186,6 +186,7 @@ class KnownWorkflow(Struct):
 
     durations: MutableSequence[float]
     habits: MutableMapping[int, tuple[str, ...]]
+    sizes: dict[int, int]
     captures: "Captures | None" = None
     codes: "WorkflowCodes | None" = None
 

@@ -44,7 +44,7 @@ class Priority:
         self.usual = sum(known) / len(known) if known else 1.0
         self.seconds = array("d", [seconds if seconds > 0 else self.usual for seconds in durations if known])
         self.seconds.extend([self.usual] * (len(plan.names) - len(self.seconds)))
-        self.ways = _longest(range(len(plan.names) - 1, -1, -1), plan.successors, self.seconds)
+        self.ways = longest(range(len(plan.names) - 1, -1, -1), plan.successors, self.seconds)
         """How long the longest way from each task to the end is, the task included."""
         self.tail = _tail(plan, self.seconds)
         """How long the last tasks take that all others come before, one after the other."""
@@ -67,7 +67,7 @@ class Priority:
         """Whether the first of any tasks is the one with the longest way, too."""
 
 
-def _longest(ranks: Iterable[int], ahead: Sequence[Sequence[int]], seconds: Sequence[float]) -> "array[float]":
+def longest(ranks: Iterable[int], ahead: Sequence[Sequence[int]], seconds: Sequence[float]) -> "array[float]":
     """How long the longest way is that leads on from each task, the task included. `ranks`: those ahead come first."""
     ways = array("d", seconds)
     for rank in ranks:
@@ -95,7 +95,7 @@ def _tail(plan: Plan, seconds: Sequence[float]) -> float:
 def _depth_first(plan: Plan, seconds: Sequence[float]) -> list[int]:
     """All tasks, each after what it needs, and as soon as that is there; the deepest first, ties as they are listed."""
     predecessors = plan.predecessors
-    depths = _longest(range(len(predecessors)), predecessors, seconds)
+    depths = longest(range(len(predecessors)), predecessors, seconds)
     ends = [rank for rank, successors in enumerate(plan.successors) if not successors]
     ends.sort(key=depths.__getitem__, reverse=True)
     if len(ends) == len(predecessors):

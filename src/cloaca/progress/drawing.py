@@ -1,6 +1,8 @@
 """What a display of progress looks like, as `rich` draws it: a bar for each execution, and below it what matters."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import groupby
+from typing import Any, NamedTuple
 
 from rich.console import Group, RenderableType
 from rich.progress_bar import ProgressBar
@@ -8,7 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from cloaca.progress.progress import Progress
-from cloaca.progress.words import counts, how_much, pace, span, time
+from cloaca.progress.words import how_much, rest, span
 
 _MAPPED = 3
 _BUSY = 4
@@ -16,49 +18,79 @@ _LONG_SECONDS = 1.0
 _STYLES = {"Completed": "green", "Failed": "red", "Cancelled": "yellow"}
 
 
-def drawn(under_way: Sequence[Progress], memory: str = "", most: int = 100) -> RenderableType:
+class Bar(NamedTuple):
+    """A line of the picture that is a bar, between what it is for and how far that is."""
+
+    label: str
+    done: int
+    total: int
+    said: str
+    style: str
+
+
+class Line(NamedTuple):
+    """A line of the picture that is text."""
+
+    text: str
+    style: str = "dim"
+
+
+Picture = tuple[Bar | Line, ...]
+"""What a display shows, from above. Where two are equal, nothing has to be drawn again."""
+
+
+def picture(under_way: Sequence[Progress], memory: str = "", most: int = 100) -> Picture:
     """All of them, at most so many, and a word on memory where it is short."""
-    parts: list[RenderableType] = [part for progress in under_way[:most] for part in _of_one(progress)]
+    lines = [line for progress in under_way[:most] for line in _of_one(progress)]
     if len(under_way) > most:
-        parts.append(Text(f"and {len(under_way) - most} more", style="dim"))
+        lines.append(Line(f"and {len(under_way) - most} more"))
     if memory:
-        parts.append(Text(memory, style="yellow"))
-    return Group(*parts)
+        lines.append(Line(memory, "yellow"))
+    return (*lines,)
+
+
+def drawn(shown: Picture) -> RenderableType:
+    """The picture, as `rich` takes it."""
+    groups = [(are_bars, [*lines]) for are_bars, lines in groupby(shown, key=_is_bar)]
+    return Group(*[part for are_bars, lines in groups for part in ([_bars(lines)] if are_bars else map(_text, lines))])
 
 
 def ended(progress: Progress) -> Text:
     """One that has ended, on a line."""
-    said = ", ".join([how_much(progress), *counts(progress), pace(progress), time(progress)])
-    return Text.assemble(
-        (progress.name, "bold"),
-        " ",
-        (progress.status, _STYLES.get(progress.status, "")),
-        f" {said}",
-        overflow="ellipsis",
-    )
+    how = progress.status, _STYLES.get(progress.status, "")
+    return Text.assemble((progress.name, "bold"), " ", how, f" {how_much(progress)}, {rest(progress)}")
 
 
-def _of_one(progress: Progress) -> Iterator[RenderableType]:
+def _of_one(progress: Progress) -> Iterator[Bar | Line]:
+    yield Bar(progress.name, progress.done, progress.total, how_much(progress), "")
+    for mapped in progress.mapped[:_MAPPED]:
+        yield Bar(f"  {mapped.task}", mapped.done, mapped.total, f"{mapped.done:,} of {mapped.total:,}", "dim")
+    yield Line(f"  {rest(progress)}")
+    if len(progress.mapped) > _MAPPED:
+        yield Line(f"  and {len(progress.mapped) - _MAPPED} more mapped tasks")
+    long = [busy for busy in progress.busy if busy.seconds >= _LONG_SECONDS]
+    for busy in long[:_BUSY]:
+        where = f"worker {busy.worker}" if busy.worker else "here"
+        yield Line(f"  {where}: {busy.task}, for {span(int(busy.seconds))}")
+    if len(long) > _BUSY:
+        yield Line(f"  and {len(long) - _BUSY} more that run for a second or longer")
+
+
+def _is_bar(line: Bar | Line) -> bool:
+    return isinstance(line, Bar)
+
+
+def _text(line: Any) -> Text:
+    return Text(line.text, style=line.style, no_wrap=True, overflow="ellipsis")
+
+
+def _bars(bars: Iterable[Any]) -> Table:
+    """Bars that follow each other: they are of one length."""
     table = Table.grid(padding=(0, 1), expand=True)
     table.add_column(ratio=2, no_wrap=True, overflow="ellipsis")
     table.add_column(ratio=3)
     table.add_column(no_wrap=True)
-    bar = ProgressBar(total=progress.total, completed=progress.done)
-    table.add_row(Text(progress.name, style="bold"), bar, Text(how_much(progress)))
-    for mapped in progress.mapped[:_MAPPED]:
-        part = ProgressBar(total=mapped.total, completed=mapped.done)
-        table.add_row(Text(f"  {mapped.task}"), part, Text(f"{mapped.done:,} of {mapped.total:,}", style="dim"))
-    yield table
-    yield _line(", ".join([*counts(progress), pace(progress), time(progress)]))
-    if len(progress.mapped) > _MAPPED:
-        yield _line(f"and {len(progress.mapped) - _MAPPED} more mapped tasks")
-    long = [busy for busy in progress.busy if busy.seconds >= _LONG_SECONDS]
-    for busy in long[:_BUSY]:
-        where = f"worker {busy.worker}" if busy.worker else "here"
-        yield _line(f"{where}: {busy.task}, for {span(busy.seconds)}")
-    if len(long) > _BUSY:
-        yield _line(f"and {len(long) - _BUSY} more that run for a second or longer")
-
-
-def _line(text: str) -> Text:
-    return Text(f"  {text}", style="dim", no_wrap=True, overflow="ellipsis")
+    for bar in bars:
+        drawn_bar = ProgressBar(total=bar.total, completed=bar.done)
+        table.add_row(Text(bar.label, style="" if bar.style else "bold"), drawn_bar, Text(bar.said, style=bar.style))
+    return table

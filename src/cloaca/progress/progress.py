@@ -4,7 +4,7 @@ The run tells nothing for it, so one that nobody looks at pays nothing. A look c
 tasks, which C makes, and a constant for each mapped task, however many instances that has.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 from msgspec import Struct
@@ -13,7 +13,7 @@ from cloaca.engine.fan import Fan
 from cloaca.engine.ledger import Ledger
 from cloaca.engine.sight import Attempt
 from cloaca.engine.state import CANCELLED, COMPLETED, EXPANDED, FAILED, RUNNING, SKIPPED, State
-from cloaca.progress.left import left_of
+from cloaca.progress.left import TimeLeft
 
 _COUNTED = (COMPLETED, FAILED, SKIPPED, CANCELLED)
 
@@ -43,10 +43,11 @@ class Progress(Struct, frozen=True):
         done: how many of these have ended, well or not: `completed`, `failed`, `skipped` and `cancelled` together.
         running: how many run now.
         retried: how many have been tried again.
-        seconds: since it began. left: how many more it will take, by what tasks have taken so far, in this execution or
-            earlier ones of the runner, and what has to come after what; `None` where nothing tells.
+        seconds: since it began. left: how many more it will take, by what tasks took in earlier executions of the
+            runner, or on record, and else in this one, and what has to come after what; `None` where nothing tells.
         mapped: the mapped tasks that are under way, the largest first.
         busy: what runs on which worker for how long, the longest first.
+        reused: how many of those that completed were taken over from what is on record.
     """
 
     name: str
@@ -62,6 +63,7 @@ class Progress(Struct, frozen=True):
     left: float | None
     mapped: tuple[Mapped, ...] = ()
     busy: tuple[Busy, ...] = ()
+    reused: int = 0
 
     @property
     def done(self) -> int:
@@ -75,8 +77,8 @@ class Progress(Struct, frozen=True):
 
     @property
     def rate(self) -> float:
-        """How many have ended in a second, so far."""
-        return self.done / self.seconds if self.seconds else 0.0
+        """How many were run to their end in a second, so far."""
+        return (self.completed - self.reused + self.failed) / self.seconds if self.seconds else 0.0
 
 
 def progress_of(
@@ -84,27 +86,26 @@ def progress_of(
     status: str,
     ledger: Ledger,
     attempts: Iterable[Attempt],
-    durations: Sequence[float],
-    workers: int,
+    time_left: TimeLeft,
     seconds: float,
     now: float,
+    origins: Collection[tuple[str, int | None]] = (),
 ) -> Progress:
     """What the ledger of a run says.
 
-    `attempts` are those that are open; `durations` seconds by rank, 0.0 where a task's aren't known; `now` is on the
-    clock of the attempts.
+    `attempts` are those that are open; `now` is on their clock. `origins` has what was taken over, by id and item.
     """
-    states, fans = ledger.states[: len(ledger.names)], [*ledger.fans.values()]
-    counts = {state: states.count(state) + _counted(fans, state) for state in _COUNTED}
-    ended_fans = {state: sum(states[fan.rank] is state for fan in fans) for state in _COUNTED}
-    total = len(states) + sum([fan.size - 1 for fan in fans])
-    completed, failed, skipped, cancelled = (counts[state] - ended_fans[state] for state in _COUNTED)
-    running = [*_running(ledger, attempts, now)]
-    tries = [*ledger.attempts]
+    reused = _reused(ledger, origins)  # before the rest, as it is told after it is done
+    states, fans = bytes(ledger.states[: len(ledger.names)]), [*ledger.fans.values()]
+    ended_fans = bytes([states[fan.rank] for fan in fans])
+    completed, failed, skipped, cancelled = (
+        states.count(state) + _counted(fans, state) - ended_fans.count(state) for state in _COUNTED
+    )
+    running, tries = [*_running(ledger, attempts, now)], [*ledger.attempts]
     return Progress(
         name,
         status,
-        total,
+        len(states) + sum([fan.size - 1 for fan in fans]),
         completed,
         failed,
         skipped,
@@ -112,22 +113,25 @@ def progress_of(
         len(running),
         len(tries) - tries.count(0) - tries.count(1),
         seconds,
-        None if status != "Running" else left_of(ledger, states, durations, _so_far(ledger, running), workers),
+        None if status != "Running" else time_left.of(ledger, states, _so_far(ledger, running)),
         _under_way(states, fans),
         _busy(ledger, running),
+        reused,
     )
+
+
+def _reused(ledger: Ledger, origins: Collection[tuple[str, int | None]]) -> int:
+    """How many were taken over; of a mapped task its instances count, as in all that is told."""
+    mapped = [(fan.task, None) for fan in [*ledger.fans.values()]] if origins else []
+    return len(origins) - sum([place in origins for place in mapped])
 
 
 def _counted(fans: Sequence[Fan], state: State) -> int:
     return sum([fan.counted(state) for fan in fans])
 
 
-def _ended_of(fan: Fan) -> int:
-    return sum([fan.counted(state) for state in _COUNTED])
-
-
-def _under_way(states: Sequence[State], fans: Sequence[Fan]) -> tuple[Mapped, ...]:
-    found = [Mapped(fan.task, _ended_of(fan), fan.size) for fan in fans if states[fan.rank] is EXPANDED]
+def _under_way(states: bytes, fans: Sequence[Fan]) -> tuple[Mapped, ...]:
+    found = [Mapped(fan.task, fan.size - fan.unended, fan.size) for fan in fans if states[fan.rank] == EXPANDED]
     return tuple(sorted(found, key=_size, reverse=True))
 
 

@@ -1,7 +1,10 @@
 """How far something is, in words: one line, where no display can be drawn."""
 
+from math import ceil
+
 from cloaca.progress.progress import Progress
 
+_EACH = ((1.0, "s"), (60.0, "min"), (3600.0, "h"))
 _UNITS = ((60.0, 1.0, "s"), (3600.0, 60.0, "min"), (float("inf"), 3600.0, "h"))
 
 
@@ -13,9 +16,8 @@ def told(progress: Progress) -> str:
     >>> told(Progress("sales", "Completed", 40, 40, 0, 0, 0, 0, 0, 20.0, None))
     'sales: Completed, 40 of 40 (100 %), 2.0/s, in 20 s'
     """
-    said = [] if progress.status == "Running" else [progress.status]
-    parts = [*said, how_much(progress), *counts(progress), *([pace(progress)] if progress.done else [])]
-    return f"{progress.name}: {', '.join(parts)}, {time(progress)}"
+    said = "" if progress.status == "Running" else f"{progress.status}, "
+    return f"{progress.name}: {said}{how_much(progress)}, {rest(progress)}"
 
 
 def how_much(progress: Progress) -> str:
@@ -25,22 +27,34 @@ def how_much(progress: Progress) -> str:
     return f"{progress.done:,} of {total:,} ({percent} %)"
 
 
-def counts(progress: Progress) -> list[str]:
-    """What there is to say of others than those that completed."""
-    known = ("running", "failed", "retried", "skipped", "cancelled")
+def rest(progress: Progress) -> str:
+    """All else."""
+    return ", ".join([*_counts(progress), *([_pace(progress)] if progress.rate else []), _time(progress)])
+
+
+def _counts(progress: Progress) -> list[str]:
+    """What there is to say of others than those that ran and completed."""
+    known = ("running", "failed", "retried", "skipped", "cancelled", "reused")
     return [f"{count:,} {name}" for name in known if (count := getattr(progress, name))]
 
 
-def pace(progress: Progress) -> str:
-    """How many end in a second."""
-    return f"{progress.rate:,.0f}/s" if progress.rate >= 10 else f"{progress.rate:.1f}/s"  # noqa: PLR2004 - two digits do
+def _pace(progress: Progress) -> str:
+    """How many end in a second, or in as long as it takes to be one.
+
+    >>> [_pace(Progress("w", "Running", 9, 10, 0, 0, 0, 0, 0, seconds, None)) for seconds in (0.5, 4.0, 30, 7200)]
+    ['20/s', '2.5/s', '20/min', '5.0/h']
+    """
+    count, unit = next((count, unit) for each, unit in _EACH if (count := progress.rate * each) >= 1 or unit == "h")
+    return f"{count:,.0f}/{unit}" if count >= 10 else f"{count:.1f}/{unit}"  # noqa: PLR2004 - two digits do
 
 
-def time(progress: Progress) -> str:
+def _time(progress: Progress) -> str:
     """How much longer it takes, or how long it has taken."""
     if progress.status != "Running":
         return f"in {span(progress.seconds)}"
-    return f"{span(progress.seconds)} so far" if progress.left is None else f"about {span(progress.left)} left"
+    if progress.left is None:
+        return f"{span(int(progress.seconds))} so far"
+    return f"about {span(max(1, ceil(progress.left)))} left"  # it isn't known any better than to a second
 
 
 def span(seconds: float) -> str:

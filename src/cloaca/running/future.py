@@ -15,6 +15,7 @@ from cloaca.engine.run import Run
 from cloaca.errors import InternalError, RunnerClosedError
 from cloaca.merge.rules import Rules
 from cloaca.profiling.profiles import NOTHING_PROFILED, Profiles
+from cloaca.progress.left import TimeLeft
 from cloaca.progress.progress import Progress, progress_of
 from cloaca.results.result import WorkflowResult
 from cloaca.results.tasks import Reused
@@ -134,6 +135,7 @@ class Execution:
         host: Inline | Loop,
         under_way: set["Execution"],
         telling: Reporting,
+        time_left: TimeLeft,
         input_leases: object = None,
         findings: tuple[Finding, ...] = (),
         id: str = "",
@@ -173,7 +175,7 @@ class Execution:
         self._input_leases = input_leases
         self._workers = workers
         self._ledger = job.run.ledger
-        self._durations = job.run.durations
+        self._time_left = time_left
         self._shown: Shown | None = None
         self._oversized: list[str] = []
         self._warned = warned
@@ -244,8 +246,8 @@ class Execution:
         job, now = self._job, time.monotonic()
         attempts = () if job is None else [*job.run.open_attempts.values()]
         seconds = now + self._clock - self._started if self._result is None else self._result.duration
-        where = self._workflow.name, self.status, self._ledger, attempts, self._durations
-        return progress_of(*where, self._workers, seconds, now)
+        where = self._workflow.name, self.status, self._ledger, attempts, self._time_left
+        return progress_of(*where, seconds, now, self._origins)
 
     def show(self, shown: "Shown") -> None:
         """Let this show how far it is, until it has ended."""
@@ -450,6 +452,7 @@ class Execution:
         except Exception as fault:  # noqa: BLE001 - raised where the result is waited for, not on the coordinator's thread
             error = fault
         self._error = error
+        self._time_left.end(self._ledger)
         if self._recorded is not None:
             self._recorded.end("Interrupted" if self._result is None else self._result.status, time.time())
         self._tell_end()

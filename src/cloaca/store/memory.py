@@ -11,6 +11,7 @@ from cloaca.store.faults import fault
 from cloaca.store.files import ValueFiles
 from cloaca.store.records import Code, Header, Record
 from cloaca.store.store import FINDABLE, Claim, Listed
+from cloaca.store.took import Took, took_in
 from cloaca.values.blobs import Part
 
 
@@ -154,6 +155,13 @@ class MemoryStore:
                 if rest := {task: records for task, records in found.items() if task not in now}:
                     later.append((header, rest))
             left = later if told else []
+
+    def took(self, workflow: str) -> dict[str, Took]:
+        """What tasks of the workflow took, by id, in the newest execution that completed, or else that has ended."""
+        with self._lock:
+            ended = [one for one in self._kept.values() if one.header.workflow == workflow and one.ended is not None]
+            latest = [one for one in ended if one.status == "Completed"] or ended
+            return took_in(latest[-1].header, latest[-1].records) if latest else {}
 
     # ---- forgetting ------------------------------------------------------------------------------------------------
 

@@ -12,7 +12,7 @@ from zlib import compress, decompress
 from msgspec import json, msgpack
 from xxhash import xxh3_64_intdigest
 
-from cloaca.store.records import Code, Header, Record
+from cloaca.store.records import Code, Header, Record, Timed
 
 _LEVEL = 1
 _SMALL = 4096
@@ -25,6 +25,7 @@ _COMPRESSED = 0x78
 """How what zlib has made begins. No array of msgpack begins so."""
 
 _records = msgpack.Decoder(tuple[Record, ...])
+_times = msgpack.Decoder(tuple[Timed, ...])
 _codes = msgpack.Decoder(tuple[Code, ...])
 _header = msgpack.Decoder(Header)
 
@@ -52,7 +53,16 @@ def header_in(data: bytes) -> Header:
 
 def records_in(data: bytes) -> tuple[Record, ...]:
     """The records that were packed."""
-    return _records.decode(decompress(data) if data[0] == _COMPRESSED else data)
+    return _records.decode(_plain(data))
+
+
+def times_in(data: bytes) -> tuple[Timed, ...]:
+    """What they begin with."""
+    return _times.decode(_plain(data))
+
+
+def _plain(data: bytes) -> bytes:
+    return decompress(data) if data[0] == _COMPRESSED else data
 
 
 def codes_in(data: bytes) -> tuple[Code, ...]:

@@ -117,3 +117,15 @@ class Record(Struct, frozen=True, array_like=True, gc=False):
     size: int | None = None
     reused: str = ""
     why: str = ""
+
+
+class Timed(Struct, frozen=True, array_like=True, gc=False):
+    """What a record begins with: all that tells how long an attempt took. What follows isn't read then."""
+
+    task: int
+    item: int | None
+    state: str
+    nth: int
+    time: float
+    ended: int = 0
+    figures: Figures | None = None

@@ -45,11 +45,16 @@ from cloaca.store.packing import (
     place_of,
     place_of_code,
     records_in,
+    times_in,
 )
 from cloaca.store.records import Code, Header, Record
-from cloaca.store.statements import LATER, add_codes, add_found, bytes_in, forget, give_back, newest
+from cloaca.store.statements import LATER, add_codes, add_found, bytes_in, forget, give_back, latest, newest
 from cloaca.store.store import FINDABLE, Claim, Listed
+from cloaca.store.took import Took, took_in
 from cloaca.values.blobs import Part
+
+MOST_TOLD = 1 << 24
+"""Of how many bytes of records is told what tasks took."""
 
 _Unpacked = TypeVar("_Unpacked")
 
@@ -327,6 +332,15 @@ class SqliteStore:
                 if wanted and (finding := self._finding(number, wanted)):
                     yield finding
                 before[number] = [place for place in found[number] if tasks[place] in codes]
+
+    def took(self, workflow: str) -> dict[str, Took]:
+        """What tasks of the workflow took, by id, in the newest execution that completed, or else that has ended."""
+        with self._reader.turn() as database:
+            header, batches = latest(database, _told(workflow), MOST_TOLD)
+        if header is None:
+            return {}
+        records = (timed for data in batches for timed in self._unpacked(times_in, data))
+        return took_in(self._unpacked(header_in, header), records)
 
     def _finding(self, number: int, wanted: Mapping[str, bytes]) -> tuple[Header, dict[str, list[Record]]] | None:
         with self._reader.turn() as database:

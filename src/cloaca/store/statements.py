@@ -35,6 +35,27 @@ def newest(database: sqlite3.Connection, places: Iterable[int], before: int) -> 
     ).fetchall()
 
 
+def latest(database: sqlite3.Connection, workflow: str, most: int) -> tuple[bytes | None, list[bytes]]:
+    """The header of the newest execution of the workflow that completed, or else that has ended; and its batches.
+
+    Of these, the first ones, which together have so many bytes at most.
+    """
+    row = database.execute(
+        "SELECT number, header FROM executions WHERE workflow = ? AND ended IS NOT NULL "
+        "ORDER BY status = 'Completed' DESC, number DESC LIMIT 1",
+        (workflow,),
+    ).fetchone()
+    if row is None:
+        return None, []
+    number, header = row
+    found = database.execute(
+        "SELECT data FROM (SELECT number, data, sum(length(data)) OVER (ORDER BY number) AS so_far "
+        "FROM batches WHERE execution = ?) WHERE so_far <= ? ORDER BY number",
+        (number, most),
+    )
+    return header, [data for (data,) in found]
+
+
 def add_codes(database: sqlite3.Connection, number: int, codes: Mapping[int, Code]) -> None:
     """These were used by that execution. Those that are new go into one pack."""
     if not codes:

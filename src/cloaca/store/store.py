@@ -6,6 +6,7 @@ from typing import Protocol
 from msgspec import Struct
 
 from cloaca.store.records import Code, Header, Record
+from cloaca.store.took import Took
 from cloaca.values.blobs import Part
 
 FINDABLE = frozenset({"Completed", "Expanded"})
@@ -112,6 +113,13 @@ class Store(Protocol):
         For each such task the newest execution that has any comes first; then for each the one before that, and so on.
         What is taken out of `codes` meanwhile isn't looked for any more. Each execution comes with its records of those
         tasks that were looked for, by task, in order.
+        """
+        ...
+
+    def took(self, workflow: str) -> dict[str, Took]:
+        """What tasks of the workflow took, by id, in the newest execution that completed, or else that has ended.
+
+        It is for showing how long the next one may take: of a large one, it may tell of a part of the tasks only.
         """
         ...
 

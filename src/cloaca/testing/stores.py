@@ -16,6 +16,8 @@ from tempfile import TemporaryDirectory
 from threading import Thread
 from typing import TypeVar
 
+from msgspec.structs import replace
+
 from cloaca.engine.looks import Looks
 from cloaca.errors import (
     ClaimLostError,
@@ -26,6 +28,7 @@ from cloaca.errors import (
 )
 from cloaca.store.records import Code, Header, Problem, Record, StoredVersion, TaskRow
 from cloaca.store.store import Claim, Listed, Store
+from cloaca.store.took import Took
 from cloaca.testing.demand import demand, same
 
 _Error = TypeVar("_Error", bound=Exception)
@@ -48,6 +51,11 @@ def record(task: str, code: bytes = b"", state: str = "Completed", item: int | N
     return Record(
         TASKS.index(task), item, state, nth, 5.25, diff={"rows": b"\x01", "old": None}, code=code, looks=looks
     )
+
+
+def timed(task: str, seconds: float, state: str = "Completed", item: int | None = None) -> Record:
+    """What became of an attempt that took so long."""
+    return replace(record(task, state=state, item=item), figures=(10.0, 10.0 + seconds, 0.0, 0, 0, 0, 0, 1))
 
 
 def digest_of(content: bytes) -> bytes:
@@ -253,6 +261,22 @@ class StoreConformance:
                 spoil()
                 same(store.put(claim, [b"1" * 99], b"1" * 16), str(path))
                 same(Path(store.path(b"1" * 16)).read_bytes(), b"1" * 99)
+
+    # ---- how long it took ------------------------------------------------------------------------------------------
+
+    def test_what_tasks_took_is_told_by_the_newest_execution_that_completed(self) -> None:
+        with self.open() as store:
+            same(store.took("sales"), {})
+            for id, status, seconds in [("a", "Completed", 1.0), ("b", "Completed", 2.0), ("c", "Failed", 3.0)]:
+                claim = store.create(header(id))
+                store.append(claim, [timed("load", seconds), timed("load", 9.0, "Failed"), timed("clean", 1.0, item=0)])
+                store.append(claim, [timed("clean", 3.0, item=1), record("report"), timed("clean", 9.0)])
+                same(store.took("stock"), {})
+                store.end(claim, status, 2.0)
+            store.create(header("d"))
+            same(store.took("sales"), {"load": Took(2.0), "clean": Took(2.0, 2)})
+            store.remove(["a", "b"])
+            same(store.took("sales"), {"load": Took(3.0), "clean": Took(2.0, 2)})
 
     # ---- reuse -----------------------------------------------------------------------------------------------------
 
