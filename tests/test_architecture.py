@@ -80,7 +80,20 @@ def _within(module: str, *packages: str) -> bool:
 
 
 GROUND = frozenset(
-    {"errors", "lasting", "warning", "nearest", "seed", "item", "retry", "argument", "failure", "terms", "wording"}
+    {
+        "count",
+        "errors",
+        "lasting",
+        "warning",
+        "nearest",
+        "seed",
+        "item",
+        "retry",
+        "argument",
+        "failure",
+        "terms",
+        "wording",
+    }
 )
 """Modules that stand in no room, and that all may import."""
 
@@ -108,7 +121,7 @@ ROOMS = {
     "tracing": "account attempts workflows engine tasks wire",
     "report": "account",
     "results": "profiling report tracing account dataflow workflows engine history triggers tasks merge values wire",
-    "progress": "engine",
+    "progress": "engine history",
     "compat": "",
     "authoring": "compat results profiling dataflow workflows engine history tasks triggers merge wire",
     "running": "profiling progress results execution attempts border dataflow workflows engine tasks merge values wire",

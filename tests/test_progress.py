@@ -10,6 +10,7 @@ import struct
 import sys
 import termios
 from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
 from io import StringIO
 from pathlib import Path
@@ -409,6 +410,47 @@ def test_the_results_of_map_are_counted(monkeypatch: pytest.MonkeyPatch, executo
     assert told == [("abs", "Completed", 5, 5), ("abs", "Completed", 5, 5), ("<lambda>", "Failed", 1, 3)]
 
 
+@pytest.mark.parametrize("executor", ["processes", "threads", "serial"])
+def test_items_of_map_that_fail_or_are_tried_again_are_counted(monkeypatch: pytest.MonkeyPatch, executor: Any) -> None:
+    slate = Slate()
+    monkeypatch.setattr("cloaca.progress.board._boards", {os.getpid(): Board(lambda: slate)})
+
+    def odd(item: Any) -> Any:
+        return 1.0 / (item % 3)
+
+    with cloaca.DefaultRunner(workers=1, executor=executor, progress=True) as runner:
+        results = [*runner.map(odd, range(8), on_error="return", retry_attempts=2)]
+        results += runner.map(odd, ["no number", 1], on_error="return")
+        with pytest.raises(ZeroDivisionError):
+            [*runner.map(odd, [1, 2, 3], retry_attempts=2)]
+    assert [isinstance(result, ZeroDivisionError) for result in results[:8]] == [number % 3 == 0 for number in range(8)]
+    told = [(one.status, one.total, one.completed, one.failed, one.retried, one.fraction) for one in slate.left]
+    assert told[:2] == [("Completed", 8, 5, 3, 3, 1.0), ("Completed", 2, 1, 1, 0, 1.0)]
+    assert told[2] == ("Failed", 3, 2, 0, 1, 2 / 3)
+
+
+def test_what_has_come_behind_a_long_item_of_map_counts_and_the_long_one_is_named(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    slate, gate = Slate(), str(tmp_path / "gate")
+    os.mkfifo(gate)
+    monkeypatch.setattr("cloaca.progress.board._boards", {os.getpid(): Board(lambda: slate)})
+
+    def first_waits(item: int) -> None:
+        if item == 0:
+            Path(gate).read_text(encoding="utf-8")
+
+    with cloaca.DefaultRunner(workers=2, progress=True) as runner, ThreadPoolExecutor(1) as pool:
+        results = pool.submit(lambda: [*runner.map(first_waits, range(4), chunksize=1)])
+        told = PROGRESS
+        while (told.name, told.done, told.running) != ("first_waits", 3, 1):
+            (told,) = slate.shown.get(timeout=PATIENCE)
+        assert [(one.worker > 0, one.task) for one in told.busy] == [(True, "items 0 to 0")]
+        Path(gate).write_text("go", encoding="utf-8")
+        results.result()
+    assert [(one.done, one.running, one.busy) for one in slate.left] == [(4, 0, ())]
+
+
 def test_results_that_nobody_takes_any_more_are_cancelled() -> None:
     slate = Slate()
     board = Board(lambda: slate)
@@ -688,13 +730,13 @@ def test_progress_is_true_or_false(given: Any) -> None:
 def test_much_is_shown_in_few_lines() -> None:
     from rich.console import Console
 
-    from cloaca.progress.drawing import drawn, picture
+    from cloaca.progress.drawing import drawn, scene
 
     mapped = tuple(Mapped(f"m{number}", number, 1000 * number) for number in range(1, 50))
     busy = tuple(Busy(number, f"t{number}", 60.0 + number) for number in range(64))
     many = [Progress("w" * 200, "Running", 10**6, 10, 0, 0, 0, 64, 3, 9.0, 8000.0, mapped, busy)] * 100
     console = Console(file=StringIO(), width=40, record=True)
-    console.print(drawn(picture(many, most=3)))
+    console.print(drawn(scene(many, most=3)))
     lines = console.export_text().splitlines()
     assert len(lines) == 3 * (1 + 3 + 1 + 1 + 4 + 1) + 1
     assert all(len(line) <= 40 for line in lines)

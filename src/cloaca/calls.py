@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from cloaca import argument
 from cloaca.attempts.batch import Awaited, BatchFunction, Spread, UnbrokenBatch
 from cloaca.attempts.seeding import unseeded
+from cloaca.count import Count
 from cloaca.engine.batches import BatchRun
 from cloaca.engine.events import Deliver
 from cloaca.pickling.functions import OfMap, capture
@@ -32,6 +33,7 @@ from cloaca.terms import Terms
 from cloaca.wire.messages import ITEMS, Publish, SpanNote
 
 if TYPE_CHECKING:
+    from cloaca.progress.results import Counted
     from cloaca.tracing.call import CallSpan
     from cloaca.values.storage import Leases
 
@@ -66,7 +68,8 @@ def call_each(
     given = Spread(called) if more_iterables else called
     given = Awaited(given) if argument.is_awaited(called) else given
     name = getattr(function, "__name__", type(function).__name__)
-    seen = _seen(runs, name, (items, *more_iterables), progress=progress)
+    counted = _counted(runs, name, (items, *more_iterables), progress=progress)
+    seen, count = (unseen, Count()) if counted is None else (counted.through, counted.count)
     items = zip(items, *more_iterables, strict=False) if more_iterables else items
     if runs.settings.executor == "serial":
         from cloaca.execution import serial  # workers do without
@@ -74,7 +77,7 @@ def call_each(
         gate = partial(runs.gates.passed, seat) if seat else nullcontext
         single = BatchFunction(given, terms.seed, sizes.longest)
         span = _span(runs, function, name, _at_once)
-        each = serial.each(single, items, runs.workroom, terms, gate, span.variables())
+        each = serial.each(single, items, runs.workroom, terms, gate, span.variables(), count)
         return results_here(each, lambda lists: seen(span.through(lists)))
     kind = UnbrokenBatch if terms.goes_on else BatchFunction
     sent, own, variables, objects = None, list[Publish](), 0, dict[int, object]()
@@ -103,6 +106,8 @@ def call_each(
         traced=span.traced,
     )
 
+    if counted is not None:
+        counted.running = run.running
     called_here = runs.objects  # not the runner itself: whoever lets go of it ends it
 
     def job(on_delivery: Callable[[Deliver], None], on_end: OnEnd) -> Job[BatchRun]:
@@ -110,21 +115,21 @@ def call_each(
         return Job("", run, own, ending, surroundings, sent, leases, on_delivery, on_note=span.note)
 
     through = span.through
-    return mapped(runs, loop, job, items, sizes, runs.settings.workers, terms, lambda lists: seen(through(lists)))
+    return mapped(
+        runs, loop, job, items, sizes, runs.settings.workers, terms, lambda lists: seen(through(lists)), count
+    )
 
 
-def _seen(
-    runs: Runs, name: str, items: tuple[Iterable[Any], ...], *, progress: bool | None
-) -> Callable[[Lists], Lists]:
+def _counted(runs: Runs, name: str, items: tuple[Iterable[Any], ...], *, progress: bool | None) -> "Counted | None":
     """What looks at the results as they come: a display of how far it is, if that is asked for."""
     wanted = runs.settings.progress if progress is None else argument.switch("progress", progress)
     if not wanted:
-        return unseen
+        return None
     from cloaca.progress.board import board  # what draws it takes a while to load
     from cloaca.progress.results import Counted
 
     totals = [len(some) for some in items if isinstance(some, Sized)]
-    return Counted(name, min(totals, default=None), board().show).through
+    return Counted(name, min(totals, default=None), board().show)
 
 
 class _Unspanned:

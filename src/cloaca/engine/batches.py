@@ -79,7 +79,7 @@ class BatchRun:
         self._delayed: dict[int, Supply] = {}
         self._delays = Timers()
         self._open: dict[int, Supply] = {}
-        self._started: set[int] = set()
+        self._started: dict[int, tuple[int, float]] = {}  # the worker, and when
         self._deadlines = Timers()
         self._expired: set[int] = set()
         self._is_cancelled = False
@@ -95,6 +95,11 @@ class BatchRun:
         """When a batch has taken too long, or waited; or what still runs is to be stopped, once the call is over."""
         moments = self._end_by, self._delays.due, self._deadlines.due
         return min((moment for moment in moments if moment is not None), default=None)
+
+    def running(self) -> list[tuple[int, str, float]]:
+        """What runs: on which worker, what it is called, and since when. Any thread may ask."""
+        under_way = [(self._open.get(number), *told) for number, told in [*self._started.items()]]
+        return [(worker, supply.name, began) for supply, worker, began in under_way if supply is not None]
 
     def handle(self, event: BatchEvent | AttemptEvent, now: float) -> Commands:
         """Take in one event; returns what is to be done, in order."""
@@ -155,9 +160,10 @@ class BatchRun:
 
     def _start(self, event: Started, now: float) -> Commands:
         if event.attempt in self._open:
-            self._started.add(event.attempt)
+            began = now if event.moment is None else event.moment
+            self._started[event.attempt] = event.worker, began
             if self._timeout is not None:
-                self._deadlines.set(event.attempt, (now if event.moment is None else event.moment) + self._timeout)
+                self._deadlines.set(event.attempt, began + self._timeout)
         return ()
 
     def _report(self, event: Done | Failed | Lost | Unstarted | Wants) -> Commands:
@@ -166,7 +172,7 @@ class BatchRun:
         if isinstance(event, Wants):
             return (Answer(event.attempt, _NOTHING, event.question),)
         supply = self._open.pop(event.attempt)
-        self._started.discard(event.attempt)
+        self._started.pop(event.attempt, None)
         self._deadlines.drop(event.attempt)
         self._seats.free(event.attempt)
         if isinstance(event, Lost) and event.attempt in self._expired:

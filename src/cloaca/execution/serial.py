@@ -21,6 +21,7 @@ from cloaca.attempts.meter import Meter
 from cloaca.attempts.nesting import inside_task
 from cloaca.attempts.seeding import of_process
 from cloaca.attempts.workroom import Workroom
+from cloaca.count import Count
 from cloaca.execution.executor import InProgram
 from cloaca.failure import raised
 from cloaca.item import of_item, of_result, unreadable_item
@@ -151,16 +152,19 @@ def each(
     terms: Terms,
     gate: Gate = nullcontext,
     variables: Callable[[], Variables] | None = None,
+    count: Count | None = None,
 ) -> Iterator[Any]:
     """What a batch's function makes of each item, here. Items, results and errors are what workers would make them.
 
-    `variables`, where they are given, make the context variables in which it is called.
+    `variables`, where they are given, make the context variables in which it is called. `count` is brought up to date.
     """
+    count = count or Count()
     for number, item in enumerate(items):
-        result, error = _outcome(batch, item, number, workroom, terms, gate, variables)
+        result, error = _outcome(batch, item, number, workroom, terms, gate, variables, count)
         if error is None:
             yield result
         elif terms.yields_errors:
+            count.failed += 1
             yield error
         else:
             try:
@@ -177,6 +181,7 @@ def _outcome(
     terms: Terms,
     gate: Gate,
     variables: Callable[[], Variables] | None,
+    count: Count,
 ) -> tuple[Any, BaseException | None]:
     """What comes of an item in as many tries as it has: its result, or an error."""
     payload, _, unsent = encode_list([number, item])
@@ -193,6 +198,7 @@ def _outcome(
             return None, _as_sent(error)
         sleep(delay)
         tries += 1
+        count.retried += tries == 1
     (result,), unread = decode_list(results)
     return result, of_result(unreadable_item(unread[0]), number) if unread else None
 

@@ -19,7 +19,7 @@ _STYLES = {"Completed": "green", "Failed": "red", "Cancelled": "yellow"}
 
 
 class Bar(NamedTuple):
-    """A line of the picture that is a bar, between what it is for and how far that is."""
+    """A line that is a bar, between what it is for and how far that is."""
 
     label: str
     done: int
@@ -28,29 +28,29 @@ class Bar(NamedTuple):
     style: str
 
 
-class Line(NamedTuple):
-    """A line of the picture that is text."""
+class Caption(NamedTuple):
+    """A line of text."""
 
     text: str
     style: str = "dim"
 
 
-Picture = tuple[Bar | Line, ...]
+Scene = tuple[Bar | Caption, ...]
 """What a display shows, from above. Where two are equal, nothing has to be drawn again."""
 
 
-def picture(under_way: Sequence[Progress], memory: str = "", most: int = 100) -> Picture:
+def scene(under_way: Sequence[Progress], memory: str = "", most: int = 100) -> Scene:
     """All of them, at most so many, and a word on memory where it is short."""
     lines = [line for progress in under_way[:most] for line in _of_one(progress)]
     if len(under_way) > most:
-        lines.append(Line(f"and {len(under_way) - most} more"))
+        lines.append(Caption(f"and {len(under_way) - most} more"))
     if memory:
-        lines.append(Line(memory, "yellow"))
+        lines.append(Caption(memory, "yellow"))
     return (*lines,)
 
 
-def drawn(shown: Picture) -> RenderableType:
-    """The picture, as `rich` takes it."""
+def drawn(shown: Scene) -> RenderableType:
+    """The scene, as `rich` takes it."""
     groups = [(are_bars, [*lines]) for are_bars, lines in groupby(shown, key=_is_bar)]
     return Group(*[part for are_bars, lines in groups for part in ([_bars(lines)] if are_bars else map(_text, lines))])
 
@@ -61,22 +61,22 @@ def ended(progress: Progress) -> Text:
     return Text.assemble((progress.name, "bold"), " ", how, f" {how_much(progress)}, {rest(progress)}")
 
 
-def _of_one(progress: Progress) -> Iterator[Bar | Line]:
+def _of_one(progress: Progress) -> Iterator[Bar | Caption]:
     yield Bar(progress.name, progress.done, progress.total, how_much(progress), "")
     for mapped in progress.mapped[:_MAPPED]:
         yield Bar(f"  {mapped.task}", mapped.done, mapped.total, f"{mapped.done:,} of {mapped.total:,}", "dim")
-    yield Line(f"  {rest(progress)}")
+    yield Caption(f"  {rest(progress)}")
     if len(progress.mapped) > _MAPPED:
-        yield Line(f"  and {len(progress.mapped) - _MAPPED} more mapped tasks")
+        yield Caption(f"  and {len(progress.mapped) - _MAPPED} more mapped tasks")
     long = [busy for busy in progress.busy if busy.seconds >= _LONG_SECONDS]
     for busy in long[:_BUSY]:
         where = f"worker {busy.worker}" if busy.worker else "here"
-        yield Line(f"  {where}: {busy.task}, for {span(int(busy.seconds))}")
+        yield Caption(f"  {where}: {busy.task}, for {span(int(busy.seconds))}")
     if len(long) > _BUSY:
-        yield Line(f"  and {len(long) - _BUSY} more that run for a second or longer")
+        yield Caption(f"  and {len(long) - _BUSY} more that run for a second or longer")
 
 
-def _is_bar(line: Bar | Line) -> bool:
+def _is_bar(line: Bar | Caption) -> bool:
     return isinstance(line, Bar)
 
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from rich.console import Console, RenderableType
 
-from cloaca.progress.drawing import drawn, ended, picture
+from cloaca.progress.drawing import drawn, ended, scene
 from cloaca.progress.progress import Progress
 from cloaca.progress.terminal import memory
 
@@ -37,7 +37,7 @@ class Notebook:
 
 
 def _shown(over: list[Progress], under_way: list[Progress]) -> dict[str, str]:
-    parts: list[RenderableType] = [*map(ended, over), *([drawn(picture(under_way, memory()))] if under_way else [])]
+    parts: list[RenderableType] = [*map(ended, over), *([drawn(scene(under_way, memory()))] if under_way else [])]
     console = Console(file=StringIO(), record=True, width=_WIDTH, force_jupyter=False, color_system="standard")
     for part in parts:
         console.print(part)

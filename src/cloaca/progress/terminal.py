@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.live import Live
 
-    from cloaca.progress.drawing import Picture
+    from cloaca.progress.drawing import Scene
 
 _SHORT = 0.9
 """Which part of the machine's memory has to be taken for it to be told."""
@@ -66,7 +66,7 @@ class Terminal:
         if not under_way:
             self._take_away()
             return
-        from cloaca.progress.drawing import picture
+        from cloaca.progress.drawing import scene
 
         with self._lock:
             size = self._opened().size
@@ -74,14 +74,14 @@ class Terminal:
             unfinished = [one.rest.rstrip("\r") for one in self._above.values() if one.rest]
             is_due = monotonic() > self._next
             self._memory = memory() if is_due else self._memory
-            told = size, unfinished, picture(under_way, self._memory, most)
+            told = size, unfinished, scene(under_way, self._memory, most)
             if told != self._drawn or is_due:
                 self._draw(*told[1:])
                 self._drawn = told
             if is_due:
                 self._next = monotonic() + _REDRAW_SECONDS
 
-    def _draw(self, unfinished: list[str], shown: "Picture") -> None:
+    def _draw(self, unfinished: list[str], shown: "Scene") -> None:
         from rich.console import Group
         from rich.live import Live
         from rich.text import Text

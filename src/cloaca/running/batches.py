@@ -17,6 +17,7 @@ from typing import Any, NamedTuple
 
 from msgspec import Struct, field
 
+from cloaca.count import Count
 from cloaca.engine.events import Deliver, Supply
 from cloaca.failure import error_of, raised
 from cloaca.item import of_item, of_result, unreadable_item
@@ -121,16 +122,26 @@ class _Early(Struct):
 
 
 class Batches:
-    """Those of one call; `most` may be under way, or have come and not been handed out."""
+    """Those of one call; `most` may be under way, or have come and not been handed out.
+
+    `count` is brought up to date.
+    """
 
     def __init__(
-        self, items: Iterator[Any], sizes: Sizes, holder: Holder, most: int, terms: Terms | None = None
+        self,
+        items: Iterator[Any],
+        sizes: Sizes,
+        holder: Holder,
+        most: int,
+        terms: Terms | None = None,
+        count: Count | None = None,
     ) -> None:
         self._items = items
         self._sizes = sizes
         self._holder = holder
         self._most = most
         self._terms = terms or Terms()
+        self._count = count or Count()
         self._under_way: dict[int, _Batch] = {}
         self._given_back: list[_Batch] = []  # the first one at the end
         self._early: dict[int, _Early] = {}
@@ -216,6 +227,7 @@ class Batches:
             number = batch.first + place - 1
             fate = _Fate(of_item(error, number, elements[place]))
             self._early[number] = _Early(range(number, number + 1), fates={number: fate})
+            self._count_failure()
             self._takes_more = self._takes_more and self._terms.yields_errors
             self._give_back(batch, start, number)
             start = number + 1
@@ -259,6 +271,7 @@ class Batches:
             self._takes_more = False  # nobody gets what comes after an error
         else:
             self._sizes.measured(len(numbers), end.usage.ended - end.usage.started)
+            self._count.done += len(numbers)
         self._keep(numbers, delivery)
 
     def _take_all(self, batch: _Batch, delivery: Deliver) -> None:
@@ -268,6 +281,7 @@ class Batches:
                 self._sizes.measured(len(numbers), end.usage.ended - end.usage.started)
                 early = self._keep(numbers, delivery)
                 failures: dict[int, Failed] = decode(end.diff.get(FAILURES) or _NONE)
+                self._count.done += len(numbers) - len(failures)
                 for number, failed in failures.items():
                     self._judge(batch.part(number, number + 1), early, failed)
             case Failed() as end:
@@ -298,6 +312,7 @@ class Batches:
             return
         early.awaited.discard(number)
         early.fates[number] = _Fate(end)
+        self._count.done += 1
 
     def _judge(self, batch: _Batch, early: _Early, end: Failed | Lost) -> None:
         """An item has failed: it is tried again, or that is what comes of it."""
@@ -306,12 +321,19 @@ class Batches:
         if delay is None:
             early.awaited.discard(number)
             early.fates[number] = _Fate(end, nth)
+            self._count_failure()
             self._takes_more = self._takes_more and self._terms.yields_errors
             return
+        self._count.retried += nth == 1
         batch = batch._replace(tries=nth, ended=batch.ended + isinstance(end, Failed))
         early.awaited.add(number)
         self._retried[number] = batch, early
         self._retries.append(batch.supply(delay))
+
+    def _count_failure(self) -> None:
+        if self._terms.yields_errors:
+            self._count.done += 1
+            self._count.failed += 1
 
     def _done(self, batch: _Batch, end: Done | Failed | Lost) -> range:
         """The items of a batch that were done; the rest is given back."""
@@ -355,10 +377,12 @@ class Batches:
         errors: dict[int, BaseException] = {}
         if early.delivery is not None and isinstance(early.delivery.end, Done):
             results, errors = _read(early.delivery.end, first, leases)
+            self._count.failed += len(errors) if self._terms.yields_errors else 0
         for number, (end, tries) in early.fates.items():
             if isinstance(end, Done):
                 (results[number - first],), unread = _read(end, number, leases)
                 errors |= unread
+                self._count.failed += len(unread) if self._terms.yields_errors else 0
             else:
                 errors[number] = end if isinstance(end, BaseException) else _error(end, f"map, item {number}", tries)
         for number in sorted(errors):

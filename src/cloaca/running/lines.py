@@ -19,17 +19,21 @@ class Lines:
     def __init__(self) -> None:
         self._unfinished: dict[tuple[int, int], TextIO] = {}
         self._bars: set[tuple[int, int]] = set()  # those that write over themselves
+        self._parted: set[tuple[int, int]] = set()  # writers whose lines others have ended meanwhile
 
     def fitted(self, writer: int, target: TextIO, text: str) -> str:
         """The text as it is to be written there, and will be. No text: the writer's line is at its end."""
         own = (writer, id(target))
+        if own in self._parted:
+            self._parted.remove(own)
+            text = text.removeprefix("\n")  # it is there
         if not text:
             is_unfinished = own in self._unfinished
             self._forget(own)
             return "\n" if is_unfinished else ""
         others = [line for line, where in self._unfinished.items() if line != own and _share_a_place(where, target)]
         for line in others:
-            self._forget(line)
+            self._part(line)
         rest = text.rpartition("\n")[2]
         if _is_wiped(rest) or ("\n" in text and not rest.strip()):
             self._forget(own)
@@ -47,7 +51,12 @@ class Lines:
         for line, where in [*self._unfinished.items()]:
             if _share_a_place(where, stream):
                 yield where, _WIPE if line in self._bars and where.isatty() else "\n"
-                self._forget(line)
+                self._part(line)
+
+    def _part(self, line: tuple[int, int]) -> None:
+        """Somebody else writes behind it."""
+        self._forget(line)
+        self._parted.add(line)
 
     def _forget(self, line: tuple[int, int]) -> None:
         self._unfinished.pop(line, None)

@@ -9,6 +9,7 @@ from collections.abc import Callable, Generator, Iterable, Iterator
 from queue import SimpleQueue
 from typing import Any
 
+from cloaca.count import Count
 from cloaca.engine.batches import BatchRun
 from cloaca.engine.events import Deliver
 from cloaca.errors import CloacaError
@@ -41,13 +42,14 @@ def mapped(
     workers: int,
     terms: Terms,
     seen: Seen,
+    count: Count | None = None,
 ) -> Iterator[Any]:
     """The results of a call of `map`. Whoever lets go of them ends the call.
 
-    `owner` is kept until then: a runner that nobody holds ends. What comes is `seen` on its way.
+    `owner` is kept until then: a runner that nobody holds ends. What comes is `seen` on its way, and `count`ed before.
     """
     most = AHEAD_PER_WORKER * workers
-    made = _lists(owner, loop, make_job, lambda: Batches(iter(items), sizes, loop.holder, most, terms))
+    made = _lists(owner, loop, make_job, lambda: Batches(iter(items), sizes, loop.holder, most, terms, count))
     return results_of(seen(made))
 
 
