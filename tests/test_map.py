@@ -597,7 +597,7 @@ def test_the_function_is_called_with_an_item_of_each_iterable(on: DefaultRunner)
         ({"timeout": 1, "chunksize": 2}, "items travel one by one: leave out chunksize=2"),
         ({"ordered": 1}, "ordered is True or False"),
         ({"on_error": "ignore"}, "on_error is one of 'raise', 'return'"),
-        ({"limit": "db"}, r"limit is the name of one of the runner's limits, not 'db'. It has none"),
+        ({"limit": "db"}, r"limit is the name of one of the runner's limits, not 'db'. It has no limits"),
     ],
 )
 def test_options_that_make_no_sense(on: DefaultRunner, options: dict[str, Any], message: str) -> None:

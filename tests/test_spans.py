@@ -291,6 +291,7 @@ def test_what_was_cancelled_is_no_error(traced: Traced, tmp_path: Path) -> None:
         execution.result()
     for span in (traced.one("workflow endless"), traced.one("task waits")):
         assert told(span, "status") == ["Cancelled"]
+        assert not span.events
         assert span.status.status_code is StatusCode.UNSET
 
 
@@ -588,8 +589,20 @@ class _Broken(Tracer):
         raise AssertionError("nobody calls it")
 
 
-def test_a_tracer_that_begins_nothing_leaves_the_run_untraced(caplog: pytest.LogCaptureFixture) -> None:
-    with DefaultRunner(executor="serial", tracer=_Broken()) as runner:
+class _Single(_Broken):
+    """One that can't be copied."""
+
+    id_generator = object()
+
+    def __copy__(self) -> "_Single":
+        raise RuntimeError("no span today")
+
+
+@pytest.mark.parametrize("kind", [_Broken, _Single])
+def test_a_tracer_that_begins_nothing_leaves_the_run_untraced(
+    kind: type[_Broken], caplog: pytest.LogCaptureFixture
+) -> None:
+    with DefaultRunner(executor="serial", tracer=kind()) as runner:
         assert runner.execute(shop()).final_context["seen"] == (0, 0, 0)
         assert list(runner.map(abs, [-1])) == [1]
     assert caplog.text.count("no span today\n") == 2

@@ -11,7 +11,7 @@ from typing import Any
 from opentelemetry.trace import Span, Tracer
 
 from cloaca.attempts.span import within
-from cloaca.tracing.tracer import Attempts, close, code_of, fail, nanoseconds, note, trace_of
+from cloaca.tracing.tracer import Guard, close, code_of, fail, nanoseconds, note, trace_of
 from cloaca.wire.messages import SpanNote, Traced
 from cloaca.wording import kind_of, summary_of
 
@@ -25,13 +25,13 @@ class CallSpan:
     def __init__(
         self, tracer: Tracer, function: Callable[..., Any], name: str, apart: Callable[[Callable[[], None]], None]
     ) -> None:
-        self._calls = Attempts(f"map({name})")
+        self._guard = Guard(f"map({name})")
         self._apart = apart
         self._span: Span | None = None
         self._come = 0
         self.traced: Traced | None = None
         """What calls of the function are to be told; `None`: it isn't traced."""
-        self._calls.make(self._begin, tracer, function, name)
+        self._guard.call(self._begin, tracer, function, name)
 
     def through(self, lists: Generator[list[Any], None, None]) -> Generator[list[Any], None, None]:
         """The same lists of results. Who stops asking has ended the call."""
@@ -42,12 +42,12 @@ class CallSpan:
                     yield results
         except GeneratorExit:
             at = time()
-            self._apart(lambda: self._calls.make(self._end, "Cancelled", None, at))
+            self._apart(lambda: self._guard.call(self._end, "Cancelled", None, at))
             raise
         except BaseException as error:
-            self._calls.make(self._end, "Failed", error, time())
+            self._guard.call(self._end, "Failed", error, time())
             raise
-        self._calls.make(self._end, "Completed", None, time())
+        self._guard.call(self._end, "Completed", None, time())
 
     def variables(self) -> Callable[[], Context] | None:
         """What makes context variables in which it is current, where the function is called here."""
@@ -59,7 +59,7 @@ class CallSpan:
 
     def _note(self, noted: SpanNote) -> None:
         if self._span is not None:
-            self._calls.make(note, self._span, noted)
+            self._guard.call(note, self._span, noted)
 
     def _begin(self, tracer: Tracer, function: Callable[..., Any], name: str) -> None:
         span = tracer.start_span(f"map {name}", attributes=code_of(function))

@@ -26,7 +26,7 @@ from opentelemetry.trace import Link, Span, SpanContext, Tracer, set_span_in_con
 from cloaca.engine.ends import cost_of
 from cloaca.engine.facts import Fact, TaskExpanded, TaskFinished, TaskPutBack, TaskRetried, TaskStarted, TryFact
 from cloaca.failure import error_of
-from cloaca.tracing.tracer import Attempts, Attributes, close, code_of, fail, nanoseconds, note, trace_of, with_ids
+from cloaca.tracing.tracer import Attributes, Guard, Ids, close, code_of, fail, nanoseconds, note, trace_of, with_ids
 from cloaca.wire.messages import Failed, Lost, SpanNote, Trace, Usage
 from cloaca.wording import kind_of
 from cloaca.workflows.workflow import Workflow
@@ -42,8 +42,9 @@ class ExecutionSpans:
     def __init__(self, tracer: Tracer, workflow: Workflow, execution: str, clock: float) -> None:
         self._workflow = workflow
         self._clock = clock
-        self._tracer, self._ids = with_ids(tracer)
-        self._calls = Attempts(f"workflow {workflow.name!r}")
+        self._tracer = tracer
+        self._ids: Ids | None = None
+        self._guard = Guard(f"workflow {workflow.name!r}")
         self._root: Span | None = None
         self._began: dict[tuple[str, int | None], TaskStarted] = {}
         self._mapped: dict[str, Span] = {}  # those whose instances haven't all ended
@@ -53,26 +54,27 @@ class ExecutionSpans:
         self._counts: dict[str, int] = {}
         self.trace: Trace | None = None
         """Where the execution stands in its trace; `None`: it isn't traced."""
-        self._calls.make(self._begin, execution)
+        self._guard.call(self._begin, tracer, execution)
 
     def follow(self, facts: Sequence[Fact]) -> None:
         """These have happened."""
         for fact in facts:
-            self._calls.make(self._tell, fact)
+            self._guard.call(self._tell, fact)
 
     def note(self, noted: SpanNote) -> None:
         """A task has told that of its span, which isn't made yet; or of the execution's, where it sees that."""
         if self._root is not None and self.trace is not None and noted.span == self.trace.root:
-            self._calls.make(note, self._root, noted)
+            self._guard.call(note, self._root, noted)
         else:
             self._noted.setdefault(noted.span, []).append(noted)
 
     def end(self, status: str, error: str | None, at: float) -> None:
         """The execution has ended so, at that time since 1970."""
-        self._calls.make(self._end, status, error, nanoseconds(at))
+        self._guard.call(self._end, status, error, nanoseconds(at))
 
-    def _begin(self, execution: str) -> None:
+    def _begin(self, tracer: Tracer, execution: str) -> None:
         name = self._workflow.name
+        self._tracer, self._ids = with_ids(tracer)
         attributes: Attributes = {"cloaca.workflow.name": name, "cloaca.execution.id": execution}
         root = self._tracer.start_span(f"workflow {name}", attributes=attributes, start_time=nanoseconds(time()))
         context = root.get_span_context()
@@ -126,7 +128,7 @@ class ExecutionSpans:
             told["cloaca.task.retry_delay"] = fact.delay
         span = self._made_of(fact.task, fact.item, fact.nth, told, self._moment(started))
         at = self._moment(ended)
-        if isinstance(fact.end, Failed | Lost):
+        if isinstance(fact.end, Failed | Lost) and status != "Cancelled":
             fail(span, *_error(fact.end, fact.task, fact.nth), at)
         close(span, status, error, at)
 
@@ -145,7 +147,7 @@ class ExecutionSpans:
         if item is None:
             self._made[task] = span.get_span_context()
         for noted in self._noted.pop(id, ()):
-            self._calls.make(note, span, noted)
+            self._guard.call(note, span, noted)
         return span
 
     def _links(self, task: str) -> Sequence[Link]:

@@ -50,17 +50,20 @@ def with_ids(tracer: Tracer) -> tuple[Tracer, Ids | None]:
     return own, ids
 
 
-class Attempts:
-    """Calls of a user's tracer for something that is traced. What they raise is logged, the first time."""
+class Guard:
+    """Stands between a user's tracer and something that is traced, which it costs nothing but spans.
+
+    What samplers, processors and exporters raise is logged, the first time.
+    """
 
     def __init__(self, what: str) -> None:
         self._what = what
         self._has_complained = False
 
-    def make(self, call: Callable[..., None], *arguments: object) -> None:
-        """Samplers, processors and what exports are the user's: they cost no run."""
+    def call(self, function: Callable[..., None], *arguments: object) -> None:
+        """Call it, whatever it raises."""
         try:
-            call(*arguments)
+            function(*arguments)
         except Exception:
             if not self._has_complained:
                 self._has_complained = True
