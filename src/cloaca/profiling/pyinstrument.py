@@ -9,11 +9,12 @@ import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from msgspec import Struct, msgpack
-from pyinstrument import Profiler, renderers
-from pyinstrument.session import Session
+
+if TYPE_CHECKING:  # there is none for the newest Python: so that this can be loaded, it is imported where it is used
+    from pyinstrument.session import Session
 
 Stack = tuple[str, ...]
 
@@ -37,6 +38,9 @@ class _SamplesProbe:
         self._seconds: dict[Stack, float] = {}
         self._count = 0
         self._began = self._duration = self._cpu = 0.0
+        from pyinstrument import Profiler
+
+        self._new = Profiler
         self._profiler: Profiler | None = None
 
     def prepared(self) -> Callable[[], object]:
@@ -45,7 +49,7 @@ class _SamplesProbe:
         if other is not None and not _is_pyinstruments(other):
             raise ValueError(getattr(other, "__name__", type(other).__name__))
         # By its way of following coroutines it would stand in the way of a task that uses pyinstrument itself.
-        self._profiler = profiler = Profiler(async_mode="disabled")
+        self._profiler = profiler = self._new(async_mode="disabled")
         return partial(profiler.start, sys._getframe(2))
 
     def has_begun(self) -> None:
@@ -119,10 +123,10 @@ class Pyinstrument:
 
     def text(self, recorded: bytes) -> str:
         """The tree of calls, without what took next to no time."""
-        shown = _rendered(renderers.ConsoleRenderer(unicode=True), recorded)
+        shown = _rendered("ConsoleRenderer", recorded, unicode=True)
         return shown.partition(_HEADING)[2].strip("\n")
 
-    def opened(self, recorded: bytes) -> Session:
+    def opened(self, recorded: bytes) -> "Session":
         """As pyinstrument has it."""
         return _opened(recorded)
 
@@ -131,7 +135,9 @@ _encode = msgpack.Encoder().encode
 _decode = msgpack.Decoder(StackSamples).decode
 
 
-def _opened(recorded: bytes) -> Session:
+def _opened(recorded: bytes) -> "Session":
+    from pyinstrument.session import Session
+
     samples = _decode(recorded)
     session: Session = Session.from_json(
         {
@@ -148,17 +154,19 @@ def _opened(recorded: bytes) -> Session:
     return session
 
 
-def _rendered(renderer: Any, recorded: bytes) -> str:
-    told: str = renderer.render(_opened(recorded))
+def _rendered(kind: str, recorded: bytes, **options: Any) -> str:
+    from pyinstrument import renderers
+
+    told: str = getattr(renderers, kind)(**options).render(_opened(recorded))
     return told
 
 
 def _write_speedscope(recorded: bytes, path: str) -> None:
-    _write(_rendered(renderers.SpeedscopeRenderer(), recorded), path)
+    _write(_rendered("SpeedscopeRenderer", recorded), path)
 
 
 def _write_html(recorded: bytes, path: str) -> None:
-    _write(_rendered(renderers.HTMLRenderer(), recorded), path)
+    _write(_rendered("HTMLRenderer", recorded), path)
 
 
 def _write_session(recorded: bytes, path: str) -> None:

@@ -28,7 +28,7 @@ def profilers_of(workflow: Workflow, asked: ProfilerName | None) -> dict[str, Pr
         if name is not None
     }
     for name in {*profilers.values()}:
-        tool_of(name)  # what lacks is told here, and nobody waits for it later
+        tool_of(name).probe()  # what lacks is told here, and nobody waits for it later
     return profilers
 
 
