@@ -164,6 +164,39 @@ def test_who_is_interrupted_while_it_waits_for_a_limit_leaves_nothing(monkeypatc
     assert not seats.taken
 
 
+def test_what_would_wait_for_the_task_around_it_is_told_at_once() -> None:
+    with cloaca.WorkflowBuilder("inner") as inner:
+        cloaca.task(id="plain")(nothing)
+        cloaca.task(id="one", limits={"db": 1})(nothing)
+    with (
+        DefaultRunner(executor="serial", limits={"db": 1, "gpu": 1}) as runner,
+        DefaultRunner(executor="serial", limits={"db": 1}) as another,
+    ):
+
+        def told(call: Callable[[], object]) -> str:
+            with pytest.raises(ValueError, match="inside a task that does so, too") as caught:
+                call()
+            return str(caught.value).partition(" takes of")[0]
+
+        def around(context: Context) -> None:
+            context.set(
+                "told", [told(lambda: runner.execute(inner)), told(lambda: [*runner.map(len, "a", limit="db")])]
+            )
+            context.set("other", another.execute(inner).status)
+            context.set("without", [*runner.map(len, ["a"])])
+
+        with cloaca.WorkflowBuilder("outer", check="off") as outer:
+            cloaca.task(id="around", limits={"gpu": 1})(around)
+            cloaca.task(id="free")(lambda _: {"free": runner.execute(inner).status})
+        context = runner.execute(outer, raise_on_failure=True).final_context
+    assert context.to_dict() == {
+        "told": ["Task 'one' of workflow 'inner'", "map(limit='db')"],
+        "other": "Completed",
+        "without": [1],
+        "free": "Completed",
+    }
+
+
 def test_a_limit_that_the_runner_has_not_is_told_before_anything_runs(runner: DefaultRunner) -> None:
     name = workflow("unknown", {f"t{n}": lambda _: None for n in range(7)}, limit="gpu")
     with pytest.raises(

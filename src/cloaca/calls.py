@@ -61,6 +61,8 @@ def call_each(
     sizes = Sizes(checked_size(chunksize, timeout))
     check_limit(limit, runs.settings.limits)
     seat = ((limit, 1),) if limit else ()
+    if seat:
+        runs.gates.demand_none(f"map(limit={limit!r})")
     shared = argument.shared(shared)
     place = place_of(function, working_directory()) if shared else ""
     called = argument.of_items(function, 1 + len(more_iterables), shared, place)

@@ -189,6 +189,9 @@ def _made(
     left: "Left | None" = None,
 ) -> Execution:
     check_limits_of(workflow, runs.settings.limits)
+    limited = next((task for task in workflow.tasks if task.limits), None)
+    if limited is not None:
+        runs.gates.demand_none(f"Task {limited.id!r} of workflow {workflow.name!r}")
     inputs = given.versions()
     found = check.told(workflow, inputs)
     check_types(workflow, given)
