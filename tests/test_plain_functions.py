@@ -483,6 +483,15 @@ class Fields(TypedDict):
     a: int
 
 
+class Deciding(type):
+    def __instancecheck__(cls, instance: object) -> bool:
+        return True
+
+
+class Anything(metaclass=Deciding):
+    pass
+
+
 Number = NewType("Number", int)
 T = TypeVar("T")
 
@@ -562,6 +571,7 @@ def test_what_never_fits(given: Any, asked: Any) -> None:
         (Iterator[int], list[int]),
         (Pair, dict),
         ("Missing", int),
+        (int, Anything),
         (int, "Missing"),
         (np.int64, int),
         (np.float64, float),

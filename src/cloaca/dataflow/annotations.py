@@ -7,6 +7,7 @@ known for certain may fit: protocols, type variables, elements of containers, wh
 import dataclasses
 import inspect
 import typing
+from abc import ABCMeta
 from datetime import date, time, timedelta
 from decimal import Decimal
 from enum import Enum
@@ -25,6 +26,8 @@ _UNIONS: Final = (Union, UnionType)
 _NUMBERS: Final = (int, float, complex)
 _ARRAYS: Final = (list, tuple, set, frozenset)
 _ALONE: Final = (*_NUMBERS, str, bytes, NoneType)
+_USUAL: Final = (type.__instancecheck__, ABCMeta.__instancecheck__)
+"""How it is found out whether something is an instance, unless a class has ideas of its own."""
 _PLAIN: Final = (*_ALONE, *_ARRAYS, dict)
 _WRITTEN: Final = (date, time, timedelta, UUID, Decimal, Fraction)
 """What is made of texts and numbers."""
@@ -99,10 +102,14 @@ def _is_apart(given: type, asked: type) -> bool:
         given = dict
     if given not in _PLAIN and (inspect.isabstract(given) or issubclass(given, Enum)):
         return False
+    if typing.is_typeddict(asked):
+        return not _is_made_of(asked, given)
+    if type(asked).__instancecheck__ not in _USUAL:
+        return False
     try:
-        if not typing.is_typeddict(asked) and (issubclass(given, asked) or _has_both(given, asked)):
+        if issubclass(given, asked) or issubclass(asked, given) or _has_both(given, asked):
             return False
-        return not issubclass(asked, given) and not _is_made_of(asked, given)
+        return not _is_made_of(asked, given)
     except TypeError:  # a class that doesn't tell
         return False
 

@@ -3,20 +3,21 @@
 from collections import defaultdict
 from collections.abc import Iterator
 from functools import partial
-from typing import Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 from weakref import WeakKeyDictionary
 
 from cloaca.dataflow.check import is_exceptional, touches
 from cloaca.errors import ParameterError
 from cloaca.tasks.contents import Contents
-from cloaca.tasks.conversion import Conversion, conversion_of
-from cloaca.tasks.mismatch import Mismatch
 from cloaca.tasks.place import working_directory
 from cloaca.tasks.signature import UNSAID
 from cloaca.values.blobs import size_of
 from cloaca.wire.strike import is_strike
 from cloaca.workflows.passed import passed_in, source_of
 from cloaca.workflows.workflow import Task, Workflow, by_rank
+
+if TYPE_CHECKING:
+    from cloaca.tasks.conversion import Conversion
 
 _MOST: Final = 1 << 20
 """How many bytes a value takes at most to be looked at here: its readers share the time of rebuilding a larger one."""
@@ -28,7 +29,7 @@ class _Expected(NamedTuple):
     task: Task
     name: str
     key: str
-    conversion: Conversion
+    conversion: "Conversion"
 
 
 _expected: "WeakKeyDictionary[Workflow, tuple[_Expected, ...]]" = WeakKeyDictionary()
@@ -64,6 +65,8 @@ def _value_of(given: Contents, key: str, payload: bytes) -> Any:
 
 
 def _check(expected: _Expected, value: Any) -> None:
+    from cloaca.tasks.mismatch import Mismatch
+
     try:
         expected.conversion(value)
     except Mismatch as found:
@@ -80,6 +83,8 @@ def _found(workflow: Workflow) -> Iterator[_Expected]:
     tasks = by_rank(workflow)
     if not any(task.form.parameters for task in tasks):
         return
+    from cloaca.tasks.conversion import conversion_of  # most workflows do without
+
     known, passed = touches(workflow), passed_in(workflow)
     setters: dict[str, set[int]] = defaultdict(set)
     for rank, touched in enumerate(known):

@@ -138,7 +138,8 @@ def _refuse_kind(task: str, function: Callable[..., object], what: str) -> None:
         name = function.__name__
         raise ValueError(
             f"Task {task!r}: {name} is a class, and to call it would only make an instance. Give an instance that can "
-            f"be called: task(id={task!r})({name}(...))."
+            f"be called: task(id={task!r})({name}(...)). Where the instance is what "
+            f"is wanted, say under which key: task({name}, returns=...)."
         )
     if not callable(function):
         raise ValueError(f"Task {task!r}: {what}, and this is {a(type(function).__name__)}.")
