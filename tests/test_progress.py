@@ -16,8 +16,11 @@ from io import StringIO
 from pathlib import Path
 from queue import SimpleQueue
 from threading import Event
+from time import monotonic
+from types import SimpleNamespace
 from typing import Any, TextIO
 
+import psutil
 import pyte
 import pytest
 from msgspec.structs import replace
@@ -156,6 +159,16 @@ def test_a_task_of_unknown_time_takes_as_long_as_others_did_and_none_is_told_whe
     two: dict[str, list[str]] = {"a": [], "b": ["a"]}
     assert left(two, [0.0, 0.0], {}) is None
     assert left(two, [2.0, 0.0], {}, ended=[0]) == 2.0
+
+
+def test_what_has_ended_since_the_first_look_tells_how_long_tasks_take_of_which_nothing_is_known() -> None:
+    planned, durations = plan("demo", [(f"t{number}", []) for number in range(4)]), [0.001, 0.0, 0.0, 0.0]
+    ledger = Ledger(planned, ())
+    ledger.states[0] = State.COMPLETED
+    time_left = TimeLeft(planned, durations, {}, 1)
+    assert time_left.of(ledger, bytes(ledger.states), {}) == pytest.approx(0.003)
+    ledger.states[1], durations[1] = State.COMPLETED, 5.999
+    assert time_left.of(ledger, bytes(ledger.states), {}) == pytest.approx(6.0)
 
 
 def test_the_instances_of_a_mapped_task_are_shared_by_workers_and_its_followers_come_after() -> None:
@@ -381,6 +394,29 @@ def test_an_execution_goes_on_without_its_display(monkeypatch: pytest.MonkeyPatc
         assert runner.execute(builder, progress=True).final_context["one"] == 1
 
 
+def test_a_display_wakes_no_worker(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    slate, gate = Slate(), str(tmp_path / "gate")
+    os.mkfifo(gate)
+    monkeypatch.setattr("cloaca.progress.board._boards", {os.getpid(): Board(lambda: slate)})
+    with cloaca.WorkflowBuilder("held") as builder:
+        cloaca.task(id="held")(lambda context: context.set("read", Path(gate).read_text(encoding="utf-8")))
+
+    def woken() -> int:
+        """How often others have been, when there have been some more looks."""
+        for _ in range(20):
+            slate.shown.get(timeout=PATIENCE)
+        children = psutil.Process().children(recursive=True)
+        return sum(child.num_ctx_switches().voluntary for child in children)
+
+    with cloaca.DefaultRunner(workers=1) as runner:
+        execution = runner.start(builder, progress=True)
+        with open(gate, "w", encoding="utf-8"):  # which waits for the task
+            until = monotonic() + PATIENCE
+            while woken() != woken():
+                assert monotonic() < until, "they are, all the time"
+        execution.result()
+
+
 def test_an_execution_that_cannot_begin_leaves_no_display(monkeypatch: pytest.MonkeyPatch) -> None:
     board = Board(Slate)
     monkeypatch.setattr("cloaca.progress.board._boards", {os.getpid(): board})
@@ -445,7 +481,7 @@ def test_what_has_come_behind_a_long_item_of_map_counts_and_the_long_one_is_name
         told = PROGRESS
         while (told.name, told.done, told.running) != ("first_waits", 3, 1):
             (told,) = slate.shown.get(timeout=PATIENCE)
-        assert [(one.worker > 0, one.task) for one in told.busy] == [(True, "items 0 to 0")]
+        assert [(one.worker > 0, one.task) for one in told.busy] == [(True, "item 0")]
         Path(gate).write_text("go", encoding="utf-8")
         results.result()
     assert [(one.done, one.running, one.busy) for one in slate.left] == [(4, 0, ())]
@@ -646,6 +682,8 @@ def test_of_two_programs_on_one_terminal_the_second_says_that_it_writes_lines(
         told, line = written().splitlines()
         assert told.startswith("cloaca: another program shows its progress on this terminal, ")
         assert line.startswith("sales: Completed, 1 of 1 (100 %)")
+        run_one()
+        assert "another program" not in written(), "once is enough"
         first.let_go()
         run_one()
         assert "sales: Completed" not in (shown := written())
@@ -660,6 +698,16 @@ def test_a_log_that_is_a_terminal_gets_lines(monkeypatch: pytest.MonkeyPatch, na
         run_one()
         (line,) = written().splitlines()
     assert line.startswith("sales: Completed, 1 of 1 (100 %)")
+
+
+def test_memory_of_the_machine_is_told_where_it_is_short(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "stderr", stream := _Tty())
+    for available, is_told in [(50e9, False), (1.5e9, True)]:
+        memory = SimpleNamespace(available=available, total=64e9)
+        monkeypatch.setattr("psutil.virtual_memory", lambda memory=memory: memory)
+        with closing(Terminal()) as screen:
+            screen.show([PROGRESS])
+        assert ("memory is short: 1.5 of 64 GB left" in stream.getvalue()) is is_told
 
 
 def test_what_has_not_changed_is_drawn_again_once_a_second(monkeypatch: pytest.MonkeyPatch) -> None:

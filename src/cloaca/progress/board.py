@@ -186,24 +186,35 @@ def board() -> Board:
     """The one of this process."""
     known = _boards.get(os.getpid())
     if known is None:
-        known = _boards.setdefault(os.getpid(), Board(_screen))
+        known = _boards.setdefault(os.getpid(), Board(_Screens().next))
         atexit.register(known.close)
     return known
 
 
-def _screen() -> Screen:
-    """A display where there is a terminal or a notebook, and lines elsewhere."""
-    if _is_notebook():
-        from cloaca.progress.notebook import Notebook
+class _Screens:
+    """Makes a display where there is a terminal or a notebook, and lines elsewhere."""
 
-        return Notebook()
-    if sys.stderr is not None and leads_to_terminal(sys.stderr) and _can_be_drawn_on(os.environ):
-        with suppress(BlockingIOError):
-            return Terminal()
-        sys.stderr.write(_IN_LINES)
-    from cloaca.progress.plain import Plain
+    def __init__(self) -> None:
+        self._has_told = False
 
-    return Plain()
+    def next(self) -> Screen:
+        """One for what is to be shown now: the program's streams, and who else draws on them, may have changed."""
+        if _is_notebook():
+            from cloaca.progress.notebook import Notebook
+
+            return Notebook()
+        if sys.stderr is not None and leads_to_terminal(sys.stderr) and _can_be_drawn_on(os.environ):
+            with suppress(BlockingIOError):
+                return Terminal()
+            self._tell()
+        from cloaca.progress.plain import Plain
+
+        return Plain()
+
+    def _tell(self) -> None:
+        if not self._has_told:
+            self._has_told = True
+            sys.stderr.write(_IN_LINES)
 
 
 def _can_be_drawn_on(environment: Mapping[str, str]) -> bool:

@@ -43,7 +43,6 @@ class Terminal:
 
     def __init__(self) -> None:
         self._file = sys.stderr
-        self._hold = Hold(self._file)
         self._lock = RLock()
         self._console: Console | None = None
         self._live: Live | None = None
@@ -55,6 +54,7 @@ class Terminal:
         shared = {name: stream for name, stream in streams.items() if stream is not None and leads_to_terminal(stream)}
         for stream in shared.values():
             stream.flush()
+        self._hold = Hold(self._file)
         _begin_line(self._file)
         for name, stream in shared.items():
             self._above[name] = Above(stream, self._print)

@@ -93,7 +93,8 @@ class _Batch(NamedTuple):
     def supply(self, delay: float = 0.0) -> Supply:
         first, stop = self.numbers.start, self.numbers.stop
         part = encode_unseen((first, stop, self.ended)) if self.is_part else None
-        return Supply(first, f"map, items {first} to {stop - 1}", self.payload, part, delay)
+        name = f"map, item {first}" if stop == first + 1 else f"map, items {first} to {stop - 1}"
+        return Supply(first, name, self.payload, part, delay)
 
     def part(self, start: int, stop: int) -> "_Batch":
         """Some of its items."""
