@@ -176,7 +176,7 @@ def test_the_instances_of_a_mapped_task_are_shared_by_workers_and_its_followers_
     ledger = Ledger(planned, ())
     time_left = TimeLeft(planned, [1.0, 3.0], {}, 4)
     assert time_left.of(ledger, bytes(ledger.states[:2]), {}) == 1.0 + 3.0, "it may be one"
-    fan = Fan("map", 0, 2, Each("rows", 1), ItemsFound([b""] * 8), None)
+    fan = Fan("map", 0, 2, Each("rows", 1), ItemsFound([b""] * 8))
     ledger.add(fan, State.READY)
     assert time_left.of(ledger, bytes(ledger.states[:2]), {}) == 2.0 + 3.0
     assert time_left.of(ledger, bytes(ledger.states[:2]), {0: [1.0, 1.0, 1.0, 1.0]}) == 1.0 + 3.0
@@ -186,7 +186,7 @@ def test_how_many_instances_there_were_tells_what_is_left_before_they_are_there(
     planned, sizes = plan("demo", [("load", []), ("map", ["load"])]), dict[int, int]()
     ledger = Ledger(planned, ())
     assert TimeLeft(planned, [1.0, 2.0], sizes, 4).of(ledger, bytes(ledger.states), {}) == 1.0 + 2.0
-    ledger.add(Fan("map", 1, 2, Each("rows", 1), ItemsFound([b""] * 8), None), State.READY)
+    ledger.add(Fan("map", 1, 2, Each("rows", 1), ItemsFound([b""] * 8)), State.READY)
     TimeLeft(planned, [1.0, 2.0], sizes, 4).end(ledger)
     assert sizes == {1: 8}
     ledger = Ledger(planned, ())

@@ -229,7 +229,8 @@ def copies(builder: cloaca.WorkflowBuilder, workflow: cloaca.Workflow) -> None:
     copy = builder.add_workflow(workflow, prefix="north", dependencies=["load", best], inputs={"rows": "all"})
     builder.add_workflow("other", prefix="south", dependencies=[*copy.leaves])
     builder.add_workflow(builder, prefix="east")
-    builder.add_workflow(workflow)  # type: ignore[call-arg]
+    builder.add_workflow(workflow, for_each="regions", item="region")
+    builder.add_workflow(workflow, for_each=3, item="region")  # type: ignore[arg-type]
     builder.add_workflow(3, prefix="west")  # type: ignore[arg-type]
     builder.add_workflow(workflow, prefix="west", inputs={"rows": 3})  # type: ignore[dict-item]
     assert_type(copy, cloaca.Copy)

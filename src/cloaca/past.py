@@ -14,7 +14,7 @@ from cloaca import argument
 from cloaca.attempts.attempt import take_over
 from cloaca.attempts.seeding import of_process
 from cloaca.authoring.registry import find
-from cloaca.engine.events import Cancel
+from cloaca.engine.events import Begin, Cancel
 from cloaca.engine.facts import Fact, TaskExpanded, TaskFinished
 from cloaca.engine.replica import Replica
 from cloaca.engine.run import Run
@@ -22,17 +22,18 @@ from cloaca.merge.rules import Rules
 from cloaca.nearest import nearest
 from cloaca.recorded import given_to
 from cloaca.recording.facts import clock, facts_of
-from cloaca.recording.rehearsal import rehearsed
+from cloaca.recording.rehearsal import rehearsal, rehearsed
 from cloaca.recording.skeleton import skeleton_of
 from cloaca.results.result import WorkflowResult
 from cloaca.results.task import TaskResult
 from cloaca.results.tries import rfc3339
 from cloaca.runs import Runs
 from cloaca.sending.objects import called
-from cloaca.store.records import Header
+from cloaca.store.records import Header, TaskRow
 from cloaca.store.store import Listed, Store
 from cloaca.tasks.contents import Contents
 from cloaca.tasks.context import Context, over
+from cloaca.tasks.scope import as_set
 from cloaca.values.codec import decode
 from cloaca.workflows.passed import homes
 from cloaca.workflows.workflow import Task
@@ -107,7 +108,7 @@ class PastExecution:
         """What it saw, with what it has set and removed. Raises as above."""
         seen = self._seen_by(task, item)
         fact = self._fact(task, item)
-        seen.changes.update(fact.diff)
+        seen.changes.update(as_set(fact.diff) if self._row(task).per_item else fact.diff)
         return over(seen)
 
     def called_again(self, task: Task, item: int | None) -> Context:
@@ -118,7 +119,7 @@ class PastExecution:
         context = over(seen)
         fact = self._fact(task.id, item)
         of_process().begin(self._header.seed, seen.writer, fact.ended)
-        given = () if item is None else (self._item(task.id, item),)
+        given = () if item is None or task.per_item is not None else (self._item(task.id, item),)
         take_over(context, called(task)(context, *given), copy_context())
         return context
 
@@ -157,6 +158,20 @@ class PastExecution:
         run.handle(Cancel(), 0.0)
         return rules, run, Replica(run)
 
+    @cached_property
+    def _rehearsed(self) -> Mapping[tuple[str, int | None], TaskFinished]:
+        """How each ended, as a rehearsal tells it: with what those before it had set for the same item."""
+        workflow, header = self._skeleton, self._header
+        rules = Rules(workflow.merge, workflow.on_conflict, homes(workflow))
+        inputs = given_to(header, self._store).versions()
+        run = rehearsal(workflow, rules, inputs, header.seed, earlier=self._facts)
+        run.listen()
+        run.handle(Begin(), 0.0)
+        return {(fact.task, fact.item): fact for fact in run.facts() if isinstance(fact, TaskFinished)}
+
+    def _row(self, task: str) -> TaskRow:
+        return next(row for row in self._header.tasks if row.id == task)
+
     def _fact(self, task: str, item: int | None) -> TaskFinished:
         for fact in reversed(self._facts):
             if isinstance(fact, TaskFinished) and (fact.task, fact.item) == (task, item) and fact.nth:
@@ -170,6 +185,9 @@ class PastExecution:
     def _seen_by(self, task: str, item: int | None) -> Contents:
         rules, _, replica = self._rebuilt
         fact = self._fact(task, item)
+        if item is not None:
+            told = self._rehearsed.get((task, item), fact)
+            fact = replace(fact, overlay=told.overlay)
         return Contents(replica.slice(fact), replica.name(fact), rules, origin=(self._header.seed, fact.ended))
 
 

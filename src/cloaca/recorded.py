@@ -74,21 +74,28 @@ def completed(header: Header, facts: Iterable[Fact]) -> Iterator[Fact]:
     """
     rows = header.tasks
     before = {row.id: _waited_for(row, rows) for row in rows}
-    well: set[str] = set()
+    led_by = {row.id: {rows[place].id for place in row.dependencies} - before[row.id] for row in rows}
+    well: set[tuple[str, int | None]] = set()
     for fact in facts:
-        if not isinstance(fact, TaskRetried | TaskExpanded | TaskFinished) or not well.issuperset(before[fact.task]):
+        if not isinstance(fact, TaskRetried | TaskExpanded | TaskFinished):
+            continue
+        needed: set[tuple[str, int | None]] = {(task, None) for task in before[fact.task]}
+        if fact.item is not None:
+            needed |= {(task, fact.item) for task in led_by[fact.task]}
+        if not well.issuperset(needed):
             continue
         if not isinstance(fact, TaskFinished):
             yield fact
         elif fact.outcome.status == "Completed":
-            well |= {fact.task} if fact.item is None else set()
+            well.add((fact.task, fact.item))
             yield fact
 
 
 def _waited_for(row: TaskRow, rows: Sequence[TaskRow]) -> set[str]:
     """Its dependencies, but for those after which it goes item by item."""
     dependencies = [rows[place] for place in row.dependencies]
-    return {other.id for other in dependencies if row.for_each is None or row.for_each != other.for_each}
+    own = (row.for_each, row.per_item)
+    return {other.id for other in dependencies if row.for_each is None or own != (other.for_each, other.per_item)}
 
 
 def given_to(header: Header, store: Store) -> Contents:

@@ -126,10 +126,10 @@ class Account:
 
     def _before(self, span: Span) -> list[int]:
         rank, fans = self._plan.rank[span.task], self._ledger.fans
-        leader = None if span.item is None else fans[rank].leader
-        own = [] if leader is None or span.item is None else [leader.first + span.item]
-        others = [above for above in self._plan.predecessors[rank] if leader is None or above != leader.rank]
-        return own + [self._last_of(above) for above in others]
+        leaders = () if span.item is None else fans[rank].leaders
+        followed = {leader.rank for leader in leaders}
+        own = [leader.first + (span.item or 0) for leader in leaders]
+        return own + [self._last_of(above) for above in self._plan.predecessors[rank] if above not in followed]
 
     def _last_of(self, rank: int) -> int:
         """The task; of a mapped one the instance that ended last."""

@@ -142,12 +142,11 @@ def _ready_at(ledger: Ledger, plan: Plan, spans: Sequence[Span]) -> Iterator[flo
         ended[rank] = max((ended.get(unit, 0.0) for unit in range(fan.first, fan.first + fan.size)), default=0.0)
     before: dict[int, float] = {}
     for span in spans:
-        rank, leader = plan.rank[span.task], None
-        if span.item is not None:
-            leader = ledger.fans[rank].leader
-        followed = None if leader is None else leader.rank
+        rank = plan.rank[span.task]
+        leaders = () if span.item is None else ledger.fans[rank].leaders
         if rank not in before:
-            others = (ended.get(above, 0.0) for above in plan.predecessors[rank] if above != followed)
+            followed = {leader.rank for leader in leaders}
+            others = (ended.get(above, 0.0) for above in plan.predecessors[rank] if above not in followed)
             before[rank] = max(others, default=0.0)
-        own = 0.0 if leader is None or span.item is None else ended.get(leader.first + span.item, 0.0)
+        own = max((ended.get(leader.first + (span.item or 0), 0.0) for leader in leaders), default=0.0)
         yield max(before[rank], own)

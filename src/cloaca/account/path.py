@@ -35,14 +35,13 @@ def critical_path(ledger: Ledger, plan: Plan, spans: Sequence[Span]) -> Critical
 
 
 def _go_on_in(paths: "_Paths", fan: Fan, above: Sequence[int]) -> None:
-    leader = fan.leader
-    before = paths.longest([rank for rank in above if leader is None or rank != leader.rank])
+    leaders = fan.leaders
+    followed = {leader.rank for leader in leaders}
+    before = paths.longest([rank for rank in above if rank not in followed])
+    others = () if before is None else (before,)
     for index in range(fan.size):
-        others = () if before is None else (before,)
-        paths.go_on(fan.first + index, paths.longest(others if leader is None else (*others, leader.first + index)))
-    paths.go_on(
-        fan.rank, paths.longest((*range(fan.first, fan.first + fan.size), *(() if before is None else (before,))))
-    )
+        paths.go_on(fan.first + index, paths.longest((*others, *(leader.first + index for leader in leaders))))
+    paths.go_on(fan.rank, paths.longest((*range(fan.first, fan.first + fan.size), *others)))
 
 
 class _Paths:

@@ -23,7 +23,7 @@ from cloaca.tasks.scope import Ask, Scope
 from cloaca.tasks.shelf import Shelf, Traffic
 from cloaca.tasks.watched import Watched
 from cloaca.values.codec import encode
-from cloaca.wire.messages import Assignment, Done, Failed, Items, Skipped, Slice, SpanNote, Usage
+from cloaca.wire.messages import UNCHANGED, Assignment, Done, Failed, Items, Skipped, Slice, SpanNote, Usage
 from cloaca.wire.text import encodable
 from cloaca.wording import kinds_of
 
@@ -73,7 +73,7 @@ def run(
         contents = contents_kind(assignment)(
             assignment.slice, assignment.task, rules, covered=reads, ask=ask, shelf=shelf, origin=origin
         )
-        if assignment.condition and (reason := _refusal(assignment, load, contents, seeding)) is not None:
+        if assignment.condition and (reason := refusal(assignment, load, contents, seeding)) is not None:
             left(None)
             return Skipped(assignment.attempt, reason, meter.stop(contents.traffic))
         contents.demand_agreement(assignment.agreed)
@@ -92,7 +92,7 @@ def run(
             from cloaca.attempts.span import enter  # few are
 
             variables.run(enter, assignment, note)
-        given = () if items is None else (_item(context, items),)
+        given = () if items is None else given_for(context, items)
         returned = variables.run(function, context, *given)
         if returned is not None and returned is not context:
             take_over(context, returned, variables)
@@ -121,11 +121,15 @@ def _recorded() -> type[Contents]:
     return RecordedContents
 
 
-def _item(context: Context, items: Items) -> Any:
-    value = contents_of(context).item(items)
+def given_for(context: Context, items: Items, place: int = 0) -> tuple[Any, ...]:
+    """What the function of an instance is called with, beside the context."""
+    if items.are_seen:
+        contents_of(context).stand_for_item(items, place)
+        return ()
+    value = contents_of(context).item(items, place)
     if isinstance(context, Watched):
-        context.call_with_item(value, items.payloads[0])
-    return value
+        context.call_with_item(value, items.payloads[place])
+    return (value,)
 
 
 def changes_of(context: Context, assignment: Assignment, function: TaskFunction) -> dict[str, bytes | None]:
@@ -133,11 +137,20 @@ def changes_of(context: Context, assignment: Assignment, function: TaskFunction)
     contents = contents_of(context)
     if isinstance(context, Watched):
         context.tell_lost_changes(contents.writer, function)
+    if assignment.items is not None and assignment.items.are_seen:
+        return _changes_in_copy(contents, assignment.prefix)
     diff = contents.diff() if assignment.items is None else contents.changes
     return Scope(assignment.prefix).left(diff) if assignment.prefix else diff
 
 
-def _refusal(
+def _changes_in_copy(contents: Contents, prefix: str) -> dict[str, bytes | None]:
+    """The same in a copy that is made for an item; what it has set to what was there is told apart."""
+    changes, diff = dict(contents.changes), contents.diff()
+    unchanged = [(key, payload) for key, payload in changes.items() if key not in diff and payload is not None]
+    return {**Scope(prefix).left(diff), **{UNCHANGED + prefix + key: payload for key, payload in unchanged}}
+
+
+def refusal(
     assignment: Assignment, load: Callable[[int], Any], contents: Contents, seeding: Callable[[], Seeding | Unseeded]
 ) -> str | None:
     """Why the task's condition doesn't hold; `None`: it does. Values run their own code, seeded like a task's."""

@@ -13,9 +13,11 @@ from cloaca.attempts.attempt import (
     broken_off,
     changes_of,
     contents_kind,
+    given_for,
     held,
     is_held,
     own_variables,
+    refusal,
     take_over,
     unnoted,
 )
@@ -72,7 +74,7 @@ class Series:
         self._is_plain = kind is not Watched and not self._prefix and self._items.overlays is None
 
     def run(self, place: int, ask: Ask) -> ItemEnd | Failed | Skipped | Done:
-        """Run the instance at that place; whatever it raises becomes a `Failed`, and what is held a `Done`."""
+        """Run the instance at that place; whatever it raises becomes a `Failed`, what is held a `Done`."""
         name = self._names[place]
         shelf = Shelf(self._folders, self._attempt, place) if self._folders else None
         contents, was_harmless = None, self.is_harmless
@@ -81,8 +83,10 @@ class Series:
             slice_ = self._slice if self._is_plain else self._assignment.seen(place)
             contents = self._made(slice_, name, rules, self._reads, ask, shelf, None, self._origin)
             contents.slots = self._slots
-            if self._prefix:
-                contents.enter(self._prefix)
+            reason = None if self._is_plain else self._entered(contents)
+            if reason is not None:
+                self._left(None)
+                return Skipped(self._attempt, reason, self._meter.stop(contents.traffic))
             context = over(contents, self._kind)
             if self._assignment.fingerprint and is_held(self._assignment, self._load, contents, self._seeding, place):
                 self._left(None)
@@ -93,10 +97,10 @@ class Series:
                 from cloaca.attempts.span import enter  # few are
 
                 variables.run(enter, self._assignment, self._note, place)
-            value = contents.item(self._items, place)
-            if not self._is_plain and isinstance(context, Watched):
-                context.call_with_item(value, self._items.payloads[place])
-            returned = variables.run(function, context, value)
+            if self._is_plain:
+                returned = variables.run(function, context, contents.item(self._items, place))
+            else:
+                returned = variables.run(function, context, *given_for(context, self._items, place))
             if returned is not None and returned is not context:
                 take_over(context, returned, variables)
             if not was_harmless or not self._has_met_plain_data(place, contents, returned):
@@ -110,6 +114,16 @@ class Series:
             return (*diff,), values, (*traffic.keys,), meter.figures(traffic, values), looked, meter.phases
         except BaseException as error:  # noqa: BLE001 - sys.exit and Ctrl-C of a task end the task, not the worker
             return broken_off(self._attempt, error, contents, shelf, self._meter, self._left, place)
+
+    def _entered(self, contents: Contents) -> str | None:
+        """Ask what is asked before an instance begins, and let it see what it may; returns why it isn't to begin."""
+        assignment = self._assignment
+        reason = refusal(assignment, self._load, contents, of_process) if assignment.condition else None
+        if assignment.agreed:
+            contents.demand_agreement(assignment.agreed)
+        if self._prefix:
+            contents.enter(self._prefix)
+        return reason
 
     def _loading(self) -> tuple[Rules, TaskFunction]:
         """The rules and the function. What can't be loaded fails each instance."""

@@ -22,7 +22,15 @@ from cloaca.triggers.condition import renamed, stands_alone
 from cloaca.triggers.rules import TriggerRule, checked_rule
 from cloaca.wire.text import is_encodable
 from cloaca.wording import a, counted
-from cloaca.workflows.copies import Added, checked_inputs, checked_prefix, copied_tasks, copy_of
+from cloaca.workflows.copies import (
+    Added,
+    checked_inputs,
+    checked_items,
+    checked_prefix,
+    copied_tasks,
+    copy_of,
+    tasks_for_each,
+)
 from cloaca.workflows.workflow import Copy, Task, Workflow
 
 if TYPE_CHECKING:
@@ -192,9 +200,11 @@ class WorkflowBuilder:
         self,
         other: "Workflow | WorkflowBuilder | str",
         *,
-        prefix: str,
+        prefix: str | None = None,
         dependencies: Sequence[Dependency] = (),
         inputs: Mapping[str, str] | None = None,
+        for_each: str | None = None,
+        item: str | None = None,
     ) -> Copy:
         """Make another workflow a part of this one, under a prefix; returns the copy, with its `ids` and `leaves`.
 
@@ -203,11 +213,17 @@ class WorkflowBuilder:
         to the key of this workflow in which its first value is found. The tasks on which it begins depend on
         `dependencies`. Rules, retries and limits come along; its description, tags and outputs don't.
 
+        With `for_each` it runs once for each item of the list or dict under that key, found when the first copy is to
+        begin; each copy sees its own under the key `item`. What copies set is a list (or dict) here, in the order of
+        the items. The one leaf, called by the prefix, ends when all copies have.
+
         Args:
             other: a workflow, as it is now; its name, or its builder, will do.
-            prefix: a name without a dot.
+            prefix: a name without a dot; by default the workflow's own.
             dependencies: ids of tasks, or functions that are tasks of this block; they may be defined later.
             inputs: as in `{"rows": "north_rows"}`.
+            for_each: the key of the items.
+            item: the key under which a copy sees its item.
 
         Raises:
             ValueError: an argument makes no sense, the prefix is taken, or a builder is to be added to itself.
@@ -228,11 +244,14 @@ class WorkflowBuilder:
         >>> country.build().topological_sort()
         ['north.total', 'report']
         """
-        workflow, prefix = self._other(other), checked_prefix(prefix)
-        copy = copy_of(workflow, prefix, MappingProxyType(checked_inputs(prefix, inputs)))
+        workflow = self._other(other)
+        prefix = checked_prefix(workflow.name if prefix is None else prefix)
+        passed = MappingProxyType(checked_inputs(prefix, inputs))
+        items = checked_items(prefix, for_each, item, passed)
+        copy = copy_of(workflow, prefix, passed, items and items[0])
         first = checked_dependencies("add_workflow(dependencies=...)", dependencies)
         self._added.add(workflow, copy)
-        for task in copied_tasks(workflow, prefix):
+        for task in copied_tasks(workflow, prefix) if items is None else tasks_for_each(workflow, copy, items[1]):
             self._defined.append((task, task.dependencies or first))
             self._ids[task.id] = (task.id,)
         self._built = None
@@ -280,7 +299,7 @@ class WorkflowBuilder:
             tasks, keys, findings = wired(tasks, self._added.copies, {*self._merge, *self._structured})
             found += findings
         if self._trigger_rule is not None or any(task.trigger_rules is not None for task in tasks):
-            mapped = {task.id: task.for_each for task in tasks if task.for_each is not None}
+            mapped = {task.id: task.for_each for task in tasks if task.for_each is not None and task.per_item is None}
             tasks = tuple([task if task.prefix else self._with_rule(task, mapped) for task in tasks])
         if any(task.form.parameters or task.form.item for task in tasks):
             tasks = tuple([_typed(task, found) for task in tasks])
@@ -320,7 +339,8 @@ class WorkflowBuilder:
         if any(task.for_each for task in tasks):
             from cloaca.engine.pairing import findings
 
-            mapped = [tasks[place].for_each for place in compiled.defined]
+            in_order = [tasks[place] for place in compiled.defined]
+            mapped = [task.for_each if task.per_item is None else None for task in in_order]
             ruled = {task.id for task, _ in self._defined if task.has_rule and not task.prefix}
             unclear += tuple(findings(compiled, mapped, ruled))
         if unclear:

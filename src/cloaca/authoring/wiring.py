@@ -33,7 +33,7 @@ def wired(tasks: Sequence[Task], copies: Iterable[Copy], merged: Collection[str]
     Where a task lists one of them itself, that one is.
     """
     producers = _producers(tasks)
-    given = {root: tuple(copy.inputs.values()) for copy in copies for root in copy.roots}
+    given = {root: _given_to(copy) for copy in copies for root in copy.roots}
     made: list[Task] = []
     keys: dict[tuple[str, str], str] = {}
     findings: list[str] = []
@@ -63,12 +63,21 @@ def with_keys(finding: str, keys: Mapping[tuple[str, str], str]) -> str:
     return f"{finding} ({', '.join(told)})" if told else finding
 
 
+def _given_to(copy: Copy) -> tuple[str, ...]:
+    """The keys of the whole workflow that a copy begins with."""
+    passed = tuple(copy.inputs.values())
+    return passed if copy.for_each is None else (copy.for_each, *passed)
+
+
 def _producers(tasks: Iterable[Task]) -> dict[str, list[str]]:
     """The tasks that set each key, as far as they say so."""
     found: dict[str, list[str]] = {}
     for task in tasks:
+        id = task.id if task.per_item is None else task.per_item.prefix[:-1]  # what its copies leave is gathered there
         for key in task.writes or ():
-            found.setdefault(task.prefix + key, []).append(task.id)
+            sources = found.setdefault(task.prefix + key, [])
+            if id not in sources:
+                sources.append(id)
     return found
 
 

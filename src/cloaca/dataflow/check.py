@@ -107,7 +107,7 @@ class _Analysis:
         self._prefixes = [copy.prefix for copy in workflow.copies]
         self._passed = passed_in(workflow)
         self._outputs = workflow.outputs or ()
-        self.touches = [_declared(task).under(task.prefix) for task in self._tasks]
+        self.touches = _touches(self._tasks)
         self._flow = Flow(workflow.plan, self.touches, exceptional, self._passed)
         self._directory = working_directory()
         self._last: tuple[frozenset[str], tuple[Finding, ...]] | None = None
@@ -293,7 +293,7 @@ class _Analysis:
     def _unclear(self) -> Iterator[Finding]:
         """Mapped tasks of which nobody knows what they leave where there are no items."""
         for rank, task in enumerate(self._tasks):
-            if task.for_each and self._flow.touches[rank].leaves_more:
+            if task.for_each and not task.stands_for_copies and self._flow.touches[rank].leaves_more:
                 lead = f"Task {task.id!r} is mapped over key {task.for_each!r}, and its code doesn't tell for certain"
                 advice = "declare writes=[...] with all of them, or [] if there are none"
                 text = f"{lead} which keys it sets, so it leaves none where there are no items: {advice}"
@@ -383,10 +383,40 @@ class _Analysis:
         return finding_of(kind, key, text, [self._tasks[rank] for rank in ranks], self._directory)
 
 
+def _touches(tasks: Sequence[Task]) -> list[Touches]:
+    """What is known of tasks, by the names that keys have in the whole workflow."""
+    found: list[Touches] = []
+    inside: dict[str, list[Touches]] = {}
+    for task in tasks:
+        if task.per_item is None:
+            found.append(_declared(task).under(task.prefix))
+            continue
+        above = inside.setdefault(task.per_item.prefix, [])
+        if task.stands_for_copies:
+            found.append(_gathered(above))
+            continue
+        touched = _declared(task).under(task.prefix)
+        if not above and task.for_each is not None:
+            items = frozenset([task.for_each])
+            touched = touched._replace(needs=touched.needs | items, surely=touched.surely | items)
+        above.append(touched)
+        found.append(touched)
+    return found
+
+
+def _gathered(inside: Iterable[Touches]) -> Touches:
+    """What is left by a workflow that runs for each item."""
+    known = [*inside]
+    sets = frozenset(chain.from_iterable(touched.sets for touched in known))
+    is_open = any(touched.leaves_more for touched in known)
+    return Touches(sets=sets, sets_more=is_open, values=dict.fromkeys(sets, Symbol("collected")), makes=sets)
+
+
 def _declared(task: Task) -> Touches:
     """What is known of the task, by the names that its function has for keys: what it declares, and what code tells."""
     touched = touched_by(task)
-    if not (task.form.parameters or task.writes is not None or task.for_each or task.trigger_rules or task.reads):
+    is_mapped = task.for_each is not None and task.per_item is None
+    if not (task.form.parameters or task.writes is not None or is_mapped or task.trigger_rules or task.reads):
         return touched
 
     def inner(keys: Iterable[str]) -> set[str]:
@@ -396,7 +426,7 @@ def _declared(task: Task) -> Touches:
     optional = {parameter.key for parameter in task.form.parameters if not parameter.is_required}
     compared, asked = _asked(task.trigger_rules)
     said = inner(task.reads or ()) - touched.looks - touched.asks - optional
-    certain = required | inner(compared) | inner([task.for_each] if task.for_each else ())
+    certain = required | inner(compared) | inner([task.for_each] if is_mapped and task.for_each else ())
     sets = touched.sets if task.writes is None else frozenset(task.writes)
     guarded = inner(asked)
     return touched._replace(
@@ -404,7 +434,7 @@ def _declared(task: Task) -> Touches:
         looks=touched.looks | optional | guarded,
         asks=touched.asks | guarded,
         sets=sets,
-        values=dict.fromkeys(sets, Symbol("collected")) if task.for_each else touched.values,
+        values=dict.fromkeys(sets, Symbol("collected")) if is_mapped else touched.values,
         sets_more=touched.sets_more and task.writes is None,
         surely=touched.surely | certain | said,
         returns_more=touched.returns_more and task.writes is None,

@@ -70,7 +70,7 @@ class Assigning:
             reads = (*reads, *agreed)
         slice_ = self._sight.slice(unit, reads) if head is None else self._sight.slice_in_chain(unit, reads, head)
         if work.condition and self._is_asked:
-            slice_ = replace(slice_, outcomes=self._ledger.named_outcomes(work.trigger))
+            slice_ = replace(slice_, outcomes=self._ledger.named_outcomes(unit, work.trigger))
         return Assignment(  # in their order, as keywords take longer
             number,
             self._plan.names[unit],
@@ -98,16 +98,23 @@ class Assigning:
             slice_, overlays = self._sight.slice_for_item(fan, unit, work.reads), None
         else:
             slice_, overlays = self._sight.slice_for_items(fan, units, work.reads)
+        agreed: tuple[str, ...] = ()
+        if fan.copied is not None:
+            agreed = fan.copied.joined(fan, unit - fan.first) if self._merging.unanimous else ()
+            if work.condition and self._is_asked:
+                slice_ = replace(slice_, outcomes=self._ledger.named_outcomes(unit, work.trigger))
         return Assignment(
             number,
             self._ledger.name(unit),
             work.function,
             slice_,
             self._merging.rules,
+            agreed,
             nth=self._ledger.attempts[unit] + 1,
             ended=self._tries.failures[unit],
             seed=self._seed,
             place=self._places[fan.rank],
+            condition=0 if fan.copied is None else work.condition,
             items=fan.items(unit - fan.first, len(units), overlays),
             prefix=work.prefix,
             variables=self._variables,
@@ -126,5 +133,10 @@ class Assigning:
 
 def _expanding(work: Work, each: Each) -> Work:
     """What a mapped task does first: tell its items, one by one."""
-    asked = () if work.trigger is None else work.trigger.keys
-    return replace(work, function=each.expansion, reads=(each.key, *asked), prefix="", fingerprint=0)
+    reads: tuple[str, ...] = (each.key,)
+    condition = work.condition
+    if each.inner is not None:
+        condition = 0  # that is asked in each copy
+    elif work.trigger is not None:
+        reads = (each.key, *work.trigger.keys)
+    return replace(work, function=each.expansion, reads=reads, prefix="", fingerprint=0, condition=condition)

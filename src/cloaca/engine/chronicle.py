@@ -81,7 +81,7 @@ class Chronicle:
     def expanded(self, fan: Fan, event: Done) -> None:
         """A mapped task has instances."""
         nth = self._attempts[fan.rank]
-        if fan.leader is not None:
+        if not fan.is_head:
             self._facts.append(TaskExpanded(self.at, self.time, fan.task, None, nth, fan.size))
             return
         candidate = self.candidates.get(fan.rank)
@@ -143,4 +143,4 @@ class Chronicle:
 
     def _overlay(self, unit: int) -> Mapping[str, Told]:
         fan = None if unit < len(self._ledger.names) else self._ledger.fan_of(unit)
-        return _NOTHING if fan is None or fan.leader is None else fan.overlay(unit - fan.first)
+        return fan.overlay(unit - fan.first) if fan is not None and fan.has_overlay else _NOTHING

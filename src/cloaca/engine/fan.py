@@ -9,11 +9,16 @@ then the task writes it, collected, as a task writes anything.
 
 A mapped task that goes through the same items as one of its dependencies *follows* it, item by item: its instance
 starts when its leader's has ended well, and sees what that one set on top of what the leader sees.
+
+The tasks of a workflow that runs for each item are mapped tasks, too: they follow each other as in that workflow. So
+one may follow several; or none, and still await the head, which tells the items (see `engine/copied`).
 """
 
+from array import array
 from collections.abc import Iterator, Mapping, Sequence
 from heapq import heappop, heappush
 from math import inf
+from typing import Protocol
 
 from msgspec import Struct
 
@@ -41,46 +46,107 @@ RAMP = 4
 """An attempt is at a quarter at most of as many instances as were begun before: the first ones show what they take."""
 
 
+class InCopy(Struct, frozen=True):
+    """How a task is mapped that belongs to a workflow which runs for each item. All tasks are given by rank.
+
+    `head` is the one that tells the items; `follows` are those of its dependencies that belong to the copy, as listed.
+    Its instances see their item under the key `item`, and so they aren't called with it. `is_end`: it stands for the
+    copies as wholes, and gathers what each has left under keys that begin with `prefix`.
+    """
+
+    head: int
+    follows: tuple[int, ...]
+    item: str
+    prefix: str
+    is_end: bool = False
+
+
 class Each(Struct, frozen=True):
     """How a task is mapped.
 
     `key` is that of the items. `expansion` is the number of the published function that tells them one by one, 0 where
-    the task `follows` another one, given by rank. `writes`: keys that it is known to set.
+    the task `follows` another one, given by rank. `writes`: keys that it is known to set. `inner`: how it is one of a
+    workflow that runs for each item; then that tells what it follows.
     """
 
     key: str
     expansion: int = 0
     follows: int | None = None
     writes: tuple[str, ...] = ()
+    inner: InCopy | None = None
+
+    @property
+    def led_by(self) -> tuple[int, ...]:
+        """The tasks that it goes after item by item."""
+        if self.inner is not None:
+            return self.inner.follows
+        return () if self.follows is None else (self.follows,)
+
+    def head(self, rank: int) -> int | None:
+        """The task of which it awaits the items, other than itself."""
+        if self.inner is None:
+            return self.follows
+        return None if self.inner.head == rank else self.inner.head
+
+
+class OwnCopy(Protocol):
+    """What instances of a workflow that runs for each item see of their copies (see `engine/copied`)."""
+
+    def told(self, fan: "Fan", index: int) -> dict[str, tuple[Version, ...]]:
+        """What an instance sees on top of what all of its task see."""
+
+    def told_by_task(self, fan: "Fan", index: int) -> dict[str, tuple[Version, ...]]:
+        """The same with the names of tasks, wherever the item stands."""
+
+    def joined(self, fan: "Fan", index: int) -> tuple[str, ...]:
+        """The keys of which several versions stand at an instance."""
 
 
 class Fan:
     """The instances of one mapped task. `first` is the unit of the first one.
 
-    `leader` is the fan that it follows; it has the same `items`.
+    `leaders` are the fans that it follows; they have the same `items`, and so has the `head`, where that isn't one of
+    them: the fan whose task was expanded.
     """
 
-    def __init__(self, task: str, rank: int, first: int, each: Each, items: ItemsFound, leader: "Fan | None") -> None:
+    def __init__(
+        self,
+        task: str,
+        rank: int,
+        first: int,
+        each: Each,
+        items: ItemsFound,
+        leaders: "tuple[Fan, ...]" = (),
+        head: "Fan | None" = None,
+    ) -> None:
         self.task = task
         self.rank = rank
         self.first = first
-        self.leader = leader
-        self.head: Fan = self if leader is None else leader.head
+        self.leaders = leaders
+        self.head: Fan = leaders[0].head if leaders else head or self
         """The fan whose task was expanded: where all that follow each other see the context from."""
         self.followers: list[Fan] = []
+        self.members: list[Fan] = []
+        """Of the head: all that are seen from it, by rank."""
+        self.above = _above(leaders)
+        """The fans that it follows, and those that they follow, the nearest first."""
+        self.copied: OwnCopy | None = None
+        """What its instances see of their copies, where it belongs to a workflow that runs for each item."""
         self.slice: Slice | None = None
         """What all instances see alike, once it was asked for."""
         self._each = each
         self.keys, self.size, self._labels = items.keys, len(items.payloads), items.labels
         self._items: list[bytes | None] = []
-        if leader is None:
+        self._needed = [0] * self.size if self.is_head else []  # of the head: by how many that haven't ended
+        if self.is_head:
             self._items += items.payloads
-            self._needed = [1] * self.size  # by how many that haven't ended
-        else:
+        for leader in leaders:
             leader.followers.append(self)
-            self.head._needed = [count + 1 for count in self.head._needed]
+        self.head.members.append(self)
+        self.head._needed = [count + 1 for count in self.head._needed]
         self.unended = self.size
-        self._next = 0 if leader is None else self.size  # from here on none was ever taken
+        self._awaited = array("I", [len(leaders)]) * self.size if len(leaders) > 1 else array("I")
+        self._next = 0 if self.is_head else self.size  # from here on none was ever taken
         self._again: list[int] = []  # those that are ready beside these: a heap
         self._counts = dict.fromkeys(State, 0)
         self._first: dict[State, int] = {}  # that ended so, in the order of the items
@@ -107,22 +173,40 @@ class Fan:
         """What an item is called."""
         return str(index) if self._labels is None else self._labels[index]
 
-    def above(self) -> "list[Fan]":
-        """The fans that it follows, the nearest first."""
-        above: list[Fan] = []
-        fan = self
-        while fan.leader is not None:
-            fan = fan.leader
-            above.append(fan)
-        return above
+    @property
+    def beside(self) -> "list[Fan]":
+        """Of the head of copies: those that begin a copy as it does. Their instances wait for its own to begin."""
+        return [fan for fan in self.members if fan is not self and not fan.leaders]
+
+    @property
+    def is_head(self) -> bool:
+        """Whether its task was expanded."""
+        return self.head is self
+
+    @property
+    def leader(self) -> "Fan | None":
+        """The last one of those that it follows, where it follows any."""
+        return self.leaders[-1] if self.leaders else None
+
+    @property
+    def inner(self) -> InCopy | None:
+        """How it belongs to a workflow that runs for each item, if it does."""
+        return self._each.inner
+
+    @property
+    def is_end(self) -> bool:
+        """Whether its instances stand for copies as wholes."""
+        return self._each.inner is not None and self._each.inner.is_end
+
+    @property
+    def has_overlay(self) -> bool:
+        """Whether an instance sees anything else than the others do, beside the item that it is called with."""
+        return bool(self.leaders) or self.copied is not None
 
     def close(self) -> "list[Fan]":
         """One that is seen from this head has ended; when all have, returns them all."""
         self._open -= 1
-        group: list[Fan] = [] if self._open else [self]
-        for fan in group:  # grows meanwhile
-            group += fan.followers
-        return group
+        return [] if self._open else self.members
 
     # ---- which are ready -------------------------------------------------------------------------------------------
 
@@ -162,6 +246,14 @@ class Fan:
         """It is ready, again or at last."""
         heappush(self._again, unit - self.first)
 
+    def led(self, index: int, count: int) -> list[int]:
+        """One that it follows has ended, at so many places: returns those at which all have."""
+        past = index + count
+        if not self._awaited:
+            return [*range(index, past)]
+        self._awaited[index:past] = left = array("I", [number - 1 for number in self._awaited[index:past]])
+        return [place for place, number in enumerate(left, index) if not number]
+
     def withdraw(self) -> None:
         """None is ready any more."""
         self._again.clear()
@@ -172,20 +264,22 @@ class Fan:
     def items(self, index: int, count: int, overlays: list[Overlay] | None = None) -> Items:
         """What so many instances are sent, from that one on."""
         past = index + count
-        payloads = [payload or b"" for payload in self.head._items[index:past]]
         keys = None if self.keys is None else [*self.keys[index:past]]
         writers: tuple[str, ...] = (self.head.task,)
-        if self.leader is not None:
+        labels = None if self._labels is None else [*self._labels[index:past]]
+        if self.inner is not None:  # they stand in the context
+            return Items([b""] * count, keys, self.inner.item, writers, self.task, index, labels, overlays, True)  # noqa: FBT003 - in their order
+        payloads = [payload or b"" for payload in self.head._items[index:past]]
+        if self.leaders:
             made = [self._item(place, own) for place, own in enumerate(payloads, index)]
             payloads, writers = [item for item, _ in made], tuple([writer for _, writer in made])
         if count == 1:
             return Items(payloads, keys, self._each.key, writers)
-        labels = None if self._labels is None else [*self._labels[index:past]]
         return Items(payloads, keys, self._each.key, writers, self.task, index, labels, overlays)
 
     def _item(self, index: int, own: bytes) -> tuple[bytes, str]:
         """An instance's item, and who made it: what its leader's instance set in place of its own one, if it did."""
-        for fan in self.above():
+        for fan in () if self.inner is not None else self.above:
             payload = fan.wrote(index).get(self._each.key)
             if payload is not None:
                 return payload, fan.name(index)
@@ -196,15 +290,23 @@ class Fan:
         payload, _ = self._item(index, self.head._items[index] or b"")
         return payload, None if self.keys is None else self.keys[index]
 
-    def set_before(self, index: int) -> dict[str, tuple[str, bytes | None]]:
-        """What the instances before it wrote for the same item, by key: whose instance last did, and what."""
-        return {key: (fan.task, payload) for fan in reversed(self.above()) for key, payload in fan.wrote(index).items()}
+    def set_before(self, index: int) -> dict[str, tuple[Version, ...]]:
+        """What an instance sees on top of the slice, each with the task whose instance has set it."""
+        if self.copied is not None:
+            return self.copied.told_by_task(self, index)
+        return {
+            key: () if payload is None else (Version(fan.task, payload),)
+            for fan in reversed(self.above)
+            for key, payload in fan.wrote(index).items()
+        }
 
     def overlay(self, index: int) -> dict[str, tuple[Version, ...]]:
         """What an instance sees on top of the slice: what the instances before it wrote for the same item."""
+        if self.copied is not None:
+            return self.copied.told(self, index)
         return {
             key: () if payload is None else (Version(fan.name(index), payload),)
-            for fan in reversed(self.above())
+            for fan in reversed(self.above)
             for key, payload in fan.wrote(index).items()
         }
 
@@ -214,7 +316,7 @@ class Fan:
 
     def before(self, index: int, key: str) -> "tuple[Fan | None, bytes | None]":
         """What the instance would have found under a key that was set before it for the same item; and where."""
-        return next(((fan, fan.wrote(index)[key]) for fan in self.above() if key in fan.wrote(index)), (None, None))
+        return next(((fan, fan.wrote(index)[key]) for fan in self.above if key in fan.wrote(index)), (None, None))
 
     def spend(self, index: int, count: int) -> list[bytes | None]:
         """So many instances have ended, from that one on: returns their items, where nobody else will need them."""
@@ -247,6 +349,17 @@ class Fan:
             self._keys_set[index:past] = [known.setdefault(keys, keys) if keys else () for keys in done.keys]
         self._written_there[index:past] = done.written
         self.head.has_stored |= bool(done.stored)
+
+    def keep_one(self, index: int, keys: tuple[str, ...], payloads: tuple[bytes | None, ...]) -> None:
+        """An instance without an attempt has left this."""
+        self._keys_set[index] = self._names.setdefault(keys, keys) if keys else ()
+        self._written_there[index] = payloads
+
+    def forget(self, index: int) -> list[bytes]:
+        """Nobody will ask any more for what an instance has set: returns the large values among it."""
+        large = [payload for payload in self._written_there[index] if payload is not None]
+        self._keys_set[index] = self._written_there[index] = ()
+        return references_among(large)
 
     def count(self, index: int, count: int, state: State) -> None:
         """So many instances have ended so, from that one on."""
@@ -350,6 +463,11 @@ class Fan:
     def let_go(self) -> None:
         """Nobody will ask any more for what instances were given and have set."""
         self._items, self._keys_set, self._written_there, self.slice = [], [], [], None
+
+
+def _above(leaders: Sequence[Fan]) -> list[Fan]:
+    found = {above.rank: above for leader in leaders for above in (leader, *leader.above)}
+    return [found[rank] for rank in sorted(found, reverse=True)]
 
 
 def together(ends: Sequence[Done]) -> ItemsDone:

@@ -112,7 +112,7 @@ class Ledger:
         if unit < len(self.names):
             return {}
         fan = self.fan_of(unit)
-        return {above.task: above.first + unit - fan.first for above in fan.above()}
+        return {above.task: above.first + unit - fan.first for above in fan.above}
 
     def seen_from(self, unit: int) -> int:
         """The task at which the context is what a task, or an instance, sees."""
@@ -213,15 +213,32 @@ class Ledger:
         """Why the task isn't to start now that all before it has ended; `None`: it is to start."""
         work = self._work[rank]
         ends = [end for task in self.predecessors[rank] for end in self._ends(task)]
+        if work.inner is not None:
+            return rules.refusal(rules.DEFAULT, ends)
         refusal = rules.refusal(work.rule or rules.DEFAULT, ends)
         if refusal is not None or work.trigger is None or work.condition:
             return refusal
         return verdict.refusal(work.trigger, Statuses(self._status))
 
-    def named_outcomes(self, trigger: Condition | None) -> dict[str, Outcome]:
-        """How the tasks ended that a condition names."""
+    def refusal_of_instance(self, unit: int) -> str | None:
+        """The same of an instance, now that those that it follows have ended."""
+        work, fan = self._work[unit], self.fan_of(unit)
+        before = [leader.first + unit - fan.first for leader in fan.leaders]
+        ends = [(self.name(one), _OUTCOMES[self.states[one]].status) for one in before]
+        refusal = rules.refusal(work.rule or rules.DEFAULT, ends) if ends else None
+        if refusal is not None or work.trigger is None or work.condition:
+            return refusal
+        return verdict.refusal(work.trigger, Statuses(lambda task: self._status_before(unit, task)))
+
+    def _status_before(self, unit: int, task: str) -> str:
+        """How a task ended, seen from an instance: of one that it follows, its own instance counts."""
+        before = self.followed(unit).get(task)
+        return self._status(task) if before is None else _OUTCOMES[self.states[before]].status
+
+    def named_outcomes(self, unit: int, trigger: Condition | None) -> dict[str, Outcome]:
+        """How the tasks ended that a condition names, seen from where it is asked."""
         tasks = () if trigger is None else trigger.tasks
-        return {task: Outcome(self._status(task)) for task in tasks if isinstance(task, str)}
+        return {task: Outcome(self._status_before(unit, task)) for task in tasks if isinstance(task, str)}
 
     def _status(self, task: str) -> str:
         return _OUTCOMES[self.states[self._ranks[task]]].status
@@ -240,17 +257,19 @@ class Ledger:
         if fan is not None:
             return f"all of its instances were skipped, the first as {self.reason(fan.first)}"
         each = self._work[rank].each
-        if each is None or each.follows is None:
-            return None
-        return rules.told(self.names[each.follows], _OUTCOMES[self.states[each.follows]].status)
+        before = None if each is None else each.head(rank)
+        return None if before is None else rules.told(self.names[before], _OUTCOMES[self.states[before]].status)
 
     def _reason(self, unit: int) -> str:
         """Why an instance was skipped."""
-        fan = self.fan_of(unit)
-        if fan.leader is None:
-            raise InternalError(f"Instance {self.name(unit)!r} was skipped and follows none")
-        before = fan.leader.first + unit - fan.first
-        return rules.told(self.name(before), _OUTCOMES[self.states[before]].status)
+        leader = self.fan_of(unit).leader
+        if leader is not None and leader.inner is None:
+            before = leader.first + unit - self.fan_of(unit).first
+            return rules.told(self.name(before), _OUTCOMES[self.states[before]].status)
+        refusal = self.refusal_of_instance(unit)
+        if refusal is None:
+            raise InternalError(f"Instance {self.name(unit)!r} was skipped and nothing tells why")
+        return refusal
 
     # ---- by name ---------------------------------------------------------------------------------------------------
 

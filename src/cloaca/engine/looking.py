@@ -15,11 +15,12 @@ from cloaca.engine.work import Merging, Work
 from cloaca.errors import INPUT
 from cloaca.history.history import History
 from cloaca.history.plan import Plan
+from cloaca.history.telling import Told
 from cloaca.history.told_digests import NOTHING, Combining, ContentOf
-from cloaca.wire.messages import Looked, Outcome
+from cloaca.wire.messages import Looked, Outcome, Version
 
-_SetBefore = Mapping[str, tuple[str, bytes | None]]
-"""What an instance sees that others have set for the same item: by key, the task that did, and the payload."""
+_SetBefore = Mapping[str, Told]
+"""What an instance sees that others have set for the same item, by key, with the names of their tasks."""
 
 _NO_OVERLAY: _SetBefore = {}
 _LISTED = 3
@@ -50,6 +51,7 @@ class Looking:
         self._is_unanimous = merging.unanimous
         self._seed = seed
         self._content = content
+        self._combining = combining
         self._told = history.digests(content, combining)
 
     @property
@@ -105,16 +107,30 @@ class Looking:
         if unit < self._tasks:
             return _NO_OVERLAY
         fan = self._ledger.fan_of(unit)
-        return _NO_OVERLAY if fan.leader is None else fan.set_before(unit - fan.first)
+        return fan.set_before(unit - fan.first) if fan.has_overlay else _NO_OVERLAY
 
     def _value(self, rank: int, key: str, overlay: _SetBefore) -> bytes:
         if key not in overlay:
             return self._told.of(rank, key)
-        task, payload = overlay[key]
-        return NOTHING if payload is None else self._digest((task, self._content(payload)))
+        told = overlay[key]
+        if not told:
+            return NOTHING
+        if len(told) == 1 and (payload := told[0].payload) is not None:
+            return self._digest((told[0].writer, self._content(payload)))
+        by = self._combining.rules.get(key, b""), self._combining.on_conflict
+        return self._digest((self._told.of(rank, key), *by, [self._listed(version) for version in told]))
+
+    def _listed(self, version: Version) -> object:
+        content = None if version.payload is None else self._content(version.payload)
+        return version.writer, content, version.saw, [self._listed(rival) for rival in version.rivals]
 
     def _is_present(self, rank: int, key: str, overlay: _SetBefore) -> bool | None:
-        return overlay[key][1] is not None if key in overlay else self._told.is_present(rank, key)
+        if key not in overlay:
+            return self._told.is_present(rank, key)
+        told = overlay[key]
+        if len(told) < 2 or None in [version.payload for version in told]:  # noqa: PLR2004 - one is no join
+            return bool(told) and (len(told) == 1 or None)
+        return True
 
     def _keys(self, unit: int, rank: int, overlay: _SetBefore) -> bytes:
         """Of the names of all keys that there are, in order."""
@@ -126,8 +142,17 @@ class Looking:
             for key, is_present in told
             if is_present or is_present is None
         ]
+        here = [key for key in overlay if key.startswith(prefix)]
+        set_before = [(key, self._is_present(rank, key, overlay)) for key in here]
         return self._digest(
-            [*there, *(key for key, (_, payload) in overlay.items() if payload is not None and key.startswith(prefix))]
+            [
+                *there,
+                *(
+                    key if is_present else (key, self._value(rank, key, overlay))
+                    for key, is_present in set_before
+                    if is_present or is_present is None
+                ),
+            ]
         )
 
     def _outcomes(self, unit: int) -> Outcomes:
@@ -192,7 +217,9 @@ class Looking:
         if before == NOTHING:
             return _THERE.format(key)
         writers = [write.version.writer for write in self._history.candidates(rank, key)]
-        return f"key {key!r} differs ({_told_of_writers([overlay[key][0]] if key in overlay else writers)})"
+        if key in overlay:
+            writers = [version.writer for version in overlay[key]]
+        return f"key {key!r} differs ({_told_of_writers(writers)})"
 
 
 def _told_of_writers(names: Sequence[str]) -> str:

@@ -2,11 +2,14 @@
 
 A mapped task *follows* the dependency that is mapped over the same key; of several, the last by rank. So that what its
 instances see is well defined, all its other dependencies must come before that one.
+
+The tasks of a workflow that runs for each item follow each other as that says (see `engine/copied`). Here they count as
+tasks that aren't mapped.
 """
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
 
-from cloaca.engine.fan import Each
+from cloaca.engine.fan import Each, InCopy
 from cloaca.history.plan import Plan
 
 
@@ -32,6 +35,35 @@ def paired(
         rank: Each(key, expansions[rank], leader(plan, keys, rank), writes[rank])
         for rank, key in enumerate(keys)
         if key is not None
+    }
+
+
+def in_copies(plan: Plan, prefixes: Sequence[str | None], items: Sequence[str]) -> dict[int, InCopy]:
+    """How tasks belong to workflows that run for each item, by rank.
+
+    `prefixes` tell to which, `None`: to none, and `items` under which key each sees its item. The end has the name that
+    the prefix begins with.
+
+    >>> from cloaca.history.plan import plan
+    >>> compiled = plan("demo", [("load", []), ("r.one", ["load"]), ("r.two", ["load"]), ("r", ["r.one", "r.two"])])
+    >>> found = in_copies(compiled, [None, "r.", "r.", "r."], ["", "r.item", "r.item", "r.item"])
+    >>> [(one.head, one.follows, one.is_end) for one in found.values()]
+    [(1, (), False), (1, (), False), (1, (1, 2), True)]
+    """
+    groups: dict[str, list[int]] = {}
+    for rank, prefix in enumerate(prefixes):
+        if prefix is not None:
+            groups.setdefault(prefix, []).append(rank)
+    return {
+        rank: InCopy(
+            group[0],
+            tuple([above for above in plan.predecessors[rank] if prefixes[above] == prefix]),
+            items[rank],
+            prefix,
+            plan.names[rank] == prefix[:-1],
+        )
+        for prefix, group in groups.items()
+        for rank in group
     }
 
 

@@ -24,8 +24,9 @@ class Priority:
     """The order of a plan's tasks. `places[rank]` is a task's place in it, and `ranks[place]` leads back.
 
     `durations`: seconds by rank; 0 where a task's isn't known, which then counts as the mean of the others: `usual`.
-    `followers` are the mapped tasks that follow another one item by item, by its rank. They go before it: so an item
-    goes all the way before the next one begins. `levels` are the priorities that tasks were given, by rank.
+    `followers` are the mapped tasks that go through the items of another one, by its rank, each after those that it
+    follows. They go before it: so an item goes all the way before the next one begins. `levels` are the priorities
+    that tasks were given, by rank.
 
     >>> from cloaca.history.plan import plan
     >>> pairs = plan("demo", [("load", []), ("load too", []), ("use", ["load"]), ("use too", ["load too"])])
@@ -123,10 +124,6 @@ def _last_stage_first(order: Sequence[int], followers: Mapping[int, Sequence[int
     following = {rank for ranks in followers.values() for rank in ranks}
     found: list[int] = []
     for rank in order:
-        if rank in following:
-            continue
-        stages = [rank]
-        for stage in stages:  # grows meanwhile
-            stages += followers.get(stage, ())
-        found += reversed(stages)
+        if rank not in following:
+            found += reversed((rank, *followers.get(rank, ())))
     return found

@@ -29,6 +29,7 @@ from array import array
 from collections.abc import Callable, Iterable, Iterator, Mapping, MutableMapping, MutableSequence, Sequence
 from collections.abc import Set as AbstractSet
 from typing import Any
+from weakref import proxy
 
 from msgspec.structs import replace
 
@@ -36,6 +37,7 @@ from cloaca.engine.assigning import Assigning
 from cloaca.engine.back_pressure import BackPressure
 from cloaca.engine.chain import Chains
 from cloaca.engine.chronicle import NO_CANDIDATES, Chronicle
+from cloaca.engine.copied import Copied
 from cloaca.engine.earlier import Earlier
 from cloaca.engine.ends import End, FailedTry
 from cloaca.engine.events import (
@@ -138,6 +140,7 @@ class Run:
         "_fans",
         "_followers",
         "_following",
+        "_in_copies",
         "_lifetimes",
         "_limits",
         "_looking",
@@ -278,6 +281,7 @@ class Run:
         self._tasks = len(plan.names)
         self._fans = self.ledger.fans
         self._following = frozenset(rank for ranks in self._followers.values() for rank in ranks)
+        self._in_copies = frozenset(rank for rank in self._following if work[rank].inner is not None)
         self._chains = Chains(plan, self._work, self.states, self._merging, self._following)
         self._store = store
         self._spent: list[bytes] = []  # items that nobody needs any more
@@ -381,6 +385,8 @@ class Run:
         if self._limits.timeout is not None:
             self._deadline = self._now + self._limits.startup + self._limits.timeout
         ready = [rank for rank, waiting in zip(self.plan.rank.values(), self._waiting, strict=True) if not waiting]
+        if self._in_copies:
+            ready = [rank for rank in ready if rank not in self._in_copies]
         for rank in ready:
             self.states[rank] = READY
         self._queue.fill(ready)
@@ -539,6 +545,8 @@ class Run:
             self.states[units.start] = SUBMITTED
         else:
             self.states[units.start : units.stop] = [SUBMITTED] * attempt.count
+        if self._in_copies and units.start >= self._tasks:
+            self._begin_with(units)
         return attempt
 
     def _tick(self) -> Commands:
@@ -609,7 +617,7 @@ class Run:
 
     def _may_begin(self, rank: int) -> bool:
         fan = self._fans.get(rank)
-        if fan is not None and (fan.leader is not None or fan.has_returned):
+        if fan is not None and (fan.leaders or fan.has_returned):
             return True
         is_before = self.priority.places[rank] < self._pressure.first_place
         return is_before or any(map(self.history.has_left_large, self.plan.predecessors[rank]))
@@ -834,6 +842,7 @@ class Run:
         while ahead:
             task = ahead.pop()
             counts = states[task] is COMPLETED if task not in self._fans else self._fans[task].has_succeeded
+            ahead += self._left_out(task) if self._in_copies else ()
             for dependent in self.plan.successors[task]:
                 waiting[dependent] -= 1
                 well[dependent] += counts
@@ -842,9 +851,11 @@ class Run:
                         states[dependent] = SUBMITTED
                     continue
                 work = self._work[dependent]
+                if dependent in self._in_copies:
+                    continue
                 if dependent in self._following:
                     may_start = False
-                elif work.rule is None and work.trigger is None:
+                elif (work.rule is None and work.trigger is None) or work.inner is not None:
                     may_start = rules.may_start(well[dependent])
                 else:
                     may_start = self.ledger.refusal(dependent) is None
@@ -855,6 +866,15 @@ class Run:
                     self._queue.expect(dependent, -1)
                     self._close(dependent, SKIPPED)
                     ahead.append(dependent)
+
+    def _left_out(self, head: int) -> list[int]:
+        """Close those that await the items of a task which has ended without telling any."""
+        members = [rank for rank in self._followers.get(head, ()) if rank in self._in_copies]
+        found = [rank for rank in members if self.states[rank] is WAITING]
+        for rank in found:
+            self._queue.expect(rank, -1)
+            self._close(rank, SKIPPED)
+        return found
 
     # ---- mapped tasks ----------------------------------------------------------------------------------------------
 
@@ -884,6 +904,8 @@ class Run:
         """Instances have ended so, from that one on."""
         fan, count = self.ledger.fan_of(unit), len(event.written)
         index = unit - fan.first
+        if fan.is_end:
+            event = self._copied(fan).ended_with(fan, index, event)
         fan.keep(index, event)
         self.ends.keep(unit, event)
         fan.cost_of_all(event.figures)
@@ -896,20 +918,23 @@ class Run:
         return self._followed_up()
 
     def _expand(self, rank: int, event: Done) -> None:
-        """From here on there are instances: of the task, and of those that follow it item by item."""
-        ahead = [rank]
-        for mapped in ahead:  # grows meanwhile
+        """From here on there are instances: of the task, and of those that go through the same items."""
+        for mapped in (rank, *self._followers.get(rank, ())):
             self._fan_out(mapped, event)
-            ahead += self._followers.get(mapped, ())
-        fan = self._fans[rank]
-        fan.add(event.usage)
-        if fan.size and self._offers is not None:
-            fan.withdraw()
-            self._make_known(fan, range(fan.first, fan.first + fan.size))
-        elif fan.size:
-            self._queue.add(rank)
+        head = self._fans[rank]
+        head.add(event.usage)
+        units = range(head.first, head.first + head.size)
+        if not head.size:
+            self._end_mapped(head)
+        elif head.inner is not None and self.ledger.refusal_of_instance(head.first) is not None:
+            head.withdraw()
+            for closed, index, count in self._closed(head, units, SKIPPED):
+                self._instances_ended(closed, index, count)
+        elif self._offers is not None:
+            head.withdraw()
+            self._make_known(head, units)
         else:
-            self._end_mapped(fan)
+            self._queue.add(rank)
 
     def _fan_out(self, rank: int, event: Done) -> None:
         work = self._work[rank]
@@ -917,16 +942,26 @@ class Run:
             raise InternalError(f"Task {self.plan.names[rank]!r} was expanded, and is no mapped task")
         if event.items is None:
             raise InternalError(f"Task {self.plan.names[rank]!r} was to tell its items, and told none")
-        leader = None if work.each.follows is None else self._fans[work.each.follows]
-        fan = Fan(self.plan.names[rank], rank, len(self.states), work.each, event.items, leader)
+        leaders, before = tuple([self._fans[one] for one in work.each.led_by]), work.each.head(rank)
+        head = None if before is None else self._fans[before].head
+        fan = Fan(self.plan.names[rank], rank, len(self.states), work.each, event.items, leaders, head)
         fan.goes_one_by_one = self._offers is not None and work.fingerprint != 0
-        self.ledger.add(fan, READY if leader is None else WAITING)
-        self._queue.expect(rank, fan.unended - (leader is not None))
+        if fan.inner is not None:
+            self._enter_copies(fan, work)
+        self.ledger.add(fan, READY if head is None else WAITING)
+        self._queue.expect(rank, fan.unended - (head is not None))
         self._tries.failures += [0] * fan.unended
         self._work += [work] * fan.unended
         self._unended += fan.unended
         if self._chronicle is not None:
             self._chronicle.expanded(fan, event)
+
+    def _enter_copies(self, fan: Fan, work: Work) -> None:
+        """Its instances belong to copies that are made for items."""
+        merging = self._merging
+        fan.copied = fan.head.copied or Copied(fan, proxy(self.history), merging.ruled, merging.place_of)
+        is_joined = self._merging.unanimous and len(fan.leaders) > 1
+        fan.goes_one_by_one |= fan.is_end or work.condition != 0 or is_joined
 
     def _make_known(self, fan: Fan, units: Iterable[int]) -> None:
         """These instances are ready for the first time."""
@@ -936,52 +971,123 @@ class Run:
             self._offers.pending.extend(units)
 
     def _instances_ended(self, fan: Fan, index: int, count: int) -> None:
-        """So many have ended alike, from that one on: count it, and let those begin that follow them item by item.
-
-        Where one didn't end well, those are skipped.
-        """
-        ahead = [fan]
+        """So many have ended alike, from that one on: count it, and let those begin that follow them item by item."""
+        ahead = [(fan, index, count)]
         while ahead:
-            fan = ahead.pop()
+            fan, index, count = ahead.pop()
             state = self.states[fan.first + index]
             fan.count(index, count, state)
+            if fan.is_end:
+                self._spent += self._left_behind(fan, index, count)
             self._spent += references_among(fan.spend(index, count))
-            if state is COMPLETED and fan.head.has_stored:
+            if state is COMPLETED and fan.inner is None and fan.head.has_stored:
                 for place in range(index, index + count):
                     self._spent += self._rows.spent(fan, place)
             if not fan.unended:
                 self._end_mapped(fan)
             for follower in fan.followers:
-                units = range(follower.first + index, follower.first + index + count)
-                waiting = [unit for unit in units if self.states[unit] is WAITING]
-                if state is COMPLETED:
-                    for unit in waiting:
-                        self.states[unit] = READY
-                    self._make_known(follower, waiting)
-                    continue
-                for unit in waiting:  # what doesn't end well does so alone
-                    self._queue.expect(unit, -1)
-                    self.states[unit] = CANCELLED if self.stopped else SKIPPED
-                    self._unended -= 1
-                    if self._chronicle is not None:
-                        self._chronicle.ended(unit)
-                    ahead.append(follower)
+                ahead += self._led(follower, index, count)
+            if fan.inner is not None and fan.is_head:
+                ahead += self._begin_copies(fan, index, count)
+
+    def _led(self, fan: Fan, index: int, count: int) -> Iterator[tuple[Fan, int, int]]:
+        """One that it follows has ended, at so many places: what may begin there does; yields what ends instead."""
+        units = [fan.first + place for place in fan.led(index, count)]
+        yield from self._let_begin(fan, [unit for unit in units if self.states[unit] is WAITING])
+
+    def _let_begin(self, fan: Fan, waiting: Sequence[int]) -> Iterator[tuple[Fan, int, int]]:
+        if self.stopped:
+            yield from self._closed(fan, waiting, CANCELLED)
+            return
+        refused = self._refused(fan, waiting)
+        beginning = [unit for unit in waiting if unit not in refused] if refused else waiting
+        if fan.is_end:
+            through = [unit for unit in beginning if self._is_through(fan, unit)]
+            beginning = [unit for unit in beginning if unit not in through]
+            yield from self._closed(fan, through, COMPLETED)
+        for unit in beginning:
+            self.states[unit] = READY
+        if beginning:
+            self._make_known(fan, beginning)
+        yield from self._closed(fan, refused, SKIPPED)
+
+    def _refused(self, fan: Fan, units: Sequence[int]) -> dict[int, None]:
+        """Those that aren't to begin, now that those that they follow have ended, which one has alike for all."""
+        work, states = self._work[fan.rank], self.states
+        if work.inner is not None and (work.rule is not None or work.trigger is not None):
+            return dict.fromkeys([unit for unit in units if self.ledger.refusal_of_instance(unit) is not None])
+        back = [leader.first - fan.first for leader in fan.leaders]
+        if not back or not units:
+            return {}
+        if len(back) == 1:
+            return {} if states[units[0] + back[0]] is COMPLETED else dict.fromkeys(units)
+        return dict.fromkeys([unit for unit in units if COMPLETED not in [states[unit + step] for step in back]])
+
+    def _closed(self, fan: Fan, units: Iterable[int], state: State) -> Iterator[tuple[Fan, int, int]]:
+        """End instances that have no attempt."""
+        for unit in units:
+            self._queue.expect(unit, -1)
+            self.states[unit] = state
+            self._unended -= 1
+            if self._chronicle is not None:
+                self._chronicle.ended(unit)
+            yield fan, unit - fan.first, 1
+
+    # ---- copies that are made for items ----------------------------------------------------------------------------
+
+    def _begin_with(self, units: range) -> None:
+        """Instances begin, and if they are the first ones of their copies, those do."""
+        fan = self.ledger.fan_of(units.start)
+        if fan.is_head and fan.inner is not None:
+            for closed, index, count in self._begin_copies(fan, units.start - fan.first, len(units)):
+                self._instances_ended(closed, index, count)
+
+    def _begin_copies(self, head: Fan, index: int, count: int) -> Iterator[tuple[Fan, int, int]]:
+        """So many copies begin: so do those of their tasks that follow none; yields what ends instead."""
+        for fan in head.beside:
+            units = range(fan.first + index, fan.first + index + count)
+            yield from self._let_begin(fan, [unit for unit in units if self.states[unit] is WAITING])
+
+    def _is_through(self, end: Fan, unit: int) -> bool:
+        """Whether a copy is through without an attempt: nothing of what it has left is to be merged."""
+        index = unit - end.first
+        gathered = self._copied(end).gathered(end, index)
+        if gathered.joined:
+            return False
+        end.keep_one(index, gathered.keys, gathered.payloads)
+        return True
+
+    def _left_behind(self, end: Fan, index: int, count: int) -> list[bytes]:
+        """Copies are through: the large values of their instances that none of them has left."""
+        found: list[bytes] = []
+        for place in range(index, index + count):
+            kept = {*end.wrote(place).values()}
+            for fan in end.above:
+                found += [payload for payload in fan.forget(place) if payload not in kept]
+        return found
+
+    def _copied(self, fan: Fan) -> Copied:
+        if not isinstance(fan.copied, Copied):
+            raise InternalError(f"Task {fan.task!r} belongs to no workflow that runs for each item")
+        return fan.copied
 
     def _end_mapped(self, fan: Fan) -> None:
         """All instances have ended: so does their task, after the one that it follows, and before those that follow."""
         ahead = [fan]
         while ahead:
             fan = ahead.pop()
-            has_led = fan.leader is None or self.states[fan.leader.rank] in ENDED
+            has_led = all(self.states[leader.rank] in ENDED for leader in fan.leaders)
             if has_led and not fan.unended and self.states[fan.rank] is EXPANDED:
                 self._close_mapped(fan)
                 ahead += fan.followers
 
     def _close_mapped(self, fan: Fan) -> None:
         rank = fan.rank
-        diff = fan.collect()
+        diff = fan.collect() if fan.inner is None or fan.is_end else {}
         state = fan.state
-        if self._rows.heir(fan) is None:
+        if fan.inner is not None:
+            self._record(rank, {key: self._kept(payload) for key, payload in diff.items()}, fan.seconds)
+        elif self._rows.heir(fan) is None:
             self._record_row(fan, diff)
         self.ends[rank] = self.ledger.end_of(fan, state)
         self.states[rank] = state

@@ -126,28 +126,25 @@ class Sight:
         """What an instance sees: what all of its task see alike, and what those before it wrote for the same item."""
         if fan.slice is None:
             fan.slice = self._common_slice(fan, reads)
-        if fan.leader is None:
+        if not fan.has_overlay:
             return fan.slice
         overlay = fan.overlay(unit - fan.first)
         if not self._is_asked:
             return Slice(Overlaid(fan.slice.versions, overlay), complete=True, outcomes=self._outcomes(unit))
-        versions = fan.slice.versions
-        laid_over = {key: told for key, told in overlay.items() if key in versions or key in reads}
         names = None if fan.slice.names is None else (*fan.slice.names, *overlay)
-        return replace(fan.slice, versions={**versions, **laid_over}, names=names)
+        laid_over = _laid_over(fan, overlay, reads)
+        return replace(fan.slice, versions={**fan.slice.versions, **laid_over}, names=names)
 
     def slice_for_items(self, fan: Fan, units: range, reads: tuple[str, ...]) -> tuple[Slice, list[Overlay] | None]:
         """What several instances see alike, and what each sees beside that."""
         if fan.slice is None:
             fan.slice = self._common_slice(fan, reads)
-        if fan.leader is None:
+        if not fan.has_overlay:
             return fan.slice, None
-        versions = fan.slice.versions
         overlays = []
         for unit in units:
             overlay = fan.overlay(unit - fan.first)
-            laid_over = {key: told for key, told in overlay.items() if key in versions or key in reads}
-            overlays.append(Overlay(laid_over, tuple(overlay)))
+            overlays.append(Overlay(_laid_over(fan, overlay, reads), tuple(overlay)))
         return fan.slice, overlays
 
     def learn(self, task: int, attempt: Attempt, read: tuple[str, ...]) -> None:
@@ -244,3 +241,9 @@ class Sight:
             return {}
         fan = self._ledger.fan_of(unit)
         return fan.overlay(unit - fan.first)
+
+
+def _laid_over(fan: Fan, overlay: Mapping[str, Told], reads: tuple[str, ...]) -> dict[str, Told]:
+    """What an instance is sent of what those before it wrote: what it will probably read, and what has to be merged."""
+    versions = {} if fan.slice is None else fan.slice.versions
+    return {key: told for key, told in overlay.items() if key in versions or key in reads or len(told) > 1}

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from msgspec import Struct, field
 
-from cloaca.engine.fan import Each
+from cloaca.engine.fan import Each, InCopy
 from cloaca.engine.seats import Share
 from cloaca.engine.timers import GRACE_SECONDS
 from cloaca.history.passing import Passing
@@ -39,13 +39,21 @@ class Work(Struct, frozen=True, gc=False):
     allow_failure: bool = False
     priority: int = 0
 
+    @property
+    def inner(self) -> InCopy | None:
+        """How it belongs to a workflow that runs for each item, if it does: then its rule is asked in each copy."""
+        return None if self.each is None else self.each.inner
+
 
 def followers(work: Sequence[Work]) -> dict[int, list[int]]:
-    """The tasks that follow another one item by item, by its rank."""
+    """The tasks that go through the items of another one, by the rank of that; each after those that it follows."""
     found: dict[int, list[int]] = {}
+    heads: dict[int, int] = {}
     for rank, each in enumerate([one.each for one in work]):
-        if each is not None and each.follows is not None:
-            found.setdefault(each.follows, []).append(rank)
+        before = None if each is None else each.head(rank)
+        if before is not None:
+            heads[rank] = heads.get(before, before)
+            found.setdefault(heads[rank], []).append(rank)
     return found
 
 

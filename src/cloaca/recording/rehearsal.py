@@ -31,7 +31,24 @@ def rehearsed(
     reuse: Reuse | None = None,
 ) -> Run:
     """The run, once it has begun: what had ended `earlier` has, and what it takes over by `reuse`; the rest waits."""
-    run = Run(
+    run = rehearsal(workflow, rules, inputs, seed, earlier=earlier, content=content, combining=combining, reuse=reuse)
+    run.handle(Begin(), 0.0)
+    return run
+
+
+def rehearsal(
+    workflow: Workflow,
+    rules: Rules,
+    inputs: Mapping[str, Version],
+    seed: int,
+    *,
+    earlier: Iterable[Fact] = (),
+    content: ContentOf | None = None,
+    combining: Combining | None = None,
+    reuse: Reuse | None = None,
+) -> Run:
+    """The same before it has begun, for who wants to follow it."""
+    return Run(
         workflow.plan,
         _work(workflow),
         inputs,
@@ -44,8 +61,6 @@ def rehearsed(
         combining=combining,
         reuse=reuse,
     )
-    run.handle(Begin(), 0.0)
-    return run
 
 
 def _work(workflow: Workflow) -> list[Work]:

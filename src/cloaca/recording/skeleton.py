@@ -13,7 +13,7 @@ from cloaca.sending.work import written_by
 from cloaca.store.records import CopyRow, Header, TaskRow
 from cloaca.triggers.condition import Combined, Condition, ContextValue, TaskEnded
 from cloaca.values.codec import decode, encode
-from cloaca.workflows.workflow import Copy, Task, Workflow
+from cloaca.workflows.workflow import Copy, PerItem, Task, Workflow
 
 _POLICIES: Mapping[str, OnConflict] = {"first": "first", "last": "last", "fail": "fail"}
 
@@ -28,9 +28,9 @@ def _row_of(task: Task, places: Mapping[str, int]) -> TaskRow:
     dependencies = tuple([places[name] for name in task.dependencies])
     writes = None if task.for_each is None else written_by(task)
     condition = None if task.trigger_rules is None else _row_of_condition(task.trigger_rules)
-    return TaskRow(
-        task.id, dependencies, task.for_each, writes, task.prefix, task.trigger_rule, condition, task.allow_failure
-    )
+    per_item = None if task.per_item is None else (task.per_item.prefix, task.per_item.item)
+    rule, allows = task.trigger_rule, task.allow_failure
+    return TaskRow(task.id, dependencies, task.for_each, writes, task.prefix, rule, condition, allows, per_item)
 
 
 def _row_of_condition(condition: Condition) -> tuple[Any, ...]:
@@ -57,7 +57,9 @@ def _condition_of(row: Sequence[Any]) -> Condition:
 
 def copy_rows_of(workflow: Workflow) -> tuple[CopyRow, ...]:
     """What is recorded of the workflows that are part of it."""
-    return tuple([CopyRow(one.prefix, one.ids, one.roots, one.leaves, dict(one.inputs)) for one in workflow.copies])
+    return tuple(
+        [CopyRow(one.prefix, one.ids, one.roots, one.leaves, dict(one.inputs), one.for_each) for one in workflow.copies]
+    )
 
 
 def rule_payloads(rules: Mapping[str, Rule]) -> dict[str, bytes]:
@@ -103,11 +105,12 @@ def _task_of(row: TaskRow, names: list[str]) -> Task:
         writes=row.writes,
         prefix=row.prefix,
         allow_failure=row.allow_failure,
+        per_item=None if row.per_item is None else PerItem(*row.per_item),
     )
 
 
 def _copy_of(row: CopyRow) -> Copy:
-    return Copy(row.prefix, row.ids, row.roots, row.leaves, row.inputs)
+    return Copy(row.prefix, row.ids, row.roots, row.leaves, row.inputs, row.for_each)
 
 
 def _rule(payload: bytes) -> Rule:

@@ -21,6 +21,7 @@ from cloaca.merge.rules import Rules
 from cloaca.results.result import WorkflowResult
 from cloaca.tasks.contents import Contents
 from cloaca.tasks.context import Context, over
+from cloaca.tasks.scope import as_set
 from cloaca.wire.messages import Outcome, Slice
 from cloaca.workflows.workflow import Task, Workflow
 
@@ -131,7 +132,8 @@ class Callbacks:
         contents = Contents(slice_, name, self._rules, leases=kept, origin=(self._seed, fact.ended))
         if task.prefix:
             contents.enter(task.prefix)
-        contents.changes = {key[len(task.prefix) :]: payload for key, payload in diff.items()}
+        own = diff if task.per_item is None else as_set(diff)
+        contents.changes = {key[len(task.prefix) :]: payload for key, payload in own.items()}
         return name, over(contents)
 
 

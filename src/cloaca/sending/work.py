@@ -1,9 +1,10 @@
 """The tasks of a workflow in the terms of a run, which knows by numbers what they call."""
 
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import chain
 
 from cloaca.engine.fan import Each
-from cloaca.engine.pairing import paired
+from cloaca.engine.pairing import in_copies, paired
 from cloaca.engine.work import Work
 from cloaca.history.plan import Plan
 from cloaca.triggers.condition import Condition
@@ -64,13 +65,25 @@ def all_work(
 def _mapped_over(plan: Plan, tasks: Sequence[Task], expansions: Mapping[int, int]) -> dict[int, Each]:
     """How tasks are mapped, by rank."""
     writes = {rank: tuple([tasks[rank].prefix + key for key in written_by(tasks[rank])]) for rank in expansions}
-    return paired(plan, [task.for_each for task in tasks], expansions, writes)
+    found = paired(plan, keys_of(tasks), expansions, writes)
+    prefixes = [None if task.per_item is None else task.per_item.prefix for task in tasks]
+    items = ["" if task.per_item is None else task.per_item.item for task in tasks]
+    for rank, inner in in_copies(plan, prefixes, items).items():
+        of_all = (writes[one] for one in expansions if prefixes[one] == inner.prefix)
+        own = tuple(dict.fromkeys(chain.from_iterable(of_all))) if inner.is_end else writes[rank]
+        found[rank] = Each(tasks[rank].for_each or "", expansions[rank], writes=own, inner=inner)
+    return found
+
+
+def keys_of(tasks: Iterable[Task]) -> list[str | None]:
+    """Over which keys tasks are mapped, but for those of a workflow that runs for each item."""
+    return [task.for_each if task.per_item is None else None for task in tasks]
 
 
 def written_by(task: Task) -> tuple[str, ...]:
     """The keys that a task sets: what it declares, or else what its code tells for certain."""
-    if task.writes is not None:
-        return task.writes
+    if task.writes is not None or task.stands_for_copies:
+        return task.writes or ()
     from cloaca.dataflow.touches import keys_set
 
     return keys_set(task.function) or ()

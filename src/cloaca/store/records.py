@@ -32,6 +32,7 @@ class TaskRow(Struct, frozen=True, array_like=True, gc=False):
     `writes`, `prefix`, `allow_failure` and `rule` (its `trigger_rule`) as in `cloaca.workflows.workflow.Task`.
     `condition`: its `trigger_rules`, as `("value", key, operator, payload)`, `("ended", task, status)` or
     `(how, part, part...)`.
+    `per_item`: in a workflow that runs for each item, the prefix of its copies and the key of the item.
     """
 
     id: str
@@ -42,6 +43,7 @@ class TaskRow(Struct, frozen=True, array_like=True, gc=False):
     rule: str | None = None
     condition: Any = None
     allow_failure: bool = False
+    per_item: tuple[str, str] | None = None
 
 
 class CopyRow(Struct, frozen=True, array_like=True, gc=False):
@@ -52,6 +54,7 @@ class CopyRow(Struct, frozen=True, array_like=True, gc=False):
     roots: tuple[str, ...]
     leaves: tuple[str, ...]
     inputs: Mapping[str, str]
+    for_each: str | None = None
 
 
 class Header(Struct, frozen=True, array_like=True, gc=False):

@@ -71,6 +71,7 @@ class Contents(Struct, eq=False):
     outcomes: Mapping[str, Outcome] | None = None  # once one was asked for
     item_key: bytes | None = None  # where the attempt is for an item
     items: ItemsFound | None = None  # where it has found those of a mapped task
+    shares: bool = True  # whether what it sets may lie where what it saw does
     why: Callable[[str], str] | None = None  # where it is that of a result: why a key is absent
     slots: Mapping[str, Ranges] | None = None  # the units that the attempt has, where it has some of any limit
 
@@ -185,6 +186,23 @@ class Contents(Struct, eq=False):
                 raise
             raise unreadable(items.of, items.writers[place % len(items.writers)], payload, error) from error
 
+    def stand_for_item(self, items: Items, place: int) -> None:
+        """Be those of an instance that sees its item as it sees any key. What it sets is its own."""
+        self.shares = False
+        if items.keys is not None:
+            self.item_key = items.keys[place]
+
+    def settle_joined(self) -> None:
+        """Set each key that has several versions to what they come to. Raises `MergeConflict`, telling of all."""
+        joined = [key for key, told in self.given.versions.items() if len(told) > 1]
+        self.demand_agreement(joined)
+        for key in joined:
+            payload = self.payload(key)
+            if payload is not None and (is_reference(payload) or is_composite(payload)):
+                self.set(key, self.read(key, payload))  # its files are those of the versions
+            else:
+                self.changes[key] = payload
+
     def _timed(self, how: Callable[[Part], Any], held: Part) -> Any:
         """What it is rebuilt to; the time that takes is noted."""
         began = monotonic()
@@ -212,7 +230,7 @@ class Contents(Struct, eq=False):
         versions = self.given.versions.get(key)
         if versions is None:
             versions = self.sought(key)
-        seen = versions[0].payload if len(versions) == 1 and self.item_key is None else None
+        seen = versions[0].payload if len(versions) == 1 and self.item_key is None and self.shares else None
         if seen is not None and is_reference(seen) and is_content(blob_of(seen), parts):
             return seen
         try:

@@ -9,7 +9,7 @@ Whatever else travels with keys or ids in it is translated here.
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import TypeVar
 
-from cloaca.wire.messages import Slice
+from cloaca.wire.messages import UNCHANGED, Slice
 
 Ask = Callable[[tuple[str, ...], bool, bool], Slice]
 """Asks for keys, for all the rest, for the outcomes (of these instances); answers with a slice."""
@@ -51,6 +51,15 @@ class Scope:
     def left(self, diff: Mapping[str, bytes | None]) -> dict[str, bytes | None]:
         """What was set inside, as it is called outside."""
         return {self._prefix + key: payload for key, payload in diff.items()}
+
+
+def as_set(diff: Mapping[str, bytes | None]) -> dict[str, bytes | None]:
+    """What was set, by the names of keys, also where it was set to what was there.
+
+    >>> as_set({"north.total": b"1", UNCHANGED + "north.rows": b"2"})
+    {'north.total': b'1', 'north.rows': b'2'}
+    """
+    return {key.removeprefix(UNCHANGED): payload for key, payload in diff.items()}
 
 
 class Inside(Mapping[str, Value]):

@@ -39,6 +39,9 @@ FAILURES = "failures"
 FAILURE = "failure"
 """The key under which it leaves that error, if there is one, as a `Failed`."""
 
+UNCHANGED = "\0"
+"""What a key begins with in what an instance has set, where it has set it to what was there."""
+
 FIGURES = struct.Struct("<dddqqqqq")
 """What an instance cost, all but the keys that it has read: the fields of `Usage`, in their order."""
 
@@ -224,7 +227,8 @@ class Items(Message, frozen=True):
     `payloads` are the items, and `keys` their keys where they are those of a dict. `of` is the key of the context that
     holds them, `writers` the tasks (or instances) that made them: one for all, or one for each. Where there are
     several, they are instances of `task`, called by `labels`, or by their numbers from `number` on; and `overlays` are
-    what each sees beside the slice, where that isn't all.
+    what each sees beside the slice, where that isn't all. `are_seen`: they stand in the context, under that key, and
+    the function is called with that alone.
     """
 
     payloads: list[bytes]
@@ -235,6 +239,7 @@ class Items(Message, frozen=True):
     number: int = 0
     labels: list[str] | None = None
     overlays: list[Overlay] | None = None
+    are_seen: bool = False
 
 
 class Noting(Message, frozen=True):

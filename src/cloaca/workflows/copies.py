@@ -15,7 +15,7 @@ from msgspec.structs import replace
 from cloaca.merge.given import OnConflict, Rule
 from cloaca.triggers.condition import Named, renamed
 from cloaca.wire.text import is_encodable
-from cloaca.workflows.workflow import Copy, Task, Workflow
+from cloaca.workflows.workflow import Copy, PerItem, Task, Workflow
 
 SEPARATOR: Final = "."
 
@@ -50,14 +50,35 @@ def checked_inputs(prefix: str, inputs: Any) -> dict[str, str]:
     return {prefix + key: str.__str__(source) for key, source in inputs.items()}
 
 
+def checked_items(prefix: str, for_each: Any, item: Any, inputs: Mapping[str, str]) -> tuple[str, str] | None:
+    """The key of the items, and the one under which each is seen, in full; `None` where there are none."""
+    if for_each is None and item is None:
+        return None
+    for name, key in (("for_each", for_each), ("item", item)):
+        if not isinstance(key, str) or not key or not is_encodable(key):
+            raise ValueError(
+                'A workflow that runs for each item takes two keys, as in add_workflow(region, for_each="regions", '
+                f'item="region"): that of the items, and the one under which each copy sees its own. {name}={key!r} '
+                "is none."
+            )
+    if for_each.startswith(prefix):
+        raise ValueError(f"add_workflow(for_each=...) finds its items in {for_each!r}, a key of the copies themselves.")
+    if prefix + item in inputs:
+        raise ValueError(f"add_workflow(inputs=...) passes in {item!r}, which is the key of the item.")
+    return str.__str__(for_each), prefix + item
+
+
 # ---- making a copy -------------------------------------------------------------------------------------------------
 
 
-def copy_of(workflow: Workflow, prefix: str, inputs: Mapping[str, str]) -> Copy:
-    """The workflow under a prefix."""
+def copy_of(workflow: Workflow, prefix: str, inputs: Mapping[str, str], for_each: str | None = None) -> Copy:
+    """The workflow under a prefix; once, or one `for_each` item of a key."""
     listed = [task.id for task in workflow.tasks], workflow.get_roots(), workflow.get_leaves()
     ids, roots, leaves = _under(prefix, *listed)
-    return Copy(prefix, ids, roots, leaves, inputs)
+    if for_each is None:
+        return Copy(prefix, ids, roots, leaves, inputs)
+    end = prefix.removesuffix(SEPARATOR)
+    return Copy(prefix, (*ids, end), roots, (end,), inputs, for_each)
 
 
 def _under(prefix: str, *listed: Sequence[str]) -> Iterator[tuple[str, ...]]:
@@ -84,7 +105,24 @@ def copied_tasks(workflow: Workflow, prefix: str) -> Iterator[Task]:
             trigger_rules=None if rules is None else renamed(rules, id_of, lambda key: prefix + key),
             for_each=None if task.for_each is None else prefix + task.for_each,
             prefix=prefix + task.prefix,
+            per_item=None if task.per_item is None else _named_under(prefix, task.per_item),
         )
+
+
+def _named_under(prefix: str, inner: PerItem) -> PerItem:
+    return PerItem(prefix + inner.prefix, prefix + inner.item)
+
+
+def tasks_for_each(workflow: Workflow, copy: Copy, item: str) -> Iterator[Task]:
+    """The tasks of a workflow that runs for each item, which they see as `item`; and the one that stands for it."""
+    from cloaca.tasks.gathered import gathered  # what runs isn't loaded to define workflows
+
+    inner = PerItem(copy.prefix, item)
+    for task in copied_tasks(workflow, copy.prefix):
+        yield replace(task, for_each=copy.for_each, per_item=inner)
+    (end,) = copy.leaves
+    (leaves,) = _under(copy.prefix, workflow.get_leaves())
+    yield Task(end, gathered, leaves, for_each=copy.for_each, prefix=copy.prefix, per_item=inner)
 
 
 def copied_copies(workflow: Workflow, prefix: str) -> Iterator[Copy]:
@@ -92,7 +130,7 @@ def copied_copies(workflow: Workflow, prefix: str) -> Iterator[Copy]:
     for copy in workflow.copies:
         inputs = {prefix + key: prefix + source for key, source in copy.inputs.items()}
         ids, roots, leaves = _under(prefix, copy.ids, copy.roots, copy.leaves)
-        yield Copy(prefix + copy.prefix, ids, roots, leaves, inputs)
+        yield Copy(prefix + copy.prefix, ids, roots, leaves, inputs, copy.for_each and prefix + copy.for_each)
 
 
 # ---- what doesn't go together --------------------------------------------------------------------------------------
@@ -133,9 +171,44 @@ class Added:
             if workflow.on_conflict != on_conflict:
                 said = f"on_conflict={workflow.on_conflict!r}, and this one {on_conflict!r}"
                 yield f"{leads[copy.prefix]} says {said}: one rule holds for the whole workflow, so let them agree."
+        for copy, workflow in self._own:
+            if copy.for_each is not None:
+                yield from _unfit(copy, workflow)
+        yield from self._outside_in(tasks)
         for key in merge:
             if key in self.rules or key in self.structured:
                 yield f"Key {key!r} has a merge rule here, and one of the workflow that was added: leave one out."
+
+    def _outside_in(self, tasks: Sequence[Task]) -> Iterator[str]:
+        """Tasks that depend on one inside of copies that are made for items."""
+        inside = {
+            id: copy.leaves[0] for copy in self.copies if copy.for_each for id in copy.ids if id not in copy.leaves
+        }
+        for task in tasks if inside else ():
+            for id in task.dependencies:
+                if id in inside and not (task.per_item and task.per_item.prefix.startswith(inside[id] + SEPARATOR)):
+                    yield (
+                        f"Task {task.id!r} depends on {id!r}, which is a task of each copy: let it depend on "
+                        f"{inside[id]!r}, which ends when all copies have."
+                    )
+
+
+def _unfit(copy: Copy, workflow: Workflow) -> Iterator[str]:
+    """What of a workflow can't run for each item."""
+    lead = f"The workflow {workflow.name!r} runs for each item of {copy.for_each!r}, and"
+    for task in workflow.tasks:
+        if task.for_each is not None:
+            yield (
+                f"{lead} its task {copy.prefix + task.id!r} for each item of {task.for_each!r}: one inside the other "
+                "can't be had. Let the task go through its items itself, or give both as one list of pairs."
+            )
+    for inner in workflow.copies:
+        if inner.inputs:
+            name = inner.prefix.removesuffix(SEPARATOR)
+            yield f"{lead} inputs are passed in to its copy {name!r}: set the keys in a task."
+    for key, rule in workflow.merge.items():
+        if getattr(rule, "__name__", "") == "by_task":
+            yield f"{lead} its key {key!r} is kept by task, which can't be gathered: give it another merge rule."
 
 
 def around(name: str) -> Iterator[str]:

@@ -31,8 +31,9 @@ def _sources(copies: Iterable[Copy], rank: Mapping[str, int]) -> dict[str, tuple
 
 
 def passed_in(workflow: Workflow) -> dict[str, str]:
-    """From the keys of copies to those in which their first values are found."""
-    return {key: source for copy in workflow.copies for key, source in copy.inputs.items()}
+    """From the keys of copies to those in which their first values are found, or their items."""
+    items = {task.per_item.item: task.for_each for task in workflow.tasks if task.per_item and task.for_each}
+    return {**{key: source for copy in workflow.copies for key, source in copy.inputs.items()}, **items}
 
 
 def source_of(key: str, passed: Mapping[str, str]) -> str:

@@ -42,16 +42,27 @@ def _id_of(workflow: Workflow, target: Target) -> str:
     if not isinstance(target, str):
         found = [task.id for task in workflow.tasks if task.function is target]
         if len(found) == 1:
+            _refuse_inside(workflow, found[0])
             return found[0]
         count = f"{len(found)} tasks have" if found else "no task has"
         raise ValueError(f"In workflow {workflow.name!r} {count} the function {target!r}: name a target by its id.")
     if target in workflow.plan.rank:
+        _refuse_inside(workflow, target)
         return target
     matches = nearest(target, workflow.plan.rank)
     advice = f": did you mean {' or '.join(map(repr, matches))}?" if matches else "."
     if target.endswith("]") and (mapped := target.partition("[")[0]) in workflow.plan.rank:
         advice = f": name {mapped!r}, with all of its instances."
     raise ValueError(f"Workflow {workflow.name!r} has no task {target!r}, which is a target{advice}")
+
+
+def _refuse_inside(workflow: Workflow, target: str) -> None:
+    task = workflow.tasks[workflow.plan.defined[workflow.plan.rank[target]]]
+    if task.per_item is not None and not task.stands_for_copies:
+        end = task.per_item.prefix[:-1]
+        raise ValueError(
+            f"Task {target!r}, which is a target, is a task of each copy in workflow {workflow.name!r}: name {end!r}."
+        )
 
 
 def _needed(workflow: Workflow, targets: Iterable[str]) -> set[str]:

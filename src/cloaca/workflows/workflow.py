@@ -26,6 +26,13 @@ Target = str | Callable[..., Any]
 """A task that is wanted: its id, or its function."""
 
 
+class PerItem(Struct, frozen=True):
+    """Of a task in a workflow that runs for each item: the prefix of the copies, and the key of the item in each."""
+
+    prefix: str
+    item: str
+
+
 class Task(Struct, frozen=True):
     """One task: its id, the user's function, and the ids of its dependencies as listed.
 
@@ -42,7 +49,9 @@ class Task(Struct, frozen=True):
     and what that returns is part of what it looks at. `cache_version` is part of its code, and attempts of code with
     the digests in `accept` are as good as its own. `profile`: the name of the profiler that it runs under, whether it
     runs under that of the execution, or `None` where it doesn't say. `allow_failure`: an execution in which it fails
-    doesn't fail by that. `defined`: the file and line where it was made a task, if its function has none.
+    doesn't fail by that. `defined`: the file and line where it was made a task, if its function has none. `per_item`:
+    where it belongs to a workflow that runs for each item, which one that is. Then it is mapped, and called without the
+    item.
     """
 
     id: str
@@ -68,10 +77,16 @@ class Task(Struct, frozen=True):
     profile: bool | str | None = None
     allow_failure: bool = False
     defined: str = ""
+    per_item: PerItem | None = None
 
     def place(self, directory: str = "") -> str:
         """The file and line of its function, named from `directory`; of one without any, where it was made a task."""
         return place_of(self.function, directory) or shortened(self.defined, directory)
+
+    @property
+    def stands_for_copies(self) -> bool:
+        """Whether it stands for a workflow that runs for each item, and is none of its tasks."""
+        return self.per_item is not None and self.id == self.per_item.prefix[:-1]
 
     @property
     def rule(self) -> str:
@@ -91,6 +106,8 @@ class Task(Struct, frozen=True):
         ]
         if self.for_each is not None:
             said.append(("for_each", self.for_each.removeprefix(self.prefix)))
+        if self.per_item is not None:
+            said.append(("item", self.per_item.item.removeprefix(self.per_item.prefix)))
         if self.form.returns is not None:
             said.append(("returns", *described_plain(self.form)))
         elif self.writes is not None:
@@ -105,7 +122,7 @@ class Copy(Struct, frozen=True):
 
     `ids` are its tasks, in order of definition; `roots` and `leaves` those of them on which it begins and ends;
     `inputs` leads from its keys to those in which their first values are found. All names are as the whole workflow
-    has them.
+    has them. Where it runs for each item, `for_each` is the key of the items, and its one leaf stands for all of it.
     """
 
     prefix: str
@@ -113,6 +130,7 @@ class Copy(Struct, frozen=True):
     roots: tuple[str, ...]
     leaves: tuple[str, ...]
     inputs: Mapping[str, str] = field(default_factory=dict)
+    for_each: str | None = None
 
     def __hash__(self) -> int:
         return hash((self.prefix, self.ids))
@@ -276,7 +294,7 @@ def _settings(task: Task) -> Iterator[object]:
     yield None if task.trigger_rules is None else described(task.trigger_rules)
     yield repr(task.retry)
     yield task.timeout
-    yield task.for_each
+    yield task.for_each if task.per_item is None else (task.for_each, task.per_item.item)
     yield None if task.writes is None else tuple(sorted(task.writes))
 
 
@@ -288,7 +306,9 @@ def _noted(task: Task) -> tuple[str, ...]:
 
 
 def _said(task: Task) -> Iterator[str]:
-    """What the task says of when it starts, where that isn't the default."""
+    """What the task says of when it starts, where that isn't the default; and what a workflow runs for each item of."""
+    if task.stands_for_copies:
+        yield f"for each item of {task.for_each}"
     if task.rule != beside(task.trigger_rules):
         yield task.rule
     if task.trigger_rules is not None:
