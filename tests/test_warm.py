@@ -6,6 +6,7 @@ import re
 from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
+from importlib.util import find_spec
 from multiprocessing import get_context
 from pathlib import Path
 from types import ModuleType
@@ -163,6 +164,7 @@ def test_bad_input_is_told(own_runner: DefaultRunner) -> None:
         warm(broken, "warm")
 
 
+@pytest.mark.skipif(find_spec("pytest_benchmark") is None, reason="NOT TESTED: pytest-benchmark isn't installed")
 def test_the_documented_benchmark_runs(tmp_path: Path) -> None:
     blocks = re.findall(r"```py\n(.*?)```", (ROOT / "docs" / "profiling.md").read_text(), re.DOTALL)
     (block,) = [block for block in blocks if "benchmark.pedantic" in block]
