@@ -404,3 +404,11 @@ def test_the_picture_of_a_result_tells_how_each_task_ended() -> None:
     )
     loaded = pickle.loads(pickle.dumps(result))
     assert loaded.to_mermaid() == result.to_mermaid()
+
+
+def test_values_are_asked_for_by_name() -> None:
+    result = result_of(finish(a_run(CHAIN), {"a": {"total": [1]}}))
+    assert result.raise_for_status() is result
+    assert (result["total"], "total" in result, "other" in result, [*result]) == ([1], True, False, ["total"])
+    with pytest.raises(KeyError, match="Key not found: other"):
+        result["other"]

@@ -5,7 +5,7 @@ Everything here is plain data taken from the run when it ended; values and excep
 
 from collections.abc import Mapping, Sequence
 from functools import cached_property, partial
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal, Self, TYPE_CHECKING
 
 from cloaca.dataflow.finding import Finding
 from cloaca.engine.run import Run
@@ -320,10 +320,31 @@ class WorkflowResult:
         vars(self).update(state)
         contents_of(self.final_context).why = partial(_why_absent, self._absences, self._outputs)
 
-    def raise_for_status(self) -> None:
-        """Raise `WorkflowFailedError` unless the run completed; its cause is the first root cause."""
+    def __getitem__(self, key: str) -> Any:
+        """A copy of the value of a key in the end: that of `final_context`, which raises what it raises.
+
+        >>> import cloaca
+        >>> with cloaca.WorkflowBuilder("greeting") as builder:
+        ...
+        ...     @cloaca.task()
+        ...     def greet(context):
+        ...         context["greeting"] = f"Hello {context['name']}"
+        >>> with cloaca.DefaultRunner(executor="serial") as runner:
+        ...     runner.execute(builder, {"name": "Ada"}).raise_for_status()["greeting"]
+        'Hello Ada'
+        """
+        return self.final_context[key]
+
+    def __contains__(self, key: object) -> bool:
+        return key in self.final_context
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.final_context)
+
+    def raise_for_status(self) -> Self:
+        """Raise `WorkflowFailedError` unless the run completed; its cause is the first root cause. Returns the result."""
         if self.status == "Completed":
-            return
+            return self
         error = WorkflowFailedError(f"Workflow {self.workflow!r}: {self.error_message}")
         error.result = self
         raise error from (self.tasks[self._roots[0]].error if self._roots else None)
