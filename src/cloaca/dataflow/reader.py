@@ -218,10 +218,10 @@ class _Reader(ast.NodeVisitor):
     visit_AnnAssign = visit_NamedExpr
 
     def visit_Expr(self, node: ast.Expr) -> Symbol:
-        match node.value:
-            case ast.Call(ast.Attribute(holder, method)) if method in _CHANGING:
-                self._lose(holder)
-        return self.visit(node.value)
+        call = node.value
+        if isinstance(call, ast.Call) and isinstance(call.func, ast.Attribute) and call.func.attr in _CHANGING:
+            self._lose(call.func.value)
+        return self.visit(call)
 
     def _lose(self, holder: ast.expr) -> None:
         """What stands there is changed: a copy that the context hands out is gone after that."""

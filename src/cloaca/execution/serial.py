@@ -6,7 +6,7 @@ the same codec as everywhere. It offers no protection: a task that hangs or kill
 
 import os
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from contextvars import Context as Variables
 from functools import partial
@@ -123,7 +123,7 @@ class SerialExecutor(InProgram):
         return events
 
     @contextmanager
-    def _seated(self, assignment: Assignment) -> Iterator[Assignment]:
+    def _seated(self, assignment: Assignment) -> Generator[Assignment, None, None]:
         """The assignment, with the seats that it has among all threads."""
         if assignment.slots is None:
             yield assignment

@@ -3,9 +3,9 @@
 Everything here is plain data taken from the run when it ended; values and exceptions are rebuilt when asked for.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property, partial
-from typing import Any, Literal, Self, TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Literal, Self
 
 from cloaca.dataflow.finding import Finding
 from cloaca.engine.run import Run
@@ -342,7 +342,7 @@ class WorkflowResult:
         return iter(self.final_context)
 
     def raise_for_status(self) -> Self:
-        """Raise `WorkflowFailedError` unless the run completed; its cause is the first root cause. Returns the result."""
+        """Return the result. Raise `WorkflowFailedError` unless it completed, with the first root cause as its cause."""
         if self.status == "Completed":
             return self
         error = WorkflowFailedError(f"Workflow {self.workflow!r}: {self.error_message}")

@@ -1,6 +1,6 @@
 """Gates: where tasks run on the threads that call, these wait here for the seats that an attempt takes."""
 
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from itertools import count
@@ -23,7 +23,7 @@ class Gates:
         self._numbers = count()
 
     @contextmanager
-    def passed(self, share: Share) -> Iterator[Slots]:
+    def passed(self, share: Share) -> Generator[Slots, None, None]:
         """While this is entered, the thread has the seats of the share. It waits for them first."""
         number = next(self._numbers)
         before = _around.set((*_around.get(), self))
