@@ -51,11 +51,11 @@ def told_by(
     runner: DefaultRunner, function: Callable[..., Any], prefixes: tuple[str, ...] = (), **options: Any
 ) -> list[warnings.WarningMessage]:
     """What is warned of while the task runs that the function is, in a copy of a copy if there are prefixes."""
-    with cloaca.WorkflowBuilder("watched") as builder:
+    with cloaca.WorkflowBuilder("watched", check="off") as builder:
         cloaca.task(id="change", **options)(function)
     for prefix in prefixes:
         part = builder.build()
-        with cloaca.WorkflowBuilder("around") as builder:
+        with cloaca.WorkflowBuilder("around", check="off") as builder:
             builder.add_workflow(part, prefix=prefix, inputs={key: key for key in GIVEN})
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
@@ -137,12 +137,12 @@ def test_it_is_told_in_copies_as_their_code_names_it(
 
 
 def test_it_is_told_in_copies_with_conditions(runner: DefaultRunner) -> None:
-    with cloaca.WorkflowBuilder("part") as part:
+    with cloaca.WorkflowBuilder("part", check="off") as part:
         cloaca.task(id="first")(pass_through)
         cloaca.task(id="change", dependencies=["first"], trigger_rules=cloaca.context_value("rows", "contains", 1))(
             append
         )
-    with cloaca.WorkflowBuilder("watched") as builder:
+    with cloaca.WorkflowBuilder("watched", check="off") as builder:
         builder.add_workflow(part.build(), prefix="north", inputs={"rows": "rows"})
     with pytest.warns(LostChangeWarning, match="Task 'north.change' fetched the value of key 'rows' here"):
         assert runner.execute("watched", Context(GIVEN)).status == "Completed"
@@ -376,7 +376,7 @@ def test_items_of_map_may_be_changed(runner: DefaultRunner) -> None:
 
 
 def test_a_condition_that_looks_at_a_value_is_no_change(runner: DefaultRunner) -> None:
-    with cloaca.WorkflowBuilder("asking"):
+    with cloaca.WorkflowBuilder("asking", check="off"):
         cloaca.task(id="first")(pass_through)
         cloaca.task(id="second", dependencies=["first"], trigger_rules=cloaca.context_value("rows", "contains", 1))(
             pass_through
@@ -388,7 +388,7 @@ def test_a_condition_that_looks_at_a_value_is_no_change(runner: DefaultRunner) -
 
 
 def test_where_warnings_are_errors_the_task_fails(runner: DefaultRunner) -> None:
-    with cloaca.WorkflowBuilder("strict"):
+    with cloaca.WorkflowBuilder("strict", check="off"):
         cloaca.task(id="change")(append)
     with warnings.catch_warnings():
         warnings.simplefilter("error", LostChangeWarning)

@@ -342,7 +342,7 @@ class WorkflowResult:
         return iter(self.final_context)
 
     def raise_for_status(self) -> Self:
-        """Return the result. Raise `WorkflowFailedError` unless it completed, with the first root cause as its cause."""
+        """Return the result. Raise `WorkflowFailedError` unless it completed; its cause is the first root cause."""
         if self.status == "Completed":
             return self
         error = WorkflowFailedError(f"Workflow {self.workflow!r}: {self.error_message}")
