@@ -5,6 +5,7 @@ from math import ceil
 from cloaca.progress.progress import Progress
 
 _EACH = ((1.0, "s"), (60.0, "min"), (3600.0, "h"))
+_LEAST = 0.5
 _UNITS = ((60.0, 1.0, "s"), (3600.0, 60.0, "min"), (float("inf"), 3600.0, "h"))
 
 
@@ -44,7 +45,8 @@ def _pace(progress: Progress) -> str:
     >>> [_pace(Progress("w", "Running", 9, 10, 0, 0, 0, 0, 0, seconds, None)) for seconds in (0.5, 4.0, 30, 7200)]
     ['20/s', '2.5/s', '20/min', '5.0/h']
     """
-    count, unit = next((count, unit) for each, unit in _EACH if (count := progress.rate * each) >= 1 or unit == "h")
+    paces = [(progress.rate * each, unit) for each, unit in _EACH]
+    count, unit = next((pace for pace in paces if pace[0] >= _LEAST), paces[-1])
     return f"{count:,.0f}/{unit}" if count >= 10 else f"{count:.1f}/{unit}"  # noqa: PLR2004 - two digits do
 
 
