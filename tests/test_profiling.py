@@ -18,6 +18,7 @@ import pytest
 import cloaca
 from cloaca import Context, DefaultRunner, NoProfileError
 from cloaca.pool import pool
+from cloaca.testing import warm
 
 MEGABYTE = 1_000_000
 
@@ -487,6 +488,7 @@ def test_a_task_that_takes_too_long_shows_what_it_was_at() -> None:
                 spin(60)
 
     with DefaultRunner(workers=2) as runner:
+        warm(runner, builder)  # to load functions counts
         result = runner.execute(builder, {"rows": [0, 1, 2]}, profile="cprofile")
     assert [result.tasks[task].status for task in ("stuck", "stuck_item")] == ["Failed", "Failed"]
     assert counts(result.profile("stuck"))["spin"] == 1
