@@ -738,3 +738,52 @@ def test_of_a_builtin_the_line_is_told_where_it_is_made_a_task() -> None:
 def test_of_a_class_its_line_is_told() -> None:
     assert place_of(Pair, str(Path.cwd())).startswith("tests/test_plain_functions.py:")
     assert place_of(Frame) == place_of(Frame, "elsewhere")
+
+
+# ---- what they have returned ---------------------------------------------------------------------------------------
+
+
+def split(rows: list[int]) -> tuple[list[int], list[int]]:
+    return rows[:1], rows[1:]
+
+
+def largest(rows: list[int]) -> int:
+    return max(rows)
+
+
+def doubled(row: int) -> int:
+    return 2 * row
+
+
+def test_what_a_task_has_returned_is_asked_for_by_its_id() -> None:
+    with cloaca.WorkflowBuilder("parts") as inner:
+        cloaca.task(split, returns=("train", "test"))
+        cloaca.task(largest, returns="top")
+        cloaca.task(doubled, for_each="rows", returns="doubles")
+        cloaca.task(largest, id="let_go", returns=())
+        cloaca.task(id="other")(lambda context: None)
+    with cloaca.WorkflowBuilder("outer") as builder:
+        builder.add_workflow(inner, prefix="north", inputs={"rows": "rows"})
+    with cloaca.DefaultRunner(executor="serial") as runner:
+        result = runner.execute(inner, {"rows": [3, 1]})
+        copied = runner.execute(builder, {"rows": [3, 1]})
+    assert [result.value(id) for id in ("split", "largest", "doubled", "let_go")] == [([3], [1]), 3, [6, 2], None]
+    assert copied.value("north.split") == ([3], [1])
+    with pytest.raises(ValueError, match=r"Task 'other' says by no returns= what it returns"):
+        result.value("other")
+    with pytest.raises(KeyError, match=r"No task of this workflow has the id 'spilt'. The nearest ids are 'split'"):
+        result.value("spilt")
+
+
+def test_what_is_no_more_what_a_task_has_returned_is_told() -> None:
+    with cloaca.WorkflowBuilder("twice") as builder:
+        cloaca.task(largest, id="first", returns="top")
+        cloaca.task(lambda top: top + 1, id="second", dependencies=["first"], returns="top")
+        cloaca.task(lambda top: top.missing, id="third", dependencies=["second"], returns="last")
+    with cloaca.DefaultRunner(executor="serial") as runner:
+        result = runner.execute(builder, {"rows": [3, 1]})
+    assert result.value("second") == result["top"] == 4
+    with pytest.raises(ValueError, match=r"key 'top' was set by 'second', too. result\['top'\] is its value"):
+        result.value("first")
+    with pytest.raises(ValueError, match=r"Task 'third' has returned nothing: Failed, AttributeError"):
+        result.value("third")

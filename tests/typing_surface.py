@@ -401,7 +401,7 @@ def results(result: cloaca.WorkflowResult) -> None:
     assert_type(result.conflicts, dict[str, cloaca.MergeConflict])
     assert_type(result.merges, dict[str, str])
     assert_type(result.tasks, Mapping[str, cloaca.TaskResult])
-    assert_type(result.raise_for_status()["report"], Any)
+    assert_type((result.raise_for_status()["report"], result.value("load")), tuple[Any, Any])
     summary = result.summary()
     assert_type(summary, cloaca.Summary)
     assert_type((summary.seconds, summary.work, summary.cpu), tuple[float, float, float])

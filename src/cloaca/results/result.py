@@ -17,6 +17,7 @@ from cloaca.profiling.profiles import NOTHING_PROFILED, Profiles
 from cloaca.results.absences import Absences
 from cloaca.results.held import held
 from cloaca.results.message import failures, message_of, root_causes
+from cloaca.results.returned import returned_by, value_of
 from cloaca.results.starts import Starts
 from cloaca.results.task import TaskResult
 from cloaca.results.tasks import NOTHING_REUSED, Reused, TaskResults
@@ -111,6 +112,7 @@ class WorkflowResult:
         kept = None if self._outputs is None else frozenset(self._outputs)
         self._pedigrees = Pedigrees(run.plan, run.history, self._absences.place, kept)
         self._starts = Starts(workflow)
+        self._returns = returned_by(workflow)
         self.final_context = of_versions(final, rules, held(final, *leases))
         contents_of(self.final_context).why = partial(_why_absent, self._absences, self._outputs)
 
@@ -340,6 +342,24 @@ class WorkflowResult:
 
     def __iter__(self) -> Iterator[str]:
         return iter(self.final_context)
+
+    def value(self, task: str) -> Any:
+        """What a task has returned that is a plain function (`task(returns=...)`): a tuple, where it sets several keys.
+
+        Raises `KeyError` for a task that there isn't, and `ValueError` where the task has not returned, where others
+        have set its keys after it, and where it isn't known under which keys it returns: of a task without `returns`,
+        and of an execution on record.
+
+        >>> import cloaca
+        >>> def add(a: int, b: int) -> int:
+        ...     return a + b
+        >>> with cloaca.WorkflowBuilder("sums") as builder:
+        ...     _ = cloaca.task(add, returns="total")
+        >>> with cloaca.DefaultRunner(executor="serial") as runner:
+        ...     runner.execute(builder, {"a": 1, "b": 2}).value("add")
+        3
+        """
+        return value_of(self.tasks[task], self._returns.get(task), self.final_context)
 
     def raise_for_status(self) -> Self:
         """Return the result. Raise `WorkflowFailedError` unless it completed; its cause is the first root cause."""
