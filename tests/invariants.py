@@ -149,7 +149,8 @@ def _attempts(run: Run) -> Iterator[str]:
     )
     for rank in _ranks(run, _TAKEN_UP):
         fan = run.ledger.fans.get(rank)
-        if not run.attempts[rank] and (fan is None or fan.leader is None):
+        has_none = _ends_copies(run, rank) or (fan is not None and not fan.is_head)
+        if not run.attempts[rank] and not has_none:
             yield _about(run, rank, "no attempt of it was ever started")
 
 
@@ -219,12 +220,14 @@ def _fans(run: Run) -> Iterator[str]:
         unended = sum(state not in ENDED for state in states)
         if fan.unended != unended:
             yield _about(run, rank, f"{unended} of its instances have not ended, and it counts {fan.unended}")
-        leads = fan.leader is not None and run.states[fan.leader.rank] not in ENDED
+        leads = any(run.states[leader.rank] not in ENDED for leader in fan.leaders)
         if (run.states[rank] is State.EXPANDED) != (bool(unended) or leads):
             yield _about(run, rank, f"{unended} of its instances have not ended")
         if run.states[rank] in ENDED and not fan.is_too_wide and run.states[rank] is not _verdict(states):
             yield _about(run, rank, f"its instances are {states}")
-        if fan.leader is not None:
+        if fan.inner is not None:
+            yield from _in_copies(run, rank, [_instances(run, leader.rank) for leader in fan.leaders], states)
+        elif fan.leader is not None:
             yield from _pairs(run, rank, _instances(run, fan.leader.rank), states)
 
 
@@ -248,6 +251,26 @@ def _pairs(run: Run, rank: int, leading: Sequence[State], following: Sequence[St
             yield _about(run, rank, f"one of its instances is {after.name} after one that is {before.name}")
 
 
+def _ends_copies(run: Run, unit: int) -> bool:
+    """Whether an instance has completed by itself, as there was nothing left to do in its copy."""
+    is_task = unit < len(run.plan.names)
+    return not is_task and run.states[unit] is State.COMPLETED and run.ledger.fan_of(unit).is_end
+
+
+def _in_copies(run: Run, rank: int, leading: Sequence[Sequence[State]], following: Sequence[State]) -> Iterator[str]:
+    """In a copy, an instance waits for those that it follows; by the default rule it begins if one ended well."""
+    has_rule = run._work[rank].rule is not None or run._work[rank].trigger is not None
+    for before, after in zip(zip(*leading, strict=True), following, strict=False):
+        if not ENDED.issuperset(before):
+            fits = after in {State.WAITING, State.CANCELLED}
+        elif has_rule or State.COMPLETED in before:
+            fits = after is not State.WAITING and (has_rule or after is not State.SKIPPED)
+        else:
+            fits = after in {State.SKIPPED, State.CANCELLED}
+        if not fits:
+            yield _about(run, rank, f"one of its instances is {after.name} after some that are {before}")
+
+
 def _ends(run: Run) -> Iterator[str]:
     for rank, (state, end) in enumerate(zip(run.states, run.ends, strict=True)):
         match state:
@@ -261,7 +284,7 @@ def _ends(run: Run) -> Iterator[str]:
                 fits = end is None or isinstance(end, Skipped)
             case _:
                 fits = end is None
-        if not fits:
+        if not fits and not (end is None and _ends_copies(run, rank)):
             yield _about(run, rank, f"its end is {end}")
         if bool(run.stopped) != (state is State.CANCELLED) and state in {*_IDLE, State.CANCELLED}:
             yield _about(run, rank, f"the run {'was' if run.stopped else 'was not'} stopped")

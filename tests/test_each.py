@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from itertools import count
 from pathlib import Path
+from random import Random
 from typing import Any
 
 import numpy as np
@@ -10,10 +11,20 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.reference import Tale, deterministic, tales
+from tests.runs import assigned, done, failed, found, tell
 from tests.test_merge_properties import KEY, on_conflict_of, perform, read, rule_of
 
 import cloaca
 from cloaca import Context, DefaultRunner, WorkflowBuilder, WorkflowError, WorkflowResult, task
+from cloaca.engine.events import AttemptEvent, Begin, Room
+from cloaca.engine.fan import Each
+from cloaca.engine.pairing import in_copies
+from cloaca.engine.run import Run
+from cloaca.engine.work import Work
+from cloaca.errors import INPUT
+from cloaca.history.plan import plan
+from cloaca.values.codec import decode, encode
+from cloaca.wire.messages import UNCHANGED, Assignment, Started, Version
 
 _names = (f"each {number}" for number in count())
 
@@ -124,6 +135,22 @@ def test_of_a_dict_it_is_a_dict_and_a_copy_that_fails_is_not_there(runner: Defau
     assert result.tasks["x['b']"].reason == "none of its dependencies ended well: \"x.look['b']\" failed"
 
 
+def _sum(twice: list[int]) -> int:
+    return sum(twice)
+
+
+def test_names_make_dependencies_of_copies_too(runner: DefaultRunner) -> None:
+    with builder() as other:
+        task(id="double", returns="twice")(lambda each: 2 * each)
+    with builder(wire=True) as whole:
+        task(id="begin", returns="all")(lambda: [1, 2, 3])
+        whole.add_workflow(other, prefix="x", for_each="all", item="each")
+        task(id="end", returns="sum", inputs={"twice": "x.twice"})(_sum)
+    tasks = {one.id: one.dependencies for one in whole.build().tasks}
+    assert tasks == {"begin": (), "x.double": ("begin",), "x": ("x.double",), "end": ("x",)}
+    assert runner.execute(whole).final_context["sum"] == 12
+
+
 def test_where_there_are_no_items_each_key_is_there(runner: DefaultRunner) -> None:
     result = runner.execute(country(), Context({"regions": []}))
     assert {key: value for key, value in result.final_context.items() if key.startswith("region.")} == {
@@ -200,6 +227,57 @@ def test_large_values_that_a_copy_does_not_leave_are_let_go_of(tmp_path: Path) -
         result = two.execute(whole, Context({"all": list(range(20))}))
     assert result.final_context["x.sum"] == [n << 18 for n in range(20)]
     assert result.final_context["held"] < 10
+
+
+def a_run_of_copies(items: int) -> Run:
+    """Both branches set `r.k`, which nothing after them does."""
+    graph = [("r.a", []), ("r.b", ["r.a"]), ("r.c", ["r.a"]), ("r.d", ["r.b", "r.c"]), ("r", ["r.d"])]
+    compiled = plan("w", graph)
+    inner = in_copies(compiled, ["r."] * len(graph), ["r.item"] * len(graph))
+    work = [
+        Work(rank, (), each=Each("items", 100 + rank, inner=one), prefix="r.", rule="all_done" if rank == 3 else None)
+        for rank, one in inner.items()
+    ]
+    run = Run(compiled, work, {"items": Version(INPUT, b"")}, numbers=count(), answers=True)
+    tell(run, Begin())
+    ((attempt, _),) = assigned(tell(run, Room(1)))
+    tell(run, Started(attempt), found(attempt, [encode(item) for item in range(items)]))
+    return run
+
+
+def report_of(one: Assignment) -> AttemptEvent:
+    """What an attempt comes to: that follows from its name alone."""
+    task, _, item = one.task.partition("[")
+    if (task, item) in {("r.b", "1]"), ("r.a", "3]"), ("r.d", "4]")}:
+        return failed(one.attempt)
+    own = {task: encode(one.task)}
+    if task == "r":
+        told = one.slice.versions["r.k"]
+        return done(one.attempt, **{f"{UNCHANGED}r.k": encode([version.writer for version in told])})
+    return done(one.attempt, **own, **({"r.k": encode(one.task)} if task in {"r.b", "r.c"} else {}))
+
+
+@pytest.mark.parametrize("seed", range(10))
+def test_the_order_of_ends_leaves_no_trace(seed: int) -> None:
+    run, random = a_run_of_copies(6), Random(seed)
+    opened: list[Assignment] = []
+    while run.ready or opened:
+        commands = tell(run, Room(random.randint(0, 3)))
+        opened += [command for command in commands if isinstance(command, Assignment)]
+        if opened:
+            tell(run, report_of(opened.pop(random.randrange(len(opened)))))
+    final = {key: decode(version.payload or b"") for key, (version,) in run.history.final().items() if key != "items"}
+    assert [*final] == ["r.a", "r.b", "r.k", "r.c", "r.d"]
+    assert final["r.b"] == ["r.b[0]", None, "r.b[2]", None, None, "r.b[5]"]
+    assert final["r.k"] == [
+        ["r.b[0]", "r.c[0]"],
+        "r.c[1]",
+        ["r.b[2]", "r.c[2]"],
+        None,
+        None,
+        ["r.b[5]", "r.c[5]"],
+    ]
+    assert final["r.d"] == ["r.d[0]", "r.d[1]", "r.d[2]", "r.d[3]", None, "r.d[5]"]
 
 
 # ---- on record -----------------------------------------------------------------------------------------------------

@@ -1093,3 +1093,26 @@ def test_a_callback_of_an_instance_sees_what_the_one_before_it_set(runner: Defau
 
     run(runner, mapped(clean), mapped(score, "clean", on_success=note), items=[1, 2])
     assert sorted(told) == [("score[0]", 10, "Completed"), ("score[1]", 20, "Completed")]
+
+
+def test_a_large_value_that_instances_set_as_they_found_it_is_their_own(runner: DefaultRunner) -> None:
+    """What they found goes when what they set has taken its place."""
+    with cloaca.WorkflowBuilder("large") as whole:
+
+        @cloaca.task()
+        def fill(context: Context) -> None:
+            context["items"], context["array"] = [1, 2], np.arange(1 << 18)
+
+        @cloaca.task(dependencies=[fill], for_each="items")
+        def keep(context: Context, item: int) -> None:
+            context["array"] = context["array"]
+
+        @cloaca.task(dependencies=[keep])
+        def wait(context: Context) -> None:
+            context["waited"] = True
+
+        @cloaca.task(dependencies=[wait])
+        def look(context: Context) -> None:
+            context["last"] = [int(array[-1]) for array in context["array"]]
+
+    assert runner.execute(whole).final_context["last"] == [(1 << 18) - 1] * 2

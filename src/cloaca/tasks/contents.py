@@ -174,6 +174,7 @@ class Contents(Struct, eq=False):
     def item(self, items: Items, place: int = 0) -> Any:
         """The item at that place. From here on its key is known. Raises `DecodeError` as above."""
         payload = items.payloads[place]
+        self.shares = False
         if items.keys is not None:
             self.item_key = items.keys[place]
         self.traffic.note(items.of, payload)
@@ -230,7 +231,7 @@ class Contents(Struct, eq=False):
         versions = self.given.versions.get(key)
         if versions is None:
             versions = self.sought(key)
-        seen = versions[0].payload if len(versions) == 1 and self.item_key is None and self.shares else None
+        seen = versions[0].payload if len(versions) == 1 and self.shares else None
         if seen is not None and is_reference(seen) and is_content(blob_of(seen), parts):
             return seen
         try:
