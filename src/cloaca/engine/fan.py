@@ -94,12 +94,15 @@ class OwnCopy(Protocol):
 
     def told(self, fan: "Fan", index: int) -> dict[str, tuple[Version, ...]]:
         """What an instance sees on top of what all of its task see."""
+        ...
 
     def told_by_task(self, fan: "Fan", index: int) -> dict[str, tuple[Version, ...]]:
         """The same with the names of tasks, wherever the item stands."""
+        ...
 
     def joined(self, fan: "Fan", index: int) -> tuple[str, ...]:
         """The keys of which several versions stand at an instance."""
+        ...
 
 
 class Fan:

@@ -54,18 +54,22 @@ def checked_items(prefix: str, for_each: Any, item: Any, inputs: Mapping[str, st
     """The key of the items, and the one under which each is seen, in full; `None` where there are none."""
     if for_each is None and item is None:
         return None
-    for name, key in (("for_each", for_each), ("item", item)):
-        if not isinstance(key, str) or not key or not is_encodable(key):
-            raise ValueError(
-                'A workflow that runs for each item takes two keys, as in add_workflow(region, for_each="regions", '
-                f'item="region"): that of the items, and the one under which each copy sees its own. {name}={key!r} '
-                "is none."
-            )
-    if for_each.startswith(prefix):
-        raise ValueError(f"add_workflow(for_each=...) finds its items in {for_each!r}, a key of the copies themselves.")
-    if prefix + item in inputs:
-        raise ValueError(f"add_workflow(inputs=...) passes in {item!r}, which is the key of the item.")
-    return str.__str__(for_each), prefix + item
+    items, own = _checked_key("for_each", for_each), _checked_key("item", item)
+    if items.startswith(prefix):
+        raise ValueError(f"add_workflow(for_each=...) finds its items in {items!r}, a key of the copies themselves.")
+    if prefix + own in inputs:
+        raise ValueError(f"add_workflow(inputs=...) passes in {own!r}, which is the key of the item.")
+    return items, prefix + own
+
+
+def _checked_key(name: str, key: Any) -> str:
+    if not isinstance(key, str) or not key or not is_encodable(key):
+        raise ValueError(
+            'A workflow that runs for each item takes two keys, as in add_workflow(region, for_each="regions", '
+            f'item="region"): that of the items, and the one under which each copy sees its own. {name}={key!r} '
+            "is none."
+        )
+    return str.__str__(key)
 
 
 # ---- making a copy -------------------------------------------------------------------------------------------------
