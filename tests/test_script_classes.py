@@ -37,11 +37,13 @@ END = """
     with cloaca.WorkflowBuilder("w", check="off"):
         @cloaca.task()
         def run(context): context["found"] = shown(work(context["value"]))
-        cloaca.task()(returned)
+        @cloaca.task()
+        def give(context): context["given"] = context["source"]  # in the input, it would be looked at in the program
+        cloaca.task(dependencies=[give])(returned)
 
     def told(executor):
         with cloaca.DefaultRunner(executor=executor, workers=1) as runner:
-            result = runner.execute("w", cloaca.Context({"value": VALUE, "given": GIVEN}))
+            result = runner.execute("w", cloaca.Context({"value": VALUE, "source": GIVEN}))
         outcome = result.error_message, result.final_context.get("found"), shown(result.final_context.get("returned"))
         return outcome, type(result.final_context.get("returned")), type(result.final_context["value"]) is type(VALUE)
 
