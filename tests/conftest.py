@@ -40,7 +40,7 @@ SLOW = """
     test_backlog test_callbacks test_codes test_coordinator test_copies test_costs test_crash_matrix test_crashes
     test_data test_depth_first test_docs test_elsewhere test_endings test_examples test_executor_conformance
     test_failures test_for_each test_forged_messages test_forked_children test_functions test_growth test_handle
-    test_initializer test_interruptions test_items test_kin test_large_values test_launch test_leak_check
+    test_hooks test_initializer test_interruptions test_items test_kin test_large_values test_launch test_leak_check
     test_leftovers test_lifetimes test_limits test_map test_map_errors test_memory test_merge_properties
     test_merging test_modules test_nested_pools test_notices test_nursery test_outputs test_parameters test_pool
     test_portability test_profiling test_recording test_records test_registry test_resuming test_room test_run_model

@@ -525,3 +525,25 @@ NO_ERROR_OF_CLOACA: type[Exception] = cloaca.RemoteTraceback
 
 
 WARNINGS: list[type[UserWarning]] = [cloaca.LostChangeWarning]
+
+
+def hooks() -> None:
+    @cloaca.on_run
+    def notify(event: cloaca.ExecutionEvent) -> None:
+        assert_type((event.execution, event.workflow, event.status), tuple[str, str, str])
+        assert_type((event.time, event.seconds, event.error), tuple[float, float | None, str | None])
+        assert_type(event.result, cloaca.WorkflowResult | None)
+
+    def measure(event: cloaca.TaskEvent) -> None:
+        assert_type((event.execution, event.workflow, event.task, event.status), tuple[str, str, str, str])
+        assert_type((event.item, event.attempts, event.time), tuple[int | None, int, float])
+        assert_type((event.seconds, event.instances), tuple[float | None, int | None])
+        assert_type((event.error, event.reason), tuple[str | None, str | None])
+
+    assert_type(notify, cloaca.Hook[cloaca.ExecutionEvent])
+    assert_type((notify.is_on, notify.name), tuple[bool, str])
+    notify.remove()
+    with cloaca.on_task(measure) as hook:
+        assert_type(hook, cloaca.Hook[cloaca.TaskEvent])
+    cloaca.on_task(notify)  # type: ignore[arg-type]
+    cloaca.on_run(print)

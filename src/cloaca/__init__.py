@@ -72,6 +72,11 @@ if TYPE_CHECKING:
     from cloaca.retry import RetryPolicyBuilder as RetryPolicyBuilder
     from cloaca.runner import DefaultRunner as DefaultRunner
     from cloaca.running.future import Execution as Execution
+    from cloaca.running.hooks import ExecutionEvent as ExecutionEvent
+    from cloaca.running.hooks import Hook as Hook
+    from cloaca.running.hooks import TaskEvent as TaskEvent
+    from cloaca.running.hooks import on_run as on_run
+    from cloaca.running.hooks import on_task as on_task
     from cloaca.tasks.context import Context as Context
     from cloaca.tasks.handle import TaskHandle as TaskHandle
     from cloaca.tasks.scratch import worker_state as worker_state
@@ -115,6 +120,7 @@ _NAMES = {
     "retry": "BackoffStrategy RetryCondition RetryPolicy RetryPolicyBuilder",
     "runner": "DefaultRunner",
     "running.future": "Execution",
+    "running.hooks": "ExecutionEvent Hook TaskEvent on_run on_task",
     "results.explanation": "Explanation",
     "results.task_explanation": "TaskExplanation",
     "results.result": "WorkflowResult",
@@ -138,17 +144,17 @@ __version__ = "0.1.0"
 __all__ = [
     "BackoffStrategy", "CaptureError", "CloacaError", "Condition", "ConditionError", "Context", "Copy",
     "DataflowWarning", "DecodeError", "DefaultRunner", "DefaultRunnerConfig", "EncodeError", "Execution",
-    "ExecutionChangedError", "ExecutionClaimedError", "Explanation", "Finding", "FingerprintError",
-    "InitializerError", "InternalError", "LostChangeWarning", "MemoryLimitExceeded", "MergeConflict",
+    "ExecutionChangedError", "ExecutionClaimedError", "ExecutionEvent", "Explanation", "Finding", "FingerprintError",
+    "Hook", "InitializerError", "InternalError", "LostChangeWarning", "MemoryLimitExceeded", "MergeConflict",
     "MissingKeyError", "ModuleChangedError", "NestedExecutionError", "NoProfileError", "ParameterError",
     "PastExecution", "PlannedTask", "Profile", "Progress", "RemoteTraceback", "RetryCondition", "RetryPolicy",
-    "RetryPolicyBuilder", "RunPlan", "RunnerClosedError", "Skip", "StorageFullError", "StoreError", "Summary",
-    "Task", "TaskError", "TaskExplanation", "TaskHandle", "TaskNamespace", "TaskResult", "TaskTimeout", "Try",
+    "RetryPolicyBuilder", "RunPlan", "RunnerClosedError", "Skip", "StorageFullError", "StoreError", "Summary", "Task",
+    "TaskError", "TaskEvent", "TaskExplanation", "TaskHandle", "TaskNamespace", "TaskResult", "TaskTimeout", "Try",
     "UndeclaredReadError", "UndeclaredWriteError", "UnknownExecutionError", "UnknownWorkflowError", "ValueLostError",
     "WorkerDied", "WorkersUnavailableError", "Workflow", "WorkflowBuilder", "WorkflowContext", "WorkflowError",
     "WorkflowFailedError", "WorkflowResult", "all_of", "always", "any_of", "check", "context_value", "merge",
-    "none_of", "register_workflow_constructor", "task", "task_failed", "task_skipped", "task_success", "testing",
-    "worker_state",
+    "none_of", "on_run", "on_task", "register_workflow_constructor", "task", "task_failed", "task_skipped",
+    "task_success", "testing", "worker_state",
 ]
 # fmt: on
 

@@ -2,6 +2,8 @@
 
     coordinator's thread: follow, release, end --> due --> call: whoever waits
 
+Those of the workflow, and the hooks of the program (`running/hooks`).
+
 A callback is given what the task saw as a context that looks keys up when it is read, in a replica of the history. The
 large values that it may still read are kept for it, also those that the run has let go of meanwhile.
 """
@@ -19,6 +21,7 @@ from cloaca.engine.replica import Replica
 from cloaca.engine.run import Run
 from cloaca.merge.rules import Rules
 from cloaca.results.result import WorkflowResult
+from cloaca.running.hooks import Hook, Hooked, tell
 from cloaca.tasks.contents import Contents
 from cloaca.tasks.context import Context, over
 from cloaca.tasks.scope import as_set
@@ -27,13 +30,15 @@ from cloaca.workflows.workflow import Task, Workflow
 
 _logger = logging.getLogger("cloaca")
 _Value = TypeVar("_Value")
+_Event = TypeVar("_Event")
 
 
 class Callbacks:
     """Those of one execution. `call` is for the threads that wait, all else for the coordinator's."""
 
-    def __init__(self, workflow: Workflow, rules: Rules, run: Run) -> None:
+    def __init__(self, workflow: Workflow, rules: Rules, run: Run, hooked: Hooked) -> None:
         self._workflow = workflow
+        self._hooked = hooked
         wanted = [task for task in workflow.tasks if task.on_success is not None or task.on_failure is not None]
         self._tasks = {task.id: task for task in wanted}
         self._rules = rules
@@ -48,19 +53,23 @@ class Callbacks:
 
     @property
     def is_wanted(self) -> bool:
-        """Whether any task has one: then the facts of the run are to be followed."""
-        return bool(self._tasks)
+        """Whether any is told of tasks: then the facts of the run are to be followed."""
+        return bool(self._tasks or self._hooked.by_task)
 
     @property
     def is_due(self) -> bool:
         """Whether one is to be called."""
         return bool(self._due)
 
+    def begin(self, time: float) -> None:
+        """The run is about to begin."""
+        self._hook(self._hooked.by_run, "on_run", lambda: self._hooked.begun(time))
+
     def follow(self, facts: Sequence[Fact]) -> None:
         """Each try that has ended well or failed, of a task that has a callback for that, is one to call it.
 
         A mapped task that was expanded isn't told of: its instances were. Neither is what was taken over: of that its
-        own execution has told.
+        own execution has told. Hooks are told of all ends but these.
         """
         for fact in facts:
             match fact:
@@ -71,7 +80,9 @@ class Callbacks:
                 case TaskFinished(outcome=Outcome("Completed"), size=None, reused=False):
                     self._tell(fact, "on_success", fact.diff)
                 case _:
-                    """Nobody is called."""
+                    """No callback is called."""
+            if isinstance(fact, TaskFinished) and not fact.reused:
+                self._hook(self._hooked.by_task, "on_task", partial(self._hooked.finished, fact))
 
     def _tell(self, fact: TryFact, which: str, diff: Mapping[str, bytes | None], *error: str) -> None:
         task = self._tasks.get(fact.task)
@@ -86,12 +97,18 @@ class Callbacks:
         if newest is not None:
             newest.leases.append(leases)
 
-    def end(self, result: WorkflowResult | None, leases: object) -> None:
-        """The run is over. `leases` are what it still had; without a result there is nothing to be told of it."""
+    def end(
+        self, result: WorkflowResult | None, leases: object, time: float, seconds: float, error: str | None
+    ) -> None:
+        """The run is over, after so many seconds. `leases` are what it still had.
+
+        Without a result, an `error` has ended it: the workflow isn't told of that.
+        """
         self.release([leases])
         self._replica = None  # it holds every value of the run
         if result is not None and self._workflow.on_complete is not None:
             self._add(f"on_complete of workflow {self._workflow.name!r}", partial(self._workflow.on_complete, result))
+        self._hook(self._hooked.by_run, "on_run", lambda: self._hooked.ended(time, seconds, error, result))
 
     def call(self) -> None:
         """Call all that are due, in order. What they raise is logged; only what ends programs passes."""
@@ -116,6 +133,10 @@ class Callbacks:
     def _add(self, what: str, call: Callable[[], object]) -> None:
         if not self._is_over:
             self._due.append((what, call))
+
+    def _hook(self, hooks: Sequence[Hook[_Event]], which: str, event: Callable[[], _Event]) -> None:
+        for hook in hooks:
+            self._add(f"{which}({hook.name})", partial(tell, hook, event()))
 
     def _seen(self, fact: TryFact, task: Task, diff: Mapping[str, bytes | None]) -> tuple[str, Context]:
         """What the task or instance is called, and its context."""

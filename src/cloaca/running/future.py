@@ -23,6 +23,7 @@ from cloaca.running import interrupts
 from cloaca.running.callbacks import Callbacks
 from cloaca.running.console import PATIENCE_SECONDS
 from cloaca.running.coordinator import Job, OnEnd
+from cloaca.running.hooks import hooked
 from cloaca.running.log import Log
 from cloaca.running.loop import Inline, Loop
 from cloaca.running.readings import Readings
@@ -154,7 +155,7 @@ class Execution:
         self._rules = rules
         self._findings = findings
         job = make_job(self._end)
-        self._callbacks = Callbacks(workflow, rules, job.run)
+        self._callbacks = Callbacks(workflow, rules, job.run, hooked(self.id, workflow.name))
         job.on_release, job.catch_up = self._callbacks.release, self._catch_up
         self._profiles = profiles
         if profiles:
@@ -457,7 +458,7 @@ class Execution:
             self._recorded.end("Interrupted" if self._result is None else self._result.status, time.time())
         self._tell_end()
         self._end_spans()
-        self._callbacks.end(self._result, None if job is None else job.leases)
+        self._callbacks.end(self._result, None if job is None else job.leases, *self._ended())
         if not self._callbacks.is_due:
             self._under_way.discard(self)
         self._has_ended = True
@@ -485,10 +486,16 @@ class Execution:
     def _end_spans(self) -> None:
         if self._spans is None:
             return
-        result, error = self._result, self._error
-        text = result.error_message if result is not None else None if error is None else summary_of(error)
-        status = "Failed" if result is None else result.status
-        self._host.do(partial(self._spans.end, status, text, time.time()))
+        at, _, error = self._ended()
+        status = "Failed" if self._result is None else self._result.status
+        self._host.do(partial(self._spans.end, status, error, at))
+
+    def _ended(self) -> tuple[float, float, str | None]:
+        """Now, as it has ended; how many seconds it has taken; and why it hasn't completed, if so."""
+        result, error, now = self._result, self._error, time.time()
+        if result is not None:
+            return now, result.duration, result.error_message
+        return now, now - self._started, None if error is None else summary_of(error)
 
     def _tell_kept(self) -> None:
         """Have it logged, once, how much of it is on record."""
@@ -535,6 +542,7 @@ def begun(execution: Execution) -> Execution:
         try:
             if execution._job is not None:
                 execution._under_way.add(execution)
+                execution._callbacks.begin(execution._started)
                 execution._host.begin(execution._job)
                 execution._has_begun = True
         except BaseException as error:

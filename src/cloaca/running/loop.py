@@ -66,11 +66,11 @@ class Inline:
 
     def _finish(self, job: AnyJob) -> None:
         while not self._coordinator.is_idle:
+            job.catch_up()
             try:
                 self._coordinator.step()
             except WorkersUnavailableError as error:
                 self._coordinator.fail(error)
-            job.catch_up()
         job.catch_up()
 
 
