@@ -282,6 +282,13 @@ def tracers() -> None:
     cloaca.DefaultRunner(tracer=True)  # type: ignore[arg-type]
 
 
+def sweeps() -> None:
+    assert_type(cloaca.zipped(width=[1, 2], height=range(2)), dict[str, dict[str, Any]])
+    assert_type(cloaca.product({"a": {"b": 1}}, alpha=(0.1, 0.2)), dict[str, dict[str, Any]])
+    cloaca.product([1])  # type: ignore[arg-type]
+    cloaca.product(alpha=iter([0.1]))  # type: ignore[arg-type]
+
+
 def runners(context: cloaca.Context, builder: cloaca.WorkflowBuilder) -> None:
     cloaca.DefaultRunner("sqlite://:memory:", workers=2, executor="serial")
     cloaca.DefaultRunner(memory_limit=2**30, grace_seconds=0.5)

@@ -79,6 +79,8 @@ if TYPE_CHECKING:
     from cloaca.running.hooks import on_task as on_task
     from cloaca.tasks.context import Context as Context
     from cloaca.tasks.handle import TaskHandle as TaskHandle
+    from cloaca.tasks.points import product as product
+    from cloaca.tasks.points import zipped as zipped
     from cloaca.tasks.scratch import worker_state as worker_state
     from cloaca.triggers.condition import Condition as Condition
     from cloaca.triggers.condition import all_of as all_of
@@ -128,6 +130,7 @@ _NAMES = {
     "results.tries": "Try",
     "tasks.context": "Context",
     "tasks.handle": "TaskHandle",
+    "tasks.points": "product zipped",
     "tasks.scratch": "worker_state",
     "triggers.condition": """
         Condition all_of always any_of context_value none_of task_failed task_skipped task_success
@@ -153,8 +156,8 @@ __all__ = [
     "UndeclaredReadError", "UndeclaredWriteError", "UnknownExecutionError", "UnknownWorkflowError", "ValueLostError",
     "WorkerDied", "WorkersUnavailableError", "Workflow", "WorkflowBuilder", "WorkflowContext", "WorkflowError",
     "WorkflowFailedError", "WorkflowResult", "all_of", "always", "any_of", "check", "context_value", "merge",
-    "none_of", "on_run", "on_task", "register_workflow_constructor", "task", "task_failed", "task_skipped",
-    "task_success", "testing", "worker_state",
+    "none_of", "on_run", "on_task", "product", "register_workflow_constructor", "task", "task_failed", "task_skipped",
+    "task_success", "testing", "worker_state", "zipped",
 ]
 # fmt: on
 

@@ -5,20 +5,15 @@ keys, and with the *labels* by which instances are called.
 """
 
 from collections import UserString
-from collections.abc import Iterable, Iterator, Mapping, Sized
+from collections.abc import Iterable, Mapping, Sized
 from collections.abc import Set as AbstractSet
-from types import FunctionType, ModuleType
 from typing import Any
 
-from cloaca.pickling.referents import referents
 from cloaca.tasks.context import Context, contents_of
-from cloaca.values.canonical import LEAVES
+from cloaca.tasks.labels import labels
 from cloaca.values.codec import encode, encode_each
-from cloaca.wire.text import encodable
-from cloaca.wording import a, clipped
+from cloaca.wording import a
 
-_LONGEST = 80
-_NO_PARTS = (type, ModuleType, FunctionType)
 _TEXTS = (str, bytes, bytearray, memoryview, UserString)
 
 _ROWS = {
@@ -43,7 +38,7 @@ class Expansion:
         collection, contents = self._checked(self._found(context)), contents_of(context)
         if isinstance(collection, Mapping):
             keys = list(collection)
-            contents.find_items(self._key, list(collection.values()), [*_labels(keys)], encode_each(keys))
+            contents.find_items(self._key, list(collection.values()), [*labels(keys)], encode_each(keys))
         else:
             items = sorted(collection, key=encode) if isinstance(collection, AbstractSet) else list(collection)
             contents.find_items(self._key, items, None, None)
@@ -87,47 +82,3 @@ def _is_sized(collection: Any) -> bool:
         return len(collection) >= 0
     except TypeError:  # an array without dimensions has no length
         return False
-
-
-def _labels(keys: Iterable[Any]) -> Iterator[str]:
-    """What instances are called by: the keys as they print, shortened, each one different."""
-    taken: set[str] = set()
-    for number, key in enumerate(keys):
-        label = _label(key, number)
-        while label in taken:
-            label = f"{label}, {number}"
-        taken.add(label)
-        yield label
-
-
-def _label(key: Any, number: int) -> str:
-    text = encodable(_text(key))
-    if not text or " at 0x" in text:  # an address: another one in each process
-        return f"{type(key).__name__} {number}"
-    return clipped(text, _LONGEST)
-
-
-def _text(key: Any) -> str:
-    """A key as it prints, but with sets sorted; nothing where an object holds one, as nobody knows how that prints."""
-    kind = type(key)
-    if kind not in (tuple, frozenset) or not key:
-        return "" if _holds_a_set(key) else repr(key)
-    parts = list(map(_text, key))
-    if not all(parts):
-        return ""
-    if kind is tuple:
-        return f"({', '.join(parts)}{',' if len(parts) == 1 else ''})"
-    return f"frozenset({{{', '.join(sorted(parts))}}})"
-
-
-def _holds_a_set(key: Any) -> bool:
-    """Whether a set is a part of it, which prints in another order with each hash seed."""
-    ahead, seen = [key] if type(key) not in LEAVES else [], set()
-    while ahead:
-        part = ahead.pop()
-        if isinstance(part, AbstractSet) and part:
-            return True
-        if id(part) not in seen and not isinstance(part, _NO_PARTS):
-            seen.add(id(part))
-            ahead += referents(part)
-    return False
