@@ -180,6 +180,29 @@ def test_what_is_taken_over_was_told_when_it_ran(tmp_path: Path) -> None:
     assert (tasks, runs) == (["greet"], ["Running", "Completed"] * 2)
 
 
+def _fail_unless(context: Context, mark: Path) -> None:
+    if not mark.exists():
+        raise ConnectionError("no line")
+
+
+def test_an_execution_that_is_gone_on_with_begins_once_more(tmp_path: Path) -> None:
+    mark = tmp_path / "mark"
+    told: list[tuple[str, str]] = []
+    with WorkflowBuilder("two") as builder:
+        cloaca.task(id="a")(partial(_set, x=1))
+        cloaca.task(id="b", dependencies=["a"], retry_attempts=1)(partial(_fail_unless, mark=mark))
+    with (
+        DefaultRunner(str(tmp_path / "store.db"), executor="serial") as recorded,
+        cloaca.on_task(lambda event: told.append((event.task, event.status))),
+        cloaca.on_run(lambda event: told.append((event.execution, event.status))),
+    ):
+        id = recorded.execute(builder).execution_id
+        mark.touch()
+        recorded.resume(id)
+    first = [(id, "Running"), ("a", "Completed"), ("b", "Failed"), (id, "Failed")]
+    assert told == [*first, (id, "Running"), ("b", "Completed"), (id, "Completed")]
+
+
 # ---- how long it is told -------------------------------------------------------------------------------------------
 
 
