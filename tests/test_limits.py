@@ -116,7 +116,7 @@ def test_a_try_that_died_is_tried_again_in_another_worker(tmp_path: Path) -> Non
 )
 def test_a_task_that_takes_too_long_is_stopped(of_task: dict[str, float], of_runner: float | None) -> None:
     with DefaultRunner(workers=2, task_timeout_seconds=of_runner) as runner:
-        result = runner.execute(workflow(slow=(hang, of_task), quick=(quick, {})))
+        result = runner.execute(workflow(slow=(hang, of_task), quick=(quick, {"timeout": 1000})))
     error = result.tasks["slow"].error
     assert isinstance(error, TaskTimeout)
     assert (error.task, error.timeout, error.attempt) == ("slow", 0.1, 1)
