@@ -142,12 +142,12 @@ def in_a_row(name: str, *tasks: Any) -> str:
 
 
 def environment(**more: str) -> dict[str, str]:
-    """The environment of a program that finds cloaca where the tests found it, and whose lines come at once.
+    """The environment of a user's program that finds cloaca where the tests found it, and whose lines come at once.
 
     Python 3.12 and newer warn of every fork in a program that has a second thread: that is what the tests are about.
     """
     assert cloaca.__file__ is not None
-    inherited = {name: value for name, value in os.environ.items() if name != "CLOACA_EXECUTOR"}
+    inherited = {name: value for name, value in os.environ.items() if name not in ("CI", "CLOACA_EXECUTOR")}
     return {
         **inherited,
         "PYTHONPATH": str(Path(cloaca.__file__).parents[1]),

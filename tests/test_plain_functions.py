@@ -39,7 +39,7 @@ def runner(request: pytest.FixtureRequest) -> Iterator[DefaultRunner]:
 
 def run(runner: DefaultRunner, function: Callable[..., Any], given: dict[str, Any], **options: Any) -> WorkflowResult:
     """A workflow in which one task sets what is given, and the function is the next."""
-    with WorkflowBuilder("one", check="off") as builder:
+    with WorkflowBuilder("plain function", check="off") as builder:
         cloaca.task(id="given")(lambda context: dict(given))
         cloaca.task(function, **{"id": "task", "dependencies": ["given"], "returns": "found", **options})
     return runner.execute(builder)

@@ -37,7 +37,7 @@ pytestmark = [
 
 
 def sales():
-    with cloaca.WorkflowBuilder("sales") as builder:
+    with cloaca.WorkflowBuilder("sales reported") as builder:
 
         @cloaca.task()
         def load(context):
@@ -123,7 +123,7 @@ def reader(page: str, tmp_path: Path) -> Iterator[Reader]:
 
 
 def test_a_page_opens_without_a_word_and_asks_nobody(reader: Reader, page: str) -> None:
-    assert reader.browser.title == "sales"
+    assert reader.browser.title == "sales reported"
     assert reader.browser.get_log("browser") == []
     events = [event["params"] for event in reader.told("performance") if event["method"] == "Network.requestWillBeSent"]
     assert [one["request"]["url"] for one in events if one["documentURL"] == page] == [page]

@@ -615,7 +615,7 @@ def test_a_task_cannot_run_a_workflow(runner: DefaultRunner) -> None:
 
     error = runner.execute(define("nesting", nested)).tasks["nested"].error
     assert isinstance(error, NestedExecutionError)
-    assert "A task can't run a workflow" in str(error)
+    assert "A task that runs a workflow of its own does so in its own process" in str(error)
 
 
 def test_a_module_that_starts_a_run_when_it_is_imported_is_told_how_to_guard_it(

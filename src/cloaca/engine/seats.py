@@ -75,8 +75,8 @@ class Seats:
                 if name in left:
                     left[name] -= count
                     if left[name] <= 0:  # nor can those behind leave any
-                        return is_next
-        return max(_times(share, left), is_next)
+                        return int(is_next)
+        return max(_times(share, left), int(is_next))
 
     def rooms(self, run: object) -> dict[Share, int]:
         """The same of all with which the run stands in line; those for which there is none are left out."""
