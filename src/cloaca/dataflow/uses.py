@@ -138,12 +138,19 @@ class Uses:
 
     def write_all(self, mapping: Symbol) -> None:
         """All keys of a mapping are set."""
-        if mapping.role == "pairs" and mapping not in self._changed:
-            for key, value in mapping.of:
-                self._write(key, value)
+        if self._is_known(mapping):
+            self._write_pairs(mapping)
             return
         self.demand(mapping)
         self._write(ANY_KEY, ANY)
+
+    def _is_known(self, mapping: Symbol) -> bool:
+        """Whether its keys are those with which it was made."""
+        return mapping.role == "pairs" and mapping not in self._changed
+
+    def _write_pairs(self, mapping: Symbol) -> None:
+        for key, value in mapping.of:
+            self._write(key, value)
 
     def lose(self, key: Symbol) -> None:
         """The copy of its value that was handed out is changed, and gone."""
@@ -151,9 +158,8 @@ class Uses:
 
     def end(self, returned: Symbol) -> None:
         """The code ends here, and returns nothing, its context, or keys to set."""
-        if returned.role == "pairs" and returned not in self._changed:
-            for key, value in returned.of:
-                self._write(key, value)
+        if self._is_known(returned):
+            self._write_pairs(returned)
         elif returned != CONTEXT and returned.role not in ("constant", "each", "one of", "tuple"):
             self.returns_more = True
         self.ends.append(self.way)
