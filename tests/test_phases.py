@@ -49,6 +49,21 @@ def test_to_encode_and_to_rebuild_large_values_is_measured(executor: Executor) -
     assert found["read"].encoding == 0
 
 
+def test_those_of_a_try_that_failed_are_told_too() -> None:
+    with cloaca.WorkflowBuilder("retried") as builder:
+
+        @cloaca.task(retry_attempts=2, retry_condition="all", retry_delay_ms=0)
+        def load(context: cloaca.Context) -> None:
+            context["rows"] = [{"n": n} for n in range(100_000)]
+            raise ConnectionError("no answer")
+
+    with cloaca.DefaultRunner(executor="serial") as runner:
+        account = runner.execute(builder)._account
+    for span in (*account.failed_spans, *account.spans):
+        assert 0 < span.encoding < span.seconds
+    assert [span.status for span in account.failed_spans] == ["Retried"]
+
+
 def test_those_of_items_are_measured_too() -> None:
     with cloaca.WorkflowBuilder("items") as builder:
 

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from msgspec import Struct
 from msgspec.structs import replace
 
-from cloaca.engine.ends import End, FailedTry, cost_of, worker_of
+from cloaca.engine.ends import End, FailedTry, cost_of
 from cloaca.engine.ledger import Ledger
 from cloaca.wire.messages import Lost, Usage
 
@@ -54,41 +54,35 @@ def spans_of(ledger: Ledger, began: float) -> Iterator[Span]:
 
     A mapped task has one for each instance, and none of its own. What had ended before, and was taken over, has none.
     """
-    tasks = len(ledger.names)
     for unit, end in enumerate(ledger.ends):
         cost = None if unit in ledger.fans else _cost(ledger, unit, end)
-        if cost is None or cost.started < began:
-            continue
-        status, phases = ledger.states[unit].name.capitalize(), cost.phases
-        task, item = (ledger.names[unit], None) if unit < tasks else ledger.place(unit)
-        span = Span(
-            unit,
-            task,
-            item,
-            ledger.name(unit),
-            ledger.attempts[unit],
-            cost.worker,
-            cost.started - began,
-            cost.ended - began,
-            cost.cpu,
-            status,
-            cost.read,
-            cost.bytes_read,
-            cost.bytes_mapped,
-            cost.bytes_written,
-            cost.peak_memory,
-        )
-        yield (
-            span
-            if phases is None
-            else replace(
-                span,
-                loading=phases.loading,
-                waiting=phases.waiting,
-                encoding=phases.encoding,
-                imported=phases.imported,
-            )
-        )
+        if cost is not None and cost.started >= began:
+            yield _span(ledger, unit, ledger.attempts[unit], cost, began, ledger.states[unit].name.capitalize())
+
+
+def _span(ledger: Ledger, unit: int, nth: int, cost: Usage, began: float, status: str) -> Span:
+    span = Span(
+        unit,
+        *ledger.place(unit),
+        ledger.name(unit),
+        nth,
+        cost.worker,
+        cost.started - began,
+        cost.ended - began,
+        cost.cpu,
+        status,
+        cost.read,
+        cost.bytes_read,
+        cost.bytes_mapped,
+        cost.bytes_written,
+        cost.peak_memory,
+    )
+    phases = cost.phases
+    if phases is None:
+        return span
+    return replace(
+        span, loading=phases.loading, waiting=phases.waiting, encoding=phases.encoding, imported=phases.imported
+    )
 
 
 def _cost(ledger: Ledger, unit: int, end: End) -> Usage | None:
@@ -103,31 +97,14 @@ def failed_spans_of(ledger: Ledger, began: float) -> Iterator[Span]:
     """The tries that failed and were followed by others, as far as they are kept and known to have begun by then."""
     for unit, tries in ledger.failed_tries.items():
         for failed in tries:
-            span = _failed_span(ledger, unit, failed, began)
-            if span is not None:
-                yield span
+            cost = _cost_of_failed(failed)
+            if cost is not None and cost.started >= began:
+                span = _span(ledger, unit, failed.nth, cost, began, "Retried")
+                yield replace(span, delay=failed.delay or 0.0, error=failed.error)
 
 
-def _failed_span(ledger: Ledger, unit: int, failed: FailedTry, began: float) -> Span | None:
-    cost = cost_of(failed.end)
-    started, ended = (failed.began, failed.ended) if cost is None else (cost.started, cost.ended)
-    if started is None or started < began:
-        return None
-    return Span(
-        unit,
-        *ledger.place(unit),
-        ledger.name(unit),
-        failed.nth,
-        worker_of(failed.end),
-        started - began,
-        ended - began,
-        0.0 if cost is None else cost.cpu,
-        "Retried",
-        () if cost is None else cost.read,
-        0 if cost is None else cost.bytes_read,
-        0 if cost is None else cost.bytes_mapped,
-        0 if cost is None else cost.bytes_written,
-        0 if cost is None else cost.peak_memory,
-        failed.delay or 0.0,
-        failed.error,
-    )
+def _cost_of_failed(failed: FailedTry) -> Usage | None:
+    """What it has cost. Of one that was cut off it is known when it ran, if the run was told that it began."""
+    if failed.began is None or not isinstance(failed.end, Lost):
+        return cost_of(failed.end)
+    return Usage(failed.began, failed.ended, 0.0, 0, worker=failed.end.worker)
