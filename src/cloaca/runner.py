@@ -233,8 +233,8 @@ class DefaultRunner:
         A task that fails doesn't raise here: the logger "cloaca" tells what failed and where, and so does the result;
         `result.raise_for_status()` raises. With `raise_on_failure` (by default what the runner was given) this raises
         what that would, and nothing is logged. With `fail_fast`, the first failure (after its last try) cancels all
-        that hasn't ended. Random numbers follow from `seed`, from 0 to below 2**63; by default one is drawn, and
-        `result.seed` tells it.
+        that hasn't ended, but for that of a task that may fail. Random numbers follow from `seed`, from 0 to below
+        2**63; by default one is drawn, and `result.seed` tells it.
 
         With `reuse`, on a runner that records, a task isn't run where an attempt of the same code is on record that
         looked at the same things; `result.tasks[id].ran_because` says why the others ran. The seed is that of the
@@ -575,8 +575,9 @@ class DefaultRunner:
 
     def __reduce__(self) -> NoReturn:
         raise TypeError(
-            "A runner stays in the program, as a task can't run a workflow of its own. Take it out of what is sent: "
-            "where a task is a method, keep the runner elsewhere than in its object, or leave it out in __getstate__."
+            "A runner stays in the program: a task that runs a workflow of its own makes one there, "
+            "DefaultRunner(executor='serial'). Take it out of what is sent: where a task is a method, keep the runner "
+            "elsewhere than in its object, or leave it out in __getstate__."
         )
 
     def __repr__(self) -> str:
